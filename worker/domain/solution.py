@@ -1,0 +1,29 @@
+"""What the other parts say about a request: who asks, and what Graphene knows of the solution."""
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from schemas import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The user a verified token names. Neither field may reach a log."""
+
+    user_id: str = field(repr=False)
+    email: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """One revision of one solution, as CCDS describes it (icon and description may be missing)."""
+
+    solution_id: UUID
+    revision_id: UUID
+    name: str
+    kind: Kind
+    blueprint_uri: str | None = None  # pipelines: the first BP artifact
+    proto_uri: str | None = None  # single models: the first MI artifact
+    image: str | None = None  # single models: the DI artifact's uri is the image reference
+    icon: bytes | None = field(default=None, repr=False)
+    description: str | None = field(default=None, repr=False)  # HTML as the user wrote it

@@ -1,0 +1,185 @@
+"""The error family: everything that ends a request other than `deployed`.
+
+    DeploymentError                  code, message, stage, retryable, final state
+    ├── Rejected                     the request's own fault; the same request never succeeds
+    │   ├── Unreadable               receive:       the record is no deployment request
+    │   ├── Unauthenticated          authenticate:  no token, or one that proves nothing
+    │   ├── NotAllowed               authorise:     a valid user who may not do this
+    │   ├── NotFound                 fetch:         something the solution names does not exist
+    │   └── NotDeployable            plan:          the solution cannot run on a playground
+    └── Failed                       not the request's fault
+        ├── Unavailable              a neighbour is down, slow or refuses our credentials; retryable
+        ├── PlaygroundRefused        submit:        the playground server said no
+        ├── OutcomeUnknown           submit:        bytes were sent and no answer came
+        └── Internal                 a defect of ours
+
+    ConfigurationError               not of a request: the worker cannot start; names the setting
+
+Adapters turn foreign errors into these where they enter, and nowhere else. `CODES` is the one table of
+codes; docs/contract.md prints it and a test keeps the two alike.
+"""
+
+from typing import ClassVar, Literal
+
+from schemas import ErrorInfo, State
+
+Stage = Literal["receive", "authenticate", "authorise", "fetch", "plan", "bundle", "submit", "internal"]
+
+# code → what it means and what to do about it
+CODES: dict[str, str] = {
+    # receive
+    "not-json": "The record's value is not strict JSON (UTF-8, no NaN, no duplicate keys). Send one JSON object.",
+    "invalid-request": "A field is missing or has the wrong type; the message names it. Correct it and send again.",
+    "unknown-event-type": "`ce_type` names an event this topic does not carry. Send the type of docs/contract.md.",
+    # authenticate
+    "token-missing": "Neither the header `authorization` nor `jwtToken` holds a token. Send exactly one.",
+    "token-twice": "Both the header `authorization` and `jwtToken` hold a token. Send exactly one.",
+    "token-malformed": "The token is not a JSON Web Token in its strict form. Send it as Graphene issued it.",
+    "token-algorithm": "The token is signed with another algorithm than the configured one.",
+    "token-signature": "The token's signature is wrong: it was altered, or signed with another secret.",
+    "token-claims": "A claim is missing or has the wrong type; the message names it. Log in again.",
+    "token-not-yet-valid": "The token's `nbf` lies in the future. Check the issuer's clock.",
+    "token-expired": "The token expired before the request reached Kafka, or waited too long there. Log in and send again.",
+    "wrong-record-key": "The record key is not the token's user id (`mlpuser.userId`). Send it as the key.",
+    # authorise
+    "no-access": "The user may not read this solution. Ask its owner for access.",
+    # fetch: what the solution names
+    "solution-not-found": "Graphene knows no solution with this id. Check the id.",
+    "revision-not-found": "Graphene knows no revision with this id. Check the id.",
+    "revision-of-another-solution": "The revision belongs to another solution. Send ids that belong together.",
+    "blueprint-missing": "The pipeline has no blueprint, or its file is gone. Save the pipeline again in the editor.",
+    "image-missing": "The model has no Docker image artifact. On-board it again.",
+    "proto-missing": "A node has no protobuf, or its file is gone. On-board the model again.",
+    "artifact-uri-invalid": "An artifact's uri is not a plain path below the repository. On-board the model again.",
+    "artifact-too-large": "A file of the solution is larger than the limit in the message. Make it smaller.",
+    # fetch: the neighbours
+    "catalog-unauthorized": "Graphene's database refuses our credentials. Operator: DEPLOYER_CATALOG__USERNAME, __PASSWORD.",
+    "catalog-unavailable": "Graphene's database cannot be reached. Send again later.",
+    "catalog-timeout": "Graphene's database did not answer in time. Send again later.",
+    "catalog-error": "Graphene's database answered with an error or something unreadable. Send again later.",
+    "artifacts-unauthorized": "The repository refuses our credentials. Operator: DEPLOYER_ARTIFACTS__USERNAME, __PASSWORD.",
+    "artifacts-unavailable": "The repository cannot be reached. Send again later.",
+    "artifacts-timeout": "The repository did not answer in time. Send again later.",
+    "artifacts-error": "The repository answered with an error. Send again later.",
+    # plan
+    "blueprint-invalid": "The blueprint is not what the editor writes; the message names the place. Save the pipeline again.",
+    "no-nodes": "The pipeline has no node that can be deployed. Add one.",
+    "too-many-nodes": "The pipeline has more nodes than the operator allows. Split it.",
+    "node-not-runnable": "A node is of a type without a container (Splitter, Collator). Replace it.",
+    "image-empty": "A node has no container image. On-board its model again.",
+    "image-invalid": "A container image is not a valid reference; the message says why. Correct it.",
+    "name-reserved": "A pipeline or node has a name that is kept for the cluster or the orchestrator. Rename it.",
+    "name-collision": "Two nodes would get the same name in the cluster. Rename one.",
+    "shared-folder-invalid": "A shared folder's path is not an absolute path. Correct the folder's name in the editor.",
+    "bundle-too-large": "The bundle is larger than the limit in the message. Make its files smaller.",
+    # submit
+    "playground-unauthorized": "The playground does not accept this worker's address. Operator: `allowed_ip_addresses` there.",
+    "playground-unavailable": "The playground cannot be reached. Send again later.",
+    "playground-busy": "The playground asked to come back later. Send again later.",
+    "playground-redirected": "The playground answered with a redirect: it could not read or deploy the bundle.",
+    "playground-refused": "The playground refused the bundle; the message gives its reason.",
+    "playground-name-taken": "The playground made no deployment: another user owns one of this name. Rename the pipeline.",
+    "deployment-failed": "The bundle's script failed on the playground; the message gives its reason.",
+    "outcome-unknown": "The playground did not answer: it may or may not have deployed. Look at the dashboard, then send again.",
+    # anywhere
+    "internal": "A defect of the deployer; its log has the details under the request id. Tell the operator.",
+}
+
+
+class DeploymentError(Exception):
+    """Ends a request. `message` is one sentence for the user and holds no secret."""
+
+    state: ClassVar[State]
+    stage: Stage
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        if code not in CODES:
+            raise KeyError(f"{code} is not in worker.errors.CODES")
+        self.code = code
+        self.message = message
+
+    def info(self) -> ErrorInfo:
+        """The error as a status carries it."""
+        return ErrorInfo(code=self.code, message=self.message[:1000], stage=self.stage, retryable=self.retryable)
+
+
+class Rejected(DeploymentError):
+    """The request's own fault."""
+
+    state = State.REJECTED
+
+
+class Unreadable(Rejected):
+    """The record is no deployment request."""
+
+    stage = "receive"
+
+
+class Unauthenticated(Rejected):
+    """No token, or one that proves nothing."""
+
+    stage = "authenticate"
+
+
+class NotAllowed(Rejected):
+    """A valid user who may not do this."""
+
+    stage = "authorise"
+
+
+class NotFound(Rejected):
+    """Something the solution names does not exist."""
+
+    stage = "fetch"
+
+
+class NotDeployable(Rejected):
+    """The solution cannot run on a playground."""
+
+    stage = "plan"
+
+
+class Failed(DeploymentError):
+    """Not the request's fault."""
+
+    state = State.FAILED
+
+
+class Unavailable(Failed):
+    """A neighbour is down, slow or refuses our credentials."""
+
+    retryable = True
+
+    def __init__(self, code: str, message: str, stage: Stage = "fetch") -> None:
+        super().__init__(code, message)
+        self.stage = stage
+
+
+class PlaygroundRefused(Failed):
+    """The playground server said no."""
+
+    stage = "submit"
+
+
+class OutcomeUnknown(Failed):
+    """Bytes of the bundle were sent and no answer came."""
+
+    stage = "submit"
+
+    def __init__(self, message: str) -> None:
+        super().__init__("outcome-unknown", message)
+
+
+class Internal(Failed):
+    """A defect of ours."""
+
+    stage = "internal"
+
+    def __init__(self) -> None:
+        super().__init__("internal", "The deployer met a defect of its own; its log has the details.")
+
+
+class ConfigurationError(Exception):
+    """The worker cannot start. The message names the setting and the way out."""
