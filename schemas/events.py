@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, SecretStr
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, SecretStr, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 REQUEST_ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}$"
@@ -25,11 +25,15 @@ def _rfc3339(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-Time = Annotated[AwareDatetime, PlainSerializer(_rfc3339, when_used="json")]
+Time = Annotated[
+    AwareDatetime,
+    PlainSerializer(_rfc3339, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
 
 
 class State(StrEnum):
-    """Where a request stands. `SUCCESSORS` says what may follow."""
+    """Where a request stands. `deployed`, `rejected` and `failed` are final."""
 
     ACCEPTED = "accepted"
     BUILDING = "building"
@@ -103,7 +107,7 @@ class DeploymentRequested(_Part):
 class BundleInfo(_Part):
     """The solution.zip that was built."""
 
-    sha256: Sha256
+    sha256: Sha256 = Field(description="Of the zip, in hex.")
     size: int = Field(ge=1, description="Bytes.")
     nodes: tuple[Annotated[str, Field(max_length=63)], ...] = Field(
         description="Kubernetes names of the deployed containers, the orchestrator included."
@@ -121,17 +125,19 @@ class ErrorInfo(_Part):
     """Why a request did not end in a deployment."""
 
     code: ErrorCode = Field(description="Stable; docs/contract.md lists every code and what to do.")
-    message: Sentence
-    stage: Literal["receive", "authenticate", "authorise", "fetch", "plan", "bundle", "submit", "internal"]
+    message: Sentence = Field(description="A sentence for people: what is wrong and the way out.")
+    stage: Literal["receive", "authenticate", "authorise", "fetch", "plan", "bundle", "submit", "internal"] = Field(
+        description="The step that ended the request."
+    )
     retryable: bool = Field(description="Whether the same request may succeed later, unchanged.")
 
 
 class SourceInfo(_Part):
     """The record a status is about."""
 
-    topic: str
-    partition: int = Field(ge=0)
-    offset: int = Field(ge=0)
+    topic: str = Field(description="The requests topic.")
+    partition: int = Field(ge=0, description="The status has the same partition number.")
+    offset: int = Field(ge=0, description="Of the request in its partition.")
 
 
 class DeploymentStatus(_Part):
@@ -141,14 +147,16 @@ class DeploymentStatus(_Part):
     TOPIC: ClassVar[str] = "playground.deployment.status"
     MAX_BYTES: ClassVar[int] = 64 * 1024
 
-    request_id: RequestId
+    request_id: RequestId = Field(description="The request's own id, or the one made for it; also the record key.")
     sequence: int = Field(ge=0, description="0, 1, 2 … without gaps.")
     state: State
-    time: Time
-    attempt: int = Field(ge=1)
-    solution_id: UUID | None = None
-    revision_id: UUID | None = None
-    solution_name: Annotated[str, Field(max_length=100)] | None = None
+    time: Time = Field(description="When the state was reached; UTC.")
+    attempt: int = Field(ge=1, description="1 for the first try, one more for each repetition.")
+    solution_id: UUID | None = Field(None, description="As requested; absent when the request could not be read.")
+    revision_id: UUID | None = Field(None, description="As requested; absent when the request could not be read.")
+    solution_name: Annotated[str, Field(max_length=100)] | None = Field(
+        None, description="As Graphene knows it, shortened; from `submitting` on."
+    )
     kind: Kind | None = None
     message: Sentence = Field(description="A sentence for people.")
     warnings: Annotated[tuple[Warning_, ...], Field(max_length=40)] | None = Field(
@@ -159,7 +167,7 @@ class DeploymentStatus(_Part):
     error: ErrorInfo | None = None
     next_attempt_at: Time | None = Field(None, description="With `retrying`.")
     deadline: Time | None = Field(None, description="With `submitting`: when the attempt ends at the latest.")
-    replay_of: RequestId | None = None
+    replay_of: RequestId | None = Field(None, description="The request this one repeats.")
     identity: Sha256 | None = Field(
         None,
         description="SHA-256 of user, solution and revision id; absent when the token was not verified.",
@@ -177,9 +185,9 @@ class DeploymentSettled(_Part):
     TYPE: ClassVar[str] = "org.eclipse.graphene.playground.deployment.settled.v1"
     TOPIC: ClassVar[str] = "playground.deployment.settlements"
 
-    request_id: RequestId
-    attempt: int = Field(ge=1)
-    outcome: Literal["deployed", "failed", "retry"] = Field(alias="as")
+    request_id: RequestId = Field(description="The request that is settled; also the record key.")
+    attempt: int = Field(ge=1, description="The attempt that is settled, as its status says.")
+    outcome: Literal["deployed", "failed", "retry"] = Field(alias="as", description="What became of the attempt.")
     deployment: DeploymentInfo | None = None
-    reason: Sentence
+    reason: Sentence = Field(description="How the outcome is known; a sentence for people.")
     by: str = Field(max_length=200, description="The operator or the worker that says so.")

@@ -13,6 +13,7 @@
         ├── OutcomeUnknown           submit:        bytes were sent and no answer came
         └── Internal                 a defect of ours
 
+    StatusNotPublished               not of a request: Kafka did not take a status; the worker must not commit
     ConfigurationError               not of a request: the worker cannot start; names the setting
 
 Adapters turn foreign errors into these where they enter, and nowhere else. `CODES` is the one table of
@@ -179,6 +180,10 @@ class Internal(Failed):
 
     def __init__(self) -> None:
         super().__init__("internal", "The deployer met a defect of its own; its log has the details.")
+
+
+class StatusNotPublished(Exception):
+    """Kafka did not take a status. The record stays uncommitted and is read again."""
 
 
 class ConfigurationError(Exception):

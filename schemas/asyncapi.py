@@ -1,0 +1,207 @@
+"""The AsyncAPI 3.0 document: which events travel on which topics, with which keys and headers.
+
+Payload schemas stay within draft-07's keywords, the ones AsyncAPI's default dialect knows.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from schemas.events import DeploymentRequested, DeploymentSettled, DeploymentStatus
+
+CONTRACT_VERSION = "1.0.0"  # of the events; schemas/CHANGELOG.md explains each step
+
+_DAY_MS = 24 * 60 * 60 * 1000
+_KAFKA = "0.5.0"  # version of AsyncAPI's Kafka bindings
+_SOURCE = "/playground-deployer"
+_ATTRIBUTES = ("ce_specversion", "ce_id", "ce_source", "ce_type")
+_Json = dict[str, Any]
+
+
+def document(schemas: Mapping[str, Any], examples: Mapping[str, Any]) -> _Json:
+    """The whole document.
+
+    `schemas` are the components by name, the event classes among them; `examples` holds the value of one
+    record for each of `request`, `status`, `settlement`.
+    """
+    return {
+        "asyncapi": "3.0.0",
+        "id": "urn:graphene:playground-deployer",
+        "info": {
+            "title": "Playground deployer",
+            "version": CONTRACT_VERSION,
+            "description": "Takes deployment requests from Graphene's services and says on the status topic how each "
+            "of them went. Events are CloudEvents 1.0 in the Kafka binding; operations are the deployer's.",
+        },
+        "defaultContentType": "application/json",
+        "channels": _channels(),
+        "operations": _operations(),
+        "components": {"messages": _messages(examples), "schemas": dict(schemas)},
+    }
+
+
+def _channels() -> _Json:
+    return {
+        "requests": _channel(
+            DeploymentRequested.TOPIC,
+            "Where deployment requests arrive.",
+            "Any number of partitions. Timestamps are the broker's own (LogAppendTime), because they decide whether a "
+            "token was valid on arrival. Never compacted: a user's requests share one key. Retention stays below that "
+            "of the status topic.",
+            {"cleanup.policy": ["delete"], "message.timestamp.type": "LogAppendTime"},
+            "request",
+        ),
+        "status": _channel(
+            DeploymentStatus.TOPIC,
+            "How every request stands.",
+            "As many partitions as the requests topic; a status has the same partition number as its request. "
+            "After compaction only the last state of an old request is left.",
+            {
+                "cleanup.policy": ["compact", "delete"],
+                "retention.ms": 7 * _DAY_MS,
+                "min.compaction.lag.ms": _DAY_MS,
+            },
+            "status",
+        ),
+        "settlements": _channel(
+            DeploymentSettled.TOPIC,
+            "Planned, not read yet: outcomes that a worker did not see.",
+            "As many partitions as the requests topic; a settlement has the partition number of its request.",
+            {"cleanup.policy": ["delete"], "retention.ms": 7 * _DAY_MS},
+            "settlement",
+        ),
+    }
+
+
+def _channel(topic: str, summary: str, description: str, configuration: _Json, message: str) -> _Json:
+    return {
+        "address": topic,
+        "summary": summary,
+        "description": f"{description} The topic's name is the default one; an installation may choose another.",
+        "messages": {message: {"$ref": f"#/components/messages/{message}"}},
+        "bindings": {"kafka": {"topicConfiguration": configuration, "bindingVersion": _KAFKA}},
+    }
+
+
+def _operations() -> _Json:
+    return {
+        "receiveRequest": _operation("receive", "requests", "request", "Deploy what the request names."),
+        "sendStatus": _operation("send", "status", "status", "Tell everyone how a request stands."),
+        "receiveSettlement": _operation(
+            "receive", "settlements", "settlement", "Planned: close a request whose outcome was unknown."
+        ),
+    }
+
+
+def _operation(action: str, channel: str, message: str, summary: str) -> _Json:
+    return {
+        "action": action,
+        "channel": {"$ref": f"#/channels/{channel}"},
+        "summary": summary,
+        "messages": [{"$ref": f"#/channels/{channel}/messages/{message}"}],
+    }
+
+
+def _messages(examples: Mapping[str, Any]) -> _Json:
+    request, status, settlement = (examples[name] for name in ("request", "status", "settlement"))
+    return {
+        "request": _message(
+            DeploymentRequested,
+            "One revision of one solution is to be deployed for the user the token names.",
+            "The requesting user's id, `mlpuser.userId` of the token.",
+            _request_headers(),
+            {
+                "headers": _ce_headers(DeploymentRequested.TYPE, request["requestId"], "/portal")
+                | {"authorization": "Bearer not-a-real-token"},
+                "payload": request,
+            },
+            description="CloudEvents in binary mode (these headers); or bare JSON without any `ce_` header; or "
+            "structured mode, where the value is the whole event with this payload in `data`, and only "
+            "`content-type` and `authorization` are headers.",
+        ),
+        "status": _message(
+            DeploymentStatus,
+            "One step of one request.",
+            "The request id.",
+            _status_headers(),
+            {
+                "headers": _ce_headers(DeploymentStatus.TYPE, f"{status['requestId']}:{status['sequence']}", _SOURCE)
+                | {"ce_subject": status["requestId"], "ce_time": status["time"]},
+                "payload": status,
+            },
+        ),
+        "settlement": _message(
+            DeploymentSettled,
+            "The outcome of an attempt, said by an operator or by the worker that learned it late.",
+            "The request id.",
+            _headers(DeploymentSettled.TYPE, required=_ATTRIBUTES),
+            {
+                "headers": _ce_headers(
+                    DeploymentSettled.TYPE, f"{settlement['requestId']}:settled:{settlement['attempt']}", "/operator"
+                ),
+                "payload": settlement,
+            },
+        ),
+    }
+
+
+def _message(
+    event: type[BaseModel], summary: str, key: str, headers: _Json, example: _Json, description: str | None = None
+) -> _Json:
+    message = {
+        "name": event.__name__,
+        "summary": summary,
+        "headers": headers,
+        "payload": {"$ref": f"#/components/schemas/{event.__name__}"},
+        "bindings": {"kafka": {"key": {"type": "string", "description": key}, "bindingVersion": _KAFKA}},
+        "examples": [example],
+    }
+    return message | ({"description": description} if description else {})
+
+
+def _request_headers() -> _Json:
+    headers = _headers(DeploymentRequested.TYPE, required=())
+    headers["properties"]["ce_id"]["description"] = "The request id when the payload has no `requestId`."
+    headers["properties"]["authorization"] = {
+        "type": "string",
+        "description": "The user's Graphene token, `Bearer …` or bare: here or in `jwtToken`, exactly one of them.",
+    }
+    return headers
+
+
+def _status_headers() -> _Json:
+    headers = _headers(DeploymentStatus.TYPE, required=(*_ATTRIBUTES, "ce_subject", "ce_time", "content-type"))
+    headers["properties"]["ce_id"]["description"] = "`<requestId>:<sequence>`; drop what is known by it."
+    headers["properties"]["ce_subject"]["description"] = "The request id."
+    return headers
+
+
+def _headers(event_type: str, required: tuple[str, ...]) -> _Json:
+    schema: _Json = {
+        "type": "object",
+        "properties": {
+            "ce_specversion": {"type": "string", "const": "1.0"},
+            "ce_id": {"type": "string", "minLength": 1, "description": "Unique together with `ce_source`."},
+            "ce_source": {"type": "string", "format": "uri-reference", "description": "Who says so."},
+            "ce_type": {"type": "string", "const": event_type},
+            "ce_time": {"type": "string", "format": "date-time", "description": "When it happened."},
+            "ce_subject": {"type": "string", "description": "What it is about."},
+            "content-type": {"type": "string", "description": "`application/json`."},
+            "traceparent": {
+                "type": "string",
+                "description": "W3C trace context; a status carries that of its request.",
+            },
+        },
+    }
+    return schema | ({"required": list(required)} if required else {})
+
+
+def _ce_headers(event_type: str, event_id: str, source: str) -> _Json:
+    return {
+        "ce_specversion": "1.0",
+        "ce_id": event_id,
+        "ce_source": source,
+        "ce_type": event_type,
+        "content-type": "application/json",
+    }

@@ -1,0 +1,95 @@
+"""Builders with defaults: a test names only what it is about."""
+
+import json
+from typing import Any
+from uuid import UUID
+
+from schemas import Kind
+from worker import settings
+from worker.domain.request import Record
+from worker.domain.solution import Caller, Solution
+
+SOLUTION_ID = UUID("11111111-1111-4111-8111-111111111111")
+REVISION_ID = UUID("22222222-2222-4222-8222-222222222222")
+CALLER = Caller("user-1", "ada@example.org")
+OPTIONS = settings.Bundle(orchestrator_image="registry.example/orchestrator:1.8")
+SHIPPED = {
+    "kubernetes-client-script.py": b"print('script')\n",
+    "deployment-readme.txt": b"read me\n",
+    "requirements.txt": b"kubernetes\n",
+    "requirements-single.txt": b"kubernetes\n",
+    "protobuf/orchestrator.proto": b'syntax = "proto3";\n',
+    "orchestrator_client/orchestrator_client.py": b"print('client')\n",
+}
+
+Json = dict[str, Any]
+
+
+def edge(container: str, operation: str = "run") -> Json:
+    """An entry of `connected_to`."""
+    return {"container_name": container, "operation_signature": {"operation_name": operation}}
+
+
+def operation(name: str = "run", *edges: Json, takes: str = "In", gives: str = "Out") -> Json:
+    """An entry of `operation_signature_list`."""
+    signature = {"operation_name": name, "input_message_name": takes, "output_message_name": gives}
+    return {"operation_signature": signature, "connected_to": list(edges)}
+
+
+def node(name: str, *operations: Json, **more: Any) -> Json:
+    """A model node with an image and a protobuf."""
+    return {
+        "container_name": name,
+        "node_type": "MLModel",
+        "image": f"registry.example/models/{name.lower().strip('/.') or 'x'}:1.0".replace(" ", "-"),
+        "proto_uri": f"org/{name.replace(' ', '-')}.proto",
+        "operation_signature_list": list(operations) or [operation()],
+    } | more
+
+
+def shared_folder(path: str, *users: str) -> Json:
+    """A SharedFolder node, connected to `mountVolume` of its users."""
+    edges = [edge(user, "mountVolume") for user in users]
+    return node(path, operation("provideFolder", *edges, takes="Empty"), node_type="SharedFolder", image="virtual:v1")
+
+
+def mount_volume() -> Json:
+    """The operation by which a node uses a shared folder."""
+    return operation("mountVolume", takes="SharedFolderRequest", gives="SharedFolderStatus")
+
+
+def blueprint(*nodes: Json, **more: Any) -> bytes:
+    """blueprint.json."""
+    return json.dumps(
+        {"name": "Demo Pipeline", "version": "1", "nodes": list(nodes), "input_ports": []} | more
+    ).encode()
+
+
+def solution(**changes: Any) -> Solution:
+    """A pipeline; change `kind` and `image` for a single model."""
+    values: Json = {
+        "solution_id": SOLUTION_ID,
+        "revision_id": REVISION_ID,
+        "name": "Demo Pipeline",
+        "kind": Kind.PIPELINE,
+        "blueprint_uri": "org/blueprint.json",
+    }
+    return Solution(**(values | changes))
+
+
+def record(value: Any = None, *, headers: tuple[tuple[str, bytes], ...] = (), **changes: Any) -> Record:
+    """A record with a request in it; `value` may be anything JSON, or bytes as they are."""
+    if value is None:
+        value = {"solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID), "jwtToken": "token"}
+    values: Json = {
+        "cluster_id": "cluster",
+        "topic": "requests",
+        "partition": 3,
+        "offset": 7,
+        "timestamp_ms": 1_700_000_000_000,
+        "appended_by_broker": True,
+        "key": b"user-1",
+        "value": value if isinstance(value, bytes) else json.dumps(value).encode(),
+        "headers": headers,
+    }
+    return Record(**(values | changes))

@@ -1,0 +1,43 @@
+"""How brokers are reached: the one translation of the Kafka settings into aiokafka's arguments."""
+
+import ssl
+from typing import Any
+
+from worker import settings
+from worker.errors import ConfigurationError
+
+
+def client_options(kafka: settings.Kafka) -> dict[str, Any]:
+    """Arguments every aiokafka client understands.
+
+    Raises ConfigurationError when a certificate cannot be read or a login is incomplete.
+    """
+    options: dict[str, Any] = {
+        "bootstrap_servers": kafka.bootstrap_servers,
+        "security_protocol": kafka.security_protocol,
+    }
+    if "SSL" in kafka.security_protocol.split("_"):
+        options["ssl_context"] = _ssl_context(kafka)
+    if kafka.security_protocol.startswith("SASL_"):
+        if not kafka.sasl_username or kafka.sasl_password is None:
+            raise ConfigurationError(
+                "DEPLOYER_KAFKA__SASL_USERNAME and DEPLOYER_KAFKA__SASL_PASSWORD: both are needed "
+                f"with DEPLOYER_KAFKA__SECURITY_PROTOCOL={kafka.security_protocol}"
+            )
+        options["sasl_mechanism"] = kafka.sasl_mechanism
+        options["sasl_plain_username"] = kafka.sasl_username
+        options["sasl_plain_password"] = kafka.sasl_password.get_secret_value()
+    return options
+
+
+def _ssl_context(kafka: settings.Kafka) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=kafka.ssl_ca_file)
+        if kafka.ssl_cert_file:
+            context.load_cert_chain(kafka.ssl_cert_file, kafka.ssl_key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            "DEPLOYER_KAFKA__SSL_CA_FILE, __SSL_CERT_FILE or __SSL_KEY_FILE cannot be used: "
+            f"{type(error).__name__} {error.strerror or ''}".rstrip()
+        ) from error
+    return context

@@ -1,0 +1,212 @@
+"""The composition root: opens everything in one stack, closes it in reverse order, and runs."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+import aiohttp
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import KafkaConnectionError
+
+from schemas import Kind
+from worker.adapters.artifacts import ArtifactsClient
+from worker.adapters.catalog import CatalogClient
+from worker.adapters.kafka import client_options
+from worker.adapters.playground import PlaygroundClient, playground_session
+from worker.adapters.reporter import StatusPublisher
+from worker.adapters.tokens import TokenVerifier
+from worker.deploy import Builder, Deployer
+from worker.domain.blueprint import read_blueprint
+from worker.domain.bundle import build_bundle
+from worker.domain.plan import plan_pipeline
+from worker.domain.solution import Solution
+from worker.health import HealthServer
+from worker.settings import Bundle, CatalogSettings, Kafka, Settings
+from worker.stream.consumer import RequestConsumer
+from worker.stream.topics import prepare_topics
+
+# A poll loop that is silent for so long is stuck: it turns at least five times a second.
+STUCK_SECONDS = 60
+STOP_SECONDS = 10  # aiokafka waits without end for brokers that are gone
+
+ONTARGET = Path(__file__).parent / "ontarget"
+
+log = structlog.get_logger()
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Work until `stop` is set. Raises ConfigurationError, KafkaError, StatusNotPublished."""
+    tokens = TokenVerifier(settings.auth, time.time)
+    for warning in tokens.warnings:
+        log.warning(warning)
+    async with AsyncExitStack() as stack:
+        health = _Health(stop)
+        server = await stack.enter_async_context(HealthServer(settings.runtime.http_port, health.live, health.ready))
+        log.info("health is served", port=server.port)
+        builder = await stack.enter_async_context(open_builder(settings))
+        _warm_up(settings.bundle)
+        playground = PlaygroundClient(
+            await stack.enter_async_context(playground_session(settings.playground)), settings.playground
+        )
+        cluster_id = await _prepare_kafka(settings.kafka, stop)
+        if cluster_id is None:
+            return
+        producer = AIOKafkaProducer(**client_options(settings.kafka), enable_idempotence=True)
+        await stack.enter_async_context(_started(producer))
+        deployer = Deployer(
+            tokens,
+            builder,
+            playground,
+            StatusPublisher(producer, settings.kafka.status_topic, f"/playground-deployer/{settings.kafka.group_id}"),
+            lambda: datetime.now(UTC),
+            settings.playground.timeout_seconds,
+        )
+        consumer = await stack.enter_async_context(_started(_kafka_consumer(settings)))
+        requests = RequestConsumer(
+            consumer, deployer.handle, settings.kafka.requests_topic, cluster_id, settings.runtime
+        )
+        health.requests = requests
+        await requests.run(stop)
+
+
+def run_until_signal(settings: Settings) -> None:
+    """`playground-deployer run`: the first SIGTERM or SIGINT stops in good order, the second at once."""
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        work = asyncio.ensure_future(run(settings, stop))
+
+        def stop_or_cancel() -> None:
+            if stop.is_set():
+                work.cancel()
+            stop.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop_or_cancel)
+        await asyncio.gather(work, return_exceptions=False)
+
+    asyncio.run(main())
+
+
+@asynccontextmanager
+async def open_builder(settings: Settings | CatalogSettings) -> AsyncIterator[Builder]:
+    """What makes bundles, connected to Graphene; the command `bundle` needs nothing else."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        yield Builder(
+            CatalogClient(session, settings.catalog),
+            ArtifactsClient(session, settings.artifacts),
+            shipped_files(),
+            settings.bundle,
+        )
+
+
+def shipped_files() -> dict[str, bytes]:
+    """What comes with the deployer and goes into every zip: path below worker/ontarget → bytes."""
+    return {
+        path.relative_to(ONTARGET).as_posix(): path.read_bytes()
+        for path in sorted(ONTARGET.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+class _Client(Protocol):
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+C = TypeVar("C", bound=_Client)
+
+
+@asynccontextmanager
+async def _started(client: C) -> AsyncIterator[C]:
+    try:
+        await client.start()
+        yield client
+    finally:
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await client.stop()
+        except TimeoutError:
+            log.warning("a Kafka client did not stop in time", client=type(client).__name__)
+
+
+async def _prepare_kafka(kafka: Kafka, stop: asyncio.Event) -> str | None:
+    """Verify the topics; waits for brokers that are not there yet. The cluster's id, or None when stopped."""
+    delay = 0.5
+    while not stop.is_set():
+        try:
+            async with _started(AIOKafkaAdminClient(**client_options(kafka))) as admin:
+                for warning in await prepare_topics(admin, kafka):
+                    log.warning(warning)
+                return str((await admin.describe_cluster())["cluster_id"])
+        except KafkaConnectionError:
+            log.warning("Kafka cannot be reached", brokers=kafka.bootstrap_servers, next_try_seconds=delay)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), delay)
+        delay = min(2 * delay, 10)
+    return None
+
+
+def _kafka_consumer(settings: Settings) -> AIOKafkaConsumer:
+    """Sticky, so that a rebalance moves little; no prefetch larger than our own bounds."""
+    drain_ms = int(settings.runtime.drain_seconds * 1000)
+    return AIOKafkaConsumer(
+        **client_options(settings.kafka),
+        group_id=settings.kafka.group_id,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        partition_assignment_strategy=(StickyPartitionAssignor,),
+        # Others wait so long for us to finish what we read before they take our partitions.
+        rebalance_timeout_ms=drain_ms + 30_000,
+        max_poll_interval_ms=drain_ms + 60_000,
+        fetch_max_bytes=8 * 1024 * 1024,
+    )
+
+
+def _warm_up(options: Bundle) -> None:
+    """Build one bundle: the manifests' model classes are compiled at their first use (0.2 s)."""
+    nil = UUID(int=0)
+    solution = Solution(nil, nil, "warm-up", Kind.PIPELINE)
+    blueprint = read_blueprint(_WARM_UP_BLUEPRINT, options.max_nodes)
+    plan = plan_pipeline(solution, blueprint, options.orchestrator_image)
+    build_bundle(plan, solution, {}, shipped_files(), options)
+
+
+_WARM_UP_BLUEPRINT = b"""{"name": "warm-up", "nodes": [
+    {"container_name": "/data/shared", "node_type": "SharedFolder"},
+    {"container_name": "node", "image": "registry.example/node:1", "proto_uri": "a/b.proto", "operation_signature_list":
+        [{"operation_signature": {"operation_name": "o", "input_message_name": "I", "output_message_name": "O"}}]}
+]}"""
+
+
+class _Health:
+    """What /live and /ready say. A broker that is away makes the worker neither dead nor restarted."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+        self.requests: RequestConsumer | None = None
+
+    def live(self) -> str | None:
+        """None, or why the process should be restarted."""
+        if self.requests is None or self._stop.is_set():
+            return None
+        silent = time.monotonic() - self.requests.polled_at
+        return f"the poll loop is silent for {silent:.0f} s" if silent > STUCK_SECONDS else None
+
+    def ready(self) -> str | None:
+        """None, or why no request is taken now."""
+        if self._stop.is_set():
+            return "stopping"
+        if self.requests is None:
+            return "Kafka is not reached yet"
+        return None if self.requests.assigned.is_set() else "waiting for partitions"

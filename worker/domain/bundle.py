@@ -1,0 +1,132 @@
+"""solution.zip: which files are in it, and the same bytes for the same input on every machine."""
+
+import json
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from io import BytesIO
+from typing import Any
+
+import nh3
+
+from schemas import Kind
+from worker import __version__, settings
+from worker.domain import yaml
+from worker.domain.manifests import render
+from worker.domain.plan import Container, Plan
+from worker.domain.solution import Solution
+from worker.errors import NotDeployable
+
+GENERATOR = "playground-deployer"
+MAX_PROTOS_BYTES = 16 * 1024 * 1024
+
+# Entry names are made of node names and our own words; anything else is a defect.
+_ENTRY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold
+
+Files = dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A finished solution.zip."""
+
+    data: bytes = field(repr=False)
+    sha256: str
+    nodes: tuple[str, ...]
+    files: Mapping[str, bytes] = field(repr=False)
+
+
+def build_bundle(
+    plan: Plan, solution: Solution, protos: Mapping[str, bytes], shipped: Mapping[str, bytes], options: settings.Bundle
+) -> Bundle:
+    """Render and pack.
+
+    protos: container name → protobuf text. shipped: what comes with the deployer (worker/ontarget), by path.
+    Raises NotDeployable (bundle-too-large).
+    """
+    if sum(map(len, protos.values())) > MAX_PROTOS_BYTES:
+        raise NotDeployable(
+            "bundle-too-large", f"The protobufs have more than {MAX_PROTOS_BYTES >> 20} MiB in all. Make them smaller."
+        )
+    files = _manifests(plan, options) | _descriptions(plan, solution, options) | _shipped(plan, shipped)
+    files |= {f"microservice/{name}.proto": text for name, text in protos.items()}
+    files["MANIFEST.json"] = _manifest(plan, files)
+    data = _zip(files)
+    return Bundle(data, sha256(data).hexdigest(), tuple(container.name for container in plan.containers), files)
+
+
+def _manifests(plan: Plan, options: settings.Bundle) -> Files:
+    return {
+        f"deployments/{name}": yaml.dump(manifest.model_dump(by_alias=True, exclude_none=True))
+        for name, manifest in render(plan, options).items()
+    }
+
+
+def _descriptions(plan: Plan, solution: Solution, options: settings.Bundle) -> Files:
+    """Files about the solution, each on its own: a missing icon drops nothing else."""
+    files = {
+        "blueprint.json": _json(plan.document),
+        "source_system_url.txt": options.source_system_url.encode(),
+        "federation-endpoint.url": options.source_system_url.encode(),
+    }
+    if solution.icon is not None:
+        files["solution_icon.png"] = solution.icon
+    if solution.description is not None:
+        # The playground shows it inside its own pages.
+        files["solution_description.html"] = nh3.clean(solution.description).encode()
+    if plan.kind is Kind.PIPELINE:
+        files["dockerinfo.json"] = _docker_info(plan.containers)
+    else:
+        # Older playground servers make the namespace of it.
+        files["modelname.txt"] = plan.containers[0].name.encode()
+    return files
+
+
+def _docker_info(containers: tuple[Container, ...]) -> bytes:
+    """Service ports as strings; the script on the target puts NodePorts in their place."""
+    entries = [{"container_name": it.name, "ip_address": it.name, "port": str(it.service_port)} for it in containers]
+    return _json({"docker_info_list": entries})
+
+
+def _shipped(plan: Plan, shipped: Mapping[str, bytes]) -> Files:
+    """The folder orchestrator_client/ makes the playground show a Run button, so only pipelines have it."""
+    if plan.kind is Kind.PIPELINE:
+        return {name: data for name, data in shipped.items() if name != "requirements-single.txt"}
+    return {
+        "kubernetes-client-script.py": shipped["kubernetes-client-script.py"],
+        "deployment-readme.txt": shipped["deployment-readme.txt"],
+        "requirements.txt": shipped["requirements-single.txt"],
+    }
+
+
+def _manifest(plan: Plan, files: Files) -> bytes:
+    """What the zip was made of and by; nothing of the request, so that the same solution gives the same bytes."""
+    return _json(
+        {
+            "generator": {"name": GENERATOR, "version": __version__},
+            "solutionId": str(plan.solution_id),
+            "revisionId": str(plan.revision_id),
+            "entries": {name: {"sha256": sha256(files[name]).hexdigest()} for name in sorted(files)},
+        }
+    )
+
+
+def _zip(files: Files) -> bytes:
+    """Sorted, with fixed dates and modes, and stored: deflate differs from one zlib to the next."""
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(files):
+            if not _ENTRY_NAME.fullmatch(name):
+                raise ValueError(f"not an entry name: {name!r}")
+            entry = zipfile.ZipInfo(name, _EPOCH)
+            entry.create_system = 3  # Unix, also where Python would say otherwise
+            entry.external_attr = 0o100644 << 16
+            archive.writestr(entry, files[name])
+    return buffer.getvalue()
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return (json.dumps(document, ensure_ascii=False, indent=2) + "\n").encode()

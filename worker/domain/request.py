@@ -1,0 +1,150 @@
+"""RECEIVE: one record of the requests topic → one deployment request, or the reason why it is none.
+
+CloudEvents over Kafka in binary mode (`ce_` headers), structured mode (the event in the value), or bare JSON.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from pydantic import ValidationError
+
+from schemas import DeploymentRequested, SourceInfo
+from schemas.events import REQUEST_ID_PATTERN
+from worker.domain import strict_json
+from worker.errors import Unreadable
+
+MAX_BYTES = 64 * 1024
+
+_REQUEST_ID = re.compile(REQUEST_ID_PATTERN.removesuffix("$") + r"\Z")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+# Each allowed on its own line of a refusal; an unknown field name is the sender's text and is not echoed.
+_FIELDS = {field.alias or name for name, field in DeploymentRequested.model_fields.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record as the broker gave it."""
+
+    cluster_id: str
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    appended_by_broker: bool  # timestamp type LogAppendTime; a producer's own time proves nothing
+    key: bytes | None = field(repr=False)
+    value: bytes | None = field(repr=False)
+    headers: Sequence[tuple[str, bytes]] = field(repr=False, default=())
+
+    @property
+    def source(self) -> SourceInfo:
+        """Where the record stands, as a status says it."""
+        return SourceInfo(topic=self.topic, partition=self.partition, offset=self.offset)
+
+    @property
+    def appended_at(self) -> float | None:
+        """Unix seconds at which the broker took the record; None when only the producer says so."""
+        return self.timestamp_ms / 1000 if self.appended_by_broker else None
+
+    def header(self, name: str) -> str | None:
+        """The last header of this name; what is not UTF-8 counts as absent."""
+        values = [value for key, value in self.headers if key.lower() == name and value is not None]
+        try:
+            return values[-1].decode() if values else None
+        except UnicodeDecodeError:
+            return None
+
+    @property
+    def traceparent(self) -> str | None:
+        """The W3C trace context to carry over, if it is one."""
+        value = self.header("traceparent")
+        return value if value and _TRACEPARENT.fullmatch(value) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the record asks for. The token is never shown."""
+
+    id: str
+    solution_id: UUID
+    revision_id: UUID
+    token: str = field(repr=False)
+    replay_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """The CloudEvents attributes and the data, whatever the mode."""
+
+    id: Any = None
+    type: Any = None
+    data: Any = None
+    problem: Unreadable | None = None
+
+
+def read_request(record: Record) -> tuple[str, Request | Unreadable]:
+    """The request id, and the request or why there is none.
+
+    The id is the field `requestId`, else the CloudEvents id; one that is missing or does not match is
+    replaced by a UUIDv5 of the record's place and time, and never echoed.
+    """
+    event = _read_event(record)
+    data = event.data if isinstance(event.data, dict) else {}
+    wanted = event.id if data.get("requestId") is None else data["requestId"]
+    valid = isinstance(wanted, str) and _REQUEST_ID.match(wanted) is not None
+    request_id = wanted if valid else _derived_id(record)
+    try:
+        if event.problem:
+            raise event.problem
+        return request_id, _request(record, event, request_id)
+    except Unreadable as problem:
+        return request_id, problem
+
+
+def _read_event(record: Record) -> _Event:
+    ce_id, ce_type = record.header("ce_id"), record.header("ce_type")
+    try:
+        value = strict_json.loads(record.value or b"", max_bytes=MAX_BYTES, max_string=MAX_BYTES)
+    except strict_json.JsonError as error:
+        return _Event(id=ce_id, type=ce_type, problem=Unreadable("not-json", f"The record cannot be read: {error}."))
+    if ce_type is None and isinstance(value, dict) and "specversion" in value:
+        return _Event(value.get("id"), value.get("type"), value.get("data"))
+    return _Event(ce_id, ce_type, value)
+
+
+def _request(record: Record, event: _Event, request_id: str) -> Request:
+    if event.type not in (None, DeploymentRequested.TYPE):
+        raise Unreadable("unknown-event-type", f"The record's event type is not {DeploymentRequested.TYPE}.")
+    if not isinstance(event.data, dict):
+        raise Unreadable("invalid-request", "The request is not a JSON object with solutionId and revisionId.")
+    try:
+        asked = DeploymentRequested.model_validate({**event.data, "requestId": request_id})
+    except ValidationError as error:
+        raise Unreadable("invalid-request", _explain(error)) from None
+    return Request(request_id, asked.solution_id, asked.revision_id, _token(record, asked), asked.replay_of)
+
+
+def _token(record: Record, asked: DeploymentRequested) -> str:
+    tokens = [record.header("authorization"), asked.jwt_token and asked.jwt_token.get_secret_value()]
+    given = [token for token in tokens if token and token.strip()]
+    if not given:
+        raise Unreadable(
+            "token-missing", "The request has no token. Send it in the Kafka header authorization or in jwtToken."
+        )
+    if len(given) > 1:
+        raise Unreadable("token-twice", "The request has a token in its header and in jwtToken. Send exactly one.")
+    return given[0]
+
+
+def _explain(error: ValidationError) -> str:
+    """Names the field and what is wrong with it, without its value."""
+    details: Sequence[Mapping[str, Any]] = error.errors(include_input=False, include_url=False, include_context=False)
+    problems = [f"{detail['loc'][0]}: {detail['msg']}" for detail in details if detail["loc"][0] in _FIELDS]
+    return f"The request cannot be used: {'; '.join(problems)}."
+
+
+def _derived_id(record: Record) -> str:
+    place = f"{record.cluster_id}/{record.topic}/{record.partition}/{record.offset}/{record.timestamp_ms}"
+    return str(uuid5(NAMESPACE_URL, place))

@@ -1,0 +1,124 @@
+"""JSON as RFC 8259 has it, from sources we do not trust: one value or one kind of error, nothing in between.
+
+The standard library's parser takes NaN, doubled keys and lone surrogates, and answers hostile input with four
+kinds of exception. Hooks refuse what it would take; one pass over the result checks depth and lengths.
+"""
+
+import json
+from math import isfinite
+from typing import Any, NoReturn
+
+MAX_NUMBER = 300  # characters: every 64-bit integer and double fits, and no conversion is slow
+
+
+class JsonError(ValueError):
+    """The text is no strict JSON. The message says why and never repeats the text."""
+
+
+def loads(data: bytes | str, *, max_bytes: int, max_depth: int = 32, max_string: int = 4096) -> Any:
+    """Read one JSON value.
+
+    Args:
+        data: UTF-8, without a byte order mark.
+        max_bytes: the longest text, in bytes of UTF-8.
+        max_depth: the deepest nesting; a list of numbers has depth 1.
+        max_string: the longest string or key, in bytes of UTF-8.
+
+    Raises:
+        JsonError: the text is not UTF-8, not JSON, over a limit, has a key twice in one object, a number that is
+            not finite or longer than MAX_NUMBER characters, or a lone surrogate.
+    """
+    text = _text(data, max_bytes)
+    try:
+        value = _DECODER.decode(text)
+    except JsonError:
+        raise
+    except json.JSONDecodeError as error:
+        problem = f"not JSON at line {error.lineno}, column {error.colno}"
+    except RecursionError:
+        problem = f"nested deeper than {max_depth} levels"
+    else:
+        _check(value, max_depth, max_string)
+        return value
+    raise JsonError(problem)  # out here, because the parser's own error holds the whole text
+
+
+def _text(data: bytes | str, max_bytes: int) -> str:
+    if len(data) > max_bytes:
+        raise JsonError(f"longer than {max_bytes} bytes")
+    if isinstance(data, str):
+        if data.isascii():
+            return data
+        if len(_utf8(data)) > max_bytes:
+            raise JsonError(f"longer than {max_bytes} bytes")
+        return data
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        pass
+    raise JsonError("not UTF-8")
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        pass
+    raise JsonError("a string has a lone surrogate")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise JsonError("an object has a key twice")
+    return members
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_NUMBER:
+        raise JsonError(f"a number is longer than {MAX_NUMBER} characters")
+    return int(digits)
+
+
+def _float(digits: str) -> float:
+    if len(digits) > MAX_NUMBER:
+        raise JsonError(f"a number is longer than {MAX_NUMBER} characters")
+    number = float(digits)
+    if not isfinite(number):
+        raise JsonError("a number is too large")
+    return number
+
+
+def _constant(_name: str) -> NoReturn:
+    raise JsonError("NaN and Infinity are not JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant)
+
+
+def _check(value: Any, max_depth: int, max_string: int) -> None:
+    """Look at every string, level by level: no recursion, whatever the input."""
+    level, depth = [value], 0
+    while level:
+        below: list[Any] = []
+        nested = False
+        for item in level:
+            if isinstance(item, str):
+                _check_string(item, max_string)
+            elif isinstance(item, dict):
+                nested = True
+                for key in item:
+                    _check_string(key, max_string)
+                below.extend(item.values())
+            elif isinstance(item, list):
+                nested = True
+                below.extend(item)
+        depth += nested
+        if depth > max_depth:
+            raise JsonError(f"nested deeper than {max_depth} levels")
+        level = below
+
+
+def _check_string(text: str, max_string: int) -> None:
+    if (len(text) if text.isascii() else len(_utf8(text))) > max_string:
+        raise JsonError(f"a string is longer than {max_string} bytes")

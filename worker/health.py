@@ -1,0 +1,58 @@
+"""`/live` and `/ready` for the probes of Kubernetes: 200, or 503 with the reason."""
+
+import socket
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+Check = Callable[[], str | None]
+"""None when all is well, else the reason in one sentence, without secrets."""
+
+
+class HealthServer:
+    """Answers the probes while it is open.
+
+        async with HealthServer(settings.runtime.http_port, live=…, ready=…) as health:
+            print(health.port)
+
+    Port 0 takes any free one. Opening raises OSError when the port is taken.
+    """
+
+    def __init__(self, port: int, live: Check, ready: Check) -> None:
+        app = web.Application()
+        app.add_routes([web.get("/live", _answer(live)), web.get("/ready", _answer(ready))])  # /metrics: here, later
+        # The probes come every few seconds: logging each would drown the rest.
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+        self._wanted_port = port
+        self.port = port
+
+    async def __aenter__(self) -> Self:
+        listener = _listen(self._wanted_port)
+        self.port = listener.getsockname()[1]
+        await self._runner.setup()
+        await web.SockSite(self._runner, listener).start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._runner.cleanup()
+
+
+def _listen(port: int) -> socket.socket:
+    """On every address, IPv6 too where there is IPv6: the kubelet uses the pod's own, of either family."""
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", port))
+
+
+def _answer(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_request: web.Request) -> web.Response:
+        reason = check()
+        if reason is None:
+            return web.json_response({"status": "ok"})
+        return web.json_response({"status": "failing", "reason": reason}, status=503)
+
+    return answer

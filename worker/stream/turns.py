@@ -1,0 +1,58 @@
+"""Who may work now: one request per key, in the order they came, and so many at once in all."""
+
+import asyncio
+from collections import deque
+from types import TracebackType
+
+
+class Turns:
+    """Hands out turns. `limit` is the number of requests worked on at the same time."""
+
+    def __init__(self, limit: int) -> None:
+        self.slots = asyncio.Semaphore(limit)
+        self._queues: dict[object, deque[Turn]] = {}
+
+    def join(self, key: bytes | None) -> "Turn":
+        """Queue behind the key's earlier turns, at once: the caller's order is the order of work.
+
+        A record without a key queues behind nobody. The turn must be closed, entered or not.
+        """
+        turn = Turn(self, key if key is not None else object())
+        queue = self._queues.setdefault(turn.key, deque())
+        queue.append(turn)
+        queue[0].first.set()
+        return turn
+
+    def leave(self, turn: "Turn") -> None:
+        """Take a turn out of its queue, wherever it stands. Leaving twice does nothing."""
+        queue = self._queues.get(turn.key)
+        if queue is None or turn not in queue:
+            return
+        queue.remove(turn)
+        if queue:
+            queue[0].first.set()
+        else:
+            del self._queues[turn.key]
+
+
+class Turn:
+    """`async with turn:` waits until it is the first of its key, and for a slot."""
+
+    def __init__(self, turns: Turns, key: object) -> None:
+        self.key = key
+        self.first = asyncio.Event()
+        self._turns = turns
+
+    async def __aenter__(self) -> None:
+        await self.first.wait()
+        await self._turns.slots.acquire()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._turns.slots.release()
+        self.close()
+
+    def close(self) -> None:
+        """Let the next one go."""
+        self._turns.leave(self)

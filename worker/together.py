@@ -1,0 +1,24 @@
+"""Independent work at the same time."""
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results in order. On the first failure the rest is cancelled and awaited, and it is raised itself.
+
+    Of several failures in one round the first in order counts, so that the same input gives the same error.
+    """
+    tasks: list[asyncio.Task[T]] = []
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks += [group.create_task(one) for one in work]
+    except ExceptionGroup:
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
+        raise
+    return [task.result() for task in tasks]
