@@ -165,7 +165,7 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                 trackers[partition].committed(mark)
             return True
 
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # noqa: ARG002 - always all
         """Nothing new is started; what was read is finished and committed before anybody else gets it."""
         trackers, self._trackers = self._trackers, {}
         self.assigned.clear()

@@ -10,12 +10,14 @@ class OffsetTracker:
     def __init__(self) -> None:
         self._open: dict[int, None] = {}  # insertion order is offset order
         self._next = 0
-        self._committed = 0
+        self._committed: int | None = None
 
     def start(self, offset: int) -> None:
         """A record was read. Raises ValueError when it does not lie above the last one."""
         if offset < self._next:
             raise ValueError(f"offset {offset} was read after {self._next - 1}")
+        if self._committed is None:
+            self._committed = offset  # where the group stands
         self._open[offset] = None
         self._next = offset + 1
 
@@ -35,7 +37,7 @@ class OffsetTracker:
 
     def uncommitted(self) -> int | None:
         """The mark, when it has moved since `committed` was last called; else None."""
-        return self.mark if self.mark > self._committed else None
+        return None if self._committed is None or self.mark == self._committed else self.mark
 
     def committed(self, mark: int) -> None:
         """The group has this mark now."""

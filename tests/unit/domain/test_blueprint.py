@@ -48,8 +48,8 @@ def test_missing_lists_are_filled_in() -> None:
     bare = {"container_name": "a", "image": "a:1", "operation_signature_list": None}
     half = node("b") | {"operation_signature_list": [{"operation_signature": operation()["operation_signature"]}]}
     document = read(bare, half).document
-    assert [] == document["nodes"][0]["operation_signature_list"]
-    assert [] == document["nodes"][1]["operation_signature_list"][0]["connected_to"]
+    assert document["nodes"][0]["operation_signature_list"] == []
+    assert document["nodes"][1]["operation_signature_list"][0]["connected_to"] == []
 
 
 def test_a_shared_folder_leaves_no_trace() -> None:
@@ -65,10 +65,10 @@ def test_a_shared_folder_leaves_no_trace() -> None:
     )
     assert "mountvolume" not in json.dumps(result.document).lower()
     assert "/data/shared" not in json.dumps(result.document).lower()
-    assert ["trainer", "board", "viewer"] == [one["container_name"] for one in result.document["nodes"]]
-    assert [] == result.document["nodes"][2]["operation_signature_list"]
-    assert ["board"] == [port["container_name"] for port in result.document["input_ports"]]
-    assert [True, True, False] == [one.dialled for one in result.nodes]
+    assert [one["container_name"] for one in result.document["nodes"]] == ["trainer", "board", "viewer"]
+    assert result.document["nodes"][2]["operation_signature_list"] == []
+    assert [port["container_name"] for port in result.document["input_ports"]] == ["board"]
+    assert [one.dialled for one in result.nodes] == [True, True, False]
 
 
 def test_shared_folders_are_found_in_any_spelling() -> None:
@@ -136,8 +136,10 @@ def test_what_cannot_run_is_refused(code: str, nodes: list[Any]) -> None:
         b'{"name": null}',
         b'{"name": NaN}',
         b"\xff",
-    ]
-    + [b'{"name": "a", "name": "b"}', b"[" * 100_000, b'{"name": "' + b"x" * 2_000_000 + b'"}'],
+        b'{"name": "a", "name": "b"}',
+        b"[" * 100_000,
+        b'{"name": "' + b"x" * 2_000_000 + b'"}',
+    ],
 )
 def test_what_is_no_blueprint_is_refused(data: bytes) -> None:
     """One code, and a sentence that says where."""

@@ -48,7 +48,7 @@ def test_the_files_of_a_pipeline() -> None:
     bundle = build(pipeline(node("gui"), node("solver", proto_uri="", operation_signature_list=[])))
     nodes = {f"deployments/{name}_{kind}.yaml" for name in ("gui", "solver") for kind in ("service", "deployment")}
     assert SHIPPED_FILES | ABOUT | ORCHESTRATED | nodes | {"microservice/gui.proto"} == set(bundle.files)
-    assert ("gui", "solver", "orchestrator") == bundle.nodes
+    assert bundle.nodes == ("gui", "solver", "orchestrator")
 
 
 def test_the_files_of_a_single_model() -> None:
@@ -86,19 +86,19 @@ def test_one_name_is_used_everywhere() -> None:
 def test_a_service_has_one_port_and_lets_the_cluster_choose_the_node_port() -> None:
     """The playground's script makes one number of all ports it finds; fixed NodePorts collide between pipelines."""
     service = manifest(build(pipeline(node("gui"))), "gui_service.yaml")
-    assert {"name": "protobuf-api", "port": 8556, "targetPort": 8061} == service["spec"]["ports"][0]
-    assert (1, "NodePort", {"app": "gui"}) == (
+    assert service["spec"]["ports"][0] == {"name": "protobuf-api", "port": 8556, "targetPort": 8061}
+    assert (
         len(service["spec"]["ports"]),
         service["spec"]["type"],
         service["spec"]["selector"],
-    )
+    ) == (1, "NodePort", {"app": "gui"})
 
 
 def test_a_deployment_asks_for_nothing_an_ordinary_image_lacks() -> None:
     """No token, no service links, seccomp; readiness only where the orchestrator connects; no user, no limits."""
     bundle = build(pipeline(node("gui"), node("board", operation_signature_list=[])))
     pod = manifest(bundle, "gui_deployment.yaml")["spec"]["template"]["spec"]
-    assert {
+    assert pod == {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
@@ -114,7 +114,7 @@ def test_a_deployment_asks_for_nothing_an_ordinary_image_lacks() -> None:
                 "readinessProbe": {"tcpSocket": {"port": 8061}, "periodSeconds": 5},
             }
         ],
-    } == pod
+    }
     board = manifest(bundle, "board_deployment.yaml")["spec"]["template"]["spec"]["containers"][0]
     assert "readinessProbe" not in board
 
@@ -134,17 +134,17 @@ def test_every_model_node_mounts_every_shared_folder() -> None:
     for name in ("a", "b", "c"):
         pod = manifest(bundle, f"{name}_deployment.yaml")["spec"]["template"]["spec"]
         container = pod["containers"][0]
-        assert [("shared-folder", "/data"), ("shared-folder-2", "/models")] == [
+        assert [
             (mount["name"], mount["mountPath"]) for mount in container["volumeMounts"]
-        ]
-        assert ["shared-folder", "shared-folder-2"] == [
+        ] == [("shared-folder", "/data"), ("shared-folder-2", "/models")]
+        assert [
             volume["persistentVolumeClaim"]["claimName"] for volume in pod["volumes"]
-        ]
+        ] == ["shared-folder", "shared-folder-2"]
         found[name] = container["env"][0]["value"]
-    assert {"a": "/data", "b": "/models", "c": "/data"} == found
+    assert found == {"a": "/data", "b": "/models", "c": "/data"}
     assert "volumes" not in manifest(bundle, "orchestrator_deployment.yaml")["spec"]["template"]["spec"]
     claims = {file: manifest(bundle, file)["metadata"]["name"] for file in ("pvc.yaml", "pvc-2.yaml")}
-    assert {"pvc.yaml": "shared-folder", "pvc-2.yaml": "shared-folder-2"} == claims
+    assert claims == {"pvc.yaml": "shared-folder", "pvc-2.yaml": "shared-folder-2"}
 
 
 def test_a_claim_uses_the_clusters_default_class_unless_told() -> None:
@@ -152,8 +152,8 @@ def test_a_claim_uses_the_clusters_default_class_unless_told() -> None:
     plan = pipeline(shared_folder("/data", "a"), node("a", mount_volume()))
     default = manifest(build(plan), "pvc.yaml")["spec"]
     named = manifest(build(plan, OPTIONS.model_copy(update={"storage_class": "nfs"})), "pvc.yaml")["spec"]
-    assert {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}} == default
-    assert "nfs" == named["storageClassName"]
+    assert default == {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
+    assert named["storageClassName"] == "nfs"
 
 
 def test_the_restricted_profile_adds_what_pod_security_asks_for() -> None:
@@ -170,15 +170,15 @@ def test_icon_and_description_are_each_on_their_own() -> None:
     """One missing never drops the other; the description is shown inside the playground's pages, so it is cleaned."""
     plan = pipeline(node("gui"))
     html = "<p onclick='x()'>Good</p><script>bad()</script>"
-    assert b"<p>Good</p>" == build(plan, description=html).files["solution_description.html"]
-    assert b"png" == build(plan, icon=b"png").files["solution_icon.png"]
+    assert build(plan, description=html).files["solution_description.html"] == b"<p>Good</p>"
+    assert build(plan, icon=b"png").files["solution_icon.png"] == b"png"
     assert "solution_icon.png" not in build(plan, description=html).files
 
 
 def test_warnings_say_what_was_changed_or_left_out() -> None:
     """Nothing is changed silently."""
     plan = pipeline(node("My Gui", node_type="DataBroker"), probeIndicator=[{"value": "true"}])
-    assert 3 == len(plan.warnings)
+    assert len(plan.warnings) == 3
     assert "My Gui" in plan.warnings[0]
 
 
@@ -236,4 +236,4 @@ def test_the_same_input_gives_the_same_bytes_in_every_process() -> None:
         ).stdout
         for seed in ("0", "1", "4242")
     }
-    assert 1 == len(digests)
+    assert len(digests) == 1

@@ -1,0 +1,101 @@
+import asyncio
+
+from worker.stream.turns import Turn, Turns
+
+
+class Worker:
+    """Enters a turn in a task of its own and leaves it when told."""
+
+    def __init__(self, turn: Turn) -> None:
+        self.entered = asyncio.Event()
+        self.leave = asyncio.Event()
+        self.task = asyncio.create_task(self._work(turn))
+
+    async def _work(self, turn: Turn) -> None:
+        async with turn:
+            self.entered.set()
+            await self.leave.wait()
+
+
+async def settled() -> None:
+    """Every task that can go on has gone on."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def entered(*workers: Worker) -> list[bool]:
+    await settled()
+    return [worker.entered.is_set() for worker in workers]
+
+
+async def finish(*workers: Worker) -> None:
+    for worker in workers:
+        worker.leave.set()
+    await asyncio.gather(*(worker.task for worker in workers))
+
+
+async def test_one_key_works_in_the_order_it_came() -> None:
+    """The second of a user waits for the first, whoever asks to enter earlier."""
+    turns = Turns(10)
+    first, second = turns.join(b"a"), turns.join(b"a")
+    late = Worker(second)
+    assert await entered(late) == [False]
+    early = Worker(first)
+    assert await entered(early, late) == [True, False]
+    await finish(early)
+    assert await entered(late) == [True]
+    await finish(late)
+
+
+async def test_other_keys_are_not_held_up() -> None:
+    """A slow user is alone with it; records without a key wait for nobody."""
+    turns = Turns(10)
+    workers = [Worker(turns.join(key)) for key in (b"a", b"b", None, None)]
+    assert await entered(*workers) == [True] * 4
+    await finish(*workers)
+
+
+async def test_so_many_at_once() -> None:
+    """The limit counts those who work, not those who wait."""
+    turns = Turns(2)
+    workers = [Worker(turns.join(bytes([key]))) for key in range(4)]
+    assert await entered(*workers) == [True, True, False, False]
+    await finish(workers[0])
+    assert await entered(*workers) == [True, True, True, False]
+    for worker in workers:
+        worker.leave.set()
+    await finish(*workers[1:])
+
+
+async def test_a_turn_that_is_closed_unused_lets_the_next_one_go() -> None:
+    """A rejected request never enters; closing from the middle keeps the order of the others."""
+    turns = Turns(10)
+    first, second, third = (turns.join(b"a") for _ in range(3))
+    second.close()
+    last = Worker(third)
+    assert await entered(last) == [False]
+    first.close()
+    assert await entered(last) == [True]
+    await finish(last)
+    third.close()
+
+
+async def test_a_cancelled_waiter_takes_no_slot() -> None:
+    """Neither while it waits for its key nor while it waits for a slot."""
+    turns = Turns(1)
+    holder, waiter = Worker(turns.join(b"a")), Worker(turns.join(b"b"))
+    assert await entered(holder, waiter) == [True, False]
+    waiter.task.cancel()
+    await asyncio.gather(waiter.task, return_exceptions=True)
+    await finish(holder)
+    again = Worker(turns.join(b"c"))
+    assert await entered(again) == [True]
+    await finish(again)
+
+
+async def test_a_key_that_is_done_is_forgotten() -> None:
+    """Users come and go; memory does not grow with them."""
+    turns = Turns(1)
+    for key in range(100):
+        turns.join(bytes([key])).close()
+    assert turns._queues == {}

@@ -1,0 +1,165 @@
+import json
+from collections.abc import Callable
+
+import pytest
+
+from schemas import FINAL_STATES, Kind, State
+from tests.builders import CALLER, OPTIONS, SHIPPED, blueprint, node, record, solution
+from tests.fakes import FakeArtifacts, FakeCatalog, FakeClock, FakePlayground, FakeReporter, FakeTokens, free_turn
+from worker.deploy import Builder, Deployer
+from worker.domain.request import Record
+from worker.domain.solution import Solution
+from worker.errors import (
+    DeploymentError,
+    NotAllowed,
+    OutcomeUnknown,
+    PlaygroundRefused,
+    StatusNotPublished,
+    Unauthenticated,
+    Unavailable,
+)
+
+FILES = {
+    "org/blueprint.json": blueprint(node("a", proto_uri="p1"), node("b", proto_uri="p1"), node("c", proto_uri="p2")),
+    "p1": b"1",
+    "p2": b"2",
+}
+
+
+class World:
+    """A deployer among fakes."""
+
+    def __init__(
+        self,
+        found: Solution | Exception | None = None,
+        files: dict[str, bytes] | None = None,
+        token_error: DeploymentError | None = None,
+        playground_error: Exception | None = None,
+        fails_at: int | None = None,
+    ) -> None:
+        self.artifacts = FakeArtifacts(FILES if files is None else files)
+        self.playground = FakePlayground(playground_error)
+        self.reporter = FakeReporter(fails_at)
+        builder = Builder(FakeCatalog(found or solution()), self.artifacts, SHIPPED, OPTIONS)
+        self.deployer = Deployer(
+            FakeTokens(token_error), builder, self.playground, self.reporter, FakeClock(), submit_timeout=330
+        )
+
+    async def handle(self, one: Record | None = None) -> list[State]:
+        await self.deployer.handle(one or record(), free_turn())
+        assert list(range(len(self.reporter.statuses))) == [status.sequence for status in self.reporter.statuses]
+        return [status.state for status in self.reporter.statuses]
+
+
+async def test_a_request_goes_from_accepted_to_deployed() -> None:
+    """Four statuses, each complete in itself; the bundle that was announced is the one that was sent."""
+    world = World()
+    assert await world.handle() == [State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.DEPLOYED]
+    last = world.reporter.statuses[-1]
+    assert last.bundle and last.deployment and last.identity
+    assert (last.solution_name, last.kind, last.deployment.id) == ("Demo Pipeline", Kind.PIPELINE, "demo-1")
+    assert last.bundle.nodes == ("a", "b", "c", "orchestrator")
+    bundle, username, request_id = world.playground.received[0]
+    assert (len(bundle), CALLER.email, last.request_id) == (last.bundle.size, username, request_id)
+
+
+async def test_a_protobuf_of_two_nodes_is_fetched_once() -> None:
+    """Nodes of one model share its file."""
+    world = World()
+    await world.handle()
+    assert world.artifacts.fetched == ["org/blueprint.json", "p1", "p2"]
+
+
+async def test_submitting_says_until_when_it_may_take() -> None:
+    """A reader who sees nothing after the deadline knows that something is wrong."""
+    world = World()
+    await world.handle()
+    status = world.reporter.statuses[2]
+    assert status.deadline is not None
+    assert 331 >= (status.deadline - status.time).total_seconds() >= 329
+
+
+@pytest.mark.parametrize(
+    ("make", "states", "code"),
+    [
+        (lambda: World(token_error=Unauthenticated("token-expired", "x")), [State.REJECTED], "token-expired"),
+        (
+            lambda: World(found=NotAllowed("no-access", "x")),
+            [State.ACCEPTED, State.BUILDING, State.REJECTED],
+            "no-access",
+        ),
+        (
+            lambda: World(found=Unavailable("catalog-timeout", "x")),
+            [State.ACCEPTED, State.BUILDING, State.FAILED],
+            "catalog-timeout",
+        ),
+        (lambda: World(files={}), [State.ACCEPTED, State.BUILDING, State.REJECTED], "blueprint-missing"),
+        (
+            lambda: World(files={"org/blueprint.json": FILES["org/blueprint.json"]}),
+            [State.ACCEPTED, State.BUILDING, State.REJECTED],
+            "proto-missing",
+        ),
+        (
+            lambda: World(playground_error=PlaygroundRefused("playground-redirected", "x")),
+            [State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.FAILED],
+            "playground-redirected",
+        ),
+        (
+            lambda: World(playground_error=OutcomeUnknown("x")),
+            [State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.FAILED],
+            "outcome-unknown",
+        ),
+        (
+            lambda: World(found=ZeroDivisionError("s3cret")),
+            [State.ACCEPTED, State.BUILDING, State.FAILED],
+            "internal",
+        ),
+    ],
+)
+async def test_whatever_happens_ends_in_one_final_status(
+    make: Callable[[], World], states: list[State], code: str
+) -> None:
+    """Foreseen or not: the code says what it was, and a defect says nothing of its insides."""
+    world = make()
+    assert states == await world.handle()
+    assert sum(state in FINAL_STATES for state in states) == 1
+    error = world.reporter.statuses[-1].error
+    assert error is not None
+    assert code == error.code
+    assert "s3cret" not in error.message
+
+
+async def test_an_unreadable_record_is_rejected_under_a_derived_id() -> None:
+    """Nothing that reaches the topic goes unanswered."""
+    world = World()
+    assert await world.handle(record(b"not json")) == [State.REJECTED]
+    assert world.reporter.statuses[0].solution_id is None
+
+
+async def test_the_record_key_must_be_the_users_id() -> None:
+    """The key keeps one user's requests in order, and the playground mixes up parallel uploads."""
+    world = World()
+    assert await world.handle(record(key=b"somebody-else")) == [State.REJECTED]
+    error = world.reporter.statuses[0].error
+    assert error is not None
+    assert (error.code, error.stage, error.retryable) == ("wrong-record-key", "authenticate", False)
+
+
+@pytest.mark.parametrize("fails_at", [0, 1, 2, 3])
+async def test_a_status_that_kafka_does_not_take_is_no_final_status(fails_at: int) -> None:
+    """The record must not be committed then, and no second final status may follow an unclear one."""
+    world = World(fails_at=fails_at)
+    with pytest.raises(StatusNotPublished):
+        await world.handle()
+    assert fails_at == len(world.reporter.statuses)
+
+
+async def test_no_status_holds_the_token_or_the_email() -> None:
+    """Statuses are read by everybody."""
+    world = World()
+    await world.handle()
+    text = b"".join(status.to_json() for status in world.reporter.statuses).decode()
+    assert "ada@example.org" not in text
+    assert '"token"' not in text
+    assert all(len(status.to_json()) < 64 * 1024 for status in world.reporter.statuses)
+    assert json.loads(world.reporter.statuses[0].to_json())["state"] == "accepted"

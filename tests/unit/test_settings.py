@@ -1,0 +1,222 @@
+"""Settings: what is read from the environment, and what is refused with which words."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from worker.errors import ConfigurationError
+from worker.settings import PREFIX, CatalogSettings, KafkaSettings, Settings, read_settings
+
+SECRETS = {
+    "DEPLOYER_AUTH__SECRET": "first-canary-9137",
+    "DEPLOYER_CATALOG__PASSWORD": "second-canary-9137",
+    "DEPLOYER_ARTIFACTS__PASSWORD": "third-canary-9137",
+}
+REQUIRED = SECRETS | {
+    "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": "kafka:9092",
+    "DEPLOYER_CATALOG__URL": "http://cds-service:8000/ccds",
+    "DEPLOYER_CATALOG__USERNAME": "ccds_client",
+    "DEPLOYER_ARTIFACTS__URL": "https://nexus.example/repository/models",
+    "DEPLOYER_ARTIFACTS__USERNAME": "reader",
+    "DEPLOYER_PLAYGROUND__DEPLOY_URL": "https://playground.example/deploy_solution",
+}
+
+
+def refusal(**changes: str) -> str:
+    """What is said when the changed environment is refused."""
+    with pytest.raises(ConfigurationError) as refused:
+        read_settings(REQUIRED | changes, Settings)
+    return str(refused.value)
+
+
+def test_required_settings_are_enough() -> None:
+    """With the required variables all others have a default."""
+    settings = read_settings(REQUIRED, Settings)
+
+    assert settings.kafka.bootstrap_servers == "kafka:9092"
+    assert SecretStr("first-canary-9137") == settings.auth.secret
+    assert settings.kafka.partitions == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "group", "field", "expected"),
+    [
+        ("DEPLOYER_KAFKA__PARTITIONS", "3", "kafka", "partitions", 3),
+        ("DEPLOYER_KAFKA__CREATE_TOPICS", "true", "kafka", "create_topics", True),
+        ("DEPLOYER_KAFKA__SSL_CA_FILE", "/etc/ca.pem", "kafka", "ssl_ca_file", Path("/etc/ca.pem")),
+        ("DEPLOYER_KAFKA__SASL_PASSWORD", "x", "kafka", "sasl_password", SecretStr("x")),
+        ("DEPLOYER_AUTH__LEEWAY_SECONDS", "0", "auth", "leeway_seconds", 0.0),
+        ("DEPLOYER_AUTH__ALGORITHM", "HS256", "auth", "algorithm", "HS256"),
+        ("DEPLOYER_CATALOG__CHECK_ACCESS", "false", "catalog", "check_access", False),
+        ("DEPLOYER_PLAYGROUND__TIMEOUT_SECONDS", "12.5", "playground", "timeout_seconds", 12.5),
+        ("DEPLOYER_BUNDLE__STORAGE_SIZE", "500Mi", "bundle", "storage_size", "500Mi"),
+        ("DEPLOYER_RUNTIME__HTTP_PORT", "0", "runtime", "http_port", 0),
+        ("DEPLOYER_RUNTIME__LOG_LEVEL", "", "runtime", "log_level", "info"),
+    ],
+)
+def test_value_is_read(name: str, value: str, group: str, field: str, expected: object) -> None:
+    """A variable becomes the field of its group; an empty one counts as unset."""
+    settings = read_settings(REQUIRED | {name: value}, Settings)
+
+    assert expected == getattr(getattr(settings, group), field)
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_missing_setting_is_named(name: str) -> None:
+    """Each required variable that is missing is named alone, with the sentence that says what it is."""
+    environment = {key: value for key, value in REQUIRED.items() if key != name}
+
+    with pytest.raises(ConfigurationError) as refused:
+        read_settings(environment, Settings)
+
+    group, field = name.removeprefix(PREFIX).lower().split("__")
+    description = _fields(group)[field]
+    assert f"{name}: missing. {description}" == str(refused.value)
+
+
+def test_everything_wrong_is_named_at_once() -> None:
+    """One start is enough to learn all that is missing."""
+    with pytest.raises(ConfigurationError) as refused:
+        read_settings({}, Settings)
+
+    assert sorted(REQUIRED) == sorted(line.split(":")[0] for line in str(refused.value).splitlines())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "DEPLOYER_KAFKA__BOOTSTRAP_SERVER",
+        "DEPLOYER_KAKFA__PARTITIONS",
+        "DEPLOYER_KAFKA__",
+        "DEPLOYER___PARTITIONS",
+        "DEPLOYER_KAFKA__PARTITIONS__MORE",
+        "DEPLOYER_KAFKA__PARTITIONS_FILE",
+        "DEPLOYER_AUTH__SECRET_FILE_FILE",
+    ],
+)
+def test_unknown_setting_is_refused(name: str) -> None:
+    """A typing error does not silently become a default."""
+    assert f"{name}: no such setting; README.md lists them all" == refusal(**{name: "1"})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["DEPLOYER_SERVICE_HOST", "DEPLOYER_PORT", "DEPLOYER_PORT_8080_TCP_ADDR", "DEPLOYER", "KAFKA__PARTITIONS", "PATH"],
+)
+def test_other_names_are_left_alone(name: str) -> None:
+    """Variables that Kubernetes makes for a service called deployer, and those of others, mean nothing here."""
+    assert read_settings(REQUIRED, Settings) == read_settings(REQUIRED | {name: "tcp://10.0.0.1:80"}, Settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DEPLOYER_KAFKA__PARTITIONS", "many"),
+        ("DEPLOYER_KAFKA__PARTITIONS", "0"),
+        ("DEPLOYER_KAFKA__CREATE_TOPICS", "perhaps"),
+        ("DEPLOYER_KAFKA__SECURITY_PROTOCOL", "TLS"),
+        ("DEPLOYER_AUTH__ALGORITHM", "none"),
+        ("DEPLOYER_AUTH__LEEWAY_SECONDS", "121"),
+        ("DEPLOYER_CATALOG__URL", "cds-service:8000"),
+        ("DEPLOYER_CATALOG__URL", "http://user:canary-9137@cds-service/ccds"),
+        ("DEPLOYER_PLAYGROUND__DEPLOY_URL", "https://playground.example/"),
+        ("DEPLOYER_PLAYGROUND__TIMEOUT_SECONDS", "0"),
+        ("DEPLOYER_BUNDLE__STORAGE_SIZE", "big"),
+        ("DEPLOYER_RUNTIME__HTTP_PORT", "65536"),
+        ("DEPLOYER_RUNTIME__LOG_LEVEL", "trace"),
+    ],
+)
+def test_wrong_value_is_refused_by_name(name: str, value: str) -> None:
+    """The variable is named and the value is not shown: it may be a secret in the wrong place."""
+    message = refusal(**{name: value})
+
+    assert message.startswith(f"{name}: ")
+    assert len(message.splitlines()) == 1
+    assert "canary" not in message
+
+
+def test_stop_outlasts_a_deployment() -> None:
+    """A drain shorter than the playground's time-out + 30 would cut running deployments off."""
+    slow = {"DEPLOYER_PLAYGROUND__TIMEOUT_SECONDS": "400"}
+
+    assert "DEPLOYER_RUNTIME__DRAIN_SECONDS must be at least 430" in refusal(**slow)
+    assert (
+        read_settings(REQUIRED | slow | {"DEPLOYER_RUNTIME__DRAIN_SECONDS": "430"}, Settings).runtime.drain_seconds
+        == 430
+    )
+
+
+@pytest.mark.parametrize("name", [*SECRETS, "DEPLOYER_KAFKA__SASL_PASSWORD"])
+def test_secret_comes_from_a_file(name: str, tmp_path: Path) -> None:
+    """Every secret can be a file; the line break that editors add at its end does not count."""
+    file = tmp_path / "secret"
+    file.write_text(" from a file \n")
+    environment = {key: value for key, value in REQUIRED.items() if key != name} | {f"{name}_FILE": str(file)}
+
+    settings = read_settings(environment, Settings)
+
+    group, field = name.removeprefix(PREFIX).lower().split("__")
+    assert SecretStr(" from a file ") == getattr(getattr(settings, group), field)
+
+
+def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """A wrong path stops the start and says which variable has it."""
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    for path, reason in ((tmp_path / "absent", "FileNotFoundError"), (tmp_path / "binary", "UnicodeDecodeError")):
+        message = refusal(DEPLOYER_KAFKA__SASL_PASSWORD_FILE=str(path))
+        assert f"DEPLOYER_KAFKA__SASL_PASSWORD_FILE: cannot read the file ({reason})" == message
+
+
+def test_value_and_file_together_are_refused(tmp_path: Path) -> None:
+    """Which of the two holds is not for us to guess."""
+    (tmp_path / "secret").write_text("from a file")
+
+    message = refusal(DEPLOYER_AUTH__SECRET_FILE=str(tmp_path / "secret"))
+
+    assert message == "DEPLOYER_AUTH__SECRET_FILE: the value and its file are both given; give one"
+
+
+def test_secrets_are_never_shown() -> None:
+    """Neither the settings, in whatever form, nor a refusal show a secret."""
+    settings = read_settings(REQUIRED, Settings)
+    shown = [
+        *(repr(settings), str(settings), f"{settings}", repr(settings.auth), repr(settings.model_dump())),
+        settings.model_dump_json(),
+        refusal(DEPLOYER_RUNTIME__DRAIN_SECONDS="1", DEPLOYER_KAFKA__PARTITIONS="x", DEPLOYER_AUTH__SECRETS="x"),
+    ]
+
+    assert [text for text in shown if "canary" in text] == []
+
+
+def test_settings_do_not_change() -> None:
+    """What was read at the start holds."""
+    with pytest.raises(ValueError, match="frozen"):
+        read_settings(REQUIRED, Settings).runtime.http_port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("model", "groups"), [(CatalogSettings, ("CATALOG", "ARTIFACTS")), (KafkaSettings, ("KAFKA",))]
+)
+def test_a_command_asks_only_for_what_it_uses(
+    model: type[CatalogSettings] | type[KafkaSettings], groups: tuple[str, ...]
+) -> None:
+    """`bundle` needs no Kafka and `submit` no catalogue; variables of other groups are known and not read."""
+    needed = {name: value for name, value in REQUIRED.items() if name.split("__")[0].removeprefix(PREFIX) in groups}
+
+    assert read_settings(needed, model) == read_settings(REQUIRED, model)
+
+
+@pytest.mark.parametrize("group", Settings.model_fields)
+def test_every_setting_is_explained(group: str) -> None:
+    """Each field has a sentence that says what it is."""
+    descriptions = _fields(group)
+
+    assert descriptions
+    assert [name for name, text in descriptions.items() if not text.endswith(".")] == []
+
+
+def _fields(group: str) -> dict[str, str]:
+    model = Settings.model_fields[group].annotation
+    assert model is not None
+    return {name: field.description or "" for name, field in model.model_fields.items()}
