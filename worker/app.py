@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 from uuid import UUID
 
-import aiohttp
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -20,6 +19,7 @@ from aiokafka.errors import KafkaConnectionError
 from schemas import Kind
 from worker.adapters.artifacts import ArtifactsClient
 from worker.adapters.catalog import CatalogClient
+from worker.adapters.http import neighbour_session
 from worker.adapters.kafka import client_options
 from worker.adapters.playground import PlaygroundClient, playground_session
 from worker.adapters.reporter import StatusPublisher
@@ -100,7 +100,7 @@ def run_until_signal(settings: Settings) -> None:
 @asynccontextmanager
 async def open_builder(settings: Settings | CatalogSettings) -> AsyncIterator[Builder]:
     """What makes bundles, connected to Graphene; the command `bundle` needs nothing else."""
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+    async with neighbour_session() as session:
         yield Builder(
             CatalogClient(session, settings.catalog),
             ArtifactsClient(session, settings.artifacts),

@@ -83,7 +83,7 @@ def test_a_string_is_read_back_as_itself(string: str, read: Any) -> None:
 @pytest.mark.parametrize("read", [read_1_1, read_1_2])
 def test_structure_is_read_back_as_itself(read: Any) -> None:
     """Nesting, numbers, booleans, null and empty collections."""
-    document = {
+    document: dict[str, Any] = {
         "a": {"b": [{"c": 1, "d": [1, 2]}, ["x", ["y"]], [], {}]},
         "n": None,
         "t": True,
