@@ -14,7 +14,7 @@ CONTRACT_VERSION = "1.0.0"  # of the events; schemas/CHANGELOG.md explains each 
 
 _DAY_MS = 24 * 60 * 60 * 1000
 _KAFKA = "0.5.0"  # version of AsyncAPI's Kafka bindings
-_SOURCE = "/playground-deployer"
+_SOURCE = "/playground-deployer/playground-deployer"  # the deployer, then its consumer group
 _ATTRIBUTES = ("ce_specversion", "ce_id", "ce_source", "ce_type")
 _Json = dict[str, Any]
 
@@ -55,7 +55,7 @@ def _channels() -> _Json:
         "status": _channel(
             DeploymentStatus.TOPIC,
             "How every request stands.",
-            "As many partitions as the requests topic; a status has the same partition number as its request. "
+            "At least as many partitions as the requests topic; a status has the same partition number as its request. "
             "After compaction only the last state of an old request is left.",
             {
                 "cleanup.policy": ["compact", "delete"],
@@ -67,7 +67,7 @@ def _channels() -> _Json:
         "settlements": _channel(
             DeploymentSettled.TOPIC,
             "Planned, not read yet: outcomes that a worker did not see.",
-            "As many partitions as the requests topic; a settlement has the partition number of its request.",
+            "At least as many partitions as the requests topic; a settlement has the partition number of its request.",
             {"cleanup.policy": ["delete"], "retention.ms": 7 * _DAY_MS},
             "settlement",
         ),

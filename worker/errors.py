@@ -16,18 +16,19 @@
     StatusNotPublished               not of a request: Kafka did not take a status; the worker must not commit
     ConfigurationError               not of a request: the worker cannot start; names the setting
 
-Adapters turn foreign errors into these where they enter, and nowhere else. `CODES` is the one table of
-codes; docs/contract.md prints it and a test keeps the two alike.
+Adapters turn foreign errors into these where they enter, and nowhere else. `CODES` holds every code;
+docs/contract.md prints it and a test keeps the two alike.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from schemas import ErrorInfo, State
 
 Stage = Literal["receive", "authenticate", "authorise", "fetch", "plan", "bundle", "submit", "internal"]
 
-# code → what it means and what to do about it
-CODES: dict[str, str] = {
+# Three tables by how a request ends; each says of a code what it means and what to do about it.
+REJECTED: dict[str, str] = {
     # receive
     "not-json": "The record's value is not strict JSON (UTF-8, no NaN, no duplicate keys). Send one JSON object.",
     "invalid-request": "A field is missing or has the wrong type; the message names it. Correct it and send again.",
@@ -53,15 +54,6 @@ CODES: dict[str, str] = {
     "proto-missing": "A node has no protobuf, or its file is gone. On-board the model again.",
     "artifact-uri-invalid": "An artifact's uri is not a plain path below the repository. On-board the model again.",
     "artifact-too-large": "A file of the solution is larger than the limit in the message. Make it smaller.",
-    # fetch: the neighbours
-    "catalog-unauthorized": "Graphene's database refuses our credentials. Operator: DEPLOYER_CATALOG__USERNAME, __PASSWORD.",
-    "catalog-unavailable": "Graphene's database cannot be reached. Send again later.",
-    "catalog-timeout": "Graphene's database did not answer in time. Send again later.",
-    "catalog-error": "Graphene's database answered with an error or something unreadable. Send again later.",
-    "artifacts-unauthorized": "The repository refuses our credentials. Operator: DEPLOYER_ARTIFACTS__USERNAME, __PASSWORD.",
-    "artifacts-unavailable": "The repository cannot be reached. Send again later.",
-    "artifacts-timeout": "The repository did not answer in time. Send again later.",
-    "artifacts-error": "The repository answered with an error. Send again later.",
     # plan
     "blueprint-invalid": "The blueprint is not what the editor writes; the message names the place. Save the pipeline again.",
     "no-nodes": "The pipeline has no node that can be deployed. Add one.",
@@ -73,10 +65,26 @@ CODES: dict[str, str] = {
     "name-collision": "Two nodes would get the same name in the cluster. Rename one.",
     "shared-folder-invalid": "A shared folder's path is not an absolute path. Correct the folder's name in the editor.",
     "bundle-too-large": "The bundle is larger than the limit in the message. Make its files smaller.",
+}
+
+UNAVAILABLE: dict[str, str] = {
+    # fetch
+    "catalog-unauthorized": "Graphene's database refuses our credentials. Operator: DEPLOYER_CATALOG__USERNAME, __PASSWORD.",
+    "catalog-unavailable": "Graphene's database cannot be reached. Send again later.",
+    "catalog-timeout": "Graphene's database did not answer in time. Send again later.",
+    "catalog-error": "Graphene's database answered with an error or something unreadable. Send again later.",
+    "artifacts-unauthorized": "The repository refuses our credentials. Operator: DEPLOYER_ARTIFACTS__USERNAME, __PASSWORD.",
+    "artifacts-unavailable": "The repository cannot be reached. Send again later.",
+    "artifacts-timeout": "The repository did not answer in time. Send again later.",
+    "artifacts-error": "The repository answered with an error. Send again later.",
     # submit
     "playground-unauthorized": "The playground does not accept this worker's address. Operator: `allowed_ip_addresses` there.",
     "playground-unavailable": "The playground cannot be reached. Send again later.",
     "playground-busy": "The playground asked to come back later. Send again later.",
+}
+
+FAILED: dict[str, str] = {
+    # submit
     "playground-redirected": "The playground answered with a redirect: it could not read or deploy the bundle.",
     "playground-refused": "The playground refused the bundle; the message gives its reason.",
     "playground-name-taken": "The playground made no deployment: another user owns one of this name. Rename the pipeline.",
@@ -86,6 +94,8 @@ CODES: dict[str, str] = {
     "internal": "A defect of the deployer; its log has the details under the request id. Tell the operator.",
 }
 
+CODES = REJECTED | UNAVAILABLE | FAILED
+
 
 class DeploymentError(Exception):
     """Ends a request. `message` is one sentence for the user and holds no secret."""
@@ -93,11 +103,12 @@ class DeploymentError(Exception):
     state: ClassVar[State]
     stage: Stage
     retryable: ClassVar[bool] = False
+    codes: ClassVar[Mapping[str, str]]
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
-        if code not in CODES:
-            raise KeyError(f"{code} is not in worker.errors.CODES")
+        if code not in self.codes:
+            raise KeyError(f"{code} is no code of {type(self).__name__} in worker.errors")
         self.code = code
         self.message = message
 
@@ -110,6 +121,7 @@ class Rejected(DeploymentError):
     """The request's own fault."""
 
     state = State.REJECTED
+    codes = REJECTED
 
 
 class Unreadable(Rejected):
@@ -146,12 +158,14 @@ class Failed(DeploymentError):
     """Not the request's fault."""
 
     state = State.FAILED
+    codes = FAILED
 
 
 class Unavailable(Failed):
     """A neighbour is down, slow or refuses our credentials."""
 
     retryable = True
+    codes = UNAVAILABLE
 
     def __init__(self, code: str, message: str, stage: Stage = "fetch") -> None:
         super().__init__(code, message)

@@ -1,7 +1,7 @@
 """Settings: environment variables `DEPLOYER_<GROUP>__<NAME>`, one frozen model, a sentence per field.
 
 Every secret can come from a file instead: `DEPLOYER_AUTH__SECRET_FILE=/run/secrets/jwt`.
-An empty value counts as unset. Unknown `DEPLOYER_*__*` names are refused, so that a typing error
+An empty value counts as unset, where the sentence does not say otherwise. Unknown `DEPLOYER_*__*` names are refused, so that a typing error
 cannot silently become a default; names without `__`, as Kubernetes makes for services, are left alone.
 """
 
@@ -17,6 +17,7 @@ from schemas import DeploymentRequested, DeploymentSettled, DeploymentStatus
 from worker.errors import ConfigurationError
 
 PREFIX = "DEPLOYER_"
+_MAY_BE_EMPTY = frozenset({"image_pull_secret", "source_system_url"})
 
 HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
 Seconds = Annotated[float, Field(gt=0)]
@@ -192,7 +193,7 @@ def read_settings(environ: Mapping[str, str], model: type[_Model]) -> _Model:
             given = value
         if key not in fields:
             problems.append(f"{name}: no such setting; README.md lists them all")
-        elif given and group in values:
+        elif (given or key in _MAY_BE_EMPTY) and group in values:
             if key in values[group]:
                 problems.append(f"{name}: the value and its file are both given; give one")
             values[group][key] = given

@@ -1,0 +1,157 @@
+"""Whatever arrives ends in its own error code and exactly one final status, and nothing is lost."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from schemas import FINAL_STATES
+from tests.builders import blueprint_document, edge, node, operation
+from tests.e2e.stage import Stage, open_stage
+from worker.sandbox import faults
+from worker.sandbox.faults import Fault
+from worker.sandbox.graphene import CCDS_PATH, NEXUS_PATH
+from worker.sandbox.graphene_data import Stored, make_model, make_pipeline
+from worker.sandbox.playground import PLAYGROUND_FAULTS
+from worker.sandbox.users import SANDBOX_USER, STRANGER, User, sandbox_token
+
+PROTO = 'syntax = "proto3";\nservice Model {}\n'
+
+
+def pipeline(name: str, *nodes: Any, protos: bool = True) -> Stored:
+    document = blueprint_document(*(nodes or (node("a"), node("b"))))
+    return make_pipeline(name, document, {it["container_name"]: PROTO for it in document["nodes"]} if protos else {})
+
+
+def token(**changes: Any) -> str:
+    return sandbox_token(datetime.now(UTC), **changes)
+
+
+class Cases:
+    """What is published, and the code each of it must end with (None: deployed)."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.expected: dict[str, str | None] = {}
+
+    async def ask(self, code: str | None, stored: Stored, **changes: Any) -> None:
+        request_id = f"{len(self.expected)}-{code or 'deployed'}"
+        self.expected[request_id] = code
+        self.stage.graphene.add(stored)
+        await self.stage.ask(stored, request_id, **changes)
+
+    async def publish(self, code: str, value: bytes, *headers: tuple[str, bytes]) -> None:
+        request_id = f"{len(self.expected)}-{code}"
+        self.expected[request_id] = code
+        await self.stage.publish(value, b"somebody", [("ce_id", request_id.encode()), *headers])
+
+    async def ask_with_fault(self, code: str, path: str, fault: Fault) -> None:
+        stored = pipeline(f"Fault {len(self.expected)}")
+        self.stage.graphene.faults[path.format(id=stored.solution_id, revision=stored.revision_id)] = fault
+        await self.ask(code, stored)
+
+    async def ask_playground(self, code: str, fault: str) -> None:
+        user = User(f"user-{fault}", f"user{fault}", f"{fault}@graphene.example")
+        self.stage.playground.faults[user.email] = PLAYGROUND_FAULTS[fault]
+        await self.ask(code, pipeline(f"Playground {fault}"), user=user)
+
+
+async def publish_unreadable(cases: Cases) -> None:
+    ids = {"solutionId": str(uuid4()), "revisionId": str(uuid4())}
+    await cases.publish("not-json", b"deploy it, please")
+    await cases.publish("not-json", b"")
+    await cases.publish("invalid-request", json.dumps({"jwtToken": token()}).encode())
+    await cases.publish("invalid-request", json.dumps(ids | {"solutionId": "5"}).encode())
+    await cases.publish("unknown-event-type", json.dumps(ids).encode(), ("ce_type", b"org.example.other.v1"))
+    await cases.publish("token-missing", json.dumps(ids).encode())
+    await cases.publish("token-twice", json.dumps(ids | {"jwtToken": "a"}).encode(), ("authorization", b"b"))
+
+
+async def ask_with_bad_tokens(cases: Cases) -> None:
+    good = pipeline("Good")
+    await cases.ask(None, good)
+    await cases.ask("token-malformed", good, token="a.b")
+    await cases.ask("token-expired", good, token=token(lifetime=timedelta(minutes=-5)))
+    await cases.ask("token-signature", good, token=token(secret="another secret, quite as long " * 4))
+    await cases.ask("token-algorithm", good, token=token(algorithm="HS256"))
+    await cases.ask("wrong-record-key", good, key=b"somebody-else")
+    await cases.ask("wrong-record-key", good, key=None)
+    await cases.ask("no-access", good, user=STRANGER)
+
+
+async def ask_for_what_is_not_there(cases: Cases) -> None:
+    good, other = pipeline("Good"), pipeline("Other")
+    cases.stage.graphene.add(other)
+    await cases.ask("solution-not-found", good, value={"solutionId": str(uuid4())})
+    await cases.ask("revision-not-found", good, value={"revisionId": str(uuid4())})
+    await cases.ask("revision-of-another-solution", good, value={"revisionId": str(other.revision_id)})
+    await cases.ask("blueprint-missing", make_pipeline("No blueprint", None))
+    await cases.ask("image-missing", make_model("No image", None, PROTO))
+    await cases.ask("proto-missing", make_model("No proto", "registry.example/m:1", None))
+    await cases.ask("proto-missing", pipeline("Proto is gone", node("a", proto_uri="org/gone.proto"), protos=False))
+    await cases.ask("artifact-uri-invalid", pipeline("Elsewhere", node("a", proto_uri="../../x"), protos=False))
+
+
+async def ask_for_what_cannot_run(cases: Cases) -> None:
+    await cases.ask("blueprint-invalid", make_pipeline("Not JSON", b"<blueprint/>"))
+    await cases.ask("blueprint-invalid", pipeline("Nowhere", node("a", operation("run", edge("nowhere")))))
+    await cases.ask("no-nodes", make_pipeline("Empty", blueprint_document()))
+    await cases.ask("node-not-runnable", pipeline("Splitter", node("a"), node("s", node_type="Splitter", image="")))
+    await cases.ask("image-empty", pipeline("Empty image", node("a", image="")))
+    await cases.ask("image-invalid", pipeline("Scheme", node("a", image="https://registry.example/a:1")))
+    await cases.ask("name-collision", pipeline("Collision", node("a"), node("A")))
+    await cases.ask("name-reserved", pipeline("Reserved", node("orchestrator")))
+
+
+async def ask_with_broken_neighbours(cases: Cases) -> None:
+    solution, blueprint = CCDS_PATH + "/solution/{id}", NEXUS_PATH + "/org/acumos/{id}"
+    await cases.ask_with_fault("catalog-unauthorized", solution, Fault(401))
+    await cases.ask_with_fault("catalog-error", solution, Fault(500, "database gone"))
+    await cases.ask_with_fault("catalog-error", solution, faults.GARBAGE)
+    await cases.ask_with_fault("catalog-unavailable", solution, faults.RESET)
+    await cases.ask_with_fault("catalog-timeout", solution, faults.HANG)
+    await cases.ask_with_fault("artifacts-unauthorized", blueprint, Fault(401))
+    await cases.ask_with_fault("blueprint-missing", blueprint, Fault(404))
+    await cases.ask_with_fault("artifacts-error", blueprint, Fault(500))
+    await cases.ask_with_fault("artifacts-timeout", blueprint, faults.HANG)
+    await cases.ask_playground("playground-unauthorized", "401")
+    await cases.ask_playground("deployment-failed", "500")
+    await cases.ask_playground("playground-redirected", "302")
+    await cases.ask_playground("playground-name-taken", "none")
+    await cases.ask_playground("outcome-unknown", "hang")
+    await cases.ask_playground("outcome-unknown", "reset")
+
+
+async def test_each_mistake_has_its_own_code_and_one_final_status(kafka: str, unique: str, tmp_path: Path) -> None:
+    """From unreadable bytes to a playground that hangs; the requests between them are deployed."""
+    async with open_stage(kafka, unique, tmp_path) as stage:
+        stage.env |= {
+            "DEPLOYER_CATALOG__TIMEOUT_SECONDS": "1",
+            "DEPLOYER_ARTIFACTS__TIMEOUT_SECONDS": "1",
+            "DEPLOYER_PLAYGROUND__TIMEOUT_SECONDS": "1",
+        }
+        cases = Cases(stage)
+        log = tmp_path / "worker.log"
+        async with stage.worker(log):
+            for publish in (
+                publish_unreadable,
+                ask_with_bad_tokens,
+                ask_for_what_is_not_there,
+                ask_for_what_cannot_run,
+                ask_with_broken_neighbours,
+            ):
+                await publish(cases)
+            await cases.ask(None, pipeline("Last"))
+            statuses = await stage.until_final(list(cases.expected))
+
+        ends = {name: [it for it in of if it.state in FINAL_STATES] for name, of in statuses.items()}
+        assert dict.fromkeys(cases.expected, 1) == {name: len(of) for name, of in ends.items()}
+        codes = {name: of[0].error.code if of[0].error else None for name, of in ends.items()}
+        assert cases.expected == codes
+        assert [name for name, of in statuses.items() if [it.sequence for it in of] != list(range(len(of)))] == []
+        assert len(cases.expected) == await stage.committed()
+        written = log.read_text()
+        assert "Traceback" not in written
+        assert SANDBOX_USER.email not in written
+        assert "eyJ" not in written

@@ -1,0 +1,347 @@
+"""The repository client: uris that are paths, and the ways a fetch can fail."""
+
+import asyncio
+import gzip
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import unused_port
+from pydantic import SecretStr
+
+from worker.adapters.artifacts import MAX_FILE, ArtifactsClient, artifact_path
+from worker.adapters.http import CONNECTIONS, Neighbour, neighbour_session
+from worker.errors import ConfigurationError, DeploymentError, NotFound, Unavailable
+from worker.settings import Artifacts
+
+Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
+ServeRaw = Callable[[Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]], Awaitable[str]]
+
+URI = "org/acumos/9f0f0f6e/Recogniser/1.0.0/Recogniser-1.0.0.proto"
+MISSING = NotFound("proto-missing", "The protobuf is gone.")
+PASSWORD = "canary-pass:word-é"
+
+
+def settings(url: str, **more: Any) -> Artifacts:
+    return Artifacts(
+        **{"url": url, "username": "reader", "password": SecretStr(PASSWORD), "timeout_seconds": 5, **more}
+    )
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """The session that the worker uses."""
+    async with neighbour_session() as open_session:
+        yield open_session
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        (URI, URI),
+        ("file.json", "file.json"),
+        ("a-b_c~d/1.0.0+build.7/x-1.0.0.proto", "a-b_c~d/1.0.0+build.7/x-1.0.0.proto"),
+        ("models/My Model  2/a b.proto", "models/My%20Model%20%202/a%20b.proto"),
+        ("group/name:tag/x", "group/name:tag/x"),
+        ("group/Model (v2), final/x", "group/Model%20%28v2%29%2C%20final/x"),
+        ("a..b/.hidden/x.", "a..b/.hidden/x."),
+        ("x" * 512, "x" * 512),
+    ],
+)
+def test_plain_paths_pass(uri: str, path: str) -> None:
+    """What real uris are made of is kept; spaces and brackets are percent-encoded."""
+    assert path == artifact_path(uri)
+
+
+ATTACKS = [
+    "",
+    " ",
+    "/",
+    "/etc/passwd",
+    "//evil.example/x",
+    "///evil.example/x",
+    "\\\\evil.example\\x",
+    "\\evil",
+    "a\\..\\b",
+    "http://evil.example/x",
+    "HTTPS://evil.example/x",
+    "http:/evil.example",
+    "http:evil.example",
+    "file:///etc/passwd",
+    "file:etc/passwd",
+    "gopher://evil.example/",
+    "javascript:alert(1)",
+    "data:text/plain,x",
+    "x:y",
+    "..",
+    ".",
+    "...",
+    "../x",
+    "a/../../x",
+    "a/..",
+    "a/./b",
+    "a/.../b",
+    "a/.. /b",
+    "a/ ../b",
+    "a//b",
+    "a/",
+    "a/b/",
+    " a",
+    "a ",
+    "a/ /b",
+    "a/ b",
+    "a/b /c",
+    "%2e%2e/x",
+    "..%2fx",
+    "%2f%2fevil",
+    "a%00b",
+    "a%0d%0aHost:evil",
+    "%",
+    "a?b",
+    "a#b",
+    "?x=1",
+    "#x",
+    "user@evil.example/x",
+    "@evil.example",
+    "a;b=c",
+    "a;/../b",
+    "..;/x",
+    "a&b",
+    "a\0b",
+    "a\nb",
+    "a\r\nHost: evil",
+    "a\tb",
+    "a\x7fb",
+    "a\x85b",
+    "a\u2028b",
+    "\ufeffa",
+    "é/x",
+    "a/\uff0e\uff0e/b",
+    "a\uff0fb",
+    "evil\u3002example",
+    "[::1]/x",
+    "a|b",
+    "a<b>",
+    'a"b',
+    "a`id`b",
+    "$(id)",
+    "${x}",
+    "{x}",
+    "a^b",
+    "*",
+    "a/\ud800",
+    "x" * 513,
+    "a/" * 10_000 + "b",
+    " " * 100_000 + "x",
+]
+
+
+@pytest.mark.parametrize("uri", ATTACKS, ids=[f"{uri[:20]!r}-{number}" for number, uri in enumerate(ATTACKS)])
+async def test_no_other_uri_leads_anywhere(session: aiohttp.ClientSession, serve: Serve, uri: str) -> None:
+    """Schemes, hosts, climbing, escapes and control characters are refused before any request is sent."""
+    requests: list[str] = []
+
+    async def canary(request: web.Request) -> web.Response:
+        requests.append(request.path)
+        return web.Response(text="x")
+
+    client = ArtifactsClient(session, settings(f"{await serve(canary)}/repository/models"))
+    with pytest.raises(NotFound) as caught:
+        await client.fetch(uri, MISSING)
+    assert "artifact-uri-invalid" in caught.value.code
+    assert len(uri) < 8 or uri not in caught.value.message
+    assert not requests
+
+
+@pytest.mark.parametrize("path", ["../x", "a/../b", ".", "x?y", "x#y", "/../x"])
+async def test_the_last_check_holds_alone(session: aiohttp.ClientSession, path: str) -> None:
+    """Should a path ever come unchecked, the request is a defect of ours and not sent."""
+    neighbour = Neighbour(session, settings("http://127.0.0.1:9/base"), "artifacts", "The repository")
+    with pytest.raises(ValueError, match="leads away"):
+        await neighbour.get(path, accept="*/*", max_bytes=1)
+
+
+@pytest.mark.parametrize("base", ["/repository/models", "/repository/models/", ""])
+async def test_a_file_is_fetched_below_the_base(session: aiohttp.ClientSession, serve: Serve, base: str) -> None:
+    """Exactly one slash joins base and path; the credentials go along, unasked."""
+    seen: list[tuple[str, str | None]] = []
+
+    async def nexus(request: web.Request) -> web.Response:
+        seen.append((request.raw_path, request.headers.get("Authorization")))
+        return web.Response(body=b"syntax = 'proto3';", content_type="text/plain")
+
+    client = ArtifactsClient(session, settings(await serve(nexus) + base))
+    assert await client.fetch("a b/c.proto", MISSING) == b"syntax = 'proto3';"
+    expected = aiohttp.encode_basic_auth("reader", PASSWORD)
+    assert [(base.rstrip("/") + "/a%20b/c.proto", expected)] == seen
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (401, "artifacts-unauthorized"),
+        (403, "artifacts-unauthorized"),
+        (404, "proto-missing"),
+        (204, "artifacts-error"),
+        (206, "artifacts-error"),
+        (301, "artifacts-error"),
+        (302, "artifacts-error"),
+        (400, "artifacts-error"),
+        (410, "artifacts-error"),
+        (500, "artifacts-error"),
+        (503, "artifacts-error"),
+    ],
+)
+async def test_statuses(session: aiohttp.ClientSession, serve: Serve, status: int, code: str) -> None:
+    """404 is the caller's error, refused credentials and everything else an outage; redirects are not followed."""
+    requests = 0
+
+    async def nexus(_: web.Request) -> web.Response:
+        nonlocal requests
+        requests += 1
+        return web.Response(status=status, headers={"Location": "/elsewhere"})
+
+    with pytest.raises(DeploymentError) as caught:
+        await ArtifactsClient(session, settings(await serve(nexus))).fetch(URI, MISSING)
+    assert (code, "fetch", 1) == (caught.value.code, caught.value.stage, requests)
+    assert isinstance(caught.value, Unavailable) == code.startswith("artifacts-")
+
+
+async def test_nobody_listens(session: aiohttp.ClientSession) -> None:
+    """A refused connection is an outage."""
+    client = ArtifactsClient(session, settings(f"http://127.0.0.1:{unused_port()}"))
+    with pytest.raises(Unavailable) as caught:
+        await client.fetch(URI, MISSING)
+    assert "artifacts-unavailable" in caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (b"", "artifacts-unavailable"),
+        (b"nonsense\r\n\r\n", "artifacts-error"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", "artifacts-error"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Encoding: gzip\r\n\r\nabc", "artifacts-error"),
+    ],
+)
+async def test_broken_answers(session: aiohttp.ClientSession, serve_raw: ServeRaw, answer: bytes, code: str) -> None:
+    """An answer that ends early or is no HTTP is never a file."""
+
+    async def nexus(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+
+    with pytest.raises(Unavailable) as caught:
+        await ArtifactsClient(session, settings(f"http://{await serve_raw(nexus)}")).fetch(URI, MISSING)
+    assert code == caught.value.code
+
+
+@pytest.mark.parametrize("started", [False, True])
+async def test_time_out(session: aiohttp.ClientSession, serve: Serve, started: bool) -> None:
+    """One limit for the whole answer, its body included."""
+
+    async def nexus(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        if started:
+            await response.prepare(request)
+            await response.write(b"syntax")
+        await asyncio.Event().wait()
+        return response
+
+    with pytest.raises(Unavailable) as caught:
+        await ArtifactsClient(session, settings(await serve(nexus), timeout_seconds=0.1)).fetch(URI, MISSING)
+    assert "artifacts-timeout" in caught.value.code
+
+
+async def test_waiting_for_a_connection_is_no_time_out(session: aiohttp.ClientSession, serve: Serve) -> None:
+    """Many fetches at once share few connections; one that waits its turn has not begun to time out."""
+    open_now, most = 0, 0
+    full, passed = asyncio.Event(), 0
+
+    async def nexus(_: web.Request) -> web.Response:
+        nonlocal open_now, most, passed
+        open_now += 1
+        most = max(most, open_now)
+        if open_now == CONNECTIONS:
+            full.set()
+        await full.wait()
+        open_now -= 1
+        passed += 1
+        return web.Response(body=b"x")
+
+    client = ArtifactsClient(session, settings(await serve(nexus)))
+    files = await asyncio.gather(*(client.fetch(URI, MISSING) for _ in range(3 * CONNECTIONS)))
+    assert (len(files), most) == (3 * CONNECTIONS, CONNECTIONS)
+
+
+@pytest.mark.parametrize(("size", "fits"), [(MAX_FILE, True), (MAX_FILE + 1, False)])
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+async def test_size_counts_unpacked(
+    session: aiohttp.ClientSession, serve: Serve, size: int, fits: bool, encoding: str
+) -> None:
+    """The limit holds for what comes out of a compressed answer."""
+
+    async def nexus(_: web.Request) -> web.Response:
+        body = bytes(size)
+        packed = gzip.compress(body) if encoding == "gzip" else body
+        return web.Response(body=packed, headers={"Content-Encoding": encoding})
+
+    fetch = ArtifactsClient(session, settings(await serve(nexus))).fetch(URI, MISSING)
+    if fits:
+        assert size == len(await fetch)
+        return
+    with pytest.raises(NotFound, match=str(MAX_FILE)) as caught:
+        await fetch
+    assert "artifact-too-large" in caught.value.code
+
+
+async def test_an_endless_body_is_cut_off(session: aiohttp.ClientSession, serve: Serve) -> None:
+    """A body without a length stops at the limit, not at its end."""
+    sent = 0
+
+    async def nexus(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(bytes(65536))
+            sent += 65536
+
+    with pytest.raises(NotFound):
+        await ArtifactsClient(session, settings(await serve(nexus))).fetch(URI, MISSING, max_bytes=100_000)
+    assert sent < 50 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("change", "variable"),
+    [
+        ({"username": "a:b"}, "DEPLOYER_ARTIFACTS__USERNAME"),
+        ({"url": "http://nexus:port/x"}, "DEPLOYER_ARTIFACTS__URL"),
+        ({"url": "http://[::1/x"}, "DEPLOYER_ARTIFACTS__URL"),
+        ({"url": "http://:80/x"}, "DEPLOYER_ARTIFACTS__URL"),
+    ],
+)
+async def test_settings_that_cannot_work_stop_the_start(
+    session: aiohttp.ClientSession, change: dict[str, str], variable: str
+) -> None:
+    """The error names the variable."""
+    with pytest.raises(ConfigurationError, match=f"^{variable}: "):
+        ArtifactsClient(session, settings(**{"url": "http://nexus", **change}))
+
+
+@pytest.mark.parametrize("status", [302, 401, 404, 500])
+async def test_errors_show_no_credentials(session: aiohttp.ClientSession, serve: Serve, status: int) -> None:
+    """Message, repr and traceback hold neither the password nor the header made of it."""
+
+    async def nexus(request: web.Request) -> web.Response:
+        return web.Response(status=status, text=f"{request.headers['Authorization']} {PASSWORD}")
+
+    with pytest.raises(DeploymentError) as caught:
+        await ArtifactsClient(session, settings(await serve(nexus))).fetch(URI, MISSING)
+    shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + repr(caught.value.info())
+    for hidden in (PASSWORD, aiohttp.encode_basic_auth("reader", PASSWORD).removeprefix("Basic ")):
+        assert hidden not in shown

@@ -1,0 +1,419 @@
+"""The CCDS client against a server with CCDS's paths and habits."""
+
+import asyncio
+import json
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import unused_port
+from pydantic import SecretStr
+
+from schemas import Kind
+from worker.adapters.catalog import MAX_ICON, MAX_JSON, CatalogClient
+from worker.adapters.http import neighbour_session
+from worker.domain.solution import Caller, Solution
+from worker.errors import DeploymentError, NotAllowed, NotFound, Unavailable
+from worker.settings import Catalog
+
+Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
+Reply = Any  # JSON, bytes as they are, a status, or a function of the request
+
+SOLUTION = UUID("7d8b6a0e-0f57-4d0c-9d3c-6a8d1f6f9a01")
+REVISION = UUID("2b1c9a52-6c65-4b73-8f34-0f9d5a7c1e02")
+CALLER = Caller(user_id="ada/1 é", email="ada@example.org")
+PASSWORD = "canary-password"
+FIRST, SECOND, THIRD = (f"00000000-0000-4000-8000-00000000000{number}" for number in (1, 2, 3))
+
+PATHS = {
+    "solution": f"/ccds/solution/{SOLUTION}",
+    "revision": f"/ccds/solution/{SOLUTION}/revision/{REVISION}",
+    "artifacts": f"/ccds/revision/{REVISION}/artifact",
+    "access": f"/ccds/access/user/ada%2F1%20%C3%A9/solution/{SOLUTION}",
+    "icon": f"/ccds/solution/{SOLUTION}/pic",
+    "catalogs": f"/ccds/catalog/solution/{SOLUTION}",
+    "first": f"/ccds/revision/{REVISION}/catalog/{FIRST}/descr",
+    "second": f"/ccds/revision/{REVISION}/catalog/{SECOND}/descr",
+    "third": f"/ccds/revision/{REVISION}/catalog/{THIRD}/descr",
+}
+
+
+def artifact(code: str, uri: Any) -> dict[str, Any]:
+    return {"artifactId": "x", "artifactTypeCode": code, "name": "x", "uri": uri, "size": -1, "metadata": None}
+
+
+ARTIFACTS = [
+    artifact("LI", "org/license.json"),
+    artifact("DI", "registry.example/old:1"),
+    artifact("BP", "org/first.json"),
+    artifact("BP", "org/second.json"),
+    artifact("MI", "org/model.proto"),
+    artifact("MI", "org/other.proto"),
+    artifact("DI", "registry.example/new:2"),
+]
+GOOD: dict[str, Reply] = {
+    "solution": {"solutionId": str(SOLUTION), "name": "Sudoku Tutorial", "toolkitTypeCode": "CP", "tags": []},
+    "revision": {"revisionId": str(REVISION), "solutionId": str(SOLUTION), "version": "1.0.0"},
+    "artifacts": ARTIFACTS,
+    "access": {"count": 1},
+    "icon": b"\x89PNG",
+    "catalogs": [{"catalogId": FIRST}, {"catalogId": SECOND}, {"catalogId": THIRD}],
+    "first": b"",
+    "second": {"description": "<p>second</p>"},
+    "third": {"description": "<p>third</p>"},
+}
+
+
+class Ccds:
+    """CCDS as far as a deployer sees it; `replies` can be changed one by one."""
+
+    def __init__(self) -> None:
+        self.replies: dict[str, Reply] = dict(GOOD)
+        self.headers: dict[str, dict[str, str]] = {}
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        name = next((name for name, path in PATHS.items() if path == request.raw_path), None)
+        assert name, request.raw_path
+        assert name not in self.headers, "asked twice"
+        self.headers[name] = dict(request.headers)
+        reply = self.replies[name]
+        if callable(reply):
+            reply = await reply()
+        if isinstance(reply, int):
+            return web.json_response({"status": reply, "error": "x"}, status=reply, headers={"Location": "/"})
+        if isinstance(reply, bytes):
+            return web.Response(body=reply)
+        return web.json_response(reply)
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """The session that the worker uses."""
+    async with neighbour_session() as open_session:
+        yield open_session
+
+
+@pytest.fixture
+def ccds() -> Ccds:
+    """A CCDS that knows a pipeline."""
+    return Ccds()
+
+
+Find = Callable[..., Awaitable[Solution]]
+
+
+@pytest.fixture
+def find(session: aiohttp.ClientSession, serve: Serve, ccds: Ccds) -> Find:
+    """Looks up the solution in `ccds`."""
+
+    async def run(caller: Caller | None = CALLER, **changes: Any) -> Solution:
+        url = f"{await serve(ccds.handle)}/ccds/"
+        options = {"url": url, "username": "ccds_client", "password": SecretStr(PASSWORD), "timeout_seconds": 5}
+        return await CatalogClient(session, Catalog(**{**options, **changes})).find(SOLUTION, REVISION, caller)
+
+    return run
+
+
+def with_fields(reply: str, **fields: Any) -> dict[str, Any]:
+    return {**GOOD[reply], **fields}
+
+
+async def hang() -> Reply:
+    """Never answers."""
+    await asyncio.Event().wait()
+
+
+def left_running() -> list[str]:
+    """Tasks of the client that still run."""
+    names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
+    return [name for name in names if "CatalogClient" in name or "_optional" in name]
+
+
+async def test_a_pipeline(find: Find, ccds: Ccds) -> None:
+    """A pipeline has the first blueprint, the icon, and the first catalog's description that is one."""
+    expected = Solution(
+        SOLUTION,
+        REVISION,
+        "Sudoku Tutorial",
+        Kind.PIPELINE,
+        blueprint_uri="org/first.json",
+        icon=b"\x89PNG",
+        description="<p>second</p>",
+    )
+    assert expected == await find()
+
+
+async def test_a_single_model(find: Find, ccds: Ccds) -> None:
+    """A single model has the first proto and the last image, and needs no blueprint."""
+    ccds.replies["solution"] = with_fields("solution", toolkitTypeCode="MN")
+    ccds.replies["artifacts"] = [artifact for artifact in ARTIFACTS if artifact["artifactTypeCode"] != "BP"]
+    found = await find()
+    assert (found.kind, found.blueprint_uri) == (Kind.SINGLE_MODEL, None)
+    assert (found.proto_uri, found.image) == ("org/model.proto", "registry.example/new:2")
+
+
+@pytest.mark.parametrize(
+    ("toolkit", "kind"),
+    [
+        ("CP", Kind.PIPELINE),
+        ("cp", Kind.PIPELINE),
+        ("Cp", Kind.PIPELINE),
+        ("", Kind.SINGLE_MODEL),
+        (None, Kind.SINGLE_MODEL),
+        ("SK", Kind.SINGLE_MODEL),
+        ("CPX", Kind.SINGLE_MODEL),
+    ],
+)
+async def test_the_toolkit_type_tells_the_kind(find: Find, ccds: Ccds, toolkit: str | None, kind: Kind) -> None:
+    """Composite is `CP` in any case; anything else, none included, is a single model."""
+    ccds.replies["solution"] = with_fields("solution", toolkitTypeCode=toolkit)
+    assert kind == (await find()).kind
+
+
+async def test_ids_are_compared_as_ids(find: Find, ccds: Ccds) -> None:
+    """A revision that names its solution in capitals belongs to it."""
+    ccds.replies["revision"] = with_fields("revision", solutionId=str(SOLUTION).upper())
+    assert "Sudoku Tutorial" in (await find()).name
+
+
+async def test_credentials_and_accept(find: Find, ccds: Ccds) -> None:
+    """Basic credentials go with every request, and the picture is not asked for as JSON."""
+    await find()
+    expected = aiohttp.encode_basic_auth("ccds_client", PASSWORD)
+    assert {expected} == {headers["Authorization"] for headers in ccds.headers.values()}
+    assert "*/*" in ccds.headers["icon"]["Accept"]
+    assert "application/json" in ccds.headers["solution"]["Accept"]
+
+
+async def test_everything_is_asked_at_once(find: Find, ccds: Ccds) -> None:
+    """Six requests are open at the same time, then the catalogs' three: each waits here for the others."""
+    together = {6: asyncio.Barrier(6), 3: asyncio.Barrier(3)}
+
+    def wait(name: str, parties: int) -> Callable[[], Awaitable[Reply]]:
+        async def reply() -> Reply:
+            await together[parties].wait()
+            return GOOD[name]
+
+        return reply
+
+    for name in PATHS:
+        ccds.replies[name] = wait(name, 3 if name in ("first", "second", "third") else 6)
+    assert (await find()).description == "<p>second</p>"
+
+
+@pytest.mark.parametrize(("caller", "check"), [(None, True), (CALLER, False)])
+async def test_access_is_checked_for_callers_when_configured(
+    find: Find, ccds: Ccds, caller: Caller | None, check: bool
+) -> None:
+    """Without a caller, or with CHECK_ACCESS off, nobody's access is asked for."""
+    await find(caller, check_access=check)
+    assert "access" not in ccds.headers
+
+
+NOT_FOUND: list[Reply] = [b"", b" \n", b"null", 400, 404]
+BROKEN: list[tuple[Reply, str]] = [
+    (401, "catalog-unauthorized"),
+    (403, "catalog-unauthorized"),
+    (204, "catalog-error"),
+    (302, "catalog-error"),
+    (409, "catalog-error"),
+    (500, "catalog-error"),
+    (503, "catalog-error"),
+    (b"<html>", "catalog-error"),
+    (b"[1, 2", "catalog-error"),
+    (b'{"a": NaN}', "catalog-error"),
+    (b'{"name": "x", "name": "y"}', "catalog-error"),
+    (b'"text"', "catalog-error"),
+    (b"17", "catalog-error"),
+    (b"[17]", "catalog-error"),
+    (b'"' + b"x" * MAX_JSON + b'"', "catalog-error"),
+]
+
+
+@pytest.mark.parametrize("reply", NOT_FOUND)
+@pytest.mark.parametrize(
+    ("name", "code", "error"),
+    [
+        ("solution", "solution-not-found", NotFound),
+        ("revision", "revision-not-found", NotFound),
+        ("artifacts", "blueprint-missing", NotFound),
+        ("access", "no-access", NotAllowed),
+    ],
+)
+async def test_every_way_to_say_not_found(
+    find: Find, ccds: Ccds, name: str, code: str, error: type[DeploymentError], reply: Reply
+) -> None:
+    """200 without a body, `null`, 400 and 404 mean the same."""
+    ccds.replies[name] = reply
+    with pytest.raises(error) as caught:
+        await find()
+    assert code == caught.value.code
+    assert not left_running()
+
+
+@pytest.mark.parametrize(("reply", "code"), BROKEN, ids=[str(reply)[:20] for reply, _ in BROKEN])
+@pytest.mark.parametrize("name", ["solution", "revision", "artifacts", "access"])
+async def test_an_outage_is_an_outage(find: Find, ccds: Ccds, name: str, reply: Reply, code: str) -> None:
+    """Refused credentials, errors and nonsense are never "not found" and never "a single model"."""
+    ccds.replies[name] = reply
+    with pytest.raises(Unavailable) as caught:
+        await find()
+    stage = "authorise" if name == "access" else "fetch"
+    assert (code, stage) == (caught.value.code, caught.value.stage)
+    assert not left_running()
+
+
+@pytest.mark.parametrize(
+    ("name", "reply"),
+    [
+        ("solution", with_fields("solution", name=None)),
+        ("solution", with_fields("solution", toolkitTypeCode=7)),
+        ("solution", []),
+        ("revision", {"revisionId": str(REVISION)}),
+        ("artifacts", {}),
+        ("access", {}),
+        ("access", {"count": True}),
+        ("access", {"count": "1"}),
+    ],
+)
+async def test_json_of_another_shape_is_an_outage(find: Find, ccds: Ccds, name: str, reply: Reply) -> None:
+    """What CCDS never says is not guessed at."""
+    ccds.replies[name] = reply
+    with pytest.raises(Unavailable) as caught:
+        await find()
+    assert "catalog-error" in caught.value.code
+
+
+@pytest.mark.parametrize("name", ["solution", "revision", "artifacts", "access"])
+async def test_time_out(find: Find, ccds: Ccds, name: str) -> None:
+    """A required answer that does not come ends the request, and nothing goes on behind it."""
+    ccds.replies[name] = hang
+    with pytest.raises(Unavailable) as caught:
+        await find(timeout_seconds=0.1)
+    assert "catalog-timeout" in caught.value.code
+    assert not left_running()
+
+
+async def test_nobody_listens(find: Find) -> None:
+    """A refused connection is an outage."""
+    with pytest.raises(Unavailable) as caught:
+        await find(url=f"http://127.0.0.1:{unused_port()}/ccds")
+    assert "catalog-unavailable" in caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"solution": b"", "access": 500}, "catalog-error"),
+        ({"solution": 401, "revision": 500, "artifacts": hang, "access": hang}, "catalog-unauthorized"),
+        ({"solution": hang, "revision": 401}, "catalog-timeout"),
+        ({"solution": b"", "revision": b"", "artifacts": [], "access": {"count": 0}}, "solution-not-found"),
+        ({"revision": b"", "artifacts": [], "access": {"count": 0}}, "revision-not-found"),
+        (
+            {"revision": with_fields("revision", solutionId=FIRST), "artifacts": [], "access": {"count": 0}},
+            "revision-of-another-solution",
+        ),
+        ({"artifacts": [], "access": {"count": 0}}, "no-access"),
+        ({"artifacts": []}, "blueprint-missing"),
+        ({"artifacts": [artifact("BP", None), artifact("BP", " ")]}, "blueprint-missing"),
+        ({"solution": with_fields("solution", toolkitTypeCode=None), "artifacts": []}, "image-missing"),
+        (
+            {"solution": with_fields("solution", toolkitTypeCode=None), "artifacts": [artifact("DI", "x")]},
+            "proto-missing",
+        ),
+        (
+            {"solution": with_fields("solution", toolkitTypeCode=None), "artifacts": [artifact("MI", "x")]},
+            "image-missing",
+        ),
+    ],
+)
+async def test_of_several_problems_the_same_is_reported(
+    find: Find, ccds: Ccds, changes: dict[str, Reply], code: str
+) -> None:
+    """Outages first, in a fixed order; then existence, belonging, access, and what the solution lacks."""
+    ccds.replies |= changes
+    with pytest.raises(DeploymentError) as caught:
+        await find(timeout_seconds=0.2)
+    assert code == caught.value.code
+
+
+@pytest.mark.parametrize("reply", [*NOT_FOUND[:1], 400, 404, 401, 500, bytes(MAX_ICON + 1), hang])
+async def test_a_solution_without_icon(find: Find, ccds: Ccds, reply: Reply) -> None:
+    """Whatever happens to the icon, the rest is there, and a hanging one costs one time-out."""
+    ccds.replies["icon"] = reply
+    found = await find(timeout_seconds=0.3 if reply is hang else 5)
+    assert (found.icon, found.description, found.blueprint_uri) == (None, "<p>second</p>", "org/first.json")
+    assert not left_running()
+
+
+NO_CATALOGS: list[Reply] = [b"", 404, 401, 500, b"nonsense", [], [{}], [{"catalogId": "../.."}], {"a": 1}, hang]
+NO_TEXT: list[Reply] = [b"", 404, 401, 500, b"nonsense", {}, {"description": None}, {"description": " "}, [1]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "description"),
+    [({"catalogs": reply}, None) for reply in NO_CATALOGS]
+    + [({"second": reply}, "<p>third</p>") for reply in NO_TEXT]
+    + [
+        ({"first": {"description": "<p>first</p>"}, "second": hang, "third": 500}, "<p>first</p>"),
+        ({"second": b"", "third": b""}, None),
+        ({"second": {"description": "x" * 2 * MAX_JSON}}, "x" * 2 * MAX_JSON),
+        ({"first": hang, "second": hang, "third": hang}, None),
+    ],
+)
+async def test_a_solution_with_and_without_description(
+    find: Find, ccds: Ccds, changes: dict[str, Reply], description: str | None
+) -> None:
+    """Whatever happens to catalogs and descriptions, the rest is there, and the first text in order counts."""
+    ccds.replies |= changes
+    found = await find(timeout_seconds=0.3 if hang in changes.values() else 5)
+    assert (description, b"\x89PNG") == (found.description, found.icon)
+    assert not left_running()
+
+
+async def test_a_failure_does_not_wait_for_the_icon(find: Find, ccds: Ccds) -> None:
+    """What is optional is dropped at once when the request has ended already."""
+    ccds.replies |= {"solution": b"", "icon": hang, "catalogs": hang}
+    with pytest.raises(NotFound):
+        await asyncio.wait_for(find(timeout_seconds=3600), 10)
+    assert not left_running()
+
+
+async def test_a_cancelled_request_leaves_nothing_running(find: Find, ccds: Ccds) -> None:
+    """A stop of the worker ends every request that was open."""
+    arrived = asyncio.Event()
+
+    async def hang_and_tell() -> Reply:
+        arrived.set()
+        await hang()
+
+    ccds.replies |= {"artifacts": hang_and_tell, "icon": hang, "first": hang}
+    task = asyncio.ensure_future(find())
+    await arrived.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not left_running()
+
+
+@pytest.mark.parametrize(
+    ("name", "reply"), [("solution", 401), ("access", 500), ("access", {"count": 0}), ("icon", 500)]
+)
+async def test_nothing_secret_shows(
+    find: Find, ccds: Ccds, capsys: pytest.CaptureFixture[str], name: str, reply: Reply
+) -> None:
+    """Neither errors nor logs hold the password, the header made of it, or who asks."""
+    ccds.replies[name] = reply
+    shown = ""
+    try:
+        shown = repr(await find())
+    except DeploymentError as error:
+        shown = "".join(traceback.format_exception(error)) + repr(error) + json.dumps(error.info().model_dump())
+    output = capsys.readouterr()
+    header = aiohttp.encode_basic_auth("ccds_client", PASSWORD).removeprefix("Basic ")
+    for hidden in (PASSWORD, header, CALLER.user_id, CALLER.email, "ada%2F"):
+        assert hidden not in shown + output.out + output.err

@@ -1,0 +1,61 @@
+"""The script as a module and as a process, and a cluster for it."""
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.unit.ontarget.bundles import ONTARGET, SCRIPT
+from tests.unit.ontarget.kube_api import TOKEN, KubeApi, serving
+from tests.unit.ontarget.running import Result
+
+
+@pytest.fixture(scope="session")
+def script() -> ModuleType:
+    """kubernetes-client-script.py, whose name no import statement can say."""
+    spec = importlib.util.spec_from_file_location("kubernetes_client_script", ONTARGET / SCRIPT)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def api() -> Iterator[KubeApi]:
+    """An empty cluster."""
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def kubeconfig(api: KubeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Access to the cluster by KUBECONFIG."""
+    path = tmp_path / "kubeconfig"
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "here",
+        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
+        "clusters": [{"name": "here", "cluster": {"server": api.host}}],
+        "users": [{"name": "me", "user": {"token": TOKEN}}],
+    }
+    path.write_text(json.dumps(document))
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    return path
+
+
+@pytest.fixture
+def command(script: ModuleType, kubeconfig: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Run the script in this process, in the namespace `play`."""
+
+    def run(bundle: Path, *arguments: object) -> Result:
+        code = script.main(["-n", "play", "-bp", str(bundle), *map(str, arguments)])
+        return Result(code, *capsys.readouterr())
+
+    return run

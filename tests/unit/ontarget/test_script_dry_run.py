@@ -1,0 +1,274 @@
+"""`--dry-run` as a process, the way the playground server starts the script."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.ontarget.bundles import claim, deployment, pipeline, service, single_model, snapshot, write_yaml
+from tests.unit.ontarget.running import PYTHONS, process
+
+Spoil = Callable[[Path], object]
+
+BUNDLES = {
+    "single-model": single_model,
+    "pipeline": pipeline,
+    "shared-folder": lambda folder: pipeline(folder, shared_folder=True),
+}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """The playground's config.json, with keys that are none of our business."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"allowed_ip_addresses": ["127.0.0.1"], "hostname": "play.example.org"}))
+    return path
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """A Docker config.json."""
+    path = tmp_path / "docker.json"
+    path.write_text(json.dumps({"auths": {"registry.example": {"auth": "c2VjcmV0"}}}))
+    return path
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("build", BUNDLES.values(), ids=BUNDLES)
+@pytest.mark.parametrize("with_secret", [False, True])
+def test_server_command_lines(
+    build: Callable[[Path], Path], with_secret: bool, python: str, tmp_path: Path, config: Path, secret: Path
+) -> None:
+    """Both command lines of the playground server pass for every case, and nothing is written."""
+    bundle = build(tmp_path / "bundle")
+    before = snapshot(tmp_path)
+    pull = ["-sn", "acumos-registry", "-ps", secret] if with_secret else ["--image_pull_policy", "IfNotPresent"]
+
+    done = process(bundle, "-n", "play", *pull, "--config-file", config, "--dry-run", python=python)
+
+    assert (0, "") == (done.code, done.err)
+    assert before == snapshot(tmp_path)
+    assert "c2VjcmV0" not in done.out
+
+
+def test_order(tmp_path: Path, config: Path, secret: Path) -> None:
+    """It tells what would be applied in which order: the pull secret first, the Deployments last."""
+    bundle = pipeline(tmp_path / "bundle", nodes=["alpha"], shared_folder=True)
+
+    done = process(bundle, "-n", "play", "-sn", "acumos-registry", "-ps", secret, "-cf", config, "--dry-run")
+
+    steps = [line.split()[1:3] for line in done.out.splitlines() if line.strip()[:1].isdigit()]
+    assert [
+        ["Secret", "acumos-registry"],
+        ["PersistentVolumeClaim", "shared-folder"],
+        ["Service", "alpha"],
+        ["Service", "alphawebui"],
+        ["Ingress", "alphawebuiingress"],
+        ["Service", "orchestrator"],
+        ["Service", "orchestratorwebui"],
+        ["Ingress", "orchestratorwebuiingress"],
+        ["Deployment", "alpha"],
+        ["Deployment", "orchestrator"],
+    ] == steps
+
+
+def test_needs_no_kubernetes(tmp_path: Path) -> None:
+    """A dry run needs neither the kubernetes package nor a cluster."""
+    trap = tmp_path / "trap"
+    trap.mkdir()
+    (trap / "kubernetes.py").write_text("raise RuntimeError('imported')\n")
+    bundle = single_model(tmp_path / "bundle")
+
+    dry = process(bundle, "-n", "play", "--dry-run", PYTHONPATH=str(trap), KUBECONFIG="/nowhere")
+    wet = process(bundle, "-n", "play", PYTHONPATH=str(trap), KUBECONFIG="/nowhere")
+
+    assert (0, "") == (dry.code, dry.err)
+    assert "imported" in wet.err
+
+
+def test_default_base_path(tmp_path: Path) -> None:
+    """Without -bp the bundle is the folder that the script lies in."""
+    bundle = single_model(tmp_path / "bundle")
+
+    done = process(bundle, "-n", "play", "--dry-run", base_path=False)
+
+    assert (0, "") == (done.code, done.err)
+
+
+def _replace(path: str, old: str, new: str) -> Spoil:
+    return lambda bundle: (bundle / path).write_text((bundle / path).read_text().replace(old, new))
+
+
+def _yaml(path: str, *documents: Any) -> Spoil:
+    return lambda bundle: write_yaml(bundle / "deployments" / path, *documents)
+
+
+def _node(name: str, instance: str | None = None) -> Spoil:
+    def spoil(bundle: Path) -> None:
+        solution = {} if instance is None else {"solution": instance}
+        write_yaml(bundle / "deployments" / "z_service.yaml", service(name, **solution))
+        write_yaml(bundle / "deployments" / "z_deployment.yaml", deployment(name, **solution))
+
+    return spoil
+
+
+ALPHA_SERVICE, ALPHA_DEPLOYMENT = "deployments/alpha_service.yaml", "deployments/alpha_deployment.yaml"
+
+# what is done to a good pipeline, and what stderr then says
+BROKEN: dict[str, tuple[Spoil, str]] = {
+    "no blueprint": (lambda bundle: (bundle / "blueprint.json").unlink(), "blueprint.json cannot be read"),
+    "blueprint not JSON": (_replace("blueprint.json", "{", "["), "blueprint.json is not JSON"),
+    "blueprint a list": (lambda it: (it / "blueprint.json").write_text("[]"), "does not hold a JSON object"),
+    "blueprint not UTF-8": (lambda it: (it / "blueprint.json").write_bytes(b'{"name": "\xff"}'), "is not JSON"),
+    "no name": (_replace("blueprint.json", '"name"', '"title"'), "blueprint.json gives the solution no name"),
+    "no manifests": (lambda it: [path.unlink() for path in it.glob("deployments/*")], "There are no manifests in"),
+    "not YAML": (_replace(ALPHA_SERVICE, "{", "{{"), "alpha_service.yaml cannot be read"),
+    "two documents": (_yaml("alpha_service.yaml", service("alpha"), claim()), "must hold one YAML document"),
+    "no document": (_yaml("alpha_service.yaml"), "alpha_service.yaml must hold one YAML document"),
+    "no kind": (_replace(ALPHA_SERVICE, '"kind"', '"sort"'), "alpha_service.yaml must be one of v1 Pers"),
+    "a text": (_yaml("alpha_service.yaml", "text"), "alpha_service.yaml must be one of v1 Pers"),
+    "a date": (
+        lambda it: (it / "deployments" / "pvc.yaml").write_text("kind: 2020-01-01\n"),
+        "Object of type date is not JSON",
+    ),
+    "other kind": (_yaml("extra.yaml", {"apiVersion": "v1", "kind": "Pod"}), "extra.yaml must be one of v1 Pers"),
+    "other version": (_replace(ALPHA_DEPLOYMENT, "apps/v1", "apps/v1beta1"), "apps/v1 Deployment"),
+    "no object name": (_yaml("pvc.yaml", claim("")), "pvc.yaml has no valid metadata.name"),
+    "no labels": (_replace(ALPHA_SERVICE, "/instance", "/nothing"), "no label app.kubernetes.io/instance"),
+    "ClusterIP": (_replace(ALPHA_SERVICE, "NodePort", "ClusterIP"), "NodePort with exactly one port"),
+    "two ports": (_replace(ALPHA_SERVICE, '"ports": [', '"ports": [{"port": 1}, '), "with exactly one port"),
+    "no ports": (_replace(ALPHA_SERVICE, '"ports"', '"doors"'), "with exactly one port"),
+    "no selector": (_replace(ALPHA_SERVICE, '"selector"', '"chooser"'), "alpha_service.yaml must have a selector"),
+    "other container": (
+        _replace(ALPHA_DEPLOYMENT, '"name": "alpha",\n            "image"', '"name": "a", "image"'),
+        "a container called 'alpha'",
+    ),
+    "no container": (_replace(ALPHA_DEPLOYMENT, '"containers"', '"boxes"'), "a container called 'alpha'"),
+    "no image": (_replace(ALPHA_DEPLOYMENT, '"image"', '"picture"'), "must have an image"),
+    "Service without Deployment": (lambda it: (it / ALPHA_DEPLOYMENT).unlink(), "'alpha' must be the name of a Ser"),
+    "Deployment without Service": (lambda it: (it / ALPHA_SERVICE).unlink(), "'alpha' must be the name of a Service"),
+    "digit first": (_node("1st"), "gives its Service the name '1st'"),
+    "no room for webuiingress": (_node("a" * 52), "at most 51 characters"),
+    "upper case": (_node("Gamma"), "has no valid metadata.name"),
+    "web page's name taken": (_node("alphawebui"), "'alphawebui' takes the name of the web page of 'alpha'"),
+    "same name twice": (_yaml("again.yaml", service("alpha")), "Two files hold the Service 'alpha'"),
+    "two solutions": (_node("gamma", instance="other"), "they are of several solutions"),
+    "no dockerinfo": (lambda it: (it / "dockerinfo.json").unlink(), "A pipeline needs dockerinfo.json"),
+    "no orchestrator": (
+        lambda it: [path.unlink() for path in it.glob("deployments/orchestrator*")],
+        "a Service and a Deployment 'orchestrator'",
+    ),
+    "dockerinfo names a stranger": (_replace("dockerinfo.json", "ALPHA", "GAMMA"), "container_name 'GAMMA'"),
+    "dockerinfo without list": (_replace("dockerinfo.json", "docker_info_list", "list"), "container_name None"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "sentence"), BROKEN.values(), ids=BROKEN)
+def test_broken_bundles(spoil: Spoil, sentence: str, tmp_path: Path) -> None:
+    """What could not be deployed ends with 1 and a sentence on stderr, before any cluster is asked."""
+    bundle = pipeline(tmp_path / "bundle")
+    spoil(bundle)
+
+    done = process(bundle, "-n", "play", "--dry-run", KUBECONFIG="/nowhere")
+
+    assert 1 == done.code
+    assert sentence in done.err
+    assert all(line.startswith("error: ") for line in done.err.splitlines())
+
+
+CONFIGS = {
+    "not JSON": ("{", "is not JSON"),
+    "placeholder": ('{"hostname": "your_host_name"}', "hostname in"),
+    "hostname a number": ('{"hostname": 5}', "hostname in"),
+    "class": ('{"ingress_class_name": "N G"}', "ingress_class_name in"),
+    "variables": ('{"environment_variables": {"X": "s3cret-value"}}', "environment_variables in the config file must be a list"),
+    "variable": ('{"environment_variables": ["X=1"]}', "docker_image_pattern (a regular expression), name and value"),
+    "no value": ('{"environment_variables": [{"docker_image_pattern": ".", "name": "X"}]}', "name and value"),
+    "no pattern": (
+        '{"environment_variables": [{"docker_image_pattern": "(", "name": "X", "value": "s3cret-value"}]}',
+        "docker_image_pattern",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "sentence"), CONFIGS.values(), ids=CONFIGS)
+def test_broken_config(text: str, sentence: str, tmp_path: Path) -> None:
+    """A config.json that cannot be followed is refused with the key's name, and without its values."""
+    path = tmp_path / "config.json"
+    path.write_text(text)
+
+    done = process(single_model(tmp_path / "bundle"), "-n", "play", "-cf", path, "--dry-run")
+
+    assert 1 == done.code
+    assert sentence in done.err
+    assert "s3cret-value" not in done.err
+
+
+@pytest.mark.parametrize("text", [None, "s3cret-value", '["s3cret-value"]'])
+def test_broken_pull_secret(text: str | None, tmp_path: Path) -> None:
+    """A pull secret's file that is missing or no JSON object is refused, and never quoted."""
+    path = tmp_path / "docker.json"
+    if text is not None:
+        path.write_text(text)
+
+    done = process(single_model(tmp_path / "bundle"), "-n", "play", "-sn", "s", "-ps", path, "--dry-run")
+
+    assert 1 == done.code
+    assert str(path) in done.err
+    assert "s3cret-value" not in done.err
+
+
+@pytest.mark.parametrize("namespace", ["Play", "a_b", "a-", "a" * 64, ""])
+def test_namespace_names(namespace: str, tmp_path: Path) -> None:
+    """A namespace that Kubernetes would not make is refused."""
+    done = process(single_model(tmp_path / "bundle"), "-n", namespace, "--dry-run")
+
+    assert 1 == done.code
+    assert f"error: '{namespace}' is no name for a namespace" in done.err
+
+
+def test_everything_at_once(tmp_path: Path) -> None:
+    """One run tells all that is wrong in several files."""
+    bundle = pipeline(tmp_path / "bundle")
+    for name in ("no name", "ClusterIP", "no image"):
+        BROKEN[name][0](bundle)
+
+    done = process(bundle, "-n", "Play", "--dry-run")
+
+    assert 4 == len(done.err.splitlines())
+
+
+def test_notes(tmp_path: Path, config: Path, secret: Path) -> None:
+    """What works but perhaps not as meant is told and does not fail the run."""
+    bundle = single_model(tmp_path / "bundle")
+
+    done = process(bundle, "-n", "a" * 50, "-sn", "other", "-ps", secret, "-cf", config, "--dry-run")
+
+    assert 0 == done.code
+    assert [
+        "note: no Deployment pulls its image with the secret 'other'.",
+        "note: the host name of the web page of 'entity-recogniser' is too long to be resolved: use its NodePort.",
+    ] == [line for line in done.out.splitlines() if line.startswith("note")]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["-n"],
+        ["-n", "play", "-sn", "only-the-name"],
+        ["-n", "play", "-ps", "only-the-path"],
+        ["-n", "play", "--dry-run", "--delete"],
+        ["-n", "play", "-ipp", "Sometimes"],
+        ["-n", "play", "--name", "abbreviated"],
+        ["-n", "play", "--wait", "soon"],
+    ],
+)
+def test_usage(arguments: list[str], tmp_path: Path) -> None:
+    """Wrong arguments end with 2 and the usage."""
+    done = process(single_model(tmp_path / "bundle"), *arguments)
+
+    assert 2 == done.code
+    assert done.err.startswith("usage:")

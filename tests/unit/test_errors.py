@@ -1,0 +1,158 @@
+"""The error family and its tables of codes."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import worker
+from schemas import FINAL_STATES, ErrorInfo
+from worker import errors
+from worker.errors import (
+    CODES,
+    FAILED,
+    REJECTED,
+    UNAVAILABLE,
+    DeploymentError,
+    Failed,
+    Internal,
+    NotAllowed,
+    NotDeployable,
+    NotFound,
+    OutcomeUnknown,
+    PlaygroundRefused,
+    Rejected,
+    Unauthenticated,
+    Unavailable,
+    Unreadable,
+)
+
+SOURCES = {
+    path: path.read_text(encoding="utf-8")
+    for path in Path(worker.__file__).parent.rglob("*.py")
+    if not {"sandbox", "ontarget"} & set(path.parts)
+}
+ONE_OF_EACH = [
+    Unreadable("not-json", "x"),
+    Unauthenticated("token-expired", "x"),
+    NotAllowed("no-access", "x"),
+    NotFound("proto-missing", "x"),
+    NotDeployable("no-nodes", "x"),
+    Unavailable("catalog-error", "x"),
+    PlaygroundRefused("playground-refused", "x"),
+    OutcomeUnknown("x"),
+    Internal(),
+]
+EACH = pytest.mark.parametrize("error", ONE_OF_EACH, ids=lambda error: type(error).__name__)
+
+
+def family(root: type[DeploymentError] = DeploymentError) -> set[type[DeploymentError]]:
+    """All classes below `root`."""
+    below = set(root.__subclasses__())
+    return below.union(*(family(one) for one in below))
+
+
+def named_codes() -> set[str]:
+    """The codes that the worker's text names, those composed of a neighbour's group and a kind included."""
+    written = {code for text in SOURCES.values() for code in re.findall(r'"([a-z-]+)"', _without_tables(text))}
+    groups = {group for text in SOURCES.values() for group in re.findall(r'group="([a-z]+)"', text)}
+    kinds = {
+        kind
+        for text in SOURCES.values()
+        for kind in re.findall(r'\{self\._group\}-([a-z]+)"|_unavailable\("([a-z]+)"', text)
+    }
+    return written | {f"{group}-{''.join(kind)}" for group in groups for kind in kinds}
+
+
+def _without_tables(text: str) -> str:
+    """errors.py names each code in its tables, which is not a use of it."""
+    return re.sub(r'^    "[a-z-]+": .*$', "", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_code_is_kebab_case_and_explained(code: str) -> None:
+    """A code is lower case with hyphens, as the contract's pattern wants it, and has a sentence."""
+    assert re.fullmatch(r"[a-z]+(-[a-z]+)*", code)
+    assert code == ErrorInfo(code=code, message=CODES[code], stage="internal", retryable=False).code
+    assert CODES[code].endswith(".")
+
+
+def test_every_code_is_in_one_table() -> None:
+    """A code ends a request in one way only."""
+    assert len(CODES) == len(REJECTED) + len(UNAVAILABLE) + len(FAILED)
+
+
+def test_every_code_is_used() -> None:
+    """No code is listed that nothing raises."""
+    assert set() == set(CODES) - named_codes()
+
+
+def test_every_raised_code_is_listed() -> None:
+    """What is raised with a literal code is in the table of its class."""
+    classes = {one.__name__: one for one in family()}
+    raised = {
+        (name, code)
+        for text in SOURCES.values()
+        for name, code in re.findall(rf'\b({"|".join(classes)})\(\s*"([^"]*)"', text)
+    }
+
+    assert raised
+    assert sorted((name, code) for name, code in raised if code not in classes[name].codes) == []
+
+
+def test_code_of_another_table_is_refused() -> None:
+    """A code cannot end a request in a way that its table does not say."""
+    for make in (
+        lambda: NotFound("no-such-code", "x"),
+        lambda: NotFound("catalog-timeout", "x"),
+        lambda: Unavailable("outcome-unknown", "x"),
+        lambda: PlaygroundRefused("playground-busy", "x"),
+    ):
+        with pytest.raises(KeyError, match="is no code of"):
+            make()
+
+
+def test_one_of_each_is_the_whole_family() -> None:
+    """These tests leave no class out."""
+    assert family() - {Rejected, Failed} == {type(error) for error in ONE_OF_EACH}
+
+
+def test_family_is_drawn() -> None:
+    """The tree at the top of the module names every class."""
+    drawn = set(re.findall(r"\b[A-Z]\w+(?= {2,})", errors.__doc__ or ""))
+
+    assert {one.__name__ for one in family()} <= drawn
+
+
+@EACH
+def test_error_says_how_a_request_ends(error: DeploymentError) -> None:
+    """Each class has a final state, a stage and whether another try may help; only outages are worth one."""
+    assert error.state in FINAL_STATES
+    assert error.stage
+    assert isinstance(error, Unavailable) is error.retryable
+    assert isinstance(error, Rejected) is (error.code in REJECTED)
+
+
+@EACH
+def test_error_becomes_the_field_of_a_status(error: DeploymentError) -> None:
+    """The status has the error's code, message, stage and whether it is worth another try."""
+    info = error.info()
+
+    assert (error.code, error.message, error.stage, error.retryable) == (
+        info.code,
+        info.message,
+        info.stage,
+        info.retryable,
+    )
+    assert error.message == str(error)
+
+
+def test_long_message_is_cut_to_the_contract() -> None:
+    """A message that is too long for a status loses its end instead of the status."""
+    assert NotFound("proto-missing", "y" * 5000).info().message == "y" * 1000
+
+
+def test_outage_knows_its_stage() -> None:
+    """A neighbour can be down at any stage; fetching is the usual one."""
+    assert Unavailable("catalog-timeout", "x").stage == "fetch"
+    assert Unavailable("playground-busy", "x", "submit").info().stage == "submit"

@@ -1,0 +1,146 @@
+"""The commands: one module each, imported only when it runs, so that `--help` is quick.
+
+    playground-deployer run | demo | submit | watch | bundle | check
+
+Exit codes: 0 it did what was asked, 1 it did not (one sentence on stderr says why), 2 wrong usage,
+3 `submit --wait` ran out of time, 130 Ctrl-C, 143 SIGTERM. A traceback is a defect of ours.
+"""
+
+import argparse
+import importlib
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from uuid import UUID
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+WAIT_SECONDS = 600.0  # longer than the playground's own limit, with some time in the queue
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; `argv` is the command line without the program's name. Returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        execute: Callable[[argparse.Namespace], int] = importlib.import_module(arguments.module).execute
+        return execute(arguments)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # `watch | head`: nobody reads on, and the interpreter must not try to flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        from worker.cli.failures import explain
+
+        sentence = explain(error)
+        if sentence is None:
+            raise
+        print(f"playground-deployer: {sentence}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="playground-deployer",
+        description="Turns AI pipelines composed in Eclipse Graphene into running deployments on a playground cluster.",
+        epilog="Settings are environment variables DEPLOYER_<GROUP>__<NAME>; README.md lists them. "
+        "To see it work on this machine: playground-deployer demo",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add(commands, "run", "the worker: requests in, deployments and their status events out")
+    _demo(_add(commands, "demo", "four requests from start to end on this machine; needs nothing but Python"))
+    _submit(_add(commands, "submit", "publish one deployment request; --wait follows it to its end"))
+    _watch(_add(commands, "watch", "follow the status topic live"))
+    _bundle(_add(commands, "bundle", "build the solution.zip of one revision; no playground, no Kafka"))
+    _add(commands, "check", "verify the settings and reach every neighbour; changes nothing")
+    return parser
+
+
+def _add(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, purpose: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.", allow_abbrev=False
+    )
+    parser.set_defaults(module=f"worker.cli.{name}")
+    return parser
+
+
+def _demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--kafka", metavar="HOST:PORT", help="use this Kafka, with topics of its own name, instead of an embedded one"
+    )
+    parser.add_argument("--keep", action="store_true", help="leave everything up until Ctrl-C, to try more commands")
+    parser.add_argument(
+        "--output", metavar="DIR", type=Path, default=Path("demo-output"), help="for the zips (default: ./demo-output)"
+    )
+
+
+def _submit(parser: argparse.ArgumentParser) -> None:
+    _revision(parser)
+    token = parser.add_mutually_exclusive_group()
+    token.add_argument("--token-file", metavar="FILE", type=Path, help="holds the user's Graphene token")
+    token.add_argument(
+        "--token-stdin", action="store_true", help="read the token from stdin; without both: DEPLOYER_TOKEN"
+    )
+    parser.add_argument("--request-id", metavar="ID", type=_request_id, help="default: a new one")
+    parser.add_argument("--wait", action="store_true", help="follow the request; exit 0 only when it is deployed")
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        default=WAIT_SECONDS,
+        help="for --wait (default: %(default)g); exit 3 when they have passed",
+    )
+
+
+def _watch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--from-beginning", action="store_true", help="show what the topic still holds, then go on")
+    parser.add_argument("--request-id", metavar="ID", type=_request_id, help="this request only")
+    parser.add_argument("--json", action="store_true", help="one event per line, as it was published")
+
+
+def _bundle(parser: argparse.ArgumentParser) -> None:
+    _revision(parser)
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("--output", metavar="FILE.zip", type=Path, help="write the zip")
+    target.add_argument("--dir", metavar="DIR", type=Path, help="write its files; DIR must be empty or new")
+    parser.add_argument(
+        "--force", action="store_true", help="with --dir: write into a folder with files in it, which stay"
+    )
+    parser.add_argument("--explain", action="store_true", help="say what is in it and why each name changed")
+    parser.add_argument(
+        "--sandbox", action="store_true", help="take the solution from the demo's Graphene, started for this command"
+    )
+
+
+def _revision(parser: argparse.ArgumentParser) -> None:
+    for name, text in (("solution", "Graphene's id of the solution"), ("revision", "and of one revision of it")):
+        parser.add_argument(f"{name}_id", metavar=f"{name}Id", type=_uuid, help=text)
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a UUID") from None
+
+
+def _request_id(text: str) -> str:
+    from schemas.events import REQUEST_ID_PATTERN
+
+    if not re.fullmatch(REQUEST_ID_PATTERN.removesuffix("$"), text):
+        raise argparse.ArgumentTypeError("use 1 to 128 letters, digits and . _ : -")
+    return text
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds < 1e9:  # not NaN, not infinite
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds above 0")
+    return seconds

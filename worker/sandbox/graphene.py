@@ -1,0 +1,230 @@
+"""A Graphene to try things on: its database service (CCDS) and its repository (Nexus), over HTTP with Basic auth.
+
+It answers as the real ones do, oddities included: CCDS says "not found" with status 200 and an empty body, finds a
+revision whatever solution the path names, and gives a picture only to those who accept `application/octet-stream`.
+"""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from worker.sandbox import faults
+from worker.sandbox.faults import Fault
+from worker.sandbox.graphene_data import CASES, Json, Stored, stored_case
+from worker.sandbox.users import STRANGER
+
+CCDS_PATH = "/ccds"
+NEXUS_PATH = "/repository/acumos_model_maven"
+CCDS_LOGIN = ("ccds_client", "the-sandbox-database")  # user name, password
+NEXUS_LOGIN = ("acumos_model_rw", "the-sandbox-repository")
+
+_REALMS = {CCDS_PATH: "Acumos-CDS", NEXUS_PATH: "Sonatype Nexus Repository Manager"}
+_CREDENTIALS = {
+    CCDS_PATH: aiohttp.encode_basic_auth(*CCDS_LOGIN),
+    NEXUS_PATH: aiohttp.encode_basic_auth(*NEXUS_LOGIN),
+}
+_OPEN = frozenset({f"{CCDS_PATH}/healthcheck", f"{CCDS_PATH}/version"})
+
+
+@dataclass(slots=True)
+class Graphene:
+    """What it holds and how it behaves; tests may change all of it while it runs."""
+
+    latency: float = 0.0  # seconds before each answer
+    faults: dict[str, Fault] = field(default_factory=dict)  # start of a path → what happens there instead
+    strangers: set[str] = field(default_factory=lambda: {STRANGER.user_id})  # user ids that may read nothing
+    asked: Counter[str] = field(default_factory=Counter)  # path → how often it was asked for
+    files: dict[str, bytes] = field(default_factory=dict)  # uri in the repository → content
+    _revisions: dict[str, Stored] = field(default_factory=dict)
+
+    def add(self, stored: Stored) -> None:
+        """Hold one more revision of a solution, or another one in its place."""
+        self._revisions[stored.revision["revisionId"]] = stored
+        self.files.update(stored.files)
+
+    def revision(self, revision_id: str) -> Stored | None:
+        """By its id alone, as CCDS does."""
+        return self._revisions.get(revision_id)
+
+    def revisions(self, solution_id: str) -> list[Stored]:
+        """All of one solution, in the order they were added."""
+        return [it for it in self._revisions.values() if it.solution["solutionId"] == solution_id]
+
+    def latest(self, solution_id: str) -> Stored | None:
+        """The one whose solution object counts."""
+        return next(reversed(self.revisions(solution_id)), None)
+
+    def fault(self, path: str) -> Fault | None:
+        """The first whose path `path` starts with."""
+        return next((fault for start, fault in self.faults.items() if path.startswith(start)), None)
+
+
+GRAPHENE = web.AppKey("graphene", Graphene)
+
+
+def graphene_app(latency: float = 0.0) -> web.Application:
+    """The application with the sandbox's own cases; `app[GRAPHENE]` is what it holds."""
+    app = web.Application(middlewares=[_door])
+    graphene = app[GRAPHENE] = Graphene(latency)
+    for key in CASES:
+        graphene.add(stored_case(key))
+    faults.prepare(app)
+    for path, question in _CCDS.items():
+        app.router.add_get(CCDS_PATH + path, _ccds_handler(question))
+    app.router.add_get(CCDS_PATH + "/solution/{solution}/pic", _picture)
+    app.router.add_get(NEXUS_PATH + "/{uri:.+}", _file)
+    return app
+
+
+# ------------------------------------------------------------------------------------------------------------- CCDS
+
+Ids = Mapping[str, str]
+
+
+def _solution(graphene: Graphene, ids: Ids) -> Json | None:
+    stored = graphene.latest(ids["solution"])
+    return stored.solution if stored else None
+
+
+def _revision(graphene: Graphene, ids: Ids) -> Json | None:
+    stored = graphene.revision(ids["revision"])
+    return stored.revision if stored else None
+
+
+def _revisions(graphene: Graphene, ids: Ids) -> list[Json]:
+    return [it.revision for solution in ids["solutions"].split(",") for it in graphene.revisions(solution)]
+
+
+def _artifacts(graphene: Graphene, ids: Ids) -> list[Json]:
+    stored = graphene.revision(ids["revision"])
+    return stored.artifacts if stored else []
+
+
+def _members(graphene: Graphene, ids: Ids) -> list[str]:
+    stored = graphene.latest(ids["solution"])
+    return stored.members if stored else []
+
+
+def _catalogs(graphene: Graphene, ids: Ids) -> list[Json]:
+    stored = graphene.latest(ids["solution"])
+    return stored.catalogs if stored else []
+
+
+def _description(graphene: Graphene, ids: Ids) -> Json | None:
+    stored = graphene.revision(ids["revision"])
+    if stored is None or ids["catalog"] not in stored.descriptions:
+        return None
+    times = {key: stored.revision[key] for key in ("created", "modified")}
+    names = {"revisionId": ids["revision"], "catalogId": ids["catalog"]}
+    return names | {"description": stored.descriptions[ids["catalog"]]} | times
+
+
+def _access(graphene: Graphene, ids: Ids) -> Json:
+    known = graphene.latest(ids["solution"]) is not None
+    return {"count": int(known and ids["user"] not in graphene.strangers)}
+
+
+Question = Callable[[Graphene, Ids], Any]
+
+_CCDS: dict[str, Question] = {
+    "/healthcheck": lambda *_: {"status": 200, "data": "the sandbox is well"},
+    "/version": lambda *_: {"status": 200, "data": "3.1.1"},
+    "/solution/{solution}": _solution,
+    "/solution/{solutions}/revision": _revisions,
+    "/solution/{solution}/revision/{revision}": _revision,
+    "/solution/{solution}/comp": _members,
+    "/revision/{revision}/artifact": _artifacts,
+    "/catalog/solution/{solution}": _catalogs,
+    "/revision/{revision}/catalog/{catalog}/descr": _description,
+    "/access/user/{user}/solution/{solution}": _access,
+}
+
+
+def _ccds_handler(question: Question) -> Handler:
+    async def answer(request: web.Request) -> web.Response:
+        value = question(request.app[GRAPHENE], request.match_info)
+        return web.Response() if value is None else _json(value)
+
+    return answer
+
+
+async def _picture(request: web.Request) -> web.Response:
+    accepted = request.headers.get("Accept", "*/*")
+    if not any(wanted in accepted for wanted in ("*/*", "application/*", "application/octet-stream")):
+        return _framework_error(request, 406, "Not Acceptable")
+    stored = request.app[GRAPHENE].latest(request.match_info["solution"])
+    if stored is None or stored.icon is None:
+        return web.Response()
+    return web.Response(body=stored.icon, content_type="application/octet-stream")
+
+
+def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return web.Response(
+        body=text.encode(), status=status, headers={"Content-Type": "application/json;charset=UTF-8", **(headers or {})}
+    )
+
+
+def _framework_error(
+    request: web.Request, status: int, error: str, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """What Spring answers by itself, before or instead of a controller."""
+    document = {
+        "timestamp": "2026-01-05T09:00:00.000+0000",
+        "status": status,
+        "error": error,
+        "message": error,
+        "path": request.path,
+        "decorated-by": "sandbox",
+    }
+    return _json(document, status, headers)
+
+
+# ------------------------------------------------------------------------------------------------------------ Nexus
+
+
+async def _file(request: web.Request) -> web.Response:
+    content = request.app[GRAPHENE].files.get(request.match_info["uri"])
+    if content is None:
+        return web.Response(status=404, text="<h1>404 - Nexus Repository Manager</h1>", content_type="text/html")
+    is_json = request.path.endswith(".json")
+    response = web.Response(body=content, content_type="application/json" if is_json else "text/plain")
+    if "gzip" in request.headers.get("Accept-Encoding", ""):
+        response.enable_compression(web.ContentCoding.gzip)
+    return response
+
+
+# ------------------------------------------------------------------------------------------------------------- door
+
+
+@web.middleware
+async def _door(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """What happens to every request: delay, faults, log-in."""
+    graphene = request.app[GRAPHENE]
+    graphene.asked[request.path] += 1
+    await asyncio.sleep(graphene.latency)
+    if fault := graphene.fault(request.path):
+        return await fault.answer(request)
+    service = next((path for path in _REALMS if request.path.startswith(f"{path}/")), None)
+    if service and request.path not in _OPEN and request.headers.get("Authorization") != _CREDENTIALS[service]:
+        return _log_in(request, service)
+    try:
+        return await handler(request)
+    except web.HTTPNotFound:
+        if service == CCDS_PATH:
+            return _framework_error(request, 404, "Not Found")
+        raise
+
+
+def _log_in(request: web.Request, service: str) -> web.Response:
+    challenge = {"WWW-Authenticate": f'Basic realm="{_REALMS[service]}"'}
+    if service == CCDS_PATH:
+        return _framework_error(request, 401, "Unauthorized", challenge)
+    return web.Response(status=401, headers=challenge)

@@ -1,0 +1,211 @@
+"""A playground server to try things on: answers as the real one does, and shows what arrived.
+
+POST /deploy_solution takes a bundle, runs its script with both of the real server's command lines in --dry-run,
+and refuses what fails. There is no cluster. As at the real server, whoever may POST can run code: the sandbox listens
+on this machine only, and only to addresses it was told of.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from worker.sandbox import faults, playground_page
+from worker.sandbox.deployment import Deployment
+from worker.sandbox.dry_run import DryRuns, ScriptFailed
+from worker.sandbox.faults import HANG, RESET, Fault
+from worker.sandbox.upload import Unusable, namespace_of, read_json, read_upload, solution_name, unpack
+
+MAX_REQUEST = 128 * 1024 * 1024  # bytes of one POST
+EVERYBODY = "*"
+
+DASHBOARD = "/dashboard?selected_deployment_id="
+_FAILED = "deploy solution failed with: "
+
+# What the real server is known to answer when it does not deploy; `hang` and `reset` come after the body was read.
+PLAYGROUND_FAULTS: dict[str, Fault] = {
+    "302": Fault(302, headers={"Location": "/"}),
+    "401": Fault(401, "Not allowed for your domain: 127.0.0.1"),
+    "500": Fault(
+        500, f"{_FAILED}Command '['python3', 'kubernetes-client-script.py']' returned non-zero exit status 1."
+    ),
+    "none": Fault(200, f"{DASHBOARD}None"),
+    "hang": HANG,
+    "reset": RESET,
+}
+
+
+class Playground:
+    """What it has taken and how it behaves; tests may change `faults` and `allowed_addresses` while it runs."""
+
+    def __init__(
+        self,
+        folder: Path,
+        allowed_addresses: Collection[str] | None,
+        dry_runs: DryRuns | None,
+        clock: Callable[[], datetime],
+        *,
+        unique_names: bool,
+    ) -> None:
+        self.deployments: dict[str, Deployment] = {}  # by namespace, in the order of their arrival
+        self.faults: dict[str, Fault] = {}  # username or EVERYBODY → what happens instead
+        self.allowed_addresses = allowed_addresses
+        self.overlaps = 0  # POSTs that came while another one of the same user ran; the real server mixes them up
+        self._running: Counter[str] = Counter()
+        self._folder = folder
+        self._dry_runs = dry_runs
+        self._clock = clock
+        self._unique_names = unique_names
+
+    @contextmanager
+    def watched(self, username: str) -> Iterator[None]:
+        """Count what a user sends at the same time."""
+        self.overlaps += self._running[username] > 0
+        self._running[username] += 1
+        try:
+            yield
+        finally:
+            self._running[username] -= 1
+
+    async def deploy(self, username: str, archive: bytes, request_id: str | None) -> str | None:
+        """Check and keep a bundle; returns its namespace, None when its name is another user's.
+
+        Raises Unusable, ScriptFailed.
+        """
+        files = await asyncio.to_thread(unpack, archive)
+        name = solution_name(files)
+        namespace = namespace_of(name, unique=self._unique_names)
+        owner = self.deployments.get(namespace)
+        if owner is not None and owner.username != username:
+            return None
+        if self._dry_runs:
+            await self._dry_runs.check(files, username, namespace)
+        path = self._folder / f"{namespace}.zip"
+        await asyncio.to_thread(path.write_bytes, archive)
+        sizes = {file: len(content) for file, content in files.items()}
+        digest = sha256(archive).hexdigest()
+        self.deployments[namespace] = Deployment(
+            namespace, name, username, self._clock(), request_id, sizes, len(archive), digest, path
+        )
+        return namespace
+
+
+PLAYGROUND = web.AppKey("playground", Playground)
+
+
+def playground_app(
+    folder: Path,
+    *,
+    allowed_addresses: Collection[str] | None = ("127.0.0.1", "::1"),
+    unique_names: bool = False,
+    run_scripts: bool = True,
+    script_seconds: float = 60,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> web.Application:
+    """The application; `app[PLAYGROUND]` is what it has taken.
+
+    Args:
+        folder: where zips are kept; made if missing.
+        allowed_addresses: who may POST; None: everybody.
+        unique_names: one deployment per solution name, as the server's `unique_deployment_per_solution`.
+        run_scripts: whether bundles have to prove themselves; without it only what makes the zip unusable is refused.
+        script_seconds: time limit of one run.
+        clock: the current time.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    app = web.Application(middlewares=[_door], client_max_size=MAX_REQUEST)
+    dry_runs = DryRuns(folder, script_seconds) if run_scripts else None
+    app[PLAYGROUND] = Playground(folder, allowed_addresses, dry_runs, clock, unique_names=unique_names)
+    faults.prepare(app)
+    app.router.add_post("/deploy_solution", _deploy_solution)
+    app.router.add_get("/deploy_solution", _log_in)
+    app.router.add_get("/", _list)
+    app.router.add_get("/dashboard", _dashboard)
+    app.router.add_get("/deployments/{namespace}", _dashboard)
+    app.router.add_get("/deployments/{namespace}/solution.zip", _archive)
+    app.router.add_get("/api/deployments", _as_json)
+    return app
+
+
+async def _deploy_solution(request: web.Request) -> web.Response:
+    playground = request.app[PLAYGROUND]
+    body = await request.read()
+    try:
+        document = read_json(body)
+        if playground.allowed_addresses is not None and request.remote not in playground.allowed_addresses:
+            return _answer(f"Not allowed for your domain: {request.remote}", 401)
+        username, archive = read_upload(document)
+        with playground.watched(username):
+            if fault := playground.faults.get(username) or playground.faults.get(EVERYBODY):
+                return await fault.answer(request)
+            namespace = await playground.deploy(username, archive, request.headers.get("Idempotency-Key"))
+    except Unusable:
+        return _redirect()
+    except ScriptFailed as error:
+        return _answer(f"{_FAILED}{error}", 500)
+    return _answer(f"{DASHBOARD}{namespace}")
+
+
+def _answer(text: str, status: int = 200) -> web.Response:
+    return web.Response(text=text, status=status, content_type="text/html")
+
+
+@web.middleware
+async def _door(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The real server sends everything it does not understand to its start page."""
+    try:
+        return await handler(request)
+    except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
+        if request.method == "POST":
+            return _redirect()
+        raise
+
+
+def _redirect() -> web.Response:
+    return web.Response(status=302, headers={"Location": "/"}, text="Redirecting to /")
+
+
+# ------------------------------------------------------------------------------------------------------------ pages
+
+
+def _html(page: str, status: int = 200) -> web.Response:
+    return web.Response(text=page, status=status, content_type="text/html", headers=playground_page.HEADERS)
+
+
+async def _log_in(_: web.Request) -> web.Response:
+    return _html(playground_page.login_page())
+
+
+async def _list(request: web.Request) -> web.Response:
+    return _html(playground_page.list_page(list(request.app[PLAYGROUND].deployments.values())))
+
+
+def _asked_for(request: web.Request) -> Deployment | None:
+    namespace = request.match_info.get("namespace") or request.query.get("selected_deployment_id", "")
+    return request.app[PLAYGROUND].deployments.get(namespace)
+
+
+async def _dashboard(request: web.Request) -> web.Response:
+    deployment = _asked_for(request)
+    if deployment is None:
+        return _html(playground_page.missing_page(), status=404)
+    files = unpack(await asyncio.to_thread(deployment.archive.read_bytes))
+    return _html(playground_page.deployment_page(deployment, files))
+
+
+async def _archive(request: web.Request) -> web.StreamResponse:
+    deployment = _asked_for(request)
+    if deployment is None:
+        return _html(playground_page.missing_page(), status=404)
+    headers = {"Content-Disposition": 'attachment; filename="solution.zip"'}
+    return web.FileResponse(deployment.archive, headers=headers)
+
+
+async def _as_json(request: web.Request) -> web.Response:
+    return web.json_response([deployment.as_json() for deployment in request.app[PLAYGROUND].deployments.values()])
