@@ -58,11 +58,14 @@ def mount_volume() -> Json:
     return operation("mountVolume", takes="SharedFolderRequest", gives="SharedFolderStatus")
 
 
+def blueprint_document(*nodes: Json, **more: Any) -> Json:
+    """A blueprint as an object."""
+    return {"name": "Demo Pipeline", "version": "1", "nodes": list(nodes), "input_ports": []} | more
+
+
 def blueprint(*nodes: Json, **more: Any) -> bytes:
     """blueprint.json."""
-    return json.dumps(
-        {"name": "Demo Pipeline", "version": "1", "nodes": list(nodes), "input_ports": []} | more
-    ).encode()
+    return json.dumps(blueprint_document(*nodes, **more)).encode()
 
 
 def solution(**changes: Any) -> Solution:

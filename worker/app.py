@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,7 +61,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         if cluster_id is None:
             return
         producer = AIOKafkaProducer(**client_options(settings.kafka), enable_idempotence=True)
-        await stack.enter_async_context(_started(producer))
+        await stack.enter_async_context(_started(producer, producer.stop))
         deployer = Deployer(
             tokens,
             builder,
@@ -70,7 +70,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             lambda: datetime.now(UTC),
             settings.playground.timeout_seconds,
         )
-        consumer = await stack.enter_async_context(_started(_kafka_consumer(settings)))
+        consumer = _kafka_consumer(settings)
+        await stack.enter_async_context(_started(consumer, consumer.stop))
         requests = RequestConsumer(
             consumer, deployer.handle, settings.kafka.requests_topic, cluster_id, settings.runtime
         )
@@ -120,21 +121,20 @@ def shipped_files() -> dict[str, bytes]:
 
 class _Client(Protocol):
     async def start(self) -> None: ...
-    async def stop(self) -> None: ...
 
 
 C = TypeVar("C", bound=_Client)
 
 
 @asynccontextmanager
-async def _started(client: C) -> AsyncIterator[C]:
+async def _started(client: C, stop: Callable[[], Awaitable[object]]) -> AsyncIterator[C]:
     try:
         await client.start()
         yield client
     finally:
         try:
             async with asyncio.timeout(STOP_SECONDS):
-                await client.stop()
+                await stop()
         except TimeoutError:
             log.warning("a Kafka client did not stop in time", client=type(client).__name__)
 
@@ -144,7 +144,8 @@ async def _prepare_kafka(kafka: Kafka, stop: asyncio.Event) -> str | None:
     delay = 0.5
     while not stop.is_set():
         try:
-            async with _started(AIOKafkaAdminClient(**client_options(kafka))) as admin:
+            admin = AIOKafkaAdminClient(**client_options(kafka))
+            async with _started(admin, admin.close):
                 for warning in await prepare_topics(admin, kafka):
                     log.warning(warning)
                 return str((await admin.describe_cluster())["cluster_id"])

@@ -1,8 +1,9 @@
 """Settings: environment variables `DEPLOYER_<GROUP>__<NAME>`, one frozen model, a sentence per field.
 
 Every secret can come from a file instead: `DEPLOYER_AUTH__SECRET_FILE=/run/secrets/jwt`.
-An empty value counts as unset, where the sentence does not say otherwise. Unknown `DEPLOYER_*__*` names are refused, so that a typing error
-cannot silently become a default; names without `__`, as Kubernetes makes for services, are left alone.
+An empty value counts as unset, where the setting's sentence does not say otherwise. Unknown `DEPLOYER_*__*` names
+are refused, so that a typing error cannot silently become a default; names without `__`, as Kubernetes makes for
+services, are left alone.
 """
 
 from collections.abc import Mapping

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        from worker.cli.failures import explain
+        from worker.cli.failures import explain  # noqa: PLC0415 - slow to import, rarely needed
 
         sentence = explain(error)
         if sentence is None:
@@ -129,7 +129,7 @@ def _uuid(text: str) -> UUID:
 
 
 def _request_id(text: str) -> str:
-    from schemas.events import REQUEST_ID_PATTERN
+    from schemas.events import REQUEST_ID_PATTERN  # noqa: PLC0415 - slow to import, rarely needed
 
     if not re.fullmatch(REQUEST_ID_PATTERN.removesuffix("$"), text):
         raise argparse.ArgumentTypeError("use 1 to 128 letters, digits and . _ : -")

@@ -18,8 +18,8 @@ def explain(error: Exception) -> str | None:
             return f"{error.message} [{error.code}]"
         case KafkaConnectionError():
             return (
-                "Kafka cannot be reached, or refuses our login. Check DEPLOYER_KAFKA__BOOTSTRAP_SERVERS and the settings "
-                "beside it."
+                "Kafka cannot be reached, or refuses our login. "
+                "Check DEPLOYER_KAFKA__BOOTSTRAP_SERVERS and the settings beside it."
             )
         case UnknownTopicOrPartitionError():
             return "A topic does not exist. Start the worker with DEPLOYER_KAFKA__CREATE_TOPICS=true, or make it."

@@ -27,7 +27,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping, NamedTuple, NoReturn, Sequence
+from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence
 from urllib.parse import quote, urlencode, urlsplit
 
 try:
@@ -442,7 +442,7 @@ class Cluster:
         body = json.dumps(document).encode()
         applied = self._request("PATCH", kind, name, body, fieldManager=MANAGER, force="true")
         if applied is None:
-            raise Problem(f"{kind} {name} cannot be made: the namespace {self.namespace} is gone.")
+            raise Problem(f"{kind} {name} cannot be made: there is no namespace {self.namespace}.")
         if dig(applied, "metadata", "deletionTimestamp"):
             raise Problem(f"{kind} {name} is still being deleted. Run this again when it is gone.")
         return applied
@@ -465,28 +465,23 @@ class Cluster:
         group = f"apis/{version}" if "/" in version else f"api/{version}"
         place = plural if kind == "Namespace" else f"namespaces/{self.namespace}/{plural}"
         url = f"{self._configuration.host}/{group}/{place}/{quote(name)}".rstrip("/") + f"?{urlencode(query)}"
-        headers = {"Accept": "application/json", "Content-Type": "application/apply-patch+yaml"}
+        headers = {"Content-Type": "application/apply-patch+yaml"} if body else {}
         logins = self._configuration.auth_settings().values()
         headers.update({login["key"]: login["value"] for login in logins if login["value"]})
         try:
             answer = self._connections.request(method, url, body=body, headers=headers, timeout=REQUEST_SECONDS)
+            document: dict[str, Any] = json.loads(answer.data)
         except HTTPError as error:
             raise Problem(f"The cluster at {self._configuration.host} cannot be reached: {error}") from None
+        except ValueError:
+            raise Problem(f"What answers at {self._configuration.host} is no Kubernetes API.") from None
         if answer.status == 404:
             return None
         if answer.status >= 400:
-            self._refused(f"{method} {kind} {name}", answer, quoting=kind != "Secret")
-        document: dict[str, Any] = json.loads(answer.data)
+            # The cluster's message may quote the object, and a secret must not be quoted.
+            message = answer.reason if kind == "Secret" else dig(document, "message")
+            raise Problem(f"The cluster refused {method} {kind} {name} with {answer.status}: {message}")
         return document
-
-    @staticmethod
-    def _refused(what: str, answer: Any, *, quoting: bool) -> NoReturn:
-        """Raises Problem; the cluster's message may quote the object, and a secret must not be quoted."""
-        try:
-            message = json.loads(answer.data)["message"]
-        except (ValueError, KeyError, TypeError):
-            message = answer.reason
-        raise Problem(f"The cluster refused {what} with {answer.status}: {message if quoting else answer.reason}")
 
 
 # ------------------------------------------------------------------------------------- doing: deploy, delete, wait

@@ -30,7 +30,9 @@ article p { margin: 0; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1rem; padding: .75rem 1rem; margin: 1rem 0; }
 dt { color: var(--dim); }
 dd { margin: 0; }
-summary { cursor: pointer; padding: .5rem 1rem; }
+time { white-space: nowrap; }
+details + details { border-top: 1px solid var(--line); }
+summary { cursor: pointer; padding: .375rem 1rem; }
 summary span { float: right; padding-left: 1rem; }
 pre { margin: 0; padding: .75rem 1rem; border-top: 1px solid var(--line); overflow-x: auto; overflow-wrap: normal;
   font: .8125rem/1.5 ui-monospace, monospace; tab-size: 4; }
@@ -123,18 +125,19 @@ def _download(deployment: Deployment) -> str:
 
 def _folders(files: Mapping[str, bytes]) -> str:
     """The files of the top folder first, then folder by folder."""
-    parts = []
-    folders = {name.rpartition("/")[0] for name in files}
-    for folder in sorted(folders):
-        parts.append(f"<h3>{escape(folder)}/</h3>" if folder else "<h3>Files</h3>")
-        parts += [_file(name, files[name]) for name in sorted(files) if name.rpartition("/")[0] == folder]
-    return "".join(parts)
+    folders: dict[str, list[str]] = {}
+    for name in sorted(files):
+        folders.setdefault(name.rpartition("/")[0], []).append(name)
+    return "".join(
+        f"<h3>{escape(f'{folder}/') if folder else 'Files'}</h3>"
+        f'<section class="card">{"".join(_file(name, files[name]) for name in names)}</section>'
+        for folder, names in sorted(folders.items())
+    )
 
 
 def _file(name: str, content: bytes) -> str:
-    shown = escape(name.rpartition("/")[2])
     size = f'<span class="dim">{_size(len(content))}</span>'
-    return f'<details class="card"><summary>{size}{shown}</summary>{_content(content)}</details>'
+    return f"<details><summary>{size}{escape(name.rpartition('/')[2])}</summary>{_content(content)}</details>"
 
 
 def _content(content: bytes) -> str:

@@ -1,5 +1,6 @@
 """The topics: verified at the start, made when the operator allows it."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ from worker import settings
 from worker.errors import ConfigurationError
 
 _DAY_MS = 24 * 60 * 60 * 1000
+_LOOKS, _LOOK_SECONDS = 50, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ async def prepare_topics(admin: AIOKafkaAdminClient, kafka: settings.Kafka) -> l
     missing = [topic for topic in topics if topic.name not in present]
     if missing and kafka.create_topics:
         await _create(admin, missing, kafka, present.get(kafka.requests_topic))
-        present = await _partitions(admin, topics)
+        present = await _until_visible(admin, topics)
         missing = [topic for topic in topics if topic.name not in present]
     if missing:
         raise ConfigurationError(
@@ -72,6 +74,16 @@ async def prepare_topics(admin: AIOKafkaAdminClient, kafka: settings.Kafka) -> l
 async def _partitions(admin: AIOKafkaAdminClient, topics: tuple[Topic, ...]) -> dict[str, int]:
     described = await admin.describe_topics([topic.name for topic in topics])
     return {one["topic"]: len(one["partitions"]) for one in described if one["error_code"] == 0}
+
+
+async def _until_visible(admin: AIOKafkaAdminClient, topics: tuple[Topic, ...]) -> dict[str, int]:
+    """A broker answers "made" a moment before its metadata says so."""
+    for _ in range(_LOOKS):
+        present = await _partitions(admin, topics)
+        if len(present) == len(topics):
+            break
+        await asyncio.sleep(_LOOK_SECONDS)
+    return present
 
 
 async def _create(

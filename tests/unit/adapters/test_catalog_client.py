@@ -337,7 +337,7 @@ async def test_of_several_problems_the_same_is_reported(
     """Outages first, in a fixed order; then existence, belonging, access, and what the solution lacks."""
     ccds.replies |= changes
     with pytest.raises(DeploymentError) as caught:
-        await find(timeout_seconds=0.2)
+        await find(timeout_seconds=1 if hang in changes.values() else 5)
     assert code == caught.value.code
 
 
@@ -345,7 +345,7 @@ async def test_of_several_problems_the_same_is_reported(
 async def test_a_solution_without_icon(find: Find, ccds: Ccds, reply: Reply) -> None:
     """Whatever happens to the icon, the rest is there, and a hanging one costs one time-out."""
     ccds.replies["icon"] = reply
-    found = await find(timeout_seconds=0.3 if reply is hang else 5)
+    found = await find(timeout_seconds=1 if reply is hang else 5)
     assert (found.icon, found.description, found.blueprint_uri) == (None, "<p>second</p>", "org/first.json")
     assert not left_running()
 
@@ -370,7 +370,7 @@ async def test_a_solution_with_and_without_description(
 ) -> None:
     """Whatever happens to catalogs and descriptions, the rest is there, and the first text in order counts."""
     ccds.replies |= changes
-    found = await find(timeout_seconds=0.3 if hang in changes.values() else 5)
+    found = await find(timeout_seconds=1 if hang in changes.values() else 5)
     assert (description, b"\x89PNG") == (found.description, found.icon)
     assert not left_running()
 

@@ -22,6 +22,13 @@ SECRET = base64.b64encode(bytes(range(64))).decode()
 KEY = bytes(range(64))
 USER = {"userId": "8cbeccd0-0b84-4797-8d32-9d66e1d13ed9", "email": "ada@example.org", "apiToken": "canary"}
 CLAIMS: dict[str, Any] = {"sub": "ada", "exp": NOW + 60, "created": NOW * 1000, "mlpuser": USER}
+UUID_SECRET = "41f25a3c-5e0d-4d43-9a0c-1a7b8f6f0b11"  # what Graphene's installer makes
+# Signed with UUID_SECRET by JJWT 0.9.1 on Java 17.
+JJWT_TOKEN = (
+    "eyJhbGciOiJIUzUxMiJ9.eyJzdWIiOiJhZGEiLCJtbHB1c2VyIjp7InVzZXJJZCI6IjhjYmVjY2QwLTBiODQtNDc5Ny04ZDMyLTlkNjZlMWQxM2"
+    "VkOSIsImVtYWlsIjoiYWRhQGV4YW1wbGUub3JnIiwib3JnTmFtZSI6bnVsbH0sImNyZWF0ZWQiOjE4MDAwMDAwMDAwMDAsImV4cCI6MTgwMDAwMD"
+    "A2MH0.Pi9yHMhsUatz-_8dxxnFglozpLHi5gzxa7whq4u6TqJ9G1O4Edel32BFmwAoins7Zm-rbSJbPwFOASdWz0SIBw"
+)
 HASHES = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}
 
 
@@ -73,6 +80,14 @@ async def test_a_good_token_names_its_user(prefix: str) -> None:
     caller = await verifier().authenticate(prefix + make() + " ", None)
     assert (USER["userId"], USER["email"]) == (caller.user_id, caller.email)
     assert repr(caller) == "Caller()"
+
+
+async def test_a_token_that_jjwt_signed() -> None:
+    """What the portal's own library makes of the installer's secret verifies, and not with another secret."""
+    caller = await verifier(secret=SecretStr(UUID_SECRET)).authenticate(JJWT_TOKEN, None)
+    assert USER["email"] == caller.email
+    with pytest.raises(Unauthenticated, match="signature"):
+        await verifier().authenticate(JJWT_TOKEN, None)
 
 
 @pytest.mark.parametrize("alg", ["HS256", "HS384", "HS512"])
@@ -320,7 +335,7 @@ def test_a_secret_that_cannot_be_used_stops_the_start(secret: str, allow: bool, 
     ("secret", "algorithm", "warned"),
     [
         (SECRET, "HS512", False),
-        ("41f25a3c-5e0d-4d43-9a0c-1a7b8f6f0b11", "HS512", True),
+        (UUID_SECRET, "HS512", True),
         (SECRET[:44], "HS256", False),
         ("secret", "HS512", True),
     ],

@@ -6,10 +6,11 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
-from tests.unit.ontarget.bundles import ONTARGET, SCRIPT
+from tests.unit.ontarget.bundles import AUTHS, ONTARGET, SCRIPT
 from tests.unit.ontarget.kube_api import TOKEN, KubeApi, serving
 from tests.unit.ontarget.running import Result
 
@@ -48,6 +49,26 @@ def kubeconfig(api: KubeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     path.write_text(json.dumps(document))
     monkeypatch.setenv("KUBECONFIG", str(path))
     return path
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> list[object]:
+    """The arguments for a pull secret."""
+    path = tmp_path / "docker.json"
+    path.write_text(json.dumps(AUTHS))
+    return ["-sn", "acumos-registry", "-ps", path]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Callable[..., list[object]]:
+    """The arguments for a config.json with these keys."""
+
+    def arguments(**keys: Any) -> list[object]:
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps(keys))
+        return ["--config-file", path]
+
+    return arguments
 
 
 @pytest.fixture

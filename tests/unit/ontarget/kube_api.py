@@ -43,6 +43,7 @@ class KubeApi:
         self.changes: list[str] = []  # "plural/name" of every change, in order
         self.slow: dict[str, int] = {}  # Deployment → how many looks it takes until it is ready
         self.refused: dict[str, str] = {}  # plural → message of a 422
+        self.portal = ""  # a page that something in between answers instead
         self.host = ""
         self._next_port = 30000
         self._version = 0
@@ -51,6 +52,10 @@ class KubeApi:
     def named(self, plural: str, namespace: str = "play") -> dict[str, Json]:
         """The objects of a kind in a namespace."""
         return {key[2]: it for key, it in self.objects.items() if key[:2] == (namespace, plural)}
+
+    def node_port(self, name: str) -> int:
+        """Of a Service in the namespace `play`."""
+        return int(self.named("services")[name]["spec"]["ports"][0]["nodePort"])
 
     def put_namespace(self, name: str = "play", phase: str = "Active") -> None:
         """One that is already there."""
@@ -165,7 +170,7 @@ class KubeApi:
         if "nodePort" not in port:
             port["nodePort"] = mine["nodePort"] if port["port"] == mine["port"] else self._free_port()
         others = [it for it in self.objects.values() if it.get("kind") == "Service" and it["metadata"]["name"] != name]
-        if any(it["spec"]["ports"][0]["nodePort"] == port["nodePort"] for it in others):
+        if any(it["spec"]["ports"][0].get("nodePort") == port["nodePort"] for it in others):
             raise Refusal(422, "provided port is already allocated")
         port["protocol"] = "TCP"
         after["spec"]["clusterIP"] = "10.0.0.9"
@@ -203,7 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         status, document = self.api.answer(self.command, self.path, self.headers, body)
-        text = json.dumps(document).encode()
+        text = (self.api.portal or json.dumps(document)).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(text)))

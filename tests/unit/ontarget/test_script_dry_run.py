@@ -105,6 +105,14 @@ def _yaml(path: str, *documents: Any) -> Spoil:
     return lambda bundle: write_yaml(bundle / "deployments" / path, *documents)
 
 
+def _remove(pattern: str) -> Spoil:
+    def spoil(bundle: Path) -> None:
+        for path in bundle.glob(pattern):
+            path.unlink()
+
+    return spoil
+
+
 def _node(name: str, instance: str | None = None) -> Spoil:
     def spoil(bundle: Path) -> None:
         solution = {} if instance is None else {"solution": instance}
@@ -118,12 +126,12 @@ ALPHA_SERVICE, ALPHA_DEPLOYMENT = "deployments/alpha_service.yaml", "deployments
 
 # what is done to a good pipeline, and what stderr then says
 BROKEN: dict[str, tuple[Spoil, str]] = {
-    "no blueprint": (lambda bundle: (bundle / "blueprint.json").unlink(), "blueprint.json cannot be read"),
+    "no blueprint": (_remove("blueprint.json"), "blueprint.json cannot be read"),
     "blueprint not JSON": (_replace("blueprint.json", "{", "["), "blueprint.json is not JSON"),
     "blueprint a list": (lambda it: (it / "blueprint.json").write_text("[]"), "does not hold a JSON object"),
     "blueprint not UTF-8": (lambda it: (it / "blueprint.json").write_bytes(b'{"name": "\xff"}'), "is not JSON"),
     "no name": (_replace("blueprint.json", '"name"', '"title"'), "blueprint.json gives the solution no name"),
-    "no manifests": (lambda it: [path.unlink() for path in it.glob("deployments/*")], "There are no manifests in"),
+    "no manifests": (_remove("deployments/*"), "There are no manifests in"),
     "not YAML": (_replace(ALPHA_SERVICE, "{", "{{"), "alpha_service.yaml cannot be read"),
     "two documents": (_yaml("alpha_service.yaml", service("alpha"), claim()), "must hold one YAML document"),
     "no document": (_yaml("alpha_service.yaml"), "alpha_service.yaml must hold one YAML document"),
@@ -147,17 +155,17 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
     ),
     "no container": (_replace(ALPHA_DEPLOYMENT, '"containers"', '"boxes"'), "a container called 'alpha'"),
     "no image": (_replace(ALPHA_DEPLOYMENT, '"image"', '"picture"'), "must have an image"),
-    "Service without Deployment": (lambda it: (it / ALPHA_DEPLOYMENT).unlink(), "'alpha' must be the name of a Ser"),
-    "Deployment without Service": (lambda it: (it / ALPHA_SERVICE).unlink(), "'alpha' must be the name of a Service"),
+    "Service without Deployment": (_remove(ALPHA_DEPLOYMENT), "'alpha' must be the name of a Ser"),
+    "Deployment without Service": (_remove(ALPHA_SERVICE), "'alpha' must be the name of a Service"),
     "digit first": (_node("1st"), "gives its Service the name '1st'"),
     "no room for webuiingress": (_node("a" * 52), "at most 51 characters"),
     "upper case": (_node("Gamma"), "has no valid metadata.name"),
     "web page's name taken": (_node("alphawebui"), "'alphawebui' takes the name of the web page of 'alpha'"),
     "same name twice": (_yaml("again.yaml", service("alpha")), "Two files hold the Service 'alpha'"),
     "two solutions": (_node("gamma", instance="other"), "they are of several solutions"),
-    "no dockerinfo": (lambda it: (it / "dockerinfo.json").unlink(), "A pipeline needs dockerinfo.json"),
+    "no dockerinfo": (_remove("dockerinfo.json"), "A pipeline needs dockerinfo.json"),
     "no orchestrator": (
-        lambda it: [path.unlink() for path in it.glob("deployments/orchestrator*")],
+        _remove("deployments/orchestrator*"),
         "a Service and a Deployment 'orchestrator'",
     ),
     "dockerinfo names a stranger": (_replace("dockerinfo.json", "ALPHA", "GAMMA"), "container_name 'GAMMA'"),
@@ -178,57 +186,6 @@ def test_broken_bundles(spoil: Spoil, sentence: str, tmp_path: Path) -> None:
     assert all(line.startswith("error: ") for line in done.err.splitlines())
 
 
-CONFIGS = {
-    "not JSON": ("{", "is not JSON"),
-    "placeholder": ('{"hostname": "your_host_name"}', "hostname in"),
-    "hostname a number": ('{"hostname": 5}', "hostname in"),
-    "class": ('{"ingress_class_name": "N G"}', "ingress_class_name in"),
-    "variables": ('{"environment_variables": {"X": "s3cret-value"}}', "environment_variables in the config file must be a list"),
-    "variable": ('{"environment_variables": ["X=1"]}', "docker_image_pattern (a regular expression), name and value"),
-    "no value": ('{"environment_variables": [{"docker_image_pattern": ".", "name": "X"}]}', "name and value"),
-    "no pattern": (
-        '{"environment_variables": [{"docker_image_pattern": "(", "name": "X", "value": "s3cret-value"}]}',
-        "docker_image_pattern",
-    ),
-}
-
-
-@pytest.mark.parametrize(("text", "sentence"), CONFIGS.values(), ids=CONFIGS)
-def test_broken_config(text: str, sentence: str, tmp_path: Path) -> None:
-    """A config.json that cannot be followed is refused with the key's name, and without its values."""
-    path = tmp_path / "config.json"
-    path.write_text(text)
-
-    done = process(single_model(tmp_path / "bundle"), "-n", "play", "-cf", path, "--dry-run")
-
-    assert 1 == done.code
-    assert sentence in done.err
-    assert "s3cret-value" not in done.err
-
-
-@pytest.mark.parametrize("text", [None, "s3cret-value", '["s3cret-value"]'])
-def test_broken_pull_secret(text: str | None, tmp_path: Path) -> None:
-    """A pull secret's file that is missing or no JSON object is refused, and never quoted."""
-    path = tmp_path / "docker.json"
-    if text is not None:
-        path.write_text(text)
-
-    done = process(single_model(tmp_path / "bundle"), "-n", "play", "-sn", "s", "-ps", path, "--dry-run")
-
-    assert 1 == done.code
-    assert str(path) in done.err
-    assert "s3cret-value" not in done.err
-
-
-@pytest.mark.parametrize("namespace", ["Play", "a_b", "a-", "a" * 64, ""])
-def test_namespace_names(namespace: str, tmp_path: Path) -> None:
-    """A namespace that Kubernetes would not make is refused."""
-    done = process(single_model(tmp_path / "bundle"), "-n", namespace, "--dry-run")
-
-    assert 1 == done.code
-    assert f"error: '{namespace}' is no name for a namespace" in done.err
-
-
 def test_everything_at_once(tmp_path: Path) -> None:
     """One run tells all that is wrong in several files."""
     bundle = pipeline(tmp_path / "bundle")
@@ -238,37 +195,3 @@ def test_everything_at_once(tmp_path: Path) -> None:
     done = process(bundle, "-n", "Play", "--dry-run")
 
     assert 4 == len(done.err.splitlines())
-
-
-def test_notes(tmp_path: Path, config: Path, secret: Path) -> None:
-    """What works but perhaps not as meant is told and does not fail the run."""
-    bundle = single_model(tmp_path / "bundle")
-
-    done = process(bundle, "-n", "a" * 50, "-sn", "other", "-ps", secret, "-cf", config, "--dry-run")
-
-    assert 0 == done.code
-    assert [
-        "note: no Deployment pulls its image with the secret 'other'.",
-        "note: the host name of the web page of 'entity-recogniser' is too long to be resolved: use its NodePort.",
-    ] == [line for line in done.out.splitlines() if line.startswith("note")]
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        [],
-        ["-n"],
-        ["-n", "play", "-sn", "only-the-name"],
-        ["-n", "play", "-ps", "only-the-path"],
-        ["-n", "play", "--dry-run", "--delete"],
-        ["-n", "play", "-ipp", "Sometimes"],
-        ["-n", "play", "--name", "abbreviated"],
-        ["-n", "play", "--wait", "soon"],
-    ],
-)
-def test_usage(arguments: list[str], tmp_path: Path) -> None:
-    """Wrong arguments end with 2 and the usage."""
-    done = process(single_model(tmp_path / "bundle"), *arguments)
-
-    assert 2 == done.code
-    assert done.err.startswith("usage:")

@@ -1,0 +1,216 @@
+"""The request consumer on Apache Kafka, with handlers that finish when the test says so."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from worker import settings
+from worker.domain.request import Record
+from worker.stream.consumer import RequestConsumer
+from worker.stream.turns import Turn
+
+
+class Handler:
+    """Notes what it is given and finishes an offset when told; `free` finishes everything."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, int]] = []
+        self.changed = asyncio.Condition()
+        self.released: set[tuple[int, int]] = set()
+        self.free = False
+        self.failure: Exception | None = None
+
+    async def __call__(self, record: Record, turn: Turn) -> None:
+        place = (record.partition, record.offset)
+        async with turn, self.changed:
+            self.seen.append(place)
+            self.changed.notify_all()
+            if self.failure:
+                raise self.failure
+            await self.changed.wait_for(lambda: self.free or place in self.released)
+
+    async def until_seen(self, count: int) -> None:
+        async with self.changed:
+            await self.changed.wait_for(lambda: len(self.seen) >= count)
+
+    async def release(self, *places: tuple[int, int]) -> None:
+        async with self.changed:
+            self.released |= set(places)
+            self.free = self.free or not places
+            self.changed.notify_all()
+
+
+class Member:
+    """One consumer of the group, running."""
+
+    def __init__(self, consumer: RequestConsumer, handler: Handler, task: asyncio.Task[None], stop: asyncio.Event):
+        self.consumer = consumer
+        self.handler = handler
+        self.task = task
+        self.stop = stop
+
+    async def stopped(self) -> None:
+        self.stop.set()
+        await self.task
+
+
+class Group:
+    """A topic of its own and its consumer group."""
+
+    def __init__(self, bootstrap: str, topic: str, producer: AIOKafkaProducer) -> None:
+        self.bootstrap = bootstrap
+        self.topic = topic
+        self.producer = producer
+        self.numbers = count()
+
+    async def publish(self, records: int, partition: int = 0) -> None:
+        """Each record has a key of its own, so that none waits for another."""
+        for _ in range(records):
+            key = b"key-%d" % next(self.numbers)
+            await self.producer.send_and_wait(self.topic, b"{}", key=key, partition=partition)
+
+    async def committed(self, partition: int = 0) -> int:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        try:
+            offsets = await admin.list_consumer_group_offsets(self.topic)
+            known = offsets.get(TopicPartition(self.topic, partition))
+            return known.offset if known else 0
+        finally:
+            await admin.close()
+
+    async def until_committed(self, expected: int) -> None:
+        while await self.committed() != expected:  # the broker does not tell; each look is a round trip
+            await asyncio.sleep(0.02)
+
+    @asynccontextmanager
+    async def member(self, **runtime: float) -> AsyncIterator[Member]:
+        options = settings.Runtime(**{"drain_seconds": 30, **runtime})
+        client = AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap,
+            group_id=self.topic,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            rebalance_timeout_ms=40_000,
+            heartbeat_interval_ms=200,
+        )
+        await client.start()
+        handler, stop = Handler(), asyncio.Event()
+        consumer = RequestConsumer(client, handler, self.topic, "cluster", options)
+        task = asyncio.create_task(consumer.run(stop))
+        try:
+            await consumer.assigned.wait()
+            yield Member(consumer, handler, task, stop)
+        finally:
+            stop.set()
+            await handler.release()
+            await asyncio.gather(task, return_exceptions=True)
+            await client.stop()
+
+
+@pytest.fixture
+async def group(kafka: str, unique: str) -> AsyncIterator[Group]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    await admin.create_topics([NewTopic(unique, 2, 1)])
+    await admin.close()
+    async with AIOKafkaProducer(bootstrap_servers=kafka) as producer:
+        yield Group(kafka, unique, producer)
+
+
+async def test_only_what_is_finished_without_a_gap_is_committed(group: Group) -> None:
+    """The second and third may be done; the first would be lost if they were committed."""
+    async with group.member() as member:
+        await group.publish(3)
+        await member.handler.until_seen(3)
+        await member.handler.release((0, 1), (0, 2))
+        assert 0 == await group.committed()
+        await member.handler.release((0, 0))
+        await group.until_committed(3)
+
+
+async def test_the_poll_loop_does_not_wait_for_a_handler(group: Group) -> None:
+    """A deployment takes minutes; a consumer that waits for it leaves its group."""
+    async with group.member() as member:
+        await group.publish(1)
+        await member.handler.until_seen(1)
+        before = member.consumer.polled_at
+        await group.publish(1)
+        await member.handler.until_seen(2)
+        assert before < member.consumer.polled_at
+
+
+async def test_reading_stops_when_too_much_is_unfinished(group: Group) -> None:
+    """And goes on when there is room; nothing is skipped or read twice on the way."""
+    async with group.member(max_buffered_records=4) as member:
+        await group.publish(20)
+        await member.handler.until_seen(4)
+        await member.handler.release((0, 0))
+        await group.until_committed(1)
+        assert 5 >= len(member.handler.seen)
+        await member.handler.release()
+        await group.until_committed(20)
+        assert [(0, number) for number in range(20)] == sorted(member.handler.seen)
+
+
+async def test_a_stop_finishes_what_was_read(group: Group) -> None:
+    """A running POST is not cut off, and its offset is committed before the worker leaves."""
+    async with group.member() as member:
+        await group.publish(2)
+        await member.handler.until_seen(2)
+        member.stop.set()
+        await asyncio.wait([member.task], timeout=0.5)
+        assert not member.task.done()
+        await member.handler.release()
+        await member.task
+        assert 2 == await group.committed()
+
+
+async def test_what_does_not_finish_in_time_is_read_again(group: Group) -> None:
+    """A stop has an end; what is cut off stays uncommitted and goes to the next worker."""
+    async with group.member(drain_seconds=0.1) as member:
+        await group.publish(1)
+        await member.handler.until_seen(1)
+        await member.stopped()
+    assert 0 == await group.committed()
+    async with group.member() as member:
+        await member.handler.until_seen(1)
+        assert [(0, 0)] == member.handler.seen
+
+
+async def test_a_rebalance_gives_no_record_to_two_workers(group: Group) -> None:
+    """The first finishes and commits what it read before the second gets its share."""
+    async with group.member() as first:
+        await group.publish(3, partition=0)
+        await group.publish(3, partition=1)
+        await first.handler.until_seen(6)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(released_at_rebalance(first))
+            async with group.member() as second:
+                await group.publish(2, partition=0)
+                await group.publish(2, partition=1)
+                await first.handler.until_seen(6 + 2)
+                await second.handler.until_seen(2)
+                seen = sorted(first.handler.seen + second.handler.seen)
+                assert [(partition, number) for partition in (0, 1) for number in range(5)] == seen
+
+
+async def released_at_rebalance(member: Member) -> None:
+    while member.consumer.assigned.is_set():
+        await asyncio.sleep(0.02)
+    await member.handler.release()
+
+
+async def test_a_handler_that_fails_stops_the_worker_and_commits_nothing(group: Group) -> None:
+    """It fails only when a status could not be published; the record is read again after a restart."""
+    async with group.member() as member:
+        member.handler.failure = ConnectionError("Kafka is gone")
+        await group.publish(1)
+        with pytest.raises(ConnectionError):
+            await member.task
+        assert 0 == await group.committed()

@@ -1,0 +1,97 @@
+"""Arguments, config.json and the pull secret's file, checked by a dry run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.unit.ontarget.bundles import AUTHS, single_model
+from tests.unit.ontarget.running import process
+
+
+CONFIGS = {
+    "not JSON": ("{", "is not JSON"),
+    "placeholder": ('{"hostname": "your_host_name"}', "hostname in"),
+    "hostname a number": ('{"hostname": 5}', "hostname in"),
+    "class": ('{"ingress_class_name": "N G"}', "ingress_class_name in"),
+    "variables": (
+        '{"environment_variables": {"X": "s3cret-value"}}',
+        "environment_variables in the config file must be a list",
+    ),
+    "variable": ('{"environment_variables": ["X=1"]}', "docker_image_pattern (a regular expression), name and value"),
+    "no value": ('{"environment_variables": [{"docker_image_pattern": ".", "name": "X"}]}', "name and value"),
+    "no pattern": (
+        '{"environment_variables": [{"docker_image_pattern": "(", "name": "X", "value": "s3cret-value"}]}',
+        "docker_image_pattern",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "sentence"), CONFIGS.values(), ids=CONFIGS)
+def test_broken_config(text: str, sentence: str, tmp_path: Path) -> None:
+    """A config.json that cannot be followed is refused with the key's name, and without its values."""
+    path = tmp_path / "config.json"
+    path.write_text(text)
+
+    done = process(single_model(tmp_path / "bundle"), "-n", "play", "-cf", path, "--dry-run")
+
+    assert 1 == done.code
+    assert sentence in done.err
+    assert "s3cret-value" not in done.err
+
+
+@pytest.mark.parametrize("text", [None, "s3cret-value", '["s3cret-value"]'])
+def test_broken_pull_secret(text: str | None, tmp_path: Path) -> None:
+    """A pull secret's file that is missing or no JSON object is refused, and never quoted."""
+    path = tmp_path / "docker.json"
+    if text is not None:
+        path.write_text(text)
+
+    done = process(single_model(tmp_path / "bundle"), "-n", "play", "-sn", "s", "-ps", path, "--dry-run")
+
+    assert 1 == done.code
+    assert str(path) in done.err
+    assert "s3cret-value" not in done.err
+
+
+@pytest.mark.parametrize("namespace", ["Play", "a_b", "a-", "a" * 64, ""])
+def test_namespace_names(namespace: str, tmp_path: Path) -> None:
+    """A namespace that Kubernetes would not make is refused."""
+    done = process(single_model(tmp_path / "bundle"), "-n", namespace, "--dry-run")
+
+    assert 1 == done.code
+    assert f"error: '{namespace}' is no name for a namespace" in done.err
+
+
+def test_notes(tmp_path: Path, config: Path, secret: Path) -> None:
+    """What works but perhaps not as meant is told and does not fail the run."""
+    bundle = single_model(tmp_path / "bundle")
+
+    done = process(bundle, "-n", "a" * 50, "-sn", "other", "-ps", secret, "-cf", config, "--dry-run")
+
+    assert 0 == done.code
+    assert [
+        "note: no Deployment pulls its image with the secret 'other'.",
+        "note: the host name of the web page of 'entity-recogniser' is too long to be resolved: use its NodePort.",
+    ] == [line for line in done.out.splitlines() if line.startswith("note")]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["-n"],
+        ["-n", "play", "-sn", "only-the-name"],
+        ["-n", "play", "-ps", "only-the-path"],
+        ["-n", "play", "--dry-run", "--delete"],
+        ["-n", "play", "-ipp", "Sometimes"],
+        ["-n", "play", "--name", "abbreviated"],
+        ["-n", "play", "--wait", "soon"],
+    ],
+)
+def test_usage(arguments: list[str], tmp_path: Path) -> None:
+    """Wrong arguments end with 2 and the usage."""
+    done = process(single_model(tmp_path / "bundle"), *arguments)
+
+    assert 2 == done.code
+    assert done.err.startswith("usage:")

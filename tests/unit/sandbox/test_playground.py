@@ -1,0 +1,431 @@
+import asyncio
+import base64
+import io
+import json
+import stat
+import zipfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from pydantic import SecretStr
+
+from worker.app import open_builder
+from worker.sandbox.dry_run import DryRuns, ScriptFailed
+from worker.sandbox.faults import Fault
+from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, NEXUS_LOGIN, NEXUS_PATH, graphene_app
+from worker.sandbox.graphene_data import CASES
+from worker.sandbox.playground import EVERYBODY, PLAYGROUND, PLAYGROUND_FAULTS, Playground, playground_app
+from worker.sandbox.serving import served
+from worker.sandbox.upload import MAX_BYTES, MAX_ENTRIES, Unusable, unpack
+from worker.settings import Artifacts, Catalog, CatalogSettings
+
+NOW = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
+USER = "Ada@Example.org"
+PREFIX = "/dashboard?selected_deployment_id="
+
+# Prints what it was started with, and fails on request.
+SCRIPT = b"""
+import json, os, pathlib, sys
+base = pathlib.Path(sys.argv[sys.argv.index("-bp") + 1])
+config = json.loads(pathlib.Path(sys.argv[sys.argv.index("--config-file") + 1]).read_text())
+print(json.dumps({"argv": sys.argv, "config": config, "here": sorted(it.name for it in base.iterdir()),
+                  "variables": sorted(os.environ), "home": os.listdir(os.environ["HOME"])}))
+(base / "written").write_text("by the script")
+sys.exit(int((base / "exit-code").read_text()))
+"""
+
+
+def bundle(name: str = "Demo_Pipeline 1", script: bytes = SCRIPT, exit_code: int = 0) -> dict[str, bytes]:
+    """Files of a small bundle."""
+    return {
+        "blueprint.json": json.dumps({"name": name}).encode(),
+        "kubernetes-client-script.py": script,
+        "exit-code": str(exit_code).encode(),
+    }
+
+
+def zipped(files: dict[str, bytes] | list[tuple[Any, bytes]]) -> bytes:
+    """A zip of them."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items() if isinstance(files, dict) else files:
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def upload(archive: bytes, username: str = USER) -> bytes:
+    """The body of a POST."""
+    return json.dumps({"solution": base64.b64encode(archive).decode(), "username": username}).encode()
+
+
+class Client:
+    """A caller of the sandbox playground."""
+
+    def __init__(self, http: aiohttp.ClientSession, playground: Playground) -> None:
+        self.http = http
+        self.playground = playground
+
+    async def post(self, body: bytes, path: str = "/deploy_solution", **headers: str) -> tuple[int, str, str | None]:
+        """Status, body and Location."""
+        async with self.http.post(path, data=body, headers=headers, allow_redirects=False) as response:
+            return response.status, await response.text(), response.headers.get("Location")
+
+    async def get(self, path: str) -> tuple[int, str]:
+        """Status and body of a page."""
+        async with self.http.get(path) as response:
+            return response.status, await response.text()
+
+    async def deploy(self, files: dict[str, bytes], username: str = USER, **headers: str) -> str:
+        """Deploy a bundle; returns its namespace."""
+        status, body, _ = await self.post(upload(zipped(files), username), **headers)
+        assert (200, PREFIX) == (status, body[: len(PREFIX)])
+        return body.removeprefix(PREFIX)
+
+
+Start = Callable[..., Any]
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    """Starts a sandbox playground with the options given."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**options: Any) -> Client:
+            defaults: dict[str, Any] = {"run_scripts": False, "clock": lambda: NOW}
+            app = playground_app(tmp_path / "playground", **(defaults | options))
+            url = await stack.enter_async_context(served(app))
+            return Client(await stack.enter_async_context(aiohttp.ClientSession(url)), app[PLAYGROUND])
+
+        yield start
+
+
+async def test_a_bundle_is_deployed(start: Start) -> None:
+    """The namespace is the lower-cased name with hyphens and 32 hex digits, and the answer leads to it."""
+    client = await start()
+    status, body, _ = await client.post(upload(zipped(bundle())))
+    namespace, _, number = body.removeprefix(PREFIX).rpartition("-")
+    assert (200, "demo-pipeline-1", 32) == (status, namespace, len(number))
+    assert number == f"{int(number, 16):032x}"
+
+
+async def test_every_post_is_another_deployment(start: Start) -> None:
+    """The server is not idempotent."""
+    client = await start()
+    assert await client.deploy(bundle()) != await client.deploy(bundle())
+    assert 2 == len(client.playground.deployments)
+
+
+async def test_a_namespace_has_63_characters_at_most(start: Start) -> None:
+    """A name of 30 characters is deployed, one of 31 is not."""
+    client = await start()
+    await client.deploy(bundle("a" * 30))
+    assert 302 == (await client.post(upload(zipped(bundle("a" * 31)))))[0]
+
+
+GOOD = zipped(bundle())
+LINK = zipfile.ZipInfo("link")
+LINK.external_attr = (stat.S_IFLNK | 0o777) << 16
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"no json",
+        b"[" * 100_000,
+        b"[]",
+        b'{"username": "ada@example.org"}',
+        b'{"username": 1, "solution": ""}',
+        b'{"username": "ada@example.org", "solution": "%%%"}',
+        upload(b"no zip"),
+        upload(GOOD[:-30]),
+        upload(GOOD, username=" "),
+        upload(GOOD, username="a" * 128),
+        upload(zipped({"other.json": b"{}"})),
+        upload(zipped({"blueprint.json": b"no json"})),
+        upload(zipped({"blueprint.json": b"{}"})),
+        upload(zipped({"blueprint.json": b'{"name": 1}'})),
+        upload(zipped(bundle("a.b"))),
+        upload(zipped(bundle("-a"))),
+        upload(zipped(bundle("ä"))),
+    ],
+    ids=str,
+)
+async def test_what_cannot_be_used_is_redirected(start: Start, body: bytes) -> None:
+    """The server gives no reason: it redirects to its start page, and nothing is deployed."""
+    client = await start()
+    status, _, location = await client.post(body)
+    assert (302, "/", {}) == (status, location, client.playground.deployments)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        [("../x", b"")],
+        [("/x", b"")],
+        [("a/../x", b"")],
+        [("a//x", b"")],
+        [("./x", b"")],
+        [("a\\x", b"")],
+        [("c:x", b"")],
+        [("x" * 201, b"")],
+        [(LINK, b"/etc/passwd")],
+        [("a", b""), ("a/b", b"")],
+        [(str(number), b"") for number in range(MAX_ENTRIES + 1)],
+    ],
+    ids=lambda files: str(files[0][0])[:20],
+)
+def test_hostile_zips_are_not_unpacked(files: list[tuple[Any, bytes]]) -> None:
+    """Names that lead out of the folder, links and masses of files are refused before anything is written."""
+    with pytest.raises(Unusable):
+        unpack(zipped(files))
+
+
+def test_zip_bombs_are_not_unpacked() -> None:
+    """A small zip that says it holds more than the limit is refused by what it says."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x", bytes(MAX_BYTES + 1))
+    with pytest.raises(Unusable):
+        unpack(buffer.getvalue())
+
+
+def test_folders_in_a_zip_are_no_files() -> None:
+    """Entries for folders, which zip tools write, are left out."""
+    assert {"a/b": b"c"} == unpack(zipped([("a/", b""), ("a/b", b"c")]))
+
+
+async def test_only_known_addresses_may_post(start: Start) -> None:
+    """Other addresses get a 401 that names theirs; what is no JSON is redirected even before that."""
+    client = await start(allowed_addresses=["192.0.2.1"])
+    assert (401, "Not allowed for your domain: 127.0.0.1", None) == await client.post(b"{}")
+    assert 302 == (await client.post(b"no json"))[0]
+    client.playground.allowed_addresses = None
+    await client.deploy(bundle())
+
+
+async def test_posts_to_nowhere_are_redirected(start: Start) -> None:
+    """An unknown path, or a page, answers a POST with a redirect."""
+    client = await start()
+    assert ["/", "/"] == [(await client.post(b"", path))[2] for path in ("/nowhere", "/dashboard")]
+    assert 404 == (await client.get("/nowhere"))[0]
+
+
+async def test_unique_names_belong_to_their_first_user(start: Start) -> None:
+    """Another user's name gives the answer None; one's own is replaced."""
+    client = await start(unique_names=True)
+    assert "demo-pipeline-1" == await client.deploy(bundle(), "ada@example.org")
+    assert "None" == await client.deploy(bundle(), "bob@example.org")
+    assert "demo-pipeline-1" == await client.deploy(bundle() | {"more": b""}, "ada@example.org")
+    (deployment,) = client.playground.deployments.values()
+    assert ("ada@example.org", 4) == (deployment.username, len(deployment.files))
+
+
+# ---------------------------------------------------------------------------------------------------------- scripts
+
+
+async def test_the_script_runs_with_both_command_lines(tmp_path: Path) -> None:
+    """The command lines are those of the server with and without a pull secret, each on an untouched copy."""
+    runs = DryRuns(tmp_path, 30)
+    said = []
+    for with_secret in (True, False):
+        with pytest.raises(ScriptFailed) as failed:
+            await runs._run(bundle(exit_code=1), "ada@example.org", "demo-1", with_secret=with_secret)
+        said.append(json.loads(str(failed.value).splitlines()[1]))
+    first, second = said
+    base = f"solutions/{b'ada@example.org'.hex()}/demo-1"
+    common = [f"{base}/kubernetes-client-script.py", "-n", "demo-1", "-bp", base]
+    assert [*common, "-sn", "acumos-registry", "-ps"] == first["argv"][:8]
+    assert [*common, "--image_pull_policy", "IfNotPresent"] == second["argv"][:7]
+    assert ["--config-file", "--dry-run"] == [first["argv"][9], first["argv"][11]]
+    assert ["--config-file", "--dry-run"] == [second["argv"][7], second["argv"][9]]
+    assert ("playground.example", False) == (first["config"]["hostname"], "hostname" in second["config"])
+    assert sorted(bundle()) == first["here"] == second["here"]
+    assert [] == list(tmp_path.iterdir())
+
+
+async def test_the_script_has_no_way_to_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither settings nor a kubeconfig of the user get to the script."""
+    monkeypatch.setenv("KUBECONFIG", "/somewhere")
+    monkeypatch.setenv("DEPLOYER_AUTH__SECRET", "hidden")
+    with pytest.raises(ScriptFailed) as failed:
+        await DryRuns(tmp_path, 30).check(bundle(exit_code=1), "ada@example.org", "demo-1")
+    said = json.loads(str(failed.value).splitlines()[1])
+    assert {"HOME", "LANG", "PATH"} == set(said["variables"]) - {"LC_CTYPE", "__CF_USER_TEXT_ENCODING"}
+    assert ".kube" not in said["home"]
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        (
+            bundle(script=b"import sys; print('out'); sys.exit('the reason')"),
+            "returned non-zero exit status 1.\nout\nthe",
+        ),
+        (bundle(script=b"import sys; sys.exit('--image_pull_policy' in sys.argv)"), "'IfNotPresent'"),
+        (bundle(script=b"import sys; sys.exit('-ps' in sys.argv)"), "'acumos-registry'"),
+        ({"blueprint.json": b'{"name": "demo"}'}, "can't open file"),
+    ],
+    ids=["fails", "fails without a secret", "fails with a secret", "no script"],
+)
+async def test_a_bundle_whose_script_fails_is_refused(start: Start, files: dict[str, bytes], reason: str) -> None:
+    """A failure with either command line is a 500 with the script's words, and nothing is deployed."""
+    client = await start(run_scripts=True)
+    status, body, _ = await client.post(upload(zipped(files)))
+    assert (500, {}) == (status, client.playground.deployments)
+    assert body.startswith("deploy solution failed with: Command '[")
+    assert reason in body
+
+
+async def test_a_script_that_does_not_end_is_ended(start: Start) -> None:
+    """After the time limit the script and what it started are killed, and the bundle is refused."""
+    client = await start(run_scripts=True, script_seconds=0.3)
+    script = (
+        b"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)']).wait()"
+    )
+    status, body, _ = await client.post(upload(zipped(bundle(script=script))))
+    assert (500, True) == (status, body.endswith("timed out after 0.3 seconds"))
+
+
+@pytest.fixture
+async def graphene() -> AsyncIterator[CatalogSettings]:
+    """How to reach a sandbox Graphene."""
+    async with served(graphene_app()) as url:
+        (user, word), (nexus_user, nexus_word) = CCDS_LOGIN, NEXUS_LOGIN
+        yield CatalogSettings(
+            catalog=Catalog(url=url + CCDS_PATH, username=user, password=SecretStr(word)),
+            artifacts=Artifacts(url=url + NEXUS_PATH, username=nexus_user, password=SecretStr(nexus_word)),
+        )
+
+
+@pytest.mark.parametrize("key", ["sudoku", "news-training", "entity-recogniser"])
+async def test_what_the_worker_builds_is_taken(start: Start, graphene: CatalogSettings, key: str) -> None:
+    """The bundle of each case stands its own script with both command lines, and is kept byte for byte."""
+    client = await start(run_scripts=True)
+    async with open_builder(graphene) as builder:
+        _, built = await builder.build(CASES[key].solution_id, CASES[key].revision_id, None)
+    status, body, _ = await client.post(upload(built.data))
+    assert (200, PREFIX) == (status, body[: len(PREFIX)])
+    async with client.http.get(f"/deployments/{body.removeprefix(PREFIX)}/solution.zip") as response:
+        assert built.data == await response.read()
+
+
+# ------------------------------------------------------------------------------------------------------------ pages
+
+
+async def test_what_arrived_is_told_as_json(start: Start) -> None:
+    """GET /api/deployments tells who, when, what, and for which request."""
+    client = await start()
+    files = bundle() | {"deployments/pvc.yaml": b"", "orchestrator_client/client.py": b"12345"}
+    namespace = await client.deploy(files, **{"Idempotency-Key": "request-1"})
+    assert [
+        {
+            "namespace": namespace,
+            "name": "Demo_Pipeline 1",
+            "username": "ada@example.org",
+            "time": "2026-11-24T12:30:00+00:00",
+            "requestId": "request-1",
+            "kind": "pipeline",
+            "sharedFolder": True,
+            "files": {name: len(content) for name, content in files.items()},
+            "size": len(zipped(files)),
+            "sha256": sha256(zipped(files)).hexdigest(),
+        }
+    ] == json.loads((await client.get("/api/deployments"))[1])
+
+
+async def test_the_list_shows_the_newest_first(start: Start) -> None:
+    """The start page has every deployment with its link and its download."""
+    client = await start()
+    assert "Nothing has arrived yet" in (await client.get("/"))[1]
+    first, second = await client.deploy(bundle("One")), await client.deploy(bundle("Two"))
+    page = (await client.get("/"))[1]
+    assert -1 < page.index(second) < page.index(first)
+    assert f'href="/deployments/{first}/solution.zip"' in page
+    assert "ada@example.org · <time" in page
+
+
+@pytest.mark.parametrize("path", ["/deployments/{}", "/dashboard?selected_deployment_id={}"])
+async def test_a_deployment_shows_each_file(start: Start, path: str) -> None:
+    """Text is readable, an image is shown, other bytes are only named; both addresses lead to the same page."""
+    client = await start()
+    icon = b"\x89PNG\r\n\x1a\nrest"
+    namespace = await client.deploy(bundle() | {"icon": icon, "data": b"\xff\x00", "nothing": b""})
+    status, page = await client.get(path.format(namespace))
+    assert 200 == status
+    assert "json.loads(pathlib.Path(sys.argv" in page
+    assert f"data:image/png;base64,{base64.b64encode(icon).decode()}" in page
+    assert "This file is no text" in page
+    assert "This file is empty" in page
+
+
+async def test_nothing_that_arrived_becomes_markup(start: Start) -> None:
+    """User names, file names and contents are escaped, and no page may load or run anything."""
+    client = await start()
+    evil = "<script>alert(1)</script>"
+    namespace = await client.deploy(bundle() | {evil: evil.encode(), "x.html": evil.encode()}, username=evil)
+    for path in ("/", f"/deployments/{namespace}", "/deploy_solution", "/deployments/none"):
+        async with client.http.get(path) as response:
+            assert "<script" not in await response.text()
+            policy = response.headers["Content-Security-Policy"]
+            assert policy.startswith("default-src 'none'; style-src 'sha256-")
+            assert "unsafe" not in policy
+
+
+async def test_unknown_deployments_are_not_found(start: Start) -> None:
+    """Pages and downloads of a namespace that never was are 404; logging in needs no account."""
+    client = await start()
+    paths = ("/deployments/x", "/deployments/x/solution.zip", "/dashboard", "/dashboard?selected_deployment_id=None")
+    assert [404] * 4 == [(await client.get(path))[0] for path in paths]
+    status, page = await client.get("/deploy_solution")
+    assert (200, True) == (status, "Log in" in page)
+
+
+# ----------------------------------------------------------------------------------------------------------- faults
+
+
+@pytest.mark.parametrize(
+    ("fault", "answer"),
+    [
+        ("302", (302, "", "/")),
+        ("401", (401, "Not allowed for your domain: 127.0.0.1", None)),
+        ("none", (200, f"{PREFIX}None", None)),
+    ],
+)
+async def test_faults_of_one_user(start: Start, fault: str, answer: tuple[int, str, str | None]) -> None:
+    """A fault set for a user is answered to that user only, and deploys nothing."""
+    client = await start()
+    client.playground.faults["ada@example.org"] = PLAYGROUND_FAULTS[fault]
+    assert answer == await client.post(upload(GOOD))
+    assert {} == client.playground.deployments
+    await client.deploy(bundle(), "bob@example.org")
+
+
+async def test_faults_of_everybody(start: Start) -> None:
+    """A fault can be set for all users, and can be any answer."""
+    client = await start()
+    client.playground.faults[EVERYBODY] = Fault(503, "later", {"Retry-After": "1"})
+    assert (503, "later", None) == await client.post(upload(GOOD))
+    client.playground.faults[EVERYBODY] = PLAYGROUND_FAULTS["500"]
+    assert (await client.post(upload(GOOD)))[1].startswith("deploy solution failed with: ")
+
+
+async def test_faults_without_an_answer(start: Start) -> None:
+    """A reset drops the connection, a hang keeps it open, and posts of one user at the same time are counted."""
+    client = await start()
+    client.playground.faults[EVERYBODY] = PLAYGROUND_FAULTS["reset"]
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await client.post(upload(GOOD))
+    client.playground.faults[EVERYBODY] = PLAYGROUND_FAULTS["hang"]
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await client.post(upload(GOOD))
+    client.playground.faults.clear()
+    assert 0 == client.playground.overlaps
+    await client.deploy(bundle())  # while the one that hangs has not ended
+    assert 1 == client.playground.overlaps

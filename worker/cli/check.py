@@ -1,0 +1,93 @@
+"""`check`: are the settings right, and does every neighbour answer? Reads only: it makes and deploys nothing."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+
+from worker.adapters.kafka import client_options
+from worker.adapters.tokens import TokenVerifier
+from worker.cli.client import running
+from worker.cli.failures import explain
+from worker.cli.pings import ping_artifacts, ping_catalog, ping_catalog_login, ping_playground
+from worker.cli.terminal import quiet, run
+from worker.errors import ConfigurationError
+from worker.settings import Settings, read_settings
+from worker.stream.topics import prepare_topics, wanted_topics
+from worker.together import together
+
+
+def execute(_: argparse.Namespace) -> int:
+    """One line per neighbour; 1 if one of them fails."""
+    quiet()
+    return run(_check(os.environ))
+
+
+async def _check(environ: Mapping[str, str]) -> int:
+    try:
+        settings = read_settings(environ, Settings)
+    except ConfigurationError as error:
+        print(_line("settings", error))
+        print("Nothing else was checked.", file=sys.stderr)
+        return 1
+    print(_line("settings", "complete"))
+    results = await together(_result(check, settings) for check in CHECKS.values())
+    for name, result in zip(CHECKS, results, strict=True):
+        print(_line(name, result))
+    return int(any(isinstance(result, Exception) for result in results))
+
+
+async def _result(check: "Check", settings: Settings) -> str | Exception:
+    try:
+        return await check(settings)
+    except Exception as error:
+        if explain(error) is None:
+            raise
+        return error
+
+
+def _line(name: str, result: str | Exception) -> str:
+    mark, text = ("FAILED", explain(result) or "") if isinstance(result, Exception) else ("ok", result)
+    first, *more = text.splitlines()
+    return "\n".join([f"{mark:<7} {name}: {first}", *(f"        {line}" for line in more)])
+
+
+async def _secret(settings: Settings) -> str:
+    verifier = TokenVerifier(settings.auth, time.time)
+    return "\n".join([f"tokens are verified with {settings.auth.algorithm}", *verifier.warnings])
+
+
+async def _kafka(settings: Settings) -> str:
+    async with running(AIOKafkaAdminClient(**client_options(settings.kafka))) as admin:
+        brokers = (await admin.describe_cluster())["brokers"]
+    return f"{settings.kafka.bootstrap_servers} answers, brokers: {len(brokers)}"
+
+
+async def _topics(settings: Settings) -> str:
+    """As the worker verifies them at its start, without making any."""
+    kafka = settings.kafka
+    async with running(AIOKafkaAdminClient(**client_options(kafka))) as admin:
+        present = await admin.list_topics()
+        missing = [topic.name for topic in wanted_topics(kafka) if topic.name not in present]
+        if missing and kafka.create_topics:
+            return f"the worker will make {', '.join(missing)}"
+        warnings = await prepare_topics(admin, kafka.model_copy(update={"create_topics": False}))
+    return "\n".join(["as the worker needs them", *warnings])
+
+
+Check = Callable[[Settings], Coroutine[Any, Any, str]]
+"""A sentence about what is well. Raises what `explain` knows."""
+
+CHECKS: Mapping[str, Check] = {
+    "token secret": _secret,
+    "Kafka": _kafka,
+    "topics": _topics,
+    "CCDS": lambda settings: ping_catalog(settings.catalog),
+    "CCDS login": lambda settings: ping_catalog_login(settings.catalog),
+    "Nexus": lambda settings: ping_artifacts(settings.artifacts),
+    "playground": lambda settings: ping_playground(settings.playground),
+}

@@ -1,0 +1,153 @@
+"""What one node of Apache Kafka needs: its settings, its folder, its commands, two ports, and a look whether it works."""
+
+import asyncio
+import base64
+import os
+import re
+import socket
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from random import SystemRandom
+
+from aiokafka.admin import AIOKafkaAdminClient
+
+HOST = "127.0.0.1"
+
+ONE_NODE = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "4",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "4",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "group.initial.rebalance.delay.ms": "0",
+    "auto.create.topics.enable": "false",
+}
+"""Settings of a broker that is its own controller, at whatever address."""
+
+_LOG4J2 = """\
+status = error
+appender.out.type = Console
+appender.out.name = OUT
+appender.out.layout.type = PatternLayout
+appender.out.layout.pattern = %d{ISO8601} %p %c: %m%n
+rootLogger.level = warn
+rootLogger.appenderRef.out.ref = OUT
+"""
+
+_PORTS = range(20_000, 30_000)
+"""Below those that systems hand out for outgoing connections, so that none takes the port while a broker restarts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where the node listens: for clients, and for itself as controller."""
+
+    broker: int
+    controller: int
+
+
+def free_ports() -> Ports:
+    """Two that nobody uses now."""
+    shuffled = SystemRandom().sample(_PORTS, len(_PORTS))
+    return Ports(*islice(filter(_is_free, shuffled), 2))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as candidate:
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Java does: TIME_WAIT is no obstacle
+        try:
+            candidate.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A folder with everything of one node. Commands run in it, so that no path needs escaping in its files."""
+
+    folder: Path
+    java: Path
+    jars: Sequence[Path]
+
+    @property
+    def log(self) -> Path:
+        """What its commands wrote since it was configured, which is at each start."""
+        return self.folder / "server.log"
+
+    @property
+    def cluster_id(self) -> str | None:
+        """None before `format_command` ran."""
+        try:
+            text = (self.folder / "data" / "meta.properties").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        found = re.search(r"^cluster\.id=(\S+)", text, re.MULTILINE)
+        return found[1] if found else None
+
+    def configure(self, ports: Ports) -> None:
+        """Write its files, and empty the log. Raises OSError."""
+        settings = ONE_NODE | {
+            "log.dirs": "data",
+            "listeners": f"PLAINTEXT://{HOST}:{ports.broker},CONTROLLER://{HOST}:{ports.controller}",
+            "advertised.listeners": f"PLAINTEXT://{HOST}:{ports.broker}",
+            "controller.quorum.voters": f"1@{HOST}:{ports.controller}",
+        }
+        lines = "".join(f"{name}={value}\n" for name, value in settings.items())
+        (self.folder / "tmp").mkdir(parents=True, exist_ok=True)
+        (self.folder / "server.properties").write_text(lines, encoding="utf-8")
+        (self.folder / "log4j2.properties").write_text(_LOG4J2, encoding="utf-8")
+        self.log.write_bytes(b"")
+
+    def format_command(self) -> list[str]:
+        """Makes the data folder of a new cluster; about 0.8 s."""
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # `--cluster-id=`, because an id may begin with a dash.
+        arguments = ["format", f"--cluster-id={cluster_id}", "-c", "server.properties"]
+        return self._java("-XX:TieredStopAtLevel=1", main="kafka.tools.StorageTool") + arguments
+
+    def run_command(self) -> list[str]:
+        """Runs it until SIGTERM; about 300 MB."""
+        return [*self._java("-Xms128m", "-Xmx384m", main="kafka.Kafka"), "server.properties"]
+
+    def _java(self, *options: str, main: str) -> list[str]:
+        return [
+            str(self.java),
+            *options,
+            "-XX:+UseSerialGC",
+            "-XX:-UsePerfData",  # or SIGKILL leaves a file in the system's temporary folder
+            f"-Djava.io.tmpdir={self.folder / 'tmp'}",  # the same, for the compression codecs' native code
+            "-Dlog4j2.configurationFile=log4j2.properties",
+            "-cp",
+            os.pathsep.join(str(jar) for jar in self.jars),
+            main,
+        ]
+
+
+async def use_as_client(address: str, cluster_id: str | None = None) -> None:
+    """Talk to the broker, and to its coordinators of groups and of transactions.
+
+    Raises OSError or KafkaError when one does not answer yet, or when the address belongs to another cluster.
+    """
+    host, _, port = address.rpartition(":")
+    _, writer = await asyncio.open_connection(host, int(port))  # aiokafka logs each refusal as an error
+    writer.close()
+    await writer.wait_closed()
+    admin = AIOKafkaAdminClient(bootstrap_servers=address)
+    try:
+        await admin.start()
+        answering = (await admin.describe_cluster())["cluster_id"]
+        if cluster_id not in (None, answering):
+            raise ConnectionError(f"{address} belongs to another cluster")
+        for coordinator in (0, 1):  # of groups, of transactions
+            await admin.find_coordinator("playground-deployer", coordinator)
+    finally:
+        await admin.close()
