@@ -32,6 +32,9 @@ format: install ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+golden: install ## write tests/data/bundles from what `bundle` makes now
+	$(BIN)/python -m tests.golden
+
 schemas: install ## write schemas/generated from schemas/events.py
 	$(BIN)/python -m schemas.export
 
@@ -45,4 +48,4 @@ lock: install ## newest versions that pyproject.toml allows, with hashes and wit
 clean: ## remove what the commands made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output dist
 
-.PHONY: help install demo test check format schemas lock clean
+.PHONY: help install demo test check format golden schemas lock clean

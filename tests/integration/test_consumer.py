@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 from itertools import count
 
 import pytest
+import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
 from worker import settings
 from worker.domain.request import Record
@@ -84,8 +85,17 @@ class Group:
         finally:
             await admin.close()
 
+    async def delete_before(self, offset: int) -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        try:
+            partition = TopicPartition(self.topic, 0)
+            await admin.delete_records({partition: RecordsToDelete(before_offset=offset)})
+        finally:
+            await admin.close()
+
     async def until_committed(self, expected: int) -> None:
-        while await self.committed() != expected:  # the broker does not tell; each look is a round trip
+        while await self.committed() != expected:  # noqa: ASYNC110 - the broker does not tell, one has to ask
             await asyncio.sleep(0.02)
 
     @asynccontextmanager
@@ -201,9 +211,27 @@ async def test_a_rebalance_gives_no_record_to_two_workers(group: Group) -> None:
 
 
 async def released_at_rebalance(member: Member) -> None:
-    while member.consumer.assigned.is_set():
+    while member.consumer.assigned.is_set():  # noqa: ASYNC110 - an event tells when it is set, not when it is cleared
         await asyncio.sleep(0.02)
     await member.handler.release()
+
+
+async def test_what_retention_took_away_is_logged(group: Group) -> None:
+    """Nobody can bring it back, but it must not go unnoticed."""
+    async with group.member() as member:
+        await group.publish(1)
+        await member.handler.release()
+        await group.until_committed(1)
+    await group.publish(4)
+    await group.delete_before(3)
+    with structlog.testing.capture_logs() as logs:
+        async with group.member() as member:
+            await member.handler.until_seen(2)
+            assert [(0, 3), (0, 4)] == member.handler.seen
+    lost = [it for it in logs if it["log_level"] == "error"]
+    assert [("requests were lost to retention", 0, 1, 2)] == [
+        (it["event"], it["partition"], it["first_offset"], it["requests"]) for it in lost
+    ]
 
 
 async def test_a_handler_that_fails_stops_the_worker_and_commits_nothing(group: Group) -> None:

@@ -4,21 +4,24 @@ What stands in a status was written by others: nothing in it may move the cursor
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
 from schemas import FINAL_STATES, DeploymentStatus, State
 
+WORKING = "…"  # drawn as something that moves
+PUBLISHED = "published"  # before its first status
+
 # state → sign and colour; a sign for those who see no colour
 LOOKS: Mapping[State, tuple[str, str]] = {
-    State.ACCEPTED: ("·", "cyan"),
-    State.BUILDING: ("·", "cyan"),
-    State.SUBMITTING: ("·", "cyan"),
+    State.ACCEPTED: (WORKING, "cyan"),
+    State.BUILDING: (WORKING, "cyan"),
+    State.SUBMITTING: (WORKING, "cyan"),
     State.RETRYING: ("↻", "yellow"),
     State.PARKED: ("‖", "yellow"),
     State.DEPLOYED: ("✓", "green"),
@@ -56,67 +59,83 @@ def summary(status: DeploymentStatus) -> str:
 
 @dataclass(slots=True)
 class Row:
-    """Where one request stands, and since when."""
+    """Where one request stands, and since when. Without a status it is published and nobody has read it yet."""
 
     first: datetime
-    status: DeploymentStatus
+    status: DeploymentStatus | None = None
 
     @property
     def final(self) -> bool:
         """Whether nothing more will come."""
-        return self.status.state in FINAL_STATES
+        return self.status is not None and self.status.state in FINAL_STATES
 
     def seconds(self, now: datetime) -> float:
         """In this state; once it is final, all it took."""
-        passed = self.status.time - self.first if self.final else now - self.status.time
+        reached = self.status.time if self.status else self.first
+        passed = reached - self.first if self.final else now - reached
         return max(0.0, passed.total_seconds())  # the worker's clock may be ahead of ours
 
 
-@dataclass(slots=True)
 class Board:
-    """One row per request, in the order they came. `clock` gives the current time, aware."""
+    """A table with one row per request, in the order they came; rich draws it again and again."""
 
-    clock: Callable[[], datetime]
-    labels: Mapping[str, str] = field(default_factory=dict)  # request id → a name that is easier to read
-    rows: dict[str, Row] = field(default_factory=dict)
+    def __init__(
+        self,
+        clock: Callable[[], datetime],
+        labels: Mapping[str, str] | None = None,
+        titles: Mapping[str, str] | None = None,
+    ) -> None:
+        """`clock` gives the current time, aware.
+
+        By request id: `labels` are names that are easier to read, `titles` stand in a row before its first status.
+        """
+        self._clock = clock
+        self._labels = labels or {}
+        self._titles = titles or {}
+        self._spinner = Spinner("dots", style="cyan")
+        self.rows: dict[str, Row] = {}
+
+    def publish(self, request_id: str) -> None:
+        """Show a request that was just published."""
+        self.rows[request_id] = Row(self._clock())
 
     def update(self, status: DeploymentStatus) -> bool:
         """Take a status in; False when it was known (subscribers see some twice)."""
         row = self.rows.get(status.request_id)
-        if row is not None and status.sequence <= row.status.sequence:
+        if row and row.status and status.sequence <= row.status.sequence:
             return False
         self.rows[status.request_id] = Row(row.first if row else status.time, status)
         while len(self.rows) > REMEMBERED:
             self.rows.pop(next((key for key, it in self.rows.items() if it.final), next(iter(self.rows))))
         return True
 
-    def __rich_console__(self, console: Console, _: object) -> "list[RenderableType]":
-        """What fits on the screen: the newest, finished ones leave first."""
-        return [self.table(self._visible(max(1, console.height - 4)))]
+    def __rich_console__(self, console: Console, _: ConsoleOptions) -> RenderResult:
+        """What fits on the screen."""
+        yield self.table(max(1, console.height - 3))
 
-    def table(self, rows: Mapping[str, Row]) -> Table:
-        """The rows as a table; 80 columns are enough."""
+    def table(self, most: int) -> Table:
+        """At most so many rows, of which finished ones leave first; 80 columns are enough."""
         table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
-        table.add_column("")
+        table.add_column("", width=1)
         table.add_column("request", overflow="ellipsis", no_wrap=True, max_width=22)
         table.add_column("state", no_wrap=True, min_width=STATE_WIDTH)
         table.add_column("time", justify="right", no_wrap=True, min_width=6)
         table.add_column("", ratio=1, overflow="fold")
-        now = self.clock()
-        for request_id, row in rows.items():
-            sign, colour = LOOKS[row.status.state]
-            table.add_row(
-                Text(sign, colour) if row.final else Spinner("dots", style=colour),
-                Text(self.labels.get(request_id, request_id)),
-                Text(row.status.state, colour),
-                Text(duration(row.seconds(now)), "dim"),
-                Text(summary(row.status), "" if row.final else "dim"),
-            )
+        leaving = sorted(self.rows, key=lambda it: not self.rows[it].final)[: max(0, len(self.rows) - most)]
+        for request_id, row in self.rows.items():
+            if request_id not in leaving:
+                table.add_row(*self._cells(request_id, row))
         return table
 
-    def _visible(self, height: int) -> dict[str, Row]:
-        leaving = sorted(self.rows, key=lambda it: not self.rows[it].final)[: max(0, len(self.rows) - height)]
-        return {key: row for key, row in self.rows.items() if key not in leaving}
+    def _cells(self, request_id: str, row: Row) -> list[RenderableType]:
+        sign, colour = LOOKS[row.status.state] if row.status else (WORKING, "cyan")
+        return [
+            self._spinner if sign == WORKING else Text(sign, colour),
+            Text(self._labels.get(request_id, request_id)),
+            Text(row.status.state if row.status else PUBLISHED, colour),
+            Text(duration(row.seconds(self._clock())), "dim"),
+            Text(summary(row.status) if row.status else self._titles.get(request_id, ""), "" if row.final else "dim"),
+        ]
 
 
 def duration(seconds: float) -> str:

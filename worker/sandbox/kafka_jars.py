@@ -51,8 +51,13 @@ Progress = Callable[[int, int], None]
 
 def locked_jars(lock: Path = LOCK) -> list[Jar]:
     """Every jar that the lock names, in its order."""
-    lines = (line.partition(" sha256:") for line in lock.read_text(encoding="utf-8").splitlines())
-    return [Jar(*coordinate.split(":"), sha256) for coordinate, _, sha256 in lines]
+    return [_read_line(line) for line in lock.read_text(encoding="utf-8").splitlines()]
+
+
+def _read_line(line: str) -> Jar:
+    coordinate, _, sha256 = line.partition(" sha256:")
+    group, artifact, version = coordinate.split(":")
+    return Jar(group, artifact, version, sha256)
 
 
 def cache_folder() -> Path:

@@ -1,4 +1,4 @@
-"""What one node of Apache Kafka needs: its settings, its folder, its commands, two ports, and a look whether it works."""
+"""What one node of Apache Kafka needs: two ports, its folder, its commands, and a look whether it works."""
 
 import asyncio
 import base64

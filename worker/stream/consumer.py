@@ -178,3 +178,21 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self._paused = False
         self.assigned.set()
         log.info("partitions assigned", partitions=sorted(partition.partition for partition in assigned))
+        try:
+            async with asyncio.timeout(COMMIT_SECONDS):
+                await self._report_losses(list(assigned))
+        except (KafkaError, TimeoutError) as error:
+            log.warning("it is unknown whether requests were lost to retention", error=type(error).__name__)
+
+    async def _report_losses(self, assigned: list[TopicPartition]) -> None:
+        """What retention deleted before it was read can only be told, not repaired."""
+        earliest = await self._consumer.beginning_offsets(assigned) if assigned else {}
+        for partition, first in earliest.items():
+            committed = await self._consumer.committed(partition)
+            if committed is not None and committed < first:
+                log.error(
+                    "requests were lost to retention",
+                    partition=partition.partition,
+                    first_offset=committed,
+                    requests=first - committed,
+                )

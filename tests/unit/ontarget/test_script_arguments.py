@@ -1,13 +1,12 @@
 """Arguments, config.json and the pull secret's file, checked by a dry run."""
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.unit.ontarget.bundles import AUTHS, single_model
+from tests.unit.ontarget.bundles import single_model
 from tests.unit.ontarget.running import process
-
 
 CONFIGS = {
     "not JSON": ("{", "is not JSON"),
@@ -63,11 +62,11 @@ def test_namespace_names(namespace: str, tmp_path: Path) -> None:
     assert f"error: '{namespace}' is no name for a namespace" in done.err
 
 
-def test_notes(tmp_path: Path, config: Path, secret: Path) -> None:
+def test_notes(tmp_path: Path, config: Callable[..., list[object]], secret: list[object]) -> None:
     """What works but perhaps not as meant is told and does not fail the run."""
     bundle = single_model(tmp_path / "bundle")
 
-    done = process(bundle, "-n", "a" * 50, "-sn", "other", "-ps", secret, "-cf", config, "--dry-run")
+    done = process(bundle, "-n", "a" * 50, *secret, "-sn", "other", *config(hostname="example.org"), "--dry-run")
 
     assert 0 == done.code
     assert [

@@ -1,6 +1,5 @@
 """`--dry-run` as a process, the way the playground server starts the script."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,45 +18,35 @@ BUNDLES = {
 }
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    """The playground's config.json, with keys that are none of our business."""
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps({"allowed_ip_addresses": ["127.0.0.1"], "hostname": "play.example.org"}))
-    return path
-
-
-@pytest.fixture
-def secret(tmp_path: Path) -> Path:
-    """A Docker config.json."""
-    path = tmp_path / "docker.json"
-    path.write_text(json.dumps({"auths": {"registry.example": {"auth": "c2VjcmV0"}}}))
-    return path
-
-
 @pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("build", BUNDLES.values(), ids=BUNDLES)
 @pytest.mark.parametrize("with_secret", [False, True])
 def test_server_command_lines(
-    build: Callable[[Path], Path], with_secret: bool, python: str, tmp_path: Path, config: Path, secret: Path
+    build: Callable[[Path], Path],
+    with_secret: bool,
+    python: str,
+    tmp_path: Path,
+    config: Callable[..., list[object]],
+    secret: list[object],
 ) -> None:
     """Both command lines of the playground server pass for every case, and nothing is written."""
     bundle = build(tmp_path / "bundle")
+    server_config = config(hostname="play.example.org", allowed_ip_addresses=["127.0.0.1"])
     before = snapshot(tmp_path)
-    pull = ["-sn", "acumos-registry", "-ps", secret] if with_secret else ["--image_pull_policy", "IfNotPresent"]
+    pull = secret if with_secret else ["--image_pull_policy", "IfNotPresent"]
 
-    done = process(bundle, "-n", "play", *pull, "--config-file", config, "--dry-run", python=python)
+    done = process(bundle, "-n", "play", *pull, *server_config, "--dry-run", python=python)
 
     assert (0, "") == (done.code, done.err)
     assert before == snapshot(tmp_path)
-    assert "c2VjcmV0" not in done.out
+    assert "dG9w" not in done.out
 
 
-def test_order(tmp_path: Path, config: Path, secret: Path) -> None:
+def test_order(tmp_path: Path, config: Callable[..., list[object]], secret: list[object]) -> None:
     """It tells what would be applied in which order: the pull secret first, the Deployments last."""
     bundle = pipeline(tmp_path / "bundle", nodes=["alpha"], shared_folder=True)
 
-    done = process(bundle, "-n", "play", "-sn", "acumos-registry", "-ps", secret, "-cf", config, "--dry-run")
+    done = process(bundle, "-n", "play", *secret, *config(hostname="play.example.org"), "--dry-run")
 
     steps = [line.split()[1:3] for line in done.out.splitlines() if line.strip()[:1].isdigit()]
     assert [
