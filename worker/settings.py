@@ -20,8 +20,8 @@ from worker.errors import ConfigurationError
 PREFIX = "DEPLOYER_"
 _MAY_BE_EMPTY = frozenset({"image_pull_secret", "source_system_url"})
 
-_SERVER = r"[^\s,:/]+:[0-9]{1,5}"
-_SERVERS = rf"^{_SERVER}(,{_SERVER})*$"
+_SERVER = r"([^\s,:/\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}"
+_SERVERS = rf"^{_SERVER}(, ?{_SERVER})*$"
 HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -235,7 +235,10 @@ def _explain(detail: ErrorDetails) -> str:
         return str(detail["msg"]).removeprefix("Value error, ")
     group, key = detail["loc"][:2]
     name = f"{PREFIX}{group}__{key}".upper()
-    if detail["type"] != "missing":
-        return f"{name}: {detail['msg']}"
-    field = _group_fields(str(group))[str(key)]
-    return f"{name}: missing. {field.description}"
+    description = _group_fields(str(group))[str(key)].description
+    match detail["type"]:
+        case "missing":
+            return f"{name}: missing. {description}"
+        case "string_pattern_mismatch":
+            return f"{name}: not of this form. {description}"
+    return f"{name}: {detail['msg']}. {description}"
