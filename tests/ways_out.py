@@ -2,9 +2,12 @@
 
 import re
 
-VERBS = frozenset(
-    "Add Ask Check Choose Correct Give Log Look Make On-board Operator Rename Replace Save Send Shorten Split Tell".split()
-)
+# fmt: off
+VERBS = frozenset({
+    "Add", "Ask", "Check", "Choose", "Correct", "Give", "Log", "Look", "Make", "On-board", "Operator", "Rename",
+    "Replace", "Save", "Send", "Shorten", "Split", "Tell",
+})
+# fmt: on
 
 
 def tells_what_to_do(message: str) -> bool:
