@@ -48,7 +48,7 @@ def bundle(name: str) -> Bundle:
     """A pipeline in which one node, and the edges to it, have this name."""
     data = blueprint(node(name, operation("run", edge("z")), image="r/x:1"), node("z", operation("run", edge(name))))
     plan = plan_pipeline(solution(), read_blueprint(data, 10), OPTIONS.orchestrator_image)
-    return build_bundle(plan, solution(), {it.name: b"p" for it in plan.containers if it.proto_uri}, SHIPPED, OPTIONS)
+    return build_bundle(plan, {it.name: b"p" for it in plan.containers if it.proto_uri}, SHIPPED, OPTIONS)
 
 
 def test_names_of_the_cluster_are_refused_in_every_spelling() -> None:

@@ -8,7 +8,8 @@ _HOST = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _DOMAIN = rf"(?:{_HOST}(?:\.{_HOST})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
 _PATH = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = rf"(?:{_DOMAIN}/)?{_PATH}(?:/{_PATH})*"
-_REFERENCE = re.compile(rf"(?P<name>{_NAME})(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(?:@(?P<digest>[^@]+))?", re.ASCII)
+_TAG = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+_REFERENCE = re.compile(rf"(?P<name>{_NAME})(?::(?P<tag>{_TAG}))?(?:@(?P<digest>[^@]+))?", re.ASCII)
 _DIGEST = re.compile(r"sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128}")
 _NAME_LIMIT = 255
 
@@ -22,6 +23,14 @@ def check_image(image: str, owner: str) -> None:
         raise NotDeployable("image-empty", f"{owner} has no container image. On-board its model again.")
     if problem := _problem(image):
         raise NotDeployable("image-invalid", f"{owner} has the image '{image[:200]}', which {problem}. Correct it.")
+
+
+def moving_version(image: str) -> str | None:
+    """Why a valid reference may bring another image tomorrow ("has no tag"); None when it names one version."""
+    match = _REFERENCE.fullmatch(image)
+    if match is None or match["digest"]:
+        return None
+    return {None: "has no tag", "latest": "has the tag latest"}.get(match["tag"])
 
 
 def _problem(image: str) -> str | None:
