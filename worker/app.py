@@ -29,6 +29,7 @@ from worker.domain.blueprint import read_blueprint
 from worker.domain.bundle import build_bundle
 from worker.domain.plan import plan_pipeline
 from worker.domain.solution import Solution
+from worker.errors import ConfigurationError, NotDeployable
 from worker.health import HealthServer
 from worker.settings import Bundle, CatalogSettings, Kafka, Settings
 from worker.stream.consumer import RequestConsumer
@@ -178,9 +179,12 @@ def _warm_up(options: Bundle) -> None:
     """Build one bundle: the manifests' model classes are compiled at their first use (0.2 s)."""
     nil = UUID(int=0)
     solution = Solution(nil, nil, "warm-up", Kind.PIPELINE)
-    blueprint = read_blueprint(_WARM_UP_BLUEPRINT, options.max_nodes)
-    plan = plan_pipeline(solution, blueprint, options.orchestrator_image)
-    build_bundle(plan, solution, {}, shipped_files(), options)
+    blueprint = read_blueprint(_WARM_UP_BLUEPRINT, max_nodes=2)
+    try:
+        plan = plan_pipeline(solution, blueprint, options.orchestrator_image)
+    except NotDeployable as error:  # the one thing in it that is not ours, and no request's fault
+        raise ConfigurationError(error.message) from None
+    build_bundle(plan, {}, shipped_files(), options)
 
 
 _WARM_UP_BLUEPRINT = b"""{"name": "warm-up", "nodes": [
