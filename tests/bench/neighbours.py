@@ -15,15 +15,15 @@ from worker.sandbox.graphene import CCDS_PATH, NEXUS_PATH
 SOLUTION_ID = UUID("11111111-1111-4111-8111-111111111111")
 REVISION_ID = UUID("22222222-2222-4222-8222-222222222222")
 BLUEPRINT_URI = "org/blueprint.json"
-PROTO = b'syntax = "proto3";\n' + b"message M { string text = 1; }\n" * 20 + b"service Model { rpc run(M) returns (M); }\n"
+PROTO = (
+    b'syntax = "proto3";\n' + b"message M { string text = 1; }\n" * 20 + b"service Model { rpc run(M) returns (M); }\n"
+)
 
 
 def pipeline(nodes: int) -> bytes:
     """A circle of so many nodes, each with a protobuf of its own."""
     names = [f"node-{number}" for number in range(nodes)]
-    return blueprint(
-        *(node(name, operation("run", edge(names[(at + 1) % nodes]))) for at, name in enumerate(names))
-    )
+    return blueprint(*(node(name, operation("run", edge(names[(at + 1) % nodes]))) for at, name in enumerate(names)))
 
 
 class Server(asyncio.Protocol):
