@@ -193,4 +193,7 @@ def _text(parent: Json, key: str, where: str, default: str | None = None) -> str
 
 
 def _invalid(problem: str) -> NotDeployable:
-    return NotDeployable("blueprint-invalid", f"The blueprint cannot be used: {problem}. Save the pipeline again.")
+    return NotDeployable(
+        "blueprint-invalid",
+        f"The blueprint cannot be used: {problem}. Correct the pipeline in the editor and save it again.",
+    )

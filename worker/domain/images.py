@@ -21,7 +21,7 @@ def check_image(image: str, owner: str) -> None:
     if not image.strip():
         raise NotDeployable("image-empty", f"{owner} has no container image. On-board its model again.")
     if problem := _problem(image):
-        raise NotDeployable("image-invalid", f"{owner} has the image '{image[:200]}', which {problem}.")
+        raise NotDeployable("image-invalid", f"{owner} has the image '{image[:200]}', which {problem}. Correct it.")
 
 
 def _problem(image: str) -> str | None:

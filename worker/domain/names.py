@@ -43,15 +43,20 @@ def pipeline_name(original: str) -> str:
     Kept when the server's own rule (lower case; space and `_` become `-`) gives a valid namespace.
     Raises NotDeployable (name-reserved) for a namespace that belongs to the cluster.
     """
-    namespace = re.sub("[ _]", "-", original.lower())
-    if _RESERVED_NAMESPACE.fullmatch(namespace):
+    namespace = _namespace(original)
+    fits = len(namespace) <= PIPELINE_NAME_LIMIT and _NAMESPACE.fullmatch(namespace) and original.isascii()
+    name = original if fits else _slug(original, limit=PIPELINE_NAME_LIMIT - 9, prefix="pipeline")
+    # Both, because `kube.system` is no namespace and would become kube-system-1a2b3c4d.
+    if any(_RESERVED_NAMESPACE.fullmatch(_namespace(one)) for one in (original, name)):
         raise NotDeployable(
             "name-reserved",
-            f"The name '{original[:60]}' is kept for the cluster itself. Give the solution another name.",
+            f"The name '{original[:60]}' is kept for the cluster itself. Rename the solution.",
         )
-    if len(namespace) <= PIPELINE_NAME_LIMIT and _NAMESPACE.fullmatch(namespace) and original.isascii():
-        return original
-    return _slug(original, limit=PIPELINE_NAME_LIMIT - 9, prefix="pipeline")
+    return name
+
+
+def _namespace(name: str) -> str:
+    return re.sub("[ _]", "-", name.lower())
 
 
 def _slug(original: str, limit: int, prefix: str) -> str:
