@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -67,10 +67,16 @@ class Stage:
         await self.producer.send_and_wait(self.topics.requests_topic, value, key=key, headers=list(headers))
 
     async def until_final(self, request_ids: Sequence[str]) -> dict[str, list[DeploymentStatus]]:
-        """All statuses by request id, read from the beginning, once each of these requests has a final one."""
+        """All statuses by request id, once each of these requests has a final one."""
+        return await self.until(request_ids, ended)
+
+    async def until(
+        self, request_ids: Sequence[str], reached: Callable[[list[DeploymentStatus]], bool]
+    ) -> dict[str, list[DeploymentStatus]]:
+        """All statuses by request id, read from the beginning, once each of these requests is so far."""
         statuses: dict[str, list[DeploymentStatus]] = defaultdict(list)
         async with self._reader() as reader:
-            while not all(ended(statuses[request_id]) for request_id in request_ids):
+            while not all(reached(statuses[request_id]) for request_id in request_ids):
                 for records in (await reader.getmany(timeout_ms=500)).values():
                     for record in records:
                         status = DeploymentStatus.model_validate_json(record.value)

@@ -7,7 +7,8 @@ characters and is no word of YAML 1.1; everything else is double-quoted as in JS
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*", re.ASCII)
@@ -18,39 +19,44 @@ _ESCAPED = re.compile("[\x7f-\xa0\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 def dump(document: Mapping[str, Any]) -> bytes:
     """One mapping of str, int, bool, lists and mappings as a UTF-8 document."""
-    return ("\n".join(_mapping(document, "")) + "\n").encode()
+    lines: list[str] = []
+    _mapping(lines, document, "", "")
+    return ("\n".join(lines) + "\n").encode()
 
 
-def _mapping(mapping: Mapping[str, Any], indent: str) -> Iterator[str]:
+def _mapping(lines: list[str], mapping: Mapping[str, Any], start: str, indent: str) -> None:
+    """`start` begins the first line: inside a sequence the dash takes the place of its indentation."""
     for key, value in mapping.items():
         if isinstance(value, dict) and value:
-            yield f"{indent}{_scalar(key)}:"
-            yield from _mapping(value, indent + "  ")
+            lines.append(f"{start}{_string(key)}:")
+            _mapping(lines, value, indent + "  ", indent + "  ")
         elif isinstance(value, list | tuple) and value:
-            yield f"{indent}{_scalar(key)}:"
-            yield from _sequence(value, indent)
+            lines.append(f"{start}{_string(key)}:")
+            _sequence(lines, value, indent, indent)
         else:
-            yield f"{indent}{_scalar(key)}: {_scalar(value)}"
+            lines.append(f"{start}{_string(key)}: {_scalar(value)}")
+        start = indent
 
 
-def _sequence(items: list[Any] | tuple[Any, ...], indent: str) -> Iterator[str]:
+def _sequence(lines: list[str], items: Iterable[Any], start: str, indent: str) -> None:
     inner = indent + "  "
     for item in items:
         if isinstance(item, dict) and item:
-            lines = _mapping(item, inner)
+            _mapping(lines, item, f"{start}- ", inner)
         elif isinstance(item, list | tuple) and item:
-            lines = _sequence(item, inner)
+            _sequence(lines, item, f"{start}- ", inner)
         else:
-            lines = iter([inner + _scalar(item)])
-        # The dash takes the place of the first line's indentation.
-        yield f"{indent}- {next(lines)[len(inner) :]}"
-        yield from lines
+            lines.append(f"{start}- {_scalar(item)}")
+        start = indent
 
 
 def _scalar(value: Any) -> str:
-    if isinstance(value, str):
-        if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
-            return value
-        return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))
     # Numbers, booleans, null, [] and {} are the same in JSON and YAML.
-    return json.dumps(value)
+    return _string(value) if isinstance(value, str) else json.dumps(value)
+
+
+@lru_cache(maxsize=4096)  # keys, labels and names come again and again
+def _string(value: str) -> str:
+    if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
+        return value
+    return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))

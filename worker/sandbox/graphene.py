@@ -79,6 +79,7 @@ def graphene_app(latency: float = 0.0) -> web.Application:
     for path, question in _CCDS.items():
         app.router.add_get(CCDS_PATH + path, _ccds_handler(question))
     app.router.add_get(CCDS_PATH + "/solution/{solution}/pic", _picture)
+    app.router.add_get(NEXUS_PATH + "/", _start_page)
     app.router.add_get(NEXUS_PATH + "/{uri:.+}", _file)
     return app
 
@@ -188,6 +189,11 @@ def _framework_error(
 
 
 # ------------------------------------------------------------------------------------------------------------ Nexus
+
+
+async def _start_page(_: web.Request) -> web.Response:
+    """A Maven repository cannot be browsed; Nexus says so with status 200."""
+    return web.Response(text="<title>Repository - Nexus</title>", content_type="text/html")
 
 
 async def _file(request: web.Request) -> web.Response:

@@ -3,8 +3,8 @@
     python guard.py FOLDER COMMAND [ARGUMENT…]
 
 Standard input is the tie: each byte that arrives is the number of a signal to pass on, and its end means that
-the owner has closed it or is gone, by SIGKILL too. Then the command is killed, and FOLDER removed unless it is
-empty. A pipe works on every Unix; Linux alone could do it by a setting of the process. Needs nothing but the
+the owner has closed it or is gone, by SIGKILL too. Then the command is killed, and FOLDER removed unless it is "".
+A pipe works on every Unix; Linux alone could do it by a setting of the process. Needs nothing but the
 standard library, so that it is there within milliseconds.
 """
 

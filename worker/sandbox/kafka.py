@@ -97,7 +97,7 @@ class EmbeddedKafka:
                 self._temporary = None
 
     async def kill(self) -> None:
-        """SIGKILL, as a fault would be. What it had on disk stays."""
+        """SIGKILL, as a fault would be. What it had on disk stays; the next start takes about 5 s."""
         await self._end(signal.SIGKILL)
 
     def _folder(self) -> Path:

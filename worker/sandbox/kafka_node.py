@@ -29,6 +29,9 @@ ONE_NODE = {
     "share.coordinator.state.topic.min.isr": "1",
     "group.initial.rebalance.delay.ms": "0",
     "auto.create.topics.enable": "false",
+    # After SIGKILL the controller holds the broker's old session against it: 9 s by default.
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
 }
 """Settings of a broker that is its own controller, at whatever address."""
 

@@ -50,13 +50,19 @@ def _names(prefix: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def running_worker(environment: Mapping[str, str], log: Path) -> AsyncIterator[GuardedProcess]:
-    """`python -m worker run` with these settings and no others. It ends with the block, and with this process."""
+async def running_worker(
+    environment: Mapping[str, str], log: Path, remove: Path | None = None
+) -> AsyncIterator[GuardedProcess]:
+    """`python -m worker run` with these settings and no others. It ends with the block, and with this process.
+
+    `remove` is a folder that goes when this process is killed.
+    """
     ours = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     process = GuardedProcess(
         [sys.executable, "-m", "worker", "run"],
         folder=_PACKAGES,  # where `-m` looks first: the same packages as here, whatever the current folder holds
         log=log,
+        remove=remove,
         environment={**ours, **environment},
     )
     try:

@@ -134,12 +134,14 @@ def test_every_model_node_mounts_every_shared_folder() -> None:
     for name in ("a", "b", "c"):
         pod = manifest(bundle, f"{name}_deployment.yaml")["spec"]["template"]["spec"]
         container = pod["containers"][0]
-        assert [
-            (mount["name"], mount["mountPath"]) for mount in container["volumeMounts"]
-        ] == [("shared-folder", "/data"), ("shared-folder-2", "/models")]
-        assert [
-            volume["persistentVolumeClaim"]["claimName"] for volume in pod["volumes"]
-        ] == ["shared-folder", "shared-folder-2"]
+        assert [(mount["name"], mount["mountPath"]) for mount in container["volumeMounts"]] == [
+            ("shared-folder", "/data"),
+            ("shared-folder-2", "/models"),
+        ]
+        assert [volume["persistentVolumeClaim"]["claimName"] for volume in pod["volumes"]] == [
+            "shared-folder",
+            "shared-folder-2",
+        ]
         found[name] = container["env"][0]["value"]
     assert found == {"a": "/data", "b": "/models", "c": "/data"}
     assert "volumes" not in manifest(bundle, "orchestrator_deployment.yaml")["spec"]["template"]["spec"]

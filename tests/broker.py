@@ -1,0 +1,124 @@
+"""The Apache Kafka of the tests: one that runs already, else a container, else the embedded one."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import uuid4
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, for_code
+
+from worker.sandbox.kafka import START_SECONDS, EmbeddedKafka
+from worker.sandbox.kafka_jars import VERSION
+from worker.sandbox.kafka_node import ONE_NODE, free_ports, use_as_client
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where it is, and which kind for the report."""
+
+    kind: str
+    bootstrap_servers: str
+
+
+@contextmanager
+def open_broker(environ: Mapping[str, str] = os.environ) -> Iterator[Broker]:
+    """The broker as long as the block runs. Raises ConfigurationError when the embedded one cannot start."""
+    if borrowed := environ.get("KAFKA_BOOTSTRAP"):
+        yield Broker("KAFKA_BOOTSTRAP", borrowed)
+    elif _docker_answers():
+        with _container() as address:
+            yield Broker(f"container {VERSION}", address)
+    else:
+        with _embedded() as address:
+            yield Broker(f"embedded {VERSION}", address)
+
+
+@contextmanager
+def _embedded() -> Iterator[str]:
+    kafka = EmbeddedKafka()
+    try:
+        asyncio.run(kafka.start())
+    except Exception as error:
+        error.add_note("For the tests: KAFKA_BOOTSTRAP=HOST:PORT names a Kafka that runs already.")
+        raise
+    try:
+        yield kafka.bootstrap_servers
+    finally:
+        asyncio.run(kafka.stop())
+
+
+def _docker_answers() -> bool:
+    """The client alone may be installed: `docker version` succeeds only where a daemon answers."""
+    docker = shutil.which("docker")
+    if not docker:
+        return False
+    try:
+        return 0 == subprocess.run([docker, "version"], capture_output=True, timeout=20, check=False).returncode
+    except subprocess.TimeoutExpired:
+        return False
+
+
+@contextmanager
+def _container() -> Iterator[str]:
+    """Apache's own image, with the settings of the embedded one; testcontainers' Kafka module has another image."""
+    from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - slow, and only where Docker is
+
+    container = DockerContainer(f"apache/kafka:{VERSION}")
+    port = free_ports().broker  # known beforehand, because the broker has to be told under which it is reached
+    address = f"{container.get_docker_client().host()}:{port}"
+    settings = ONE_NODE | {
+        "listeners": "PLAINTEXT://:9092,CONTROLLER://:9093",
+        "advertised.listeners": f"PLAINTEXT://{address}",
+        "controller.quorum.voters": "1@localhost:9093",
+    }
+    for name, value in settings.items():
+        container.with_env(f"KAFKA_{name.upper().replace('.', '_')}", value)
+    with container.with_bind_ports(9092, port):
+        asyncio.run(_until_usable(address))
+        yield address
+
+
+async def _until_usable(address: str) -> None:
+    async with asyncio.timeout(START_SECONDS):
+        while True:
+            try:
+                return await use_as_client(address)
+            except (OSError, KafkaError):
+                await asyncio.sleep(0.1)
+
+
+class Topics:
+    """Names that no other test uses, and topics under them."""
+
+    def __init__(self, bootstrap_servers: str, unique: str) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._unique = unique
+
+    def name(self, word: str) -> str:
+        """The same for the same word within a test; good for groups and transactional ids too."""
+        return f"{self._unique}.{word}"
+
+    async def create(self, word: str, partitions: int = 1, **configs: str) -> str:
+        """Make the topic and return its name; `cleanup_policy="compact"` sets cleanup.policy. Raises KafkaError."""
+        name = self.name(word)
+        topic = NewTopic(name, partitions, 1, topic_configs={key.replace("_", "."): it for key, it in configs.items()})
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap_servers)
+        try:
+            await admin.start()
+            answer = await admin.create_topics([topic])
+        finally:
+            await admin.close()
+        for _, code, reason in answer.topic_errors:
+            if code:  # aiokafka does not raise these
+                raise for_code(code)(f"{name}: {reason}")
+        return name
+
+
+def unique_name() -> str:
+    """Starts with a letter and is short enough for every suffix."""
+    return f"t{uuid4().hex[:12]}"
