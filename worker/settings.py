@@ -20,6 +20,8 @@ from worker.errors import ConfigurationError
 PREFIX = "DEPLOYER_"
 _MAY_BE_EMPTY = frozenset({"image_pull_secret", "source_system_url"})
 
+_SERVER = r"([^\s,:/\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}"
+_SERVERS = rf"^{_SERVER}(, ?{_SERVER})*$"
 HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
 Seconds = Annotated[float, Field(gt=0)]
 SecretAlgorithm = Literal["HS256", "HS384", "HS512"]
@@ -33,7 +35,9 @@ class _Group(BaseModel):
 class Kafka(_Group):
     """The broker, the topics and the consumer group."""
 
-    bootstrap_servers: str = Field(description="Brokers to start from: host:port, separated by commas.")
+    bootstrap_servers: Annotated[str, Field(pattern=_SERVERS)] = Field(
+        description="Brokers to start from: host:port, separated by commas."
+    )
     requests_topic: str = Field(DeploymentRequested.TOPIC, description="Where deployment requests arrive.")
     status_topic: str = Field(DeploymentStatus.TOPIC, description="Where status events are published.")
     settlements_topic: str = Field(DeploymentSettled.TOPIC, description="Where unknown outcomes are settled.")
@@ -256,7 +260,10 @@ def _explain(detail: ErrorDetails) -> str:
         return str(detail["msg"]).removeprefix("Value error, ")
     group, key = detail["loc"][:2]
     name = f"{PREFIX}{group}__{key}".upper()
-    if detail["type"] != "missing":
-        return f"{name}: {detail['msg']}"
-    field = _group_fields(str(group))[str(key)]
-    return f"{name}: missing. {field.description}"
+    description = _group_fields(str(group))[str(key)].description
+    match detail["type"]:
+        case "missing":
+            return f"{name}: missing. {description}"
+        case "string_pattern_mismatch":
+            return f"{name}: not of this form. {description}"
+    return f"{name}: {detail['msg']}. {description}"

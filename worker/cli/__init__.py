@@ -70,7 +70,10 @@ def _add(
 
 def _demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--kafka", metavar="HOST:PORT", help="use this Kafka, with topics of its own name, instead of an embedded one"
+        "--kafka",
+        metavar="HOST:PORT",
+        type=_address,
+        help="use this Kafka, with topics of its own name, instead of an embedded one",
     )
     parser.add_argument("--keep", action="store_true", help="leave everything up until Ctrl-C, to try more commands")
     parser.add_argument(
@@ -126,6 +129,12 @@ def _uuid(text: str) -> UUID:
         return UUID(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"'{text}' is not a UUID") from None
+
+
+def _address(text: str) -> str:
+    if not re.fullmatch(r"[^\s,]+:\d{1,5}", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not HOST:PORT")
+    return text
 
 
 def _request_id(text: str) -> str:

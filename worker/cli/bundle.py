@@ -51,7 +51,12 @@ def refuse_filled(folder: Path) -> None:
 
 
 def write_zip(bundle: Bundle, path: Path) -> Path:
-    """Beside it first, so that nobody ever reads half a zip. Raises OSError."""
+    """Beside it first, so that nobody ever reads half a zip. Raises CommandError, OSError."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise CommandError(
+            f"{path} cannot be written: {'it' if path.is_dir() else path.parent} is "
+            f"{'a' if path.is_dir() else 'no'} folder."
+        )
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         beside.write_bytes(bundle.data)

@@ -111,8 +111,13 @@ async def open_statuses(
 
     Whatever is published after this has opened is seen. Raises KafkaError, ConfigurationError.
     """
-    if partitions is None:
-        partitions = range(await partition_count(kafka, "DEPLOYER_KAFKA__STATUS_TOPIC", kafka.status_topic))
+    setting = "DEPLOYER_KAFKA__STATUS_TOPIC"
+    every = range(await partition_count(kafka, setting, kafka.status_topic))
+    wanted = every if partitions is None else partitions
+    if not set(wanted) <= set(every):  # aiokafka would wait for the missing one without end
+        raise ConfigurationError(
+            f"{setting}: '{kafka.status_topic}' has fewer partitions than '{kafka.requests_topic}'. Add partitions."
+        )
     consumer = AIOKafkaConsumer(
         **client_options(kafka),
         group_id=None,
@@ -121,7 +126,7 @@ async def open_statuses(
         auto_offset_reset="earliest" if from_beginning else "latest",
     )
     async with running(consumer):
-        places = [TopicPartition(kafka.status_topic, number) for number in partitions]
+        places = [TopicPartition(kafka.status_topic, number) for number in wanted]
         consumer.assign(places)
         for place in places:  # asks for the end now, not at the first read
             await consumer.position(place)

@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +13,7 @@ import aiohttp
 
 from schemas import DeploymentStatus
 from worker.cli.failures import CommandError
+from worker.sandbox.graphene_data import Case
 
 INVITATION = """
 Everything stays up until Ctrl-C.
@@ -26,10 +27,10 @@ Try in another terminal:
 
   set -a; . {env}; set +a
   {command} watch --from-beginning
-  {command} submit {solution} {revision} \\
-      --token-file {token} --wait
-  {command} bundle {solution} {revision} \\
-      --dir {folder}/unpacked --explain
+  {command} submit --wait --token-file {token} \\
+      {solution} {revision}
+  {command} bundle --explain --dir {folder}/unpacked \\
+      {solution} {revision}
   {command} check
 """
 
@@ -41,18 +42,20 @@ def command() -> str:
 
 
 class Output:
-    """One folder, the user's."""
+    """One folder. It is the user's: nothing is removed from it that is not ours by its name."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, labels: Sequence[str]) -> None:
+        """`labels` name the zips."""
         self._folder = folder
+        self._zips = {label: folder / f"{label}.zip" for label in labels}
         self.log = folder / "worker.log"
         self._env = folder / "demo.env"
-        self._token = folder / "token"
+        self._token = folder / "demo.token"
 
     def prepare(self) -> None:
-        """Make it, and remove what an earlier demo left there under our names. Raises OSError."""
+        """Make it, and remove what an earlier demo left there. Raises OSError."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        for old in (*self._folder.glob("*.zip"), self.log):
+        for old in (*self._zips.values(), self.log):
             old.unlink(missing_ok=True)
         self.forget_access()
 
@@ -68,10 +71,9 @@ class Output:
             data = await response.read()
         if sha256(data).hexdigest() != status.bundle.sha256:
             raise CommandError(f"{label}: the playground has another bundle than the status names.")
-        path = self._folder / f"{label}.zip"
-        path.write_bytes(data)
+        self._zips[label].write_bytes(data)
         with zipfile.ZipFile(BytesIO(data)) as archive:
-            return f"{path}  {len(archive.namelist())} files"
+            return f"{self._zips[label]}, {len(archive.namelist())} files"
 
     def write_access(self, environment: Mapping[str, str], token: str) -> None:
         """What other commands need to reach the demo; for this user only. Raises OSError."""
@@ -83,3 +85,17 @@ class Output:
         """It leads nowhere once the demo has ended."""
         self._env.unlink(missing_ok=True)
         self._token.unlink(missing_ok=True)
+
+    def invitation(self, places: Mapping[str, str], case: Case) -> str:
+        """What to try while everything is up, with commands to copy."""
+        shown = {"env": self._env, "token": self._token, "folder": self._folder}
+        quoted = {name: shlex.quote(str(path)) for name, path in shown.items()}
+        ids = {"solution": case.solution_id, "revision": case.revision_id}
+        return INVITATION.format(**places, **quoted, **ids, command=command())
+
+
+def _write_private(path: Path, text: str) -> None:
+    """New, so that it has this mode from the beginning."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)

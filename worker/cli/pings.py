@@ -1,5 +1,6 @@
 """One GET to each neighbour over HTTP, and what its answer says about our settings."""
 
+import os
 from uuid import UUID
 
 import aiohttp
@@ -90,7 +91,7 @@ async def _get(session: aiohttp.ClientSession, setting: str, url: str, headers: 
     except aiohttp.ClientSSLError:
         problem = "has a certificate that is not trusted"
     except aiohttp.ClientConnectorError as error:
-        problem = f"cannot be reached ({error.strerror})"
+        problem = f"cannot be reached: {os.strerror(error.errno or 0)}"
     except (aiohttp.ClientError, ValueError):
         problem = "did not answer in HTTP"
     raise ConfigurationError(f"{setting}: {url} {problem}.")

@@ -13,7 +13,7 @@ from rich.text import Text
 from schemas import DeploymentStatus
 from worker.cli.view import PUBLISHED, STATE_WIDTH, Board, duration, line, live
 
-Show = Callable[[DeploymentStatus], None]
+Show = Callable[[DeploymentStatus], object]
 
 NAME_WIDTH = 22
 
@@ -83,4 +83,4 @@ class Story:
         for request_id in labels:
             board.publish(request_id)
         with Live(board, console=self._console, refresh_per_second=8):
-            yield lambda status: None if board.update(status) else None
+            yield board.update

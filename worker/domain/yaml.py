@@ -51,8 +51,10 @@ def _sequence(lines: list[str], items: Iterable[Any], start: str, indent: str) -
 
 
 def _scalar(value: Any) -> str:
+    if isinstance(value, str):
+        return _string(value)
     # Numbers, booleans, null, [] and {} are the same in JSON and YAML.
-    return _string(value) if isinstance(value, str) else json.dumps(value)
+    return str(value) if type(value) is int else json.dumps(value)
 
 
 @lru_cache(maxsize=4096)  # keys, labels and names come again and again

@@ -1,0 +1,133 @@
+"""Requests and statuses as a client of the contract sees them."""
+
+import base64
+import json
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from schemas import DeploymentRequested, DeploymentStatus
+from worker.cli.client import Ask, read_status
+from worker.cli.failures import CommandError
+from worker.cli.submit import is_about, read_token
+from worker.progress import identity
+
+EXAMPLE = (Path(__file__).parents[3] / "schemas" / "examples" / "status.json").read_bytes()
+TYPE = ("ce_type", DeploymentStatus.TYPE.encode())
+
+
+def token(claims: Any) -> str:
+    """Something shaped like a token; nobody checks its signature here."""
+    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"e30.{payload}.c2ln"
+
+
+def ask(given: str, request_id: str = "r-1") -> Ask:
+    """A request with this token."""
+    return Ask(request_id, UUID(int=1), UUID(int=2), given)
+
+
+@pytest.mark.parametrize("user_id", ["user-1", "用户", "a" * 100])
+def test_the_key_is_the_user_of_the_token(user_id: str) -> None:
+    """Whatever the length of the payload, its padding is made up for."""
+    assert user_id == ask(token({"mlpuser": {"userId": user_id}})).user_id
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "x",
+        "a.b.c",
+        "..",
+        token({}),
+        token([]),
+        token({"mlpuser": None}),
+        token({"mlpuser": {"userId": 7}}),
+        token({"mlpuser": {"userId": ""}}),
+    ],
+)
+def test_a_token_without_a_user_is_refused(given: str) -> None:
+    """The sentence says what is missing and repeats nothing of the token."""
+    with pytest.raises(CommandError, match="names no user") as refused:
+        _ = ask(given).user_id
+    assert refused.value.__cause__ is None or given not in str(refused.value)
+
+
+def test_a_token_is_not_shown() -> None:
+    """The token is in no repr."""
+    assert "secret" not in repr(ask("secret"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("a.b.c\n", "a.b.c"), ("Bearer a.b.c", "a.b.c"), ("  bearer  a.b.c \n", "a.b.c")]
+)
+def test_a_token_is_read_as_people_keep_it(text: str, expected: str, tmp_path: Path) -> None:
+    """With a line end or "Bearer ", from a file, stdin or the environment."""
+    file = tmp_path / "token"
+    file.write_text(text)
+    others = {"DEPLOYER_TOKEN": "other"}
+    assert expected == read_token(file, others, None)
+    assert expected == read_token(None, others, StringIO(text))
+    assert expected == read_token(None, {"DEPLOYER_TOKEN": text}, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("", "There is no token"), (" \n", "no token"), ("a b", "more than a token")]
+)
+def test_no_token_is_no_request(text: str, said: str) -> None:
+    """The sentence names all three ways to give one."""
+    with pytest.raises(CommandError, match=f"{said}.*--token-file.*--token-stdin.*DEPLOYER_TOKEN"):
+        read_token(None, {"DEPLOYER_TOKEN": text}, None)
+
+
+def record(value: bytes | None = EXAMPLE, headers: tuple[tuple[str, bytes], ...] = (TYPE,)) -> Any:
+    """A record of the status topic."""
+    return SimpleNamespace(value=value, headers=headers)
+
+
+def test_statuses_of_later_versions_are_read() -> None:
+    """Fields that are new to us are ignored, in the parts too."""
+    later = json.loads(EXAMPLE)
+    later["source"]["cluster"] = later["mood"] = "new"
+    assert DeploymentStatus.model_validate_json(EXAMPLE) == read_status(record(json.dumps(later).encode()))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        record(None),
+        record(b"{}"),
+        record(b"not JSON"),
+        record(headers=()),
+        record(headers=(("ce_type", DeploymentRequested.TYPE.encode()),)),
+    ],
+)
+def test_other_records_are_passed_over(other: Any) -> None:
+    """Nothing that stands in the topic can stop a subscriber."""
+    assert read_status(other) is None
+
+
+OURS = ask(token({"mlpuser": {"userId": "user-1"}}))
+SAME = identity("user-1", UUID(int=1), UUID(int=2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"requestId": "r-1", "source": {"topic": "requests", "partition": 0, "offset": 7}}, True),
+        # refused under another id, because another request has ours
+        ({"requestId": "other", "source": {"topic": "requests", "partition": 0, "offset": 7}}, True),
+        ({"requestId": "r-1", "identity": SAME}, True),  # sent earlier
+        ({"requestId": "r-1", "identity": "0" * 64}, False),  # somebody else's
+        ({"requestId": "r-1", "identity": None}, False),
+        ({"requestId": "other", "identity": SAME}, False),
+    ],
+)
+def test_only_our_own_statuses_are_followed(changes: dict[str, Any], expected: bool) -> None:
+    """Ours are those of the record we published, and those of the same request sent earlier."""
+    status = DeploymentStatus.model_validate(json.loads(EXAMPLE) | changes)
+    assert expected == is_about(status, OURS, offset=7)

@@ -1,0 +1,124 @@
+"""The command line itself: what it understands, and how it says that something went wrong."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
+
+from worker.cli import main
+from worker.cli.failures import CommandError, explain
+from worker.errors import ConfigurationError, NotFound, StatusNotPublished
+
+IDS = ["9b8d4f52-3f0c-4c1e-8f2b-6a5d7c1e0b34", "c41e7a90-52d6-4e8b-b7f3-1d9a0c6e2f58"]
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--help` ends well and shows what there is."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert 0 == ended.value.code
+    shown = capsys.readouterr().out
+    assert [] == [
+        name for name in ("run", "demo", "submit", "watch", "bundle", "check") if f"\n    {name} " not in shown
+    ]
+
+
+@pytest.mark.parametrize("command", ["run", "demo", "submit", "watch", "bundle", "check"])
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`COMMAND --help` says what the command is for."""
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert 0 == ended.value.code
+    assert f"playground-deployer {command}" in capsys.readouterr().out
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """Help is there at once: neither pydantic nor a Kafka client is imported for it."""
+    script = (
+        "import sys; from worker.cli import main\n"
+        "try: main(['submit', '--help'])\n"
+        "except SystemExit: print({'pydantic', 'aiokafka', 'aiohttp', 'rich'} & set(sys.modules))"
+    )
+    root = Path(__file__).parents[3]
+    shown = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True).stdout
+    assert "set()" == shown.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "COMMAND"),
+        (["deploy"], "invalid choice: 'deploy'"),
+        (["submit", IDS[0]], "revisionId"),
+        (["submit", "sudoku", IDS[1]], "'sudoku' is not a UUID"),
+        (["submit", *IDS, "--token", "x"], "unrecognized arguments: --token"),
+        (["submit", *IDS, "--token-stdin", "--token-file", "x"], "not allowed with"),
+        (["submit", *IDS, "--request-id", "a b"], "use 1 to 128 letters"),
+        (["submit", *IDS, "--request-id", "a\n"], "use 1 to 128 letters"),
+        (["submit", *IDS, "--wait", "--timeout", "soon"], "'soon' is not a number of seconds"),
+        (["submit", *IDS, "--wait", "--timeout", "nan"], "'nan' is not a number of seconds"),
+        (["submit", *IDS, "--wait", "--timeout", "0"], "'0' is not a number of seconds"),
+        (["demo", "--kafka", "localhost"], "'localhost' is not HOST:PORT"),
+        (["demo", "--kafka", "localhost:kafka"], "'localhost:kafka' is not HOST:PORT"),
+        (["bundle", *IDS], "--output --dir"),
+        (["bundle", *IDS, "--output", "a.zip", "--dir", "a"], "not allowed with"),
+        (["watch", "now"], "unrecognized arguments: now"),
+    ],
+)
+def test_wrong_usage_is_2(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mistake on the command line is named, and the exit code is 2."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert 2 == ended.value.code
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable"),
+    [
+        (["run"], "DEPLOYER_AUTH__SECRET"),
+        (["watch"], "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
+        (["submit", *IDS], "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
+        (["bundle", *IDS, "--output", "a.zip"], "DEPLOYER_CATALOG__URL"),
+    ],
+)
+def test_a_missing_setting_is_1(arguments: list[str], variable: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A command without its settings names the variable, in a sentence and without a traceback."""
+    assert 1 == main(arguments)
+    said = capsys.readouterr().err
+    assert said.startswith("playground-deployer: ")
+    assert variable in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (CommandError("It is so."), "It is so."),
+        (ConfigurationError("DEPLOYER_X__Y: wrong"), "DEPLOYER_X__Y: wrong"),
+        (StatusNotPublished("status 2 was not published"), "status 2 was not published"),
+        (NotFound("solution-not-found", "There is none."), "There is none. [solution-not-found]"),
+        (KafkaConnectionError(), "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
+        (UnknownTopicOrPartitionError(), "DEPLOYER_KAFKA__CREATE_TOPICS=true"),
+        (TopicAuthorizationFailedError(), "Kafka refused: TopicAuthorizationFailed."),
+        (ModuleNotFoundError(name="jgo"), "Install playground-deployer[demo]."),
+        (FileNotFoundError(2, "No such file or directory", "token"), "token: No such file or directory."),
+        (ModuleNotFoundError(name="worker.nothing"), None),
+        (OSError("of another kind"), None),
+        (ValueError("ours"), None),
+    ],
+)
+def test_errors_become_sentences(error: Exception, sentence: str | None) -> None:
+    """Every foreseen error is a sentence; what nobody foresaw keeps its traceback."""
+    said = explain(error)
+    assert (sentence is None) == (said is None)
+    assert (sentence or "") in (said or "")
+
+
+def test_python_dash_m_is_the_same() -> None:
+    """`python -m worker` is the command under its own name."""
+    root = Path(__file__).parents[3]
+    ended = subprocess.run([sys.executable, "-m", "worker"], cwd=root, capture_output=True, text=True, check=False)
+    assert (2, True) == (ended.returncode, ended.stderr.startswith("usage: playground-deployer"))

@@ -1,0 +1,52 @@
+"""How commands stop."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from worker.cli.terminal import STOPS, run, until_stopped
+
+
+@pytest.mark.parametrize("number", STOPS)
+def test_a_signal_closes_everything_and_is_the_exit_code(number: signal.Signals) -> None:
+    """128 + its number; a second one does not interrupt the closing."""
+    closed = []
+
+    async def work() -> int:
+        try:
+            os.kill(os.getpid(), number)
+            return await asyncio.Event().wait()
+        finally:
+            os.kill(os.getpid(), number)
+            await asyncio.sleep(0)  # the signal is delivered here
+            closed.append("all")
+
+    assert 128 + number == run(work())
+    assert ["all"] == closed
+
+
+@pytest.mark.parametrize("number", STOPS)
+def test_a_signal_may_be_the_ordinary_end(number: signal.Signals) -> None:
+    """Work that waits for it goes on and gives its own exit code; time limits work as before."""
+
+    async def work() -> int:
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), number)
+        await until_stopped()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await asyncio.Event().wait()
+        return 7
+
+    assert 7 == run(work())
+
+
+def test_a_cancellation_of_its_own_is_no_signal() -> None:
+    """A defect is not mistaken for Ctrl-C."""
+
+    async def work() -> int:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        run(work())
