@@ -23,7 +23,7 @@ from worker.adapters.http import neighbour_session
 from worker.adapters.kafka import client_options
 from worker.adapters.playground import PlaygroundClient, playground_session
 from worker.adapters.reporter import StatusPublisher
-from worker.adapters.tokens import TokenVerifier
+from worker.adapters.tokens import open_tokens
 from worker.deploy import Builder, Deployer
 from worker.domain.blueprint import read_blueprint
 from worker.domain.bundle import build_bundle
@@ -46,10 +46,10 @@ log = structlog.get_logger()
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Work until `stop` is set. Raises ConfigurationError, KafkaError, StatusNotPublished."""
-    tokens = TokenVerifier(settings.auth, time.time)
-    for warning in tokens.warnings:
-        log.warning(warning)
     async with AsyncExitStack() as stack:
+        tokens = await stack.enter_async_context(open_tokens(settings.auth, time.time))
+        for warning in tokens.warnings:
+            log.warning(warning)
         health = _Health(stop)
         server = await stack.enter_async_context(HealthServer(settings.runtime.http_port, health.live, health.ready))
         log.info("health is served", port=server.port)

@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 
 class Tokens(Protocol):
-    """Who is asking. Raises Unauthenticated."""
+    """Who is asking. Raises Unauthenticated, Unavailable."""
 
     async def authenticate(self, token: str, appended_at: float | None) -> Caller: ...
 
