@@ -20,7 +20,7 @@ from schemas import Kind
 from worker.adapters.artifacts import ArtifactsClient
 from worker.adapters.catalog import CatalogClient
 from worker.adapters.http import neighbour_session
-from worker.adapters.kafka import client_options
+from worker.adapters.kafka import client_options, stop_client
 from worker.adapters.playground import PlaygroundClient, playground_session
 from worker.adapters.reporter import StatusPublisher
 from worker.adapters.tokens import open_tokens
@@ -37,7 +37,7 @@ from worker.stream.topics import prepare_topics
 
 # A poll loop that is silent for so long is stuck: it turns at least five times a second.
 STUCK_SECONDS = 60
-STOP_SECONDS = 10  # aiokafka waits without end for brokers that are gone
+STOP_SECONDS = 10
 
 ONTARGET = Path(__file__).parent / "ontarget"
 
@@ -133,10 +133,7 @@ async def _started(client: C, stop: Callable[[], Awaitable[object]]) -> AsyncIte
         await client.start()
         yield client
     finally:
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                await stop()
-        except TimeoutError:
+        if not await stop_client(stop, STOP_SECONDS):
             log.warning("a Kafka client did not stop in time", client=type(client).__name__)
 
 
