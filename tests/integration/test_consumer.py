@@ -190,6 +190,19 @@ async def test_reading_stops_when_too_much_is_unfinished(group: Group) -> None:
         assert [(0, number) for number in range(20)] == sorted(member.handler.seen)
 
 
+async def test_headers_count_as_unfinished_bytes(group: Group) -> None:
+    """Tokens come in a header: a thousand large ones would fill the memory unseen."""
+    async with group.member(max_buffered_bytes=1000) as member:
+        headers = [("authorization", b"x" * 1000)]
+        for key in (b"first", b"second"):
+            await group.producer.send_and_wait(group.topic, b"{}", key=key, partition=0, headers=headers)
+            await member.handler.until_seen(1)
+        await asyncio.wait([member.task], timeout=0.5)
+        assert [(0, 0)] == member.handler.seen
+        await member.handler.release()
+        await group.until_committed(2)
+
+
 async def test_a_stop_finishes_what_was_read(group: Group) -> None:
     """A running POST is not cut off, and its offset is committed before the worker leaves."""
     async with group.member() as member:

@@ -108,7 +108,7 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
 
     def _start(self, record: ConsumerRecord, tracker: OffsetTracker) -> None:
         tracker.start(record.offset)
-        size = len(record.value or b"") + len(record.key or b"")
+        size = _size(record)
         turn = self._turns.join(record.key)
         task = asyncio.create_task(self._handle(self._to_record(record), turn))
         self._tasks[task] = size
@@ -208,3 +208,9 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                     first_offset=committed,
                     requests=first - committed,
                 )
+
+
+def _size(record: ConsumerRecord) -> int:
+    """Bytes of what the sender chose; tokens are in the headers."""
+    headers = sum(len(key) + len(value or b"") for key, value in record.headers)
+    return len(record.value or b"") + len(record.key or b"") + headers
