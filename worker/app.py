@@ -199,8 +199,8 @@ class _Health:
         self.requests: RequestConsumer | None = None
 
     def live(self) -> str | None:
-        """None, or why the process should be restarted."""
-        if self.requests is None or self._stop.is_set():
+        """None, or why the process should be restarted. A rebalance waits for running deployments: no reason."""
+        if self.requests is None or self._stop.is_set() or not self.requests.assigned.is_set():
             return None
         silent = time.monotonic() - self.requests.polled_at
         return f"the poll loop is silent for {silent:.0f} s" if silent > STUCK_SECONDS else None

@@ -144,7 +144,13 @@ class Bundle(_Group):
         "1Gi", description="Of one shared folder, as a Kubernetes quantity."
     )
     source_system_url: str = Field("", description="Graphene's public address, for links back from a deployment.")
+<<<<<<< HEAD
     max_nodes: int = Field(200, ge=1, le=500, description="The most nodes a pipeline may have.")  # a status names all
+=======
+    max_nodes: int = Field(
+        200, ge=1, le=500, description="The most nodes a pipeline may have; 500 names still fit into a status."
+    )
+>>>>>>> review
     security_profile: Literal["default", "restricted"] = Field(
         "default",
         description="`restricted` adds what Pod Security `restricted` asks for; images that need root stop working.",

@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from schemas import DeploymentRequested
-from worker.logs import REMOVED, Format, Level, configure
+from worker.logs import REMOVED, SELDOM_SECONDS, Format, Level, configure
 
 TOKEN = jwt.encode(
     {"mlpuser": {"userId": "user-17", "email": "someone@example.org"}, "exp": 4_000_000_000}, b"k" * 64, "HS512"
@@ -285,3 +285,25 @@ def test_a_closed_stream_stops_nobody() -> None:
     stream.close()
 
     _theirs().error("nobody hears this")
+
+
+def test_a_library_that_repeats_itself_is_heard_seldom() -> None:
+    """aiokafka repeats three lines 70 times a second while its broker is away; our own events are never left out."""
+    stream = StringIO()
+    configure("info", "json", stream)
+    for number in range(3):
+        logging.getLogger("aiokafka").error("Unable connect to node %s", number)
+        structlog.get_logger().info("request ended")
+    logging.getLogger("aiokafka").error("Another %s", "line")
+    assert ["Unable connect to node 0", *["request ended"] * 3, "Another line"] == [it["event"] for it in lines(stream)]
+
+
+def test_a_library_is_heard_again_after_a_while() -> None:
+    """Or a second outage would go unnoticed."""
+    stream = StringIO()
+    configure("info", "json", stream)
+    for created in (1000.0, 1000.0 + SELDOM_SECONDS):
+        record = logging.makeLogRecord({"name": "aiokafka", "msg": "gone", "levelno": 40, "levelname": "ERROR"})
+        record.created = created
+        logging.getLogger("aiokafka").handle(record)
+    assert 2 == len(lines(stream))

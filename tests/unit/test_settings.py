@@ -128,6 +128,7 @@ def test_other_names_are_left_alone(name: str) -> None:
         ("DEPLOYER_PLAYGROUND__TIMEOUT_SECONDS", "0"),
         ("DEPLOYER_BUNDLE__STORAGE_SIZE", "big"),
         ("DEPLOYER_RUNTIME__HTTP_PORT", "65536"),
+        ("DEPLOYER_BUNDLE__MAX_NODES", "501"),
         ("DEPLOYER_RUNTIME__LOG_LEVEL", "trace"),
     ],
 )
