@@ -22,7 +22,8 @@ _MAY_BE_EMPTY = frozenset({"image_pull_secret", "source_system_url"})
 
 _SERVER = r"([^\s,:/\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}"
 _SERVERS = rf"^{_SERVER}(, ?{_SERVER})*$"
-HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
+# No user, no password, no query: check and the log show addresses.
+HttpUrl = Annotated[str, Field(pattern=r"^https?://([^\s/?#@:\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^\s?#@]*)?$")]
 Seconds = Annotated[float, Field(gt=0)]
 
 
