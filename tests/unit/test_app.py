@@ -1,12 +1,13 @@
-<<<<<<< HEAD
-"""What stops a worker before it reads its first request."""
+"""What stops a worker before it reads its first request, and what the probes say of it."""
 
 import asyncio
+import time
+from types import SimpleNamespace
 
 import pytest
 
 from tests.unit.test_settings import REQUIRED
-from worker.app import run
+from worker.app import STUCK_SECONDS, _Health, run
 from worker.errors import ConfigurationError
 from worker.settings import Settings, read_settings
 
@@ -29,16 +30,6 @@ async def test_a_small_limit_of_nodes_stops_nothing() -> None:
     stop = asyncio.Event()
     stop.set()
     await run(settings(DEPLOYER_BUNDLE__MAX_NODES="1"), stop)
-=======
-"""What the probes say of the worker."""
-
-import asyncio
-import time
-from types import SimpleNamespace
-
-import pytest
-
-from worker.app import STUCK_SECONDS, _Health
 
 
 @pytest.mark.parametrize(
@@ -60,4 +51,3 @@ def test_only_a_stuck_loop_is_a_reason_to_restart(assigned: bool, stopping: bool
     health = _Health(stop)
     health.requests = SimpleNamespace(assigned=partitions, polled_at=time.monotonic() - silent)  # type: ignore[assignment]
     assert alive == (health.live() is None)
->>>>>>> review

@@ -12,6 +12,7 @@ import pytest
 import structlog
 
 from schemas import DeploymentRequested
+from tests.logging_state import logging_as_it_was
 from worker.logs import REMOVED, SELDOM_SECONDS, Format, Level, configure
 
 TOKEN = jwt.encode(
@@ -24,12 +25,8 @@ SECRETS = (TOKEN, PASSWORD, BASIC)
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
-    """Both loggers are global: leave them as they were found."""
-    root = logging.getLogger()
-    level, handlers = root.level, root.handlers
-    yield
-    root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
+    with logging_as_it_was():
+        yield
 
 
 @pytest.fixture(params=["json", "console"])
