@@ -23,12 +23,13 @@ from worker.adapters.http import neighbour_session
 from worker.adapters.kafka import client_options, stop_client
 from worker.adapters.playground import PlaygroundClient, playground_session
 from worker.adapters.reporter import StatusPublisher
-from worker.adapters.tokens import TokenVerifier
+from worker.adapters.tokens import open_tokens
 from worker.deploy import Builder, Deployer
 from worker.domain.blueprint import read_blueprint
 from worker.domain.bundle import build_bundle
 from worker.domain.plan import plan_pipeline
 from worker.domain.solution import Solution
+from worker.errors import ConfigurationError, NotDeployable
 from worker.health import HealthServer
 from worker.settings import Bundle, CatalogSettings, Kafka, Settings
 from worker.stream.consumer import RequestConsumer
@@ -45,10 +46,10 @@ log = structlog.get_logger()
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Work until `stop` is set. Raises ConfigurationError, KafkaError, StatusNotPublished."""
-    tokens = TokenVerifier(settings.auth, time.time)
-    for warning in tokens.warnings:
-        log.warning(warning)
     async with AsyncExitStack() as stack:
+        tokens = await stack.enter_async_context(open_tokens(settings.auth, time.time))
+        for warning in tokens.warnings:
+            log.warning(warning)
         health = _Health(stop)
         server = await stack.enter_async_context(HealthServer(settings.runtime.http_port, health.live, health.ready))
         log.info("health is served", port=server.port)
@@ -175,9 +176,12 @@ def _warm_up(options: Bundle) -> None:
     """Build one bundle: the manifests' model classes are compiled at their first use (0.2 s)."""
     nil = UUID(int=0)
     solution = Solution(nil, nil, "warm-up", Kind.PIPELINE)
-    blueprint = read_blueprint(_WARM_UP_BLUEPRINT, options.max_nodes)
-    plan = plan_pipeline(solution, blueprint, options.orchestrator_image)
-    build_bundle(plan, solution, {}, shipped_files(), options)
+    blueprint = read_blueprint(_WARM_UP_BLUEPRINT, max_nodes=2)
+    try:
+        plan = plan_pipeline(solution, blueprint, options.orchestrator_image)
+    except NotDeployable as error:  # the one thing in it that is not ours, and no request's fault
+        raise ConfigurationError(error.message) from None
+    build_bundle(plan, {}, shipped_files(), options)
 
 
 _WARM_UP_BLUEPRINT = b"""{"name": "warm-up", "nodes": [
