@@ -17,7 +17,7 @@ from pathlib import Path
 import aiohttp
 
 from schemas import DeploymentInfo
-from worker.adapters.http import configured_url
+from worker.adapters.http import SESSION, configured_url, pieces
 from worker.errors import CODES, ConfigurationError, DeploymentError, OutcomeUnknown, PlaygroundRefused, Unavailable
 from worker.settings import Playground
 
@@ -36,7 +36,7 @@ _WAY_OUT = "Correct that, or tell the operator."
 async def playground_session(settings: Playground) -> AsyncIterator[aiohttp.ClientSession]:
     """A session in which every request has a connection of its own. Raises ConfigurationError for a bad CA file."""
     connector = aiohttp.TCPConnector(limit=0, force_close=True, ssl=_trusted(settings.ca_file))
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), **SESSION) as session:
         yield session
 
 
@@ -156,8 +156,8 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     """The body's beginning. One that breaks off matters only where the body tells success from failure."""
     body = bytearray()
     try:
-        async for chunk in response.content.iter_any():
-            body += chunk
+        async for piece in pieces(response):
+            body += piece
             if len(body) >= MAX_ANSWER:
                 break
     except (aiohttp.ClientError, TimeoutError):
