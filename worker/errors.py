@@ -35,7 +35,7 @@ REJECTED: dict[str, str] = {
     "unknown-event-type": "`ce_type` names an event this topic does not carry. Send the type of docs/contract.md.",
     # authenticate
     "token-missing": "Neither the header `authorization` nor `jwtToken` holds a token. Send exactly one.",
-    "token-twice": "Both the header `authorization` and `jwtToken` hold a token. Send exactly one.",
+    "token-twice": "More than one token came, in headers `authorization` or in `jwtToken`. Send exactly one.",
     "token-malformed": "The token is not a JSON Web Token in its strict form. Send it as Graphene issued it.",
     "token-algorithm": "The token is signed with another algorithm than the configured one. Log in again.",
     "token-signature": "The token's signature is wrong: it was altered, or signed with another key. Log in again.",

@@ -10,6 +10,9 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.errors import CorruptRecordException
+from aiokafka.producer import message_accumulator
+from aiokafka.producer import producer as producer_module
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from worker import settings
 from worker.domain.request import Record
@@ -22,6 +25,7 @@ class Handler:
 
     def __init__(self) -> None:
         self.seen: list[tuple[int, int]] = []
+        self.unreadable: list[tuple[int, int]] = []
         self.changed = asyncio.Condition()
         self.released: set[tuple[int, int]] = set()
         self.free = False
@@ -31,6 +35,8 @@ class Handler:
         place = (record.partition, record.offset)
         async with turn, self.changed:
             self.seen.append(place)
+            if record.unreadable:
+                self.unreadable.append(place)
             self.changed.notify_all()
             if self.failure:
                 raise self.failure
@@ -175,6 +181,37 @@ async def test_the_poll_loop_does_not_wait_for_a_handler(group: Group) -> None:
         await group.publish(1)
         await member.handler.until_seen(2)
         assert before < member.consumer.polled_at
+
+
+class NoText(str):
+    """A header's name that is no UTF-8, as clients in other languages can write it."""
+
+    __slots__ = ()
+
+    def encode(self, *_: object) -> bytes:
+        return b"\xff\xfe"
+
+
+async def test_a_header_that_aiokafka_cannot_read_stops_nobody(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is handed over as unreadable, and everything before and behind it, in other partitions too, as it is."""
+    await group.publish(3, partition=0)
+    await group.publish(3, partition=1)
+    for module in (producer_module, message_accumulator):  # the builder that does not ask what a str is
+        monkeypatch.setattr(module, "DefaultRecordBatchBuilder", _DefaultRecordBatchBuilderPy)
+    async with AIOKafkaProducer(bootstrap_servers=group.bootstrap) as producer:
+        for _ in range(2):
+            await producer.send_and_wait(group.topic, b"{}", partition=0, headers=[(NoText("x"), b"y")])
+    monkeypatch.undo()
+    await group.publish(2, partition=0)
+    await group.publish(2, partition=1)
+    async with group.member() as member:
+        await member.handler.release()
+        await member.handler.until_seen(12)
+        await group.until_committed(7)
+        assert [*((0, number) for number in range(7)), *((1, number) for number in range(5))] == sorted(
+            member.handler.seen
+        )
+        assert [(0, 3), (0, 4)] == member.handler.unreadable
 
 
 async def test_reading_stops_when_too_much_is_unfinished(group: Group) -> None:
