@@ -4,7 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -14,7 +14,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from schemas import Kind
 from worker.adapters.artifacts import ArtifactsClient
@@ -138,21 +138,33 @@ async def _started(client: C, stop: Callable[[], Awaitable[object]]) -> AsyncIte
 
 
 async def _prepare_kafka(kafka: Kafka, stop: asyncio.Event) -> str | None:
-    """Verify the topics; waits for brokers that are not there yet. The cluster's id, or None when stopped."""
+    """Verify the topics. The cluster's id, or None when `stop` came first: a silent broker holds up nobody."""
+    tasks = prepared, _ = asyncio.create_task(_until_prepared(kafka)), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return prepared.result() if prepared.done() else None
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _until_prepared(kafka: Kafka) -> str:
+    """Waits for brokers that are not there yet, or not yet themselves."""
     delay = 0.5
-    while not stop.is_set():
+    while True:
         try:
             admin = AIOKafkaAdminClient(**client_options(kafka))
             async with _started(admin, admin.close):
                 for warning in await prepare_topics(admin, kafka):
                     log.warning(warning)
                 return str((await admin.describe_cluster())["cluster_id"])
-        except KafkaConnectionError:
-            log.warning("Kafka cannot be reached", brokers=kafka.bootstrap_servers, next_try_seconds=delay)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), delay)
+        except KafkaError as error:
+            if not (error.retriable or isinstance(error, KafkaConnectionError)):
+                raise
+            log.warning("Kafka cannot be reached", error=type(error).__name__, next_try_seconds=delay)
+        await asyncio.sleep(delay)
         delay = min(2 * delay, 10)
-    return None
 
 
 def _kafka_consumer(settings: Settings) -> AIOKafkaConsumer:
