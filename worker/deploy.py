@@ -14,7 +14,7 @@ import structlog
 from schemas import DeploymentInfo, Kind
 from worker import logs, settings
 from worker.domain.blueprint import read_blueprint
-from worker.domain.bundle import Bundle, build_bundle
+from worker.domain.bundle import Bundle, build_bundle, check_size
 from worker.domain.plan import Plan, plan_pipeline, plan_single_model
 from worker.domain.request import Record, Request, read_request
 from worker.domain.solution import Caller, Solution
@@ -81,7 +81,16 @@ class Builder:
         """Container name → protobuf. Nodes of one model share its file, which is fetched once."""
         uris = {container.name: container.proto_uri for container in plan.containers if container.proto_uri}
         owners = {uri: name for name, uri in uris.items()}
-        texts = await together(self._proto(uri, name) for uri, name in owners.items())
+        size = 0
+
+        async def fetch(uri: str, name: str) -> bytes:
+            nonlocal size
+            text = await self._proto(uri, name)
+            size += len(text)
+            check_size(size)  # here, so that no more is fetched than may be sent
+            return text
+
+        texts = await together(fetch(uri, name) for uri, name in owners.items())
         found = dict(zip(owners, texts, strict=True))
         return {name: found[uri] for name, uri in uris.items()}
 

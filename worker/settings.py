@@ -145,9 +145,7 @@ class Bundle(_Group):
         "1Gi", description="Of one shared folder, as a Kubernetes quantity."
     )
     source_system_url: str = Field("", description="Graphene's public address, for links back from a deployment.")
-    max_nodes: int = Field(
-        200, ge=1, le=500, description="The most nodes a pipeline may have; 500 names still fit into a status."
-    )
+    max_nodes: int = Field(200, ge=1, le=300, description="The most nodes a pipeline may have; 300 fit into a status.")
     security_profile: Literal["default", "restricted"] = Field(
         "default",
         description="`restricted` adds what Pod Security `restricted` asks for; images that need root stop working.",

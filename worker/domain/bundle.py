@@ -38,15 +38,20 @@ def build_bundle(
     protos: container name → protobuf text. shipped: what comes with the deployer (worker/ontarget), by path.
     Raises NotDeployable (bundle-too-large).
     """
-    if sum(map(len, protos.values())) > MAX_PROTOS_BYTES:
-        raise NotDeployable(
-            "bundle-too-large", f"The protobufs have more than {MAX_PROTOS_BYTES >> 20} MiB in all. Make them smaller."
-        )
+    check_size(sum(map(len, protos.values())))
     files = _manifests(plan, options) | _descriptions(plan, options) | _shipped(plan, shipped)
     files |= {f"microservice/{name}.proto": text for name, text in protos.items()}
     files["MANIFEST.json"] = _manifest(plan, files)
     data = stored_zip(files)
     return Bundle(data, sha256(data).hexdigest(), tuple(container.name for container in plan.containers), files)
+
+
+def check_size(protos: int) -> None:
+    """Judge the size of all protobufs together, in bytes. Raises NotDeployable (bundle-too-large)."""
+    if protos > MAX_PROTOS_BYTES:
+        raise NotDeployable(
+            "bundle-too-large", f"The protobufs have more than {MAX_PROTOS_BYTES >> 20} MiB in all. Make them smaller."
+        )
 
 
 def _manifests(plan: Plan, options: settings.Bundle) -> Files:
