@@ -29,6 +29,7 @@ _PATH = "/deploy_solution"
 _DASHBOARD = "/dashboard?selected_deployment_id="
 _DEPLOYED = re.compile(re.escape(_DASHBOARD) + r"([a-z0-9-]{1,63})")
 _FAILED = "deploy solution failed with:"
+_WAY_OUT = "Correct that, or tell the operator."
 
 
 @asynccontextmanager
@@ -112,7 +113,9 @@ def judge(
         return PlaygroundRefused("playground-redirected", CODES["playground-redirected"])
     if status == 500 and _FAILED in text:
         reason = _reason(text.partition(_FAILED)[2], username)
-        return PlaygroundRefused("deployment-failed", f"The bundle's script failed on the playground: {reason}")
+        return PlaygroundRefused(
+            "deployment-failed", f"The bundle's script failed on the playground: {reason} {_WAY_OUT}"
+        )
     if status >= 500:
         return OutcomeUnknown(CODES["outcome-unknown"])
     return _refused(status, text, username)
@@ -128,8 +131,9 @@ def _judge_success(text: str, deploy_url: str, username: str) -> DeploymentInfo 
 
 
 def _refused(status: int, text: str, username: str) -> PlaygroundRefused:
+    reason = _reason(text, username)
     return PlaygroundRefused(
-        "playground-refused", f"The playground refused the bundle with status {status}: {_reason(text, username)}"
+        "playground-refused", f"The playground refused the bundle with status {status}: {reason} {_WAY_OUT}"
     )
 
 
@@ -145,7 +149,7 @@ def _reason(text: str, username: str) -> str:
     if len(line) > MAX_REASON:
         start = MAX_REASON // 3
         line = f"{line[:start]} … {line[start + 3 - MAX_REASON :]}"
-    return line or "no reason given."
+    return f"{line.removesuffix('.') or 'no reason given'}."
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
