@@ -18,6 +18,7 @@ _GROUPS = {
     "ReplicaSet": "apis/apps/v1",
     "Ingress": "apis/networking.k8s.io/v1",
     "EndpointSlice": "apis/discovery.k8s.io/v1",
+    "RoleBinding": "apis/rbac.authorization.k8s.io/v1",
 }
 _CONNECTIONS = 8
 
@@ -61,6 +62,10 @@ class Api:
     def make_namespace(self, name: str, labels: Mapping[str, str] | None = None) -> None:
         """As the playground server makes it."""
         self.call("POST", "api/v1/namespaces", {"metadata": {"name": name, "labels": labels or {}}})
+
+    def has_namespace(self, name: str) -> bool:
+        """Also one that is going away."""
+        return name in {it["metadata"]["name"] for it in self.call("GET", "api/v1/namespaces")["items"]}
 
     def create(self, document: Json, namespace: str) -> Json:
         """An object that somebody else makes."""

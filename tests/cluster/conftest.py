@@ -91,7 +91,7 @@ def build_zip() -> Callable[..., bytes]:
 @pytest.fixture
 def server(cluster: ControlPlane, tmp_path: Path) -> Callable[[Python, Configuration], Server]:
     """A playground server's folder."""
-    return lambda python, configuration: Server(tmp_path / "server", cluster, python, configuration)
+    return lambda python, configuration: Server(tmp_path / "server", cluster.kubeconfig, python, configuration)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

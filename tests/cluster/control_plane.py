@@ -24,6 +24,7 @@ from tests.cluster.kept import Unavailable
 from worker.sandbox.guarded import GuardedProcess
 from worker.sandbox.kafka_node import HOST, unused_ports
 
+ADMIN, NOBODY = "admin", "nobody"
 START_SECONDS = 60
 _STARTS = 3
 """A free port may be taken by somebody else before it is opened."""
@@ -32,8 +33,8 @@ _KEY = "certificates/apiserver.key"  # the API server's own; the tokens it could
 
 # What moves objects when a person would see them move. Claims keep a finalizer that has to be taken off.
 _CONTROLLERS = (
-    *("namespace", "deployment", "replicaset", "garbagecollector", "endpointslice"),
-    *("persistentvolume-binder", "pvc-protection"),
+    *("namespace", "deployment", "replicaset", "garbage-collector", "endpointslice", "clusterrole-aggregation"),
+    *("persistentvolume-binder", "persistentvolumeclaim-protection"),
 )
 
 
@@ -49,16 +50,20 @@ class ControlPlane:
         self._binary = binary
         self._folder = Path(tempfile.mkdtemp(prefix="playground-cluster-"))
         self._processes: list[GuardedProcess] = []
-        self._token = secrets.token_hex(16)
+        self._tokens = {user: secrets.token_hex(16) for user in (ADMIN, NOBODY)}
 
     @property
     def kubeconfig(self) -> Path:
         """Access as administrator."""
-        return self._folder / "kubeconfig"
+        return self.kubeconfig_of(ADMIN)
+
+    def kubeconfig_of(self, user: str) -> Path:
+        """Access as ADMIN, or as NOBODY, who has no rights until a test gives some."""
+        return self._folder / f"{user}.kubeconfig"
 
     def open_api(self) -> Api:
-        """The same access, for tests."""
-        return Api(self.url, self._token, self._certificate)
+        """The administrator's access, for tests."""
+        return Api(self.url, self._tokens[ADMIN], self._certificate)
 
     def __enter__(self) -> Self:
         self.start()
@@ -72,15 +77,22 @@ class ControlPlane:
     def start(self) -> None:
         """Return when requests are answered, after about 3 s. Raises RuntimeError with the end of the logs."""
         try:
-            if not any(self._try() for _ in range(_STARTS)):
-                raise RuntimeError(f"the Kubernetes control plane does not start here:\n{self._logs()}")
+            for _ in range(_STARTS):
+                self._folder.mkdir(exist_ok=True)
+                if self._try():
+                    return
+                logs = self._logs()
+                self.stop()
+            raise RuntimeError(f"the Kubernetes control plane does not start here:\n{logs}")
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
         """SIGKILL: there is nothing to save. May be called again."""
-        self._end()
+        processes, self._processes = self._processes, []
+        for process in reversed(processes):
+            process.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
@@ -89,7 +101,6 @@ class ControlPlane:
         return self._folder / "certificates" / "apiserver.crt"
 
     def _try(self) -> bool:
-        self._end()
         etcd, peer, api = unused_ports(3)
         self.url = f"https://{HOST}:{api}"
         self._write_files()
@@ -115,8 +126,8 @@ class ControlPlane:
             return False
         self._run(
             "kube-controller-manager",
-            "--kubeconfig=kubeconfig",
-            f"--controllers={','.join(_CONTROLLERS)}",
+            f"--kubeconfig={self.kubeconfig.name}",
+            f"--controllers={','.join(f'{name}-controller' for name in _CONTROLLERS)}",
             "--leader-elect=false",
             "--secure-port=0",
         )
@@ -130,17 +141,20 @@ class ControlPlane:
     def _write_files(self) -> None:
         certificates = self._folder / "certificates"
         certificates.mkdir(exist_ok=True)
-        (self._folder / "tokens.csv").write_text(f'{self._token},admin,admin,"system:masters"\n')
+        groups = {ADMIN: ',"system:masters"', NOBODY: ""}
+        lines = "".join(f"{token},{user},{user}{groups[user]}\n" for user, token in self._tokens.items())
+        (self._folder / "tokens.csv").write_text(lines)
         cluster = {"server": self.url, "certificate-authority": str(self._certificate)}
-        document = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "here",
-            "contexts": [{"name": "here", "context": {"cluster": "here", "user": "admin"}}],
-            "clusters": [{"name": "here", "cluster": cluster}],
-            "users": [{"name": "admin", "user": {"token": self._token}}],
-        }
-        self.kubeconfig.write_text(json.dumps(document))
+        for user, token in self._tokens.items():
+            document = {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "current-context": "here",
+                "contexts": [{"name": "here", "context": {"cluster": "here", "user": user}}],
+                "clusters": [{"name": "here", "cluster": cluster}],
+                "users": [{"name": user, "user": {"token": token}}],
+            }
+            self.kubeconfig_of(user).write_text(json.dumps(document))
 
     def _run(self, program: str, *arguments: str, remove: Path | None = None) -> None:
         log = self._folder / f"{program}.log"
@@ -156,11 +170,6 @@ class ControlPlane:
                     return True
             time.sleep(0.05)
         return False
-
-    def _end(self) -> None:
-        processes, self._processes = self._processes, []
-        for process in reversed(processes):
-            process.close()
 
     def _logs(self) -> str:
         tails = [(log.name, log.read_text(errors="replace").splitlines()) for log in self._folder.glob("*.log")]

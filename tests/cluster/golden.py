@@ -6,6 +6,7 @@ writes them anew. Read the diff line by line before you commit it.
 
 import copy
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def expected(case: str, configuration: Configuration, found: list[Json]) -> list
     if os.environ.get("WRITE_GOLDEN") == "1" and configuration == FULL:
         path.parent.mkdir(exist_ok=True)
         path.write_text(yaml.safe_dump_all(found, explicit_start=True, width=120))
-    documents = list(yaml.safe_load_all(path.read_text()))
+    documents = copy.deepcopy(_read(path))
     kinds = {"Ingress": configuration.hostname, "Secret": configuration.pull_secret}
     documents = [it for it in documents if kinds.get(it["kind"], True)]
     for document in documents:
@@ -90,3 +91,8 @@ def expected(case: str, configuration: Configuration, found: list[Json]) -> list
             for container in document["spec"]["template"]["spec"]["containers"]:
                 container["imagePullPolicy"] = "IfNotPresent"
     return documents
+
+
+@cache
+def _read(path: Path) -> list[Json]:
+    return list(yaml.safe_load_all(path.read_text()))

@@ -12,7 +12,6 @@ from typing import Any
 import yaml
 
 from tests.cluster.api import Api, Json, Refused
-from tests.cluster.control_plane import ControlPlane
 from tests.cluster.pythons import Python
 from tests.unit.ontarget.bundles import AUTHS, SCRIPT
 from tests.unit.ontarget.running import Result
@@ -42,13 +41,13 @@ FULL, BARE = CONFIGURATIONS[0], CONFIGURATIONS[-1]
 class Server:
     """Its working folder, with the kubeconfig of its user."""
 
-    def __init__(self, folder: Path, cluster: ControlPlane, python: Python, configuration: Configuration) -> None:
+    def __init__(self, folder: Path, kubeconfig: Path, python: Python, configuration: Configuration) -> None:
         self.folder = folder
         self._python = python
         self._configuration = configuration
         self._home = folder / "home"
         (self._home / ".kube").mkdir(parents=True)
-        (self._home / ".kube" / "config").symlink_to(cluster.kubeconfig)
+        (self._home / ".kube" / "config").symlink_to(kubeconfig)
         self._config = folder / "config.json"
         self._secret = folder / "docker.json"
         self._secret.write_text(json.dumps(AUTHS))
