@@ -13,14 +13,18 @@ Playground = Callable[[Python, Configuration], Server]
 
 
 @pytest.mark.timeout(60)
-def test_wait(python: Python, api: Api, build_zip: Callable[..., bytes], server: Playground) -> None:
+def test_wait(python: Python, api: Api, build_zip: Callable[..., bytes], server: Playground, unique: str) -> None:
     """--wait says who is late and why, once per change, and ends when all pods are ready; Services lead to them."""
+    node = f"node-{unique}"
+    api.call("POST", "api/v1/nodes", {"metadata": {"name": node}})
     playground = server(python, BARE)
     deployment = playground.unpack(build_zip("sudoku"))
     names = ["orchestrator", "sudoku-asp-solver", "sudoku-design-evaluator", "sudoku-gui"]
     with playground.start(deployment, "--wait") as process:
         pods = until(lambda: found if len(found := _pods(deployment, api)) == 4 else {})
         assert names == sorted(pods)
+        for pod in pods.values():
+            _bind(api, pod, node)
         assert f"0 of 4 ready, waiting for {', '.join(names)}" == _next_report(process)
         waiting = {"reason": "ErrImagePull", "message": "no such image"}
         status = {"name": "sudoku-gui", "ready": False, "restartCount": 0, "image": "x", "imageID": "",
@@ -62,6 +66,12 @@ def test_time_is_up(python: Python, api: Api, build_zip: Callable[..., bytes], s
 
 def _pods(deployment: Deployment, api: Api) -> dict[str, Json]:
     return {it["metadata"]["labels"]["app"]: it for it in api.find("Pod", deployment.namespace)}
+
+
+def _bind(api: Api, pod: Json, node: str) -> None:
+    """What a scheduler does; Services lead to no pod that is nowhere."""
+    path = f"api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}/binding"
+    api.call("POST", path, {"metadata": {"name": pod["metadata"]["name"]}, "target": {"kind": "Node", "name": node}})
 
 
 def _report(api: Api, pod: Json, status: Json) -> None:
