@@ -86,6 +86,11 @@ class Api:
         query = {"fieldManager": "playground-deployer", "force": "true", "dryRun": "All"}
         self.call("PATCH", path, document, "apply-patch+yaml", **query)
 
+    def try_pod(self, template: Json, namespace: str) -> None:
+        """Let the API server and Pod Security judge a pod; nothing is kept."""
+        pod = {**template, "metadata": {**template["metadata"], "generateName": "pod-"}}
+        self.call("POST", _path("Pod", namespace), pod, dryRun="All")
+
     def everything(self, namespace: str) -> list[Json]:
         """All objects in a namespace but events, of whatever kind the API server knows."""
         found = []

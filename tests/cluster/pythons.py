@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.cluster.kept import Unavailable, kept
 
+NEWEST, OLDEST = "kubernetes 37", "kubernetes 21.7"  # what the worker is built with, and what the script promises
 OLDEST_PYTHON = (3, 8)
 OLD_LOCK = Path(__file__).with_name("kubernetes-21.7.lock")
 _ASK = "import sys, ensurepip, venv; print('%d.%d.%d' % sys.version_info[:3])"
@@ -45,7 +46,7 @@ def oldest() -> Python:
 
         def install(folder: Path, interpreter: Path = interpreter) -> None:
             subprocess.run([interpreter, "-m", "venv", folder], check=True, capture_output=True)
-            pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
             subprocess.run([*pip, "--require-hashes", "-r", OLD_LOCK], check=True, capture_output=True)
 
         try:

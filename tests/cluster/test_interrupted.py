@@ -48,9 +48,7 @@ def test_whatever_was_done_last(
     assert 1 + 1 + 1 + 16 + 4 + 4 + 8 + 1 == steps
 
 
-def _deploy(
-    script: ModuleType, playground: Server, archive: bytes, dies_after: int | None
-) -> tuple[Deployment, int]:
+def _deploy(script: ModuleType, playground: Server, archive: bytes, dies_after: int | None) -> tuple[Deployment, int]:
     """Run in this process; also how many steps it lived for."""
     deployment, steps = playground.unpack(archive), 0
 

@@ -29,9 +29,9 @@ def test_pods_are_made(
 
     names = {it["metadata"]["name"] for it in api.find("Deployment", deployment.namespace)}
     assert names
-    assert until(
-        lambda: names == {it["metadata"]["labels"]["app"] for it in api.find("Pod", deployment.namespace)}
-    ), [it["status"].get("conditions") for it in api.find("Deployment", deployment.namespace)]
+    assert until(lambda: names == {it["metadata"]["labels"]["app"] for it in api.find("Pod", deployment.namespace)}), [
+        it["status"].get("conditions") for it in api.find("Deployment", deployment.namespace)
+    ]
 
 
 def test_pods_are_refused(api: Api, build_zip: Callable[..., bytes], server: Playground) -> None:

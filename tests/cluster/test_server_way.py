@@ -6,13 +6,18 @@ import pytest
 
 from tests.cluster.api import Api, Json, until
 from tests.cluster.golden import Key, expected, normalised, ours, settle, versions
-from tests.cluster.pythons import Python
-from tests.cluster.server import BARE, CONFIGURATIONS, HOSTNAME, Configuration, Deployment, Server, look
+from tests.cluster.pythons import NEWEST, OLDEST, Python
+from tests.cluster.server import BARE, CONFIGURATIONS, FULL, HOSTNAME, Configuration, Deployment, Server, look
 from tests.golden import DEPLOYABLE
 from tests.unit.ontarget.bundles import snapshot
 
 
-@pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=str)
+@pytest.mark.parametrize(
+    ("python", "configuration"),
+    [*((NEWEST, it) for it in CONFIGURATIONS), (OLDEST, FULL), (OLDEST, BARE)],
+    indirect=["python"],
+    ids=str,
+)
 @pytest.mark.parametrize("case", DEPLOYABLE)
 def test_from_zip_to_nothing(
     case: str,
@@ -23,8 +28,6 @@ def test_from_zip_to_nothing(
     server: Callable[[Python, Configuration], Server],
 ) -> None:
     """Just the golden objects, what the server and the orchestrator look for, no change by a second run, no trace."""
-    if python.kubernetes.startswith("21.7") and configuration not in (FULL, BARE):
-        pytest.skip("the other client takes these")
     playground = server(python, configuration)
     deployment = playground.unpack(build_zip(case))
     manifests = snapshot(deployment.folder / "deployments")
