@@ -174,7 +174,7 @@ async def test_no_status_holds_the_token_or_the_email() -> None:
 
 async def test_the_largest_pipeline_fits_into_a_status() -> None:
     """A status that Kafka's limit or ours refuses would stop its partition for good."""
-    nodes = [node("\x01" * 60 + str(number), image="registry.example/x:1", proto_uri="p1") for number in range(500)]
-    world = World(files={"org/blueprint.json": blueprint(*nodes), "p1": b"1"}, max_nodes=500)
+    nodes = [node("\x01" * 60 + str(number), image="registry.example/x:1", proto_uri="p1") for number in range(300)]
+    world = World(files={"org/blueprint.json": blueprint(*nodes), "p1": b"1"}, max_nodes=300)
     assert State.DEPLOYED == (await world.handle())[-1]
     assert all(len(status.to_json()) < DeploymentStatus.MAX_BYTES for status in world.reporter.statuses)
