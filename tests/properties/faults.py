@@ -73,7 +73,8 @@ def _rename_like(change: Callable[[str], str]) -> Fault:
 
     def fault(document: Json, choose: Choices) -> None:
         name = str(choose.pick(document["nodes"])["container_name"])
-        document["nodes"].append({"container_name": change(name), "image": "model"})
+        other = {"container_name": change(name), "image": "model"}
+        document["nodes"].insert(choose.number(len(document["nodes"]) + 1), other)
 
     return fault
 
