@@ -121,6 +121,7 @@ FAULTS: tuple[Fault, ...] = (
     _set_top("name", *naughty.RESERVED_PIPELINES),
     _set_top("name", *naughty.HOSTILE_NAMES, "kube/x", "KUBE.SYSTEM", "openshift+x"),
     lambda document, choose: document["nodes"].insert(0, shared_folder(choose.pick(naughty.BAD_PATHS))),
+    lambda document, choose: document["nodes"].insert(0, shared_folder(choose.pick(naughty.BAD_PATHS))),
     lambda document, choose: document["nodes"].insert(0, shared_folder("/data") | {"container_name": None}),
     lambda document, _: document["nodes"].extend({"container_name": f"more-{n}", "image": "m"} for n in range(201)),
 )
