@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.cluster import pythons
 from tests.cluster.api import Api, Json, until
 from tests.cluster.golden import Key, expected, normalised, ours, settle, versions
 from tests.cluster.pythons import NEWEST, OLDEST, Python
@@ -112,3 +113,22 @@ def test_a_namespace_of_its_own(
     namespace = api.call("GET", f"api/v1/namespaces/{deployment.namespace}")
     assert "Active" == namespace["status"]["phase"]
     assert "playground-deployer" == namespace["metadata"]["labels"]["app.kubernetes.io/managed-by"]
+
+
+def test_after_a_reset(
+    api: Api, build_zip: Callable[..., bytes], server: Callable[[Python, Configuration], Server]
+) -> None:
+    """The server's Reset restarts all pods by a mark on each Deployment; the script's next run leaves it there."""
+    playground = server(pythons.running(), FULL)
+    deployment = playground.unpack(build_zip("sudoku"))
+    assert 0 == playground.run(deployment).code
+    mark = {"kubectl.kubernetes.io/restartedAt": "2026-11-24T12:00:00Z"}
+    for it in api.find("Deployment", deployment.namespace):
+        change = {"spec": {"template": {"metadata": {"annotations": mark}}}}
+        api.patch("Deployment", deployment.namespace, it["metadata"]["name"], change)
+
+    assert 0 == playground.run(deployment).code
+
+    found = api.find("Deployment", deployment.namespace)
+    assert [mark] * 4 == [it["spec"]["template"]["metadata"]["annotations"] for it in found]
+    assert [2] * 4 == [it["metadata"]["generation"] for it in found]
