@@ -20,6 +20,7 @@ from worker.errors import (
     NotDeployable,
     NotFound,
     OutcomeUnknown,
+    OverridesInvalid,
     PlaygroundRefused,
     Rejected,
     Unauthenticated,
@@ -41,6 +42,7 @@ ONE_OF_EACH = [
     Unavailable("catalog-error", "x"),
     PlaygroundRefused("playground-refused", "x"),
     OutcomeUnknown("x"),
+    OverridesInvalid("x"),
     Internal(),
 ]
 EACH = pytest.mark.parametrize("error", ONE_OF_EACH, ids=lambda error: type(error).__name__)
