@@ -24,6 +24,9 @@ test: install ## all tests; Apache Kafka is borrowed (KAFKA_BOOTSTRAP), in Docke
 bench: install ## how fast it is, as a table and bench.json; 2 minutes
 	$(BIN)/python -m tests.bench
 
+properties: install ## 50,000 generated solutions and every string by every reader; PROPERTIES=n, PROPERTIES_SEED=n
+	PROPERTIES=$${PROPERTIES:-50000} $(BIN)/python -m pytest tests/properties
+
 check: install ## style, types, import layers, generated schemas
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check

@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 
 from schemas import DeploymentInfo, Kind
-from worker import settings
+from worker import logs, settings
 from worker.domain.blueprint import read_blueprint
 from worker.domain.bundle import Bundle, build_bundle
 from worker.domain.overrides import NO_OVERRIDES, Overrides
@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 
 class Tokens(Protocol):
-    """Who is asking. Raises Unauthenticated."""
+    """Who is asking. Raises Unauthenticated, Unavailable."""
 
     async def authenticate(self, token: str, appended_at: float | None) -> Caller: ...
 
@@ -83,7 +83,7 @@ class Builder:
         solution = await self._catalog.find(solution_id, revision_id, caller)
         plan = await self._plan(solution)
         protos = await self._protos(plan)
-        return plan, build_bundle(plan, solution, protos, self._shipped, self._options, self._overrides)
+        return plan, build_bundle(plan, protos, self._shipped, self._options, self._overrides)
 
     async def _plan(self, solution: Solution) -> Plan:
         if solution.kind is Kind.SINGLE_MODEL:
@@ -148,6 +148,7 @@ class Deployer:
     async def _deploy(self, request: Request, record: Record, progress: Progress, turn: Turn) -> None:
         progress.identify(request)
         caller = await self._tokens.authenticate(request.token, record.appended_at)
+        logs.hide(request.token, caller.user_id, caller.email)
         if record.key != caller.user_id.encode():
             raise Unauthenticated("wrong-record-key", CODES["wrong-record-key"])
         await progress.accepted(request, caller)

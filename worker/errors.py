@@ -36,10 +36,10 @@ REJECTED: dict[str, str] = {
     "unknown-event-type": "`ce_type` names an event this topic does not carry. Send the type of docs/contract.md.",
     # authenticate
     "token-missing": "Neither the header `authorization` nor `jwtToken` holds a token. Send exactly one.",
-    "token-twice": "Both the header `authorization` and `jwtToken` hold a token. Send exactly one.",
+    "token-twice": "More than one token came, in headers `authorization` or in `jwtToken`. Send exactly one.",
     "token-malformed": "The token is not a JSON Web Token in its strict form. Send it as Graphene issued it.",
-    "token-algorithm": "The token is signed with another algorithm than the configured one.",
-    "token-signature": "The token's signature is wrong: it was altered, or signed with another secret.",
+    "token-algorithm": "The token is signed with another algorithm than the configured one. Log in again.",
+    "token-signature": "The token's signature is wrong: it was altered, or signed with another key. Log in again.",
     "token-claims": "A claim is missing or has the wrong type; the message names it. Log in again.",
     "token-not-yet-valid": "The token's `nbf` lies in the future. Check the issuer's clock.",
     "token-expired": "The token expired before the request reached Kafka, or waited too long there. Log in and send again.",
@@ -69,6 +69,8 @@ REJECTED: dict[str, str] = {
 }
 
 UNAVAILABLE: dict[str, str] = {
+    # authenticate
+    "keys-unavailable": "The issuer's public keys cannot be read. Send again later. Operator: DEPLOYER_AUTH__JWKS_URL.",
     # fetch
     "catalog-unauthorized": "Graphene's database refuses our credentials. Operator: DEPLOYER_CATALOG__USERNAME, __PASSWORD.",
     "catalog-unavailable": "Graphene's database cannot be reached. Send again later.",
@@ -86,10 +88,10 @@ UNAVAILABLE: dict[str, str] = {
 
 FAILED: dict[str, str] = {
     # submit
-    "playground-redirected": "The playground answered with a redirect: it could not read or deploy the bundle.",
-    "playground-refused": "The playground refused the bundle; the message gives its reason.",
+    "playground-redirected": "The playground answered with a redirect: it could not read or deploy the bundle. Tell the operator.",
+    "playground-refused": "The playground refused the bundle; the message gives its reason. Correct it, or tell the operator.",
     "playground-name-taken": "The playground made no deployment: another user owns one of this name. Rename the pipeline.",
-    "deployment-failed": "The bundle's script failed on the playground; the message gives its reason.",
+    "deployment-failed": "The bundle's script failed on the playground; the message gives its reason. Correct it, or tell the operator.",
     "outcome-unknown": "The playground did not answer: it may or may not have deployed. Look at the dashboard, then send again.",
     # bundle
     "overrides-invalid": "The operator's overrides do not fit this solution; the message names the place. Tell the operator.",
@@ -98,6 +100,11 @@ FAILED: dict[str, str] = {
 }
 
 CODES = REJECTED | UNAVAILABLE | FAILED
+
+
+def one_line(text: str) -> str:
+    """Sentences for people may quote what users wrote; no control or direction character of theirs gets through."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
 
 
 class DeploymentError(Exception):
@@ -109,6 +116,7 @@ class DeploymentError(Exception):
     codes: ClassVar[Mapping[str, str]]
 
     def __init__(self, code: str, message: str) -> None:
+        message = one_line(message)
         super().__init__(message)
         if code not in self.codes:
             raise KeyError(f"{code} is no code of {type(self).__name__} in worker.errors")
@@ -205,7 +213,9 @@ class Internal(Failed):
     stage = "internal"
 
     def __init__(self) -> None:
-        super().__init__("internal", "The deployer met a defect of its own; its log has the details.")
+        super().__init__(
+            "internal", "The deployer met a defect of its own; its log has the details. Tell the operator."
+        )
 
 
 class StatusNotPublished(Exception):

@@ -241,7 +241,7 @@ async def test_check_reaches_everybody(desk: Desk, tmp_path: Path) -> None:
 
 
 NEIGHBOURS = dict.fromkeys(
-    ("settings", "token secret", "Kafka", "topics", "CCDS", "CCDS login", "Nexus", "playground", "overrides"), "ok"
+    ("settings", "tokens", "Kafka", "topics", "CCDS", "CCDS login", "Nexus", "playground", "overrides"), "ok"
 )
 
 

@@ -22,6 +22,7 @@ from worker.domain.manifests import Manifest, deployment, volume_claim
 from worker.domain.names import ORCHESTRATOR
 from worker.domain.patching import explain, patched
 from worker.domain.plan import NODE_SERVICE_PORT, ORCHESTRATOR_SERVICE_PORT, Container, Plan
+from worker.domain.presentation import Presentation
 from worker.domain.quantities import with_quantities
 from worker.domain.shared_folders import SharedFolder
 from worker.domain.strategic_merge import Json, PatchError
@@ -160,7 +161,7 @@ def _tried(sample: V1Deployment | V1PersistentVolumeClaim, entries: list[Entry])
 def _samples(match: Match, options: settings.Bundle) -> list[V1Deployment] | list[V1PersistentVolumeClaim]:
     """What the entry may meet: a model with everything we render, one with nothing, the orchestrator; or a claim."""
     nil = UUID(int=0)
-    plan = Plan(nil, nil, Kind.PIPELINE, "sample", {}, (), (), ())
+    plan = Plan(nil, nil, Kind.PIPELINE, "sample", {}, (), (), Presentation(None, None, ()), ())
     folder = SharedFolder("/data/shared", _witness(match.claim, "shared-folder"), frozenset())
     if match.claim is not None:
         return [volume_claim(folder, plan, options)]

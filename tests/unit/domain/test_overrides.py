@@ -58,7 +58,7 @@ def refused(*entries: tuple[Json, Json], options: settings.Bundle = OPTIONS) -> 
 
 def build(plan: Plan, with_overrides: Overrides) -> Bundle:
     protos = {it.name: b'syntax = "proto3";\n' for it in plan.containers if it.proto_uri}
-    return build_bundle(plan, solution(), protos, SHIPPED, OPTIONS, with_overrides)
+    return build_bundle(plan, protos, SHIPPED, OPTIONS, with_overrides)
 
 
 @pytest.mark.parametrize(
