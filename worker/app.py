@@ -21,6 +21,7 @@ from worker.adapters.artifacts import ArtifactsClient
 from worker.adapters.catalog import CatalogClient
 from worker.adapters.http import neighbour_session
 from worker.adapters.kafka import client_options, stop_client
+from worker.adapters.overrides import load_overrides
 from worker.adapters.playground import PlaygroundClient, playground_session
 from worker.adapters.reporter import StatusPublisher
 from worker.adapters.tokens import open_tokens
@@ -101,13 +102,18 @@ def run_until_signal(settings: Settings) -> None:
 
 @asynccontextmanager
 async def open_builder(settings: Settings | CatalogSettings) -> AsyncIterator[Builder]:
-    """What makes bundles, connected to Graphene; the command `bundle` needs nothing else."""
+    """What makes bundles, connected to Graphene; the command `bundle` needs nothing else.
+
+    Raises ConfigurationError when the overrides are wrong.
+    """
+    overrides = load_overrides(settings.bundle)
     async with neighbour_session() as session:
         yield Builder(
             CatalogClient(session, settings.catalog),
             ArtifactsClient(session, settings.artifacts),
             shipped_files(),
             settings.bundle,
+            overrides,
         )
 
 

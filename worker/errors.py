@@ -11,6 +11,7 @@
         ├── Unavailable              a neighbour is down, slow or refuses our credentials; retryable
         ├── PlaygroundRefused        submit:        the playground server said no
         ├── OutcomeUnknown           submit:        bytes were sent and no answer came
+        ├── OverridesInvalid         bundle:        the operator's overrides spoil a manifest
         └── Internal                 a defect of ours
 
     StatusNotPublished               not of a request: Kafka did not take a status; the worker must not commit
@@ -92,6 +93,8 @@ FAILED: dict[str, str] = {
     "playground-name-taken": "The playground made no deployment: another user owns one of this name. Rename the pipeline.",
     "deployment-failed": "The bundle's script failed on the playground; the message gives its reason. Correct it, or tell the operator.",
     "outcome-unknown": "The playground did not answer: it may or may not have deployed. Look at the dashboard, then send again.",
+    # bundle
+    "overrides-invalid": "The operator's overrides do not fit this solution; the message names the place. Tell the operator.",
     # anywhere
     "internal": "A defect of the deployer; its log has the details under the request id. Tell the operator.",
 }
@@ -193,6 +196,15 @@ class OutcomeUnknown(Failed):
 
     def __init__(self, message: str) -> None:
         super().__init__("outcome-unknown", message)
+
+
+class OverridesInvalid(Failed):
+    """The operator's overrides spoil a manifest. Not retryable: this worker keeps the overrides it started with."""
+
+    stage = "bundle"
+
+    def __init__(self, message: str) -> None:
+        super().__init__("overrides-invalid", message)
 
 
 class Internal(Failed):

@@ -150,6 +150,9 @@ class Bundle(_Group):
         "default",
         description="`restricted` adds what Pod Security `restricted` asks for; images that need root stop working.",
     )
+    overrides_file: Path | None = Field(
+        None, description="Patches for the manifests, by node, image or claim (docs/overrides.md); unset: none."
+    )
 
 
 class Runtime(_Group):
