@@ -17,11 +17,12 @@ from tests.cluster.kept import needed
 from tests.cluster.pythons import NEWEST, OLDEST, Python
 from tests.cluster.server import Configuration, Server
 from worker.app import open_builder
+from worker.environment import read_settings
 from worker.sandbox.graphene import graphene_app
 from worker.sandbox.graphene_data import CASES
 from worker.sandbox.serving import served
 from worker.sandbox.stage import graphene_environment
-from worker.settings import CatalogSettings, read_settings
+from worker.settings import CatalogSettings
 
 _PYTHONS = pytest.StashKey[dict[str, int]]()
 

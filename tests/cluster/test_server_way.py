@@ -92,7 +92,7 @@ def _check_orchestrator_view(deployment: Deployment, objects: dict[Key, Json]) -
             assert 8061 == services[name][0]["targetPort"]
     else:
         assert [] == deployment.docker_info
-        assert len(nodes) == 1
+        assert 1 == len(nodes)
         assert nodes[0] in services
 
 

@@ -84,13 +84,13 @@ def test_an_example_is_taken(title: str, tmp_path: Path) -> None:
 def test_the_examples_do_what_they_say(tmp_path: Path) -> None:
     """Each at its own node, and nowhere else."""
     gpu = applied(EXAMPLES["A GPU for one image"], tmp_path)
-    assert own(gpu["llm"])["resources"] == {"limits": {"nvidia.com/gpu": "1"}}
-    assert pod(gpu["llm"])["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
+    assert {"limits": {"nvidia.com/gpu": "1"}} == own(gpu["llm"])["resources"]
+    assert {"nvidia.com/gpu.present": "true"} == pod(gpu["llm"])["nodeSelector"]
     assert "resources" not in own(gpu["old"])
 
     limits = applied(EXAMPLES["Limits for all models, more memory for one node"], tmp_path)
     assert ["2Gi", "16Gi"] == [own(limits[it])["resources"]["limits"]["memory"] for it in ("llm", "news-classifier")]
-    assert own(limits["news-classifier"])["resources"]["requests"] == {"cpu": "250m", "memory": "512Mi"}
+    assert {"cpu": "250m", "memory": "512Mi"} == own(limits["news-classifier"])["resources"]["requests"]
     assert "resources" not in own(limits["orchestrator"])
 
     tolerations = applied(EXAMPLES["Tolerations for everything"], tmp_path)
@@ -109,9 +109,9 @@ def test_the_examples_do_what_they_say(tmp_path: Path) -> None:
     assert (60, 30) == (probes["startupProbe"]["failureThreshold"], probes["livenessProbe"]["periodSeconds"])
 
     user = applied(EXAMPLES["Images that need a user, and a folder of their own"], tmp_path)["old"]
-    assert pod(user)["securityContext"] == {
+    assert {
         "seccompProfile": {"type": "RuntimeDefault"}, "runAsUser": 1000, "fsGroup": 1000,
-    }  # fmt: skip
+    } == pod(user)["securityContext"]  # fmt: skip
     assert ["/data", "/home/app/.cache"] == [mount["mountPath"] for mount in own(user)["volumeMounts"]]
 
 

@@ -18,13 +18,14 @@ from schemas import DeploymentStatus, ErrorInfo, State
 from tests.broker import Topics
 from worker.adapters.reporter import StatusPublisher
 from worker.domain.request import Record, Request, read_request
+from worker.environment import read_settings
 from worker.progress import identity
 from worker.sandbox.graphene import graphene_app
 from worker.sandbox.playground import playground_app
 from worker.sandbox.serving import served
 from worker.sandbox.stage import worker_environment
 from worker.sandbox.users import SANDBOX_USER, sandbox_token
-from worker.settings import Kafka, KafkaSettings, read_settings
+from worker.settings import Kafka, KafkaSettings
 from worker.stream.topics import prepare_topics
 
 ROOT = Path(__file__).parents[2]

@@ -189,7 +189,7 @@ async def test_no_more_protobufs_are_fetched_than_may_be_sent() -> None:
         await Builder(FakeCatalog(solution()), artifacts, SHIPPED, OPTIONS).build(
             solution().solution_id, solution().revision_id, None
         )
-    assert caught.value.code == "bundle-too-large"
+    assert "bundle-too-large" == caught.value.code
     assert len(artifacts.fetched) < 30
 
 
@@ -220,7 +220,7 @@ async def test_the_largest_status_fits() -> None:
     await progress.failed(error)
     sizes = [len(status.to_json()) for status in reporter.statuses]
     assert max(sizes) < DeploymentStatus.MAX_BYTES
-    assert len(reporter.statuses[0].warnings or ()) == 40
+    assert 40 == len(reporter.statuses[0].warnings or ())
 
 
 def largest_max_nodes() -> int:

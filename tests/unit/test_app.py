@@ -8,8 +8,9 @@ import pytest
 
 from tests.unit.test_settings import REQUIRED
 from worker.app import STUCK_SECONDS, _Health, run
+from worker.environment import read_settings
 from worker.errors import ConfigurationError
-from worker.settings import Settings, read_settings
+from worker.settings import Settings
 
 
 def settings(**changes: str) -> Settings:

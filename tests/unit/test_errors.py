@@ -106,7 +106,7 @@ def test_every_raised_code_is_listed() -> None:
     }
 
     assert raised
-    assert sorted((name, code) for name, code in raised if code not in classes[name].codes) == []
+    assert [] == sorted((name, code) for name, code in raised if code not in classes[name].codes)
 
 
 def test_code_of_another_table_is_refused() -> None:
@@ -169,5 +169,5 @@ def test_long_message_is_cut_to_the_contract() -> None:
 
 def test_outage_knows_its_stage() -> None:
     """A neighbour can be down at any stage; fetching is the usual one."""
-    assert Unavailable("catalog-timeout", "x").stage == "fetch"
-    assert Unavailable("playground-busy", "x", "submit").info().stage == "submit"
+    assert "fetch" == Unavailable("catalog-timeout", "x").stage
+    assert "submit" == Unavailable("playground-busy", "x", "submit").info().stage

@@ -11,10 +11,11 @@ from worker.cli.explain import explain
 from worker.cli.failures import CommandError
 from worker.cli.terminal import quiet, run
 from worker.domain.bundle import Bundle
+from worker.environment import read_settings
 from worker.sandbox.graphene import graphene_app
 from worker.sandbox.serving import served
 from worker.sandbox.stage import graphene_environment
-from worker.settings import CatalogSettings, read_settings
+from worker.settings import CatalogSettings
 
 
 def execute(arguments: argparse.Namespace) -> int:

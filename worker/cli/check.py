@@ -16,8 +16,9 @@ from worker.cli.client import running
 from worker.cli.failures import explain
 from worker.cli.pings import ping_artifacts, ping_catalog, ping_catalog_login, ping_playground
 from worker.cli.terminal import quiet, run
+from worker.environment import read_settings
 from worker.errors import ConfigurationError
-from worker.settings import Settings, read_settings
+from worker.settings import Settings
 from worker.stream.topics import prepare_topics, wanted_topics
 from worker.together import together
 

@@ -74,7 +74,7 @@ async def test_a_file_is_fetched_below_the_base(session: aiohttp.ClientSession, 
         return web.Response(body=b"syntax = 'proto3';", content_type="text/plain")
 
     client = ArtifactsClient(session, settings(await serve(nexus) + base))
-    assert await client.fetch("a b/c.proto", MISSING) == b"syntax = 'proto3';"
+    assert b"syntax = 'proto3';" == await client.fetch("a b/c.proto", MISSING)
     expected = aiohttp.encode_basic_auth("reader", PASSWORD)
     assert [(base.rstrip("/") + "/a%20b/c.proto", expected)] == seen
 

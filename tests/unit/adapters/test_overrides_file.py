@@ -31,7 +31,7 @@ def refusal(tmp_path: Path, text: str | bytes) -> str:
     with pytest.raises(ConfigurationError) as refused:
         load(path)
     setting, separator, problem = str(refused.value).partition(f": {path}: ")
-    assert (setting, separator != "") == ("DEPLOYER_BUNDLE__OVERRIDES_FILE", True)
+    assert ("DEPLOYER_BUNDLE__OVERRIDES_FILE", True) == (setting, separator != "")
     return problem
 
 

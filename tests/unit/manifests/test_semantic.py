@@ -22,7 +22,7 @@ def by_schemas(objects: Objects) -> list[str]:
 def test_a_good_bundle_is_good() -> None:
     """No false alarm on a bundle with everything in it, the script's objects included."""
     kinds = {it["kind"] for it in good()}
-    assert kinds == {"Deployment", "Service", "PersistentVolumeClaim", "Ingress"}
+    assert {"Deployment", "Service", "PersistentVolumeClaim", "Ingress"} == kinds
     assert [] == problems(good())
     assert [] == by_schemas(good())
 
