@@ -4,7 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -14,16 +14,16 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from schemas import Kind
 from worker.adapters.artifacts import ArtifactsClient
 from worker.adapters.catalog import CatalogClient
 from worker.adapters.http import neighbour_session
-from worker.adapters.kafka import client_options
+from worker.adapters.kafka import client_options, stop_client
 from worker.adapters.playground import PlaygroundClient, playground_session
 from worker.adapters.reporter import StatusPublisher
-from worker.adapters.tokens import TokenVerifier
+from worker.adapters.tokens import open_tokens
 from worker.deploy import Builder, Deployer
 from worker.domain.blueprint import read_blueprint
 from worker.domain.bundle import build_bundle
@@ -37,7 +37,7 @@ from worker.stream.topics import prepare_topics
 
 # A poll loop that is silent for so long is stuck: it turns at least five times a second.
 STUCK_SECONDS = 60
-STOP_SECONDS = 10  # aiokafka waits without end for brokers that are gone
+STOP_SECONDS = 10
 
 ONTARGET = Path(__file__).parent / "ontarget"
 
@@ -46,10 +46,10 @@ log = structlog.get_logger()
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Work until `stop` is set. Raises ConfigurationError, KafkaError, StatusNotPublished."""
-    tokens = TokenVerifier(settings.auth, time.time)
-    for warning in tokens.warnings:
-        log.warning(warning)
     async with AsyncExitStack() as stack:
+        tokens = await stack.enter_async_context(open_tokens(settings.auth, time.time))
+        for warning in tokens.warnings:
+            log.warning(warning)
         health = _Health(stop)
         server = await stack.enter_async_context(HealthServer(settings.runtime.http_port, health.live, health.ready))
         log.info("health is served", port=server.port)
@@ -133,29 +133,38 @@ async def _started(client: C, stop: Callable[[], Awaitable[object]]) -> AsyncIte
         await client.start()
         yield client
     finally:
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                await stop()
-        except TimeoutError:
+        if not await stop_client(stop, STOP_SECONDS):
             log.warning("a Kafka client did not stop in time", client=type(client).__name__)
 
 
 async def _prepare_kafka(kafka: Kafka, stop: asyncio.Event) -> str | None:
-    """Verify the topics; waits for brokers that are not there yet. The cluster's id, or None when stopped."""
+    """Verify the topics. The cluster's id, or None when `stop` came first: a silent broker holds up nobody."""
+    tasks = prepared, _ = asyncio.create_task(_until_prepared(kafka)), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return prepared.result() if prepared.done() else None
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _until_prepared(kafka: Kafka) -> str:
+    """Waits for brokers that are not there yet, or not yet themselves."""
     delay = 0.5
-    while not stop.is_set():
+    while True:
         try:
             admin = AIOKafkaAdminClient(**client_options(kafka))
             async with _started(admin, admin.close):
                 for warning in await prepare_topics(admin, kafka):
                     log.warning(warning)
                 return str((await admin.describe_cluster())["cluster_id"])
-        except KafkaConnectionError:
-            log.warning("Kafka cannot be reached", brokers=kafka.bootstrap_servers, next_try_seconds=delay)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), delay)
+        except KafkaError as error:
+            if not (error.retriable or isinstance(error, KafkaConnectionError)):
+                raise
+            log.warning("Kafka cannot be reached", error=type(error).__name__, next_try_seconds=delay)
+        await asyncio.sleep(delay)
         delay = min(2 * delay, 10)
-    return None
 
 
 def _kafka_consumer(settings: Settings) -> AIOKafkaConsumer:
@@ -202,8 +211,8 @@ class _Health:
         self.requests: RequestConsumer | None = None
 
     def live(self) -> str | None:
-        """None, or why the process should be restarted."""
-        if self.requests is None or self._stop.is_set():
+        """None, or why the process should be restarted. A rebalance waits for running deployments: no reason."""
+        if self.requests is None or self._stop.is_set() or not self.requests.assigned.is_set():
             return None
         silent = time.monotonic() - self.requests.polled_at
         return f"the poll loop is silent for {silent:.0f} s" if silent > STUCK_SECONDS else None

@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 
 from schemas import DeploymentInfo, Kind
-from worker import settings
+from worker import logs, settings
 from worker.domain.blueprint import read_blueprint
 from worker.domain.bundle import Bundle, build_bundle, check_size
 from worker.domain.plan import Plan, plan_pipeline, plan_single_model
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 
 class Tokens(Protocol):
-    """Who is asking. Raises Unauthenticated."""
+    """Who is asking. Raises Unauthenticated, Unavailable."""
 
     async def authenticate(self, token: str, appended_at: float | None) -> Caller: ...
 
@@ -139,6 +139,7 @@ class Deployer:
     async def _deploy(self, request: Request, record: Record, progress: Progress, turn: Turn) -> None:
         progress.identify(request)
         caller = await self._tokens.authenticate(request.token, record.appended_at)
+        logs.hide(request.token, caller.user_id, caller.email)
         if record.key != caller.user_id.encode():
             raise Unauthenticated("wrong-record-key", CODES["wrong-record-key"])
         await progress.accepted(request, caller)

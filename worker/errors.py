@@ -38,7 +38,7 @@ REJECTED: dict[str, str] = {
     "token-twice": "More than one token came, in headers `authorization` or in `jwtToken`. Send exactly one.",
     "token-malformed": "The token is not a JSON Web Token in its strict form. Send it as Graphene issued it.",
     "token-algorithm": "The token is signed with another algorithm than the configured one. Log in again.",
-    "token-signature": "The token's signature is wrong: it was altered, or signed with another secret. Log in again.",
+    "token-signature": "The token's signature is wrong: it was altered, or signed with another key. Log in again.",
     "token-claims": "A claim is missing or has the wrong type; the message names it. Log in again.",
     "token-not-yet-valid": "The token's `nbf` lies in the future. Check the issuer's clock.",
     "token-expired": "The token expired before the request reached Kafka, or waited too long there. Log in and send again.",
@@ -68,6 +68,8 @@ REJECTED: dict[str, str] = {
 }
 
 UNAVAILABLE: dict[str, str] = {
+    # authenticate
+    "keys-unavailable": "The issuer's public keys cannot be read. Send again later. Operator: DEPLOYER_AUTH__JWKS_URL.",
     # fetch
     "catalog-unauthorized": "Graphene's database refuses our credentials. Operator: DEPLOYER_CATALOG__USERNAME, __PASSWORD.",
     "catalog-unavailable": "Graphene's database cannot be reached. Send again later.",

@@ -45,6 +45,12 @@ class Record:
         return SourceInfo(topic=self.topic, partition=self.partition, offset=self.offset)
 
     @property
+    def size(self) -> int:
+        """Bytes of what the sender chose; tokens are in the headers."""
+        headers = sum(len(key) + len(value or b"") for key, value in self.headers)
+        return len(self.value or b"") + len(self.key or b"") + headers
+
+    @property
     def appended_at(self) -> float | None:
         """Unix seconds at which the broker took the record; None when only the producer says so."""
         return self.timestamp_ms / 1000 if self.appended_by_broker else None

@@ -55,19 +55,30 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self.assigned = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Consume until `stop`; then finish what was read, within DRAIN_SECONDS, and commit it."""
+        """Consume until `stop` or a failure; then finish what was read, within DRAIN_SECONDS, and commit it."""
         self._consumer.subscribe([self._topic], listener=self)
-        committer = asyncio.create_task(self._commit_finished(), name="committer")
+        # Not one loop that looks at `stop`: while the group rebalances aiokafka's getmany does not return.
+        polling, *_ = tasks = [
+            asyncio.create_task(self._poll_until_failure(), name="poll loop"),
+            asyncio.create_task(self._commit_finished(), name="committer"),
+            asyncio.create_task(stop.wait(), name="stop"),
+        ]
         try:
-            while not stop.is_set() and self._failure is None:
-                await self._poll()
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            polling.cancel()
             await self._drain()
         finally:
-            committer.cancel()
-            await asyncio.gather(committer, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
         await self._commit()
-        if self._failure is not None:
-            raise self._failure
+        for failure in (self._failure, *ends):
+            if isinstance(failure, Exception):
+                raise failure
+
+    async def _poll_until_failure(self) -> None:
+        while self._failure is None:
+            await self._poll()
 
     async def _poll(self) -> None:
         room = self._runtime.max_buffered_records - len(self._tasks)
@@ -131,7 +142,7 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
 
     def _start(self, record: Record, tracker: OffsetTracker) -> None:
         tracker.start(record.offset)
-        size = len(record.value or b"") + len(record.key or b"")
+        size = record.size
         turn = self._turns.join(record.key)
         task = asyncio.create_task(self._handle(record, turn))
         self._tasks[task] = size
@@ -210,6 +221,7 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         """aiokafka starts every partition afresh at its committed offset, and forgets that any was paused."""
         self._trackers = {partition: OffsetTracker() for partition in assigned}
         self._paused = self._unreadable_ahead = False
+        self.polled_at = time.monotonic()  # no poll returns during a rebalance, which may take minutes
         self.assigned.set()
         log.info("partitions assigned", partitions=sorted(partition.partition for partition in assigned))
         try:
