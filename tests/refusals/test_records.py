@@ -110,6 +110,7 @@ def hostile_headers() -> Iterator[Case]:
         ("a type and more", "unknown-event-type", (HEADER, ("ce_type", TYPE.encode() + b"\n"))),
         ("an empty type", "unknown-event-type", (HEADER, ("ce_type", b""))),
         ("a type that is no text", "unknown-event-type", (HEADER, ("ce_type", b"\xff"))),
+        ("a type with something in it", "unknown-event-type", (HEADER, ("ce_type", b"\xff" + TYPE.encode()))),
         ("two types, ours first", "unknown-event-type", (HEADER, ("ce_type", TYPE.encode()), ("ce_type", b"x"))),
         ("a type of a megabyte", "unknown-event-type", (HEADER, ("ce_type", b"x" * 1024 * 1024))),
         ("an id of a megabyte", "deployed", (HEADER, ("ce_id", b"x" * 1024 * 1024))),
