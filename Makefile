@@ -57,4 +57,4 @@ lock: install ## newest versions that pyproject.toml allows, with hashes and wit
 clean: ## remove what the commands made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output dist
 
-.PHONY: help install demo test test-cluster bench check format golden schemas lock clean
+.PHONY: help install demo test test-cluster bench properties check format golden schemas lock clean

@@ -3,14 +3,26 @@
 stderr, because `bundle`, `submit` and `watch` print their results to stdout; containers collect both.
 Our own events come from `structlog.get_logger()`; bind the request id with `structlog.contextvars`.
 Client libraries log through the standard library. They are heard from `warning` on whatever the
-level, because at `debug` they print headers and records.
+level, because at `debug` they print headers and records; and not twice the same within 10 s, because
+aiokafka has 70 lines a second to say about a broker that is away. Warnings, and exceptions that nobody
+catches, take the same way: Python itself would print them as they are.
+
+Secrets are known by how they look, by the name that stands before them, and by their value: those of the settings
+are told to `configure`, those of a request to `hide`.
 """
 
 import contextlib
+import json
 import logging
 import re
 import sys
+import threading
+import warnings
+from collections.abc import Iterable
+from contextvars import ContextVar
+from types import TracebackType
 from typing import Any, Literal, TextIO
+from urllib.parse import quote
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -19,25 +31,41 @@ Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["json", "console"]
 
 REMOVED = "[removed]"
+SELDOM_SECONDS = 10
+_KINDS = 1000
 
 _SECRET_NAMES = ("authorization", "password", "secret", "token")
 _ANY_NAME = "|".join(_SECRET_NAMES)
 
 # A JSON Web Token starts with the base64url of `{"`. A part of one counts as well: it may have been cut off.
-_JWT = re.compile(r"eyJ[\w-]{5,}(?:\.[\w-]*)*")
+# No word of ours is as long as keys and archives in base64 are. An archive's bytes begin with PK, whoever writes them.
+# One pattern, because what is taken out first must not leave the rest of another behind.
+_ENCODED = re.compile(
+    r"(?:eyJ[\w-]{5,}|[\w+/=-]{129,})(?:\.[\w-]*)*"
+    r"|PK\x03\x04[\s\S]*|PK\\+(?:x03\\+x04|u0003\\+u0004).*"  # written out, an archive has no line breaks
+)
 _CREDENTIALS = re.compile(r"\b(bearer|basic)(\s+)[\w.~+/=-]+", re.IGNORECASE)
 # token=… as in a URL's query; 'password': '…' and ('authorization', b'…') as in a repr or in JSON.
 _PARAMETER = re.compile(rf"((?:{_ANY_NAME})[\w-]*=)[^\s\"'&]+", re.IGNORECASE)
 _ITEM = re.compile(rf"""((?:{_ANY_NAME})[\w-]*\\*["']\s*[:,]\s*b?)(\\*["']).*?\2""", re.IGNORECASE | re.DOTALL)
 
+LEAST_SECRET = 6  # characters: what is shorter stands in words that are no secret, and is not known by its value
+LONG_WORD = 16  # characters: a word of a secret that counts as one by itself, as the parts of a token do
 
-def configure(level: Level, log_format: Format, stream: TextIO | None = None) -> None:
+_SPELLED_ALIKE = re.compile(r"[\w.~-]*", re.ASCII)  # as it is, and as Python, JSON and URLs write it
+
+_of_this_process: list[str] = []
+_of_this_task: ContextVar[tuple[str, ...]] = ContextVar("secrets of this task", default=())
+
+
+def configure(level: Level, log_format: Format, stream: TextIO | None = None, secrets: Iterable[str] = ()) -> None:
     """Set up structlog and the standard library's logging for this process.
 
-    `level` is the least that is logged of our own events. `stream` is stderr unless given.
-    May be called again; the last call holds.
+    `level` is the least that is logged of our own events. `stream` is stderr unless given. `secrets` are values that
+    no line may hold, whatever stands around them. May be called again; the last call holds.
     """
     stream = stream or sys.stderr
+    _of_this_process[:] = _spellings(secrets)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -51,6 +79,7 @@ def configure(level: Level, log_format: Format, stream: TextIO | None = None) ->
         cache_logger_on_first_use=False,
     )
     handler = _Handler(stream)
+    handler.addFilter(_Seldom())
     handler.setLevel(max(logging.WARNING, getattr(logging, level.upper())))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -61,6 +90,27 @@ def configure(level: Level, log_format: Format, stream: TextIO | None = None) ->
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(handler.level)
+    _take_over_hooks()
+
+
+def hide(*secrets: str) -> None:
+    """From now on no line of this task, and of those it starts, holds these values, whatever stands around them.
+
+    For values that were verified: a sender must not be able to blank our own words in the lines about him.
+    """
+    _of_this_task.set((*_of_this_task.get(), *_spellings(secrets)))
+
+
+def _spellings(secrets: Iterable[str]) -> list[str]:
+    """What is looked for: the secrets and their long words, as they are and as Python, JSON and URLs write them."""
+    found: set[str] = set()
+    for secret in secrets:
+        for text in (secret, *(word for word in re.split(r"[\s.]", secret) if len(word) >= LONG_WORD)):
+            if len(text) >= LEAST_SECRET:
+                found.add(text)
+                if not _SPELLED_ALIKE.fullmatch(text):
+                    found |= {repr(text)[1:-1], json.dumps(text)[1:-1], quote(text, safe="")}
+    return sorted(found, key=len, reverse=True)  # a whole before its parts
 
 
 def scrub(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -80,11 +130,20 @@ def _scrubbed(value: Any, name: str = "") -> Any:
         return [_scrubbed(item) for item in value]
     if value is None or isinstance(value, bool | int | float):
         return value
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"{len(value)} bytes"
     return _text(value if isinstance(value, str) else repr(value))
 
 
+def without_encoded(text: str) -> str:
+    """Foreign words without tokens, archives, and whatever else is too long in base64 to be a word."""
+    return _ENCODED.sub(REMOVED, text)
+
+
 def _text(text: str) -> str:
-    text = _JWT.sub(REMOVED, text)
+    for secret in (*_of_this_process, *_of_this_task.get()):
+        text = text.replace(secret, REMOVED)
+    text = without_encoded(text)
     text = _CREDENTIALS.sub(rf"\1\2{REMOVED}", text)
     text = _PARAMETER.sub(rf"\1{REMOVED}", text)
     return _ITEM.sub(rf"\1\2{REMOVED}\2", text)
@@ -103,9 +162,64 @@ def _renderer(log_format: Format, stream: TextIO) -> Processor:
     return structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)
 
 
+class _Seldom(logging.Filter):
+    """Lets each kind of line of a library through once in SELDOM_SECONDS."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[tuple[str, int, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
+        kind = (record.name, record.levelno, text[:200])  # its arguments are not in it yet
+        if record.created - self._last.get(kind, 0) < SELDOM_SECONDS:
+            return False
+        if len(self._last) >= _KINDS:  # a library that formats its lines itself makes a kind of each
+            self._last.clear()
+        self._last[kind] = record.created
+        return True
+
+
 class _Handler(logging.StreamHandler[TextIO]):
     """Says only that a line was lost when one cannot be written; the default prints the line's arguments."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         with contextlib.suppress(OSError, ValueError):  # the stream itself is gone
             structlog.get_logger().error("log line lost", logger=record.name, line=f"{record.pathname}:{record.lineno}")
+
+
+def _take_over_hooks() -> None:
+    """What Python itself prints goes the way of all lines."""
+    sys.excepthook = _uncaught
+    sys.unraisablehook = _unraisable
+    threading.excepthook = _uncaught_in_thread
+    warnings.showwarning = _warning
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        structlog.get_logger().critical("uncaught exception", exc_info=(kind, error, trace))
+
+
+def _uncaught_in_thread(caught: threading.ExceptHookArgs) -> None:
+    if caught.exc_value is not None and not issubclass(caught.exc_type, SystemExit):
+        _uncaught(caught.exc_type, caught.exc_value, caught.exc_traceback)
+
+
+def _unraisable(caught: "sys.UnraisableHookArgs") -> None:
+    """Raised where nobody can catch it, as in `__del__`. The object is named by its type: its repr may show all."""
+    about = type(caught.object).__name__
+    structlog.get_logger().error("ignored exception", about=about, exc_info=caught.exc_value)
+
+
+def _warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001 - the hook's form
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    structlog.get_logger().warning(str(message), category=category.__name__, line=f"{filename}:{lineno}")

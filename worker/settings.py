@@ -22,7 +22,8 @@ _MAY_BE_EMPTY = frozenset({"image_pull_secret", "source_system_url"})
 
 _SERVER = r"([^\s,:/\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}"
 _SERVERS = rf"^{_SERVER}(, ?{_SERVER})*$"
-HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
+# No user, no password, no query: check and the log show addresses.
+HttpUrl = Annotated[str, Field(pattern=r"^https?://([^\s/?#@:\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^\s?#@]*)?$")]
 Seconds = Annotated[float, Field(gt=0)]
 SecretAlgorithm = Literal["HS256", "HS384", "HS512"]
 PublicKeyAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
@@ -144,10 +145,13 @@ class Bundle(_Group):
         "1Gi", description="Of one shared folder, as a Kubernetes quantity."
     )
     source_system_url: str = Field("", description="Graphene's public address, for links back from a deployment.")
-    max_nodes: int = Field(200, ge=1, le=500, description="The most nodes a pipeline may have.")  # a status names all
+    max_nodes: int = Field(200, ge=1, le=300, description="The most nodes a pipeline may have; 300 fit into a status.")
     security_profile: Literal["default", "restricted"] = Field(
         "default",
         description="`restricted` adds what Pod Security `restricted` asks for; images that need root stop working.",
+    )
+    overrides_file: Path | None = Field(
+        None, description="Patches for the manifests, by node, image or claim (docs/overrides.md); unset: none."
     )
 
 

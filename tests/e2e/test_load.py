@@ -42,6 +42,7 @@ async def test_every_user_gets_the_bundle_they_asked_for(kafka: str, unique: str
         arrived = {one.request_id: one for one in stage.playground.deployments.values()}
 
         assert set(asked) == set(statuses) == set(arrived)
+        assert len(stage.playground.deployments) == REQUESTS
         wrong = [name for name, (it, _) in asked.items() if arrived[name].archive.read_bytes() != expected[it]]
         assert wrong == []
         assert {name: user.email for name, (_, user) in asked.items()} == {

@@ -230,12 +230,19 @@ async def test_check_reaches_everybody(desk: Desk, tmp_path: Path) -> None:
         desk.environment |= {"DEPLOYER_CATALOG__PASSWORD": "wrong", "DEPLOYER_KAFKA__STATUS_TOPIC": f"{prefix}.none"}
         code, output, _ = await desk.run("check")
         assert (1, f"ok      topics: the worker will make {prefix}.none") == (code, output[3])
-        desk.environment |= {"DEPLOYER_KAFKA__CREATE_TOPICS": "false"}
+        (tmp_path / "overrides.yaml").write_text("overrides: {}")
+        desk.environment |= {
+            "DEPLOYER_KAFKA__CREATE_TOPICS": "false",
+            "DEPLOYER_BUNDLE__OVERRIDES_FILE": str(tmp_path / "overrides.yaml"),
+        }
         code, output, _ = await desk.run("check")
-    assert (1, NEIGHBOURS | {"CCDS login": "FAILED", "topics": "FAILED"}) == (code, marks(output))
+    failed = dict.fromkeys(("CCDS login", "topics", "overrides"), "FAILED")
+    assert (1, NEIGHBOURS | failed) == (code, marks(output))
 
 
-NEIGHBOURS = dict.fromkeys(("settings", "tokens", "Kafka", "topics", "CCDS", "CCDS login", "Nexus", "playground"), "ok")
+NEIGHBOURS = dict.fromkeys(
+    ("settings", "tokens", "Kafka", "topics", "CCDS", "CCDS login", "Nexus", "playground", "overrides"), "ok"
+)
 
 
 def marks(output: Sequence[str]) -> Mapping[str, str]:

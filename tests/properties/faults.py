@@ -73,7 +73,8 @@ def _rename_like(change: Callable[[str], str]) -> Fault:
 
     def fault(document: Json, choose: Choices) -> None:
         name = str(choose.pick(document["nodes"])["container_name"])
-        document["nodes"].append({"container_name": change(name), "image": "model"})
+        other = {"container_name": change(name), "image": "model"}
+        document["nodes"].insert(choose.number(len(document["nodes"]) + 1), other)
 
     return fault
 
@@ -119,6 +120,7 @@ FAULTS: tuple[Fault, ...] = (
     _set_top("name", None, "", 5, [], {}),
     _set_top("name", *naughty.RESERVED_PIPELINES),
     _set_top("name", *naughty.HOSTILE_NAMES, "kube/x", "KUBE.SYSTEM", "openshift+x"),
+    lambda document, choose: document["nodes"].insert(0, shared_folder(choose.pick(naughty.BAD_PATHS))),
     lambda document, choose: document["nodes"].insert(0, shared_folder(choose.pick(naughty.BAD_PATHS))),
     lambda document, choose: document["nodes"].insert(0, shared_folder("/data") | {"container_name": None}),
     lambda document, _: document["nodes"].extend({"container_name": f"more-{n}", "image": "m"} for n in range(201)),

@@ -1,6 +1,7 @@
 """Strings stay what they are, as values and as keys: the bundle's YAML, and that of the script on the target."""
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from typing import Any
@@ -84,6 +85,12 @@ def test_strings_are_read_back(write: Write, read: Read, every: int) -> None:
     name = "the script" if write is by_the_script else "the bundle"
     record(f"strings in YAML of {name}, {read.__name__.replace('_', ' ')}", len(strings), len(found))
     assert [] == found
+
+
+def test_nothing_invisible_is_written_as_it_is() -> None:
+    """Control characters, foreign line breaks and byte order marks are escapes: no reader has to agree about them."""
+    text = yaml.dump({"all": CORPUS} | dict.fromkeys(KEYS, 1)).decode()
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]", text)
 
 
 def test_the_corpus_is_large_and_bites() -> None:

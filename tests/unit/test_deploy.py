@@ -2,11 +2,13 @@ import json
 from collections.abc import Callable
 
 import pytest
+from structlog.testing import capture_logs
 
-from schemas import FINAL_STATES, Kind, State
+from schemas import FINAL_STATES, DeploymentStatus, Kind, State
 from tests.builders import CALLER, OPTIONS, SHIPPED, blueprint, node, record, solution
 from tests.fakes import FakeArtifacts, FakeCatalog, FakeClock, FakePlayground, FakeReporter, FakeTokens, free_turn
 from worker.deploy import Builder, Deployer
+from worker.domain.overrides import NO_OVERRIDES, Overrides, read_overrides
 from worker.domain.request import Record
 from worker.domain.solution import Solution
 from worker.errors import (
@@ -36,11 +38,14 @@ class World:
         token_error: DeploymentError | None = None,
         playground_error: Exception | None = None,
         fails_at: int | None = None,
+        overrides: Overrides = NO_OVERRIDES,
+        max_nodes: int = 200,
     ) -> None:
         self.artifacts = FakeArtifacts(FILES if files is None else files)
         self.playground = FakePlayground(playground_error)
         self.reporter = FakeReporter(fails_at)
-        builder = Builder(FakeCatalog(found or solution()), self.artifacts, SHIPPED, OPTIONS)
+        options = OPTIONS.model_copy(update={"max_nodes": max_nodes})
+        builder = Builder(FakeCatalog(found or solution()), self.artifacts, SHIPPED, options, overrides)
         self.deployer = Deployer(
             FakeTokens(token_error), builder, self.playground, self.reporter, FakeClock(), submit_timeout=330
         )
@@ -83,6 +88,11 @@ async def test_submitting_says_until_when_it_may_take() -> None:
     ("make", "states", "code"),
     [
         (lambda: World(token_error=Unauthenticated("token-expired", "x")), [State.REJECTED], "token-expired"),
+        (
+            lambda: World(token_error=Unavailable("keys-unavailable", "x", "authenticate")),
+            [State.FAILED],
+            "keys-unavailable",
+        ),
         (
             lambda: World(found=NotAllowed("no-access", "x")),
             [State.ACCEPTED, State.BUILDING, State.REJECTED],
@@ -163,3 +173,31 @@ async def test_no_status_holds_the_token_or_the_email() -> None:
     assert '"token"' not in text
     assert all(len(status.to_json()) < 64 * 1024 for status in world.reporter.statuses)
     assert json.loads(world.reporter.statuses[0].to_json())["state"] == "accepted"
+
+
+async def test_the_largest_pipeline_fits_into_a_status() -> None:
+    """A status that Kafka's limit or ours refuses would stop its partition for good."""
+    nodes = [node("\x01" * 60 + str(number), image="registry.example/x:1", proto_uri="p1") for number in range(300)]
+    world = World(files={"org/blueprint.json": blueprint(*nodes), "p1": b"1"}, max_nodes=300)
+    assert State.DEPLOYED == (await world.handle())[-1]
+    assert all(len(status.to_json()) < DeploymentStatus.MAX_BYTES for status in world.reporter.statuses)
+
+
+async def test_overrides_that_do_not_fit_end_in_failed() -> None:
+    """Nothing is sent; the user learns that it is the operator's matter, the operator learns it from the log."""
+    patches = (("limits", "1"), ("requests", "2"))
+    entries = [
+        {"match": match, "patch": {"spec": {"template": {"spec": {"containers": [{"name": "*", "resources": it}]}}}}}
+        for match, it in zip(
+            ({"node": "?"}, {"image": "*/models/b"}), ({kind: {"cpu": cpu}} for kind, cpu in patches), strict=True
+        )
+    ]
+    world = World(overrides=read_overrides({"overrides": entries}, OPTIONS))
+    with capture_logs() as logs:
+        assert await world.handle() == [State.ACCEPTED, State.BUILDING, State.FAILED]
+    error = world.reporter.statuses[-1].error
+    assert error is not None
+    assert ("overrides-invalid", "bundle", False) == (error.code, error.stage, error.retryable)
+    assert "do not fit 'b': spec.template.spec.containers[b].resources: the request cpu 2 is above" in error.message
+    assert [error.message] == [line["detail"] for line in logs if line["log_level"] == "error"]
+    assert [] == world.playground.received

@@ -21,6 +21,7 @@ from worker.errors import (
     NotDeployable,
     NotFound,
     OutcomeUnknown,
+    OverridesInvalid,
     PlaygroundRefused,
     Rejected,
     Unauthenticated,
@@ -42,6 +43,7 @@ ONE_OF_EACH = [
     Unavailable("catalog-error", "x"),
     PlaygroundRefused("playground-refused", "x"),
     OutcomeUnknown("x"),
+    OverridesInvalid("x"),
     Internal(),
 ]
 EACH = pytest.mark.parametrize("error", ONE_OF_EACH, ids=lambda error: type(error).__name__)

@@ -12,7 +12,8 @@ import pytest
 import structlog
 
 from schemas import DeploymentRequested
-from worker.logs import REMOVED, Format, Level, configure
+from tests.logging_state import logging_as_it_was
+from worker.logs import REMOVED, SELDOM_SECONDS, Format, Level, configure
 
 TOKEN = jwt.encode(
     {"mlpuser": {"userId": "user-17", "email": "someone@example.org"}, "exp": 4_000_000_000}, b"k" * 64, "HS512"
@@ -24,12 +25,8 @@ SECRETS = (TOKEN, PASSWORD, BASIC)
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
-    """Both loggers are global: leave them as they were found."""
-    root = logging.getLogger()
-    level, handlers = root.level, root.handlers
-    yield
-    root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
+    with logging_as_it_was():
+        yield
 
 
 @pytest.fixture(params=["json", "console"])
@@ -285,3 +282,25 @@ def test_a_closed_stream_stops_nobody() -> None:
     stream.close()
 
     _theirs().error("nobody hears this")
+
+
+def test_a_library_that_repeats_itself_is_heard_seldom() -> None:
+    """aiokafka repeats three lines 70 times a second while its broker is away; our own events are never left out."""
+    stream = StringIO()
+    configure("info", "json", stream)
+    for number in range(3):
+        logging.getLogger("aiokafka").error("Unable connect to node %s", number)
+        structlog.get_logger().info("request ended")
+    logging.getLogger("aiokafka").error("Another %s", "line")
+    assert ["Unable connect to node 0", *["request ended"] * 3, "Another line"] == [it["event"] for it in lines(stream)]
+
+
+def test_a_library_is_heard_again_after_a_while() -> None:
+    """Or a second outage would go unnoticed."""
+    stream = StringIO()
+    configure("info", "json", stream)
+    for created in (1000.0, 1000.0 + SELDOM_SECONDS):
+        record = logging.makeLogRecord({"name": "aiokafka", "msg": "gone", "levelno": 40, "levelname": "ERROR"})
+        record.created = created
+        logging.getLogger("aiokafka").handle(record)
+    assert 2 == len(lines(stream))

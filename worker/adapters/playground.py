@@ -2,7 +2,8 @@
 
 A POST is never repeated here, and no connection is used twice: a kept-alive one that the server has just closed
 would fail after bytes were sent, and then nobody knows whether the server deployed. `judge` is the table of what
-an answer means; the server's own words reach the user shortened, on one line and without the user's name.
+an answer means; the server's own words reach the user shortened, on one line, without the user's name and without
+what it repeats of the bundle.
 """
 
 import base64
@@ -13,16 +14,19 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import aiohttp
 
 from schemas import DeploymentInfo
-from worker.adapters.http import configured_url
+from worker.adapters.http import SESSION, configured_url, pieces
 from worker.errors import CODES, ConfigurationError, DeploymentError, OutcomeUnknown, PlaygroundRefused, Unavailable
+from worker.logs import without_encoded
 from worker.settings import Playground
 
 MAX_ANSWER = 1024 * 1024  # bytes that are read; a failed script's whole output is in it
 MAX_REASON = 500  # characters of the server's own words
+LEAST_MAILBOX = 8  # characters: a shorter first part of an e-mail address may be a word that means something else
 CONNECT_SECONDS = 30
 
 _PATH = "/deploy_solution"
@@ -30,13 +34,14 @@ _DASHBOARD = "/dashboard?selected_deployment_id="
 _DEPLOYED = re.compile(re.escape(_DASHBOARD) + r"([a-z0-9-]{1,63})")
 _FAILED = "deploy solution failed with:"
 _WAY_OUT = "Correct that, or tell the operator."
+_BASE64 = re.compile(r"[A-Za-z0-9+/=]{16,}")
 
 
 @asynccontextmanager
 async def playground_session(settings: Playground) -> AsyncIterator[aiohttp.ClientSession]:
     """A session in which every request has a connection of its own. Raises ConfigurationError for a bad CA file."""
     connector = aiohttp.TCPConnector(limit=0, force_close=True, ssl=_trusted(settings.ca_file))
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), **SESSION) as session:
         yield session
 
 
@@ -75,7 +80,8 @@ class PlaygroundClient:
             OutcomeUnknown: something was sent, and no answer tells what became of it.
         """
         # Put together by hand, because the encoder would look at every character of the base64 text.
-        body = b'{"solution":"%b","username":%b}' % (base64.b64encode(bundle), json.dumps(username).encode())
+        solution = base64.b64encode(bundle)
+        body = b'{"solution":"%b","username":%b}' % (solution, json.dumps(username).encode())
         headers = {"Content-Type": "application/json", "Idempotency-Key": request_id}
         try:
             async with self._session.post(
@@ -90,19 +96,24 @@ class PlaygroundClient:
             raise Unavailable("playground-unavailable", CODES["playground-unavailable"], "submit") from None
         except (aiohttp.ClientError, TimeoutError):
             raise OutcomeUnknown(CODES["outcome-unknown"]) from None
-        verdict = judge(status, answered, text, deploy_url=self._deploy_url, username=username)
+        verdict = judge(
+            status, answered, text, deploy_url=self._deploy_url, username=username, solution=solution.decode()
+        )
         if isinstance(verdict, DeploymentError):
             raise verdict
         return verdict
 
 
 def judge(
-    status: int, headers: Mapping[str, str], body: bytes, *, deploy_url: str, username: str
+    status: int, headers: Mapping[str, str], body: bytes, *, deploy_url: str, username: str, solution: str = ""
 ) -> DeploymentInfo | DeploymentError:
-    """What the server's answer means. `username` is the one that must not show in an error's message."""
+    """What the server's answer means.
+
+    `username` and `solution`, the bundle's base64, are what was sent and must not show in an error's message.
+    """
     text = body.decode(errors="replace")
     if status == 200:
-        return _judge_success(text, deploy_url, username)
+        return _judge_success(text, deploy_url, username, solution)
     if status in (401, 403):
         return Unavailable(
             "playground-unauthorized", "The playground refuses this worker. Tell the operator.", "submit"
@@ -112,52 +123,69 @@ def judge(
     if 300 <= status < 400:
         return PlaygroundRefused("playground-redirected", CODES["playground-redirected"])
     if status == 500 and _FAILED in text:
-        reason = _reason(text.partition(_FAILED)[2], username)
+        reason = _reason(text.partition(_FAILED)[2], username, solution)
         return PlaygroundRefused(
             "deployment-failed", f"The bundle's script failed on the playground: {reason} {_WAY_OUT}"
         )
     if status >= 500:
         return OutcomeUnknown(CODES["outcome-unknown"])
-    return _refused(status, text, username)
+    return _refused(status, _reason(text, username, solution))
 
 
-def _judge_success(text: str, deploy_url: str, username: str) -> DeploymentInfo | DeploymentError:
+def _judge_success(text: str, deploy_url: str, username: str, solution: str) -> DeploymentInfo | DeploymentError:
     if text == f"{_DASHBOARD}None":
         return PlaygroundRefused("playground-name-taken", CODES["playground-name-taken"])
     deployed = _DEPLOYED.fullmatch(text)
     if not deployed:
-        return _refused(200, text, username)
+        return _refused(200, _reason(text, username, solution))
     return DeploymentInfo(id=deployed[1], url=deploy_url.removesuffix(_PATH) + text)
 
 
-def _refused(status: int, text: str, username: str) -> PlaygroundRefused:
-    reason = _reason(text, username)
+def _refused(status: int, reason: str) -> PlaygroundRefused:
     return PlaygroundRefused(
         "playground-refused", f"The playground refused the bundle with status {status}: {reason} {_WAY_OUT}"
     )
 
 
-def _reason(text: str, username: str) -> str:
+def _reason(text: str, username: str, solution: str) -> str:
     """The server's words on one line: their beginning, and their end, where a traceback says what was wrong."""
     if text.lstrip().startswith("<"):
         return "a web page instead of a reason."
+    text = _without_user(without_encoded(text), username.strip())
     words = "".join(char if char.isprintable() else " " for char in text)
     line = " ".join(words.split())
-    user = username.strip().lower()
-    for name in (username.strip(), user.encode().hex()):  # the server's paths have it in hexadecimal
-        line = re.sub(re.escape(name), "(user)", line, flags=re.IGNORECASE) if name else line
     if len(line) > MAX_REASON:
         start = MAX_REASON // 3
         line = f"{line[:start]} … {line[start + 3 - MAX_REASON :]}"
-    return f"{line.removesuffix('.') or 'no reason given'}."
+    return f"{_without_bundle(line, solution).removesuffix('.') or 'no reason given'}."
+
+
+def _without_user(text: str, name: str) -> str:
+    """As it is, as pages have it in their addresses, and in hexadecimal, as the server's paths have it."""
+    mailbox = name.partition("@")[0]
+    forms = [name, quote(name), quote(name, safe=""), name.encode().hex(), name.lower().encode().hex()]
+    if len(mailbox) >= LEAST_MAILBOX:
+        forms.append(mailbox)
+    known = "|".join(re.escape(form) for form in forms if form)
+    return re.sub(known, "(user)", text, flags=re.IGNORECASE) if known else text
+
+
+def _without_bundle(line: str, solution: str) -> str:
+    """Without the words that hold 16 or more characters in a row of what was sent.
+
+    So many hold one of its blocks of 8, of which there are far fewer than places to look at.
+    """
+    pieces = {line[start : start + 8] for start in range(len(line) - 7)}
+    sent = {block for start in range(0, len(solution) - 7, 8) if (block := solution[start : start + 8]) in pieces}
+    return _BASE64.sub(lambda word: "(bundle)" if any(block in word[0] for block in sent) else word[0], line)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
     """The body's beginning. One that breaks off matters only where the body tells success from failure."""
     body = bytearray()
     try:
-        async for chunk in response.content.iter_any():
-            body += chunk
+        async for piece in pieces(response):
+            body += piece
             if len(body) >= MAX_ANSWER:
                 break
     except (aiohttp.ClientError, TimeoutError):

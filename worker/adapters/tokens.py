@@ -21,6 +21,9 @@ from worker.domain.token_shape import ACCESS_TOKEN, Token, read_token
 from worker.errors import ConfigurationError, Unauthenticated
 from worker.settings import Auth
 
+# `jjwt_key` is part of this module's face: what a secret becomes is asked for where tokens are verified.
+__all__ = ["Keys", "SecretKey", "TokenVerifier", "jjwt_key", "open_tokens"]
+
 LEAST_KEY = 16  # bytes
 
 

@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 from uuid import UUID
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -40,8 +41,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+class _Parser(argparse.ArgumentParser):
+    """Repeats no token that stands where none belongs, and no value of an option that does not exist."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and exit with 2."""
+        from worker.logs import without_encoded  # noqa: PLC0415 - slow to import, rarely needed
+
+        if message.startswith("unrecognized arguments"):
+            message = re.sub(r"(?<=\s)(--?[\w-]+)(?:=|\s+)[^\s-]\S*", r"\1", message)
+        super().error(without_encoded(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="playground-deployer",
         description="Turns AI pipelines composed in Eclipse Graphene into running deployments on a playground cluster.",
         epilog="Settings are environment variables DEPLOYER_<GROUP>__<NAME>; README.md lists them. "
@@ -58,9 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, purpose: str
-) -> argparse.ArgumentParser:
+def _add(commands: "argparse._SubParsersAction[_Parser]", name: str, purpose: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.", allow_abbrev=False
     )

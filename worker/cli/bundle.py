@@ -40,8 +40,9 @@ async def _settings(*, sandbox: bool) -> AsyncIterator[CatalogSettings]:
     if not sandbox:
         yield read_settings(os.environ, CatalogSettings)
         return
+    ours = {name: value for name, value in os.environ.items() if name.startswith("DEPLOYER_BUNDLE__")}
     async with served(graphene_app()) as address:
-        yield read_settings(graphene_environment(address), CatalogSettings)
+        yield read_settings(ours | graphene_environment(address), CatalogSettings)
 
 
 def refuse_filled(folder: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient
 
 from worker.adapters.kafka import client_options
+from worker.adapters.overrides import load_overrides
 from worker.adapters.tokens import open_tokens
 from worker.cli.client import running
 from worker.cli.failures import explain
@@ -83,6 +84,11 @@ async def _topics(settings: Settings) -> str:
     return "\n".join(["as the worker needs them", *warnings])
 
 
+async def _overrides(settings: Settings) -> str:
+    entries = load_overrides(settings.bundle).entries
+    return f"{len(entries)}, each fits what it is for" if entries else "none"
+
+
 Check = Callable[[Settings], Coroutine[Any, Any, str]]
 """A sentence about what is well. Raises what `explain` knows."""
 
@@ -94,4 +100,5 @@ CHECKS: Mapping[str, Check] = {
     "CCDS login": lambda settings: ping_catalog_login(settings.catalog),
     "Nexus": lambda settings: ping_artifacts(settings.artifacts),
     "playground": lambda settings: ping_playground(settings.playground),
+    "overrides": _overrides,
 }

@@ -35,12 +35,17 @@ def execute(arguments: argparse.Namespace) -> int:
 def read_token(file: Path | None, environ: Mapping[str, str], stdin: TextIO | None) -> str:
     """The token, from the first of them that is given; never from the command line, where others could read it.
 
-    Raises CommandError, OSError.
+    Raises CommandError.
     """
-    if file is not None:
-        token = file.read_text(encoding="utf-8")
-    else:
-        token = stdin.read() if stdin else environ.get(TOKEN_VARIABLE, "")
+    try:
+        if file is not None:
+            token = file.read_text(encoding="utf-8")
+        else:
+            token = stdin.read() if stdin else environ.get(TOKEN_VARIABLE, "")
+    except OSError as error:  # the file's name is not repeated: it may be the token itself
+        raise CommandError(f"--token-file: {error.strerror or 'it cannot be read'}. Give the name of a file.") from None
+    except UnicodeDecodeError:
+        raise CommandError("What should be a token is no text. Give it as Graphene issued it.") from None
     words = token.split()
     if len(words) == 2 and words[0].lower() == "bearer":
         words = words[1:]

@@ -455,7 +455,7 @@ async def test_a_huge_answer_is_cut_off(session: aiohttp.ClientSession, serve: S
 async def test_an_answer_that_breaks_off(
     session: aiohttp.ClientSession, serve_raw: Callable[[Talk], Awaitable[str]]
 ) -> None:
-    """Fewer bytes than promised, and what is no HTTP at all, are no answer."""
+    """Fewer bytes than promised, what is no HTTP at all, and what is not packed as it says, are no answer."""
 
     def talk(answer: bytes) -> Talk:
         async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -464,7 +464,8 @@ async def test_an_answer_that_breaks_off(
 
         return say
 
-    for answer in (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", b"SSH-2.0-OpenSSH\r\n\r\n"):
+    lies = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}"
+    for answer in (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", b"SSH-2.0-OpenSSH\r\n\r\n", lies):
         place = await serve_raw(talk(answer))
         assert "the answer is not valid HTTP or broke off" == await failure(session, f"http://{place}/keys")
 

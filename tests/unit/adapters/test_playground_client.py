@@ -7,6 +7,7 @@ import socket
 import ssl
 import traceback
 from collections.abc import Awaitable, Callable
+from hashlib import sha512
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,9 @@ def test_success_names_the_deployment(namespace: str) -> None:
         (b"\xff", "\N{REPLACEMENT CHARACTER}"),
         (b"Command '['python3', 'solutions/" + EMAIL.lower().encode().hex().encode() + b"/x']'", "solutions/(user)/x"),
         (b"for ada@EXAMPLE.org", "for (user)"),
+        (b"GET /?user=Ada%40example.org HTTP", "/?user=(user) HTTP"),
+        (b"bad token eyJhbGciOiJIUzUxMiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl for it", "bad token [removed] for it"),
+        (b"read 'PK\\x03\\x04\\x14' and more", "read '[removed]"),
         (b"<class 'KeyError'>", "a web page instead of a reason."),
     ],
 )
@@ -110,6 +114,17 @@ def test_the_reason_is_clean(body: bytes, reason: str) -> None:
     assert isinstance(verdict, PlaygroundRefused)
     assert reason in verdict.message
     assert verdict.message.isprintable()
+
+
+@pytest.mark.parametrize("length", [16, 40, 90])
+@pytest.mark.parametrize("start", [0, 1, 7, 8, 5000])
+def test_what_the_reason_repeats_of_the_bundle_is_left_out(start: int, length: int) -> None:
+    """16 characters in a row of what was sent are a part of the bundle, wherever they were taken from."""
+    solution = base64.b64encode(sha512(b"bundle").digest() * 100).decode()
+    body = FAILED + f"cannot read '{solution[start : start + length]}', line 1".encode()
+    verdict = judge(500, {}, body, deploy_url=URL, username=EMAIL, solution=solution)
+    assert isinstance(verdict, PlaygroundRefused)
+    assert "failed on the playground: cannot read '(bundle)', line 1" in verdict.message
 
 
 @pytest.mark.parametrize("status", [400, 500])

@@ -1,0 +1,1 @@
+"""Guards broken on purpose: `make mutants` shows that a test notices each of them."""

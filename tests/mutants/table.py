@@ -1,0 +1,189 @@
+"""Every guard that has to hold, and a way to break it: text that stands exactly once in its file, and what replaces it.
+
+When a guard's code changes, its row is pointed at the new text; a row that fits nowhere is an error.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+ADAPTERS, DOMAIN, UNIT = "worker/adapters", "worker/domain", "tests/unit"
+LOG, REQUESTS, SHOWN, COMMANDS = (f"tests/leaks/test_{name}.py" for name in ("log", "requests", "shown", "commands"))
+BUNDLE = f"{UNIT}/domain/test_bundle.py"
+
+Row = tuple[str, str, str] | tuple[str, str, str, str]
+"""The guard, its text, the broken text, and the tests if they are others than those of the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One guard, broken. `tests` are files or node ids, separated by spaces; only they are run."""
+
+    guard: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+# File and the tests that look at it → the guards in it.
+ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
+    (f"{DOMAIN}/names.py", f"{UNIT}/domain/test_names.py"): (
+        ("name: hash of the original", "sha256(original.encode(", "sha256(words.encode("),
+        ("name: room for webuiingress", "63 - len(WEBUI_INGRESS)", "63"),
+        ("name: a letter first", "if not words[:1].isalpha():", "if not words:"),
+        ("name: orchestrator in any case", "original.lower() == ORCH", "original == ORCH"),
+        ("name: room for the namespace's end", "63 - 33", "63"),
+        ("name: names of the cluster", "if _RESERVED_NAMESPACE.fullmatch(namespace):", "if False:"),
+    ),
+    (f"{DOMAIN}/blueprint.py", f"{UNIT}/domain/test_blueprint.py"): (
+        ("name: collisions", "if name in taken:", "if False:"),
+        ("name: collisions with web pages", "in (key, node.name, node.name + WEBUI):", "in (key, node.name):"),
+        ("limit: blueprint's bytes", "max_bytes=MAX_BYTES", "max_bytes=1 << 40"),
+        ("limit: nodes", "> max_nodes:", "> 1 << 40:"),
+    ),
+    (f"{DOMAIN}/shared_folders.py", f"{UNIT}/domain/test_blueprint.py"): (
+        ("shared folder: edges to it go", " or to_folder)", ")"),
+        ("shared folder: mountVolume goes", " or _is_mount_volume(item)", ""),
+        ("shared folder: no dots in its path", ' or {".", ".."} & set(path.split("/"))', ""),
+    ),
+    (f"{DOMAIN}/images.py", f"{UNIT}/domain/test_images.py"): (
+        ("image: no scheme", "    if separator:", "    if False:"),
+        ("image: the whole reference", "_REFERENCE.fullmatch(image)", "_REFERENCE.match(image)"),
+    ),
+    (f"{DOMAIN}/yaml.py", f"{UNIT}/domain/test_yaml.py"): (
+        ("YAML: words of YAML 1.1", " and value.lower() not in _WORDS", ""),
+        ("YAML: escapes", "[\\x7f-\\xa0\\u2028\\u2029\\ud800-\\udfff\\ufeff\\ufffe\\uffff]", "[\\ud800-\\udfff]"),
+        ("YAML: no digit first", 're.compile(r"[A-Za-z/]', 're.compile(r"[A-Za-z0-9/]'),
+        ("YAML: plain to the end", "_PLAIN.fullmatch(value)", "_PLAIN.match(value)"),
+    ),
+    (f"{DOMAIN}/strict_json.py", f"{UNIT}/test_strict_json.py"): (
+        ("JSON: no NaN", "parse_constant=_constant", "parse_constant=float"),
+        ("JSON: no doubled keys", "if len(members) != len(pairs):", "if False:"),
+        ("limit: depth", "if depth > max_depth:", "if False:"),
+        ("limit: strings", "len(_utf8(text))) > max_string:", "len(_utf8(text))) > 1 << 40:"),
+    ),
+    (f"{DOMAIN}/request.py", f"{UNIT}/test_request.py"): (
+        ("request id: closed alphabet", " and _REQUEST_ID.match(wanted) is not None", ""),
+        ("token: exactly one", "if len(given) > 1:", "if False:"),
+        ("redaction: repr of a request", "token: str = field(repr=False)", "token: str"),
+    ),
+    (f"{DOMAIN}/solution.py", SHOWN): (
+        ("redaction: repr of a caller", "email: str = field(repr=False)", "email: str"),
+    ),
+    (f"{DOMAIN}/bundle.py", BUNDLE): (
+        ("HTML: sanitised", "nh3.clean(solution.description).encode()", "solution.description.encode()"),
+        ("limit: all protobufs", "> MAX_PROTOS_BYTES:", "> 1 << 40:"),
+    ),
+    (f"{DOMAIN}/stored_zip.py", f"{UNIT}/domain/test_stored_zip.py {BUNDLE}"): (
+        ("zip: sorted", "for path in sorted(files):", "for path in files:"),
+        ("zip: one date", "_TIME, _DATE = 0, 33", "_TIME, _DATE = 0, 34"),
+        ("zip: closed alphabet", "if not _NAME.fullmatch(path):", "if not _NAME.match(path):"),
+    ),
+    (f"{ADAPTERS}/artifacts.py", f"{UNIT}/adapters/test_artifacts_client.py"): (
+        ("uri: no scheme", "not _SCHEME.match(uri)", "True"),
+        ("uri: no dots", " and not _DOTS.fullmatch(segment)", ""),
+        ("uri: closed alphabet", "_SEGMENT.fullmatch(segment)", "_SEGMENT.match(segment)"),
+    ),
+    (f"{ADAPTERS}/http.py", f"{UNIT}/adapters/test_artifacts_client.py"): (
+        ("uri: below the base", "if not kept or ", "if "),
+        ("uri: redirects are not followed", "allow_redirects=False", "allow_redirects=True"),
+        ("limit: answers of CCDS and Nexus", "if len(body) > max_bytes:", "if len(body) > 1 << 40:"),
+    ),
+    (f"{ADAPTERS}/tokens.py", f"{UNIT}/adapters/test_tokens.py"): (
+        ("token: canonical base64", ' or base64.urlsafe_b64encode(data).rstrip(b"=") != segment.encode()', ""),
+        ("token: times are whole numbers", "if type(value) is not int or", "if not isinstance(value, int) or"),
+        ("token: times within a century", " or abs(value - now) > CENTURY", ""),
+        ("token: exp is required", 'if "exp" not in claims:', 'if not claims.setdefault("exp", int(self._clock())):'),
+        ("token: size", "if len(token) > MAX_TOKEN:", "if False:"),
+        ("token: one algorithm", 'if header.get("alg") != self._settings.algorithm:', "if False:"),
+        ("token: no extensions", 'if "crit" in header or "b64" in header:', "if False:"),
+        ("token: signature", "if not self._algorithm.verify(", "if False and not self._algorithm.verify("),
+        ("token: wait in the queue is bounded", " and now - appended_at <= max_queue_age", ""),
+        ("token: user id is no path of dots", 'if not user_id.strip("."):', "if False:"),
+    ),
+    (f"{ADAPTERS}/catalog.py", f"{UNIT}/adapters/test_catalog_client.py"): (
+        ("CCDS: who may read", "if not allowed:", "if False:"),
+        ("CCDS: the revision belongs to the solution", "if owner.lower() != str(solution_id):", "if False:"),
+        ("CCDS: 200 without a body is not found", " or (answer.status == 200 and not answer.body.strip())", ""),
+    ),
+    (f"{ADAPTERS}/playground.py", f"{UNIT}/adapters/test_playground_client.py"): (
+        ("playground: redirects are not followed", "allow_redirects=False", "allow_redirects=True"),
+        ("playground: 302 is a refusal", "if 300 <= status < 400:", "if 303 <= status < 400:"),
+        ("playground: None is no deployment", 'if text == f"{_DASHBOARD}None":', "if False:"),
+        ("playground: the whole answer", "_DEPLOYED.fullmatch(text)", "_DEPLOYED.match(text)"),
+        ("playground: 5xx is an unknown outcome", "if status >= 500:", "if status >= 502:"),
+        ("playground: no connection is used twice", "force_close=True", "force_close=False"),
+        ("limit: answers of the playground", "if len(body) >= MAX_ANSWER:", "if len(body) >= 1 << 40:"),
+        ("redaction: the playground repeats the bundle", "_without_bundle(line, solution) or", "line or"),
+        (
+            "redaction: the playground repeats the user",
+            "_without_user(without_encoded(text), ",
+            "(lambda text, _: text)(text, ",
+        ),
+        ("redaction: the playground repeats a token", "_without_user(without_encoded(text), ", "_without_user(text, "),
+    ),
+    (f"{ADAPTERS}/reporter.py", f"{UNIT}/adapters/test_reporter.py"): (
+        ("limit: a status", "if len(value) > DeploymentStatus.MAX_BYTES:", "if False:"),
+        ("statuses: in their request's partition", "partition=status.source.partition", "partition=0"),
+    ),
+    ("worker/deploy.py", f"{UNIT}/test_deploy.py"): (
+        ("token: record key is its user", "if record.key != caller.user_id.encode():", "if False:"),
+        (
+            "redaction: verified tokens and users",
+            "logs.hide(request.token, caller.user_id, caller.email)",
+            "",
+            REQUESTS,
+        ),
+        ("statuses: whatever happens, one is final", "except Exception:", "except ValueError:"),
+        ("statuses: none after one that was not taken", "except StatusNotPublished:", "except ZeroDivisionError:"),
+    ),
+    ("worker/progress.py", f"{UNIT}/test_progress.py {UNIT}/test_deploy.py"): (
+        ("statuses: legal order", "if state not in SUCCESSORS[self.state]:", "if False:"),
+        ("statuses: no gaps", "self._sequence += 1", "self._sequence += 2"),
+    ),
+    ("worker/stream/offsets.py", f"{UNIT}/stream/test_offsets.py"): (
+        ("offsets: contiguous", "return next(iter(self._open), self._next)", "return self._next"),
+    ),
+    ("worker/stream/turns.py", f"{UNIT}/stream/test_turns.py"): (
+        ("turns: one of a user at a time", "append(turn)\n        queue[0].first", "append(turn)\n        turn.first"),
+        ("turns: so many in all", "asyncio.Semaphore(limit)", "asyncio.Semaphore(1 << 40)"),
+    ),
+    ("worker/logs.py", f"{UNIT}/test_logs.py"): (
+        ("redaction: by name", "if any(secret in name.lower() for secret in _SECRET_NAMES):", "if False:"),
+        ("redaction: by looks", "text = without_encoded(text)", ""),
+        ("redaction: by value", "text = text.replace(secret, REMOVED)", "pass", LOG),
+        ("redaction: bytes", "if isinstance(value, bytes | bytearray | memoryview):", "if False:", LOG),
+        ("redaction: no local variables", "show_locals=False", "show_locals=True"),
+        (
+            "redaction: libraries are heard from warning on",
+            "max(logging.WARNING, getattr(logging, level.upper()))",
+            "10",
+        ),
+        ("redaction: uncaught exceptions", "sys.excepthook = _uncaught", "", COMMANDS),
+        ("redaction: exceptions in threads", "threading.excepthook = _uncaught_in_thread", "", COMMANDS),
+        ("redaction: exceptions in __del__", "sys.unraisablehook = _unraisable", "", COMMANDS),
+        ("redaction: warnings", "warnings.showwarning = _warning", "", COMMANDS),
+    ),
+    ("worker/settings.py", SHOWN): (
+        ("redaction: refused settings", "hide_input_in_errors=True", "hide_input_in_errors=False"),
+        ("redaction: no password in a URL", "(/[^\\s?#@]*)?$", "(/[^\\s?#]*)?$"),
+    ),
+    ("schemas/events.py", SHOWN): (
+        ("redaction: refused events", "hide_input_in_errors=True", "hide_input_in_errors=False"),
+    ),
+    ("worker/cli/run.py", COMMANDS): (("redaction: the settings' secrets", ", secrets=secret_values(settings)", ""),),
+    ("worker/cli/__init__.py", COMMANDS): (
+        (
+            "redaction: the command line repeats a token",
+            "super().error(without_encoded(message))",
+            "super().error(message)",
+        ),
+    ),
+}
+
+
+def mutants() -> Iterator[Mutant]:
+    """All of them."""
+    for (file, tests), rows in ROWS.items():
+        for guard, old, new, *others in rows:
+            yield Mutant(guard, file, old, new, others[0] if others else tests)
