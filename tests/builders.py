@@ -21,6 +21,7 @@ SHIPPED = {
     "protobuf/orchestrator.proto": b'syntax = "proto3";\n',
     "orchestrator_client/orchestrator_client.py": b"print('client')\n",
 }
+PNG = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR"
 
 Json = dict[str, Any]
 

@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 
 class Tokens(Protocol):
-    """Who is asking. Raises Unauthenticated."""
+    """Who is asking. Raises Unauthenticated, Unavailable."""
 
     async def authenticate(self, token: str, appended_at: float | None) -> Caller: ...
 
@@ -67,7 +67,7 @@ class Builder:
         solution = await self._catalog.find(solution_id, revision_id, caller)
         plan = await self._plan(solution)
         protos = await self._protos(plan)
-        return plan, build_bundle(plan, solution, protos, self._shipped, self._options)
+        return plan, build_bundle(plan, protos, self._shipped, self._options)
 
     async def _plan(self, solution: Solution) -> Plan:
         if solution.kind is Kind.SINGLE_MODEL:

@@ -37,8 +37,8 @@ REJECTED: dict[str, str] = {
     "token-missing": "Neither the header `authorization` nor `jwtToken` holds a token. Send exactly one.",
     "token-twice": "Both the header `authorization` and `jwtToken` hold a token. Send exactly one.",
     "token-malformed": "The token is not a JSON Web Token in its strict form. Send it as Graphene issued it.",
-    "token-algorithm": "The token is signed with another algorithm than the configured one.",
-    "token-signature": "The token's signature is wrong: it was altered, or signed with another secret.",
+    "token-algorithm": "The token is signed with another algorithm than the configured one. Log in again.",
+    "token-signature": "The token's signature is wrong: it was altered, or signed with another key. Log in again.",
     "token-claims": "A claim is missing or has the wrong type; the message names it. Log in again.",
     "token-not-yet-valid": "The token's `nbf` lies in the future. Check the issuer's clock.",
     "token-expired": "The token expired before the request reached Kafka, or waited too long there. Log in and send again.",
@@ -68,6 +68,8 @@ REJECTED: dict[str, str] = {
 }
 
 UNAVAILABLE: dict[str, str] = {
+    # authenticate
+    "keys-unavailable": "The issuer's public keys cannot be read. Send again later. Operator: DEPLOYER_AUTH__JWKS_URL.",
     # fetch
     "catalog-unauthorized": "Graphene's database refuses our credentials. Operator: DEPLOYER_CATALOG__USERNAME, __PASSWORD.",
     "catalog-unavailable": "Graphene's database cannot be reached. Send again later.",
@@ -85,16 +87,21 @@ UNAVAILABLE: dict[str, str] = {
 
 FAILED: dict[str, str] = {
     # submit
-    "playground-redirected": "The playground answered with a redirect: it could not read or deploy the bundle.",
-    "playground-refused": "The playground refused the bundle; the message gives its reason.",
+    "playground-redirected": "The playground answered with a redirect: it could not read or deploy the bundle. Tell the operator.",
+    "playground-refused": "The playground refused the bundle; the message gives its reason. Correct it, or tell the operator.",
     "playground-name-taken": "The playground made no deployment: another user owns one of this name. Rename the pipeline.",
-    "deployment-failed": "The bundle's script failed on the playground; the message gives its reason.",
+    "deployment-failed": "The bundle's script failed on the playground; the message gives its reason. Correct it, or tell the operator.",
     "outcome-unknown": "The playground did not answer: it may or may not have deployed. Look at the dashboard, then send again.",
     # anywhere
     "internal": "A defect of the deployer; its log has the details under the request id. Tell the operator.",
 }
 
 CODES = REJECTED | UNAVAILABLE | FAILED
+
+
+def one_line(text: str) -> str:
+    """Sentences for people may quote what users wrote; no control or direction character of theirs gets through."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
 
 
 class DeploymentError(Exception):
@@ -106,6 +113,7 @@ class DeploymentError(Exception):
     codes: ClassVar[Mapping[str, str]]
 
     def __init__(self, code: str, message: str) -> None:
+        message = one_line(message)
         super().__init__(message)
         if code not in self.codes:
             raise KeyError(f"{code} is no code of {type(self).__name__} in worker.errors")
@@ -193,7 +201,9 @@ class Internal(Failed):
     stage = "internal"
 
     def __init__(self) -> None:
-        super().__init__("internal", "The deployer met a defect of its own; its log has the details.")
+        super().__init__(
+            "internal", "The deployer met a defect of its own; its log has the details. Tell the operator."
+        )
 
 
 class StatusNotPublished(Exception):

@@ -18,7 +18,7 @@ from worker.domain.bundle import Bundle
 from worker.domain.plan import Plan
 from worker.domain.request import Request
 from worker.domain.solution import Caller
-from worker.errors import DeploymentError, StatusNotPublished
+from worker.errors import DeploymentError, StatusNotPublished, one_line
 
 
 class Reporter(Protocol):
@@ -112,4 +112,4 @@ def _shortened(warnings: tuple[str, ...]) -> tuple[str, ...] | None:
     """At most 40 warnings of 200 characters, so that a status stays far below its limit."""
     if len(warnings) > 40:
         warnings = (*warnings[:39], f"… and {len(warnings) - 39} more.")
-    return tuple(warning[:200] for warning in warnings) or None
+    return tuple(one_line(warning)[:200] for warning in warnings) or None

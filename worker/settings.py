@@ -25,6 +25,8 @@ _SERVERS = rf"^{_SERVER}(, ?{_SERVER})*$"
 # No user, no password, no query: check and the log show addresses.
 HttpUrl = Annotated[str, Field(pattern=r"^https?://([^\s/?#@:\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^\s?#@]*)?$")]
 Seconds = Annotated[float, Field(gt=0)]
+SecretAlgorithm = Literal["HS256", "HS384", "HS512"]
+PublicKeyAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 
 
 class _Group(BaseModel):
@@ -63,8 +65,16 @@ class Kafka(_Group):
 class Auth(_Group):
     """How tokens are verified."""
 
-    secret: SecretStr = Field(description="The portal's `jwt.auth.secret.key`, as text; JJWT decodes it as base64.")
-    algorithm: Literal["HS256", "HS384", "HS512"] = Field("HS512", description="The one algorithm accepted.")
+    secret: SecretStr | None = Field(
+        None,
+        description="The portal's `jwt.auth.secret.key`, as text; JJWT decodes it as base64. This or `JWKS_URL`.",
+    )
+    jwks_url: HttpUrl | None = Field(
+        None, description="Where the issuer publishes its public keys, instead of a secret; needs `ALGORITHM`."
+    )
+    algorithm: Literal[SecretAlgorithm, PublicKeyAlgorithm] = Field(
+        "HS512", description="The one algorithm accepted: HS… with `SECRET`, RS…, PS…, ES… or EdDSA with `JWKS_URL`."
+    )
     issuer: str | None = Field(None, description="The `iss` a token must have; unset: not checked.")
     audience: str | None = Field(None, description="The `aud` a token must have; unset: not checked.")
     leeway_seconds: float = Field(30, ge=0, le=120, description="Clock skew allowed for `exp` and `nbf`.")
@@ -74,6 +84,21 @@ class Auth(_Group):
     allow_weak_secret: bool = Field(
         False, description="Whether a secret that decodes to fewer than 16 bytes may be used."
     )
+
+    @model_validator(mode="after")
+    def _one_kind_of_key(self) -> Self:
+        """Mixed up, a public key would be taken for a secret."""
+        secret, keys, algorithm = "DEPLOYER_AUTH__SECRET", "DEPLOYER_AUTH__JWKS_URL", "DEPLOYER_AUTH__ALGORITHM"
+        if (self.secret is None) == (self.jwks_url is None):
+            given = "missing; give one" if self.secret is None else "both are given; give one"
+            raise ValueError(f"{secret} or {keys}: {given}, the portal's secret or the address of public keys")
+        if self.secret is None and self.algorithm.startswith("HS"):
+            raise ValueError(
+                f"{algorithm}: {self.algorithm} needs {secret}; with {keys} set what its keys are for, e.g. RS256"
+            )
+        if self.jwks_url is None and not self.algorithm.startswith("HS"):
+            raise ValueError(f"{algorithm}: {self.algorithm} needs {keys}; with {secret} use HS512")
+        return self
 
 
 class Catalog(_Group):
@@ -120,7 +145,7 @@ class Bundle(_Group):
         "1Gi", description="Of one shared folder, as a Kubernetes quantity."
     )
     source_system_url: str = Field("", description="Graphene's public address, for links back from a deployment.")
-    max_nodes: int = Field(200, ge=1, description="The most nodes a pipeline may have.")
+    max_nodes: int = Field(200, ge=1, le=500, description="The most nodes a pipeline may have.")  # a status names all
     security_profile: Literal["default", "restricted"] = Field(
         "default",
         description="`restricted` adds what Pod Security `restricted` asks for; images that need root stop working.",

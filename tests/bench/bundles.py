@@ -46,7 +46,7 @@ def _plan(nodes: int) -> Plan:
 def _ours(nodes: int) -> None:
     plan = _plan(nodes)
     protos = {container.name: PROTO for container in plan.containers if container.proto_uri}
-    build_bundle(plan, solution(), protos, SHIPPED, OPTIONS)
+    build_bundle(plan, protos, SHIPPED, OPTIONS)
 
 
 def _obvious(plan: Plan) -> None:

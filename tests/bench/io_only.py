@@ -18,7 +18,8 @@ from tests.bench.neighbours import BLUEPRINT_URI, REVISION_ID, SOLUTION_ID
 from worker.settings import Settings, read_settings
 
 BUNDLE = base64.b64encode(bytes(60_000)).decode()
-STATUS = b"x" * 700
+STATUS = b" " * 700
+HEADERS = [(f"ce_{name}", b"x" * 30) for name in ("specversion", "type", "source", "id", "subject", "time")]
 CCDS = (
     f"/solution/{SOLUTION_ID}",
     f"/solution/{SOLUTION_ID}/revision/{REVISION_ID}",
@@ -51,15 +52,25 @@ async def main() -> None:
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", settings.runtime.http_port).start()
         tasks: set[asyncio.Task[None]] = set()
+        committer = asyncio.create_task(commit(consumer))
         while not stop.is_set():
             for records in (await consumer.getmany(timeout_ms=200, max_records=500)).values():
                 tasks |= {asyncio.create_task(handle(record, settings, session, producer, slots)) for record in records}
             tasks = {task for task in tasks if not task.done()}
+        committer.cancel()
         await runner.cleanup()
 
 
 async def _ok() -> web.Response:
     return web.Response(text="ok")
+
+
+async def commit(consumer: AIOKafkaConsumer) -> None:
+    """One commit after the other, as a worker that finishes requests all the time has them."""
+    while True:
+        if positions := {partition: await consumer.position(partition) for partition in consumer.assignment()}:
+            await consumer.commit(positions)
+        await asyncio.sleep(0)
 
 
 async def handle(
@@ -71,13 +82,17 @@ async def handle(
 ) -> None:
     """What one request costs without us."""
 
+    login = aiohttp.encode_basic_auth(settings.catalog.username, settings.catalog.password.get_secret_value())
+
     async def get(url: str) -> None:
-        async with session.get(url) as response:
+        async with session.get(url, headers={"Authorization": login, "Accept": "application/json"}) as response:
             await response.read()
 
     async def report(state: str) -> None:
-        value = json.dumps({"state": state}).encode() + b" " * len(STATUS)
-        await producer.send_and_wait(settings.kafka.status_topic, value, key=b"r", partition=record.partition)
+        value = json.dumps({"state": state}).encode() + STATUS
+        await producer.send_and_wait(
+            settings.kafka.status_topic, value, key=b"r", partition=record.partition, headers=HEADERS
+        )
 
     await report("accepted")
     async with slots:

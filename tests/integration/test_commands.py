@@ -235,9 +235,7 @@ async def test_check_reaches_everybody(desk: Desk, tmp_path: Path) -> None:
     assert (1, NEIGHBOURS | {"CCDS login": "FAILED", "topics": "FAILED"}) == (code, marks(output))
 
 
-NEIGHBOURS = dict.fromkeys(
-    ("settings", "token secret", "Kafka", "topics", "CCDS", "CCDS login", "Nexus", "playground"), "ok"
-)
+NEIGHBOURS = dict.fromkeys(("settings", "tokens", "Kafka", "topics", "CCDS", "CCDS login", "Nexus", "playground"), "ok")
 
 
 def marks(output: Sequence[str]) -> Mapping[str, str]:

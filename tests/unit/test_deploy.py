@@ -84,6 +84,11 @@ async def test_submitting_says_until_when_it_may_take() -> None:
     [
         (lambda: World(token_error=Unauthenticated("token-expired", "x")), [State.REJECTED], "token-expired"),
         (
+            lambda: World(token_error=Unavailable("keys-unavailable", "x", "authenticate")),
+            [State.FAILED],
+            "keys-unavailable",
+        ),
+        (
             lambda: World(found=NotAllowed("no-access", "x")),
             [State.ACCEPTED, State.BUILDING, State.REJECTED],
             "no-access",

@@ -7,6 +7,7 @@ import pytest
 
 import worker
 from schemas import FINAL_STATES, ErrorInfo
+from tests.ways_out import tells_what_to_do
 from worker import errors
 from worker.errors import (
     CODES,
@@ -77,6 +78,12 @@ def test_code_is_kebab_case_and_explained(code: str) -> None:
     assert CODES[code].endswith(".")
 
 
+@pytest.mark.parametrize("code", CODES)
+def test_every_code_names_the_way_out(code: str) -> None:
+    """Its last sentence tells the user, or the operator, what to do."""
+    assert tells_what_to_do(CODES[code])
+
+
 def test_every_code_is_in_one_table() -> None:
     """A code ends a request in one way only."""
     assert len(CODES) == len(REJECTED) + len(UNAVAILABLE) + len(FAILED)
@@ -145,6 +152,12 @@ def test_error_becomes_the_field_of_a_status(error: DeploymentError) -> None:
         info.retryable,
     )
     assert error.message == str(error)
+
+
+def test_a_message_is_one_printable_line() -> None:
+    """Users' texts in it can neither forge a second line nor turn the writing round."""
+    error = NotFound("proto-missing", "Node 'a\n\x1b[2J\u202e\0b' é")
+    assert error.message == str(error) == "Node 'a  [2J  b' é"
 
 
 def test_long_message_is_cut_to_the_contract() -> None:

@@ -111,7 +111,8 @@ async def test_what_cannot_be_fetched_names_both_ways_out(
         await kafka_jars(tmp_path, jars=[jar("broker")], fetch=fetch)
     assert (
         f"Apache Kafka 4.3.1 cannot be fetched ({reason} at org.example:broker:1.0). Use a Kafka that runs already, "
-        "`playground-deployer demo --kafka HOST:PORT`, or Docker, `docker compose up`"
+        "`playground-deployer demo --kafka HOST:PORT`, or start one in Docker, "
+        "`docker run -p 9092:9092 apache/kafka:4.3.1`"
     ) == str(refusal.value)
     assert [] == list(tmp_path.iterdir())
 

@@ -62,7 +62,7 @@ def test_value_is_read(name: str, value: str, group: str, field: str, expected: 
     assert expected == getattr(getattr(settings, group), field)
 
 
-@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("name", [name for name in REQUIRED if name != "DEPLOYER_AUTH__SECRET"])
 def test_missing_setting_is_named(name: str) -> None:
     """Each required variable that is missing is named alone, with the sentence that says what it is."""
     environment = {key: value for key, value in REQUIRED.items() if key != name}
@@ -80,7 +80,7 @@ def test_everything_wrong_is_named_at_once() -> None:
     with pytest.raises(ConfigurationError) as refused:
         read_settings({}, Settings)
 
-    assert sorted(REQUIRED) == sorted(line.split(":")[0] for line in str(refused.value).splitlines())
+    assert sorted(REQUIRED) == sorted(line.split(":")[0].split(" or ")[0] for line in str(refused.value).splitlines())
 
 
 @pytest.mark.parametrize(
@@ -117,6 +117,10 @@ def test_other_names_are_left_alone(name: str) -> None:
         ("DEPLOYER_KAFKA__CREATE_TOPICS", "perhaps"),
         ("DEPLOYER_KAFKA__SECURITY_PROTOCOL", "TLS"),
         ("DEPLOYER_AUTH__ALGORITHM", "none"),
+        ("DEPLOYER_AUTH__JWKS_URL", "issuer.example/keys"),
+        ("DEPLOYER_AUTH__JWKS_URL", "file:///etc/keys"),
+        ("DEPLOYER_AUTH__JWKS_URL", "https://user:canary-9137@issuer.example/keys"),
+        ("DEPLOYER_AUTH__JWKS_URL", "https://issuer.example/keys#canary-9137"),
         ("DEPLOYER_AUTH__LEEWAY_SECONDS", "121"),
         ("DEPLOYER_CATALOG__URL", "cds-service:8000"),
         ("DEPLOYER_CATALOG__URL", "http://user:canary-9137@cds-service/ccds"),
@@ -138,6 +142,60 @@ def test_wrong_value_is_refused_by_name(name: str, value: str) -> None:
     assert message.startswith(f"{name}: ")
     assert len(message.splitlines()) == 1
     assert "canary" not in message
+
+
+KEYS = {"DEPLOYER_AUTH__JWKS_URL": "https://issuer.example/keys", "DEPLOYER_AUTH__SECRET": ""}
+
+
+@pytest.mark.parametrize(
+    "algorithm", ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+)
+def test_public_keys_in_place_of_a_secret(algorithm: str) -> None:
+    """An address of keys and the algorithm they are for are enough; an empty secret is none."""
+    auth = read_settings(REQUIRED | KEYS | {"DEPLOYER_AUTH__ALGORITHM": algorithm}, Settings).auth
+
+    assert (None, "https://issuer.example/keys", algorithm) == (auth.secret, auth.jwks_url, auth.algorithm)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"DEPLOYER_AUTH__SECRET": ""},
+            (
+                "DEPLOYER_AUTH__SECRET or DEPLOYER_AUTH__JWKS_URL: missing; give one, "
+                "the portal's secret or the address of public keys"
+            ),
+        ),
+        (
+            {"DEPLOYER_AUTH__JWKS_URL": "https://issuer.example/keys", "DEPLOYER_AUTH__ALGORITHM": "RS256"},
+            (
+                "DEPLOYER_AUTH__SECRET or DEPLOYER_AUTH__JWKS_URL: both are given; give one, "
+                "the portal's secret or the address of public keys"
+            ),
+        ),
+        *(
+            (
+                KEYS | algorithm,
+                (
+                    f"DEPLOYER_AUTH__ALGORITHM: {name} needs DEPLOYER_AUTH__SECRET; "
+                    "with DEPLOYER_AUTH__JWKS_URL set what its keys are for, e.g. RS256"
+                ),
+            )
+            for name, algorithm in {"HS512": {}, "HS256": {"DEPLOYER_AUTH__ALGORITHM": "HS256"}}.items()
+        ),
+        *(
+            (
+                {"DEPLOYER_AUTH__ALGORITHM": name},
+                f"DEPLOYER_AUTH__ALGORITHM: {name} needs DEPLOYER_AUTH__JWKS_URL; with DEPLOYER_AUTH__SECRET use HS512",
+            )
+            for name in ("RS256", "PS512", "ES384", "EdDSA")
+        ),
+    ],
+)
+def test_exactly_one_kind_of_key(changes: dict[str, str], message: str) -> None:
+    """Secret or public keys, and the algorithm that goes with it: anything else would make a public key a secret."""
+    assert message == refusal(**changes)
 
 
 def test_stop_outlasts_a_deployment() -> None:

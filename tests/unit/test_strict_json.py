@@ -5,7 +5,7 @@ import traceback
 
 import pytest
 
-from worker.domain.strict_json import MAX_NUMBER, JsonError, loads
+from worker.domain.strict_json import MAX_NUMBER, MAX_VALUES, JsonError, loads
 
 LIMIT = 1024 * 1024
 
@@ -61,11 +61,13 @@ def test_json_is_read_as_it_is(text: str) -> None:
         pytest.param(b'["\\ud800"]', "surrogate", id="lone high surrogate"),
         pytest.param(b'{"\\udc00": 1}', "surrogate", id="lone low surrogate in a key"),
         pytest.param(b"[" * 33 + b"]" * 33, "deeper than 32", id="one level too deep"),
-        pytest.param(b"[" * 500_000, "deeper than 32", id="very deep and never closed"),
-        pytest.param(b'{"a":' * 100_000, "deeper than 32", id="very deep objects"),
+        pytest.param(b"[" * MAX_VALUES, "deeper than 32", id="very deep and never closed"),
+        pytest.param(b'{"a":' * MAX_VALUES, "deeper than 32", id="very deep objects"),
         pytest.param(b'"' + b"a" * 4097 + b'"', "longer than 4096", id="long string"),
         pytest.param(b'{"' + b"a" * 4097 + b'": 1}', "longer than 4096", id="long key"),
         pytest.param(('"' + "é" * 2049 + '"').encode(), "longer than 4096", id="long in bytes"),
+        pytest.param(b"[" * (MAX_VALUES + 1), "more than 50000 values", id="many brackets"),
+        pytest.param(b"[" + b"0," * MAX_VALUES + b"0]", "more than 50000 values", id="many numbers"),
         pytest.param(b" " * LIMIT + b"1", f"longer than {LIMIT}", id="long text"),
     ],
 )
@@ -79,6 +81,7 @@ def test_limits_are_inclusive() -> None:
     """What is exactly as long or as deep as allowed is read."""
     text = b"[" * 31 + b'["' + b"a" * 4096 + b'"]' + b"]" * 31
     assert json.loads(text) == loads(text, max_bytes=len(text))
+    assert loads(b"[" + b"0," * (MAX_VALUES - 1) + b"0]", max_bytes=LIMIT) == [0] * MAX_VALUES
 
 
 @pytest.mark.parametrize(("text", "problem"), [("\ud800", "surrogate"), ('"éé"', "longer than 5 bytes")])

@@ -17,15 +17,17 @@ import structlog
 
 from schemas import Kind
 from worker.adapters.http import Neighbour, TooLarge
-from worker.domain.solution import Caller, Solution
+from worker.domain.presentation import MAX_ICON
+from worker.domain.solution import Caller, LeftOut, Solution
 from worker.domain.strict_json import JsonError, loads
 from worker.errors import CODES, NotAllowed, NotFound, Stage, Unavailable
 from worker.settings import Catalog
 
 MAX_JSON = 1024 * 1024  # bytes of one answer
 MAX_DESCRIPTION = 4 * 1024 * 1024  # bytes: CCDS allows 2 MiB of HTML, and JSON escapes some of it
-MAX_ICON = 2 * 1024 * 1024  # bytes
 MAX_CATALOGS = 32  # a solution is published in one or two
+
+_SLOW = LeftOut("Graphene's database did not answer in time.")
 
 T = TypeVar("T")
 
@@ -67,7 +69,7 @@ class CatalogClient:
             self._check_revision(revision, solution_id)
             if not allowed:
                 raise NotAllowed("no-access", CODES["no-access"])
-            files = _files(kind, artifacts)
+            files, remarks = _files(kind, artifacts)
             await asyncio.wait([icon, description], timeout=self._timeout)
             return Solution(
                 solution_id,
@@ -75,8 +77,9 @@ class CatalogClient:
                 name,
                 kind,
                 **files,
-                icon=icon.result() if icon.done() else None,
-                description=description.result() if description.done() else None,
+                icon=icon.result() if icon.done() else _SLOW,
+                description=description.result() if description.done() else _SLOW,
+                remarks=remarks,
             )
 
     def _solution(self, solution: dict[str, Any] | None) -> tuple[str, Kind]:
@@ -109,24 +112,33 @@ class CatalogClient:
             raise self._ccds.error("an access check without count", "authorise")
         return count > 0
 
-    async def _icon(self, solution_id: UUID) -> bytes | None:
+    async def _icon(self, solution_id: UUID) -> bytes | LeftOut | None:
         # Not Accept: application/json, which CCDS refuses for a picture.
         got = await _optional("icon", self._ccds.get(f"solution/{solution_id}/pic", accept="*/*", max_bytes=MAX_ICON))
-        return got.body if got and got.status == 200 and got.body else None
+        if got is None or isinstance(got, LeftOut):
+            return got
+        if got.status not in (200, 400, 404):
+            return LeftOut(f"Graphene's database answered with status {got.status}.")
+        return got.body or None
 
-    async def _description(self, solution_id: UUID, revision_id: UUID) -> str | None:
-        """The text for the first catalog, in CCDS's order, that has one."""
-        catalogs = await _optional("description", self._list(f"catalog/solution/{solution_id}")) or []
+    async def _description(self, solution_id: UUID, revision_id: UUID) -> str | LeftOut | None:
+        """The text for the first catalog, in CCDS's order, that has one; else why one could not be read."""
+        catalogs = await _optional("description", self._list(f"catalog/solution/{solution_id}"))
+        if isinstance(catalogs, LeftOut):
+            return catalogs
         ids = [catalog_id for catalog in catalogs if (catalog_id := _uuid(catalog.get("catalogId")))]
         async with AsyncExitStack() as stack:
             texts = [
                 await stack.enter_async_context(_aside(_optional("description", self._text(revision_id, catalog_id))))
                 for catalog_id in ids[:MAX_CATALOGS]
             ]
+            missed = None
             for text in texts:
-                if found := await text:
+                found = await text
+                if isinstance(found, str):
                     return found
-        return None
+                missed = missed or found
+        return missed
 
     async def _text(self, revision_id: UUID, catalog_id: UUID) -> str | None:
         answer = await self._object(f"revision/{revision_id}/catalog/{catalog_id}/descr", MAX_DESCRIPTION)
@@ -163,13 +175,19 @@ class CatalogClient:
             raise self._ccds.error(str(error), stage) from None
 
 
-def _files(kind: Kind, artifacts: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """The uris of what has to be there, as fields of Solution."""
+def _files(kind: Kind, artifacts: Sequence[dict[str, Any]]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The uris of what has to be there, as fields of Solution, and remarks on what was chosen."""
     if kind is Kind.PIPELINE:
-        return {"blueprint_uri": _uris(artifacts, "BP", "blueprint-missing")[0]}
+        blueprints = _uris(artifacts, "BP", "blueprint-missing")
+        return {"blueprint_uri": blueprints[0]}, _chosen(blueprints, "blueprints", "first")
     images = _uris(artifacts, "DI", "image-missing")
     protos = _uris(artifacts, "MI", "proto-missing")  # "model image", in practice the .proto
-    return {"image": images[-1], "proto_uri": protos[0]}  # Graphene's own deployers take the last image, too
+    remarks = _chosen(images, "Docker images", "last") + _chosen(protos, "protobufs", "first")
+    return {"image": images[-1], "proto_uri": protos[0]}, remarks  # Graphene's own deployers take the last image, too
+
+
+def _chosen(uris: list[str], what: str, which: str) -> tuple[str, ...]:
+    return (f"The revision has {len(uris)} {what}; the {which} one is deployed.",) if len(uris) > 1 else ()
 
 
 def _uris(artifacts: Sequence[dict[str, Any]], type_code: str, missing: str) -> list[str]:
@@ -196,14 +214,15 @@ async def _all(*work: Coroutine[Any, Any, Any]) -> list[Any]:
     return results
 
 
-async def _optional(what: str, work: Coroutine[Any, Any, T]) -> T | None:
+async def _optional(what: str, work: Coroutine[Any, Any, T]) -> T | LeftOut:
     try:
         return await work
     except TooLarge:
-        log.warning("left out of the bundle", what=what, reason="too large")
+        reason = "it is too large. Make it smaller."
     except Unavailable as error:
-        log.warning("left out of the bundle", what=what, reason=error.message)
-    return None
+        reason = error.message
+    log.warning("left out of the bundle", what=what, reason=reason)
+    return LeftOut(reason)
 
 
 @asynccontextmanager

@@ -1,6 +1,8 @@
-"""How brokers are reached: the one translation of the Kafka settings into aiokafka's arguments."""
+"""How brokers are reached: the Kafka settings as aiokafka's arguments, and a stop that has an end."""
 
+import asyncio
 import ssl
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from worker import settings
@@ -28,6 +30,21 @@ def client_options(kafka: settings.Kafka) -> dict[str, Any]:
         options["sasl_plain_username"] = kafka.sasl_username
         options["sasl_plain_password"] = kafka.sasl_password.get_secret_value()
     return options
+
+
+async def stop_client(stop: Callable[[], Awaitable[object]], seconds: float) -> bool:
+    """Whether an aiokafka client stopped in time: it waits without end for brokers that are gone."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stop()
+    except TimeoutError:
+        return False
+    except asyncio.CancelledError:
+        # A consumer without brokers cancels its own fetches and lets their CancelledError out, as if it were ours.
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+    return True
 
 
 def _ssl_context(kafka: settings.Kafka) -> ssl.SSLContext:

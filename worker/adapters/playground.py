@@ -34,6 +34,7 @@ _DASHBOARD = "/dashboard?selected_deployment_id="
 _DEPLOYED = re.compile(re.escape(_DASHBOARD) + r"([a-z0-9-]{1,63})")
 _FAILED = "deploy solution failed with:"
 _BASE64 = re.compile(r"[A-Za-z0-9+/=]{16,}")
+_WAY_OUT = "Correct that, or tell the operator."
 
 
 @asynccontextmanager
@@ -123,7 +124,9 @@ def judge(
         return PlaygroundRefused("playground-redirected", CODES["playground-redirected"])
     if status == 500 and _FAILED in text:
         reason = _reason(text.partition(_FAILED)[2], username, solution)
-        return PlaygroundRefused("deployment-failed", f"The bundle's script failed on the playground: {reason}")
+        return PlaygroundRefused(
+            "deployment-failed", f"The bundle's script failed on the playground: {reason} {_WAY_OUT}"
+        )
     if status >= 500:
         return OutcomeUnknown(CODES["outcome-unknown"])
     return _refused(status, _reason(text, username, solution))
@@ -139,7 +142,9 @@ def _judge_success(text: str, deploy_url: str, username: str, solution: str) -> 
 
 
 def _refused(status: int, reason: str) -> PlaygroundRefused:
-    return PlaygroundRefused("playground-refused", f"The playground refused the bundle with status {status}: {reason}")
+    return PlaygroundRefused(
+        "playground-refused", f"The playground refused the bundle with status {status}: {reason} {_WAY_OUT}"
+    )
 
 
 def _reason(text: str, username: str, solution: str) -> str:
@@ -152,7 +157,7 @@ def _reason(text: str, username: str, solution: str) -> str:
     if len(line) > MAX_REASON:
         start = MAX_REASON // 3
         line = f"{line[:start]} … {line[start + 3 - MAX_REASON :]}"
-    return _without_bundle(line, solution) or "no reason given."
+    return f"{_without_bundle(line, solution).removesuffix('.') or 'no reason given'}."
 
 
 def _without_user(text: str, name: str) -> str:

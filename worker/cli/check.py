@@ -10,7 +10,7 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient
 
 from worker.adapters.kafka import client_options
-from worker.adapters.tokens import TokenVerifier
+from worker.adapters.tokens import open_tokens
 from worker.cli.client import running
 from worker.cli.failures import explain
 from worker.cli.pings import ping_artifacts, ping_catalog, ping_catalog_login, ping_playground
@@ -56,9 +56,13 @@ def _line(name: str, result: str | Exception) -> str:
     return "\n".join([f"{mark:<7} {name}: {first}", *(f"        {line}" for line in more)])
 
 
-async def _secret(settings: Settings) -> str:
-    verifier = TokenVerifier(settings.auth, time.time)
-    return "\n".join([f"tokens are verified with {settings.auth.algorithm}", *verifier.warnings])
+async def _tokens(settings: Settings) -> str:
+    """The secret can be used, or the issuer publishes a key for the algorithm."""
+    auth = settings.auth
+    async with open_tokens(auth, time.time) as tokens:
+        await tokens.refresh()
+    keys = f", {auth.jwks_url} has a key for it" if auth.jwks_url else ""
+    return "\n".join([f"tokens are verified with {auth.algorithm}{keys}", *tokens.warnings])
 
 
 async def _kafka(settings: Settings) -> str:
@@ -83,7 +87,7 @@ Check = Callable[[Settings], Coroutine[Any, Any, str]]
 """A sentence about what is well. Raises what `explain` knows."""
 
 CHECKS: Mapping[str, Check] = {
-    "token secret": _secret,
+    "tokens": _tokens,
     "Kafka": _kafka,
     "topics": _topics,
     "CCDS": lambda settings: ping_catalog(settings.catalog),

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 from uuid import UUID
@@ -16,7 +16,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from pydantic import ValidationError
 
 from schemas import DeploymentRequested, DeploymentStatus
-from worker.adapters.kafka import client_options
+from worker.adapters.kafka import client_options, stop_client
 from worker.cli.failures import CommandError
 from worker.errors import ConfigurationError
 from worker.settings import Kafka
@@ -176,6 +176,4 @@ async def running(client: Client) -> AsyncIterator[Client]:
             raise KafkaConnectionError from None
         yield client
     finally:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(STOP_SECONDS):
-                await (client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
+        await stop_client(client.close if isinstance(client, AIOKafkaAdminClient) else client.stop, STOP_SECONDS)

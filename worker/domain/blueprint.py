@@ -102,18 +102,20 @@ def _node(node: Json) -> Node:
 def _names(nodes: tuple[Node, ...]) -> dict[str, str]:
     """Lower-cased original name → Kubernetes name, with nothing lost on the way."""
     names: dict[str, str] = {}
+    spelled: dict[str, str] = {}  # lower-cased → as the blueprint has it
     # Service name → who has it; every node brings a second Service for its web page.
     taken = {ORCHESTRATOR: "the orchestrator", ORCHESTRATOR + WEBUI: "the orchestrator"}
     for node in nodes:
         key = node.original.lower()
-        for name in (key, node.name, node.name + WEBUI):
-            if name in taken:
+        for owners, name in ((spelled, key), (taken, node.name), (taken, node.name + WEBUI)):
+            if name in owners:
                 raise NotDeployable(
                     "name-collision",
-                    f"'{node.original[:60]}' and '{taken[name][:60]}' would both be called '{name[:63]}'. Rename one.",
+                    f"'{node.original[:60]}' and '{owners[name][:60]}' would both be called '{name[:63]}'. Rename one.",
                 )
         names[key] = node.name
-        taken |= dict.fromkeys((key, node.name, node.name + WEBUI), node.original)
+        spelled[key] = node.original
+        taken |= dict.fromkeys((node.name, node.name + WEBUI), node.original)
     return names
 
 
@@ -193,4 +195,7 @@ def _text(parent: Json, key: str, where: str, default: str | None = None) -> str
 
 
 def _invalid(problem: str) -> NotDeployable:
-    return NotDeployable("blueprint-invalid", f"The blueprint cannot be used: {problem}. Save the pipeline again.")
+    return NotDeployable(
+        "blueprint-invalid",
+        f"The blueprint cannot be used: {problem}. Correct the pipeline in the editor and save it again.",
+    )

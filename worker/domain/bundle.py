@@ -6,14 +6,11 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-import nh3
-
 from schemas import Kind
 from worker import __version__, settings
 from worker.domain import yaml
 from worker.domain.manifests import render
 from worker.domain.plan import Container, Plan
-from worker.domain.solution import Solution
 from worker.domain.stored_zip import stored_zip
 from worker.errors import NotDeployable
 
@@ -34,7 +31,7 @@ class Bundle:
 
 
 def build_bundle(
-    plan: Plan, solution: Solution, protos: Mapping[str, bytes], shipped: Mapping[str, bytes], options: settings.Bundle
+    plan: Plan, protos: Mapping[str, bytes], shipped: Mapping[str, bytes], options: settings.Bundle
 ) -> Bundle:
     """Render and pack.
 
@@ -45,7 +42,7 @@ def build_bundle(
         raise NotDeployable(
             "bundle-too-large", f"The protobufs have more than {MAX_PROTOS_BYTES >> 20} MiB in all. Make them smaller."
         )
-    files = _manifests(plan, options) | _descriptions(plan, solution, options) | _shipped(plan, shipped)
+    files = _manifests(plan, options) | _descriptions(plan, options) | _shipped(plan, shipped)
     files |= {f"microservice/{name}.proto": text for name, text in protos.items()}
     files["MANIFEST.json"] = _manifest(plan, files)
     data = stored_zip(files)
@@ -59,18 +56,17 @@ def _manifests(plan: Plan, options: settings.Bundle) -> Files:
     }
 
 
-def _descriptions(plan: Plan, solution: Solution, options: settings.Bundle) -> Files:
+def _descriptions(plan: Plan, options: settings.Bundle) -> Files:
     """Files about the solution, each on its own: a missing icon drops nothing else."""
     files = {
         "blueprint.json": _json(plan.document),
         "source_system_url.txt": options.source_system_url.encode(),
         "federation-endpoint.url": options.source_system_url.encode(),
     }
-    if solution.icon is not None:
-        files["solution_icon.png"] = solution.icon
-    if solution.description is not None:
-        # The playground shows it inside its own pages.
-        files["solution_description.html"] = nh3.clean(solution.description).encode()
+    if plan.presentation.icon is not None:
+        files["solution_icon.png"] = plan.presentation.icon
+    if plan.presentation.description is not None:
+        files["solution_description.html"] = plan.presentation.description
     if plan.kind is Kind.PIPELINE:
         files["dockerinfo.json"] = _docker_info(plan.containers)
     else:

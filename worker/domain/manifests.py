@@ -35,6 +35,19 @@ from worker.domain.shared_folders import SharedFolder
 
 Manifest = V1Deployment | V1Service | V1PersistentVolumeClaim
 
+# The same in every manifest, made once; nothing changes a model object after it was made.
+_SECCOMP = V1PodSecurityContext(seccomp_profile=V1SeccompProfile(type="RuntimeDefault"))
+_PORTS = [
+    V1ContainerPort(name="protobuf-api", container_port=GRPC_PORT),
+    V1ContainerPort(name="webui", container_port=WEBUI_PORT),
+]
+# By TCP: most model images do not answer the gRPC health protocol.
+_READINESS = V1Probe(tcp_socket=V1TCPSocketAction(port=GRPC_PORT), period_seconds=5)
+# What Pod Security `restricted` asks for beyond the pod's seccomp profile.
+_RESTRICTED = V1SecurityContext(
+    allow_privilege_escalation=False, run_as_non_root=True, capabilities=V1Capabilities(drop=["ALL"])
+)
+
 
 def render(plan: Plan, options: settings.Bundle) -> dict[str, Manifest]:
     """File name below `deployments/` → its one object."""
@@ -102,7 +115,7 @@ def _pod(container: Container, options: settings.Bundle) -> V1PodSpec:
         automount_service_account_token=False,
         # A pipeline of 20 nodes has 40 Services, which would be 280 variables in every container.
         enable_service_links=False,
-        security_context=V1PodSecurityContext(seccomp_profile=V1SeccompProfile(type="RuntimeDefault")),
+        security_context=_SECCOMP,
         image_pull_secrets=pull_secrets,
         containers=[_container(container, restricted=options.security_profile == "restricted")],
         volumes=volumes or None,
@@ -115,26 +128,11 @@ def _container(container: Container, *, restricted: bool) -> V1Container:
     return V1Container(
         name=container.name,
         image=container.image,
-        ports=[
-            V1ContainerPort(name="protobuf-api", container_port=GRPC_PORT),
-            V1ContainerPort(name="webui", container_port=WEBUI_PORT),
-        ],
+        ports=_PORTS,
         env=[V1EnvVar(name="SHARED_FOLDER_PATH", value=path)] if path else None,
         volume_mounts=mounts or None,
-        readiness_probe=_readiness() if container.dialled else None,
-        security_context=_restricted() if restricted else None,
-    )
-
-
-def _readiness() -> V1Probe:
-    """By TCP: most model images do not answer the gRPC health protocol."""
-    return V1Probe(tcp_socket=V1TCPSocketAction(port=GRPC_PORT), period_seconds=5)
-
-
-def _restricted() -> V1SecurityContext:
-    """What Pod Security `restricted` asks for beyond the pod's seccomp profile."""
-    return V1SecurityContext(
-        allow_privilege_escalation=False, run_as_non_root=True, capabilities=V1Capabilities(drop=["ALL"])
+        readiness_probe=_READINESS if container.dialled else None,
+        security_context=_RESTRICTED if restricted else None,
     )
 
 

@@ -17,6 +17,8 @@ PIPELINE_NAME_LIMIT = 63 - 33
 ORCHESTRATOR = "orchestrator"
 
 _NODE_NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
+# Windows cannot unpack microservice/con.proto.
+_DEVICE = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 # In unique mode the server's namespace is the bare name, and the script there may delete it.
 _RESERVED_NAMESPACE = re.compile(
@@ -27,12 +29,12 @@ _RESERVED_NAMESPACE = re.compile(
 def node_name(original: str) -> str:
     """The Kubernetes name of a node: kept when valid, else a readable slug and a short hash.
 
-    Valid is an RFC 1035 label that leaves room for `webuiingress` (51 characters).
+    Valid is an RFC 1035 label that leaves room for `webuiingress` (51 characters) and is no device of Windows.
     Raises NotDeployable (name-reserved) for the orchestrator's name.
     """
     if original.lower() == ORCHESTRATOR:
         raise NotDeployable("name-reserved", f"A node is called '{original}', the orchestrator's own name. Rename it.")
-    if len(original) <= NODE_NAME_LIMIT and _NODE_NAME.fullmatch(original):
+    if len(original) <= NODE_NAME_LIMIT and _NODE_NAME.fullmatch(original) and not _DEVICE.fullmatch(original):
         return original
     return _slug(original, limit=40, prefix="node")
 
@@ -43,15 +45,20 @@ def pipeline_name(original: str) -> str:
     Kept when the server's own rule (lower case; space and `_` become `-`) gives a valid namespace.
     Raises NotDeployable (name-reserved) for a namespace that belongs to the cluster.
     """
-    namespace = re.sub("[ _]", "-", original.lower())
-    if _RESERVED_NAMESPACE.fullmatch(namespace):
+    namespace = _namespace(original)
+    fits = len(namespace) <= PIPELINE_NAME_LIMIT and _NAMESPACE.fullmatch(namespace) and original.isascii()
+    name = original if fits else _slug(original, limit=PIPELINE_NAME_LIMIT - 9, prefix="pipeline")
+    # Both, because `kube.system` is no namespace and would become kube-system-1a2b3c4d.
+    if any(_RESERVED_NAMESPACE.fullmatch(_namespace(one)) for one in (original, name)):
         raise NotDeployable(
             "name-reserved",
-            f"The name '{original[:60]}' is kept for the cluster itself. Give the solution another name.",
+            f"The name '{original[:60]}' is kept for the cluster itself. Rename the solution.",
         )
-    if len(namespace) <= PIPELINE_NAME_LIMIT and _NAMESPACE.fullmatch(namespace) and original.isascii():
-        return original
-    return _slug(original, limit=PIPELINE_NAME_LIMIT - 9, prefix="pipeline")
+    return name
+
+
+def _namespace(name: str) -> str:
+    return re.sub("[ _]", "-", name.lower())
 
 
 def _slug(original: str, limit: int, prefix: str) -> str:

@@ -6,8 +6,9 @@ from uuid import UUID
 
 from schemas import Kind
 from worker.domain.blueprint import Blueprint, Node
-from worker.domain.images import check_image
+from worker.domain.images import check_image, moving_version
 from worker.domain.names import ORCHESTRATOR, node_name, pipeline_name
+from worker.domain.presentation import Presentation, present
 from worker.domain.shared_folders import SharedFolder
 from worker.domain.solution import Solution
 from worker.errors import NotFound
@@ -44,7 +45,8 @@ class Plan:
     document: dict[str, Any]  # blueprint.json
     containers: tuple[Container, ...]
     shared_folders: tuple[SharedFolder, ...]
-    warnings: tuple[str, ...]
+    presentation: Presentation
+    warnings: tuple[str, ...]  # all that was changed or left out on the way
 
 
 def plan_pipeline(solution: Solution, blueprint: Blueprint, orchestrator_image: str) -> Plan:
@@ -61,6 +63,7 @@ def plan_pipeline(solution: Solution, blueprint: Blueprint, orchestrator_image: 
         *(_model(node, blueprint.shared_folders) for node in blueprint.nodes),
         _orchestrator(orchestrator_image),
     )
+    presentation = present(solution)
     return Plan(
         solution.solution_id,
         solution.revision_id,
@@ -69,7 +72,8 @@ def plan_pipeline(solution: Solution, blueprint: Blueprint, orchestrator_image: 
         blueprint.document,
         containers,
         blueprint.shared_folders,
-        _warnings(blueprint),
+        presentation,
+        (*solution.remarks, *_warnings(blueprint), *presentation.warnings),
     )
 
 
@@ -95,7 +99,9 @@ def plan_single_model(solution: Solution) -> Plan:
         ],
     }
     container = Container(name, image, "model", NODE_SERVICE_PORT, solution.proto_uri or "")
+    presentation = present(solution)
     warnings = _renamed("The model", solution.name, name) + _renamed("The solution", solution.name, pipeline)
+    warnings += _moving("The model", image)
     return Plan(
         solution.solution_id,
         solution.revision_id,
@@ -104,7 +110,8 @@ def plan_single_model(solution: Solution) -> Plan:
         document,
         (container,),
         (),
-        warnings,
+        presentation,
+        (*solution.remarks, *warnings, *presentation.warnings),
     )
 
 
@@ -135,6 +142,10 @@ def _warnings(blueprint: Blueprint) -> tuple[str, ...]:
         warnings += _renamed("Node", node.original, node.name)
         if node.node_type.lower() == "databroker":
             warnings += (f"Node '{node.name}' is a data broker; it is deployed as an ordinary node.",)
+        warnings += _moving(f"Node '{node.name}'", node.image)
+    if len(blueprint.shared_folders) > 1:
+        several = f"The pipeline has {len(blueprint.shared_folders)} shared folders, all mounted in every node; "
+        warnings += (several + "SHARED_FOLDER_PATH names the one the node is connected to, else the first.",)
     if blueprint.wants_probe:
         warnings += ("The pipeline asks for a probe, which is not deployed.",)
     return warnings
@@ -142,3 +153,8 @@ def _warnings(blueprint: Blueprint) -> tuple[str, ...]:
 
 def _renamed(what: str, original: str, name: str) -> tuple[str, ...]:
     return () if original == name else (f"{what} '{original[:60]}' is called '{name}' in the cluster.",)
+
+
+def _moving(what: str, image: str) -> tuple[str, ...]:
+    why = moving_version(image)
+    return (f"{what}: its image {why}, so another version of it may run next time.",) if why else ()

@@ -108,7 +108,11 @@ def _read_event(record: Record) -> _Event:
     try:
         value = strict_json.loads(record.value or b"", max_bytes=MAX_BYTES, max_string=MAX_BYTES)
     except strict_json.JsonError as error:
-        return _Event(id=ce_id, type=ce_type, problem=Unreadable("not-json", f"The record cannot be read: {error}."))
+        return _Event(
+            id=ce_id,
+            type=ce_type,
+            problem=Unreadable("not-json", f"The record cannot be read: {error}. Send one JSON object."),
+        )
     if ce_type is None and isinstance(value, dict) and "specversion" in value:
         return _Event(value.get("id"), value.get("type"), value.get("data"))
     return _Event(ce_id, ce_type, value)
@@ -116,9 +120,11 @@ def _read_event(record: Record) -> _Event:
 
 def _request(record: Record, event: _Event, request_id: str) -> Request:
     if event.type not in (None, DeploymentRequested.TYPE):
-        raise Unreadable("unknown-event-type", f"The record's event type is not {DeploymentRequested.TYPE}.")
+        raise Unreadable(
+            "unknown-event-type", f"The record's event type is unknown. Send {DeploymentRequested.TYPE}, or none."
+        )
     if not isinstance(event.data, dict):
-        raise Unreadable("invalid-request", "The request is not a JSON object with solutionId and revisionId.")
+        raise Unreadable("invalid-request", "The request is no JSON object. Send one with solutionId and revisionId.")
     try:
         asked = DeploymentRequested.model_validate({**event.data, "requestId": request_id})
     except ValidationError as error:
@@ -142,7 +148,7 @@ def _explain(error: ValidationError) -> str:
     """Names the field and what is wrong with it, without its value."""
     details: Sequence[Mapping[str, Any]] = error.errors(include_input=False, include_url=False, include_context=False)
     problems = [f"{detail['loc'][0]}: {detail['msg']}" for detail in details if detail["loc"][0] in _FIELDS]
-    return f"The request cannot be used: {'; '.join(problems)}."
+    return f"The request cannot be used: {'; '.join(problems)}. Correct it and send it again."
 
 
 def _derived_id(record: Record) -> str:

@@ -15,8 +15,15 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Something a solution may have and the deployment does without, because it could not be fetched."""
+
+    reason: str  # a sentence for people that goes on after "The … is left out:"
+
+
+@dataclass(frozen=True, slots=True)
 class Solution:
-    """One revision of one solution, as CCDS describes it (icon and description may be missing)."""
+    """One revision of one solution, as CCDS describes it."""
 
     solution_id: UUID
     revision_id: UUID
@@ -25,5 +32,6 @@ class Solution:
     blueprint_uri: str | None = None  # pipelines: the first BP artifact
     proto_uri: str | None = None  # single models: the first MI artifact
     image: str | None = None  # single models: the DI artifact's uri is the image reference
-    icon: bytes | None = field(default=None, repr=False)
-    description: str | None = field(default=None, repr=False)  # HTML as the user wrote it
+    icon: bytes | LeftOut | None = field(default=None, repr=False)  # None: it has none
+    description: str | LeftOut | None = field(default=None, repr=False)  # HTML as the user wrote it
+    remarks: tuple[str, ...] = ()  # sentences for people: what was chosen where Graphene knows more than one

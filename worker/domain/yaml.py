@@ -14,11 +14,15 @@ from typing import Any
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*", re.ASCII)
 _WORDS = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null"])
 # Not printable in YAML, or a line break in YAML 1.1 only: written as escapes.
-_ESCAPED = re.compile("[\x7f-\xa0\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+_ESCAPED = re.compile("[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]")
+_LONGEST_KEY = 1024  # characters; YAML ends the search for the colon there
 
 
 def dump(document: Mapping[str, Any]) -> bytes:
-    """One mapping of str, int, bool, lists and mappings as a UTF-8 document."""
+    """One mapping of str, int, bool, lists and mappings as a UTF-8 document.
+
+    Raises ValueError for what no YAML can hold in this form: a key over 1,024 characters, half a surrogate pair.
+    """
     lines: list[str] = []
     _mapping(lines, document, "", "")
     return ("\n".join(lines) + "\n").encode()
@@ -28,13 +32,13 @@ def _mapping(lines: list[str], mapping: Mapping[str, Any], start: str, indent: s
     """`start` begins the first line: inside a sequence the dash takes the place of its indentation."""
     for key, value in mapping.items():
         if isinstance(value, dict) and value:
-            lines.append(f"{start}{_string(key)}:")
+            lines.append(f"{start}{_key(key)}:")
             _mapping(lines, value, indent + "  ", indent + "  ")
         elif isinstance(value, list | tuple) and value:
-            lines.append(f"{start}{_string(key)}:")
+            lines.append(f"{start}{_key(key)}:")
             _sequence(lines, value, indent, indent)
         else:
-            lines.append(f"{start}{_string(key)}: {_scalar(value)}")
+            lines.append(f"{start}{_key(key)}: {_scalar(value)}")
         start = indent
 
 
@@ -51,8 +55,18 @@ def _sequence(lines: list[str], items: Iterable[Any], start: str, indent: str) -
 
 
 def _scalar(value: Any) -> str:
+    if isinstance(value, str):
+        return _string(value)
     # Numbers, booleans, null, [] and {} are the same in JSON and YAML.
-    return _string(value) if isinstance(value, str) else json.dumps(value)
+    return str(value) if type(value) is int else json.dumps(value)
+
+
+@lru_cache(maxsize=4096)
+def _key(key: str) -> str:
+    text = _string(key)
+    if len(text) > _LONGEST_KEY:
+        raise ValueError(f"a key of {len(text)} characters")
+    return text
 
 
 @lru_cache(maxsize=4096)  # keys, labels and names come again and again

@@ -16,7 +16,10 @@ from worker.sandbox.extra import import_extra
 from worker.together import together
 
 VERSION = "4.3.1"
-WAYS_OUT = "Use a Kafka that runs already, `playground-deployer demo --kafka HOST:PORT`, or Docker, `docker compose up`"
+WAYS_OUT = (
+    "Use a Kafka that runs already, `playground-deployer demo --kafka HOST:PORT`, "
+    f"or start one in Docker, `docker run -p 9092:9092 apache/kafka:{VERSION}`"
+)
 LOCK = Path(__file__).with_name(f"kafka-{VERSION}-jars.lock")
 
 _AT_ONCE = 8

@@ -14,9 +14,10 @@ from aiohttp.test_utils import unused_port
 from pydantic import SecretStr
 
 from schemas import Kind
-from worker.adapters.catalog import MAX_ICON, MAX_JSON, CatalogClient
+from worker.adapters.catalog import MAX_JSON, CatalogClient
 from worker.adapters.http import neighbour_session
-from worker.domain.solution import Caller, Solution
+from worker.domain.presentation import MAX_ICON
+from worker.domain.solution import Caller, LeftOut, Solution
 from worker.errors import DeploymentError, NotAllowed, NotFound, Unavailable
 from worker.settings import Catalog
 
@@ -143,6 +144,7 @@ async def test_a_pipeline(find: Find, ccds: Ccds) -> None:
         blueprint_uri="org/first.json",
         icon=b"\x89PNG",
         description="<p>second</p>",
+        remarks=("The revision has 2 blueprints; the first one is deployed.",),
     )
     assert expected == await find()
 
@@ -154,6 +156,8 @@ async def test_a_single_model(find: Find, ccds: Ccds) -> None:
     found = await find()
     assert (found.kind, found.blueprint_uri) == (Kind.SINGLE_MODEL, None)
     assert (found.proto_uri, found.image) == ("org/model.proto", "registry.example/new:2")
+    images = "The revision has 2 Docker images; the last one is deployed."
+    assert (images, "The revision has 2 protobufs; the first one is deployed.") == found.remarks
 
 
 @pytest.mark.parametrize(
@@ -341,37 +345,51 @@ async def test_of_several_problems_the_same_is_reported(
     assert code == caught.value.code
 
 
-@pytest.mark.parametrize("reply", [*NOT_FOUND[:1], 400, 404, 401, 500, bytes(MAX_ICON + 1), hang])
+UNREADABLE: list[Reply] = [401, 500, hang]
+
+
+@pytest.mark.parametrize("reply", [b"", 400, 404, *UNREADABLE, bytes(MAX_ICON + 1)])
 async def test_a_solution_without_icon(find: Find, ccds: Ccds, reply: Reply) -> None:
-    """Whatever happens to the icon, the rest is there, and a hanging one costs one time-out."""
+    """Whatever happens to the icon, the rest is there, and a hanging one costs one time-out.
+
+    None means that there is none; one that cannot be had comes with the reason.
+    """
     ccds.replies["icon"] = reply
     found = await find(timeout_seconds=1 if reply is hang else 5)
-    assert (found.icon, found.description, found.blueprint_uri) == (None, "<p>second</p>", "org/first.json")
+    assert (found.description, found.blueprint_uri) == ("<p>second</p>", "org/first.json")
+    assert (None if reply in (b"", 400, 404) else found.icon) == found.icon
+    assert found.icon is None or (isinstance(found.icon, LeftOut) and found.icon.reason.endswith("."))
     assert not left_running()
 
 
-NO_CATALOGS: list[Reply] = [b"", 404, 401, 500, b"nonsense", [], [{}], [{"catalogId": "../.."}], {"a": 1}, hang]
-NO_TEXT: list[Reply] = [b"", 404, 401, 500, b"nonsense", {}, {"description": None}, {"description": " "}, [1]]
+NONE: list[Reply] = [b"", 404]
+NO_CATALOGS: list[Reply] = [*NONE, [], [{}], [{"catalogId": "../.."}]]
+NO_TEXT: list[Reply] = [*NONE, {}, {"description": None}, {"description": " "}]
 
 
 @pytest.mark.parametrize(
     ("changes", "description"),
     [({"catalogs": reply}, None) for reply in NO_CATALOGS]
-    + [({"second": reply}, "<p>third</p>") for reply in NO_TEXT]
+    + [({"catalogs": reply}, LeftOut) for reply in [*UNREADABLE, b"nonsense", {"a": 1}]]
+    + [({"second": reply}, "<p>third</p>") for reply in [*NO_TEXT, 401, 500, b"nonsense", [1]]]
+    + [({"second": reply, "third": b""}, None) for reply in NO_TEXT]
+    + [({"second": reply, "third": b""}, LeftOut) for reply in [*UNREADABLE, b"nonsense", [1]]]
     + [
         ({"first": {"description": "<p>first</p>"}, "second": hang, "third": 500}, "<p>first</p>"),
-        ({"second": b"", "third": b""}, None),
         ({"second": {"description": "x" * 2 * MAX_JSON}}, "x" * 2 * MAX_JSON),
-        ({"first": hang, "second": hang, "third": hang}, None),
     ],
 )
 async def test_a_solution_with_and_without_description(
-    find: Find, ccds: Ccds, changes: dict[str, Reply], description: str | None
+    find: Find, ccds: Ccds, changes: dict[str, Reply], description: str | type[LeftOut] | None
 ) -> None:
-    """Whatever happens to catalogs and descriptions, the rest is there, and the first text in order counts."""
+    """Whatever happens to catalogs and descriptions, the rest is there, and the first text in order counts.
+
+    None means that there is none; one that cannot be had comes with the reason.
+    """
     ccds.replies |= changes
     found = await find(timeout_seconds=1 if hang in changes.values() else 5)
-    assert (description, b"\x89PNG") == (found.description, found.icon)
+    assert description == (LeftOut if isinstance(found.description, LeftOut) else found.description)
+    assert found.icon == b"\x89PNG"
     assert not left_running()
 
 

@@ -134,8 +134,8 @@ def test_a_long_reason_keeps_its_beginning_and_its_end(status: int) -> None:
     verdict = judge(status, {}, body, deploy_url=URL, username=EMAIL)
     assert isinstance(verdict, PlaygroundRefused)
     assert "Command failed" in verdict.message
-    assert verdict.message.endswith("KeyError: 'hostname'")
-    assert len(verdict.message) <= MAX_REASON + 60
+    assert "KeyError: 'hostname'. Correct that" in verdict.message
+    assert len(verdict.message) <= MAX_REASON + 100
 
 
 async def test_the_post_is_what_the_server_reads(serve: Serve) -> None:

@@ -43,6 +43,12 @@ def test_edges_follow_a_node_that_is_renamed() -> None:
     assert gui == result.document["input_ports"][0]["container_name"]
 
 
+def test_names_that_end_up_apart_do_not_collide() -> None:
+    """`GuiWebUI` gets a name of its own, so it takes that of nobody's web page."""
+    names = [node.name for node in read(node("gui"), node("GuiWebUI"), node("OrchestratorWebUI")).nodes]
+    assert ["gui", "guiwebui-", "orchestratorwebui-"] == [names[0], *(name[:-8] for name in names[1:])]
+
+
 def test_missing_lists_are_filled_in() -> None:
     """The orchestrator cannot do without operation_signature_list and connected_to."""
     bare = {"container_name": "a", "image": "a:1", "operation_signature_list": None}

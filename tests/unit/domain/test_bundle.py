@@ -11,7 +11,18 @@ import pytest
 import yaml
 
 from schemas import Kind
-from tests.builders import OPTIONS, SHIPPED, blueprint, edge, mount_volume, node, operation, shared_folder, solution
+from tests.builders import (
+    OPTIONS,
+    PNG,
+    SHIPPED,
+    blueprint,
+    edge,
+    mount_volume,
+    node,
+    operation,
+    shared_folder,
+    solution,
+)
 from worker import settings
 from worker.domain.blueprint import read_blueprint
 from worker.domain.bundle import Bundle, build_bundle
@@ -19,13 +30,14 @@ from worker.domain.plan import Plan, plan_pipeline, plan_single_model
 from worker.errors import DeploymentError
 
 
-def pipeline(*nodes: Any, **more: Any) -> Plan:
-    return plan_pipeline(solution(), read_blueprint(blueprint(*nodes, **more), 200), OPTIONS.orchestrator_image)
+def pipeline(*nodes: Any, about: dict[str, Any] | None = None, **more: Any) -> Plan:
+    blueprint_read = read_blueprint(blueprint(*nodes, **more), 200)
+    return plan_pipeline(solution(**about or {}), blueprint_read, OPTIONS.orchestrator_image)
 
 
-def build(plan: Plan, options: settings.Bundle = OPTIONS, **changes: Any) -> Bundle:
+def build(plan: Plan, options: settings.Bundle = OPTIONS) -> Bundle:
     protos = {it.name: b'syntax = "proto3";\n' for it in plan.containers if it.proto_uri}
-    return build_bundle(plan, solution(**changes), protos, SHIPPED, options)
+    return build_bundle(plan, protos, SHIPPED, options)
 
 
 def manifest(bundle: Bundle, name: str) -> Any:
@@ -170,18 +182,52 @@ def test_the_restricted_profile_adds_what_pod_security_asks_for() -> None:
 
 def test_icon_and_description_are_each_on_their_own() -> None:
     """One missing never drops the other; the description is shown inside the playground's pages, so it is cleaned."""
-    plan = pipeline(node("gui"))
     html = "<p onclick='x()'>Good</p><script>bad()</script>"
-    assert build(plan, description=html).files["solution_description.html"] == b"<p>Good</p>"
-    assert build(plan, icon=b"png").files["solution_icon.png"] == b"png"
-    assert "solution_icon.png" not in build(plan, description=html).files
+    described = build(pipeline(node("gui"), about={"description": html})).files
+    pictured = build(pipeline(node("gui"), about={"icon": PNG})).files
+    assert described["solution_description.html"].endswith(b"\n<p>Good</p>\n")
+    assert pictured["solution_icon.png"] == PNG
+    assert "solution_icon.png" not in described
+    assert "solution_description.html" not in pictured
+
+
+SEVERAL_FOLDERS = (
+    "The pipeline has 2 shared folders, all mounted in every node; SHARED_FOLDER_PATH names the one the node is "
+    "connected to, else the first."
+)
 
 
 def test_warnings_say_what_was_changed_or_left_out() -> None:
-    """Nothing is changed silently."""
-    plan = pipeline(node("My Gui", node_type="DataBroker"), probeIndicator=[{"value": "true"}])
-    assert len(plan.warnings) == 3
-    assert "My Gui" in plan.warnings[0]
+    """Nothing is changed silently, and a bundle that is as its author made it has no warning."""
+    nodes = (node("My Gui", node_type="DataBroker", image="r/x"), node("b", image="r/x:latest"))
+    folders = (shared_folder("/a", "b"), shared_folder("/b", "b"))
+    plan = pipeline(*nodes, *folders, probeIndicator=[{"value": "true"}], about={"remarks": ("A remark.",)})
+    gui = plan.containers[0].name
+    assert plan.warnings == (
+        "A remark.",
+        f"Node 'My Gui' is called '{gui}' in the cluster.",
+        f"Node '{gui}' is a data broker; it is deployed as an ordinary node.",
+        f"Node '{gui}': its image has no tag, so another version of it may run next time.",
+        "Node 'b': its image has the tag latest, so another version of it may run next time.",
+        SEVERAL_FOLDERS,
+        "The pipeline asks for a probe, which is not deployed.",
+        "The solution has no picture; the playground shows none.",
+        "The solution has no description; the playground shows none.",
+    )
+    assert pipeline(node("a"), about={"icon": PNG, "description": "Good."}).warnings == ()
+
+
+def test_a_single_model_has_the_same_warnings() -> None:
+    """Its name, its image, its picture and description."""
+    about = {"name": "Größe", "image": "r/x", "remarks": ("A remark.",), "icon": PNG, "description": "<script>"}
+    plan = plan_single_model(solution(kind=Kind.SINGLE_MODEL, **about))
+    assert plan.warnings == (
+        "A remark.",
+        f"The model 'Größe' is called '{plan.containers[0].name}' in the cluster.",
+        f"The solution 'Größe' is called '{plan.document['name']}' in the cluster.",
+        "The model: its image has no tag, so another version of it may run next time.",
+        "The description is left out: nothing of it may be shown. Simplify it.",
+    )
 
 
 @pytest.mark.parametrize(

@@ -27,11 +27,13 @@ def test_a_valid_node_name_is_kept(name: str) -> None:
         ("a" * 52, "a" * 40 + "-"),
         ("trailing-", "trailing-"),
         ("x; rm -rf /", "x-rm-rf-"),
+        ("con", "con-"),
+        ("lpt9", "lpt9-"),
         ("\ud800", "node-"),
     ],
 )
 def test_an_invalid_node_name_becomes_a_readable_valid_one(original: str, prefix: str) -> None:
-    """What Kubernetes would refuse keeps a readable beginning and stays valid with `webuiingress` appended."""
+    """What Kubernetes, or Windows for `con.proto`, would refuse keeps a readable beginning and room for suffixes."""
     name = node_name(original)
     assert prefix == name[: len(prefix)]
     assert LABEL.fullmatch(name + "webuiingress")

@@ -106,3 +106,10 @@ def test_plain_words_stay_plain() -> None:
         "ports": [{"port": 8061, "name": "webui"}],
     }
     assert expected == dump(document)
+
+
+@pytest.mark.parametrize("document", [{"a": {"k" * 1025: 1}}, {"a": "\ud800"}, {"\udfff": 1}])
+def test_what_no_yaml_can_hold_is_refused(document: Any) -> None:
+    """A key whose colon no reader would look for, and half of a surrogate pair, which is no UTF-8."""
+    with pytest.raises(ValueError, match=r"a key of 1025 characters|surrogates not allowed"):
+        dump(document)

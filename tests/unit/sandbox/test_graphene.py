@@ -14,8 +14,9 @@ from google.protobuf import descriptor_pb2  # type: ignore[import-untyped]
 from grpc_tools import protoc
 from pydantic import SecretStr
 
-from worker.adapters.tokens import TokenVerifier, jjwt_key
+from worker.adapters.tokens import TokenVerifier
 from worker.domain.blueprint import read_blueprint
+from worker.domain.jjwt_key import jjwt_key
 from worker.domain.solution import Caller
 from worker.errors import NotDeployable
 from worker.sandbox.faults import GARBAGE, HANG, RESET, Fault

@@ -1,0 +1,72 @@
+"""Hostile and broken tokens (tests/token_attacks.py) against a worker with the portal's secret, or with public keys."""
+
+import inspect
+import re
+
+import pytest
+from jwt.algorithms import HMACAlgorithm
+
+from tests import corpus
+from tests.token_attacks import SIGNATURE, attacks
+from tests.tokens import SECRET, USER, Issuer, decode, encode
+from worker.errors import Unauthenticated
+
+SETUPS = (Issuer("HS512"), Issuer("RS256"), Issuer("ES256"))
+
+
+async def test_what_proves_nothing_is_refused() -> None:
+    """Every hostile or broken token ends in one exception type, under its own code, and none of it shows."""
+    sizes, wrong = [], {}
+    for issuer in SETUPS:
+        verifier = issuer.verifier()
+        await verifier.authenticate(issuer.make(), None)  # or everything would be refused
+        tried = attacks(issuer)
+        sizes.append(len(tried))
+        for name, (token, code) in tried.items():
+            try:
+                await verifier.authenticate(token, None)
+                verdict = "accepted"
+            except Exception as error:  # noqa: BLE001 - which type it is, is the point
+                verdict = judged(error, token)
+            if code != verdict:
+                wrong[issuer.alg, name] = f"{verdict}, not {code}"
+    corpus.record("attack tokens", sum(sizes), len(wrong))
+    assert {} == wrong
+    assert min(sizes) >= 60
+
+
+def judged(error: Exception, token: str) -> str:
+    """The code of a refusal as it should be; anything else says what is wrong with it."""
+    if type(error) is not Unauthenticated:
+        return type(error).__name__
+    if error.__cause__ is not None or error.retryable:
+        return "a cause that shows, or a retry"
+    shown = f"{error} {error!r} {error.info()!r}"
+    parts = [part for part in re.split(r"[.\s]+", token) if len(part) >= 12]
+    return "the token shows" if any(text in shown for text in [*parts, *SECRETS]) else error.code
+
+
+SECRETS = ("ada@example", USER["userId"], "canary", SECRET)
+
+
+async def test_a_wrong_byte_counts_the_same_wherever_it_is() -> None:
+    """A signature that differs first in any of its bytes takes the same way out as one that differs in all."""
+    refusals = []
+    for issuer in SETUPS:
+        signed, _, signature = issuer.make().rpartition(".")
+        right, verifier = decode(signature), issuer.verifier()
+        await verifier.authenticate(f"{signed}.{signature}", None)
+        for place in range(len(right)):
+            changed = right[:place] + bytes([right[place] ^ 1]) + right[place + 1 :]
+            with pytest.raises(Unauthenticated) as caught:
+                await verifier.authenticate(f"{signed}.{encode(changed)}", None)
+            refusals.append((caught.value.code, caught.value.message))
+    wrong = [refusal for refusal in refusals if refusal != refusals[0]]
+    corpus.record("signatures with one wrong bit", len(refusals), len(wrong))
+    assert [] == wrong
+    assert SIGNATURE == refusals[0][0]
+
+
+def test_hmacs_are_compared_in_constant_time() -> None:
+    """The library that we rely on for it still does: time is not measured here."""
+    assert "compare_digest" in inspect.getsource(HMACAlgorithm.verify)

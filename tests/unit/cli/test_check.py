@@ -1,0 +1,52 @@
+"""`check`: what it says about the tokens' keys."""
+
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from tests.tokens import SECRET, document, public_jwk
+from worker.cli.check import CHECKS
+from worker.errors import Unavailable
+from worker.sandbox.serving import served
+from worker.settings import Settings
+
+OTHERS = {
+    "kafka": {"bootstrap_servers": "kafka:9092"},
+    "catalog": {"url": "http://ccds/ccds", "username": "u", "password": "p"},
+    "artifacts": {"url": "http://nexus/models", "username": "u", "password": "p"},
+    "playground": {"deploy_url": "http://playground/deploy_solution"},
+}
+
+
+def issuer(*keys: Any) -> web.Application:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=document(*keys))
+
+    app = web.Application()
+    app.router.add_get("/keys", answer)
+    return app
+
+
+async def test_a_secret_is_looked_at() -> None:
+    """No neighbour is needed for it."""
+    settings = Settings.model_validate({**OTHERS, "auth": {"secret": SECRET}})
+    assert "tokens are verified with HS512" == await CHECKS["tokens"](settings)
+
+
+async def test_an_issuer_is_asked_for_its_keys() -> None:
+    """One that answers with a key for the algorithm is well; what is risky about the settings is said, too."""
+    async with served(issuer(public_jwk("RS256"))) as base:
+        auth = {"jwks_url": f"{base}/keys", "algorithm": "RS256", "audience": "playground"}
+        first, *more = (await CHECKS["tokens"](Settings.model_validate({**OTHERS, "auth": auth}))).splitlines()
+    assert f"tokens are verified with RS256, {base}/keys has a key for it" == first
+    assert ["DEPLOYER_AUTH__JWKS_URL"] == [line.split()[0] for line in more]
+
+
+@pytest.mark.parametrize("path", ["/keys", "/wrong"])
+async def test_an_issuer_without_a_key_for_us_fails(path: str) -> None:
+    """Neither keys for another algorithm nor another page are enough."""
+    async with served(issuer(public_jwk("ES256"))) as base:
+        auth = {"jwks_url": f"{base}{path}", "algorithm": "RS256"}
+        with pytest.raises(Unavailable, match="DEPLOYER_AUTH__JWKS_URL"):
+            await CHECKS["tokens"](Settings.model_validate({**OTHERS, "auth": auth}))

@@ -1,0 +1,171 @@
+"""The public keys of an issuer, read from its JWKS address (RFC 7517) and kept for a while.
+
+- Keys are read when the first token comes, and again when they are older than FRESH_SECONDS or a token names a key
+  that is not among them: an issuer may rotate its keys at any time. At most one read runs, and at most one begins in
+  LEAST_INTERVAL, whatever tokens say.
+- During an outage of the issuer the keys of before count, up to STALE_SECONDS. After that, and for keys we could not
+  look up, the request fails as our fault and not as the token's.
+- The address comes from the settings. Redirects are not followed and nothing in a token is.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import structlog
+from yarl import URL
+
+from worker.adapters.http import TooLarge, read_bounded
+from worker.adapters.signatures import PublicKey, Signatures, UnusableKey
+from worker.domain.strict_json import JsonError, loads
+from worker.errors import CODES, Unavailable
+
+FRESH_SECONDS = 600.0
+STALE_SECONDS = 3600.0  # an outage of the issuer may last so long; a key it withdrew counts so long at most
+LEAST_INTERVAL = 10.0  # seconds from the start of one read to the start of the next
+TIMEOUT_SECONDS = 5.0
+MAX_BODY = 256 * 1024  # bytes; a key with its certificates has 5 KiB
+MAX_KEYS = 100
+MAX_STRING = 16 * 1024  # bytes: certificates in x5c are long
+
+Read = Callable[[], Awaitable[bytes]]
+"""Reads the JWKS document. Raises KeysUnreadable."""
+
+log = structlog.get_logger()
+
+
+class KeysUnreadable(Exception):
+    """The issuer's keys could not be read; the message says why, for the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What one read found: keys that may be used, by name, and those without one."""
+
+    read_at: float = float("-inf")
+    named: dict[str, PublicKey] = field(default_factory=dict)
+    nameless: tuple[PublicKey, ...] = ()
+
+    def find(self, kid: str | None) -> PublicKey | None:
+        """Without `kid` the token can only mean the single key there is."""
+        if kid is not None:
+            return self.named.get(kid)
+        keys = (*self.named.values(), *self.nameless)
+        return keys[0] if len(keys) == 1 else None
+
+    def __bool__(self) -> bool:
+        return bool(self.named or self.nameless)
+
+
+class IssuerKeys:
+    """Finds the issuer's key for a token."""
+
+    def __init__(self, read: Read, signatures: Signatures, clock: Callable[[], float]) -> None:
+        """`clock` gives seconds that never go back."""
+        self._read = read
+        self._signatures = signatures
+        self._clock = clock
+        self._known = _Known()
+        self._read_began = float("-inf")
+        self._reading = asyncio.Lock()
+
+    async def find(self, kid: str | None) -> PublicKey | None:
+        """The key a token names; None when the issuer has no such key. Raises Unavailable when we cannot know."""
+        key = (await self._known_since(FRESH_SECONDS, STALE_SECONDS)).find(kid)
+        if key is None:
+            # A key we do not know may be new. That it does not exist is said only by what was read just now.
+            key = (await self._known_since(LEAST_INTERVAL, LEAST_INTERVAL)).find(kid)
+        return key
+
+    async def refresh(self) -> None:
+        """Read the keys unless that was done just now. Raises Unavailable when there is none for our algorithm."""
+        await self._known_since(LEAST_INTERVAL, LEAST_INTERVAL)
+
+    async def _known_since(self, fresh: float, stale: float) -> _Known:
+        """What was read at most `fresh` seconds ago; when that cannot be had, at most `stale` seconds ago."""
+        if self._age() >= fresh and not (self._reading.locked() and self._age() < stale):
+            async with self._reading:
+                if self._age() >= fresh and self._clock() - self._read_began >= LEAST_INTERVAL:
+                    await self._read_again()
+        if self._age() >= stale or not self._known:
+            raise Unavailable("keys-unavailable", CODES["keys-unavailable"], stage="authenticate")
+        return self._known
+
+    def _age(self) -> float:
+        return self._clock() - self._known.read_at
+
+    async def _read_again(self) -> None:
+        self._read_began = now = self._clock()
+        try:
+            entries = _entries(await self._read())
+        except KeysUnreadable as error:
+            log.warning("the issuer's keys cannot be read", why=str(error))
+            return
+        self._known = self._usable(entries, now)
+        if not self._known:
+            log.warning("the issuer publishes no key for the configured algorithm", keys=len(entries))
+
+    def _usable(self, entries: list[Any], now: float) -> _Known:
+        """The entries that may be used; why another must not is logged, with its place in the list."""
+        named: list[tuple[str, PublicKey]] = []
+        nameless: list[PublicKey] = []
+        for place, entry in enumerate(entries):
+            try:
+                key = self._signatures.public_key(entry)
+                if key is None:
+                    continue
+                if "kid" in entry:
+                    named.append((_name(entry["kid"]), key))
+                else:
+                    nameless.append(key)
+            except UnusableKey as error:
+                log.warning("a key of the issuer is left out", place=place, why=str(error))
+        times = Counter(name for name, _ in named)
+        if len(times) < len(named):
+            log.warning("keys of the issuer are left out", why="several have the same name")
+        return _Known(now, {name: key for name, key in named if times[name] == 1}, tuple(nameless))
+
+
+def _name(kid: object) -> str:
+    if not isinstance(kid, str):
+        raise UnusableKey("its name is no text")
+    return kid
+
+
+def _entries(body: bytes) -> list[Any]:
+    try:
+        document = loads(body, max_bytes=MAX_BODY, max_string=MAX_STRING)
+    except JsonError as error:
+        raise KeysUnreadable(f"the answer is {error}") from None
+    entries = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(entries, list):
+        raise KeysUnreadable("the answer has no list `keys`")
+    if len(entries) > MAX_KEYS:
+        raise KeysUnreadable(f"the answer has more than {MAX_KEYS} keys")
+    return entries
+
+
+async def read_document(session: aiohttp.ClientSession, url: URL, seconds: float = TIMEOUT_SECONDS) -> bytes:
+    """GET the JWKS document within so many seconds. Raises KeysUnreadable."""
+    try:
+        async with session.get(
+            url,
+            headers={"Accept": "application/jwk-set+json, application/json"},
+            timeout=aiohttp.ClientTimeout(total=seconds),
+            allow_redirects=False,
+        ) as response:
+            if response.status != 200:
+                raise KeysUnreadable(f"the answer has status {response.status}")
+            return await read_bounded(response, MAX_BODY)
+    except TooLarge:
+        problem = f"the answer is longer than {MAX_BODY} bytes"
+    except TimeoutError:
+        problem = f"no answer within {seconds:g} s"
+    except aiohttp.ClientConnectionError:
+        problem = "no connection"
+    except aiohttp.ClientError:
+        problem = "the answer is not valid HTTP or broke off"
+    raise KeysUnreadable(problem)

@@ -1,0 +1,116 @@
+"""The description of a solution: HTML a user wrote, on its way into the playground's pages.
+
+What comes out holds the tags and attributes listed here and nothing else: no script, style, picture or form, and
+no link but to http, https and mailto. nh3 builds the tree a browser would build and writes it anew.
+
+Before that, the text is bounded: building the tree takes time with the square of its depth, and repeats every open
+formatting tag in each new block. 27 kB can become a gigabyte that way, and 500 kB of `<div>` take half a minute.
+"""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+import nh3
+
+MAX_CHARS = 200_000  # without pictures that are part of the text; Graphene allows two million
+MAX_TAGS = 8_000  # opening, and as many closing: 200 kB of ordinary text have fewer
+
+# fmt: off
+TAGS = frozenset({
+    "a", "b", "blockquote", "br", "caption", "cite", "code", "dd", "del", "div", "dl", "dt", "em", "h1", "h2", "h3",
+    "h4", "h5", "h6", "hr", "i", "ins", "kbd", "li", "mark", "ol", "p", "pre", "q", "s", "samp", "small", "span",
+    "strong", "sub", "sup", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "u", "ul", "var",
+})
+# Their text is nothing to read, or is read by other rules than HTML's.
+_WITH_CONTENT = frozenset({
+    "audio", "canvas", "iframe", "math", "noembed", "noframes", "noscript", "object", "script", "select", "style",
+    "svg", "template", "textarea", "title", "video",
+})
+# fmt: on
+ATTRIBUTES = {"a": {"href"}, "td": {"colspan", "rowspan"}, "th": {"colspan", "rowspan"}}
+SCHEMES = {"http", "https", "mailto"}
+
+_CLEANER = nh3.Cleaner(
+    tags=set(TAGS),
+    clean_content_tags=set(_WITH_CONTENT),
+    attributes=ATTRIBUTES | {"*": set()},  # else nh3 lets `title` and `lang` pass everywhere
+    url_schemes=SCHEMES,
+    url_relative="deny",  # it would lead into the playground server, with the user's session there
+    link_rel="noopener noreferrer",
+    set_tag_attribute_values={"a": {"target": "_blank"}},  # the page is shown inside another one
+)
+
+# The character set, because one that a browser guesses turns harmless text into tags (ISO-2022-JP does). The policy
+# holds where the file is shown as a document of its own, as in an <object>; a page it is pasted into ignores both.
+_HEAD = (
+    '<!doctype html>\n<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" '
+    "content=\"default-src 'none'; base-uri 'none'; form-action 'none'\">\n"
+)
+
+_INLINE_PICTURE = re.compile(r"""=\s*(?:"data:[^"<>]*"|'data:[^'<>]*')""", re.IGNORECASE)
+# What a browser repeats in each block until it is closed (HTML, 13.2.4.3; an `a` ends the one before).
+_FORMATTING = "b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u"
+_FORMATTING_TAG = re.compile(rf"<({_FORMATTING})[\s/][^<>]*>", re.IGNORECASE)
+_FORMATTING_LEFT = re.compile(rf"<(?:{_FORMATTING})[\s/]", re.IGNORECASE)
+
+_TAG = re.compile(r"""<([a-z][^\s/>]*)((?:[^<>"']|"[^"]*"|'[^']*')*)""", re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"""([^\s/=>"']+)(?:\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'>]*))?""")
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,39}=?")
+_UNMISSED = frozenset({"html", "head", "body", "meta"})
+_SET_BY_US = frozenset({"rel", "target"})
+
+
+class Unusable(ValueError):
+    """The description cannot be passed on. The message says why, as half a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What may be shown."""
+
+    html: str
+    removed: tuple[str, ...]  # what is no longer in it: names of tags, and of attributes with `=` behind them
+
+    @property
+    def document(self) -> bytes:
+        """The file in the bundle."""
+        return f"{_HEAD}{self.html}\n".encode()
+
+
+def sanitise(html: str) -> Description:
+    """Keep what is harmless. Raises Unusable: too long, too many tags, nothing left."""
+    text = _INLINE_PICTURE.sub('=""', html)
+    if len(text) > MAX_CHARS:
+        raise Unusable(f"it is longer than {MAX_CHARS} characters")
+    closing = text.count("</")
+    if max(closing, text.count("<") - closing) > MAX_TAGS:
+        raise Unusable(f"it has more than {MAX_TAGS} tags")
+    # Alike, of each kind only three are repeated; attributes, which do not stay anyway, make them differ.
+    bounded = _FORMATTING_TAG.sub(r"<\1>", text)
+    if len(_FORMATTING_LEFT.findall(bounded)) > len(_FORMATTING.split("|")):
+        raise Unusable("its tags are not well formed")
+    clean = _CLEANER.clean(bounded).strip()
+    if not clean:
+        raise Unusable("nothing of it may be shown")
+    return Description(clean, _removed(text, clean))
+
+
+def _removed(html: str, clean: str) -> tuple[str, ...]:
+    """For people: a reading by regular expressions, on which no safety rests."""
+    removed: set[str] = set()
+    links = 0
+    for (tag, rest), times in Counter(_TAG.findall(html)).items():
+        name = tag.lower()
+        if name not in TAGS | _UNMISSED:
+            removed.add(name if _NAME.fullmatch(name) else "unknown tags")
+            continue
+        known = ATTRIBUTES.get(name, set()) | _SET_BY_US
+        attributes = [attribute.lower() for attribute in _ATTRIBUTE.findall(rest)]
+        removed.update(
+            f"{attribute}=" for attribute in attributes if attribute not in known and _NAME.fullmatch(attribute)
+        )
+        links += times * (name == "a" and "href" in attributes)
+    if clean.count(' href="') < links:
+        removed.add("href=")
+    return tuple(sorted(removed))
