@@ -15,6 +15,7 @@ import structlog
 from tests.leaks.canaries import (
     CCDS_PASSWORD,
     CCDS_USERNAME,
+    ICON,
     JWT_SECRET,
     NEXUS_PASSWORD,
     NEXUS_USERNAME,
@@ -115,7 +116,7 @@ SAYINGS: dict[str, Say] = {
     "text without spaces": lambda text: each_method(ours, f"it=<{text}>"),
     "arguments": lambda text: each_method(ours, "it was %s", text),
     "field": lambda text: each_method(ours, "bad", given=text),
-    "bytes": lambda text: each_method(ours, "bad", given=text.encode(), zip=ZIP, body=bytearray(ZIP)),
+    "bytes": lambda text: each_method(ours, "bad", given=text.encode(), zip=ZIP, icon=bytearray(ICON)),
     "repr of bytes": lambda text: each_method(ours, f"bad {text.encode()!r} {ZIP!r}"),
     "deep inside data": lambda text: each_method(ours, "bad", data={"list": [{"x": text}, (text,), {text}], text: 1}),
     "header": lambda text: each_method(

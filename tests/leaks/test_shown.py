@@ -25,6 +25,7 @@ from worker.adapters.tokens import TokenVerifier
 from worker.cli.client import Ask
 from worker.domain.request import read_request
 from worker.domain.solution import Caller
+from worker.domain.token_shape import read_token
 from worker.environment import read_settings
 from worker.errors import ConfigurationError
 from worker.health import HealthServer
@@ -58,6 +59,7 @@ async def test_objects(tmp_path: Path, watch: Watch) -> None:
             "Caller": caller,
             "Record": record,
             "Request": read_request(record)[1],
+            "Token": read_token(token()),
             "Solution": found,
             "Solution of the builder": solution(icon=canaries.ICON, description=canaries.IN_THE_DESCRIPTION),
             "Bundle": bundle,
@@ -99,7 +101,9 @@ def test_errors(watch: Watch) -> None:
 
 
 def _made(kind: type[Exception]) -> Exception:
-    if issubclass(kind, errors.OutcomeUnknown | errors.ConfigurationError | errors.StatusNotPublished):
+    if issubclass(
+        kind, errors.OutcomeUnknown | errors.OverridesInvalid | errors.ConfigurationError | errors.StatusNotPublished
+    ):
         return kind("a sentence")
     if issubclass(kind, errors.Internal):
         return kind()
@@ -135,6 +139,7 @@ def test_settings_that_are_refused(watch: Watch, tmp_path: Path) -> None:
         "secret as a quantity": settings_with(DEPLOYER_BUNDLE__STORAGE_SIZE=secret),
         "secret as a URL": settings_with(DEPLOYER_CATALOG__URL=secret),
         "secret in a URL": settings_with(DEPLOYER_CATALOG__URL=f"http://user:{canaries.NEXUS_PASSWORD}@ccds"),
+        "secret as a user in a URL": settings_with(DEPLOYER_ARTIFACTS__URL=f"http://{canaries.NEXUS_PASSWORD}@nexus"),
         "secret as a port": settings_with(DEPLOYER_CATALOG__URL=f"http://ccds:{canaries.SASL_PASSWORD}/ccds"),
         "secret in the query of a URL": settings_with(DEPLOYER_ARTIFACTS__URL=f"http://nexus?password={secret}"),
         "secret in the playground's URL": settings_with(DEPLOYER_PLAYGROUND__DEPLOY_URL=f"http://x:{secret}@y"),

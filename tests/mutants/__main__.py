@@ -6,22 +6,21 @@ Exit code 1 when one is not noticed, or when a row of the table is no longer tru
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from compileall import compile_dir
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from queue import SimpleQueue
 
+from tests.mutants.fresh import COPIED, ROOT, run
 from tests.mutants.table import Mutant, mutants
 
-ROOT = Path(__file__).parents[2]
-PARTS = ("schemas", "worker", "tests", "pyproject.toml")
-SECONDS = 120.0  # for the tests of one mutant: one that hangs has been noticed
 COPIES = min(2, os.cpu_count() or 1)
 
 
@@ -70,12 +69,15 @@ def copies() -> Iterator[list[Path]]:
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         trees = [Path(folder, str(number)) for number in range(COPIES)]
         for tree in trees:
-            for part in PARTS:
+            for part in COPIED:
                 source = ROOT / part
                 if source.is_dir():
                     shutil.copytree(source, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
                 else:
                     shutil.copy(source, tree / part)
+            # Known by its source and not by its time and size, which two mutants could share.
+            for package in ("schemas", "worker"):
+                compile_dir(tree / package, quiet=2, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
         yield trees
 
 
@@ -108,20 +110,6 @@ def wrong(mutant: Mutant, source: str) -> str | None:
     except SyntaxError as error:
         return f"{mutant.file} would be no Python: {error.msg}"
     return None
-
-
-def run(tree: Path, tests: Sequence[str]) -> tuple[int, str]:
-    """pytest's exit code in this copy, and the end of what it printed. A run that hangs counts as a failed test."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", *tests]
-    # A compiled file is known by its time in whole seconds and its size: two mutants could share both.
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    try:
-        done = subprocess.run(
-            command, cwd=tree, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return 1, f"FAILED {' '.join(tests)}::did not end within {SECONDS:.0f} s"
-    return done.returncode, done.stdout[-4000:] + done.stderr[-2000:]
 
 
 if __name__ == "__main__":
