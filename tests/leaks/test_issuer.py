@@ -17,9 +17,10 @@ from worker.adapters.http import neighbour_session
 from worker.adapters.jwks import IssuerKeys, read_document
 from worker.adapters.signatures import Signatures
 from worker.adapters.tokens import TokenVerifier
+from worker.environment import read_settings
 from worker.errors import DeploymentError
 from worker.logs import Format
-from worker.settings import Settings, read_settings
+from worker.settings import Settings
 
 SECRET = canaries.JWT_SECRET
 KEY = {"kty": "RSA", "n": "AQAB", "e": "AQAB"}

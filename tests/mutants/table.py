@@ -10,6 +10,8 @@ ADAPTERS, DOMAIN, UNIT = "worker/adapters", "worker/domain", "tests/unit"
 LOG, SHOWN, COMMANDS = (f"tests/leaks/test_{name}.py" for name in ("log", "shown", "commands"))
 BUNDLE = f"{UNIT}/domain/test_bundle.py"
 
+LIMITS, ANSWERS = "tests/refusals/test_limits.py", "tests/refusals/test_answers.py"
+
 Row = tuple[str, str, str] | tuple[str, str, str, str]
 """The guard, its text, the broken text, and the tests if they are others than those of the file."""
 
@@ -43,7 +45,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     (f"{DOMAIN}/blueprint.py", f"{UNIT}/domain/test_blueprint.py"): (
         ("name: collisions", "if name in owners:", "if False:"),
         ("name: collisions with web pages", "(taken, node.name), (taken, node.name + WEBUI)", "(taken, node.name)"),
-        ("limit: blueprint's bytes", "max_bytes=MAX_BYTES", "max_bytes=1 << 40"),
+        ("limit: blueprint's bytes", "max_bytes=MAX_BYTES", "max_bytes=1 << 40", LIMITS),
         ("limit: nodes", "> max_nodes:", "> 1 << 40:"),
     ),
     (f"{DOMAIN}/shared_folders.py", f"{UNIT}/domain/test_blueprint.py"): (
@@ -94,13 +96,13 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("picture: an image", "if not _is_image(icon):", "if False:"),
         ("limit: a picture", "if len(icon) > MAX_ICON:", "if False:"),
     ),
-    (f"{DOMAIN}/bundle.py", BUNDLE): (("limit: all protobufs", "> MAX_PROTOS_BYTES:", "> 1 << 40:"),),
+    (f"{DOMAIN}/bundle.py", LIMITS): (("limit: all protobufs", "> MAX_PROTOS_BYTES:", "> 1 << 40:"),),
     (f"{DOMAIN}/stored_zip.py", f"{UNIT}/domain/test_stored_zip.py {BUNDLE}"): (
         ("zip: sorted", "for path in sorted(files):", "for path in files:"),
         ("zip: one date", "_TIME, _DATE = 0, 33", "_TIME, _DATE = 0, 34"),
         ("zip: closed alphabet", "if not _NAME.fullmatch(path):", "if not _NAME.match(path):"),
     ),
-    (f"{ADAPTERS}/artifacts.py", f"{UNIT}/adapters/test_artifacts_client.py"): (
+    (f"{ADAPTERS}/artifacts.py", "tests/refusals/test_uris.py"): (
         ("uri: no scheme", "not _SCHEME.match(uri)", "True"),
         ("uri: no dots", " and not _DOTS.fullmatch(segment)", ""),
         ("uri: closed alphabet", "_SEGMENT.fullmatch(segment)", "_SEGMENT.match(segment)"),
@@ -156,7 +158,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("playground: the whole answer", "_DEPLOYED.fullmatch(text)", "_DEPLOYED.match(text)"),
         ("playground: 5xx is an unknown outcome", "if status >= 500:", "if status >= 502:"),
         ("playground: no connection is used twice", "force_close=True", "force_close=False"),
-        ("limit: answers of the playground", "if len(body) >= MAX_ANSWER:", "if len(body) >= 1 << 40:"),
+        ("limit: answers of the playground", "if len(body) >= MAX_ANSWER:", "if len(body) >= 1 << 40:", ANSWERS),
         (
             "redaction: the playground repeats the bundle",
             "_without_bundle(line, solution).removesuffix",

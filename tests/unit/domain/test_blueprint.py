@@ -112,6 +112,7 @@ def test_a_shared_folder_needs_a_mountable_path(path: str) -> None:
         ("name-collision", [node("a"), node("a")]),
         ("name-collision", [node("A"), node("a")]),
         ("name-collision", [node("a"), node("awebui")]),
+        ("name-collision", [node("awebui"), node("a")]),
         ("name-collision", [node("orchestratorwebui")]),
         ("blueprint-invalid", [node("")]),
         ("blueprint-invalid", [{"node_type": "MLModel"}]),
