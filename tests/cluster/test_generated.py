@@ -105,7 +105,13 @@ def generate(size: int, number: int) -> list[Case]:
     cases: list[Case] = []
 
     @seed(SEED + number)
-    @settings(max_examples=size, database=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=size,
+        deadline=None,
+        database=None,
+        phases=(Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+    )
     @given(st.integers(0, 6).flatmap(lambda it: pipelines() if it else single_models()))
     def collect(case: Case) -> None:
         cases.append(case)
