@@ -72,6 +72,8 @@ class Tally:
 
 PIPELINES, SINGLE_MODELS = Tally(), Tally()
 
+pytestmark = pytest.mark.timeout(600)  # a round takes seconds, but making a failure small may take minutes
+
 
 def _number(text: str) -> int:
     return int(text.rpartition(" ")[2])
@@ -115,7 +117,7 @@ def report() -> Iterator[None]:
     """At the end of the run."""
     yield
     for what, tally in (("generated pipelines", PIPELINES), ("generated single models", SINGLE_MODELS)):
-        if tally.all:
+        if tally.all["cases"]:
             record(what, tally.all["cases"], tally.all["wrong"])
             LINES.extend(tally.lines(what))
 
