@@ -21,8 +21,17 @@ demo: install ## four requests from start to end on this machine: Kafka, Graphen
 test: install ## all tests; Apache Kafka is borrowed (KAFKA_BOOTSTRAP), in Docker, or embedded
 	$(BIN)/python -m pytest
 
+test-cluster: install ## the finishing script on a real Kubernetes API server, built once from Go modules (minutes)
+	$(BIN)/python -m pytest tests/cluster
+
 bench: install ## how fast it is, as a table and bench.json; 2 minutes
 	$(BIN)/python -m tests.bench
+
+properties: install ## 50,000 generated solutions and every string by every reader; PROPERTIES=n, PROPERTIES_SEED=n
+	PROPERTIES=$${PROPERTIES:-50000} $(BIN)/python -m pytest tests/properties
+
+mutants: install ## break each guard on purpose, one at a time: a test must notice; minutes
+	$(BIN)/python -m tests.mutants
 
 check: install ## style, types, import layers, generated schemas
 	$(BIN)/ruff check
@@ -51,4 +60,4 @@ lock: install ## newest versions that pyproject.toml allows, with hashes and wit
 clean: ## remove what the commands made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output dist
 
-.PHONY: help install demo test bench check format golden schemas lock clean
+.PHONY: help install demo test test-cluster bench properties mutants check format golden schemas lock clean

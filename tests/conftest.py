@@ -3,10 +3,17 @@
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tests import corpus
 from tests.broker import Broker, Topics, open_broker, unique_name
+
+# A machine that is busy with something else must not turn a property red.
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unhurried")
 
 _BROKER = pytest.StashKey[Broker]()
 _TESTS = pytest.StashKey[int]()

@@ -37,7 +37,7 @@ async def build(case: str, folder: Path, **more: str) -> None:
             sys.executable, "-m", "worker", "bundle", *ids, "--dir", str(folder),
             env={**os.environ, **env, **more}, stdout=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
-        assert await process.wait() == 0
+        assert 0 == await process.wait()
 
 
 def files_below(folder: Path) -> dict[str, bytes]:

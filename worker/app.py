@@ -4,7 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -14,13 +14,14 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from schemas import Kind
 from worker.adapters.artifacts import ArtifactsClient
 from worker.adapters.catalog import CatalogClient
 from worker.adapters.http import neighbour_session
 from worker.adapters.kafka import client_options, stop_client
+from worker.adapters.overrides import load_overrides
 from worker.adapters.playground import PlaygroundClient, playground_session
 from worker.adapters.reporter import StatusPublisher
 from worker.adapters.tokens import open_tokens
@@ -101,13 +102,18 @@ def run_until_signal(settings: Settings) -> None:
 
 @asynccontextmanager
 async def open_builder(settings: Settings | CatalogSettings) -> AsyncIterator[Builder]:
-    """What makes bundles, connected to Graphene; the command `bundle` needs nothing else."""
+    """What makes bundles, connected to Graphene; the command `bundle` needs nothing else.
+
+    Raises ConfigurationError when the overrides are wrong.
+    """
+    overrides = load_overrides(settings.bundle)
     async with neighbour_session() as session:
         yield Builder(
             CatalogClient(session, settings.catalog),
             ArtifactsClient(session, settings.artifacts),
             shipped_files(),
             settings.bundle,
+            overrides,
         )
 
 
@@ -138,21 +144,33 @@ async def _started(client: C, stop: Callable[[], Awaitable[object]]) -> AsyncIte
 
 
 async def _prepare_kafka(kafka: Kafka, stop: asyncio.Event) -> str | None:
-    """Verify the topics; waits for brokers that are not there yet. The cluster's id, or None when stopped."""
+    """Verify the topics. The cluster's id, or None when `stop` came first: a silent broker holds up nobody."""
+    tasks = prepared, _ = asyncio.create_task(_until_prepared(kafka)), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return prepared.result() if prepared.done() else None
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _until_prepared(kafka: Kafka) -> str:
+    """Waits for brokers that are not there yet, or not yet themselves."""
     delay = 0.5
-    while not stop.is_set():
+    while True:
         try:
             admin = AIOKafkaAdminClient(**client_options(kafka))
             async with _started(admin, admin.close):
                 for warning in await prepare_topics(admin, kafka):
                     log.warning(warning)
                 return str((await admin.describe_cluster())["cluster_id"])
-        except KafkaConnectionError:
-            log.warning("Kafka cannot be reached", brokers=kafka.bootstrap_servers, next_try_seconds=delay)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), delay)
+        except KafkaError as error:
+            if not (error.retriable or isinstance(error, KafkaConnectionError)):
+                raise
+            log.warning("Kafka cannot be reached", error=type(error).__name__, next_try_seconds=delay)
+        await asyncio.sleep(delay)
         delay = min(2 * delay, 10)
-    return None
 
 
 def _kafka_consumer(settings: Settings) -> AIOKafkaConsumer:
@@ -199,8 +217,8 @@ class _Health:
         self.requests: RequestConsumer | None = None
 
     def live(self) -> str | None:
-        """None, or why the process should be restarted."""
-        if self.requests is None or self._stop.is_set():
+        """None, or why the process should be restarted. A rebalance waits for running deployments: no reason."""
+        if self.requests is None or self._stop.is_set() or not self.requests.assigned.is_set():
             return None
         silent = time.monotonic() - self.requests.polled_at
         return f"the poll loop is silent for {silent:.0f} s" if silent > STUCK_SECONDS else None

@@ -14,11 +14,21 @@ import structlog
 from schemas import DeploymentInfo, Kind
 from worker import logs, settings
 from worker.domain.blueprint import read_blueprint
-from worker.domain.bundle import Bundle, build_bundle
+from worker.domain.bundle import Bundle, build_bundle, check_size
+from worker.domain.overrides import NO_OVERRIDES, Overrides
 from worker.domain.plan import Plan, plan_pipeline, plan_single_model
 from worker.domain.request import Record, Request, read_request
 from worker.domain.solution import Caller, Solution
-from worker.errors import CODES, DeploymentError, Internal, NotFound, StatusNotPublished, Unauthenticated, Unreadable
+from worker.errors import (
+    CODES,
+    DeploymentError,
+    Internal,
+    NotFound,
+    OverridesInvalid,
+    StatusNotPublished,
+    Unauthenticated,
+    Unreadable,
+)
 from worker.progress import Progress, Reporter
 from worker.together import together
 
@@ -55,19 +65,25 @@ class Builder:
     """Solution and revision id in, bundle out. `bundle` on the command line uses it alone."""
 
     def __init__(
-        self, catalog: Catalog, artifacts: Artifacts, shipped: Mapping[str, bytes], options: settings.Bundle
+        self,
+        catalog: Catalog,
+        artifacts: Artifacts,
+        shipped: Mapping[str, bytes],
+        options: settings.Bundle,
+        overrides: Overrides = NO_OVERRIDES,
     ) -> None:
         self._catalog = catalog
         self._artifacts = artifacts
         self._shipped = shipped
         self._options = options
+        self._overrides = overrides
 
     async def build(self, solution_id: UUID, revision_id: UUID, caller: Caller | None) -> tuple[Plan, Bundle]:
         """Authorise, fetch, plan, render, bundle. Raises DeploymentError."""
         solution = await self._catalog.find(solution_id, revision_id, caller)
         plan = await self._plan(solution)
         protos = await self._protos(plan)
-        return plan, build_bundle(plan, protos, self._shipped, self._options)
+        return plan, build_bundle(plan, protos, self._shipped, self._options, self._overrides)
 
     async def _plan(self, solution: Solution) -> Plan:
         if solution.kind is Kind.SINGLE_MODEL:
@@ -81,7 +97,16 @@ class Builder:
         """Container name → protobuf. Nodes of one model share its file, which is fetched once."""
         uris = {container.name: container.proto_uri for container in plan.containers if container.proto_uri}
         owners = {uri: name for name, uri in uris.items()}
-        texts = await together(self._proto(uri, name) for uri, name in owners.items())
+        size = 0
+
+        async def fetch(uri: str, name: str) -> bytes:
+            nonlocal size
+            text = await self._proto(uri, name)
+            size += len(text)
+            check_size(size)  # here, so that no more is fetched than may be sent
+            return text
+
+        texts = await together(fetch(uri, name) for uri, name in owners.items())
         found = dict(zip(owners, texts, strict=True))
         return {name: found[uri] for name, uri in uris.items()}
 
@@ -119,6 +144,8 @@ class Deployer:
                     raise request
                 await self._deploy(request, record, progress, turn)
             except DeploymentError as error:
+                if isinstance(error, OverridesInvalid):
+                    log.error("the overrides do not fit", detail=error.message)  # noqa: TRY400  # no traceback tells more
                 await progress.failed(error)
             except StatusNotPublished:
                 raise

@@ -11,6 +11,7 @@
         ├── Unavailable              a neighbour is down, slow or refuses our credentials; retryable
         ├── PlaygroundRefused        submit:        the playground server said no
         ├── OutcomeUnknown           submit:        bytes were sent and no answer came
+        ├── OverridesInvalid         bundle:        the operator's overrides spoil a manifest
         └── Internal                 a defect of ours
 
     StatusNotPublished               not of a request: Kafka did not take a status; the worker must not commit
@@ -35,7 +36,7 @@ REJECTED: dict[str, str] = {
     "unknown-event-type": "`ce_type` names an event this topic does not carry. Send the type of docs/contract.md.",
     # authenticate
     "token-missing": "Neither the header `authorization` nor `jwtToken` holds a token. Send exactly one.",
-    "token-twice": "Both the header `authorization` and `jwtToken` hold a token. Send exactly one.",
+    "token-twice": "More than one token came, in headers `authorization` or in `jwtToken`. Send exactly one.",
     "token-malformed": "The token is not a JSON Web Token in its strict form. Send it as Graphene issued it.",
     "token-algorithm": "The token is signed with another algorithm than the configured one. Log in again.",
     "token-signature": "The token's signature is wrong: it was altered, or signed with another key. Log in again.",
@@ -92,6 +93,8 @@ FAILED: dict[str, str] = {
     "playground-name-taken": "The playground made no deployment: another user owns one of this name. Rename the pipeline.",
     "deployment-failed": "The bundle's script failed on the playground; the message gives its reason. Correct it, or tell the operator.",
     "outcome-unknown": "The playground did not answer: it may or may not have deployed. Look at the dashboard, then send again.",
+    # bundle
+    "overrides-invalid": "The operator's overrides do not fit this solution; the message names the place. Tell the operator.",
     # anywhere
     "internal": "A defect of the deployer; its log has the details under the request id. Tell the operator.",
 }
@@ -193,6 +196,15 @@ class OutcomeUnknown(Failed):
 
     def __init__(self, message: str) -> None:
         super().__init__("outcome-unknown", message)
+
+
+class OverridesInvalid(Failed):
+    """The operator's overrides spoil a manifest. Not retryable: this worker keeps the overrides it started with."""
+
+    stage = "bundle"
+
+    def __init__(self, message: str) -> None:
+        super().__init__("overrides-invalid", message)
 
 
 class Internal(Failed):

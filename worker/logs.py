@@ -3,8 +3,9 @@
 stderr, because `bundle`, `submit` and `watch` print their results to stdout; containers collect both.
 Our own events come from `structlog.get_logger()`; bind the request id with `structlog.contextvars`.
 Client libraries log through the standard library. They are heard from `warning` on whatever the
-level, because at `debug` they print headers and records. Warnings, and exceptions that nobody catches,
-take the same way: Python itself would print them as they are.
+level, because at `debug` they print headers and records; and not twice the same within 10 s, because
+aiokafka has 70 lines a second to say about a broker that is away. Warnings, and exceptions that nobody
+catches, take the same way: Python itself would print them as they are.
 
 Secrets are known by how they look, by the name that stands before them, and by their value: those of the settings
 are told to `configure`, those of a request to `hide`.
@@ -30,6 +31,8 @@ Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["json", "console"]
 
 REMOVED = "[removed]"
+SELDOM_SECONDS = 10
+_KINDS = 1000
 
 _SECRET_NAMES = ("authorization", "password", "secret", "token")
 _ANY_NAME = "|".join(_SECRET_NAMES)
@@ -76,6 +79,7 @@ def configure(level: Level, log_format: Format, stream: TextIO | None = None, se
         cache_logger_on_first_use=False,
     )
     handler = _Handler(stream)
+    handler.addFilter(_Seldom())
     handler.setLevel(max(logging.WARNING, getattr(logging, level.upper())))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -156,6 +160,24 @@ def _renderer(log_format: Format, stream: TextIO) -> Processor:
     if log_format == "json":
         return structlog.processors.JSONRenderer()
     return structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)
+
+
+class _Seldom(logging.Filter):
+    """Lets each kind of line of a library through once in SELDOM_SECONDS."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[tuple[str, int, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
+        kind = (record.name, record.levelno, text[:200])  # its arguments are not in it yet
+        if record.created - self._last.get(kind, 0) < SELDOM_SECONDS:
+            return False
+        if len(self._last) >= _KINDS:  # a library that formats its lines itself makes a kind of each
+            self._last.clear()
+        self._last[kind] = record.created
+        return True
 
 
 class _Handler(logging.StreamHandler[TextIO]):

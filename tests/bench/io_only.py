@@ -15,7 +15,8 @@ from aiohttp import web
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 
 from tests.bench.neighbours import BLUEPRINT_URI, REVISION_ID, SOLUTION_ID
-from worker.settings import Settings, read_settings
+from worker.environment import read_settings
+from worker.settings import Settings
 
 BUNDLE = base64.b64encode(bytes(60_000)).decode()
 STATUS = b" " * 700

@@ -21,8 +21,9 @@ from tests.bench.neighbours import REVISION_ID, SOLUTION_ID
 from tests.bench.results import Row
 from tests.broker import unique_name
 from tests.e2e.stage import Worker, environment, free_port
+from worker.environment import read_settings
 from worker.sandbox.users import User, sandbox_token
-from worker.settings import KafkaSettings, read_settings
+from worker.settings import KafkaSettings
 from worker.stream.topics import prepare_topics
 
 USERS = [User(f"user-{number}", f"user{number}", f"user{number}@graphene.example") for number in range(200)]

@@ -35,7 +35,7 @@ def validator(name: str) -> Draft202012Validator:
 
 def test_generated_files_are_fresh() -> None:
     """What is committed is what `python -m schemas.export` writes now."""
-    assert stale(GENERATED) == []
+    assert [] == stale(GENERATED)
 
 
 def test_check_names_every_stale_file(tmp_path: Path) -> None:
@@ -50,11 +50,11 @@ def test_check_names_every_stale_file(tmp_path: Path) -> None:
         main(["--check"], folder=tmp_path)
 
     assert isinstance(exit_.value.code, str)  # Python exits 1 and prints it
-    assert re.findall(r"\w+\.schema\.json", exit_.value.code) == [
+    assert [
         "old.schema.json",
         "request.schema.json",
         "status.schema.json",
-    ]
+    ] == re.findall(r"\w+\.schema\.json", exit_.value.code)
 
 
 def test_writing_makes_everything_fresh(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_writing_makes_everything_fresh(tmp_path: Path) -> None:
 
     main([], folder=tmp_path)
 
-    assert stale(tmp_path) == []
+    assert [] == stale(tmp_path)
 
 
 def test_there_is_one_example_for_each_event() -> None:
@@ -144,7 +144,7 @@ def test_every_field_is_described(name: str, event: type[BaseModel]) -> None:
         if "description" not in content and "$ref" not in content
     ]
 
-    assert undescribed == []
+    assert [] == undescribed
     assert all(place["description"] for place in places)
 
 

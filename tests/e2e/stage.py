@@ -19,12 +19,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 from schemas import FINAL_STATES, DeploymentStatus
 from worker.app import open_builder
 from worker.domain.bundle import Bundle
+from worker.environment import read_settings
 from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, GRAPHENE, NEXUS_LOGIN, NEXUS_PATH, Graphene, graphene_app
 from worker.sandbox.graphene_data import Stored
 from worker.sandbox.playground import PLAYGROUND, Playground, playground_app
 from worker.sandbox.serving import served
 from worker.sandbox.users import JWT_SECRET, SANDBOX_USER, User, sandbox_token
-from worker.settings import CatalogSettings, Kafka, KafkaSettings, read_settings
+from worker.settings import CatalogSettings, Kafka, KafkaSettings
 from worker.stream.topics import prepare_topics
 
 PARTITIONS = 12
@@ -129,7 +130,7 @@ class Stage:
             yield worker
             if process.returncode is None:
                 process.terminate()
-            assert await asyncio.wait_for(process.wait(), 60) == 0, log.read_text()
+            assert 0 == await asyncio.wait_for(process.wait(), 60), log.read_text()
         finally:
             if process.returncode is None:
                 process.kill()

@@ -171,7 +171,7 @@ async def shell(line: str, folder: Path, mark: str) -> int:
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     said, _ = await process.communicate()
-    assert process.returncode == 0, said.decode()
+    assert 0 == process.returncode, said.decode()
     return process.returncode
 
 

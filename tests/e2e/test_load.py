@@ -42,12 +42,13 @@ async def test_every_user_gets_the_bundle_they_asked_for(kafka: str, unique: str
         arrived = {one.request_id: one for one in stage.playground.deployments.values()}
 
         assert set(asked) == set(statuses) == set(arrived)
+        assert len(stage.playground.deployments) == REQUESTS
         wrong = [name for name, (it, _) in asked.items() if arrived[name].archive.read_bytes() != expected[it]]
-        assert wrong == []
+        assert [] == wrong
         assert {name: user.email for name, (_, user) in asked.items()} == {
             name: one.username for name, one in arrived.items()
         }
         path = [(0, State.ACCEPTED), (1, State.BUILDING), (2, State.SUBMITTING), (3, State.DEPLOYED)]
-        assert [name for name, of in statuses.items() if [(it.sequence, it.state) for it in of] != path] == []
-        assert stage.playground.overlaps == 0
+        assert [] == [name for name, of in statuses.items() if [(it.sequence, it.state) for it in of] != path]
+        assert 0 == stage.playground.overlaps
         assert await stage.committed() == REQUESTS

@@ -149,7 +149,7 @@ async def test_each_mistake_has_its_own_code_and_one_final_status(kafka: str, un
         assert dict.fromkeys(cases.expected, 1) == {name: len(of) for name, of in ends.items()}
         codes = {name: of[0].error.code if of[0].error else None for name, of in ends.items()}
         assert cases.expected == codes
-        assert [name for name, of in statuses.items() if [it.sequence for it in of] != list(range(len(of)))] == []
+        assert [] == [name for name, of in statuses.items() if [it.sequence for it in of] != list(range(len(of)))]
         assert len(cases.expected) == await stage.committed()
         written = log.read_text()
         assert "Traceback" not in written

@@ -18,13 +18,14 @@ from schemas import DeploymentStatus, ErrorInfo, State
 from tests.broker import Topics
 from worker.adapters.reporter import StatusPublisher
 from worker.domain.request import Record, Request, read_request
+from worker.environment import read_settings
 from worker.progress import identity
 from worker.sandbox.graphene import graphene_app
 from worker.sandbox.playground import playground_app
 from worker.sandbox.serving import served
 from worker.sandbox.stage import worker_environment
 from worker.sandbox.users import SANDBOX_USER, sandbox_token
-from worker.settings import Kafka, KafkaSettings, read_settings
+from worker.settings import Kafka, KafkaSettings
 from worker.stream.topics import prepare_topics
 
 ROOT = Path(__file__).parents[2]
@@ -230,12 +231,19 @@ async def test_check_reaches_everybody(desk: Desk, tmp_path: Path) -> None:
         desk.environment |= {"DEPLOYER_CATALOG__PASSWORD": "wrong", "DEPLOYER_KAFKA__STATUS_TOPIC": f"{prefix}.none"}
         code, output, _ = await desk.run("check")
         assert (1, f"ok      topics: the worker will make {prefix}.none") == (code, output[3])
-        desk.environment |= {"DEPLOYER_KAFKA__CREATE_TOPICS": "false"}
+        (tmp_path / "overrides.yaml").write_text("overrides: {}")
+        desk.environment |= {
+            "DEPLOYER_KAFKA__CREATE_TOPICS": "false",
+            "DEPLOYER_BUNDLE__OVERRIDES_FILE": str(tmp_path / "overrides.yaml"),
+        }
         code, output, _ = await desk.run("check")
-    assert (1, NEIGHBOURS | {"CCDS login": "FAILED", "topics": "FAILED"}) == (code, marks(output))
+    failed = dict.fromkeys(("CCDS login", "topics", "overrides"), "FAILED")
+    assert (1, NEIGHBOURS | failed) == (code, marks(output))
 
 
-NEIGHBOURS = dict.fromkeys(("settings", "tokens", "Kafka", "topics", "CCDS", "CCDS login", "Nexus", "playground"), "ok")
+NEIGHBOURS = dict.fromkeys(
+    ("settings", "tokens", "Kafka", "topics", "CCDS", "CCDS login", "Nexus", "playground", "overrides"), "ok"
+)
 
 
 def marks(output: Sequence[str]) -> Mapping[str, str]:

@@ -7,8 +7,12 @@ from itertools import count
 
 import pytest
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.errors import CorruptRecordException
+from aiokafka.producer import message_accumulator
+from aiokafka.producer import producer as producer_module
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from worker import settings
 from worker.domain.request import Record
@@ -21,6 +25,7 @@ class Handler:
 
     def __init__(self) -> None:
         self.seen: list[tuple[int, int]] = []
+        self.unreadable: list[tuple[int, int]] = []
         self.changed = asyncio.Condition()
         self.released: set[tuple[int, int]] = set()
         self.free = False
@@ -30,6 +35,8 @@ class Handler:
         place = (record.partition, record.offset)
         async with turn, self.changed:
             self.seen.append(place)
+            if record.unreadable:
+                self.unreadable.append(place)
             self.changed.notify_all()
             if self.failure:
                 raise self.failure
@@ -46,10 +53,30 @@ class Handler:
             self.changed.notify_all()
 
 
+class Client(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka has no types
+    """Fails to poll when told."""
+
+    failure: Exception | None = None
+
+    async def getmany(self, *partitions: TopicPartition, **options: int) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """One poll."""
+        if self.failure:
+            raise self.failure
+        return await super().getmany(*partitions, **options)  # type: ignore[no-any-return]
+
+
 class Member:
     """One consumer of the group, running."""
 
-    def __init__(self, consumer: RequestConsumer, handler: Handler, task: asyncio.Task[None], stop: asyncio.Event):
+    def __init__(
+        self,
+        client: Client,
+        consumer: RequestConsumer,
+        handler: Handler,
+        task: asyncio.Task[None],
+        stop: asyncio.Event,
+    ) -> None:
+        self.client = client
         self.consumer = consumer
         self.handler = handler
         self.task = task
@@ -99,9 +126,9 @@ class Group:
             await asyncio.sleep(0.02)
 
     @asynccontextmanager
-    async def member(self, **runtime: float) -> AsyncIterator[Member]:
+    async def member(self, *, assigned: bool = True, **runtime: float) -> AsyncIterator[Member]:
         options = settings.Runtime(**{"drain_seconds": 30, **runtime})
-        client = AIOKafkaConsumer(
+        client = Client(
             bootstrap_servers=self.bootstrap,
             group_id=self.topic,
             enable_auto_commit=False,
@@ -114,8 +141,9 @@ class Group:
         consumer = RequestConsumer(client, handler, self.topic, "cluster", options)
         task = asyncio.create_task(consumer.run(stop))
         try:
-            await consumer.assigned.wait()
-            yield Member(consumer, handler, task, stop)
+            if assigned:
+                await consumer.assigned.wait()
+            yield Member(client, consumer, handler, task, stop)
         finally:
             stop.set()
             await handler.release()
@@ -155,6 +183,37 @@ async def test_the_poll_loop_does_not_wait_for_a_handler(group: Group) -> None:
         assert before < member.consumer.polled_at
 
 
+class NoText(str):
+    """A header's name that is no UTF-8, as clients in other languages can write it."""
+
+    __slots__ = ()
+
+    def encode(self, *_: object) -> bytes:
+        return b"\xff\xfe"
+
+
+async def test_a_header_that_aiokafka_cannot_read_stops_nobody(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is handed over as unreadable, and everything before and behind it, in other partitions too, as it is."""
+    await group.publish(3, partition=0)
+    await group.publish(3, partition=1)
+    for module in (producer_module, message_accumulator):  # the builder that does not ask what a str is
+        monkeypatch.setattr(module, "DefaultRecordBatchBuilder", _DefaultRecordBatchBuilderPy)
+    async with AIOKafkaProducer(bootstrap_servers=group.bootstrap) as producer:
+        for _ in range(2):
+            await producer.send_and_wait(group.topic, b"{}", partition=0, headers=[(NoText("x"), b"y")])
+    monkeypatch.undo()
+    await group.publish(2, partition=0)
+    await group.publish(2, partition=1)
+    async with group.member() as member:
+        await member.handler.release()
+        await member.handler.until_seen(12)
+        await group.until_committed(7)
+        assert [*((0, number) for number in range(7)), *((1, number) for number in range(5))] == sorted(
+            member.handler.seen
+        )
+        assert [(0, 3), (0, 4)] == member.handler.unreadable
+
+
 async def test_reading_stops_when_too_much_is_unfinished(group: Group) -> None:
     """And goes on when there is room; nothing is skipped or read twice on the way."""
     async with group.member(max_buffered_records=4) as member:
@@ -166,6 +225,19 @@ async def test_reading_stops_when_too_much_is_unfinished(group: Group) -> None:
         await member.handler.release()
         await group.until_committed(20)
         assert [(0, number) for number in range(20)] == sorted(member.handler.seen)
+
+
+async def test_headers_count_as_unfinished_bytes(group: Group) -> None:
+    """Tokens come in a header: a thousand large ones would fill the memory unseen."""
+    async with group.member(max_buffered_bytes=1000) as member:
+        headers = [("authorization", b"x" * 1000)]
+        for key in (b"first", b"second"):
+            await group.producer.send_and_wait(group.topic, b"{}", key=key, partition=0, headers=headers)
+            await member.handler.until_seen(1)
+        await asyncio.wait([member.task], timeout=0.5)
+        assert [(0, 0)] == member.handler.seen
+        await member.handler.release()
+        await group.until_committed(2)
 
 
 async def test_a_stop_finishes_what_was_read(group: Group) -> None:
@@ -210,10 +282,39 @@ async def test_a_rebalance_gives_no_record_to_two_workers(group: Group) -> None:
                 assert [(partition, number) for partition in (0, 1) for number in range(5)] == seen
 
 
-async def released_at_rebalance(member: Member) -> None:
+async def until_rebalance(member: Member) -> None:
     while member.consumer.assigned.is_set():  # noqa: ASYNC110 - an event tells when it is set, not when it is cleared
         await asyncio.sleep(0.02)
+
+
+async def released_at_rebalance(member: Member) -> None:
+    await until_rebalance(member)
     await member.handler.release()
+
+
+async def test_a_stop_does_not_wait_for_a_rebalance(group: Group) -> None:
+    """A rebalance waits for the deployments of others, and without brokers it has no end."""
+    async with group.member() as first:
+        await group.publish(1)
+        await first.handler.until_seen(1)
+        async with group.member(assigned=False) as second:
+            await until_rebalance(first)
+            await asyncio.wait_for(second.stopped(), 5)
+            await first.handler.release()
+
+
+async def test_a_poll_that_fails_finishes_what_runs(group: Group) -> None:
+    """The worker ends with the error, but no running POST is cut off by it."""
+    async with group.member() as member:
+        await group.publish(1)
+        await member.handler.until_seen(1)
+        member.client.failure = CorruptRecordException()
+        done, _ = await asyncio.wait([member.task], timeout=0.5)
+        assert not done
+        await member.handler.release()
+        with pytest.raises(CorruptRecordException):
+            await member.task
+        assert 1 == await group.committed()
 
 
 async def test_what_retention_took_away_is_logged(group: Group) -> None:

@@ -21,8 +21,9 @@ from worker import logs
 from worker.adapters.kafka import client_options
 from worker.cli.failures import explain
 from worker.cli.run import secret_values
+from worker.environment import read_settings
 from worker.logs import Format
-from worker.settings import Settings, read_settings
+from worker.settings import Settings
 
 API_VERSIONS, SASL_HANDSHAKE, SASL_AUTHENTICATE, METADATA = 18, 17, 36, 3
 VERSIONS = [(API_VERSIONS, 0, 0), (SASL_HANDSHAKE, 1, 1), (SASL_AUTHENTICATE, 0, 0), (METADATA, 0, 0)]

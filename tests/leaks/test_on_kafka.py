@@ -12,10 +12,11 @@ from tests.leaks.canaries import TOKEN, USER, Watch, token
 from tests.leaks.test_requests import RECORDS, TOKENS
 from tests.leaks.world import MODEL, PIPELINE, Echo, canary_graphene
 from tests.leaks.world import environment as canary_environment
+from worker.environment import read_settings
 from worker.sandbox.graphene import CCDS_PATH, GRAPHENE
 from worker.sandbox.playground import EVERYBODY, PLAYGROUND, playground_app
 from worker.sandbox.serving import served
-from worker.settings import KafkaSettings, read_settings
+from worker.settings import KafkaSettings
 
 # The playground's own pages say who deployed what, and show its files. They know no token and no password of ours.
 SHOWN_BY_THE_PLAYGROUND = {

@@ -26,9 +26,10 @@ from worker.cli.client import Ask
 from worker.domain.request import read_request
 from worker.domain.solution import Caller
 from worker.domain.token_shape import read_token
+from worker.environment import read_settings
 from worker.errors import ConfigurationError
 from worker.health import HealthServer
-from worker.settings import CatalogSettings, KafkaSettings, Settings, read_settings
+from worker.settings import CatalogSettings, KafkaSettings, Settings
 
 ENVIRONMENT = environment("http://ccds", "http://nexus", "http://playground")
 SECRETS = [name for name, value in ENVIRONMENT.items() if value in canaries.VALUES.values()]
@@ -100,7 +101,9 @@ def test_errors(watch: Watch) -> None:
 
 
 def _made(kind: type[Exception]) -> Exception:
-    if issubclass(kind, errors.OutcomeUnknown | errors.ConfigurationError | errors.StatusNotPublished):
+    if issubclass(
+        kind, errors.OutcomeUnknown | errors.OverridesInvalid | errors.ConfigurationError | errors.StatusNotPublished
+    ):
         return kind("a sentence")
     if issubclass(kind, errors.Internal):
         return kind()
@@ -151,7 +154,7 @@ def test_settings_that_are_refused(watch: Watch, tmp_path: Path) -> None:
         "a secret that is a list": lambda: Settings.model_validate({"auth": {"secret": [secret]}}),
         "a group that is a text": lambda: Settings.model_validate({"auth": canaries.JWT_SECRET}),
     }
-    assert len(SECRETS) == 4
+    assert 4 == len(SECRETS)
     for name, make in refused.items():
         watch.check(f"settings: {name}", refusal(make))
 

@@ -29,13 +29,14 @@ from worker.adapters.tokens import TokenVerifier
 from worker.cli.run import secret_values
 from worker.deploy import Builder, Deployer
 from worker.domain.request import Record
+from worker.environment import read_settings
 from worker.logs import Format
 from worker.sandbox.faults import Fault
 from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, GRAPHENE, NEXUS_LOGIN, NEXUS_PATH, Graphene, graphene_app
 from worker.sandbox.graphene_data import Stored, make_model, make_pipeline
 from worker.sandbox.playground import PLAYGROUND, Playground, playground_app
 from worker.sandbox.serving import served
-from worker.settings import Settings, read_settings
+from worker.settings import Settings
 
 USER_ID = canaries.USER.user_id.encode()
 SHIPPED = {

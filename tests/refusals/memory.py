@@ -17,5 +17,5 @@ def growth(code: str, before: str = "") -> float:
     """MiB by which the largest resident size grows while `code` runs; what `before` takes does not count."""
     script = _MEASURE.format(before=before, code=code)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=100)
-    assert done.returncode == 0, done.stderr
+    assert 0 == done.returncode, done.stderr
     return float(done.stdout.split()[-1])

@@ -147,6 +147,22 @@ def test_what_was_removed_is_said(html: str, removed: tuple[str, ...]) -> None:
     assert removed == sanitise(html).removed
 
 
+def test_old_formatting_is_still_shown() -> None:
+    """Attributes that editors put on formatting cost the reader nothing but themselves."""
+    html = "".join(f"<p><b style='color: #{number:06x}'>{number}</b></p>" for number in range(500))
+    description = sanitise(html)
+    assert "".join(f"<p><b>{number}</b></p>" for number in range(500)) == description.html
+    assert description.removed == ("style=",)
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_pictures_in_the_text_do_not_make_it_too_long(quote: str) -> None:
+    """Editors put them there, and they go anyway."""
+    picture = f"<img alt=x src={quote}data:image/png;base64,{'A' * 1_000_000}{quote}>"
+    description = sanitise(f"<p>a {picture * 2} b</p>")
+    assert (description.html, description.removed) == ("<p>a  b</p>", ("img",))
+
+
 def test_the_document_forbids_what_it_does_not_hold() -> None:
     """Its own character set and policy come first, in the head, where alone they count."""
     document = sanitise("<p>Größe</p>").document
@@ -181,6 +197,7 @@ def test_an_ordinary_description_takes_no_time() -> None:
 # What takes long, or much memory, to make a tree of; each is as large as it may be, or larger.
 COSTLY = {
     "nested": "<div>" * MAX_TAGS,
+    "as long as it may be, and nested": "<div>" * (MAX_CHARS // 5),
     "unclosed formatting, all different": "<p>" + "".join(f"<b x={n}>" for n in range(3000)) + "<p>x" * 4000,
     "unclosed formatting in quotes": "<p>" + "".join(f"<b x='<{n}>'>" for n in range(1500)) + "<p>x" * 3000,
     "end tags that end nothing": "<span>" * MAX_TAGS + "</x>" * MAX_TAGS,

@@ -76,7 +76,7 @@ def test_the_orchestrators_name_is_its_own(name: str) -> None:
     ):
         with pytest.raises(DeploymentError) as refusal:
             make()
-        assert refusal.value.code == "name-reserved"
+        assert "name-reserved" == refusal.value.code
         assert tells_what_to_do(refusal.value.message)
 
 

@@ -2,11 +2,13 @@ import json
 from collections.abc import Callable
 
 import pytest
+from structlog.testing import capture_logs
 
-from schemas import FINAL_STATES, Kind, State
+from schemas import FINAL_STATES, DeploymentStatus, Kind, State
 from tests.builders import CALLER, OPTIONS, SHIPPED, blueprint, node, record, solution
 from tests.fakes import FakeArtifacts, FakeCatalog, FakeClock, FakePlayground, FakeReporter, FakeTokens, free_turn
 from worker.deploy import Builder, Deployer
+from worker.domain.overrides import NO_OVERRIDES, Overrides, read_overrides
 from worker.domain.request import Record
 from worker.domain.solution import Solution
 from worker.errors import (
@@ -36,11 +38,14 @@ class World:
         token_error: DeploymentError | None = None,
         playground_error: Exception | None = None,
         fails_at: int | None = None,
+        overrides: Overrides = NO_OVERRIDES,
+        max_nodes: int = 200,
     ) -> None:
         self.artifacts = FakeArtifacts(FILES if files is None else files)
         self.playground = FakePlayground(playground_error)
         self.reporter = FakeReporter(fails_at)
-        builder = Builder(FakeCatalog(found or solution()), self.artifacts, SHIPPED, OPTIONS)
+        options = OPTIONS.model_copy(update={"max_nodes": max_nodes})
+        builder = Builder(FakeCatalog(found or solution()), self.artifacts, SHIPPED, options, overrides)
         self.deployer = Deployer(
             FakeTokens(token_error), builder, self.playground, self.reporter, FakeClock(), submit_timeout=330
         )
@@ -54,11 +59,11 @@ class World:
 async def test_a_request_goes_from_accepted_to_deployed() -> None:
     """Four statuses, each complete in itself; the bundle that was announced is the one that was sent."""
     world = World()
-    assert await world.handle() == [State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.DEPLOYED]
+    assert [State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.DEPLOYED] == await world.handle()
     last = world.reporter.statuses[-1]
     assert last.bundle and last.deployment and last.identity
-    assert (last.solution_name, last.kind, last.deployment.id) == ("Demo Pipeline", Kind.PIPELINE, "demo-1")
-    assert last.bundle.nodes == ("a", "b", "c", "orchestrator")
+    assert ("Demo Pipeline", Kind.PIPELINE, "demo-1") == (last.solution_name, last.kind, last.deployment.id)
+    assert ("a", "b", "c", "orchestrator") == last.bundle.nodes
     bundle, username, request_id = world.playground.received[0]
     assert (len(bundle), CALLER.email, last.request_id) == (last.bundle.size, username, request_id)
 
@@ -67,7 +72,7 @@ async def test_a_protobuf_of_two_nodes_is_fetched_once() -> None:
     """Nodes of one model share its file."""
     world = World()
     await world.handle()
-    assert world.artifacts.fetched == ["org/blueprint.json", "p1", "p2"]
+    assert ["org/blueprint.json", "p1", "p2"] == world.artifacts.fetched
 
 
 async def test_submitting_says_until_when_it_may_take() -> None:
@@ -127,7 +132,7 @@ async def test_whatever_happens_ends_in_one_final_status(
     """Foreseen or not: the code says what it was, and a defect says nothing of its insides."""
     world = make()
     assert states == await world.handle()
-    assert sum(state in FINAL_STATES for state in states) == 1
+    assert 1 == sum(state in FINAL_STATES for state in states)
     error = world.reporter.statuses[-1].error
     assert error is not None
     assert code == error.code
@@ -137,17 +142,17 @@ async def test_whatever_happens_ends_in_one_final_status(
 async def test_an_unreadable_record_is_rejected_under_a_derived_id() -> None:
     """Nothing that reaches the topic goes unanswered."""
     world = World()
-    assert await world.handle(record(b"not json")) == [State.REJECTED]
+    assert [State.REJECTED] == await world.handle(record(b"not json"))
     assert world.reporter.statuses[0].solution_id is None
 
 
 async def test_the_record_key_must_be_the_users_id() -> None:
     """The key keeps one user's requests in order, and the playground mixes up parallel uploads."""
     world = World()
-    assert await world.handle(record(key=b"somebody-else")) == [State.REJECTED]
+    assert [State.REJECTED] == await world.handle(record(key=b"somebody-else"))
     error = world.reporter.statuses[0].error
     assert error is not None
-    assert (error.code, error.stage, error.retryable) == ("wrong-record-key", "authenticate", False)
+    assert ("wrong-record-key", "authenticate", False) == (error.code, error.stage, error.retryable)
 
 
 @pytest.mark.parametrize("fails_at", [0, 1, 2, 3])
@@ -167,4 +172,32 @@ async def test_no_status_holds_the_token_or_the_email() -> None:
     assert "ada@example.org" not in text
     assert '"token"' not in text
     assert all(len(status.to_json()) < 64 * 1024 for status in world.reporter.statuses)
-    assert json.loads(world.reporter.statuses[0].to_json())["state"] == "accepted"
+    assert "accepted" == json.loads(world.reporter.statuses[0].to_json())["state"]
+
+
+async def test_the_largest_pipeline_fits_into_a_status() -> None:
+    """A status that Kafka's limit or ours refuses would stop its partition for good."""
+    nodes = [node("\x01" * 60 + str(number), image="registry.example/x:1", proto_uri="p1") for number in range(300)]
+    world = World(files={"org/blueprint.json": blueprint(*nodes), "p1": b"1"}, max_nodes=300)
+    assert State.DEPLOYED == (await world.handle())[-1]
+    assert all(len(status.to_json()) < DeploymentStatus.MAX_BYTES for status in world.reporter.statuses)
+
+
+async def test_overrides_that_do_not_fit_end_in_failed() -> None:
+    """Nothing is sent; the user learns that it is the operator's matter, the operator learns it from the log."""
+    patches = (("limits", "1"), ("requests", "2"))
+    entries = [
+        {"match": match, "patch": {"spec": {"template": {"spec": {"containers": [{"name": "*", "resources": it}]}}}}}
+        for match, it in zip(
+            ({"node": "?"}, {"image": "*/models/b"}), ({kind: {"cpu": cpu}} for kind, cpu in patches), strict=True
+        )
+    ]
+    world = World(overrides=read_overrides({"overrides": entries}, OPTIONS))
+    with capture_logs() as logs:
+        assert [State.ACCEPTED, State.BUILDING, State.FAILED] == await world.handle()
+    error = world.reporter.statuses[-1].error
+    assert error is not None
+    assert ("overrides-invalid", "bundle", False) == (error.code, error.stage, error.retryable)
+    assert "do not fit 'b': spec.template.spec.containers[b].resources: the request cpu 2 is above" in error.message
+    assert [error.message] == [line["detail"] for line in logs if line["log_level"] == "error"]
+    assert [] == world.playground.received

@@ -1,5 +1,6 @@
 """The error family and its tables of codes."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from worker.errors import (
     NotDeployable,
     NotFound,
     OutcomeUnknown,
+    OverridesInvalid,
     PlaygroundRefused,
     Rejected,
     Unauthenticated,
@@ -42,6 +44,7 @@ ONE_OF_EACH = [
     Unavailable("catalog-error", "x"),
     PlaygroundRefused("playground-refused", "x"),
     OutcomeUnknown("x"),
+    OverridesInvalid("x"),
     Internal(),
 ]
 EACH = pytest.mark.parametrize("error", ONE_OF_EACH, ids=lambda error: type(error).__name__)
@@ -104,7 +107,31 @@ def test_every_raised_code_is_listed() -> None:
     }
 
     assert raised
-    assert sorted((name, code) for name, code in raised if code not in classes[name].codes) == []
+    assert [] == sorted((name, code) for name, code in raised if code not in classes[name].codes)
+
+
+def literal(node: ast.expr) -> str | None:
+    """The text of a string in the source, with `x` where something is put in; None when it is no literal."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "x" for part in node.values)
+    return None
+
+
+def test_every_message_says_what_to_do() -> None:
+    """Wherever one is raised: its last sentence is the way out."""
+    classes = {one.__name__ for one in family()}
+    messages = [
+        message
+        for text in SOURCES.values()
+        for call in ast.walk(ast.parse(text))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in classes
+        for message in map(literal, call.args[1:2])
+        if message
+    ]
+    assert len(messages) > 30
+    assert [] == [message for message in messages if not tells_what_to_do(message) and not message.endswith(" x")]
 
 
 def test_code_of_another_table_is_refused() -> None:
@@ -167,5 +194,5 @@ def test_long_message_is_cut_to_the_contract() -> None:
 
 def test_outage_knows_its_stage() -> None:
     """A neighbour can be down at any stage; fetching is the usual one."""
-    assert Unavailable("catalog-timeout", "x").stage == "fetch"
-    assert Unavailable("playground-busy", "x", "submit").info().stage == "submit"
+    assert "fetch" == Unavailable("catalog-timeout", "x").stage
+    assert "submit" == Unavailable("playground-busy", "x", "submit").info().stage

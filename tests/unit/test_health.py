@@ -38,7 +38,7 @@ async def test_asks_anew_each_time() -> None:
     """A worker that becomes ready is ready at the next probe."""
     reasons: list[str | None] = [None, "Stopping.", None]
     async with HealthServer(0, lambda: None, reasons.pop) as server:
-        assert [(await get(server, "/ready"))[0] for _ in range(3)] == [200, 503, 200]
+        assert [200, 503, 200] == [(await get(server, "/ready"))[0] for _ in range(3)]
 
 
 async def test_port_is_free_again_after_closing() -> None:

@@ -13,7 +13,7 @@ import structlog
 
 from schemas import DeploymentRequested
 from tests.logging_state import logging_as_it_was
-from worker.logs import REMOVED, Format, Level, configure
+from worker.logs import REMOVED, SELDOM_SECONDS, Format, Level, configure
 
 TOKEN = jwt.encode(
     {"mlpuser": {"userId": "user-17", "email": "someone@example.org"}, "exp": 4_000_000_000}, b"k" * 64, "HS512"
@@ -56,7 +56,7 @@ def test_one_json_object_per_line() -> None:
     [line] = lines(stream)
 
     assert line.pop("timestamp").endswith("Z")
-    assert line == {
+    assert {
         "event": "request ended",
         "level": "info",
         "request_id": "r-1",
@@ -64,7 +64,7 @@ def test_one_json_object_per_line() -> None:
         "seconds": 1.5,
         "nodes": ["a", "b"],
         "error": None,
-    }
+    } == line
 
 
 def test_console_is_for_people() -> None:
@@ -112,7 +112,7 @@ def test_library_lines_look_like_ours() -> None:
     [line] = lines(stream)
 
     assert line.pop("timestamp").endswith("Z")
-    assert line == {"event": "3 tries", "level": "warning", "logger": "aiohttp.client", "request_id": "r-1"}
+    assert {"event": "3 tries", "level": "warning", "logger": "aiohttp.client", "request_id": "r-1"} == line
 
 
 def test_last_configuration_holds() -> None:
@@ -123,8 +123,8 @@ def test_last_configuration_holds() -> None:
     structlog.get_logger().warning("ours")
     logging.getLogger("aiokafka").warning("theirs")
 
-    assert first.getvalue() == ""
-    assert [line["event"] for line in lines(second)] == ["ours", "theirs"]
+    assert "" == first.getvalue()
+    assert ["ours", "theirs"] == [line["event"] for line in lines(second)]
 
 
 def test_exceptions_are_structured() -> None:
@@ -135,7 +135,7 @@ def test_exceptions_are_structured() -> None:
 
     [line] = lines(stream)
 
-    assert [link["exc_type"] for link in line["exception"]] == ["RuntimeError", "ValueError"]
+    assert ["RuntimeError", "ValueError"] == [link["exc_type"] for link in line["exception"]]
     assert {"filename", "lineno", "name"} == set(line["exception"][0]["frames"][0])
 
 
@@ -239,7 +239,7 @@ def test_no_slice_of_a_secret_is_written(
     printed = capfd.readouterr()
     written = stream.getvalue() + printed.out + printed.err
     assert stream.getvalue()
-    assert [part for secret in SECRETS for part in slices(secret) if part in written] == []
+    assert [] == [part for secret in SECRETS for part in slices(secret) if part in written]
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_a_line_that_cannot_be_formatted_is_named() -> None:
 
     [line] = lines(stream)
 
-    assert (line["event"], line["logger"]) == ("log line lost", "aiokafka.cluster")
+    assert ("log line lost", "aiokafka.cluster") == (line["event"], line["logger"])
     assert "test_logs.py:" in line["line"]
 
 
@@ -282,3 +282,25 @@ def test_a_closed_stream_stops_nobody() -> None:
     stream.close()
 
     _theirs().error("nobody hears this")
+
+
+def test_a_library_that_repeats_itself_is_heard_seldom() -> None:
+    """aiokafka repeats three lines 70 times a second while its broker is away; our own events are never left out."""
+    stream = StringIO()
+    configure("info", "json", stream)
+    for number in range(3):
+        logging.getLogger("aiokafka").error("Unable connect to node %s", number)
+        structlog.get_logger().info("request ended")
+    logging.getLogger("aiokafka").error("Another %s", "line")
+    assert ["Unable connect to node 0", *["request ended"] * 3, "Another line"] == [it["event"] for it in lines(stream)]
+
+
+def test_a_library_is_heard_again_after_a_while() -> None:
+    """Or a second outage would go unnoticed."""
+    stream = StringIO()
+    configure("info", "json", stream)
+    for created in (1000.0, 1000.0 + SELDOM_SECONDS):
+        record = logging.makeLogRecord({"name": "aiokafka", "msg": "gone", "levelno": 40, "levelname": "ERROR"})
+        record.created = created
+        logging.getLogger("aiokafka").handle(record)
+    assert 2 == len(lines(stream))

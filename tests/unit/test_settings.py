@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from worker.environment import read_settings
 from worker.errors import ConfigurationError
-from worker.settings import PREFIX, CatalogSettings, KafkaSettings, Settings, read_settings
+from worker.settings import PREFIX, CatalogSettings, KafkaSettings, Settings
 
 SECRETS = {
     "DEPLOYER_AUTH__SECRET": "first-canary-9137",
@@ -34,9 +35,9 @@ def test_required_settings_are_enough() -> None:
     """With the required variables all others have a default."""
     settings = read_settings(REQUIRED, Settings)
 
-    assert settings.kafka.bootstrap_servers == "kafka:9092"
+    assert "kafka:9092" == settings.kafka.bootstrap_servers
     assert SecretStr("first-canary-9137") == settings.auth.secret
-    assert settings.kafka.partitions == 12
+    assert 12 == settings.kafka.partitions
 
 
 @pytest.mark.parametrize(
@@ -132,6 +133,7 @@ def test_other_names_are_left_alone(name: str) -> None:
         ("DEPLOYER_PLAYGROUND__TIMEOUT_SECONDS", "0"),
         ("DEPLOYER_BUNDLE__STORAGE_SIZE", "big"),
         ("DEPLOYER_RUNTIME__HTTP_PORT", "65536"),
+        ("DEPLOYER_BUNDLE__MAX_NODES", "501"),
         ("DEPLOYER_RUNTIME__LOG_LEVEL", "trace"),
     ],
 )
@@ -140,7 +142,7 @@ def test_wrong_value_is_refused_by_name(name: str, value: str) -> None:
     message = refusal(**{name: value})
 
     assert message.startswith(f"{name}: ")
-    assert len(message.splitlines()) == 1
+    assert 1 == len(message.splitlines())
     assert "canary" not in message
 
 
@@ -204,8 +206,8 @@ def test_stop_outlasts_a_deployment() -> None:
 
     assert "DEPLOYER_RUNTIME__DRAIN_SECONDS must be at least 430" in refusal(**slow)
     assert (
-        read_settings(REQUIRED | slow | {"DEPLOYER_RUNTIME__DRAIN_SECONDS": "430"}, Settings).runtime.drain_seconds
-        == 430
+        430
+        == read_settings(REQUIRED | slow | {"DEPLOYER_RUNTIME__DRAIN_SECONDS": "430"}, Settings).runtime.drain_seconds
     )
 
 
@@ -236,7 +238,7 @@ def test_value_and_file_together_are_refused(tmp_path: Path) -> None:
 
     message = refusal(DEPLOYER_AUTH__SECRET_FILE=str(tmp_path / "secret"))
 
-    assert message == "DEPLOYER_AUTH__SECRET_FILE: the value and its file are both given; give one"
+    assert "DEPLOYER_AUTH__SECRET_FILE: the value and its file are both given; give one" == message
 
 
 def test_secrets_are_never_shown() -> None:
@@ -248,7 +250,7 @@ def test_secrets_are_never_shown() -> None:
         refusal(DEPLOYER_RUNTIME__DRAIN_SECONDS="1", DEPLOYER_KAFKA__PARTITIONS="x", DEPLOYER_AUTH__SECRETS="x"),
     ]
 
-    assert [text for text in shown if "canary" in text] == []
+    assert [] == [text for text in shown if "canary" in text]
 
 
 def test_settings_do_not_change() -> None:
@@ -275,7 +277,7 @@ def test_every_setting_is_explained(group: str) -> None:
     descriptions = _fields(group)
 
     assert descriptions
-    assert [name for name, text in descriptions.items() if not text.endswith(".")] == []
+    assert [] == [name for name, text in descriptions.items() if not text.endswith(".")]
 
 
 def _fields(group: str) -> dict[str, str]:

@@ -5,15 +5,21 @@ follow them. Connections are kept alive; aiohttp repeats a GET by itself when on
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import zlib
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 from yarl import URL
 
 from worker.errors import CODES, ConfigurationError, Stage, Unavailable
 from worker.settings import Artifacts, Catalog
+
+# Unpacked here and not by aiohttp, which takes a gzip that breaks off for a whole one.
+SESSION: Mapping[str, Any] = {"headers": {"Accept-Encoding": "gzip"}, "auto_decompress": False}
+PIECE = 64 * 1024  # bytes unpacked at a time
 
 CONNECTIONS = 32  # open to one neighbour at the same time; more requests wait, and their time-out has not begun
 
@@ -34,7 +40,7 @@ class Answer:
 async def neighbour_session() -> AsyncIterator[aiohttp.ClientSession]:
     """A session for CCDS and Nexus: kept alive, no cookies carried from one user's request to another's."""
     connector = aiohttp.TCPConnector(limit=0)  # each Neighbour has its own limit
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), **SESSION) as session:
         yield session
 
 
@@ -121,10 +127,37 @@ class Neighbour:
 
 
 async def read_bounded(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    """The whole body, decompressed. Raises TooLarge as soon as it is longer than `max_bytes`."""
+    """The whole body, unpacked. Raises TooLarge as soon as it is longer than `max_bytes`."""
     body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
+    async for piece in pieces(response):
+        body += piece
         if len(body) > max_bytes:
             raise TooLarge
     return bytes(body)
+
+
+async def pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The body as it arrives, unpacked piece by piece, so that a bomb is as large as its first pieces.
+
+    Raises aiohttp.ClientPayloadError: it breaks off, or comes in an encoding nobody asked for.
+    """
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding == "identity":
+        async for piece in response.content.iter_any():
+            yield piece
+        return
+    if encoding not in ("gzip", "x-gzip"):
+        raise aiohttp.ClientPayloadError("an encoding nobody asked for")
+    unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    async for packed in response.content.iter_any():
+        rest = packed
+        while rest and not unpacker.eof:
+            try:
+                yield unpacker.decompress(rest, PIECE)
+            except zlib.error:
+                raise aiohttp.ClientPayloadError("no gzip") from None
+            rest = unpacker.unconsumed_tail
+        if rest or unpacker.unused_data:
+            raise aiohttp.ClientPayloadError("something behind the gzip")
+    if not unpacker.eof:
+        raise aiohttp.ClientPayloadError("the gzip breaks off")

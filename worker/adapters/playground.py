@@ -19,7 +19,7 @@ from urllib.parse import quote
 import aiohttp
 
 from schemas import DeploymentInfo
-from worker.adapters.http import configured_url
+from worker.adapters.http import SESSION, configured_url, pieces
 from worker.errors import CODES, ConfigurationError, DeploymentError, OutcomeUnknown, PlaygroundRefused, Unavailable
 from worker.logs import without_encoded
 from worker.settings import Playground
@@ -33,15 +33,15 @@ _PATH = "/deploy_solution"
 _DASHBOARD = "/dashboard?selected_deployment_id="
 _DEPLOYED = re.compile(re.escape(_DASHBOARD) + r"([a-z0-9-]{1,63})")
 _FAILED = "deploy solution failed with:"
-_BASE64 = re.compile(r"[A-Za-z0-9+/=]{16,}")
 _WAY_OUT = "Correct that, or tell the operator."
+_BASE64 = re.compile(r"[A-Za-z0-9+/=]{16,}")
 
 
 @asynccontextmanager
 async def playground_session(settings: Playground) -> AsyncIterator[aiohttp.ClientSession]:
     """A session in which every request has a connection of its own. Raises ConfigurationError for a bad CA file."""
     connector = aiohttp.TCPConnector(limit=0, force_close=True, ssl=_trusted(settings.ca_file))
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), **SESSION) as session:
         yield session
 
 
@@ -184,8 +184,8 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     """The body's beginning. One that breaks off matters only where the body tells success from failure."""
     body = bytearray()
     try:
-        async for chunk in response.content.iter_any():
-            body += chunk
+        async for piece in pieces(response):
+            body += piece
             if len(body) >= MAX_ANSWER:
                 break
     except (aiohttp.ClientError, TimeoutError):

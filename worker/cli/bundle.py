@@ -11,10 +11,11 @@ from worker.cli.explain import explain
 from worker.cli.failures import CommandError
 from worker.cli.terminal import quiet, run
 from worker.domain.bundle import Bundle
+from worker.environment import read_settings
 from worker.sandbox.graphene import graphene_app
 from worker.sandbox.serving import served
 from worker.sandbox.stage import graphene_environment
-from worker.settings import CatalogSettings, read_settings
+from worker.settings import CatalogSettings
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -40,8 +41,9 @@ async def _settings(*, sandbox: bool) -> AsyncIterator[CatalogSettings]:
     if not sandbox:
         yield read_settings(os.environ, CatalogSettings)
         return
+    ours = {name: value for name, value in os.environ.items() if name.startswith("DEPLOYER_BUNDLE__")}
     async with served(graphene_app()) as address:
-        yield read_settings(graphene_environment(address), CatalogSettings)
+        yield read_settings(ours | graphene_environment(address), CatalogSettings)
 
 
 def refuse_filled(folder: Path) -> None:

@@ -10,13 +10,15 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient
 
 from worker.adapters.kafka import client_options
+from worker.adapters.overrides import load_overrides
 from worker.adapters.tokens import open_tokens
 from worker.cli.client import running
 from worker.cli.failures import explain
 from worker.cli.pings import ping_artifacts, ping_catalog, ping_catalog_login, ping_playground
 from worker.cli.terminal import quiet, run
+from worker.environment import read_settings
 from worker.errors import ConfigurationError
-from worker.settings import Settings, read_settings
+from worker.settings import Settings
 from worker.stream.topics import prepare_topics, wanted_topics
 from worker.together import together
 
@@ -83,6 +85,11 @@ async def _topics(settings: Settings) -> str:
     return "\n".join(["as the worker needs them", *warnings])
 
 
+async def _overrides(settings: Settings) -> str:
+    entries = load_overrides(settings.bundle).entries
+    return f"{len(entries)}, each fits what it is for" if entries else "none"
+
+
 Check = Callable[[Settings], Coroutine[Any, Any, str]]
 """A sentence about what is well. Raises what `explain` knows."""
 
@@ -94,4 +101,5 @@ CHECKS: Mapping[str, Check] = {
     "CCDS login": lambda settings: ping_catalog_login(settings.catalog),
     "Nexus": lambda settings: ping_artifacts(settings.artifacts),
     "playground": lambda settings: ping_playground(settings.playground),
+    "overrides": _overrides,
 }

@@ -22,6 +22,7 @@ from worker.cli.demo_output import Output, command
 from worker.cli.failures import CommandError
 from worker.cli.story import Story
 from worker.cli.terminal import quiet, run, until_stopped
+from worker.environment import read_settings
 from worker.sandbox.graphene import graphene_app
 from worker.sandbox.graphene_data import CASES, Case
 from worker.sandbox.guarded import GuardedProcess
@@ -30,7 +31,7 @@ from worker.sandbox.playground import playground_app
 from worker.sandbox.serving import served
 from worker.sandbox.stage import running_worker, worker_environment
 from worker.sandbox.users import sandbox_token
-from worker.settings import Kafka, KafkaSettings, read_settings
+from worker.settings import Kafka, KafkaSettings
 from worker.stream.topics import prepare_topics, wanted_topics
 
 T = TypeVar("T")

@@ -54,6 +54,10 @@ def explain(plan: Plan, bundle: Bundle) -> Iterator[str]:
     if any(RENAMED in warning for warning in plan.warnings):
         yield f"  {NAMES}"
     yield ""
+    if bundle.overridden:
+        yield "What the operator's overrides changed"
+        yield from (f"  {name}: {_entries(numbers)}" for name, numbers in bundle.overridden.items())
+        yield ""
     yield "Files"
     width = max(map(len, bundle.files))
     yield from (f"  {name:<{width}}  {purpose(name)}" for name in sorted(bundle.files))
@@ -63,3 +67,7 @@ def explain(plan: Plan, bundle: Bundle) -> Iterator[str]:
 def purpose(name: str) -> str:
     """What an entry of the zip is for."""
     return next((text for pattern, text in PURPOSES if fnmatch(name, pattern)), "")
+
+
+def _entries(numbers: tuple[int, ...]) -> str:
+    return f"{'entry' if len(numbers) == 1 else 'entries'} {', '.join(map(str, numbers))}"

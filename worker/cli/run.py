@@ -10,7 +10,8 @@ from pydantic import SecretStr
 from worker import logs
 from worker.app import run_until_signal
 from worker.cli import INTERRUPTED
-from worker.settings import Settings, read_settings
+from worker.environment import read_settings
+from worker.settings import Settings
 
 
 def execute(_: argparse.Namespace) -> int:

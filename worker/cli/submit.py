@@ -14,8 +14,9 @@ from worker.cli.client import Ask, Event, open_requests, open_statuses
 from worker.cli.failures import CommandError
 from worker.cli.terminal import quiet, run
 from worker.cli.view import line
+from worker.environment import read_settings
 from worker.progress import identity
-from worker.settings import Kafka, KafkaSettings, read_settings
+from worker.settings import Kafka, KafkaSettings
 
 TIMED_OUT = 3
 TOKEN_VARIABLE = "DEPLOYER_TOKEN"  # noqa: S105 - the variable's name

@@ -13,7 +13,8 @@ from worker.cli import INTERRUPTED
 from worker.cli.client import Event, open_statuses
 from worker.cli.terminal import quiet, run
 from worker.cli.view import Board, line, live
-from worker.settings import Kafka, KafkaSettings, read_settings
+from worker.environment import read_settings
+from worker.settings import Kafka, KafkaSettings
 
 
 def execute(arguments: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from schemas import Kind
 from worker import __version__, settings
 from worker.domain import yaml
 from worker.domain.manifests import render
+from worker.domain.overrides import NO_OVERRIDES, Overrides
 from worker.domain.plan import Container, Plan
 from worker.domain.stored_zip import stored_zip
 from worker.errors import NotDeployable
@@ -28,32 +29,49 @@ class Bundle:
     sha256: str
     nodes: tuple[str, ...]
     files: Mapping[str, bytes] = field(repr=False)
+    overridden: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # file → the operator's entries in it
 
 
 def build_bundle(
-    plan: Plan, protos: Mapping[str, bytes], shipped: Mapping[str, bytes], options: settings.Bundle
+    plan: Plan,
+    protos: Mapping[str, bytes],
+    shipped: Mapping[str, bytes],
+    options: settings.Bundle,
+    overrides: Overrides = NO_OVERRIDES,
 ) -> Bundle:
     """Render and pack.
 
     protos: container name → protobuf text. shipped: what comes with the deployer (worker/ontarget), by path.
-    Raises NotDeployable (bundle-too-large).
+    Raises NotDeployable (bundle-too-large), OverridesInvalid.
     """
-    if sum(map(len, protos.values())) > MAX_PROTOS_BYTES:
-        raise NotDeployable(
-            "bundle-too-large", f"The protobufs have more than {MAX_PROTOS_BYTES >> 20} MiB in all. Make them smaller."
-        )
-    files = _manifests(plan, options) | _descriptions(plan, options) | _shipped(plan, shipped)
+    check_size(sum(map(len, protos.values())))
+    manifests, overridden = _manifests(plan, options, overrides)
+    files = manifests | _descriptions(plan, options) | _shipped(plan, shipped)
     files |= {f"microservice/{name}.proto": text for name, text in protos.items()}
     files["MANIFEST.json"] = _manifest(plan, files)
     data = stored_zip(files)
-    return Bundle(data, sha256(data).hexdigest(), tuple(container.name for container in plan.containers), files)
+    nodes = tuple(container.name for container in plan.containers)
+    return Bundle(data, sha256(data).hexdigest(), nodes, files, overridden)
 
 
-def _manifests(plan: Plan, options: settings.Bundle) -> Files:
-    return {
-        f"deployments/{name}": yaml.dump(manifest.model_dump(by_alias=True, exclude_none=True))
-        for name, manifest in render(plan, options).items()
-    }
+def check_size(protos: int) -> None:
+    """Judge the size of all protobufs together, in bytes. Raises NotDeployable (bundle-too-large)."""
+    if protos > MAX_PROTOS_BYTES:
+        raise NotDeployable(
+            "bundle-too-large", f"The protobufs have more than {MAX_PROTOS_BYTES >> 20} MiB in all. Make them smaller."
+        )
+
+
+def _manifests(plan: Plan, options: settings.Bundle, overrides: Overrides) -> tuple[Files, dict[str, tuple[int, ...]]]:
+    """The files, and which of the operator's entries changed some of them."""
+    files, overridden = {}, {}
+    for name, rendered in render(plan, options).items():
+        manifest, entries = overrides.apply(rendered)
+        path = f"deployments/{name}"
+        files[path] = yaml.dump(manifest.model_dump(by_alias=True, exclude_none=True))
+        if entries:
+            overridden[path] = entries
+    return files, overridden
 
 
 def _descriptions(plan: Plan, options: settings.Bundle) -> Files:

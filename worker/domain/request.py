@@ -37,6 +37,7 @@ class Record:
     key: bytes | None = field(repr=False)
     value: bytes | None = field(repr=False)
     headers: Sequence[tuple[str, bytes]] = field(repr=False, default=())
+    unreadable: str | None = None  # why Kafka's client could not read it; then there is neither key nor value
 
     @property
     def source(self) -> SourceInfo:
@@ -44,17 +45,25 @@ class Record:
         return SourceInfo(topic=self.topic, partition=self.partition, offset=self.offset)
 
     @property
+    def size(self) -> int:
+        """Bytes of what the sender chose; tokens are in the headers."""
+        headers = sum(len(key) + len(value or b"") for key, value in self.headers)
+        return len(self.value or b"") + len(self.key or b"") + headers
+
+    @property
     def appended_at(self) -> float | None:
         """Unix seconds at which the broker took the record; None when only the producer says so."""
         return self.timestamp_ms / 1000 if self.appended_by_broker else None
 
     def header(self, name: str) -> str | None:
-        """The last header of this name; what is not UTF-8 counts as absent."""
-        values = [value for key, value in self.headers if key.lower() == name and value is not None]
-        try:
-            return values[-1].decode() if values else None
-        except UnicodeDecodeError:
-            return None
+        """The last header of this name; what is not UTF-8 in it is replaced, and so valid nowhere."""
+        return next(reversed(self.all_headers(name)), None)
+
+    def all_headers(self, name: str) -> list[str]:
+        """Every header of this name in its order; Kafka's null values left out."""
+        return [
+            value.decode(errors="replace") for key, value in self.headers if key.lower() == name and value is not None
+        ]
 
     @property
     def traceparent(self) -> str | None:
@@ -105,6 +114,9 @@ def read_request(record: Record) -> tuple[str, Request | Unreadable]:
 
 def _read_event(record: Record) -> _Event:
     ce_id, ce_type = record.header("ce_id"), record.header("ce_type")
+    if record.unreadable:
+        problem = f"The record cannot be read: {record.unreadable}. Correct it and send it again."
+        return _Event(problem=Unreadable("invalid-request", problem))
     try:
         value = strict_json.loads(record.value or b"", max_bytes=MAX_BYTES, max_string=MAX_BYTES)
     except strict_json.JsonError as error:
@@ -133,14 +145,14 @@ def _request(record: Record, event: _Event, request_id: str) -> Request:
 
 
 def _token(record: Record, asked: DeploymentRequested) -> str:
-    tokens = [record.header("authorization"), asked.jwt_token and asked.jwt_token.get_secret_value()]
-    given = [token for token in tokens if token and token.strip()]
+    tokens = [*record.all_headers("authorization"), asked.jwt_token.get_secret_value() if asked.jwt_token else ""]
+    given = [token for token in tokens if token.strip()]
     if not given:
         raise Unreadable(
             "token-missing", "The request has no token. Send it in the Kafka header authorization or in jwtToken."
         )
     if len(given) > 1:
-        raise Unreadable("token-twice", "The request has a token in its header and in jwtToken. Send exactly one.")
+        raise Unreadable("token-twice", "The request has more than one token, in headers or in jwtToken. Send one.")
     return given[0]
 
 

@@ -569,7 +569,8 @@ def wait(cluster: Cluster, bundle: Bundle, seconds: float, pause: Callable[[floa
         found = {it["metadata"]["name"]: it for it in cluster.find("Deployment")}
         late = [name for name in names if not is_ready(found.get(name))]
         reasons = {dig(pod, "metadata", "labels", "app"): reason(pod) for pod in cluster.find("Pod")} if late else {}
-        told = ", ".join(f"{name} ({reasons[name]})" if reasons.get(name) else name for name in late)
+        whys = {name: reasons.get(name) or failure(found.get(name)) for name in late}
+        told = ", ".join(f"{name} ({why})" if why else name for name, why in whys.items())
         line = f"{len(names) - len(late)} of {len(names)} ready" + (f", waiting for {told}" if late else "")
         if line != shown:
             show_progress(line, last=not late)
@@ -605,6 +606,14 @@ def reason(pod: Object) -> str:
     waiting = (dig(it, "state", "waiting", "reason") for it in dig(pod, "status", "containerStatuses") or [])
     failed = (it.get("reason") for it in dig(pod, "status", "conditions") or [] if it.get("status") == "False")
     return next(filter(None, (*waiting, *failed)), "")
+
+
+def failure(deployment: Object | None) -> str:
+    """Why there is no pod, in the cluster's words: Pod Security, a quota. Without the pod's name, new at each try."""
+    for condition in dig(deployment, "status", "conditions") or []:
+        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
+            return str(condition.get("message")).partition(" is forbidden: ")[2] or str(condition.get("reason"))
+    return ""
 
 
 # ------------------------------------------------------------------------------------------------------------ files

@@ -6,7 +6,7 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -59,8 +59,13 @@ class Ports:
 
 def free_ports() -> Ports:
     """Two that nobody uses now."""
+    return Ports(*unused_ports(2))
+
+
+def unused_ports(count: int) -> Iterator[int]:
+    """Different ones that nobody uses now."""
     shuffled = SystemRandom().sample(_PORTS, len(_PORTS))
-    return Ports(*islice(filter(_is_free, shuffled), 2))
+    return islice(filter(_is_free, shuffled), count)
 
 
 def _is_free(port: int) -> bool:

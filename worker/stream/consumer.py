@@ -7,7 +7,7 @@ A rebalance takes all partitions away for a moment: what was read is finished fi
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -22,7 +22,9 @@ from worker.stream.turns import Turn, Turns
 POLL_SECONDS = 0.2
 COMMIT_SECONDS = 10  # aiokafka itself would try for ever while the brokers are away
 BATCH_RECORDS = 500
+SINGLE_MS = 20
 LOG_APPEND_TIME = 1
+_UNREADABLE = "the name of a header is not UTF-8"
 
 Handler = Callable[[Record, Turn], Coroutine[Any, Any, None]]
 
@@ -48,37 +50,80 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self._committing = asyncio.Lock()
         self._failure: BaseException | None = None
         self._paused = False
+        self._unreadable_ahead = False
         self.polled_at = time.monotonic()
         self.assigned = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Consume until `stop`; then finish what was read, within DRAIN_SECONDS, and commit it."""
+        """Consume until `stop` or a failure; then finish what was read, within DRAIN_SECONDS, and commit it."""
         self._consumer.subscribe([self._topic], listener=self)
-        committer = asyncio.create_task(self._commit_finished(), name="committer")
+        # Not one loop that looks at `stop`: while the group rebalances aiokafka's getmany does not return.
+        polling, *_ = tasks = [
+            asyncio.create_task(self._poll_until_failure(), name="poll loop"),
+            asyncio.create_task(self._commit_finished(), name="committer"),
+            asyncio.create_task(stop.wait(), name="stop"),
+        ]
         try:
-            while not stop.is_set() and self._failure is None:
-                await self._poll()
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            polling.cancel()
             await self._drain()
         finally:
-            committer.cancel()
-            await asyncio.gather(committer, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
         await self._commit()
-        if self._failure is not None:
-            raise self._failure
+        for failure in (self._failure, *ends):
+            if isinstance(failure, Exception):
+                raise failure
+
+    async def _poll_until_failure(self) -> None:
+        while self._failure is None:
+            await self._poll()
 
     async def _poll(self) -> None:
         room = self._runtime.max_buffered_records - len(self._tasks)
         self._hold(room <= 0 or self._buffered_bytes >= self._runtime.max_buffered_bytes)
-        batches = await self._consumer.getmany(
-            timeout_ms=int(POLL_SECONDS * 1000), max_records=max(1, min(room, BATCH_RECORDS))
-        )
+        try:
+            if self._unreadable_ahead:
+                await self._poll_singly()
+            else:
+                limit = max(1, min(room, BATCH_RECORDS))
+                self._take(await self._consumer.getmany(timeout_ms=int(POLL_SECONDS * 1000), max_records=limit))
+        except UnicodeDecodeError:
+            await self._begin_again_singly()
         self.polled_at = time.monotonic()
+
+    def _take(self, batches: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
         for partition, records in batches.items():
             tracker = self._trackers.get(partition)
             if tracker is None:
                 continue  # the partition is being taken away: its records will be read again
             for record in records:
-                self._start(record, tracker)
+                self._start(self._to_record(record), tracker)
+
+    async def _begin_again_singly(self) -> None:
+        """aiokafka fails at a header whose name is no UTF-8, does not say where, and drops what it has read."""
+        for partition, tracker in list(self._trackers.items()):
+            following = tracker.following
+            if following is None:
+                following = await self._consumer.committed(partition)
+            if following is None:
+                await self._consumer.seek_to_beginning(partition)
+            else:
+                self._consumer.seek(partition, following)
+        self._unreadable_ahead = True
+
+    async def _poll_singly(self) -> None:
+        """Read one at a time until the one is found that cannot be read, and refuse it as it is."""
+        for partition, tracker in list(self._trackers.items()):
+            try:
+                self._take(await self._consumer.getmany(partition, timeout_ms=SINGLE_MS, max_records=1))
+            except UnicodeDecodeError:
+                offset = await self._consumer.position(partition)
+                self._consumer.seek(partition, offset + 1)
+                self._unreadable_ahead = False
+                place = (self._cluster_id, partition.topic, partition.partition, offset)
+                self._start(Record(*place, 0, False, None, None, unreadable=_UNREADABLE), tracker)
 
     def _hold(self, full: bool) -> None:
         """Stop reading when full, go on when half empty. A paused partition loses what was prefetched."""
@@ -95,16 +140,16 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             and self._buffered_bytes <= self._runtime.max_buffered_bytes // 2
         )
 
-    def _start(self, record: ConsumerRecord, tracker: OffsetTracker) -> None:
+    def _start(self, record: Record, tracker: OffsetTracker) -> None:
         tracker.start(record.offset)
-        size = len(record.value or b"") + len(record.key or b"")
+        size = record.size
         turn = self._turns.join(record.key)
-        task = asyncio.create_task(self._handle(self._to_record(record), turn))
+        task = asyncio.create_task(self._handle(record, turn))
         self._tasks[task] = size
         self._buffered_bytes += size
         task.add_done_callback(lambda done: self._done(done, record, turn, tracker))
 
-    def _done(self, task: asyncio.Task[None], record: ConsumerRecord, turn: Turn, tracker: OffsetTracker) -> None:
+    def _done(self, task: asyncio.Task[None], record: Record, turn: Turn, tracker: OffsetTracker) -> None:
         self._buffered_bytes -= self._tasks.pop(task)
         turn.close()
         if not task.cancelled():
@@ -175,7 +220,8 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """aiokafka starts every partition afresh at its committed offset, and forgets that any was paused."""
         self._trackers = {partition: OffsetTracker() for partition in assigned}
-        self._paused = False
+        self._paused = self._unreadable_ahead = False
+        self.polled_at = time.monotonic()  # no poll returns during a rebalance, which may take minutes
         self.assigned.set()
         log.info("partitions assigned", partitions=sorted(partition.partition for partition in assigned))
         try:

@@ -26,6 +26,11 @@ class OffsetTracker:
         del self._open[offset]
 
     @property
+    def following(self) -> int | None:
+        """The offset behind the last one that was read; None before the first."""
+        return None if self._committed is None else self._next
+
+    @property
     def open(self) -> int:
         """How many records are read and not finished."""
         return len(self._open)

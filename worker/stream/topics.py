@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import NoError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
 from worker import settings
 from worker.errors import ConfigurationError
@@ -72,8 +72,16 @@ async def prepare_topics(admin: AIOKafkaAdminClient, kafka: settings.Kafka) -> l
 
 
 async def _partitions(admin: AIOKafkaAdminClient, topics: tuple[Topic, ...]) -> dict[str, int]:
-    described = await admin.describe_topics([topic.name for topic in topics])
-    return {one["topic"]: len(one["partitions"]) for one in described if one["error_code"] == 0}
+    """Partitions of the topics there are. Raises ConfigurationError for one that we may not see."""
+    settings_of = {topic.name: topic.setting for topic in topics}
+    present = {}
+    for one in await admin.describe_topics(list(settings_of)):
+        name, error = one["topic"], for_code(one["error_code"])
+        if error is NoError:
+            present[name] = len(one["partitions"])
+        elif error is TopicAuthorizationFailedError:
+            raise ConfigurationError(f"{settings_of[name]}: we may not see the topic '{name}'. Add the ACL DESCRIBE")
+    return present
 
 
 async def _until_visible(admin: AIOKafkaAdminClient, topics: tuple[Topic, ...]) -> dict[str, int]:

@@ -56,106 +56,6 @@ def test_plain_paths_pass(uri: str, path: str) -> None:
     assert path == artifact_path(uri)
 
 
-ATTACKS = [
-    "",
-    " ",
-    "/",
-    "/etc/passwd",
-    "//evil.example/x",
-    "///evil.example/x",
-    "\\\\evil.example\\x",
-    "\\evil",
-    "a\\..\\b",
-    "http://evil.example/x",
-    "HTTPS://evil.example/x",
-    "http:/evil.example",
-    "http:evil.example",
-    "file:///etc/passwd",
-    "file:etc/passwd",
-    "gopher://evil.example/",
-    "javascript:alert(1)",
-    "data:text/plain,x",
-    "x:y",
-    "..",
-    ".",
-    "...",
-    "../x",
-    "a/../../x",
-    "a/..",
-    "a/./b",
-    "a/.../b",
-    "a/.. /b",
-    "a/ ../b",
-    "a//b",
-    "a/",
-    "a/b/",
-    " a",
-    "a ",
-    "a/ /b",
-    "a/ b",
-    "a/b /c",
-    "%2e%2e/x",
-    "..%2fx",
-    "%2f%2fevil",
-    "a%00b",
-    "a%0d%0aHost:evil",
-    "%",
-    "a?b",
-    "a#b",
-    "?x=1",
-    "#x",
-    "user@evil.example/x",
-    "@evil.example",
-    "a;b=c",
-    "a;/../b",
-    "..;/x",
-    "a&b",
-    "a\0b",
-    "a\nb",
-    "a\r\nHost: evil",
-    "a\tb",
-    "a\x7fb",
-    "a\x85b",
-    "a\u2028b",
-    "\ufeffa",
-    "é/x",
-    "a/\uff0e\uff0e/b",
-    "a\uff0fb",
-    "evil\u3002example",
-    "[::1]/x",
-    "a|b",
-    "a<b>",
-    'a"b',
-    "a`id`b",
-    "$(id)",
-    "${x}",
-    "{x}",
-    "a^b",
-    "*",
-    "a/\ud800",
-    "x" * 513,
-    "a/" * 10_000 + "b",
-    " " * 100_000 + "x",
-]
-
-
-@pytest.mark.parametrize("uri", ATTACKS, ids=[f"{uri[:20]!r}-{number}" for number, uri in enumerate(ATTACKS)])
-async def test_no_other_uri_leads_anywhere(session: aiohttp.ClientSession, serve: Serve, uri: str) -> None:
-    """Schemes, hosts, climbing, escapes and control characters are refused before any request is sent."""
-    requests: list[str] = []
-
-    async def canary(request: web.Request) -> web.Response:
-        requests.append(request.path)
-        return web.Response(text="x")
-
-    client = ArtifactsClient(session, settings(f"{await serve(canary)}/repository/models"))
-    with pytest.raises(NotFound) as caught:
-        await client.fetch(uri, MISSING)
-    assert "artifact-uri-invalid" in caught.value.code
-    assert len(uri) < 8 or uri not in caught.value.message
-    assert not requests
-
-
 @pytest.mark.parametrize("path", ["../x", "a/../b", ".", "x?y", "x#y", "/../x"])
 async def test_the_last_check_holds_alone(session: aiohttp.ClientSession, path: str) -> None:
     """Should a path ever come unchecked, the request is a defect of ours and not sent."""
@@ -174,7 +74,7 @@ async def test_a_file_is_fetched_below_the_base(session: aiohttp.ClientSession, 
         return web.Response(body=b"syntax = 'proto3';", content_type="text/plain")
 
     client = ArtifactsClient(session, settings(await serve(nexus) + base))
-    assert await client.fetch("a b/c.proto", MISSING) == b"syntax = 'proto3';"
+    assert b"syntax = 'proto3';" == await client.fetch("a b/c.proto", MISSING)
     expected = aiohttp.encode_basic_auth("reader", PASSWORD)
     assert [(base.rstrip("/") + "/a%20b/c.proto", expected)] == seen
 

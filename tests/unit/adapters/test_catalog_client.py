@@ -154,8 +154,8 @@ async def test_a_single_model(find: Find, ccds: Ccds) -> None:
     ccds.replies["solution"] = with_fields("solution", toolkitTypeCode="MN")
     ccds.replies["artifacts"] = [artifact for artifact in ARTIFACTS if artifact["artifactTypeCode"] != "BP"]
     found = await find()
-    assert (found.kind, found.blueprint_uri) == (Kind.SINGLE_MODEL, None)
-    assert (found.proto_uri, found.image) == ("org/model.proto", "registry.example/new:2")
+    assert (Kind.SINGLE_MODEL, None) == (found.kind, found.blueprint_uri)
+    assert ("org/model.proto", "registry.example/new:2") == (found.proto_uri, found.image)
     images = "The revision has 2 Docker images; the last one is deployed."
     assert (images, "The revision has 2 protobufs; the first one is deployed.") == found.remarks
 
@@ -206,7 +206,7 @@ async def test_everything_is_asked_at_once(find: Find, ccds: Ccds) -> None:
 
     for name in PATHS:
         ccds.replies[name] = wait(name, 3 if name in ("first", "second", "third") else 6)
-    assert (await find()).description == "<p>second</p>"
+    assert "<p>second</p>" == (await find()).description
 
 
 @pytest.mark.parametrize(("caller", "check"), [(None, True), (CALLER, False)])
@@ -356,7 +356,7 @@ async def test_a_solution_without_icon(find: Find, ccds: Ccds, reply: Reply) -> 
     """
     ccds.replies["icon"] = reply
     found = await find(timeout_seconds=1 if reply is hang else 5)
-    assert (found.description, found.blueprint_uri) == ("<p>second</p>", "org/first.json")
+    assert ("<p>second</p>", "org/first.json") == (found.description, found.blueprint_uri)
     assert (None if reply in (b"", 400, 404) else found.icon) == found.icon
     assert found.icon is None or (isinstance(found.icon, LeftOut) and found.icon.reason.endswith("."))
     assert not left_running()
@@ -389,7 +389,7 @@ async def test_a_solution_with_and_without_description(
     ccds.replies |= changes
     found = await find(timeout_seconds=1 if hang in changes.values() else 5)
     assert description == (LeftOut if isinstance(found.description, LeftOut) else found.description)
-    assert found.icon == b"\x89PNG"
+    assert b"\x89PNG" == found.icon
     assert not left_running()
 
 

@@ -71,13 +71,13 @@ REFUSED = "token-signature"
 async def test_keys_are_read_when_the_first_token_comes_and_kept() -> None:
     """Nothing is read at the start, once for many tokens, and again after ten minutes."""
     issuer = Published()
-    assert issuer.reads == []
+    assert [] == issuer.reads
     for issuer.now in (5.0, 6.0, 604.9):
         assert "ok" == await issuer.verdict()
-    assert issuer.reads == [5.0]
+    assert [5.0] == issuer.reads
     issuer.now = 605.0
     assert "ok" == await issuer.verdict()
-    assert issuer.reads == [5.0, 605.0]
+    assert [5.0, 605.0] == issuer.reads
 
 
 async def test_a_new_key_counts_without_a_restart() -> None:
@@ -93,7 +93,7 @@ async def test_a_new_key_counts_without_a_restart() -> None:
     issuer.now = 700.0
     assert REFUSED == await issuer.verdict()
     assert "ok" == await issuer.verdict("key-2", "key-2")
-    assert issuer.reads == [0.0, 100.0, 700.0]
+    assert [0.0, 100.0, 700.0] == issuer.reads
 
 
 async def test_a_thousand_unknown_keys_are_one_read_in_ten_seconds() -> None:
@@ -105,7 +105,7 @@ async def test_a_thousand_unknown_keys_are_one_read_in_ten_seconds() -> None:
         verdicts.append(await issuer.verdict(f"key-{number + 2}", "stranger"))
     assert {REFUSED} == set(verdicts)
     assert "ok" == await issuer.verdict()
-    assert len(issuer.reads) == 10
+    assert 10 == len(issuer.reads)
     assert all(later - earlier >= 10 for earlier, later in zip(issuer.reads, issuer.reads[1:], strict=False))
 
 
@@ -116,7 +116,7 @@ async def test_a_thousand_unknown_keys_at_once_are_one_read() -> None:
     issuer.now = 60.0
     verdicts = await asyncio.gather(*(issuer.verdict(f"key-{number + 2}", "stranger") for number in range(1000)))
     assert {REFUSED} == set(verdicts)
-    assert issuer.reads == [0.0, 60.0]
+    assert [0.0, 60.0] == issuer.reads
 
 
 async def test_a_hundred_first_requests_share_one_read() -> None:
@@ -128,7 +128,7 @@ async def test_a_hundred_first_requests_share_one_read() -> None:
     assert not any(one.done() for one in first)
     issuer.gate.set()
     assert ["ok"] * 100 == await asyncio.gather(*first)
-    assert issuer.reads == [0.0]
+    assert [0.0] == issuer.reads
 
 
 async def test_a_slow_issuer_slows_nobody_who_has_a_key() -> None:
@@ -143,7 +143,7 @@ async def test_a_slow_issuer_slows_nobody_who_has_a_key() -> None:
     assert not waiting.done()
     issuer.gate.set()
     assert "ok" == await waiting
-    assert issuer.reads == [0.0, 650.0]
+    assert [0.0, 650.0] == issuer.reads
 
 
 async def test_a_request_that_is_cancelled_frees_the_read() -> None:
@@ -187,7 +187,7 @@ async def test_an_unknown_key_during_an_outage_is_not_the_tokens_fault() -> None
     assert ISSUER_AWAY == await issuer.verdict("key-2", "key-2")
     issuer.now = 110.0
     assert "ok" == await issuer.verdict("key-2", "key-2")
-    assert issuer.reads == [0.0, 100.0, 110.0]
+    assert [0.0, 100.0, 110.0] == issuer.reads
 
 
 async def test_an_outage_from_the_start_is_asked_for_once_in_ten_seconds() -> None:
@@ -196,7 +196,7 @@ async def test_an_outage_from_the_start_is_asked_for_once_in_ten_seconds() -> No
     issuer.answer = None
     for issuer.now in (0.0, 1.0, 9.9, 10.0, 19.9):
         assert ISSUER_AWAY == await issuer.verdict()
-    assert issuer.reads == [0.0, 10.0]
+    assert [0.0, 10.0] == issuer.reads
     issuer.publish(public_jwk("ES256"))
     issuer.now = 20.0
     assert "ok" == await issuer.verdict()
@@ -218,7 +218,7 @@ async def test_refresh_reads_now() -> None:
     await issuer.tokens.refresh()
     issuer.now = 10.0
     await issuer.tokens.refresh()
-    assert issuer.reads == [0.0, 10.0]
+    assert [0.0, 10.0] == issuer.reads
     issuer.answer, issuer.now = None, 20.0
     with pytest.raises(Unavailable, match="public keys cannot be read"):
         await issuer.tokens.refresh()
@@ -334,7 +334,7 @@ async def test_rsa_keys_that_must_not_be_used(entry: Callable[[], dict[str, Any]
         assert "ok" == await issuer.verdict("key-2", "key-2")
     assert REFUSED == await issuer.verdict("key-1")
     [entry_left_out] = [line for line in logs if line["event"] == "a key of the issuer is left out"]
-    assert entry_left_out["place"] == 0
+    assert 0 == entry_left_out["place"]
     assert why in entry_left_out["why"]
     assert not any(
         str(value)[:16] in repr(logs) for value in jwk.values() if isinstance(value, str) and len(value) > 16
@@ -423,7 +423,7 @@ async def test_redirects_are_not_followed(session: aiohttp.ClientSession, serve:
         raise web.HTTPFound("/elsewhere")
 
     assert "the answer has status 302" == await failure(session, await serve(elsewhere) + "/keys")
-    assert asked == ["/keys"]
+    assert ["/keys"] == asked
 
 
 @pytest.mark.parametrize("status", [201, 204, 304, 400, 401, 403, 404, 429, 500, 503])
@@ -488,4 +488,4 @@ def test_limits_leave_room_for_real_key_sets() -> None:
     """Large issuers publish a dozen keys with certificates: about 30 KiB."""
     entry = {**public_jwk("RS256"), "x5c": ["A" * 3000], "x5t": "A" * 27}
     assert len(document(*[entry] * 30)) < jwks.MAX_BODY
-    assert len(decode(entry["n"])) * 8 == 2048
+    assert 2048 == len(decode(entry["n"])) * 8

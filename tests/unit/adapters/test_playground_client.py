@@ -152,7 +152,7 @@ async def test_the_post_is_what_the_server_reads(serve: Serve) -> None:
     deployment = await submit(url, bundle)
     assert DeploymentInfo(id=NAMESPACE, url=url + DASHBOARD) == deployment
     body = {"solution": base64.b64encode(bundle).decode(), "username": EMAIL}
-    assert seen[:2] == ["POST", "/deploy_solution"]
+    assert ["POST", "/deploy_solution"] == seen[:2]
     assert seen[2] > len(body["solution"])
     assert ["application/json", "request-1", None, body] == seen[3:]
 
@@ -169,7 +169,7 @@ async def test_redirects_are_not_followed(serve: Serve) -> None:
     with pytest.raises(PlaygroundRefused) as caught:
         await submit(await serve(redirect))
     assert "playground-redirected" in caught.value.code
-    assert paths == ["/deploy_solution"]
+    assert ["/deploy_solution"] == paths
 
 
 async def test_every_post_has_its_own_connection(serve: Serve) -> None:
@@ -187,7 +187,7 @@ async def test_every_post_has_its_own_connection(serve: Serve) -> None:
         client = PlaygroundClient(session, options)
         for _ in range(3):
             await client.submit(b"zip", EMAIL, "request-1")
-    assert len(set(ports)) == 3
+    assert 3 == len(set(ports))
 
 
 async def test_cookies_are_not_carried_over(serve: Serve) -> None:
@@ -204,7 +204,7 @@ async def test_cookies_are_not_carried_over(serve: Serve) -> None:
         client = PlaygroundClient(session, options)
         for _ in range(2):
             await client.submit(b"zip", EMAIL, "request-1")
-    assert cookies == [None, None]
+    assert [None, None] == cookies
 
 
 async def test_refused_connection() -> None:
@@ -213,11 +213,11 @@ async def test_refused_connection() -> None:
         unused.bind(("127.0.0.1", 0))
         with pytest.raises(Unavailable) as caught:
             await submit(f"http://127.0.0.1:{unused.getsockname()[1]}")
-    assert (
+    assert ("playground-unavailable", "submit", True) == (
         caught.value.code,
         caught.value.stage,
         caught.value.retryable,
-    ) == ("playground-unavailable", "submit", True)
+    )
 
 
 class NoName(AbstractResolver):
@@ -388,7 +388,7 @@ async def test_the_ca_file_is_what_is_trusted(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         *made, *subject, "-keyout", key, "-out", certificate, stderr=asyncio.subprocess.DEVNULL
     )
-    assert await process.wait() == 0
+    assert 0 == await process.wait()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
     posts = 0
@@ -405,7 +405,7 @@ async def test_the_ca_file_is_what_is_trusted(tmp_path: Path) -> None:
         url = f"https://localhost:{server.sockets[0].getsockname()[1]}"
         with pytest.raises(Unavailable, match="certificate"):
             await submit(url)
-        assert posts == 0
+        assert 0 == posts
         assert NAMESPACE in (await submit(url, ca_file=certificate)).id
 
 

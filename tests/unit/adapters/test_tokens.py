@@ -23,7 +23,7 @@ async def test_a_good_token_names_its_user(prefix: str) -> None:
     """The caller's id and e-mail come from `mlpuser`, with or without Bearer, and do not show."""
     caller = await PORTAL.verifier().authenticate(prefix + PORTAL.make() + " ", None)
     assert (USER["userId"], USER["email"]) == (caller.user_id, caller.email)
-    assert repr(caller) == "Caller()"
+    assert "Caller()" == repr(caller)
 
 
 @pytest.mark.parametrize("alg", ALGORITHMS)
@@ -35,7 +35,7 @@ async def test_each_algorithm_works_where_it_is_configured(alg: str) -> None:
         if other != alg:
             with pytest.raises(Unauthenticated) as caught:
                 await verifier.authenticate(Issuer(other).make(), None)
-            assert caught.value.code == "token-algorithm"
+            assert "token-algorithm" == caught.value.code
 
 
 @pytest.mark.parametrize("alg", ["HS512", "RS256", "ES256", "EdDSA"])
@@ -60,7 +60,7 @@ async def test_a_token_may_say_that_it_is_one(typ: str) -> None:
 async def test_spaces_around_the_email_are_dropped() -> None:
     """The playground strips user names; so do we."""
     token = PORTAL.with_user(email=" ada@example.org ")
-    assert (await PORTAL.verifier().authenticate(token, None)).email == "ada@example.org"
+    assert "ada@example.org" == (await PORTAL.verifier().authenticate(token, None)).email
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ async def test_issuer_and_audience_count_when_configured(
     else:
         with pytest.raises(Unauthenticated) as caught:
             await authenticated
-        assert caught.value.code == "token-claims"
+        assert "token-claims" == caught.value.code
 
 
 ACCESS_TOKEN = {"iss": "i", "aud": ["a"], "sub": "s", "client_id": "c", "iat": NOW, "jti": "j"}
@@ -118,7 +118,7 @@ async def test_an_access_token_that_is_not_whole_is_refused(changes: dict[str, A
     claims = {name: value for name, value in {**CLAIMS, **ACCESS_TOKEN, **changes}.items() if value is not None}
     with pytest.raises(Unauthenticated) as caught:
         await PORTAL.verifier().authenticate(PORTAL.make(claims, PORTAL.header(typ="at+jwt")), None)
-    assert caught.value.code == "token-claims"
+    assert "token-claims" == caught.value.code
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ async def test_a_token_is_verified_with_the_key_at_the_address(serve: Serve) -> 
 
     auth = Auth(jwks_url=f"{await serve(keys)}/realms/graphene/certs", algorithm="ES256", audience="playground")
     async with open_tokens(auth, lambda: NOW) as tokens:
-        assert asked == []
+        assert [] == asked
         for _ in range(3):
             caller = await tokens.authenticate(Issuer("ES256").with_claims(aud="playground"), None)
             assert USER["email"] == caller.email

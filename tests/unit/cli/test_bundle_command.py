@@ -75,3 +75,23 @@ def test_a_file_is_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     (tmp_path / "file").touch()
     assert 1 == bundle("sudoku", "--dir", tmp_path / "file")
     assert "file: Not a directory." in capsys.readouterr().err
+
+
+def test_the_operators_overrides_are_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--explain says which entries changed which file; a wrong file makes no bundle."""
+    (tmp_path / "overrides.yaml").write_text(
+        'overrides: [{match: {node: "*-gui"}, patch: {spec: {replicas: 2}}}, {match: {node: "*"}, patch: {}}]'
+    )
+    monkeypatch.setenv("DEPLOYER_BUNDLE__OVERRIDES_FILE", str(tmp_path / "overrides.yaml"))
+    assert 0 == bundle("sudoku", "--dir", tmp_path / "out", "--explain")
+    shown = capsys.readouterr().out
+    assert "  deployments/sudoku-gui_deployment.yaml: entries 1, 2\n" in shown
+    assert "  deployments/orchestrator_deployment.yaml: entry 2\n" in shown
+    assert "replicas: 2" in (tmp_path / "out" / "deployments" / "sudoku-gui_deployment.yaml").read_text()
+
+    (tmp_path / "overrides.yaml").write_text("overrides: 1")
+    assert 1 == bundle("sudoku", "--dir", tmp_path / "none")
+    assert "overrides.yaml: the file: overrides: must be a list." in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()

@@ -54,8 +54,8 @@ def test_missing_lists_are_filled_in() -> None:
     bare = {"container_name": "a", "image": "a:1", "operation_signature_list": None}
     half = node("b") | {"operation_signature_list": [{"operation_signature": operation()["operation_signature"]}]}
     document = read(bare, half).document
-    assert document["nodes"][0]["operation_signature_list"] == []
-    assert document["nodes"][1]["operation_signature_list"][0]["connected_to"] == []
+    assert [] == document["nodes"][0]["operation_signature_list"]
+    assert [] == document["nodes"][1]["operation_signature_list"][0]["connected_to"]
 
 
 def test_a_shared_folder_leaves_no_trace() -> None:
@@ -71,10 +71,10 @@ def test_a_shared_folder_leaves_no_trace() -> None:
     )
     assert "mountvolume" not in json.dumps(result.document).lower()
     assert "/data/shared" not in json.dumps(result.document).lower()
-    assert [one["container_name"] for one in result.document["nodes"]] == ["trainer", "board", "viewer"]
-    assert result.document["nodes"][2]["operation_signature_list"] == []
-    assert [port["container_name"] for port in result.document["input_ports"]] == ["board"]
-    assert [one.dialled for one in result.nodes] == [True, True, False]
+    assert ["trainer", "board", "viewer"] == [one["container_name"] for one in result.document["nodes"]]
+    assert [] == result.document["nodes"][2]["operation_signature_list"]
+    assert ["board"] == [port["container_name"] for port in result.document["input_ports"]]
+    assert [True, True, False] == [one.dialled for one in result.nodes]
 
 
 def test_shared_folders_are_found_in_any_spelling() -> None:
@@ -97,7 +97,7 @@ def test_a_node_that_connects_to_the_folder_is_a_user_too() -> None:
 @pytest.mark.parametrize("path", ["data", "/", "", "/a/../b", "/a b", "/a:b", "//a", "/$(x)"])
 def test_a_shared_folder_needs_a_mountable_path(path: str) -> None:
     """Its name becomes a mount path and an environment variable."""
-    assert refused(blueprint(shared_folder(path), node("a")))[0] == "shared-folder-invalid"
+    assert "shared-folder-invalid" == refused(blueprint(shared_folder(path), node("a")))[0]
 
 
 @pytest.mark.parametrize(

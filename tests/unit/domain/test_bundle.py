@@ -60,7 +60,7 @@ def test_the_files_of_a_pipeline() -> None:
     bundle = build(pipeline(node("gui"), node("solver", proto_uri="", operation_signature_list=[])))
     nodes = {f"deployments/{name}_{kind}.yaml" for name in ("gui", "solver") for kind in ("service", "deployment")}
     assert SHIPPED_FILES | ABOUT | ORCHESTRATED | nodes | {"microservice/gui.proto"} == set(bundle.files)
-    assert bundle.nodes == ("gui", "solver", "orchestrator")
+    assert ("gui", "solver", "orchestrator") == bundle.nodes
 
 
 def test_the_files_of_a_single_model() -> None:
@@ -98,19 +98,19 @@ def test_one_name_is_used_everywhere() -> None:
 def test_a_service_has_one_port_and_lets_the_cluster_choose_the_node_port() -> None:
     """The playground's script makes one number of all ports it finds; fixed NodePorts collide between pipelines."""
     service = manifest(build(pipeline(node("gui"))), "gui_service.yaml")
-    assert service["spec"]["ports"][0] == {"name": "protobuf-api", "port": 8556, "targetPort": 8061}
-    assert (
+    assert {"name": "protobuf-api", "port": 8556, "targetPort": 8061} == service["spec"]["ports"][0]
+    assert (1, "NodePort", {"app": "gui"}) == (
         len(service["spec"]["ports"]),
         service["spec"]["type"],
         service["spec"]["selector"],
-    ) == (1, "NodePort", {"app": "gui"})
+    )
 
 
 def test_a_deployment_asks_for_nothing_an_ordinary_image_lacks() -> None:
     """No token, no service links, seccomp; readiness only where the orchestrator connects; no user, no limits."""
     bundle = build(pipeline(node("gui"), node("board", operation_signature_list=[])))
     pod = manifest(bundle, "gui_deployment.yaml")["spec"]["template"]["spec"]
-    assert pod == {
+    assert {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
@@ -126,7 +126,7 @@ def test_a_deployment_asks_for_nothing_an_ordinary_image_lacks() -> None:
                 "readinessProbe": {"tcpSocket": {"port": 8061}, "periodSeconds": 5},
             }
         ],
-    }
+    } == pod
     board = manifest(bundle, "board_deployment.yaml")["spec"]["template"]["spec"]["containers"][0]
     assert "readinessProbe" not in board
 
@@ -146,19 +146,19 @@ def test_every_model_node_mounts_every_shared_folder() -> None:
     for name in ("a", "b", "c"):
         pod = manifest(bundle, f"{name}_deployment.yaml")["spec"]["template"]["spec"]
         container = pod["containers"][0]
-        assert [(mount["name"], mount["mountPath"]) for mount in container["volumeMounts"]] == [
+        assert [
             ("shared-folder", "/data"),
             ("shared-folder-2", "/models"),
-        ]
-        assert [volume["persistentVolumeClaim"]["claimName"] for volume in pod["volumes"]] == [
+        ] == [(mount["name"], mount["mountPath"]) for mount in container["volumeMounts"]]
+        assert [
             "shared-folder",
             "shared-folder-2",
-        ]
+        ] == [volume["persistentVolumeClaim"]["claimName"] for volume in pod["volumes"]]
         found[name] = container["env"][0]["value"]
-    assert found == {"a": "/data", "b": "/models", "c": "/data"}
+    assert {"a": "/data", "b": "/models", "c": "/data"} == found
     assert "volumes" not in manifest(bundle, "orchestrator_deployment.yaml")["spec"]["template"]["spec"]
     claims = {file: manifest(bundle, file)["metadata"]["name"] for file in ("pvc.yaml", "pvc-2.yaml")}
-    assert claims == {"pvc.yaml": "shared-folder", "pvc-2.yaml": "shared-folder-2"}
+    assert {"pvc.yaml": "shared-folder", "pvc-2.yaml": "shared-folder-2"} == claims
 
 
 def test_a_claim_uses_the_clusters_default_class_unless_told() -> None:
@@ -166,8 +166,8 @@ def test_a_claim_uses_the_clusters_default_class_unless_told() -> None:
     plan = pipeline(shared_folder("/data", "a"), node("a", mount_volume()))
     default = manifest(build(plan), "pvc.yaml")["spec"]
     named = manifest(build(plan, OPTIONS.model_copy(update={"storage_class": "nfs"})), "pvc.yaml")["spec"]
-    assert default == {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
-    assert named["storageClassName"] == "nfs"
+    assert {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}} == default
+    assert "nfs" == named["storageClassName"]
 
 
 def test_the_restricted_profile_adds_what_pod_security_asks_for() -> None:
@@ -214,7 +214,7 @@ def test_warnings_say_what_was_changed_or_left_out() -> None:
         "The solution has no picture; the playground shows none.",
         "The solution has no description; the playground shows none.",
     )
-    assert pipeline(node("a"), about={"icon": PNG, "description": "Good."}).warnings == ()
+    assert () == pipeline(node("a"), about={"icon": PNG, "description": "Good."}).warnings
 
 
 def test_a_single_model_has_the_same_warnings() -> None:
@@ -294,4 +294,4 @@ def test_the_same_input_gives_the_same_bytes_in_every_process() -> None:
         ).stdout
         for seed in ("0", "1", "4242")
     }
-    assert len(digests) == 1
+    assert 1 == len(digests)

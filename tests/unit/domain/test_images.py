@@ -54,7 +54,7 @@ def test_an_invalid_reference_is_refused(image: str) -> None:
     """What no runtime could pull is refused before anything is deployed."""
     with pytest.raises(NotDeployable) as refusal:
         check_image(image, "Node 'x'")
-    assert (refusal.value.code, refusal.value.message[:8]) == ("image-invalid", "Node 'x'")
+    assert ("image-invalid", "Node 'x'") == (refusal.value.code, refusal.value.message[:8])
 
 
 @pytest.mark.parametrize("image", ["", " "])
@@ -62,7 +62,7 @@ def test_an_empty_image_has_its_own_code(image: str) -> None:
     """Splitters and half-finished models have no image at all."""
     with pytest.raises(NotDeployable) as refusal:
         check_image(image, "Node 'x'")
-    assert refusal.value.code == "image-empty"
+    assert "image-empty" == refusal.value.code
 
 
 def test_a_scheme_is_named_as_the_reason() -> None:

@@ -51,7 +51,7 @@ def test_the_orchestrators_name_is_reserved(name: str) -> None:
     """A node cannot take the orchestrator's place."""
     with pytest.raises(NotDeployable) as refusal:
         node_name(name)
-    assert refusal.value.code == "name-reserved"
+    assert "name-reserved" == refusal.value.code
 
 
 @pytest.mark.parametrize("name", ["Sudoku Tutorial", "HelloWorld3Nodes", "news_training", "3d", "a" * 30])
@@ -75,4 +75,4 @@ def test_names_of_the_cluster_are_refused(name: str) -> None:
     """In unique mode the playground's script may delete the namespace of that name."""
     with pytest.raises(NotDeployable) as refusal:
         pipeline_name(name)
-    assert refusal.value.code == "name-reserved"
+    assert "name-reserved" == refusal.value.code

@@ -98,6 +98,6 @@ def test_a_description_that_lost_something() -> None:
 def test_a_clean_description_is_not_talked_about() -> None:
     """Silence when nothing was removed."""
     presented = present(solution(icon=PNG, description="<p>Good.</p>"))
-    assert presented.warnings == ()
+    assert () == presented.warnings
     assert presented.description
     assert presented.description.endswith(b"\n<p>Good.</p>\n")

@@ -34,7 +34,7 @@ def test_each_value_has_one_spelling() -> None:
 def test_a_token_does_not_show() -> None:
     """Neither its parts nor what is in them are in a repr."""
     token = read_token(PORTAL.make())
-    assert repr(token) == "Token()"
+    assert "Token()" == repr(token)
     assert "jwt" == token.kind
     assert token.kid is None
 
@@ -43,6 +43,6 @@ def test_the_longest_token() -> None:
     """A token of the greatest length is read, and one character more is refused before it is decoded."""
     start = part(b'{"alg":"HS512"}') + "." + part({}) + "."  # so that what is left has no spare bits
     longest = start + "A" * (MAX_TOKEN - len(start))
-    assert read_token(longest).claims == {}
+    assert {} == read_token(longest).claims
     with pytest.raises(Unauthenticated, match=f"longer than {MAX_TOKEN} characters"):
         read_token(longest + "A")

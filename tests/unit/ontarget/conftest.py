@@ -1,8 +1,6 @@
 """The script as a module and as a process, and a cluster for it."""
 
-import importlib.util
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -10,21 +8,16 @@ from typing import Any
 
 import pytest
 
-from tests.unit.ontarget.bundles import AUTHS, ONTARGET, SCRIPT
+from tests.script import load_script
+from tests.unit.ontarget.bundles import AUTHS
 from tests.unit.ontarget.kube_api import TOKEN, KubeApi, serving
 from tests.unit.ontarget.running import Result
 
 
 @pytest.fixture(scope="session")
 def script() -> ModuleType:
-    """kubernetes-client-script.py, whose name no import statement can say."""
-    spec = importlib.util.spec_from_file_location("kubernetes_client_script", ONTARGET / SCRIPT)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    """kubernetes-client-script.py."""
+    return load_script()
 
 
 @pytest.fixture

@@ -65,6 +65,25 @@ def test_wait_ends(script: ModuleType, api: KubeApi, kubeconfig: Path, tmp_path:
     cluster.close()
 
 
+@pytest.mark.parametrize(
+    ("conditions", "why"),
+    [
+        (None, ""),
+        ([{"type": "Progressing", "status": "True", "message": "making"}], ""),
+        ([{"type": "ReplicaFailure", "status": "False", "message": "once"}], ""),
+        ([{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "odd"}], "FailedCreate"),
+        (
+            [{"type": "ReplicaFailure", "status": "True", "message": 'pods "a-x7" is forbidden: exceeded quota: q'}],
+            "exceeded quota: q",
+        ),
+    ],
+)
+def test_pods_that_are_not_made(conditions: Any, why: str, script: ModuleType) -> None:
+    """The reason is the cluster's own, and the same at each of its tries."""
+    assert why == script.failure({"status": {"conditions": conditions}})
+    assert "" == script.failure(None)
+
+
 def _deployed(script: ModuleType, tmp_path: Path) -> tuple[Any, Any, list[float]]:
     folder, wrong = pipeline(tmp_path / "bundle"), list[str]()
     options = script.parse(["-n", "play", "-bp", str(folder)])

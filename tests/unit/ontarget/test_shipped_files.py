@@ -11,6 +11,7 @@ import yaml
 from ruamel.yaml import YAML
 
 from tests.unit.ontarget.bundles import ONTARGET
+from worker.app import shipped_files
 
 SCRIPTS = sorted(ONTARGET.rglob("*.py"))
 
@@ -70,3 +71,16 @@ def test_readme_names_real_things(script: ModuleType) -> None:
     assert set(re.findall(r"[a-z_-]+\.py", text)) <= names
     for line in re.findall(r"kubernetes-client-script\.py (-.*)", text):
         assert script.parse(line.split())
+
+
+def test_nothing_else_is_shipped() -> None:
+    """Whatever lies in the folder goes into every zip, so a stray file must not go unnoticed."""
+    expected = {
+        "deployment-readme.txt",
+        "kubernetes-client-script.py",
+        "orchestrator_client/orchestrator_client.py",
+        "protobuf/orchestrator.proto",
+        "requirements-single.txt",
+        "requirements.txt",
+    }
+    assert expected == set(shipped_files())

@@ -29,7 +29,7 @@ def test_only_a_mark_that_moved_is_committed() -> None:
     tracker.start(5)
     assert tracker.uncommitted() is None
     tracker.finish(5)
-    assert tracker.uncommitted() == 6
+    assert 6 == tracker.uncommitted()
     tracker.committed(6)
     assert tracker.uncommitted() is None
 

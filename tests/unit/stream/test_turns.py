@@ -39,11 +39,11 @@ async def test_one_key_works_in_the_order_it_came() -> None:
     turns = Turns(10)
     first, second = turns.join(b"a"), turns.join(b"a")
     late = Worker(second)
-    assert await entered(late) == [False]
+    assert [False] == await entered(late)
     early = Worker(first)
-    assert await entered(early, late) == [True, False]
+    assert [True, False] == await entered(early, late)
     await finish(early)
-    assert await entered(late) == [True]
+    assert [True] == await entered(late)
     await finish(late)
 
 
@@ -59,9 +59,9 @@ async def test_so_many_at_once() -> None:
     """The limit counts those who work, not those who wait."""
     turns = Turns(2)
     workers = [Worker(turns.join(bytes([key]))) for key in range(4)]
-    assert await entered(*workers) == [True, True, False, False]
+    assert [True, True, False, False] == await entered(*workers)
     await finish(workers[0])
-    assert await entered(*workers) == [True, True, True, False]
+    assert [True, True, True, False] == await entered(*workers)
     for worker in workers:
         worker.leave.set()
     await finish(*workers[1:])
@@ -73,9 +73,9 @@ async def test_a_turn_that_is_closed_unused_lets_the_next_one_go() -> None:
     first, second, third = (turns.join(b"a") for _ in range(3))
     second.close()
     last = Worker(third)
-    assert await entered(last) == [False]
+    assert [False] == await entered(last)
     first.close()
-    assert await entered(last) == [True]
+    assert [True] == await entered(last)
     await finish(last)
     third.close()
 
@@ -84,12 +84,12 @@ async def test_a_cancelled_waiter_takes_no_slot() -> None:
     """Neither while it waits for its key nor while it waits for a slot."""
     turns = Turns(1)
     holder, waiter = Worker(turns.join(b"a")), Worker(turns.join(b"b"))
-    assert await entered(holder, waiter) == [True, False]
+    assert [True, False] == await entered(holder, waiter)
     waiter.task.cancel()
     await asyncio.gather(waiter.task, return_exceptions=True)
     await finish(holder)
     again = Worker(turns.join(b"c"))
-    assert await entered(again) == [True]
+    assert [True] == await entered(again)
     await finish(again)
 
 
@@ -98,4 +98,4 @@ async def test_a_key_that_is_done_is_forgotten() -> None:
     turns = Turns(1)
     for key in range(100):
         turns.join(bytes([key])).close()
-    assert turns._queues == {}
+    assert {} == turns._queues

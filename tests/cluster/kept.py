@@ -1,0 +1,47 @@
+"""What takes long to make is made once per user, and kept in the cache folder."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from platformdirs import user_cache_dir
+
+T = TypeVar("T")
+Make = Callable[[Path], None]
+"""Fills the empty folder given. May raise whatever it likes; nothing is kept then."""
+
+
+class Unavailable(Exception):
+    """What is missing on this machine, and the way out."""
+
+
+def needed(get: Callable[[], T], environ: Mapping[str, str] = os.environ) -> T:
+    """Skip the test where something cannot be had, but never in CI."""
+    try:
+        return get()
+    except Unavailable as reason:
+        if environ.get("CI", "").lower() in ("", "0", "false"):
+            pytest.skip(str(reason))
+        pytest.fail(f"CI does not do without. {reason}", pytrace=False)
+
+
+def kept(name: str, parts: list[bytes], make: Make) -> Path:
+    """The folder of `name` made of just these parts. It is made beside and renamed, so two may do so at once."""
+    key = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:16]
+    place = Path(user_cache_dir("playground-deployer")) / f"{name}-{key}"
+    if not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place.parent, prefix=".making-") as beside:
+            made = Path(beside) / "it"
+            made.mkdir()
+            make(made)
+            try:
+                made.rename(place)
+            except OSError:  # somebody else was faster
+                if not place.exists():
+                    raise
+    return place

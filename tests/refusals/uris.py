@@ -1,0 +1,44 @@
+"""Artifact uris that try to lead elsewhere. `{host}` is a server that must never hear of us, on this machine."""
+
+AWAY: tuple[str, ...] = (
+    # another server
+    "http://{host}/x", "HTTP://{host}/x", "https://{host}/x", "http:{host}/x", "http:/{host}/x", "http:///{host}/x",
+    "http:\\\\{host}\\x", "//{host}/x", "///{host}/x", "////{host}/x", "\\\\{host}\\x", "/\\{host}/x", "\\/{host}/x",
+    "/\t/{host}/x", "/\n/{host}/x", "/%2f{host}/x", "%2f%2f{host}/x", "/%5c{host}/x", "//{host}", "//user@{host}/x",
+    "//user:pass@{host}/x", "@{host}/x", "x@{host}/x", "user:pass@{host}/x", ":80@{host}/x",
+    "http://x.example@{host}/x", "http://{host}#@x.example/", "http://{host}?@x.example/",
+    "http://{host}\\@x.example/", "..{host}/../x", "//2130706433:{port}/x", "//0x7f000001:{port}/x",
+    "//0x7f.1:{port}/x", "//017700000001:{port}/x", "//127.1:{port}/x", "//0177.0.0.1:{port}/x", "//0:{port}/x",
+    "//[::1]:{port}/x", "//[::ffff:127.0.0.1]:{port}/x", "//[0:0:0:0:0:ffff:7f00:1]:{port}/x",
+    "//127\u30020\u30020\u30021:{port}/x", "//127.0.0.1\uff1a{port}/x", "//\u2460\u2461\u2466.0.0.1:{port}/x",
+    "//localhost:{port}/x", "//LOCALHOST:{port}/x", "//localhost.:{port}/x", "//127.0.0.1.nip.example:{port}/x",
+    "http:{port}", "http://[::1/x", "http://{host}:80:80/x", "//\u212aocalhost:{port}/x",
+    "//169.254.169.254/latest/meta-data/", "http://169.254.169.254/", "http://[fd00:ec2::254]/x",
+    "//metadata.internal/x", "http://kubernetes.default.svc/api",
+    # another scheme
+    "file:///etc/passwd", "file:etc/passwd", "FILE:/etc/passwd", "gopher://{host}/_x", "ftp://{host}/x",
+    "dict://{host}/x", "ldap://{host}/x", "jar:http://{host}!/x", "data:text/plain,x", "data:,x", "javascript:x",
+    "ws://{host}/", "unix:/run/docker.sock", "unix:run/docker.sock", "netdoc:x", "x:y", "c:x", "C:\\x", "urn:a:b",
+    "view-source:x", "about:blank", "sftp://{host}/x", "tftp://{host}/x", "s3://bucket/x", "oci://{host}/x",
+    "a+b.c-1:x",
+    # another path of the same server
+    "/", "/x", "/etc/passwd", "/repository/other/x", "..", "../x", "../../x", "../other/x", "a/..", "a/../x",
+    "a/../../x", "a/b/../../../x", "./x", ".", "a/.", "a/./x", "...", "a/.../x", "....", "....//x", "..;/x", "a/..;/x",
+    "a;/../x", "a;b=c/x", ".;/x", "..\\x", "a\\..\\..\\x", "..%2fx", "%2e%2e/x", "%2e%2e%2fx", ".%2e/x", "%2E./x",
+    "..%5cx", "%252e%252e/x", "%c0%ae%c0%ae/x", "..%c0%afx", "%uff0e%uff0e/x", "%%32%65/x", "a/%2e%2e/x", "a/..%00/x",
+    "..%00/x", "a//x", "a///x", "a/", "a/b/", "//", "///", "~/../x", "a/ ../x", "a/.. /x", "a/.\u200b./x", "\u2025/x",
+    "\uff0e\uff0e/x", "a/\uff0e\uff0e/x", "\u2024\u2024/x", "a\uff0fx", "a\u2215x", "a\u2044x", "..\u2215x",
+    "\uff0f\uff0fx",
+    # a query, a fragment, a second request
+    "x?y", "?", "?x=1", "x?/../y", "x#y", "#", "#/../x", "x%3fy", "x%23y", "x&y=1", "x=y", "x\r\nHost: {host}",
+    "x\nGET / HTTP/1.1", "x\rX", "x\r\n\r\nGET /y HTTP/1.1\r\n\r\n", "x%0d%0aHost:%20{host}", "x%0aX",
+    "x HTTP/1.1\r\nX: y", "x\u010d\u010aX: y", "x\u560d\u560aX: y", "x\0", "\0x", "a\0/../x", "x%00", "x%00.proto",
+    "x\t", "\tx", "a\tb", "x\x0b", "x\x1b[2J", "x\x7f", "x\x85y", "x\u2028y", "x\u2029y", "\ufeffx", "x\u202ey",
+    "x\u200by", "x\u00a0y", "x\u3000y", "x\ud800", "\udc00x", "\uffff", "é/x", "日本/x", "\U0001f600", "x\u0301",
+    # what shells, templates and libraries read
+    "", " ", "  ", " x", "x ", "a/ /x", "a/ b", "a /b", "$(id)", "`id`", "${x}", "$x", "{x}", "{{x}}", "{0}", "%s",
+    "%(x)s", "%", "%%", "%zz", "%2", "x%", "a|b", "a>b", "a<b>", 'a"b', "a'b", "a*b", "*", "a[0]", "[x]", "[::1]/x",
+    "a^b", "a!b", "a;b", "a;id", "a&&b", "a@b", "@", "user@host/x", "a,b;c", "~root/../x", "<script>",
+    # too long
+    "x" * 513, "a/" * 257, "a/" * 10_000 + "b", "../" * 5_000 + "x", " " * 100_000 + "x", "x" * 1_000_000,
+)  # fmt: skip
