@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from tests.builders import blueprint, edge, mount_volume, node, operation, shared_folder
-from worker.domain.blueprint import Blueprint, read_blueprint
+from worker.domain.blueprint import MAX_BYTES, Blueprint, read_blueprint
 from worker.errors import NotDeployable
 
 
@@ -153,6 +153,16 @@ def test_what_is_no_blueprint_is_refused(data: bytes) -> None:
     code, message = refused(data)
     assert code in ("blueprint-invalid", "no-nodes")
     assert message.endswith((".", "again."))
+
+
+def test_the_longest_blueprint() -> None:
+    """A mebibyte is read, one byte more is not."""
+    data = blueprint(node("a"), more=["x" * 4000] * 250)
+    longest = data + b" " * (MAX_BYTES - len(data))
+    assert read_blueprint(longest, 200).nodes
+    code, message = refused(longest + b" ")
+    assert "blueprint-invalid" == code
+    assert f"longer than {MAX_BYTES} bytes" in message
 
 
 @pytest.mark.parametrize(

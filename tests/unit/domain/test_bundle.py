@@ -25,7 +25,7 @@ from tests.builders import (
 )
 from worker import settings
 from worker.domain.blueprint import read_blueprint
-from worker.domain.bundle import Bundle, build_bundle
+from worker.domain.bundle import MAX_PROTOS_BYTES, Bundle, build_bundle
 from worker.domain.plan import Plan, plan_pipeline, plan_single_model
 from worker.errors import DeploymentError
 
@@ -243,6 +243,16 @@ def test_a_node_that_cannot_run_is_refused(code: str, broken: Any) -> None:
     with pytest.raises(DeploymentError) as refusal:
         pipeline(broken)
     assert code == refusal.value.code
+
+
+def test_all_protobufs_together_have_a_limit() -> None:
+    """Each has one of its own; the bundle is held in memory several times."""
+    plan = pipeline(node("a"), node("b"))
+    half = bytes(MAX_PROTOS_BYTES // 2)
+    assert build_bundle(plan, {"a": half, "b": half}, SHIPPED, OPTIONS).data
+    with pytest.raises(DeploymentError) as refused:
+        build_bundle(plan, {"a": half, "b": half + b"x"}, SHIPPED, OPTIONS)
+    assert "bundle-too-large" == refused.value.code
 
 
 def test_the_manifest_lists_the_hash_of_every_other_entry() -> None:
