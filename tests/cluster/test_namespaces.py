@@ -6,6 +6,7 @@ from pathlib import Path
 from tests.cluster import pythons
 from tests.cluster.api import Api, until
 from tests.cluster.control_plane import NOBODY, ControlPlane
+from tests.cluster.golden import ours
 from tests.cluster.pythons import Python
 from tests.cluster.server import BARE, FULL, Configuration, Deployment, Server
 from tests.unit.ontarget.bundles import deployment as some_deployment
@@ -20,13 +21,13 @@ def test_of_another_deployment(api: Api, build_zip: Zips, server: Playground) ->
     first = playground.unpack(build_zip("entity-recogniser"))
     second = Deployment(first.namespace, playground.unpack(build_zip("sudoku")).folder)
     assert 0 == playground.run(first).code
-    before = {(it["kind"], it["metadata"]["name"]) for it in api.everything(first.namespace)}
+    before = ours(api, first)
 
     refused = playground.run(second)
 
     assert 1 == refused.code
     assert f"The namespace {first.namespace} belongs to another deployment (entity-recogniser)." in refused.err
-    assert before == {(it["kind"], it["metadata"]["name"]) for it in api.everything(first.namespace)}
+    assert before.keys() == ours(api, first).keys()
     assert 0 == playground.run(first).code
 
 
