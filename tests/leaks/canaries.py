@@ -26,6 +26,7 @@ CCDS_USERNAME, CCDS_PASSWORD = "ccds_client", "canaryCcdsPassword-Zt4%q'R8 w\"9&
 NEXUS_USERNAME, NEXUS_PASSWORD = "nexus_reader", "canaryNexusPassword+Hg6fDs2/aPo8Iu3="
 SASL_USERNAME, SASL_PASSWORD = "kafka_worker", "canarySaslPassword_Jm5Nb7Vc1Xz9Lk3"
 BROKER_PASSWORD = "canaryDatabrokerPassword-Ty6Gh4"  # data brokers have credentials in the blueprint
+OVERRIDE_PASSWORD = "canaryOverridePassword-Nb3Vc8Xz"  # an operator may write one into a node's environment
 IN_THE_ICON = "canaryIconBytesRf3Vg7Bh1Nj5Mk9"
 IN_A_PROTO = "canaryProtoTextWs8Ed4Rf6Tg2Yh"
 IN_THE_DESCRIPTION = "canaryDescriptionUj7Ik3Ol9Pz1"
@@ -78,6 +79,7 @@ VALUES: dict[str, str] = {
     "Basic credentials of CCDS": basic(CCDS_USERNAME, CCDS_PASSWORD),
     "Basic credentials of Nexus": basic(NEXUS_USERNAME, NEXUS_PASSWORD),
     "password in the blueprint": BROKER_PASSWORD,
+    "password in the overrides": OVERRIDE_PASSWORD,
     "zip in base64": ZIP_BASE64,
     "zip's icon": IN_THE_ICON,
     "zip's protobuf": IN_A_PROTO,

@@ -20,7 +20,11 @@ _OTHER_SCALARS = frozenset({f"{_TAG}null", f"{_TAG}bool", f"{_TAG}int", f"{_TAG}
 
 
 def load_overrides(options: settings.Bundle) -> Overrides:
-    """None without a file. Raises ConfigurationError with a line for every problem; none shows a value of the file."""
+    """None without a file.
+
+    Raises ConfigurationError with a line for every problem. Names, quantities and choices are repeated in it; what a
+    variable, an argument, a command or a header holds is not.
+    """
     path = options.overrides_file
     if path is None:
         return NO_OVERRIDES
