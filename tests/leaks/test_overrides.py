@@ -52,7 +52,8 @@ FILES = {
 
 def container(fields: str) -> str:
     """A file with one entry, about the container of every node."""
-    return f'overrides: [{{match: {{node: "*"}}, patch: {{spec: {{template: {{spec: {{containers: [{{name: "*", {fields}}}]}}}}}}}}}}]'
+    pod = f'{{containers: [{{name: "*", {fields}}}]}}'
+    return f'overrides: [{{match: {{node: "*"}}, patch: {{spec: {{template: {{spec: {pod}}}}}}}}}]'
 
 
 def options(folder: Path, text: str) -> Bundle:
