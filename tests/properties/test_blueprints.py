@@ -5,6 +5,7 @@ repeats a run.
 """
 
 import asyncio
+import json
 import os
 import re
 from collections import Counter
@@ -16,12 +17,13 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
 from schemas import Kind
-from tests.builders import SHIPPED
+from tests.builders import OPTIONS, SHIPPED, edge, node, operation, solution
 from tests.corpus import LINES, record
 from tests.fakes import FakeArtifacts, FakeCatalog
 from tests.properties import grammar, oracle, promises
 from tests.properties.blueprints import pipelines, single_models
-from tests.properties.choices import Case
+from tests.properties.choices import Case, Choices
+from tests.properties.faults import FAULTS
 from tests.script import load_script
 from worker.deploy import Builder
 from worker.domain.bundle import Bundle
@@ -197,6 +199,22 @@ def test_pipelines(number: int, runner: asyncio.Runner) -> None:
 def test_single_models(number: int, runner: asyncio.Runner) -> None:
     """Likewise for one model on its own."""
     run(single_models(), min(ROUND, WANTED // 5 - number * ROUND), number, SINGLE_MODELS, runner)
+
+
+@pytest.mark.parametrize("fault", range(len(FAULTS)))
+def test_every_fault_on_its_own(fault: int, runner: asyncio.Runner) -> None:
+    """In a tame pipeline, with each of its values: the rare ones are reached whatever the seed."""
+    for value in range(8):
+        document: promises.Json = {
+            "name": "faulty",
+            "nodes": [
+                node("first", operation("run", edge("second")), proto_uri="org/b.proto"),
+                node("second", operation(), proto_uri="org/shared.proto"),
+            ],
+        }
+        FAULTS[fault](document, Choices(bytes((0, value))))
+        case = Case(solution(), document, json.dumps(document).encode(), OPTIONS)
+        PIPELINES.count(case, judge(case, runner))
 
 
 def test_the_generator_reaches_every_corner() -> None:
