@@ -165,8 +165,15 @@ class DeploymentStatus(_Part):
     bundle: BundleInfo | None = None
     deployment: DeploymentInfo | None = None
     error: ErrorInfo | None = None
-    next_attempt_at: Time | None = Field(None, description="With `retrying`.")
-    deadline: Time | None = Field(None, description="With `submitting`: when the attempt ends at the latest.")
+    interruptions: int | None = Field(
+        None, ge=1, description="How many workers ended one after the other while they built its bundle; absent: none."
+    )
+    next_attempt_at: Time | None = Field(None, description="With `retrying`: not before.")
+    deadline: Time | None = Field(
+        None,
+        description="With `submitting`: when the attempt ends at the latest; with `retrying`: when the request is "
+        "given up, unless the neighbour it waits for is known to be down.",
+    )
     replay_of: RequestId | None = Field(None, description="The request this one repeats.")
     identity: Sha256 | None = Field(
         None,

@@ -1,52 +1,71 @@
 """The composition root: opens everything in one stack, closes it in reverse order, and runs."""
 
 import asyncio
+import random
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from socket import gethostname
 from typing import Protocol, TypeVar
 from uuid import UUID
 
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from schemas import Kind
+from schemas import DeploymentSettled, Kind
 from worker.adapters.artifacts import ArtifactsClient
 from worker.adapters.catalog import CatalogClient
 from worker.adapters.http import neighbour_session
 from worker.adapters.kafka import client_options, stop_client
+from worker.adapters.ledger import KafkaLedger, record_of
 from worker.adapters.overrides import load_overrides
 from worker.adapters.playground import PlaygroundClient, playground_session
-from worker.adapters.reporter import StatusPublisher
+from worker.adapters.settlements import SettlementSender, SettlementTail
 from worker.adapters.tokens import open_tokens
-from worker.deploy import Builder, Deployer
+from worker.attempts import Clocks, Policy
+from worker.breakers import Breakers
+from worker.build import Builder
+from worker.capacity import Capacity
+from worker.deploy import Deployer
 from worker.domain.blueprint import read_blueprint
 from worker.domain.bundle import build_bundle
+from worker.domain.messages import Addresses
 from worker.domain.plan import plan_pipeline
 from worker.domain.solution import Solution
 from worker.errors import ConfigurationError, NotDeployable
 from worker.health import HealthServer
+from worker.ports import Tokens
 from worker.settings import Bundle, CatalogSettings, Kafka, Settings
 from worker.stream.consumer import RequestConsumer
+from worker.stream.lane import Lane, Ledger
 from worker.stream.topics import prepare_topics
+from worker.stream.turns import Turns
 
 # A poll loop that is silent for so long is stuck: it turns at least five times a second.
 STUCK_SECONDS = 60
 STOP_SECONDS = 10
+# Lanes in a transaction at once; more would only cost CPU, and the others batch meanwhile.
+TRANSACTIONS_AT_ONCE = 4
 
 ONTARGET = Path(__file__).parent / "ontarget"
 
 log = structlog.get_logger()
 
+OpenLedger = Callable[[Kafka, AIOKafkaConsumer, str], Ledger]
 
-async def run(settings: Settings, stop: asyncio.Event) -> None:
-    """Work until `stop` is set. Raises ConfigurationError, KafkaError, StatusNotPublished."""
+
+async def run(settings: Settings, stop: asyncio.Event, open_ledger: OpenLedger | None = None) -> None:
+    """Work until `stop` is set. Raises ConfigurationError, KafkaError.
+
+    `open_ledger`: another way to write than Kafka's transactions.
+    """
     async with AsyncExitStack() as stack:
         tokens = await stack.enter_async_context(open_tokens(settings.auth, time.time))
         for warning in tokens.warnings:
@@ -62,23 +81,81 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         cluster_id = await _prepare_kafka(settings.kafka, stop)
         if cluster_id is None:
             return
-        producer = AIOKafkaProducer(**client_options(settings.kafka), enable_idempotence=True)
-        await stack.enter_async_context(_started(producer, producer.stop))
-        deployer = Deployer(
-            tokens,
-            builder,
-            playground,
-            StatusPublisher(producer, settings.kafka.status_topic, f"/playground-deployer/{settings.kafka.group_id}"),
-            lambda: datetime.now(UTC),
-            settings.playground.timeout_seconds,
-        )
+        deployer = _deployer(tokens, builder, playground, settings)
         consumer = _kafka_consumer(settings)
         await stack.enter_async_context(_started(consumer, consumer.stop))
-        requests = RequestConsumer(
-            consumer, deployer.handle, settings.kafka.requests_topic, cluster_id, settings.runtime
+        ledger = (open_ledger or KafkaLedger)(settings.kafka, consumer, cluster_id)
+        health.requests = await stack.enter_async_context(
+            open_requests(settings, consumer, ledger, deployer, cluster_id)
         )
-        health.requests = requests
-        await requests.run(stop)
+        await health.requests.run(stop)
+
+
+@asynccontextmanager
+async def open_requests(
+    settings: Settings, consumer: AIOKafkaConsumer, ledger: Ledger, deployer: Deployer, cluster_id: str
+) -> AsyncIterator[RequestConsumer]:
+    """The stream: a lane per partition, settlements in and out."""
+    kafka = settings.kafka
+    source = f"/playground-deployer/{kafka.group_id}"
+    sender = SettlementSender(kafka, source)
+    turns, pace = Turns(), asyncio.Semaphore(TRANSACTIONS_AT_ONCE)
+
+    def open_lane(partition: int, live: Callable[[Lane, int], None]) -> Lane:
+        addresses = Addresses(kafka.status_topic, kafka.dead_letter_topic, source)
+        return Lane(
+            partition,
+            ledger,
+            deployer.handle,
+            addresses,
+            turns,
+            pace,
+            _now,
+            sender.hand_over,
+            live,
+            f"worker {gethostname()}"[:200],
+        )
+
+    def told(partition: int, settled: DeploymentSettled) -> None:
+        if lane := requests.lanes.get(partition):
+            lane.settlements.add(settled)
+
+    reader = AIOKafkaConsumer(
+        **client_options(kafka), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
+    tail = SettlementTail(reader, kafka.settlements_topic, told)
+    requests = RequestConsumer(
+        consumer, open_lane, partial(record_of, cluster_id), tail.watch, kafka.requests_topic, settings.runtime
+    )
+    async with _started(reader, reader.stop):
+        following = asyncio.create_task(tail.run(), name="settlements")
+        try:
+            yield requests
+        finally:
+            await sender.finished(STOP_SECONDS)
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _deployer(tokens: Tokens, builder: Builder, playground: PlaygroundClient, settings: Settings) -> Deployer:
+    return Deployer(
+        tokens,
+        builder,
+        playground,
+        Capacity(settings.runtime.max_in_flight),
+        Breakers(time.monotonic),
+        Clocks(_now, time.monotonic, asyncio.sleep, random.random),
+        Policy(
+            settings.playground.timeout_seconds,
+            settings.runtime.request_deadline_seconds,
+            settings.playground.park_max_seconds,
+            settings.playground.on_unknown_outcome,
+        ),
+    )
 
 
 def run_until_signal(settings: Settings) -> None:

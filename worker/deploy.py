@@ -3,167 +3,178 @@
 receive → authenticate → authorise → fetch → plan → render → bundle → submit → report
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+import asyncio
 from datetime import datetime
-from typing import Protocol
-from uuid import UUID
 
 import structlog
 
-from schemas import DeploymentInfo, Kind
-from worker import logs, settings
-from worker.domain.blueprint import read_blueprint
-from worker.domain.bundle import Bundle, build_bundle, check_size
-from worker.domain.overrides import NO_OVERRIDES, Overrides
-from worker.domain.plan import Plan, plan_pipeline, plan_single_model
-from worker.domain.request import Record, Request, read_request
-from worker.domain.solution import Caller, Solution
+from schemas import DeploymentInfo, State
+from worker import logs
+from worker.attempts import Attempts, Clocks, Policy
+from worker.breakers import Breakers
+from worker.build import Builder
+from worker.capacity import Capacity
+from worker.domain.dead_letter import dead_letter
+from worker.domain.request import Request, derived_id
+from worker.domain.solution import Caller
 from worker.errors import (
     CODES,
+    Conflict,
     DeploymentError,
     Internal,
-    NotFound,
+    OutcomeUnknown,
     OverridesInvalid,
     StatusNotPublished,
     Unauthenticated,
+    Unavailable,
     Unreadable,
 )
-from worker.progress import Progress, Reporter
-from worker.together import together
-
-Turn = AbstractAsyncContextManager[None]
+from worker.ports import Job, Playground, Tokens
+from worker.progress import Progress, identity
 
 log = structlog.get_logger()
 
 
-class Tokens(Protocol):
-    """Who is asking. Raises Unauthenticated, Unavailable."""
-
-    async def authenticate(self, token: str, appended_at: float | None) -> Caller: ...
-
-
-class Catalog(Protocol):
-    """What a revision is, and whether the caller may read it. Raises NotFound, NotAllowed, Unavailable."""
-
-    async def find(self, solution_id: UUID, revision_id: UUID, caller: Caller | None) -> Solution: ...
-
-
-class Artifacts(Protocol):
-    """One file of a solution. Raises `missing` when there is none, else NotFound, Unavailable."""
-
-    async def fetch(self, uri: str, missing: NotFound) -> bytes: ...
-
-
-class Playground(Protocol):
-    """Where bundles are deployed. Raises PlaygroundRefused, OutcomeUnknown, Unavailable."""
-
-    async def submit(self, bundle: bytes, username: str, request_id: str) -> DeploymentInfo: ...
-
-
-class Builder:
-    """Solution and revision id in, bundle out. `bundle` on the command line uses it alone."""
-
-    def __init__(
-        self,
-        catalog: Catalog,
-        artifacts: Artifacts,
-        shipped: Mapping[str, bytes],
-        options: settings.Bundle,
-        overrides: Overrides = NO_OVERRIDES,
-    ) -> None:
-        self._catalog = catalog
-        self._artifacts = artifacts
-        self._shipped = shipped
-        self._options = options
-        self._overrides = overrides
-
-    async def build(self, solution_id: UUID, revision_id: UUID, caller: Caller | None) -> tuple[Plan, Bundle]:
-        """Authorise, fetch, plan, render, bundle. Raises DeploymentError."""
-        solution = await self._catalog.find(solution_id, revision_id, caller)
-        plan = await self._plan(solution)
-        protos = await self._protos(plan)
-        return plan, build_bundle(plan, protos, self._shipped, self._options, self._overrides)
-
-    async def _plan(self, solution: Solution) -> Plan:
-        if solution.kind is Kind.SINGLE_MODEL:
-            return plan_single_model(solution)
-        missing = NotFound("blueprint-missing", "The pipeline's blueprint is gone. Save the pipeline again.")
-        data = await self._artifacts.fetch(solution.blueprint_uri or "", missing)
-        blueprint = read_blueprint(data, self._options.max_nodes)
-        return plan_pipeline(solution, blueprint, self._options.orchestrator_image)
-
-    async def _protos(self, plan: Plan) -> dict[str, bytes]:
-        """Container name → protobuf. Nodes of one model share its file, which is fetched once."""
-        uris = {container.name: container.proto_uri for container in plan.containers if container.proto_uri}
-        owners = {uri: name for name, uri in uris.items()}
-        size = 0
-
-        async def fetch(uri: str, name: str) -> bytes:
-            nonlocal size
-            text = await self._proto(uri, name)
-            size += len(text)
-            check_size(size)  # here, so that no more is fetched than may be sent
-            return text
-
-        texts = await together(fetch(uri, name) for uri, name in owners.items())
-        found = dict(zip(owners, texts, strict=True))
-        return {name: found[uri] for name, uri in uris.items()}
-
-    async def _proto(self, uri: str, name: str) -> bytes:
-        missing = NotFound("proto-missing", f"The protobuf of node '{name}' is gone. On-board its model again.")
-        return await self._artifacts.fetch(uri, missing)
-
-
 class Deployer:
-    """Takes one record from the request to its final status."""
+    """Takes one request to its final status, from its record or from where another worker left it."""
 
     def __init__(
         self,
         tokens: Tokens,
         builder: Builder,
         playground: Playground,
-        reporter: Reporter,
-        clock: Callable[[], datetime],
-        submit_timeout: float,
+        capacity: Capacity,
+        breakers: Breakers,
+        clocks: Clocks,
+        policy: Policy,
     ) -> None:
         self._tokens = tokens
         self._builder = builder
         self._playground = playground
-        self._reporter = reporter
-        self._clock = clock
-        self._submit_timeout = submit_timeout
+        self._capacity = capacity
+        self._clocks = clocks
+        self._policy = policy
+        self._attempts = Attempts(breakers, clocks, policy)
 
-    async def handle(self, record: Record, turn: Turn) -> None:
+    async def handle(self, job: Job) -> None:
         """Ends in exactly one final status, whatever happens. Raises StatusNotPublished and nothing else."""
-        request_id, request = read_request(record)
-        progress = Progress(self._reporter, self._clock, request_id, record.source, record.traceparent)
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with structlog.contextvars.bound_contextvars(request_id=job.request_id):
+            if job.entry.offset != job.record.offset:
+                return await self._repeat(job)
+            progress = Progress(job, self._clocks.wall, job.request_id, job.record.source, job.entry.last)
             try:
-                if isinstance(request, Unreadable):
-                    raise request
-                await self._deploy(request, record, progress, turn)
+                await self._deploy(job, progress)
             except DeploymentError as error:
-                if isinstance(error, OverridesInvalid):
-                    log.error("the overrides do not fit", detail=error.message)  # noqa: TRY400  # no traceback tells more
-                await progress.failed(error)
+                await _fail(job, progress, error)
+            except asyncio.CancelledError:
+                await self._leave(job, progress)
+                raise
             except StatusNotPublished:
                 raise
             except Exception:
                 log.exception("a defect ended the request")
                 await progress.failed(Internal())
             log.info("request ended", **progress.summary())
+        return None
 
-    async def _deploy(self, request: Request, record: Record, progress: Progress, turn: Turn) -> None:
+    async def _deploy(self, job: Job, progress: Progress) -> None:
+        if progress.state is State.PARKED and await self._attempts.settled(job, progress):
+            return None
+        request = _readable(job)
         progress.identify(request)
-        caller = await self._tokens.authenticate(request.token, record.appended_at)
-        logs.hide(request.token, caller.user_id, caller.email)
-        if record.key != caller.user_id.encode():
-            raise Unauthenticated("wrong-record-key", CODES["wrong-record-key"])
-        await progress.accepted(request, caller)
-        async with turn:  # one request of a user at a time: the playground mixes up parallel uploads
+        caller = None
+        if progress.state is None:
+            caller = await self._authenticate(job, request)
+            progress.accepted(identity(caller.user_id, request.solution_id, request.revision_id))
+        async with job.turn():  # one request of a user at a time: the playground mixes up parallel uploads
+            if progress.state is State.SUBMITTING and await self._attempts.settled(job, progress):
+                return await self._parked(job, progress)
+            who = caller or await self._authenticate(job, request)
+            await self._attempts.until_done(job, progress, lambda: self._attempt(job, request, who, progress))
+        return await self._parked(job, progress)
+
+    async def _attempt(self, job: Job, request: Request, caller: Caller, progress: Progress) -> None:
+        timeout = self._policy.submit_seconds
+        async with self._capacity.begun():
             await progress.building()
-            plan, bundle = await self._builder.build(request.solution_id, request.revision_id, caller)
-            await progress.submitting(plan, bundle, self._submit_timeout)
-            deployment = await self._playground.submit(bundle.data, caller.email, request.id)
-            await progress.deployed(deployment)
+            async with self._capacity.building():
+                plan, bundle = await self._builder.build(request.solution_id, request.revision_id, caller)
+            until = self._clocks.monotonic() + timeout
+            deadline = await progress.submitting(plan, bundle, timeout)  # durable before the first byte is sent
+            async with self._capacity.posting():
+                post = self._post(bundle.data, caller, request, deadline, until)
+                deployment = await job.post(progress.attempt, post)
+        await progress.deployed(deployment)
+
+    async def _post(
+        self, bundle: bytes, caller: Caller, request: Request, deadline: datetime, until: float
+    ) -> DeploymentInfo:
+        """Both clocks are looked at last: whoever waits for this outcome may have given it up by then."""
+        seconds = min((deadline - self._clocks.wall()).total_seconds(), until - self._clocks.monotonic())
+        if seconds <= 0:
+            raise Unavailable("attempt-late", CODES["attempt-late"], "submit")
+        return await self._playground.submit(bundle, caller.email, request.id, seconds)
+
+    async def _parked(self, job: Job, progress: Progress) -> None:
+        """A parked request waits outside its user's turn; settled as `retry` it queues anew."""
+        if progress.state is State.PARKED:
+            log.warning("request parked", **progress.summary())
+            await self._deploy(job, progress)
+
+    async def _authenticate(self, job: Job, request: Request) -> Caller:
+        """Who asks. Once it was accepted, a token's times are not judged again, nor for a replay of the same."""
+        before = job.entry if job.entry.identity else job.known(request.replay_of or "")
+        accepted = before.identity if before else None
+        caller = await self._caller(job, request, times=accepted is None)
+        if accepted and accepted != identity(caller.user_id, request.solution_id, request.revision_id):
+            caller = await self._caller(job, request, times=True)
+        logs.hide(request.token, caller.user_id, caller.email)
+        if job.record.key != caller.user_id.encode():
+            raise Unauthenticated("wrong-record-key", CODES["wrong-record-key"])
+        return caller
+
+    async def _caller(self, job: Job, request: Request, *, times: bool) -> Caller:
+        at = job.record.appended_at
+        return await self._attempts.until_answered(
+            job, lambda: self._tokens.authenticate(request.token, at, times=times)
+        )
+
+    async def _repeat(self, job: Job) -> None:
+        """The id is another record's: the same request again gets nothing new, another one is refused."""
+        try:
+            request = _readable(job)
+            caller = await self._authenticate(job, request)
+            await job.first_status()
+            if job.entry.identity == identity(caller.user_id, request.solution_id, request.revision_id):
+                log.info("request repeated", original_offset=job.entry.offset)
+                return job.absorbed()
+            raise Conflict("request-id-conflict", CODES["request-id-conflict"])
+        except DeploymentError as error:
+            job.rename(derived_id(job.record))
+            if job.entry.state is not None:  # ended by an earlier worker, whose offset did not pass
+                return job.absorbed()
+            progress = Progress(job, self._clocks.wall, job.request_id, job.record.source)
+            await _fail(job, progress, error)
+            log.info("request ended", **progress.summary())
+
+    async def _leave(self, job: Job, progress: Progress) -> None:
+        """The worker stops: what it built in vain is no sign of a request that ends workers."""
+        if job.stopping and not job.posted and progress.state in (State.BUILDING, State.SUBMITTING):
+            await progress.retrying(None, self._clocks.wall(), self._attempts.deadline(job))
+
+
+def _readable(job: Job) -> Request:
+    """Raises DeploymentError, mostly Unreadable."""
+    if not isinstance(job.request, Request):
+        raise job.request
+    return job.request
+
+
+async def _fail(job: Job, progress: Progress, error: DeploymentError) -> None:
+    """With a dead letter where reading failed or the retries ran out."""
+    if isinstance(error, OverridesInvalid):
+        log.error("the overrides do not fit", detail=error.message)
+    letter = None
+    if isinstance(error, Unreadable | Unavailable | OutcomeUnknown):
+        letter = dead_letter(job.record, job.request_id, job.request, error, progress.attempt)
+    await progress.failed(error, letter)

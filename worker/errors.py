@@ -3,6 +3,7 @@
     DeploymentError                  code, message, stage, retryable, final state
     ├── Rejected                     the request's own fault; the same request never succeeds
     │   ├── Unreadable               receive:       the record is no deployment request
+    │   ├── Conflict                 receive:       its id is another request's
     │   ├── Unauthenticated          authenticate:  no token, or one that proves nothing
     │   ├── NotAllowed               authorise:     a valid user who may not do this
     │   ├── NotFound                 fetch:         something the solution names does not exist
@@ -11,10 +12,12 @@
         ├── Unavailable              a neighbour is down, slow or refuses our credentials; retryable
         ├── PlaygroundRefused        submit:        the playground server said no
         ├── OutcomeUnknown           submit:        bytes were sent and no answer came
+        ├── NotSettled               submit:        an unknown outcome that was settled as failed, or by nobody
+        ├── WorkerDied               internal:      it ended three workers in a row
         ├── OverridesInvalid         bundle:        the operator's overrides spoil a manifest
         └── Internal                 a defect of ours
 
-    StatusNotPublished               not of a request: Kafka did not take a status; the worker must not commit
+    StatusNotPublished               not of a request: Kafka did not take a status; the lane dies, the record is read again
     ConfigurationError               not of a request: the worker cannot start; names the setting
 
 Adapters turn foreign errors into these where they enter, and nowhere else. `CODES` holds every code;
@@ -34,6 +37,7 @@ REJECTED: dict[str, str] = {
     "not-json": "The record's value is not strict JSON (UTF-8, no NaN, no duplicate keys). Send one JSON object.",
     "invalid-request": "A field is missing or has the wrong type; the message names it. Correct it and send again.",
     "unknown-event-type": "`ce_type` names an event this topic does not carry. Send the type of docs/contract.md.",
+    "request-id-conflict": "Another request has this id already, for another user or solution. Send a new id.",
     # authenticate
     "token-missing": "Neither the header `authorization` nor `jwtToken` holds a token. Send exactly one.",
     "token-twice": "More than one token came, in headers `authorization` or in `jwtToken`. Send exactly one.",
@@ -84,6 +88,7 @@ UNAVAILABLE: dict[str, str] = {
     "playground-unauthorized": "The playground does not accept this worker's address. Operator: `allowed_ip_addresses` there.",
     "playground-unavailable": "The playground cannot be reached. Send again later.",
     "playground-busy": "The playground asked to come back later. Send again later.",
+    "attempt-late": "The worker was held up and its time to send was over; nothing was sent. Send again later.",
 }
 
 FAILED: dict[str, str] = {
@@ -92,10 +97,14 @@ FAILED: dict[str, str] = {
     "playground-refused": "The playground refused the bundle; the message gives its reason. Correct it, or tell the operator.",
     "playground-name-taken": "The playground made no deployment: another user owns one of this name. Rename the pipeline.",
     "deployment-failed": "The bundle's script failed on the playground; the message gives its reason. Correct it, or tell the operator.",
-    "outcome-unknown": "The playground did not answer: it may or may not have deployed. Look at the dashboard, then send again.",
+    "outcome-unknown": "The playground did not answer: it may or may not have deployed. The operator settles it.",
+    "settled-as-failed": "It was settled as failed; the message says by whom and why.",
+    "unresolved": "The playground did not answer, and nobody settled it in time. Look at the dashboard, then send again.",
+    "request-gone": "It was to be tried again, but Kafka has deleted its record. Send it again.",
     # bundle
     "overrides-invalid": "The operator's overrides do not fit this solution; the message names the place. Tell the operator.",
     # anywhere
+    "worker-died": "Three workers died while they built its bundle. Tell the operator; send it again when that is mended.",
     "internal": "A defect of the deployer; its log has the details under the request id. Tell the operator.",
 }
 
@@ -141,6 +150,12 @@ class Unreadable(Rejected):
     stage = "receive"
 
 
+class Conflict(Rejected):
+    """Its id is another request's."""
+
+    stage = "receive"
+
+
 class Unauthenticated(Rejected):
     """No token, or one that proves nothing."""
 
@@ -178,9 +193,21 @@ class Unavailable(Failed):
     retryable = True
     codes = UNAVAILABLE
 
-    def __init__(self, code: str, message: str, stage: Stage = "fetch") -> None:
+    def __init__(self, code: str, message: str, stage: Stage = "fetch", *, retry_after: float | None = None) -> None:
+        """`retry_after`: seconds the neighbour wants to be left alone."""
         super().__init__(code, message)
         self.stage = stage
+        self.retry_after = retry_after
+
+    @property
+    def neighbour(self) -> str:
+        """Who it was: keys, catalog, artifacts or playground."""
+        return self.code.partition("-")[0]
+
+    @property
+    def needs_operator(self) -> bool:
+        """Our credentials or our address are refused: no other request will fare better."""
+        return self.code.endswith("-unauthorized")
 
 
 class PlaygroundRefused(Failed):
@@ -196,6 +223,21 @@ class OutcomeUnknown(Failed):
 
     def __init__(self, message: str) -> None:
         super().__init__("outcome-unknown", message)
+
+
+class NotSettled(Failed):
+    """The outcome of its POST stayed unknown, or was settled as failed."""
+
+    stage = "submit"
+
+
+class WorkerDied(Failed):
+    """Three workers in a row ended while they built its bundle."""
+
+    stage = "internal"
+
+    def __init__(self) -> None:
+        super().__init__("worker-died", CODES["worker-died"])
 
 
 class OverridesInvalid(Failed):

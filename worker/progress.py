@@ -1,5 +1,6 @@
 """REPORT: one request's statuses, gapless and in a legal order, exactly one of them final."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -7,24 +8,37 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from schemas import (
+    FINAL_STATES,
     SUCCESSORS,
     BundleInfo,
     DeploymentInfo,
     DeploymentStatus,
+    ErrorInfo,
     SourceInfo,
     State,
 )
 from worker.domain.bundle import Bundle
+from worker.domain.dead_letter import DeadLetter
 from worker.domain.plan import Plan
 from worker.domain.request import Request
-from worker.domain.solution import Caller
-from worker.errors import DeploymentError, StatusNotPublished, one_line
+from worker.errors import DeploymentError, one_line
 
 
 class Reporter(Protocol):
-    """Publishes one status, durably, before it returns."""
+    """Takes a status for the lane's next transaction, and with a final one the dead letter.
 
-    async def publish(self, status: DeploymentStatus, traceparent: str | None) -> None: ...
+    The future ends when the transaction is committed. Raises StatusNotPublished, at once or through the future,
+    when the lane is no longer ours; ValueError when the status is too large.
+    """
+
+    def publish(self, status: DeploymentStatus, dead_letter: DeadLetter | None = None) -> asyncio.Future[None]: ...
+
+
+# Known from one status to the next, and after a take-over from the last one.
+_KEPT = (
+    "request_id", "source", "attempt", "solution_id", "revision_id", "replay_of", "identity", "solution_name", "kind",
+    "bundle", "warnings",
+)  # fmt: skip
 
 
 class Progress:
@@ -36,16 +50,30 @@ class Progress:
         clock: Callable[[], datetime],
         request_id: str,
         source: SourceInfo,
-        traceparent: str | None,
+        last: DeploymentStatus | None = None,
     ) -> None:
+        """`last`: the status another worker left, to go on from."""
         self._reporter = reporter
         self._clock = clock
-        self._traceparent = traceparent
-        self._sequence = 0
+        self._sequence = last.sequence + 1 if last else 0
         self._known: dict[str, Any] = {"request_id": request_id, "source": source, "attempt": 1}
+        if last:
+            self._known |= {name: getattr(last, name) for name in _KEPT}
         self._started = clock()
         self._code: str | None = None
-        self.state: State | None = None
+        self.state = last.state if last else None
+        # A worker that left in the middle of the building left no outcome.
+        self.interruptions = (last.interruptions or 0) + 1 if last and last.state is State.BUILDING else 0
+
+    @property
+    def attempt(self) -> int:
+        """The one that runs, ran last, or will be the first."""
+        return int(self._known["attempt"])
+
+    @property
+    def ended(self) -> bool:
+        """A final status is out."""
+        return self.state in FINAL_STATES
 
     def summary(self) -> dict[str, str | float | None]:
         """What the one log line per request says."""
@@ -60,17 +88,20 @@ class Progress:
             "replay_of": request.replay_of,
         }
 
-    async def accepted(self, request: Request, caller: Caller) -> None:
-        """The token was verified."""
-        self._known["identity"] = identity(caller.user_id, request.solution_id, request.revision_id)
-        await self._publish(State.ACCEPTED, "The request is accepted.")
+    def accepted(self, whose: str) -> None:
+        """The token was verified; `whose` is the request's identity. Not waited for: the next status is."""
+        self._known["identity"] = whose
+        _looked_at(self._publish(State.ACCEPTED, "The request is accepted."))
 
     async def building(self) -> None:
-        """Its turn has come."""
-        await self._publish(State.BUILDING, "The bundle is being built.")
+        """Its turn has come: returns when that is durable, so that no attempt can be forgotten."""
+        if self.state in (State.BUILDING, State.RETRYING):
+            self._known["attempt"] += 1
+        await self._publish(State.BUILDING, "The bundle is being built.", interruptions=self.interruptions or None)
+        self.interruptions = 0
 
-    async def submitting(self, plan: Plan, bundle: Bundle, timeout_seconds: float) -> None:
-        """The bundle is finished and about to be sent."""
+    async def submitting(self, plan: Plan, bundle: Bundle, timeout_seconds: float) -> datetime:
+        """The bundle is finished and about to be sent: returns the attempt's deadline when it is durable."""
         self._known |= {
             "solution_name": plan.solution_name[:100],
             "kind": plan.kind,
@@ -79,33 +110,59 @@ class Progress:
         }
         deadline = self._clock() + timedelta(seconds=timeout_seconds)
         await self._publish(State.SUBMITTING, "The bundle is being sent to the playground.", deadline=deadline)
+        return deadline
 
-    async def deployed(self, deployment: DeploymentInfo) -> None:
-        """The playground has it."""
-        await self._publish(State.DEPLOYED, f"Deployed as {deployment.id}.", deployment=deployment)
+    async def retrying(self, why: DeploymentError | None, next_attempt_at: datetime, deadline: datetime) -> None:
+        """It failed, and will be tried again; or the worker stops, and another goes on."""
+        await self._publish(
+            State.RETRYING,
+            f"It will be tried again. {why.message}"[:1000] if why else "The worker stops; another one goes on.",
+            error=_retryable(why) if why else None,
+            next_attempt_at=next_attempt_at,
+            deadline=deadline,
+        )
 
-    async def failed(self, error: DeploymentError) -> None:
+    async def parked(self, why: DeploymentError) -> None:
+        """The outcome of a POST is unknown, and stays so until somebody settles it."""
+        self._code = why.code
+        await self._publish(State.PARKED, why.message[:1000], error=why.info())
+
+    async def deployed(self, deployment: DeploymentInfo | None, how: str = "") -> None:
+        """The playground has it. `how`: the way that is known, when it did not answer us."""
+        message = how or (f"Deployed as {deployment.id}." if deployment else "Deployed.")
+        await self._publish(State.DEPLOYED, message[:1000], deployment=deployment)
+
+    async def failed(self, error: DeploymentError, dead_letter: DeadLetter | None = None) -> None:
         """It ended otherwise: rejected or failed, as the error says."""
         self._code = error.code
-        await self._publish(error.state, error.message[:1000], error=error.info())
+        await self._publish(error.state, error.message[:1000], dead_letter, error=error.info())
 
-    async def _publish(self, state: State, message: str, **more: Any) -> None:
+    def _publish(
+        self, state: State, message: str, dead_letter: DeadLetter | None = None, **more: Any
+    ) -> asyncio.Future[None]:
         if state not in SUCCESSORS[self.state]:
             raise AssertionError(f"{state} may not follow {self.state}")
         status = DeploymentStatus(
             **self._known, **more, sequence=self._sequence, state=state, message=message, time=self._clock()
         )
-        try:
-            await self._reporter.publish(status, self._traceparent)
-        except Exception as error:
-            raise StatusNotPublished(f"status {status.sequence} ({state}) was not published") from error
+        published = self._reporter.publish(status, dead_letter)
         self.state = state
         self._sequence += 1
+        return published
 
 
 def identity(user_id: str, solution_id: UUID, revision_id: UUID) -> str:
     """SHA-256 in hex of who asks for what; tells a repeated request from another one with the same id."""
     return sha256(f"{user_id}\n{solution_id}\n{revision_id}".encode()).hexdigest()
+
+
+def _retryable(why: DeploymentError) -> ErrorInfo:
+    return why.info().model_copy(update={"retryable": True})
+
+
+def _looked_at(future: asyncio.Future[None]) -> None:
+    """Its failure is the lane's, and whoever waits for the next status learns of it."""
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 def _shortened(warnings: tuple[str, ...]) -> tuple[str, ...] | None:

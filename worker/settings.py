@@ -120,6 +120,12 @@ class Playground(_Group):
     )
     timeout_seconds: Seconds = Field(330, description="For one deployment; the server itself gives up after 300.")
     ca_file: Path | None = Field(None, description="CA certificates (PEM) of the server; unset: the system's.")
+    on_unknown_outcome: Literal["park", "retry"] = Field(
+        "park", description="When a POST stays without an answer: wait for `resolve`, or POST again, perhaps doubly."
+    )
+    park_max_seconds: Seconds = Field(
+        259200, description="How long a parked request waits for `resolve`; then it is `failed` as `unresolved`."
+    )
 
 
 class Bundle(_Group):
@@ -153,6 +159,9 @@ class Runtime(_Group):
     max_in_flight: int = Field(32, ge=1, description="Requests worked on at the same time.")
     max_buffered_records: int = Field(1000, ge=1, description="Records read and not finished, at most.")
     max_buffered_bytes: int = Field(16 * 1024 * 1024, ge=1, description="Their bytes, at most.")
+    request_deadline_seconds: Seconds = Field(
+        3600, description="How long a request is tried again; stands still while a neighbour is known to be down."
+    )
     drain_seconds: Seconds = Field(
         360, description="How long a stop waits for running requests; at least the playground's time-out + 30."
     )

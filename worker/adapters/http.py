@@ -126,6 +126,12 @@ class Neighbour:
         return url
 
 
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds of a Retry-After (RFC 9110 10.2.3), at most an hour; None: there is none, or it is a date."""
+    value = next((it for name, it in headers.items() if name.lower() == "retry-after"), "").strip()
+    return float(min(int(value), 3600)) if value.isascii() and value.isdigit() and len(value) < 10 else None
+
+
 async def read_bounded(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     """The whole body, unpacked. Raises TooLarge as soon as it is longer than `max_bytes`."""
     body = bytearray()

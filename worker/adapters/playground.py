@@ -19,7 +19,7 @@ from urllib.parse import quote
 import aiohttp
 
 from schemas import DeploymentInfo
-from worker.adapters.http import SESSION, configured_url, pieces
+from worker.adapters.http import SESSION, configured_url, pieces, retry_after
 from worker.errors import CODES, ConfigurationError, DeploymentError, OutcomeUnknown, PlaygroundRefused, Unavailable
 from worker.logs import without_encoded
 from worker.settings import Playground
@@ -61,18 +61,16 @@ class PlaygroundClient:
         """Raises ConfigurationError when the URL is none."""
         self._session = session
         self._deploy_url = settings.deploy_url
-        total = settings.timeout_seconds
-        # Connecting has the shorter limit, so that the longer one can only run out after something was sent.
-        self._timeout = aiohttp.ClientTimeout(total=total, connect=min(CONNECT_SECONDS, total / 2))
         self._url = configured_url(settings.deploy_url, "DEPLOYER_PLAYGROUND__DEPLOY_URL")
 
-    async def submit(self, bundle: bytes, username: str, request_id: str) -> DeploymentInfo:
+    async def submit(self, bundle: bytes, username: str, request_id: str, seconds: float) -> DeploymentInfo:
         """Deploy one solution.zip for one user.
 
         Args:
             bundle: the zip.
             username: the e-mail address the user logs in to the playground with.
             request_id: sent as Idempotency-Key, for servers that understand it.
+            seconds: until the answer must be there.
 
         Raises:
             Unavailable: nothing was deployed; the same POST may succeed later.
@@ -83,9 +81,11 @@ class PlaygroundClient:
         solution = base64.b64encode(bundle)
         body = b'{"solution":"%b","username":%b}' % (solution, json.dumps(username).encode())
         headers = {"Content-Type": "application/json", "Idempotency-Key": request_id}
+        # Connecting has the shorter limit, so that the longer one can only run out after something was sent.
+        timeout = aiohttp.ClientTimeout(total=seconds, connect=min(CONNECT_SECONDS, seconds / 2))
         try:
             async with self._session.post(
-                self._url, data=io.BytesIO(body), headers=headers, timeout=self._timeout, allow_redirects=False
+                self._url, data=io.BytesIO(body), headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
                 status, answered, text = response.status, response.headers, await _read(response)
         except aiohttp.ClientSSLError:
@@ -119,7 +119,7 @@ def judge(
             "playground-unauthorized", "The playground refuses this worker. Tell the operator.", "submit"
         )
     if status == 429 or (status == 503 and "retry-after" in {name.lower() for name in headers}):
-        return Unavailable("playground-busy", CODES["playground-busy"], "submit")
+        return Unavailable("playground-busy", CODES["playground-busy"], "submit", retry_after=retry_after(headers))
     if 300 <= status < 400:
         return PlaygroundRefused("playground-redirected", CODES["playground-redirected"])
     if status == 500 and _FAILED in text:

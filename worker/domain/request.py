@@ -103,7 +103,7 @@ def read_request(record: Record) -> tuple[str, Request | Unreadable]:
     data = event.data if isinstance(event.data, dict) else {}
     wanted = event.id if data.get("requestId") is None else data["requestId"]
     valid = isinstance(wanted, str) and _REQUEST_ID.match(wanted) is not None
-    request_id = wanted if valid else _derived_id(record)
+    request_id = wanted if valid else derived_id(record)
     try:
         if event.problem:
             raise event.problem
@@ -163,6 +163,7 @@ def _explain(error: ValidationError) -> str:
     return f"The request cannot be used: {'; '.join(problems)}. Correct it and send it again."
 
 
-def _derived_id(record: Record) -> str:
+def derived_id(record: Record) -> str:
+    """The id of a record that brings none, or another's: a UUIDv5 of its place and time."""
     place = f"{record.cluster_id}/{record.topic}/{record.partition}/{record.offset}/{record.timestamp_ms}"
     return str(uuid5(NAMESPACE_URL, place))

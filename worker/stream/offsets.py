@@ -7,28 +7,22 @@ class OffsetTracker:
     Offsets need not be consecutive: transaction markers and compaction leave gaps.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, committed: int) -> None:
+        """`committed`: where the group stands."""
         self._open: dict[int, None] = {}  # insertion order is offset order
-        self._next = 0
-        self._committed: int | None = None
+        self._committed = committed
+        self.following = committed
 
     def start(self, offset: int) -> None:
         """A record was read. Raises ValueError when it does not lie above the last one."""
-        if offset < self._next:
-            raise ValueError(f"offset {offset} was read after {self._next - 1}")
-        if self._committed is None:
-            self._committed = offset  # where the group stands
+        if offset < self.following:
+            raise ValueError(f"offset {offset} was read after {self.following - 1}")
         self._open[offset] = None
-        self._next = offset + 1
+        self.following = offset + 1
 
     def finish(self, offset: int) -> None:
-        """Its final status is out. Raises KeyError for an offset that is not open."""
-        del self._open[offset]
-
-    @property
-    def following(self) -> int | None:
-        """The offset behind the last one that was read; None before the first."""
-        return None if self._committed is None else self._next
+        """Its final status is out, or goes out with the mark. What is not open is finished already."""
+        self._open.pop(offset, None)
 
     @property
     def open(self) -> int:
@@ -38,11 +32,11 @@ class OffsetTracker:
     @property
     def mark(self) -> int:
         """The offset to commit, Kafka's way: the next one to read."""
-        return next(iter(self._open), self._next)
+        return next(iter(self._open), self.following)
 
     def uncommitted(self) -> int | None:
         """The mark, when it has moved since `committed` was last called; else None."""
-        return None if self._committed is None or self.mark == self._committed else self.mark
+        return None if self.mark == self._committed else self.mark
 
     def committed(self, mark: int) -> None:
         """The group has this mark now."""

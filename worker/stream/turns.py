@@ -6,10 +6,9 @@ from types import TracebackType
 
 
 class Turns:
-    """Hands out turns. `limit` is the number of requests worked on at the same time."""
+    """Hands out turns, one per key at a time."""
 
-    def __init__(self, limit: int) -> None:
-        self.slots = asyncio.Semaphore(limit)
+    def __init__(self) -> None:
         self._queues: dict[object, deque[Turn]] = {}
 
     def join(self, key: bytes | None) -> "Turn":
@@ -36,7 +35,7 @@ class Turns:
 
 
 class Turn:
-    """`async with turn:` waits until it is the first of its key, and for a slot."""
+    """`async with turn:` waits until it is the first of its key."""
 
     def __init__(self, turns: Turns, key: object) -> None:
         self.key = key
@@ -45,12 +44,10 @@ class Turn:
 
     async def __aenter__(self) -> None:
         await self.first.wait()
-        await self._turns.slots.acquire()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._turns.slots.release()
         self.close()
 
     def close(self) -> None:

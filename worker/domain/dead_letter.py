@@ -1,0 +1,62 @@
+"""A record that could not be read, or a request whose retries ran out, kept for people and for `dead-letter replay`.
+
+Without the token: of a readable record the value's other members, of an unreadable one only what says how it looked.
+"""
+
+import json
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from schemas import DeploymentRequested
+from worker.domain.request import Record, Request
+from worker.errors import DeploymentError
+
+TOPIC, PARTITION, OFFSET, TIMESTAMP = (f"dlt-original-{it}" for it in ("topic", "partition", "offset", "timestamp"))
+CODE, MESSAGE, ATTEMPT, REQUEST_ID = "dlt-error-code", "dlt-error-message", "dlt-attempt", "dlt-request-id"
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """The record for the dead-letter topic."""
+
+    key: bytes | None = field(repr=False)
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...]
+
+
+def dead_letter(
+    record: Record, request_id: str, request: Request | DeploymentError, error: DeploymentError, attempt: int
+) -> DeadLetter:
+    """What is kept of the record, and why it ended."""
+    headers = {
+        TOPIC: record.topic,
+        PARTITION: record.partition,
+        OFFSET: record.offset,
+        TIMESTAMP: record.timestamp_ms,
+        CODE: error.code,
+        MESSAGE: error.message,
+        ATTEMPT: attempt,
+        REQUEST_ID: request_id,
+    }
+    readable = isinstance(request, Request)
+    kept = _without_token(request) if isinstance(request, Request) else _what_it_was(record)
+    return DeadLetter(
+        record.key if readable else None,
+        json.dumps(kept).encode(),
+        tuple((name, str(value).encode()) for name, value in headers.items()),
+    )
+
+
+def _without_token(request: Request) -> dict[str, str]:
+    asked = DeploymentRequested(
+        request_id=request.id,
+        solution_id=request.solution_id,
+        revision_id=request.revision_id,
+        replay_of=request.replay_of,
+    )
+    return asked.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _what_it_was(record: Record) -> dict[str, str | int]:
+    value = record.value or b""
+    return {"size": len(value), "sha256": sha256(value).hexdigest()}
