@@ -51,6 +51,7 @@ from worker.stream.turns import Turns
 # A poll loop that is silent for so long is stuck: it turns at least five times a second.
 STUCK_SECONDS = 60
 STOP_SECONDS = 10
+SESSION_MS = 10_000  # a worker that is silent for so long has lost its partitions
 # Lanes in a transaction at once; more would only cost CPU, and the others batch meanwhile.
 TRANSACTIONS_AT_ONCE = 4
 
@@ -260,6 +261,8 @@ def _kafka_consumer(settings: Settings) -> AIOKafkaConsumer:
         enable_auto_commit=False,
         isolation_level="read_committed",
         partition_assignment_strategy=(StickyPartitionAssignor,),
+        session_timeout_ms=SESSION_MS,
+        heartbeat_interval_ms=SESSION_MS // 4,
         # Others wait so long for us to finish what we read before they take our partitions.
         rebalance_timeout_ms=drain_ms + 30_000,
         max_poll_interval_ms=drain_ms + 60_000,

@@ -87,11 +87,10 @@ class Deployer:
             caller = await self._authenticate(job, request)
             progress.accepted(identity(caller.user_id, request.solution_id, request.revision_id))
         async with job.turn():  # one request of a user at a time: the playground mixes up parallel uploads
-            if progress.state is State.SUBMITTING and await self._attempts.settled(job, progress):
-                return await self._parked(job, progress)
-            who = caller or await self._authenticate(job, request)
-            await self._attempts.until_done(job, progress, lambda: self._attempt(job, request, who, progress))
-        return await self._parked(job, progress)
+            if progress.state is not State.SUBMITTING or not await self._attempts.settled(job, progress):
+                who = caller or await self._authenticate(job, request)
+                await self._attempts.until_done(job, progress, lambda: self._attempt(job, request, who, progress))
+        await self._parked(job, progress)  # outside of the turn
 
     async def _attempt(self, job: Job, request: Request, caller: Caller, progress: Progress) -> None:
         timeout = self._policy.submit_seconds

@@ -176,7 +176,9 @@ class KafkaLedger:
         """Every record up to now; control records move the position and are not given."""
         async with _reader(self._options, partitions) as reader:
             ends = await reader.end_offsets(partitions)
-            await reader.seek_to_beginning(*partitions)
+            # Not seek_to_beginning: the answer to the reader's own first reset may arrive after it and undo it.
+            for place, first in (await reader.beginning_offsets(partitions)).items():
+                reader.seek(place, first)
             waiting = {it for it in partitions if await reader.position(it) < ends[it]}
             while waiting:
                 for records in (await reader.getmany(*waiting, timeout_ms=100)).values():
@@ -189,7 +191,12 @@ class KafkaLedger:
 async def _reader(options: Mapping[str, Any], partitions: list[TopicPartition]) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer outside of the group."""
     reader = AIOKafkaConsumer(
-        **options, group_id=None, enable_auto_commit=False, isolation_level="read_committed", fetch_max_wait_ms=50
+        **options,
+        group_id=None,
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=50,
     )
     try:
         await reader.start()

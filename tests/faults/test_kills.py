@@ -1,0 +1,86 @@
+"""R1, R2: load without a fault, and with SIGKILLs."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.faults.report import Row, size
+from tests.faults.verdict import Verdict
+from tests.faults.world import World, open_world
+
+pytestmark = pytest.mark.timeout(1800)
+WORLDS = 4  # at once, each with its own group
+
+
+def total(verdicts: Sequence[Verdict]) -> dict[str, int]:
+    """Of all worlds."""
+    return {name: sum(it.figures()[name] for it in verdicts) for name in verdicts[0].figures()}
+
+
+async def test_load(kafka: str, tmp_path: Path) -> None:
+    """R1: without a fault nothing is lost, doubled or out of order."""
+    row, count = Row("R1", "no fault, 3 workers"), size(300, 10_000)
+    async with open_world(kafka, tmp_path) as world:
+        world.playground.latency = 0.01
+        await asyncio.gather(*(world.start() for _ in range(3)))
+        for number in range(count):
+            await world.ask(f"r-{number}", number)
+        await world.until_ended(world.asked, seconds=900)
+        verdict = world.judge()
+    kept = verdict == Verdict(count, count, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    row.report(verdict.figures(), kept=kept)
+    assert kept
+
+
+@pytest.mark.parametrize("mode", ["park", "retry"])
+async def test_kills(mode: str, kafka: str, tmp_path: Path) -> None:
+    """R2: whatever is killed whenever, each request ends once; `park` never POSTs twice, `retry` only what ran."""
+    row = Row(f"R2-{mode}", f"SIGKILL of a worker at random, {mode}")
+    kills, requests = size(5, 25), size(125, 1250)
+    random = row.random()
+
+    async def one(number: int, its: Random) -> tuple[Verdict, int, int]:
+        async with open_world(kafka, tmp_path / str(number), PLAYGROUND__ON_UNKNOWN_OUTCOME=mode) as world:
+            running = await killed(world, kills, requests, its)
+            await world.until_ended(world.asked, seconds=300)
+            parked = await world.settle_parked()
+            return world.judge(), parked, running
+
+    ends = await asyncio.gather(*(one(number, Random(random.random())) for number in range(WORLDS)))
+    figures = total([verdict for verdict, _, _ in ends])
+    running = sum(it for _, _, it in ends)
+    figures |= {"kills": WORLDS * kills, "parked": sum(it for _, it, _ in ends), "posts_at_kills": running}
+    most = 0 if mode == "park" else running
+    kept = (
+        figures["deployed"] == figures["requests"]
+        and figures["doubled_posts"] <= most
+        and not any(figures[it] for it in ("lost", "ended_twice", "illegal", "wrong_bundles"))
+    )
+    row.report(figures, kept=kept)
+    assert kept
+
+
+async def killed(world: World, kills: int, requests: int, random: Random) -> int:
+    """Ask steadily and kill; how many POSTs were in flight at the kills, at most."""
+    world.playground.latency = 0.2
+    workers = list(await asyncio.gather(*(world.start() for _ in range(3))))
+    running = 0
+
+    async def ask() -> None:
+        for number in range(requests):
+            await world.ask(f"r-{number}", number)
+            await asyncio.sleep(kills * 6 / requests)
+
+    asking = asyncio.create_task(ask())
+    for _ in range(kills):
+        await asyncio.sleep(random.uniform(4, 8))
+        index = random.randrange(len(workers))
+        running += sum(world.playground.running.values())
+        workers[index].process.kill()
+        await workers[index].process.wait()
+        workers[index] = await world.start(ready=False)
+    await asking
+    return running
