@@ -1,6 +1,6 @@
 """`python -m tests.faults.worker`: the worker as it is, with shorter waits, and perhaps an end at a named point.
 
-FAULTS_KILL=point:request id sends it SIGKILL when that request reaches the point. Only the waits and the points are
+FAULTS_KILL=point:request id sends it SIGKILL when that request reaches the point, or SIGSTOP with FAULTS_STOP=1. Only the waits and the points are
 patched in: they are what a test cannot reach from outside.
 """
 
@@ -39,8 +39,8 @@ class Kill:
     def at(self, point: str, request_id: str) -> None:
         """SIGKILL, when it is this one."""
         if (point, request_id) == (self.point, self.request_id):
-            os.kill(os.getpid(), signal.SIGKILL)
-            signal.pause()
+            self.request_id = ""  # a worker that was only stopped goes on
+            os.kill(os.getpid(), signal.SIGSTOP if os.environ.get("FAULTS_STOP") else signal.SIGKILL)
 
 
 def install(kill: Kill) -> None:
@@ -103,6 +103,12 @@ class _Io:
         self.BytesIO = HalfSent
 
 
+def say_what_waits() -> None:
+    """Where every task stands, for a test that waits in vain."""
+    for task in asyncio.all_tasks():
+        task.print_stack()
+
+
 async def main() -> None:
     """Until it is stopped or killed."""
     app.SESSION_MS = SESSION_MS
@@ -112,6 +118,7 @@ async def main() -> None:
     logs.configure(settings.runtime.log_level, settings.runtime.log_format, secrets=secret_values(settings))
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, say_what_waits)
     await app.run(settings, stop)
 
 

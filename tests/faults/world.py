@@ -92,10 +92,11 @@ class World:
     _numbers: Any = field(default_factory=count)
     _tokens: dict[str, bytes] = field(default_factory=dict)
 
-    async def start(self, *, kill: str = "", ready: bool = True) -> Worker:
-        """A worker; `kill` is a point and a request id (see tests/faults/worker.py)."""
+    async def start(self, *, kill: str = "", stop: bool = False, ready: bool = True) -> Worker:
+        """A worker; with `stop` it is only stopped there; `kill` is a point and a request id (see tests/faults/worker.py)."""
         port = await free_port()
         env = {**os.environ, **self.env, "DEPLOYER_RUNTIME__HTTP_PORT": str(port), "FAULTS_KILL": kill}
+        env |= {"FAULTS_STOP": "1"} if stop else {}
         log = self.folder / f"worker-{next(self._numbers)}.log"
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
@@ -140,6 +141,9 @@ class World:
             async with asyncio.timeout(seconds), self._changed:
                 await self._changed.wait_for(lambda: not left())
         except TimeoutError:
+            for worker in self.workers:
+                worker.signal(signal.SIGUSR1)
+            await asyncio.sleep(1)
             where = [(it, [status.state.value for status in self.statuses.get(it, [])]) for it in left()]
             raise AssertionError(f"after {seconds} s in {self.folder}: {where}") from None
 

@@ -29,7 +29,8 @@ class LaneJob:
         self.stopping = False
         self.task: asyncio.Task[None] | None = None
         self._lane = lane
-        self._turn: Turn | None = lane.turns.join(record.key)
+        # A parked request queues when it is settled: until then it holds up nobody of its user.
+        self._turn: Turn | None = None if entry.state is State.PARKED else lane.turns.join(record.key)
         self._post: asyncio.Task[DeploymentInfo] | None = None
         self._attempt: int | None = None  # whose outcome no status tells yet
 

@@ -43,7 +43,11 @@ class Turn:
         self._turns = turns
 
     async def __aenter__(self) -> None:
-        await self.first.wait()
+        try:
+            await self.first.wait()
+        except asyncio.CancelledError:
+            self.close()
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
