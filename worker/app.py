@@ -148,7 +148,7 @@ def _deployer(tokens: Tokens, builder: Builder, playground: PlaygroundClient, se
         builder,
         playground,
         Capacity(settings.runtime.max_in_flight),
-        Breakers(time.monotonic),
+        Breakers(time.monotonic, asyncio.sleep),
         Clocks(_now, time.monotonic, asyncio.sleep, random.random),
         Policy(
             settings.playground.timeout_seconds,

@@ -1,7 +1,6 @@
 """Neighbours that are known to be down: no attempt is burnt on them, and nothing else stops."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
@@ -10,6 +9,9 @@ from worker.errors import DeploymentError, OutcomeUnknown, PlaygroundRefused, Un
 
 FAILURES = 5  # in a row, of different requests: one that is refused for its own sake is no outage
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds
+LOOK_AGAIN = 0.1  # seconds, while another one tries
+
+Sleep = Callable[[float], Awaitable[None]]
 
 log = structlog.get_logger()
 
@@ -17,15 +19,15 @@ log = structlog.get_logger()
 class Breaker:
     """Closed; open after FAILURES in a row, or at once when our credentials are refused; then one request tries."""
 
-    def __init__(self, neighbour: str, clock: Callable[[], float]) -> None:
+    def __init__(self, neighbour: str, clock: Callable[[], float], sleep: Sleep) -> None:
         """`clock` gives monotonic seconds."""
         self.neighbour = neighbour
         self._clock = clock
+        self._sleep = sleep
         self._failures = 0
         self._pause = FIRST_PAUSE
         self._opens_at: float | None = None  # None: closed
         self._trying = False
-        self._changed = asyncio.Event()
 
     @property
     def open(self) -> bool:
@@ -39,12 +41,7 @@ class Breaker:
             if left <= 0 and not self._trying:
                 self._trying = True
                 return True
-            self._changed.clear()
-            try:
-                async with asyncio.timeout(left if left > 0 else None):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass
+            await self._sleep(min(max(left, LOOK_AGAIN), 1.0))
         return False
 
     def failed(self, *, at_once: bool) -> None:
@@ -56,29 +53,29 @@ class Breaker:
             self._opens_at = self._clock() + self._pause
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
             self._trying = False
-            self._changed.set()
 
     def succeeded(self) -> None:
         """An answer."""
         if self.open:
             log.warning("a neighbour is back", neighbour=self.neighbour)
         self._failures, self._pause, self._opens_at, self._trying = 0, FIRST_PAUSE, None, False
-        self._changed.set()
 
     def abandoned(self) -> None:
         """The one that should try never reached it."""
         self._trying = False
-        self._changed.set()
 
 
 class Breakers:
     """One per neighbour that an attempt needs, in the order in which it needs them."""
 
     def __init__(
-        self, clock: Callable[[], float], neighbours: Sequence[str] = ("catalog", "artifacts", "playground")
+        self,
+        clock: Callable[[], float],
+        sleep: Sleep,
+        neighbours: Sequence[str] = ("catalog", "artifacts", "playground"),
     ) -> None:
         self._clock = clock
-        self.all = {name: Breaker(name, clock) for name in neighbours}
+        self.all = {name: Breaker(name, clock, sleep) for name in neighbours}
         self._down = 0.0
         self._down_since: float | None = None
 

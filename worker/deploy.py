@@ -79,7 +79,7 @@ class Deployer:
 
     async def _deploy(self, job: Job, progress: Progress) -> None:
         if progress.state is State.PARKED and await self._attempts.settled(job, progress):
-            return None
+            return
         request = _readable(job)
         progress.identify(request)
         caller = None

@@ -97,8 +97,8 @@ FAILED: dict[str, str] = {
     "playground-refused": "The playground refused the bundle; the message gives its reason. Correct it, or tell the operator.",
     "playground-name-taken": "The playground made no deployment: another user owns one of this name. Rename the pipeline.",
     "deployment-failed": "The bundle's script failed on the playground; the message gives its reason. Correct it, or tell the operator.",
-    "outcome-unknown": "The playground did not answer: it may or may not have deployed. The operator settles it.",
-    "settled-as-failed": "It was settled as failed; the message says by whom and why.",
+    "outcome-unknown": "The playground did not answer: it may or may not have deployed. Operator: `playground-deployer resolve`.",
+    "settled-as-failed": "It was settled as failed; the message says by whom and why. Send it again when that is mended.",
     "unresolved": "The playground did not answer, and nobody settled it in time. Look at the dashboard, then send again.",
     "request-gone": "It was to be tried again, but Kafka has deleted its record. Send it again.",
     # bundle

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from worker import logs
-from worker.adapters.kafka import client_options, stop_client
+from worker.adapters.kafka import stop_client
 from worker.adapters.ledger import KafkaLedger
 from worker.app import run
 from worker.cli.run import secret_values

@@ -27,7 +27,7 @@ EXPECTED = {
 
 
 async def test_points(kafka: str, tmp_path: Path) -> None:
-    """R3: a worker that dies before its intent is repeated, after it parked unless the end is durable; nobody guesses."""
+    """R3: what died before its intent is repeated, after it parked unless the end is durable; nobody guesses."""
     row, times = Row("R3", "SIGKILL at each of nine points"), size(2, 100)
     wrong: dict[str, int] = dict.fromkeys(POINTS, 0)
 

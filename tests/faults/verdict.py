@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 from schemas import FINAL_STATES, SUCCESSORS, DeploymentStatus, State
 from tests.faults.playground import CountingPlayground
@@ -58,5 +59,5 @@ def judge(
 def _is_legal(statuses: list[DeploymentStatus]) -> bool:
     states = [None, *(status.state for status in statuses)]
     return [status.sequence for status in statuses] == list(range(len(statuses))) and all(
-        after in SUCCESSORS[before] for before, after in zip(states, states[1:], strict=False) if after is not None
+        after in SUCCESSORS[before] for before, after in pairwise(states) if after is not None
     )

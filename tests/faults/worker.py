@@ -1,6 +1,7 @@
 """`python -m tests.faults.worker`: the worker as it is, with shorter waits, and perhaps an end at a named point.
 
-FAULTS_KILL=point:request id sends it SIGKILL when that request reaches the point, or SIGSTOP with FAULTS_STOP=1. Only the waits and the points are
+FAULTS_KILL=point:request id sends it SIGKILL when that request reaches the point, with FAULTS_STOP=1 SIGSTOP. Only the
+waits and the points are
 patched in: they are what a test cannot reach from outside.
 """
 
@@ -48,7 +49,7 @@ def install(kill: Kill) -> None:
     submitting, submit = Progress.submitting, PlaygroundClient.submit
 
     async def around_intent(self: Progress, *arguments: Any) -> datetime:
-        request_id = self._known["request_id"]  # noqa: SLF001 - a point within
+        request_id = self._known["request_id"]
         kill.at("before-intent", request_id)
         deadline = await submitting(self, *arguments)
         kill.at("after-intent", request_id)
@@ -81,10 +82,10 @@ def install(kill: Kill) -> None:
         finally:
             self._producer.commit_transaction = producer_commit
 
-    commit_plainly = TransactionalWriter._commit  # noqa: SLF001 - a point within
+    commit_plainly = TransactionalWriter._commit
     Progress.submitting = around_intent  # type: ignore[method-assign]
     PlaygroundClient.submit = around_post  # type: ignore[method-assign]
-    TransactionalWriter._commit = commit  # type: ignore[method-assign]  # noqa: SLF001
+    TransactionalWriter._commit = commit  # type: ignore[method-assign]
 
 
 class _Io:

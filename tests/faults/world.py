@@ -93,7 +93,7 @@ class World:
     _tokens: dict[str, bytes] = field(default_factory=dict)
 
     async def start(self, *, kill: str = "", stop: bool = False, ready: bool = True) -> Worker:
-        """A worker; with `stop` it is only stopped there; `kill` is a point and a request id (see tests/faults/worker.py)."""
+        """A worker; with `stop` it is only stopped there; `kill`: see tests/faults/worker.py."""
         port = await free_port()
         env = {**os.environ, **self.env, "DEPLOYER_RUNTIME__HTTP_PORT": str(port), "FAULTS_KILL": kill}
         env |= {"FAULTS_STOP": "1"} if stop else {}

@@ -13,10 +13,10 @@ from uuid import UUID, uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from worker.adapters.reporter import StatusPublisher
 
 from schemas import DeploymentStatus, ErrorInfo, State
 from tests.broker import Topics
-from worker.adapters.reporter import StatusPublisher
 from worker.domain.request import Record, Request, read_request
 from worker.environment import read_settings
 from worker.progress import identity

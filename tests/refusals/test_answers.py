@@ -41,7 +41,7 @@ async def playground(url: str, seconds: float) -> object:
     """Submit one bundle."""
     options = Playground(deploy_url=f"{url}/deploy_solution", timeout_seconds=seconds)
     async with playground_session(options) as session:
-        return await PlaygroundClient(session, options).submit(b"zip", "ada@example.org", "request-1")
+        return await PlaygroundClient(session, options).submit(b"zip", "ada@example.org", "request-1", seconds)
 
 
 CODES: dict[Ask, dict[str, str]] = {

@@ -20,7 +20,7 @@ from tests.builders import (
     solution,
 )
 from tests.corpus import record as note
-from tests.fakes import FakeArtifacts, FakeCatalog, FakeClock, FakeReporter
+from tests.fakes import FakeArtifacts, FakeCatalog, FakeClock, FakeJob
 from tests.refusals.memory import growth
 from tests.ways_out import tells_what_to_do
 from worker import settings
@@ -206,8 +206,8 @@ async def test_the_largest_status_fits() -> None:
     )
     bundle = build_bundle(plan, {}, SHIPPED, OPTIONS)
     longest = BundleInfo(sha256="0" * 64, size=10**8, nodes=tuple(name.ljust(63, "x") for name in bundle.nodes))
-    reporter = FakeReporter()
-    progress = Progress(reporter, FakeClock(), "r" * 128, SourceInfo(topic="t" * 249, partition=1, offset=1), None)
+    job = FakeJob()
+    progress = Progress(job, FakeClock(), "r" * 128, SourceInfo(topic="t" * 249, partition=1, offset=1))
     _, request = read_request(record())
     assert isinstance(request, Request)
     progress.identify(request)
@@ -218,9 +218,9 @@ async def test_the_largest_status_fits() -> None:
     error.message = WIDE * 5000
     progress._known["bundle"] = longest
     await progress.failed(error)
-    sizes = [len(status.to_json()) for status in reporter.statuses]
+    sizes = [len(status.to_json()) for status in job.statuses]
     assert max(sizes) < DeploymentStatus.MAX_BYTES
-    assert 40 == len(reporter.statuses[0].warnings or ())
+    assert 40 == len(job.statuses[0].warnings or ())
 
 
 def largest_max_nodes() -> int:

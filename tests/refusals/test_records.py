@@ -9,9 +9,9 @@ import pytest
 from schemas import FINAL_STATES, DeploymentRequested, DeploymentStatus
 from tests.builders import OPTIONS, REVISION_ID, SHIPPED, SOLUTION_ID, blueprint, node, record, solution
 from tests.corpus import record as note
-from tests.fakes import FakeArtifacts, FakeCatalog, FakeClock, FakePlayground, FakeReporter, FakeTokens, free_turn
+from tests.fakes import FakeArtifacts, FakeCatalog, FakeJob, FakePlayground, FakeTokens, fake_deployer
 from tests.ways_out import tells_what_to_do
-from worker.deploy import Builder, Deployer
+from worker.deploy import Builder
 from worker.domain.request import MAX_BYTES, Record, Request, read_request
 
 CANARY = "c4nary-s3cret"
@@ -148,12 +148,11 @@ CASES = [*wrong_values(), *over_limits(), *hostile_headers()]
 
 async def statuses(given: Record) -> list[DeploymentStatus]:
     """What a deployer among fakes says about the record."""
-    reporter = FakeReporter()
+    job = FakeJob(given)
     files = {"org/blueprint.json": blueprint(node("a", proto_uri="p")), "p": b"p"}
     builder = Builder(FakeCatalog(solution()), FakeArtifacts(files), SHIPPED, OPTIONS)
-    deployer = Deployer(FakeTokens(), builder, FakePlayground(), reporter, FakeClock(), submit_timeout=330)
-    await deployer.handle(given, free_turn())
-    return reporter.statuses
+    await fake_deployer(FakeTokens(), builder, FakePlayground()).handle(job)
+    return job.statuses
 
 
 async def test_every_record_ends_in_its_one_final_status() -> None:

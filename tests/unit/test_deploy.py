@@ -6,8 +6,9 @@ from structlog.testing import capture_logs
 
 from schemas import FINAL_STATES, DeploymentStatus, Kind, State
 from tests.builders import CALLER, OPTIONS, SHIPPED, blueprint, node, record, solution
-from tests.fakes import FakeArtifacts, FakeCatalog, FakeClock, FakePlayground, FakeReporter, FakeTokens, free_turn
-from worker.deploy import Builder, Deployer
+from tests.fakes import FakeArtifacts, FakeCatalog, FakeJob, FakePlayground, FakeTokens, fake_deployer
+from worker.attempts import Policy
+from worker.build import Builder
 from worker.domain.overrides import NO_OVERRIDES, Overrides, read_overrides
 from worker.domain.request import Record
 from worker.domain.solution import Solution
@@ -43,24 +44,26 @@ class World:
     ) -> None:
         self.artifacts = FakeArtifacts(FILES if files is None else files)
         self.playground = FakePlayground(playground_error)
-        self.reporter = FakeReporter(fails_at)
+        self.fails_at = fails_at
         options = OPTIONS.model_copy(update={"max_nodes": max_nodes})
         builder = Builder(FakeCatalog(found or solution()), self.artifacts, SHIPPED, options, overrides)
-        self.deployer = Deployer(
-            FakeTokens(token_error), builder, self.playground, self.reporter, FakeClock(), submit_timeout=330
-        )
+        # One attempt: what follows it is test_attempts' matter.
+        policy = Policy(330, deadline_seconds=0)
+        self.deployer = fake_deployer(FakeTokens(token_error), builder, self.playground, policy=policy)
+        self.job = FakeJob()
 
     async def handle(self, one: Record | None = None) -> list[State]:
-        await self.deployer.handle(one or record(), free_turn())
-        assert list(range(len(self.reporter.statuses))) == [status.sequence for status in self.reporter.statuses]
-        return [status.state for status in self.reporter.statuses]
+        self.job = FakeJob(one, fails_at=self.fails_at)
+        await self.deployer.handle(self.job)
+        assert list(range(len(self.job.statuses))) == [status.sequence for status in self.job.statuses]
+        return [status.state for status in self.job.statuses]
 
 
 async def test_a_request_goes_from_accepted_to_deployed() -> None:
     """Four statuses, each complete in itself; the bundle that was announced is the one that was sent."""
     world = World()
     assert [State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.DEPLOYED] == await world.handle()
-    last = world.reporter.statuses[-1]
+    last = world.job.statuses[-1]
     assert last.bundle and last.deployment and last.identity
     assert ("Demo Pipeline", Kind.PIPELINE, "demo-1") == (last.solution_name, last.kind, last.deployment.id)
     assert ("a", "b", "c", "orchestrator") == last.bundle.nodes
@@ -79,7 +82,7 @@ async def test_submitting_says_until_when_it_may_take() -> None:
     """A reader who sees nothing after the deadline knows that something is wrong."""
     world = World()
     await world.handle()
-    status = world.reporter.statuses[2]
+    status = world.job.statuses[2]
     assert status.deadline is not None
     assert 331 >= (status.deadline - status.time).total_seconds() >= 329
 
@@ -116,8 +119,8 @@ async def test_submitting_says_until_when_it_may_take() -> None:
         ),
         (
             lambda: World(playground_error=OutcomeUnknown("x")),
-            [State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.FAILED],
-            "outcome-unknown",
+            [State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.PARKED, State.FAILED],
+            "unresolved",
         ),
         (
             lambda: World(found=ZeroDivisionError("s3cret")),
@@ -133,7 +136,7 @@ async def test_whatever_happens_ends_in_one_final_status(
     world = make()
     assert states == await world.handle()
     assert 1 == sum(state in FINAL_STATES for state in states)
-    error = world.reporter.statuses[-1].error
+    error = world.job.statuses[-1].error
     assert error is not None
     assert code == error.code
     assert "s3cret" not in error.message
@@ -143,14 +146,14 @@ async def test_an_unreadable_record_is_rejected_under_a_derived_id() -> None:
     """Nothing that reaches the topic goes unanswered."""
     world = World()
     assert [State.REJECTED] == await world.handle(record(b"not json"))
-    assert world.reporter.statuses[0].solution_id is None
+    assert world.job.statuses[0].solution_id is None
 
 
 async def test_the_record_key_must_be_the_users_id() -> None:
     """The key keeps one user's requests in order, and the playground mixes up parallel uploads."""
     world = World()
     assert [State.REJECTED] == await world.handle(record(key=b"somebody-else"))
-    error = world.reporter.statuses[0].error
+    error = world.job.statuses[0].error
     assert error is not None
     assert ("wrong-record-key", "authenticate", False) == (error.code, error.stage, error.retryable)
 
@@ -161,18 +164,18 @@ async def test_a_status_that_kafka_does_not_take_is_no_final_status(fails_at: in
     world = World(fails_at=fails_at)
     with pytest.raises(StatusNotPublished):
         await world.handle()
-    assert fails_at == len(world.reporter.statuses)
+    assert fails_at == len(world.job.statuses)
 
 
 async def test_no_status_holds_the_token_or_the_email() -> None:
     """Statuses are read by everybody."""
     world = World()
     await world.handle()
-    text = b"".join(status.to_json() for status in world.reporter.statuses).decode()
+    text = b"".join(status.to_json() for status in world.job.statuses).decode()
     assert "ada@example.org" not in text
     assert '"token"' not in text
-    assert all(len(status.to_json()) < 64 * 1024 for status in world.reporter.statuses)
-    assert "accepted" == json.loads(world.reporter.statuses[0].to_json())["state"]
+    assert all(len(status.to_json()) < 64 * 1024 for status in world.job.statuses)
+    assert "accepted" == json.loads(world.job.statuses[0].to_json())["state"]
 
 
 async def test_the_largest_pipeline_fits_into_a_status() -> None:
@@ -180,7 +183,7 @@ async def test_the_largest_pipeline_fits_into_a_status() -> None:
     nodes = [node("\x01" * 60 + str(number), image="registry.example/x:1", proto_uri="p1") for number in range(300)]
     world = World(files={"org/blueprint.json": blueprint(*nodes), "p1": b"1"}, max_nodes=300)
     assert State.DEPLOYED == (await world.handle())[-1]
-    assert all(len(status.to_json()) < DeploymentStatus.MAX_BYTES for status in world.reporter.statuses)
+    assert all(len(status.to_json()) < DeploymentStatus.MAX_BYTES for status in world.job.statuses)
 
 
 async def test_overrides_that_do_not_fit_end_in_failed() -> None:
@@ -195,7 +198,7 @@ async def test_overrides_that_do_not_fit_end_in_failed() -> None:
     world = World(overrides=read_overrides({"overrides": entries}, OPTIONS))
     with capture_logs() as logs:
         assert [State.ACCEPTED, State.BUILDING, State.FAILED] == await world.handle()
-    error = world.reporter.statuses[-1].error
+    error = world.job.statuses[-1].error
     assert error is not None
     assert ("overrides-invalid", "bundle", False) == (error.code, error.stage, error.retryable)
     assert "do not fit 'b': spec.template.spec.containers[b].resources: the request cpu 2 is above" in error.message

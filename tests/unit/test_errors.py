@@ -15,12 +15,14 @@ from worker.errors import (
     FAILED,
     REJECTED,
     UNAVAILABLE,
+    Conflict,
     DeploymentError,
     Failed,
     Internal,
     NotAllowed,
     NotDeployable,
     NotFound,
+    NotSettled,
     OutcomeUnknown,
     OverridesInvalid,
     PlaygroundRefused,
@@ -28,6 +30,7 @@ from worker.errors import (
     Unauthenticated,
     Unavailable,
     Unreadable,
+    WorkerDied,
 )
 
 SOURCES = {
@@ -45,6 +48,9 @@ ONE_OF_EACH = [
     PlaygroundRefused("playground-refused", "x"),
     OutcomeUnknown("x"),
     OverridesInvalid("x"),
+    NotSettled("unresolved", "x"),
+    WorkerDied(),
+    Conflict("request-id-conflict", "x"),
     Internal(),
 ]
 EACH = pytest.mark.parametrize("error", ONE_OF_EACH, ids=lambda error: type(error).__name__)

@@ -3,37 +3,36 @@
 import pytest
 
 from schemas import State
-from tests.builders import CALLER, record
-from tests.fakes import FakeClock, FakeReporter
-from worker.domain.request import Request, read_request
+from tests.fakes import FakeClock, FakeJob
+from worker.domain.request import Request
 from worker.errors import Internal
 from worker.progress import Progress
 
+WHOSE = "0" * 64
 
-def progress(reporter: FakeReporter) -> tuple[Progress, Request]:
+
+def progress(job: FakeJob) -> Progress:
     """Of the builders' request."""
-    one = record()
-    request_id, request = read_request(one)
-    assert isinstance(request, Request)
-    return Progress(reporter, FakeClock(), request_id, one.source, None), request
+    assert isinstance(job.request, Request)
+    return Progress(job, FakeClock(), job.request_id, job.record.source)
 
 
 async def test_what_may_not_follow_is_not_published() -> None:
     """A state that leaves one out is a defect, and nobody sees it."""
-    reporter = FakeReporter()
-    it, _ = progress(reporter)
+    job = FakeJob()
+    it = progress(job)
     with pytest.raises(AssertionError, match="building may not follow"):
         await it.building()
-    assert [] == reporter.statuses
+    assert [] == job.statuses
 
 
 async def test_nothing_follows_a_final_status() -> None:
     """Whatever is tried after the end of a request."""
-    reporter = FakeReporter()
-    it, request = progress(reporter)
-    await it.accepted(request, CALLER)
+    job = FakeJob()
+    it = progress(job)
+    it.accepted(WHOSE)
     await it.failed(Internal())
-    for again in (it.failed(Internal()), it.building(), it.accepted(request, CALLER)):
+    for again in (it.failed(Internal()), it.building(), it.parked(Internal())):
         with pytest.raises(AssertionError, match="may not follow failed"):
             await again
-    assert [State.ACCEPTED, State.FAILED] == [status.state for status in reporter.statuses]
+    assert [State.ACCEPTED, State.FAILED] == [status.state for status in job.statuses]

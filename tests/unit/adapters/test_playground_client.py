@@ -39,7 +39,7 @@ async def submit(url: str, bundle: bytes = b"zip", **more: Any) -> DeploymentInf
     """One submit with a session of its own, as the worker has it."""
     options = settings(f"{url}/deploy_solution", **more)
     async with playground_session(options) as session:
-        return await PlaygroundClient(session, options).submit(bundle, EMAIL, "request-1")
+        return await PlaygroundClient(session, options).submit(bundle, EMAIL, "request-1", options.timeout_seconds)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ async def test_every_post_has_its_own_connection(serve: Serve) -> None:
     async with playground_session(options) as session:
         client = PlaygroundClient(session, options)
         for _ in range(3):
-            await client.submit(b"zip", EMAIL, "request-1")
+            await client.submit(b"zip", EMAIL, "request-1", 5)
     assert 3 == len(set(ports))
 
 
@@ -203,7 +203,7 @@ async def test_cookies_are_not_carried_over(serve: Serve) -> None:
     async with playground_session(options) as session:
         client = PlaygroundClient(session, options)
         for _ in range(2):
-            await client.submit(b"zip", EMAIL, "request-1")
+            await client.submit(b"zip", EMAIL, "request-1", 5)
     assert [None, None] == cookies
 
 
@@ -234,7 +234,7 @@ async def test_unknown_host() -> None:
     options = settings("http://playground.example/deploy_solution")
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=NoName())) as session:
         with pytest.raises(Unavailable, match="cannot be reached"):
-            await PlaygroundClient(session, options).submit(b"zip", EMAIL, "request-1")
+            await PlaygroundClient(session, options).submit(b"zip", EMAIL, "request-1", 5)
 
 
 async def test_tls_with_a_server_that_speaks_none(serve: Serve) -> None:

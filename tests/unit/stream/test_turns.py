@@ -36,7 +36,7 @@ async def finish(*workers: Worker) -> None:
 
 async def test_one_key_works_in_the_order_it_came() -> None:
     """The second of a user waits for the first, whoever asks to enter earlier."""
-    turns = Turns(10)
+    turns = Turns()
     first, second = turns.join(b"a"), turns.join(b"a")
     late = Worker(second)
     assert [False] == await entered(late)
@@ -49,27 +49,15 @@ async def test_one_key_works_in_the_order_it_came() -> None:
 
 async def test_other_keys_are_not_held_up() -> None:
     """A slow user is alone with it; records without a key wait for nobody."""
-    turns = Turns(10)
+    turns = Turns()
     workers = [Worker(turns.join(key)) for key in (b"a", b"b", None, None)]
     assert await entered(*workers) == [True] * 4
     await finish(*workers)
 
 
-async def test_so_many_at_once() -> None:
-    """The limit counts those who work, not those who wait."""
-    turns = Turns(2)
-    workers = [Worker(turns.join(bytes([key]))) for key in range(4)]
-    assert [True, True, False, False] == await entered(*workers)
-    await finish(workers[0])
-    assert [True, True, True, False] == await entered(*workers)
-    for worker in workers:
-        worker.leave.set()
-    await finish(*workers[1:])
-
-
 async def test_a_turn_that_is_closed_unused_lets_the_next_one_go() -> None:
     """A rejected request never enters; closing from the middle keeps the order of the others."""
-    turns = Turns(10)
+    turns = Turns()
     first, second, third = (turns.join(b"a") for _ in range(3))
     second.close()
     last = Worker(third)
@@ -80,22 +68,21 @@ async def test_a_turn_that_is_closed_unused_lets_the_next_one_go() -> None:
     third.close()
 
 
-async def test_a_cancelled_waiter_takes_no_slot() -> None:
-    """Neither while it waits for its key nor while it waits for a slot."""
-    turns = Turns(1)
-    holder, waiter = Worker(turns.join(b"a")), Worker(turns.join(b"b"))
-    assert [True, False] == await entered(holder, waiter)
+async def test_a_cancelled_waiter_keeps_no_place() -> None:
+    """Its lane died while it waited; the next of its user goes when the first is done."""
+    turns = Turns()
+    holder, waiter, last = (Worker(turns.join(b"a")) for _ in range(3))
+    assert [True, False, False] == await entered(holder, waiter, last)
     waiter.task.cancel()
     await asyncio.gather(waiter.task, return_exceptions=True)
     await finish(holder)
-    again = Worker(turns.join(b"c"))
-    assert [True] == await entered(again)
-    await finish(again)
+    assert [True] == await entered(last)
+    await finish(last)
 
 
 async def test_a_key_that_is_done_is_forgotten() -> None:
     """Users come and go; memory does not grow with them."""
-    turns = Turns(1)
+    turns = Turns()
     for key in range(100):
         turns.join(bytes([key])).close()
     assert {} == turns._queues
