@@ -16,7 +16,7 @@ from worker.capacity import Capacity
 from worker.deploy import Deployer
 from worker.domain.dead_letter import DeadLetter
 from worker.domain.journal import Entry
-from worker.domain.request import Record, read_request
+from worker.domain.request import Record, Request, read_request
 from worker.domain.solution import Caller, Solution
 from worker.errors import DeploymentError, NotFound, StatusNotPublished
 from worker.ports import Playground, Tokens
@@ -105,7 +105,8 @@ class FakeJob:
     ) -> None:
         """`last`: where another worker left it. `entry`: of its id, when that is another record's."""
         self.record = given or record()
-        self.request_id, self.request = read_request(self.record)
+        self.request_id, asked = read_request(self.record)
+        self.request: Request | DeploymentError = asked
         self.entry = entry or Entry(self.request_id, self.record.offset, FakeClock().now)
         if last:
             self.entry.now(last)

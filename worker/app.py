@@ -42,9 +42,9 @@ from worker.domain.solution import Solution
 from worker.errors import ConfigurationError, NotDeployable
 from worker.health import HealthServer
 from worker.ports import Tokens
-from worker.settings import Bundle, CatalogSettings, Kafka, Settings
+from worker.settings import Bundle, CatalogSettings, Kafka, Runtime, Settings
 from worker.stream.consumer import RequestConsumer
-from worker.stream.lane import Lane, Ledger
+from worker.stream.lane import Handler, Lane, Ledger
 from worker.stream.topics import prepare_topics
 from worker.stream.turns import Turns
 
@@ -87,17 +87,16 @@ async def run(settings: Settings, stop: asyncio.Event, open_ledger: OpenLedger |
         await stack.enter_async_context(_started(consumer, consumer.stop))
         ledger = (open_ledger or KafkaLedger)(settings.kafka, consumer, cluster_id)
         health.requests = await stack.enter_async_context(
-            open_requests(settings, consumer, ledger, deployer, cluster_id)
+            open_requests(settings.kafka, settings.runtime, consumer, ledger, deployer.handle, cluster_id)
         )
         await health.requests.run(stop)
 
 
 @asynccontextmanager
 async def open_requests(
-    settings: Settings, consumer: AIOKafkaConsumer, ledger: Ledger, deployer: Deployer, cluster_id: str
+    kafka: Kafka, runtime: Runtime, consumer: AIOKafkaConsumer, ledger: Ledger, handle: Handler, cluster_id: str
 ) -> AsyncIterator[RequestConsumer]:
     """The stream: a lane per partition, settlements in and out."""
-    kafka = settings.kafka
     source = f"/playground-deployer/{kafka.group_id}"
     sender = SettlementSender(kafka, source)
     turns, pace = Turns(), asyncio.Semaphore(TRANSACTIONS_AT_ONCE)
@@ -107,7 +106,7 @@ async def open_requests(
         return Lane(
             partition,
             ledger,
-            deployer.handle,
+            handle,
             addresses,
             turns,
             pace,
@@ -126,7 +125,7 @@ async def open_requests(
     )
     tail = SettlementTail(reader, kafka.settlements_topic, told)
     requests = RequestConsumer(
-        consumer, open_lane, partial(record_of, cluster_id), tail.watch, kafka.requests_topic, settings.runtime
+        consumer, open_lane, partial(record_of, cluster_id), tail.watch, kafka.requests_topic, runtime
     )
     async with _started(reader, reader.stop):
         following = asyncio.create_task(tail.run(), name="settlements")

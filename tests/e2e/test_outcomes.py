@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from schemas import FINAL_STATES
+import pytest
+
+from schemas import FINAL_STATES, State
 from tests.builders import blueprint_document, edge, node, operation
 from tests.e2e.stage import Stage, open_stage
 from worker.sandbox import faults
 from worker.sandbox.faults import Fault
 from worker.sandbox.graphene import CCDS_PATH, NEXUS_PATH
 from worker.sandbox.graphene_data import Stored, make_model, make_pipeline
-from worker.sandbox.playground import PLAYGROUND_FAULTS
+from worker.sandbox.playground import EVERYBODY, PLAYGROUND_FAULTS
 from worker.sandbox.users import SANDBOX_USER, STRANGER, User, sandbox_token
 
 PROTO = 'syntax = "proto3";\nservice Model {}\n'
@@ -49,7 +51,8 @@ class Cases:
     async def ask_with_fault(self, code: str, path: str, fault: Fault) -> None:
         stored = pipeline(f"Fault {len(self.expected)}")
         self.stage.graphene.faults[path.format(id=stored.solution_id, revision=stored.revision_id)] = fault
-        await self.ask(code, stored)
+        number = len(self.expected)  # a user each: one that waits for its retry holds up the user's others
+        await self.ask(code, stored, user=User(f"user-{number}", f"user{number}", f"{number}@graphene.example"))
 
     async def ask_playground(self, code: str, fault: str) -> None:
         user = User(f"user-{fault}", f"user{fault}", f"{fault}@graphene.example")
@@ -105,22 +108,58 @@ async def ask_for_what_cannot_run(cases: Cases) -> None:
 
 
 async def ask_with_broken_neighbours(cases: Cases) -> None:
-    solution, blueprint = CCDS_PATH + "/solution/{id}", NEXUS_PATH + "/org/acumos/{id}"
-    await cases.ask_with_fault("catalog-unauthorized", solution, Fault(401))
-    await cases.ask_with_fault("catalog-error", solution, Fault(500, "database gone"))
-    await cases.ask_with_fault("catalog-error", solution, faults.GARBAGE)
-    await cases.ask_with_fault("catalog-unavailable", solution, faults.RESET)
-    await cases.ask_with_fault("catalog-timeout", solution, faults.HANG)
-    await cases.ask_with_fault("artifacts-unauthorized", blueprint, Fault(401))
-    await cases.ask_with_fault("blueprint-missing", blueprint, Fault(404))
-    await cases.ask_with_fault("artifacts-error", blueprint, Fault(500))
-    await cases.ask_with_fault("artifacts-timeout", blueprint, faults.HANG)
-    await cases.ask_playground("playground-unauthorized", "401")
+    await cases.ask_with_fault("blueprint-missing", BLUEPRINT, Fault(404))
     await cases.ask_playground("deployment-failed", "500")
     await cases.ask_playground("playground-redirected", "302")
     await cases.ask_playground("playground-name-taken", "none")
-    await cases.ask_playground("outcome-unknown", "hang")
-    await cases.ask_playground("outcome-unknown", "reset")
+
+
+SOLUTION, BLUEPRINT = CCDS_PATH + "/solution/{id}", NEXUS_PATH + "/org/acumos/{id}"
+OUTAGES: dict[str, tuple[tuple[str, Fault], ...]] = {
+    "catalog-error": ((SOLUTION, Fault(500, "database gone")), (SOLUTION, faults.GARBAGE)),
+    "catalog-unavailable": ((SOLUTION, faults.RESET),),
+    "catalog-timeout": ((SOLUTION, faults.HANG),),
+    "artifacts-error": ((BLUEPRINT, Fault(500)),),
+    "artifacts-timeout": ((BLUEPRINT, faults.HANG),),
+    "artifacts-unauthorized": ((BLUEPRINT, Fault(401)),),
+}
+
+
+async def test_an_outage_is_waited_out(kafka: str, unique: str, tmp_path: Path) -> None:
+    """Its status says which neighbour it waits for; when that is back, the request is deployed."""
+    async with open_stage(kafka, unique, tmp_path) as stage:
+        stage.env |= {"DEPLOYER_CATALOG__TIMEOUT_SECONDS": "1", "DEPLOYER_ARTIFACTS__TIMEOUT_SECONDS": "1"}
+        cases = Cases(stage)
+        async with stage.worker(tmp_path / "worker.log"):
+            for code, kinds in OUTAGES.items():
+                for path, fault in kinds:
+                    await cases.ask_with_fault(code, path, fault)
+            said = await stage.until(list(cases.expected), lambda of: any(it.state is State.RETRYING for it in of))
+            codes = {name: {it.error.code for it in of if it.error} for name, of in said.items()}
+            stage.graphene.faults.clear()
+            statuses = await stage.until_final(list(cases.expected))
+        assert {name: {code} for name, code in cases.expected.items()} == codes
+        assert {State.DEPLOYED} == {of[-1].state for of in statuses.values()}
+
+
+@pytest.mark.parametrize("fault", ["hang", "reset"])
+async def test_an_unknown_outcome_is_parked(fault: str, kafka: str, unique: str, tmp_path: Path) -> None:
+    """And says so; its user's next request goes on."""
+    async with open_stage(kafka, unique, tmp_path) as stage:
+        stage.env |= {"DEPLOYER_PLAYGROUND__TIMEOUT_SECONDS": "1"}
+        stored = pipeline("Parked")
+        stage.graphene.add(stored)
+        async with stage.worker(tmp_path / "worker.log"):
+            stage.playground.faults[EVERYBODY] = PLAYGROUND_FAULTS[fault]
+            await stage.ask(stored, "unknown")
+            said = await stage.until(["unknown"], lambda of: any(it.state is State.PARKED for it in of))
+            stage.playground.faults.clear()
+            await stage.ask(stored, "next")
+            await stage.until_final(["next"])
+            assert 2 == await stage.committed()
+        error = said["unknown"][-1].error
+        assert error
+        assert "outcome-unknown" == error.code
 
 
 async def test_each_mistake_has_its_own_code_and_one_final_status(kafka: str, unique: str, tmp_path: Path) -> None:

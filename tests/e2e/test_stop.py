@@ -1,21 +1,56 @@
+"""SIGTERM: what POSTs is finished, everything else is left to the next worker, and nothing is lost or doubled."""
+
+import asyncio
+import signal
 from pathlib import Path
 
 from schemas import State
 from tests.builders import blueprint_document, node
 from tests.e2e.stage import open_stage
+from tests.faults.world import open_world
 from worker.sandbox.graphene_data import make_pipeline
 
+STORED = make_pipeline("Slow", blueprint_document(node("a")), {"a": "syntax = 'proto3';"})
 
-async def test_sigterm_finishes_what_runs(kafka: str, unique: str, tmp_path: Path) -> None:
-    """A request in the middle of its work is deployed, committed and reported before the worker ends with 0."""
-    stored = make_pipeline("Slow", blueprint_document(node("a")), {"a": "syntax = 'proto3';"})
+
+async def test_sigterm_leaves_what_is_built_to_the_next_worker(kafka: str, unique: str, tmp_path: Path) -> None:
+    """It says so in a status; the next worker's attempt deploys, and no end of a worker is counted."""
     async with open_stage(kafka, unique, tmp_path) as stage:
-        stage.graphene.add(stored)
+        stage.graphene.add(STORED)
         stage.graphene.latency = 0.5
         async with stage.worker(tmp_path / "worker.log"):
-            await stage.ask(stored, "r-1")
+            await stage.ask(STORED, "r-1")
             await stage.until(["r-1"], lambda of: State.BUILDING in [status.state for status in of])
-        statuses = await stage.until_final(["r-1"])
-        states = [status.state for status in statuses["r-1"]]
-        assert [State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.DEPLOYED] == states
+        assert 0 == await stage.committed()
+        stage.graphene.latency = 0
+        async with stage.worker(tmp_path / "next.log"):
+            statuses = (await stage.until_final(["r-1"]))["r-1"]
+        path = [State.ACCEPTED, State.BUILDING, State.RETRYING, State.BUILDING, State.SUBMITTING, State.DEPLOYED]
+        assert path == [status.state for status in statuses]
+        assert [None] * 6 == [status.interruptions for status in statuses]
+        assert 1 == len(stage.playground.deployments)
         assert 1 == await stage.committed()
+
+
+async def test_sigterm_finishes_what_posts(kafka: str, tmp_path: Path) -> None:
+    """A POST that runs is waited for, reported and committed before the worker ends with 0."""
+    async with open_world(kafka, tmp_path) as world:
+        received, may_answer = asyncio.Event(), asyncio.Event()
+
+        async def answer(_: str) -> None:
+            received.set()
+            await may_answer.wait()
+
+        world.playground.answer = answer
+        worker = await world.start()
+        await world.ask("r-1")
+        await received.wait()
+        worker.signal(signal.SIGTERM)
+        done, _ = await asyncio.wait([asyncio.create_task(worker.process.wait())], timeout=0.5)
+        assert not done
+        may_answer.set()
+        assert 0 == await worker.process.wait()
+        await world.until_ended(["r-1"])
+        path = [State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.DEPLOYED]
+        assert path == [it.state for it in world.statuses["r-1"]]
+        assert 1 == sum((await world.committed()).values())

@@ -58,7 +58,7 @@ def install(kill: Kill) -> None:
     async def around_post(self: PlaygroundClient, bundle: bytes, user: str, request_id: str, seconds: float) -> Any:
         kill.at("before-bytes", request_id)
         if kill.point == "mid-body" and kill.request_id == request_id:
-            playground_module.io = _Io(kill)  # type: ignore[assignment]
+            playground_module.io = _Io(kill)  # type: ignore[assignment, attr-defined]
         answer = await submit(self, bundle, user, request_id, seconds)
         kill.at("after-response", request_id)
         return answer
@@ -83,8 +83,8 @@ def install(kill: Kill) -> None:
             self._producer.commit_transaction = producer_commit
 
     commit_plainly = TransactionalWriter._commit
-    Progress.submitting = around_intent  # type: ignore[method-assign]
-    PlaygroundClient.submit = around_post  # type: ignore[method-assign]
+    Progress.submitting = around_intent  # type: ignore[method-assign, assignment]
+    PlaygroundClient.submit = around_post  # type: ignore[method-assign, assignment]
     TransactionalWriter._commit = commit  # type: ignore[method-assign]
 
 

@@ -13,10 +13,10 @@ from uuid import UUID, uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from worker.adapters.reporter import StatusPublisher
 
 from schemas import DeploymentStatus, ErrorInfo, State
 from tests.broker import Topics
+from worker.domain.messages import status_message
 from worker.domain.request import Record, Request, read_request
 from worker.environment import read_settings
 from worker.progress import identity
@@ -73,7 +73,10 @@ class Desk:
             identity=identity(SANDBOX_USER.user_id, request.solution_id, request.revision_id),
             source=record.source,
         )
-        await StatusPublisher(self.producer, self.kafka.status_topic, "/tests").publish(status, None)
+        message = status_message(status, None, self.kafka.status_topic, "/tests")
+        await self.producer.send_and_wait(
+            message.topic, message.value, key=message.key, partition=message.partition, headers=[*message.headers]
+        )
 
     @asynccontextmanager
     async def command(self, *arguments: str, stdin: str = "") -> AsyncIterator[asyncio.subprocess.Process]:

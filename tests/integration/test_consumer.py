@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from itertools import count
 
 import pytest
@@ -14,14 +15,26 @@ from aiokafka.producer import message_accumulator
 from aiokafka.producer import producer as producer_module
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
+from schemas import DeploymentInfo, DeploymentStatus, SourceInfo, State
 from worker import settings
-from worker.domain.request import Record
+from worker.adapters.ledger import KafkaLedger
+from worker.app import open_requests
 from worker.stream.consumer import RequestConsumer
-from worker.stream.turns import Turn
+from worker.stream.job import LaneJob
+
+ENDED = DeploymentStatus(
+    request_id="r",
+    sequence=3,
+    state=State.DEPLOYED,
+    time=datetime(2026, 1, 1, tzinfo=UTC),
+    attempt=1,
+    message="Deployed.",
+    source=SourceInfo(topic="t", partition=0, offset=0),
+)
 
 
 class Handler:
-    """Notes what it is given and finishes an offset when told; `free` finishes everything."""
+    """Notes what it is given and finishes it when told; `free` finishes everything. What it does is like a POST."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[int, int]] = []
@@ -31,16 +44,23 @@ class Handler:
         self.free = False
         self.failure: Exception | None = None
 
-    async def __call__(self, record: Record, turn: Turn) -> None:
-        place = (record.partition, record.offset)
-        async with turn, self.changed:
+    async def __call__(self, job: LaneJob) -> None:
+        place = (job.record.partition, job.record.offset)
+        async with job.turn(), self.changed:
             self.seen.append(place)
-            if record.unreadable:
+            if job.record.unreadable:
                 self.unreadable.append(place)
             self.changed.notify_all()
-            if self.failure:
-                raise self.failure
+        if self.failure:
+            raise self.failure
+        await job.post(1, self.until_released(place))
+        job.published(ENDED)
+        job.absorbed()
+
+    async def until_released(self, place: tuple[int, int]) -> DeploymentInfo:
+        async with self.changed:
             await self.changed.wait_for(lambda: self.free or place in self.released)
+        return DeploymentInfo(id="d", url="http://playground.example/d")
 
     async def until_seen(self, count: int) -> None:
         async with self.changed:
@@ -90,9 +110,10 @@ class Member:
 class Group:
     """A topic of its own and its consumer group."""
 
-    def __init__(self, bootstrap: str, topic: str, producer: AIOKafkaProducer) -> None:
-        self.bootstrap = bootstrap
-        self.topic = topic
+    def __init__(self, kafka: settings.Kafka, producer: AIOKafkaProducer) -> None:
+        self.kafka = kafka
+        self.bootstrap = kafka.bootstrap_servers
+        self.topic = kafka.requests_topic
         self.producer = producer
         self.numbers = count()
 
@@ -138,27 +159,30 @@ class Group:
         )
         await client.start()
         handler, stop = Handler(), asyncio.Event()
-        consumer = RequestConsumer(client, handler, self.topic, "cluster", options)
-        task = asyncio.create_task(consumer.run(stop))
-        try:
-            if assigned:
-                await consumer.assigned.wait()
-            yield Member(client, consumer, handler, task, stop)
-        finally:
-            stop.set()
-            await handler.release()
-            await asyncio.gather(task, return_exceptions=True)
-            await client.stop()
+        ledger = KafkaLedger(self.kafka, client, "cluster")
+        async with open_requests(self.kafka, options, client, ledger, handler, "cluster") as consumer:
+            task = asyncio.create_task(consumer.run(stop))
+            try:
+                if assigned:
+                    await consumer.assigned.wait()
+                yield Member(client, consumer, handler, task, stop)
+            finally:
+                stop.set()
+                await handler.release()
+                await asyncio.gather(task, return_exceptions=True)
+                await client.stop()
 
 
 @pytest.fixture
 async def group(kafka: str, unique: str) -> AsyncIterator[Group]:
+    names = {name: f"{unique}.{name}" for name in ("status_topic", "settlements_topic", "dead_letter_topic")}
+    options = settings.Kafka(bootstrap_servers=kafka, requests_topic=unique, group_id=unique, **names)
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
-    await admin.create_topics([NewTopic(unique, 2, 1)])
+    await admin.create_topics([NewTopic(name, 2, 1) for name in (unique, *names.values())])
     await admin.close()
     async with AIOKafkaProducer(bootstrap_servers=kafka) as producer:
-        yield Group(kafka, unique, producer)
+        yield Group(options, producer)
 
 
 async def test_only_what_is_finished_without_a_gap_is_committed(group: Group) -> None:
@@ -265,42 +289,24 @@ async def test_what_does_not_finish_in_time_is_read_again(group: Group) -> None:
         assert [(0, 0)] == member.handler.seen
 
 
-async def test_a_rebalance_gives_no_record_to_two_workers(group: Group) -> None:
-    """The first finishes and commits what it read before the second gets its share."""
+async def test_a_rebalance_waits_for_nobody(group: Group) -> None:
+    """A partition that stays goes on untouched; of one that goes, what was not finished is the next one's."""
     async with group.member() as first:
         await group.publish(3, partition=0)
         await group.publish(3, partition=1)
         await first.handler.until_seen(6)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(released_at_rebalance(first))
-            async with group.member() as second:
-                await group.publish(2, partition=0)
-                await group.publish(2, partition=1)
-                await first.handler.until_seen(6 + 2)
-                await second.handler.until_seen(2)
-                seen = sorted(first.handler.seen + second.handler.seen)
-                assert [(partition, number) for partition in (0, 1) for number in range(5)] == seen
-
-
-async def until_rebalance(member: Member) -> None:
-    while member.consumer.assigned.is_set():  # noqa: ASYNC110 - an event tells when it is set, not when it is cleared
-        await asyncio.sleep(0.02)
-
-
-async def released_at_rebalance(member: Member) -> None:
-    await until_rebalance(member)
-    await member.handler.release()
-
-
-async def test_a_stop_does_not_wait_for_a_rebalance(group: Group) -> None:
-    """A rebalance waits for the deployments of others, and without brokers it has no end."""
-    async with group.member() as first:
-        await group.publish(1)
-        await first.handler.until_seen(1)
-        async with group.member(assigned=False) as second:
-            await until_rebalance(first)
-            await asyncio.wait_for(second.stopped(), 5)
+        async with group.member() as second:
+            await second.handler.until_seen(3)  # while the first still works on all six
+            await second.handler.release()
             await first.handler.release()
+            await group.publish(2, partition=0)
+            await group.publish(2, partition=1)
+            for partition in (0, 1):
+                while await group.committed(partition) != 5:  # noqa: ASYNC110 - the broker does not tell
+                    await asyncio.sleep(0.02)
+            taken, stayed = {partition for partition, _ in second.handler.seen}, first.handler.seen[6:]
+            assert 1 == len(taken)
+            assert [(partition, 3 + it) for partition in {0, 1} - taken for it in range(2)] == stayed
 
 
 async def test_a_poll_that_fails_finishes_what_runs(group: Group) -> None:
@@ -335,11 +341,15 @@ async def test_what_retention_took_away_is_logged(group: Group) -> None:
     ]
 
 
-async def test_a_handler_that_fails_stops_the_worker_and_commits_nothing(group: Group) -> None:
-    """It fails only when a status could not be published; the record is read again after a restart."""
+async def test_a_defect_is_tried_again_and_commits_nothing(group: Group) -> None:
+    """Without a status its offset must not pass: the lane takes over anew, and reads the record again."""
     async with group.member() as member:
-        member.handler.failure = ConnectionError("Kafka is gone")
+        member.handler.failure = ZeroDivisionError("a defect")
         await group.publish(1)
-        with pytest.raises(ConnectionError):
-            await member.task
+        await member.handler.until_seen(1)
+        member.handler.failure = None
+        await member.handler.until_seen(2)
+        assert [(0, 0), (0, 0)] == member.handler.seen
         assert 0 == await group.committed()
+        await member.handler.release()
+        await group.until_committed(1)

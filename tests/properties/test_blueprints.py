@@ -25,7 +25,7 @@ from tests.properties.blueprints import pipelines, single_models
 from tests.properties.choices import Case, Choices
 from tests.properties.faults import FAULTS
 from tests.script import load_script
-from worker.deploy import Builder
+from worker.build import Builder
 from worker.domain.bundle import Bundle
 from worker.domain.plan import Plan
 from worker.errors import CODES, DeploymentError, one_line

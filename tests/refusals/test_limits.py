@@ -25,7 +25,7 @@ from tests.refusals.memory import growth
 from tests.ways_out import tells_what_to_do
 from worker import settings
 from worker.adapters.artifacts import artifact_path
-from worker.deploy import Builder
+from worker.build import Builder
 from worker.domain.blueprint import MAX_BYTES, read_blueprint
 from worker.domain.bundle import build_bundle
 from worker.domain.plan import plan_pipeline

@@ -11,7 +11,7 @@ from tests.builders import OPTIONS, REVISION_ID, SHIPPED, SOLUTION_ID, blueprint
 from tests.corpus import record as note
 from tests.fakes import FakeArtifacts, FakeCatalog, FakeJob, FakePlayground, FakeTokens, fake_deployer
 from tests.ways_out import tells_what_to_do
-from worker.deploy import Builder
+from worker.build import Builder
 from worker.domain.request import MAX_BYTES, Record, Request, read_request
 
 CANARY = "c4nary-s3cret"

@@ -15,7 +15,7 @@ from tests.servers import Serve, ServeRaw
 from tests.ways_out import tells_what_to_do
 from worker.adapters.artifacts import ArtifactsClient
 from worker.adapters.http import neighbour_session
-from worker.deploy import Builder
+from worker.build import Builder
 from worker.errors import DeploymentError, NotFound, Unavailable
 from worker.settings import Artifacts
 

@@ -214,7 +214,7 @@ async def test_an_attempt_that_is_late_sends_nothing() -> None:
             world.time.wall.now += timedelta(seconds=400)
         return publish(status, *more)
 
-    job.publish = slow  # type: ignore[method-assign]
+    job.publish = slow  # type: ignore[method-assign, assignment]
     assert State.DEPLOYED == (await world.handle(job))[-1]
     assert ("attempt-late", 1) == (job.statuses[3].error and job.statuses[3].error.code, len(world.playground.received))
 

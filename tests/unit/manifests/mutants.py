@@ -11,7 +11,7 @@ from tests.builders import OPTIONS, SHIPPED, blueprint, edge, mount_volume, node
 from tests.fakes import FakeArtifacts, FakeCatalog
 from tests.properties.promises import read_manifests
 from tests.script import load_script
-from worker.deploy import Builder
+from worker.build import Builder
 
 Objects = list[dict[str, Any]]
 Change = Callable[[Objects], None]
