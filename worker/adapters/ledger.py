@@ -4,7 +4,7 @@ Every call has a limit: aiokafka itself waits for brokers that are away without 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -99,8 +99,15 @@ class TransactionalWriter:
 class KafkaLedger:
     """All partitions of one worker."""
 
-    def __init__(self, kafka: Kafka, consumer: AIOKafkaConsumer, cluster_id: str) -> None:
+    def __init__(
+        self,
+        kafka: Kafka,
+        consumer: AIOKafkaConsumer,
+        cluster_id: str,
+        open_producer: Callable[..., AIOKafkaProducer] = AIOKafkaProducer,
+    ) -> None:
         """`consumer`: the group's member that asks for the proof."""
+        self._open_producer = open_producer
         self._kafka = kafka
         self._options = client_options(kafka)
         self._consumer = consumer
@@ -109,7 +116,7 @@ class KafkaLedger:
     async def fence(self, partition: int) -> TransactionalWriter:
         """A producer under the partition's transactional id: transactions of earlier ones are aborted and refused."""
         requests = TopicPartition(self._kafka.requests_topic, partition)
-        producer = AIOKafkaProducer(
+        producer = self._open_producer(
             **self._options,
             transactional_id=f"{self._kafka.group_id}.{self._kafka.requests_topic}.{partition}",
             transaction_timeout_ms=BROKER_TRANSACTION_MS,

@@ -1,9 +1,9 @@
 """The commands: one module each, imported only when it runs, so that `--help` is quick.
 
-    playground-deployer run | demo | submit | watch | bundle | check
+    playground-deployer run | demo | submit | watch | bundle | check | resolve | dead-letter list|show|replay
 
 Exit codes: 0 it did what was asked, 1 it did not (one sentence on stderr says why), 2 wrong usage,
-3 `submit --wait` ran out of time, 130 Ctrl-C, 143 SIGTERM. A traceback is a defect of ours.
+3 `--wait` ran out of time, 130 Ctrl-C, 143 SIGTERM. A traceback is a defect of ours.
 """
 
 import argparse
@@ -12,9 +12,13 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from uuid import UUID
+
+if TYPE_CHECKING:
+    from worker.cli.letters import Place
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 WAIT_SECONDS = 600.0  # longer than the playground's own limit, with some time in the queue
@@ -68,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     _watch(_add(commands, "watch", "follow the status topic live"))
     _bundle(_add(commands, "bundle", "build the solution.zip of one revision; no playground, no Kafka"))
     _add(commands, "check", "verify the settings and reach every neighbour; changes nothing")
+    _resolve(_add(commands, "resolve", "settle a parked request: say what became of its POST"))
+    _dead_letter(_add(commands, "dead-letter", "list, show and replay what could not be read or was given up"))
     return parser
 
 
@@ -75,7 +81,7 @@ def _add(commands: "argparse._SubParsersAction[_Parser]", name: str, purpose: st
     parser = commands.add_parser(
         name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.", allow_abbrev=False
     )
-    parser.set_defaults(module=f"worker.cli.{name}")
+    parser.set_defaults(module=f"worker.cli.{name.replace('-', '_')}")
     return parser
 
 
@@ -100,14 +106,7 @@ def _submit(parser: argparse.ArgumentParser) -> None:
         "--token-stdin", action="store_true", help="read the token from stdin; without both: DEPLOYER_TOKEN"
     )
     parser.add_argument("--request-id", metavar="ID", type=_request_id, help="default: a new one")
-    parser.add_argument("--wait", action="store_true", help="follow the request; exit 0 only when it is deployed")
-    parser.add_argument(
-        "--timeout",
-        metavar="SECONDS",
-        type=_seconds,
-        default=WAIT_SECONDS,
-        help="for --wait (default: %(default)g); exit 3 when they have passed",
-    )
+    _wait(parser)
 
 
 def _watch(parser: argparse.ArgumentParser) -> None:
@@ -128,6 +127,94 @@ def _bundle(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sandbox", action="store_true", help="take the solution from the demo's Graphene, started for this command"
     )
+
+
+def _resolve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("request_id", metavar="requestId", type=_request_id, help="as its status shows it")
+    parser.add_argument(
+        "--as",
+        dest="outcome",
+        choices=("deployed", "failed", "retry"),
+        required=True,
+        help="what the playground shows; `retry` POSTs again",
+    )
+    parser.add_argument("--deployment-id", metavar="ID", help="with deployed: the namespace, for the status")
+    parser.add_argument("--deployment-url", metavar="URL", help="and its page on the dashboard")
+    parser.add_argument("--reason", metavar="TEXT", help="how it is known; everybody can read it")
+    parser.add_argument("--by", metavar="NAME", help="who says so (default: the user of this machine)")
+    parser.add_argument("--partition", metavar="N", type=int, help="when the id was used in more than one")
+    _wait(parser)
+
+
+def _dead_letter(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="ACTION", dest="action", required=True)
+    for name, purpose in (
+        ("list", "one line per dead letter"),
+        ("show", "everything of them, as JSON"),
+        ("replay", "send their requests again, under new ids"),
+    ):
+        action = actions.add_parser(name, help=purpose, description=f"{purpose.capitalize()}.", allow_abbrev=False)
+        action.add_argument(
+            "places",
+            metavar="PARTITION:OFFSET",
+            type=_place,
+            nargs="+" if name == "show" else "*",
+            help="of the dead letter, as `list` shows it",
+        )
+        if name != "show":
+            _choice(action)
+        if name == "list":
+            action.add_argument("--json", action="store_true", help="one JSON object per line")
+        if name == "replay":
+            _replay(action)
+
+
+def _choice(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--offset", metavar="P:O", type=_place, action="append", help="the same; may be given more than once"
+    )
+    parser.add_argument("--code", metavar="CODE", help="this error code only")
+    parser.add_argument("--key", metavar="USER", help="this record key only: the user's id")
+    parser.add_argument("--request-id", metavar="ID", type=_request_id, help="this request only")
+    parser.add_argument("--since", metavar="TIME", type=_time, help="not before, e.g. 2026-01-31T12:00:00Z")
+
+
+def _replay(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--all", action="store_true", help="all of them")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be sent, and send nothing")
+    parser.add_argument("--rate", metavar="N", type=_rate, default=10.0, help="a second (default: %(default)g)")
+    parser.add_argument(
+        "--token-file", metavar="FILE", type=Path, help="holds one token for all; without: the original record's"
+    )
+    parser.add_argument("--force", action="store_true", help="also what was replayed often already")
+
+
+def _wait(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--wait", action="store_true", help="follow the request; exit 0 only when it ends as said")
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        default=WAIT_SECONDS,
+        help="for --wait (default: %(default)g); exit 3 when they have passed",
+    )
+
+
+def _place(text: str) -> "Place":
+    from worker.cli.letters import Place  # noqa: PLC0415 - slow to import, rarely needed
+
+    if not re.fullmatch(r"\d{1,9}:\d{1,18}", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not PARTITION:OFFSET, e.g. 3:17")
+    partition, _, offset = text.partition(":")
+    return Place(int(partition), int(offset))
+
+
+def _time(text: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+        return time if time.tzinfo else time.astimezone()
+    except (ValueError, OverflowError):  # the latter in the year 1
+        raise argparse.ArgumentTypeError(f"'{text}' is not a time, e.g. 2026-01-31T12:00:00Z") from None
 
 
 def _revision(parser: argparse.ArgumentParser) -> None:
@@ -157,10 +244,18 @@ def _request_id(text: str) -> str:
 
 
 def _seconds(text: str) -> float:
+    return _above_zero(text, "a number of seconds above 0")
+
+
+def _rate(text: str) -> float:
+    return _above_zero(text, "a number above 0")
+
+
+def _above_zero(text: str, what: str) -> float:
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        seconds = 0
-    if not 0 < seconds < 1e9:  # not NaN, not infinite
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds above 0")
-    return seconds
+        number = 0
+    if not 0 < number < 1e9:  # not NaN, not infinite
+        raise argparse.ArgumentTypeError(f"'{text}' is not {what}")
+    return number

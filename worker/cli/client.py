@@ -34,6 +34,7 @@ class Ask:
     solution_id: UUID
     revision_id: UUID
     token: str = field(repr=False)
+    replay_of: str | None = None
 
     @property
     def user_id(self) -> str:
@@ -69,13 +70,18 @@ class Requests:
         """Where Kafka's default partitioner puts this user's requests."""
         return int(DefaultPartitioner()(ask.user_id.encode(), self._partitions, self._partitions))
 
-    async def publish(self, ask: Ask) -> int:
-        """Returns the record's offset when all in-sync replicas have it. Raises KafkaError."""
+    async def publish(self, ask: Ask, *, key: bytes | None = None, partition: int | None = None) -> int:
+        """Returns the record's offset when all in-sync replicas have it. Raises KafkaError.
+
+        `key` and `partition` are the user's, unless a replay says otherwise.
+        """
         data = {
             "requestId": ask.request_id,
             "solutionId": str(ask.solution_id),
             "revisionId": str(ask.revision_id),
         }
+        if ask.replay_of is not None:
+            data["replayOf"] = ask.replay_of
         headers = [
             ("ce_specversion", b"1.0"),
             ("ce_type", DeploymentRequested.TYPE.encode()),
@@ -87,8 +93,8 @@ class Requests:
         written = await self._producer.send_and_wait(
             self._topic,
             json.dumps(data).encode(),
-            key=ask.user_id.encode(),
-            partition=self.partition(ask),
+            key=ask.user_id.encode() if key is None else key,
+            partition=self.partition(ask) if partition is None else partition,
             headers=headers,
         )
         return int(written.offset)

@@ -1,0 +1,180 @@
+"""Dead letters as `dead-letter` reads, shows and chooses them."""
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from pydantic import ValidationError
+
+from schemas import DeploymentRequested
+from worker import logs
+from worker.adapters.kafka import client_options
+from worker.cli.client import partition_count, running
+from worker.cli.view import plain
+from worker.domain import dead_letter, strict_json
+from worker.domain.replay import Replay, next_replay
+from worker.domain.request import MAX_BYTES
+from worker.settings import Kafka
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A record's place in a topic."""
+
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.partition}:{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One dead letter. Nothing in it is trusted: others may write to the topic, too."""
+
+    place: Place
+    time: datetime
+    key: bytes | None = field(repr=False)
+    value: Any = field(repr=False)
+    headers: dict[str, str] = field(repr=False)
+    topic: str
+    original: Place
+    original_ms: int
+    code: str
+    message: str
+    attempt: int
+    request_id: str
+    asked: DeploymentRequested | None  # None: the record could not be read
+
+    def next(self) -> Replay | None:
+        """The request that repeats it; None when there is nothing to repeat.
+
+        Counted by the id the sender gave: of a request that was sent twice it leads to the same replay.
+        """
+        return self.asked and next_replay(self.asked.request_id or self.request_id, self.asked.replay_of)
+
+    def line(self) -> str:
+        """For `list`: one line, nothing in it that a terminal would obey, and nothing that looks like a token."""
+        at = self.time.isoformat(timespec="seconds")
+        line = (
+            f"{self.place!s:<8} {at}  {self.code:<24} {self.request_id}  attempt {self.attempt}  "
+            f"{self.topic}/{self.original}  {self.message}"
+        )
+        return logs.without_encoded(plain(line))
+
+    def json(self, indent: int | None = None) -> str:
+        """All of it, for people's scripts; as safe as `line`."""
+        document = {
+            "place": str(self.place),
+            "time": self.time.isoformat(),
+            "key": self.key.decode(errors="replace") if self.key is not None else None,
+            "code": self.code,
+            "message": self.message,
+            "attempt": self.attempt,
+            "requestId": self.request_id,
+            "original": {
+                "topic": self.topic,
+                "partition": self.original.partition,
+                "offset": self.original.offset,
+                "timestamp": self.original_ms,
+            },
+            "headers": self.headers,
+            "value": self.value,
+        }
+        text = json.dumps(logs.scrub(None, "", document), indent=indent)
+        return text.replace("\x7f", "\\u007f")  # the one control character that JSON leaves as it is
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which letters are meant; every condition that is given must hold."""
+
+    places: frozenset[Place] = frozenset()
+    code: str | None = None
+    key: bytes | None = None
+    request_id: str | None = None
+    since: datetime | None = None
+
+    @property
+    def everything(self) -> bool:
+        """Whether there is no condition."""
+        return self == Choice()
+
+    def takes(self, letter: Letter) -> bool:
+        """Whether this one is meant."""
+        return (
+            (not self.places or letter.place in self.places)
+            and self.code in (None, letter.code)
+            and self.key in (None, letter.key)
+            and self.request_id in (None, letter.request_id)
+            and (self.since is None or letter.time >= self.since)
+        )
+
+
+def read_letter(record: ConsumerRecord) -> Letter | None:
+    """The dead letter in a record; None when it is none."""
+    headers = {name: value.decode(errors="replace") for name, value in record.headers if value is not None}
+    try:
+        value = strict_json.loads(record.value or b"null", max_bytes=MAX_BYTES, max_string=MAX_BYTES)
+        return Letter(
+            Place(record.partition, record.offset),
+            datetime.fromtimestamp(record.timestamp / 1000, UTC),
+            record.key,
+            value,
+            headers,
+            headers[dead_letter.TOPIC],
+            Place(int(headers[dead_letter.PARTITION]), int(headers[dead_letter.OFFSET])),
+            int(headers[dead_letter.TIMESTAMP]),
+            headers[dead_letter.CODE],
+            headers[dead_letter.MESSAGE],
+            int(headers[dead_letter.ATTEMPT]),
+            headers[dead_letter.REQUEST_ID],
+            _asked(value),
+        )
+    except (KeyError, ValueError, OverflowError):
+        return None
+
+
+def _asked(value: Any) -> DeploymentRequested | None:
+    try:
+        return DeploymentRequested.model_validate(value)
+    except ValidationError:
+        return None
+
+
+async def letters(kafka: Kafka, choice: Choice) -> AsyncIterator[Letter]:
+    """All that are meant, up to now. Raises KafkaError, ConfigurationError when the topic does not exist."""
+    count = await partition_count(kafka, "DEPLOYER_KAFKA__DEAD_LETTER_TOPIC", kafka.dead_letter_topic)
+    wanted = {it.partition for it in choice.places} or set(range(count))
+    places = [TopicPartition(kafka.dead_letter_topic, it) for it in sorted(wanted) if it < count]
+    async for record in everything(kafka, places):
+        letter = read_letter(record)
+        if letter is not None and choice.takes(letter):
+            yield letter
+
+
+async def everything(kafka: Kafka, places: Sequence[TopicPartition]) -> AsyncIterator[ConsumerRecord]:
+    """Every committed record of these partitions, up to now. Raises KafkaError."""
+    reader = AIOKafkaConsumer(
+        **client_options(kafka),
+        group_id=None,
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+    )
+    if not places:
+        return
+    async with running(reader):
+        reader.assign(places)
+        ends = await reader.end_offsets(places)
+        for place, first in (await reader.beginning_offsets(places)).items():
+            reader.seek(place, first)
+        left = {it for it in places if await reader.position(it) < ends[it]}
+        while left:
+            for records in (await reader.getmany(*left, timeout_ms=100)).values():
+                for record in records:
+                    yield record
+            left = {it for it in left if await reader.position(it) < ends[it]}
