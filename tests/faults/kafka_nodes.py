@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.proxy import Proxy
+from worker.sandbox.guarded import GuardedProcess
 from worker.sandbox.java import find_java
-from worker.sandbox.kafka import START_SECONDS, STOP_SECONDS, GuardedProcess
+from worker.sandbox.kafka import START_SECONDS, STOP_SECONDS
 from worker.sandbox.kafka_jars import kafka_jars
 from worker.sandbox.kafka_node import HOST, ONE_NODE, Node, Ports, unused_ports, use_as_client
 

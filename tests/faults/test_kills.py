@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from schemas import State
 from tests.faults.report import Row, size
 from tests.faults.verdict import Verdict
 from tests.faults.world import World, open_world
@@ -44,10 +47,10 @@ async def test_kills(mode: str, kafka: str, tmp_path: Path) -> None:
 
     async def one(number: int, its: Random) -> tuple[Verdict, int, int]:
         async with open_world(kafka, tmp_path / str(number), PLAYGROUND__ON_UNKNOWN_OUTCOME=mode) as world:
-            running = await killed(world, kills, requests, its)
+            moments = await killed(world, kills, requests, its)
             await world.until_ended(world.asked, seconds=300)
             parked = await world.settle_parked()
-            return world.judge(), parked, running
+            return world.judge(), parked, sum(in_flight(world, moment) for moment in moments)
 
     ends = await asyncio.gather(*(one(number, Random(random.random())) for number in range(WORLDS)))
     figures = total([verdict for verdict, _, _ in ends])
@@ -63,11 +66,20 @@ async def test_kills(mode: str, kafka: str, tmp_path: Path) -> None:
     assert kept
 
 
-async def killed(world: World, kills: int, requests: int, random: Random) -> int:
-    """Ask steadily and kill; how many POSTs were in flight at the kills, at most."""
+def in_flight(world: World, moment: datetime) -> int:
+    """Requests whose intent to POST was durable at that moment, and nothing else: of all workers."""
+    return sum(
+        before.state is State.SUBMITTING and before.time <= moment < after.time
+        for of in world.statuses.values()
+        for before, after in pairwise(of)
+    )
+
+
+async def killed(world: World, kills: int, requests: int, random: Random) -> list[datetime]:
+    """Ask steadily and kill; when."""
     world.playground.latency = 0.2
     workers = list(await asyncio.gather(*(world.start() for _ in range(3))))
-    running = 0
+    moments = []
 
     async def ask() -> None:
         for number in range(requests):
@@ -78,9 +90,9 @@ async def killed(world: World, kills: int, requests: int, random: Random) -> int
     for _ in range(kills):
         await asyncio.sleep(random.uniform(4, 8))
         index = random.randrange(len(workers))
-        running += sum(world.playground.running.values())
+        moments.append(datetime.now(UTC))
         workers[index].process.kill()
         await workers[index].process.wait()
         workers[index] = await world.start(ready=False)
     await asking
-    return running
+    return moments

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 from collections import defaultdict
@@ -21,7 +22,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from schemas import FINAL_STATES, DeploymentSettled, DeploymentStatus, State
 from tests.broker import unique_name
 from tests.builders import blueprint_document, edge, node, operation
-from tests.e2e.stage import environment, free_port
+from tests.e2e.stage import environment
 from tests.faults.playground import CountingPlayground
 from tests.faults.verdict import Verdict, judge
 from worker.app import open_builder
@@ -46,7 +47,6 @@ class Worker:
     """One process."""
 
     process: asyncio.subprocess.Process
-    url: str
     log: Path
 
     @property
@@ -59,12 +59,17 @@ class Worker:
         if self.runs:
             self.process.send_signal(number)
 
+    def _port(self) -> int:
+        """Of its health page, as its log says; 1, which nobody serves, until then."""
+        found = re.search(r'"port": (\d+), "event": "health is served"', self.log.read_text())
+        return int(found[1]) if found else 1
+
     async def until_ready(self, seconds: float = 60) -> None:
         """Has partitions, or ended."""
         async with asyncio.timeout(seconds), aiohttp.ClientSession() as session:
             while self.runs:
                 try:
-                    async with session.get(f"{self.url}/ready") as response:
+                    async with session.get(f"http://127.0.0.1:{self._port()}/ready") as response:
                         if response.status == 200:
                             return
                 except aiohttp.ClientConnectionError:
@@ -94,15 +99,14 @@ class World:
 
     async def start(self, *, kill: str = "", stop: bool = False, ready: bool = True) -> Worker:
         """A worker; with `stop` it is only stopped there; `kill`: see tests/faults/worker.py."""
-        port = await free_port()
-        env = {**os.environ, **self.env, "DEPLOYER_RUNTIME__HTTP_PORT": str(port), "FAULTS_KILL": kill}
+        env = {**os.environ, **self.env, "DEPLOYER_RUNTIME__HTTP_PORT": "0", "FAULTS_KILL": kill}
         env |= {"FAULTS_STOP": "1"} if stop else {}
         log = self.folder / f"worker-{next(self._numbers)}.log"
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "tests.faults.worker", env=env, stdout=output, stderr=output
             )
-        worker = Worker(process, f"http://127.0.0.1:{port}", log)
+        worker = Worker(process, log)
         self.workers.append(worker)
         if ready:
             await worker.until_ready()

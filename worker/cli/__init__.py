@@ -12,13 +12,10 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
-from uuid import UUID
+from typing import NoReturn
 
-if TYPE_CHECKING:
-    from worker.cli.letters import Place
+from worker.cli import words
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 WAIT_SECONDS = 600.0  # longer than the playground's own limit, with some time in the queue
@@ -89,7 +86,7 @@ def _demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kafka",
         metavar="HOST:PORT",
-        type=_address,
+        type=words.address,
         help="use this Kafka, with topics of its own name, instead of an embedded one",
     )
     parser.add_argument("--keep", action="store_true", help="leave everything up until Ctrl-C, to try more commands")
@@ -105,13 +102,13 @@ def _submit(parser: argparse.ArgumentParser) -> None:
     token.add_argument(
         "--token-stdin", action="store_true", help="read the token from stdin; without both: DEPLOYER_TOKEN"
     )
-    parser.add_argument("--request-id", metavar="ID", type=_request_id, help="default: a new one")
+    parser.add_argument("--request-id", metavar="ID", type=words.request_id, help="default: a new one")
     _wait(parser)
 
 
 def _watch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from-beginning", action="store_true", help="show what the topic still holds, then go on")
-    parser.add_argument("--request-id", metavar="ID", type=_request_id, help="this request only")
+    parser.add_argument("--request-id", metavar="ID", type=words.request_id, help="this request only")
     parser.add_argument("--json", action="store_true", help="one event per line, as it was published")
 
 
@@ -130,7 +127,7 @@ def _bundle(parser: argparse.ArgumentParser) -> None:
 
 
 def _resolve(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("request_id", metavar="requestId", type=_request_id, help="as its status shows it")
+    parser.add_argument("request_id", metavar="requestId", type=words.request_id, help="as its status shows it")
     parser.add_argument(
         "--as",
         dest="outcome",
@@ -157,7 +154,7 @@ def _dead_letter(parser: argparse.ArgumentParser) -> None:
         action.add_argument(
             "places",
             metavar="PARTITION:OFFSET",
-            type=_place,
+            type=words.place,
             nargs="+" if name == "show" else "*",
             help="of the dead letter, as `list` shows it",
         )
@@ -171,18 +168,18 @@ def _dead_letter(parser: argparse.ArgumentParser) -> None:
 
 def _choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--offset", metavar="P:O", type=_place, action="append", help="the same; may be given more than once"
+        "--offset", metavar="P:O", type=words.place, action="append", help="the same; may be given more than once"
     )
     parser.add_argument("--code", metavar="CODE", help="this error code only")
     parser.add_argument("--key", metavar="USER", help="this record key only: the user's id")
-    parser.add_argument("--request-id", metavar="ID", type=_request_id, help="this request only")
-    parser.add_argument("--since", metavar="TIME", type=_time, help="not before, e.g. 2026-01-31T12:00:00Z")
+    parser.add_argument("--request-id", metavar="ID", type=words.request_id, help="this request only")
+    parser.add_argument("--since", metavar="TIME", type=words.moment, help="not before, e.g. 2026-01-31T12:00:00Z")
 
 
 def _replay(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="all of them")
     parser.add_argument("--dry-run", action="store_true", help="say what would be sent, and send nothing")
-    parser.add_argument("--rate", metavar="N", type=_rate, default=10.0, help="a second (default: %(default)g)")
+    parser.add_argument("--rate", metavar="N", type=words.rate, default=10.0, help="a second (default: %(default)g)")
     parser.add_argument(
         "--token-file", metavar="FILE", type=Path, help="holds one token for all; without: the original record's"
     )
@@ -194,68 +191,12 @@ def _wait(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=_seconds,
+        type=words.seconds,
         default=WAIT_SECONDS,
         help="for --wait (default: %(default)g); exit 3 when they have passed",
     )
 
 
-def _place(text: str) -> "Place":
-    from worker.cli.letters import Place  # noqa: PLC0415 - slow to import, rarely needed
-
-    if not re.fullmatch(r"\d{1,9}:\d{1,18}", text):
-        raise argparse.ArgumentTypeError(f"'{text}' is not PARTITION:OFFSET, e.g. 3:17")
-    partition, _, offset = text.partition(":")
-    return Place(int(partition), int(offset))
-
-
-def _time(text: str) -> datetime:
-    try:
-        time = datetime.fromisoformat(text)
-        return time if time.tzinfo else time.astimezone()
-    except (ValueError, OverflowError):  # the latter in the year 1
-        raise argparse.ArgumentTypeError(f"'{text}' is not a time, e.g. 2026-01-31T12:00:00Z") from None
-
-
 def _revision(parser: argparse.ArgumentParser) -> None:
     for name, text in (("solution", "Graphene's id of the solution"), ("revision", "and of one revision of it")):
-        parser.add_argument(f"{name}_id", metavar=f"{name}Id", type=_uuid, help=text)
-
-
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a UUID") from None
-
-
-def _address(text: str) -> str:
-    if not re.fullmatch(r"[^\s,]+:\d{1,5}", text):
-        raise argparse.ArgumentTypeError(f"'{text}' is not HOST:PORT")
-    return text
-
-
-def _request_id(text: str) -> str:
-    from schemas.events import REQUEST_ID_PATTERN  # noqa: PLC0415 - slow to import, rarely needed
-
-    if not re.fullmatch(REQUEST_ID_PATTERN.removesuffix("$"), text):
-        raise argparse.ArgumentTypeError("use 1 to 128 letters, digits and . _ : -")
-    return text
-
-
-def _seconds(text: str) -> float:
-    return _above_zero(text, "a number of seconds above 0")
-
-
-def _rate(text: str) -> float:
-    return _above_zero(text, "a number above 0")
-
-
-def _above_zero(text: str, what: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0
-    if not 0 < number < 1e9:  # not NaN, not infinite
-        raise argparse.ArgumentTypeError(f"'{text}' is not {what}")
-    return number
+        parser.add_argument(f"{name}_id", metavar=f"{name}Id", type=words.uuid, help=text)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,32 +14,22 @@ from worker import logs
 from worker.adapters.kafka import client_options
 from worker.cli.client import partition_count, running
 from worker.cli.view import plain
+from worker.cli.words import Place
 from worker.domain import dead_letter, strict_json
 from worker.domain.replay import Replay, next_replay
 from worker.domain.request import MAX_BYTES
 from worker.settings import Kafka
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A record's place in a topic."""
-
-    partition: int
-    offset: int
-
-    def __str__(self) -> str:
-        return f"{self.partition}:{self.offset}"
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Letter:
     """One dead letter. Nothing in it is trusted: others may write to the topic, too."""
 
     place: Place
     time: datetime
-    key: bytes | None = field(repr=False)
-    value: Any = field(repr=False)
-    headers: dict[str, str] = field(repr=False)
+    key: bytes | None
+    value: Any
+    headers: dict[str, str]
     topic: str
     original: Place
     original_ms: int
@@ -49,21 +39,26 @@ class Letter:
     request_id: str
     asked: DeploymentRequested | None  # None: the record could not be read
 
-    def next(self) -> Replay | None:
+    def following(self) -> Replay | None:
         """The request that repeats it; None when there is nothing to repeat.
 
         Counted by the id the sender gave: of a request that was sent twice it leads to the same replay.
         """
-        return self.asked and next_replay(self.asked.request_id or self.request_id, self.asked.replay_of)
+        if self.asked is None:
+            return None
+        return next_replay(self.asked.request_id or self.request_id, self.asked.replay_of)
+
+    def title(self) -> str:
+        """Its place and request; as safe as `line`."""
+        return _safe(f"{self.place}  {self.request_id}")
 
     def line(self) -> str:
         """For `list`: one line, nothing in it that a terminal would obey, and nothing that looks like a token."""
         at = self.time.isoformat(timespec="seconds")
-        line = (
+        return _safe(
             f"{self.place!s:<8} {at}  {self.code:<24} {self.request_id}  attempt {self.attempt}  "
             f"{self.topic}/{self.original}  {self.message}"
         )
-        return logs.without_encoded(plain(line))
 
     def json(self, indent: int | None = None) -> str:
         """All of it, for people's scripts; as safe as `line`."""
@@ -136,6 +131,10 @@ def read_letter(record: ConsumerRecord) -> Letter | None:
         )
     except (KeyError, ValueError, OverflowError):
         return None
+
+
+def _safe(text: str) -> str:
+    return logs.without_encoded(plain(text))
 
 
 def _asked(value: Any) -> DeploymentRequested | None:

@@ -40,12 +40,12 @@ async def replay(kafka: Kafka, choice: Choice, how: Replays) -> int:
                     ask = await repeated(letter, originals, how)
                 except CommandError as error:
                     refused += 1
-                    print(f"{letter.place}  {plain(letter.request_id)}: {error}", file=sys.stderr, flush=True)
+                    print(f"{letter.title()}: {error}", file=sys.stderr, flush=True)
                     continue
                 if not how.dry_run:
                     await _send(requests, ask, letter, pause=1 / how.rate if done else 0)
                 done += 1
-                print(f"{letter.place}  {plain(letter.request_id)} → {ask.request_id}", flush=True)
+                print(f"{letter.title()} → {ask.request_id}", flush=True)
         finally:  # also when it is interrupted
             print(f"{done} {'would be' if how.dry_run else 'were'} replayed, {refused} not.", flush=True)
     return 1 if refused else 0
@@ -59,9 +59,12 @@ async def _send(requests: Requests, ask: Ask, letter: Letter, pause: float) -> N
 
 async def repeated(letter: Letter, originals: "Originals", how: Replays) -> Ask:
     """The request to be sent. Raises KafkaError, CommandError that says why there is none."""
-    following, asked = letter.next(), letter.asked
+    following, asked = letter.following(), letter.asked
     if following is None or asked is None:
-        raise CommandError("its record could not be read, so nothing is left to replay. Have its sender send it again.")
+        raise CommandError(
+            f"the record could not be read ({plain(letter.code)}), so there is nothing to replay. "
+            "Have its sender send it again."
+        )
     if letter.key is None:
         raise CommandError("it has no key, so its user is unknown. Have its sender send it again.")
     if following.number > MOST and not how.force:

@@ -93,6 +93,7 @@ class Lane:
         hand_over: HandOver,
         live: Callable[["Lane", int], None],
         by: str,
+        rebirth_seconds: float = REBIRTH_SECONDS,
     ) -> None:
         """
         Args:
@@ -102,6 +103,7 @@ class Lane:
             hand_over: publishes a settlement, in its own time.
             live: told the offset to read from, when the lane may be given records.
             by: how settlements name this worker.
+            rebirth_seconds: between a death and the next take-over.
         """
         self.partition = partition
         self.turns = turns
@@ -121,6 +123,7 @@ class Lane:
         self._hand_over = hand_over
         self._live = live
         self._by = by
+        self._rebirth_seconds = rebirth_seconds
         self._outbox: deque[Item] = deque()
         self._work = asyncio.Event()
         self._sizes: dict[int, int] = {}
@@ -133,7 +136,7 @@ class Lane:
                 await self._take_over_and_work()
             except Exception as error:  # noqa: BLE001 - whatever it was, only a take-over tells what is so
                 log.warning("a lane died", partition=self.partition, error=type(error).__name__)
-            await asyncio.sleep(REBIRTH_SECONDS)
+            await asyncio.sleep(self._rebirth_seconds)
 
     async def _take_over_and_work(self) -> None:
         writer = await self._ledger.fence(self.partition)

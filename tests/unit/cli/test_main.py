@@ -11,6 +11,7 @@ from worker.cli import main
 from worker.cli.failures import CommandError, explain
 from worker.errors import ConfigurationError, NotFound, StatusNotPublished
 
+COMMANDS = ("run", "demo", "submit", "watch", "bundle", "check", "resolve", "dead-letter")
 IDS = ["9b8d4f52-3f0c-4c1e-8f2b-6a5d7c1e0b34", "c41e7a90-52d6-4e8b-b7f3-1d9a0c6e2f58"]
 
 
@@ -20,12 +21,10 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert 0 == ended.value.code
     shown = capsys.readouterr().out
-    assert [] == [
-        name for name in ("run", "demo", "submit", "watch", "bundle", "check") if f"\n    {name} " not in shown
-    ]
+    assert [] == [name for name in COMMANDS if f"\n    {name}" not in shown]
 
 
-@pytest.mark.parametrize("command", ["run", "demo", "submit", "watch", "bundle", "check"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """`COMMAND --help` says what the command is for."""
     with pytest.raises(SystemExit) as ended:
@@ -65,6 +64,16 @@ def test_help_loads_nothing_heavy() -> None:
         (["bundle", *IDS], "--output --dir"),
         (["bundle", *IDS, "--output", "a.zip", "--dir", "a"], "not allowed with"),
         (["watch", "now"], "unrecognized arguments: now"),
+        (["resolve", "r-1"], "--as"),
+        (["resolve", "r-1", "--as", "gone"], "invalid choice: 'gone'"),
+        (["resolve", "r 1", "--as", "failed"], "use 1 to 128 letters"),
+        (["dead-letter"], "ACTION"),
+        (["dead-letter", "show"], "PARTITION:OFFSET"),
+        (["dead-letter", "show", "3"], "'3' is not PARTITION:OFFSET"),
+        (["dead-letter", "list", "--offset", "3:-1"], "'3:-1' is not PARTITION:OFFSET"),
+        (["dead-letter", "list", "--since", "yesterday"], "'yesterday' is not a time"),
+        (["dead-letter", "list", "--since", "0001-01-01"], "'0001-01-01' is not a time"),
+        (["dead-letter", "replay", "--rate", "0"], "'0' is not a number above 0"),
     ],
 )
 def test_wrong_usage_is_2(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,6 +89,8 @@ def test_wrong_usage_is_2(arguments: list[str], said: str, capsys: pytest.Captur
     [
         (["run"], "DEPLOYER_AUTH__SECRET"),
         (["watch"], "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
+        (["resolve", "r-1", "--as", "failed"], "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
+        (["dead-letter", "list"], "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
         (["submit", *IDS], "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
         (["bundle", *IDS, "--output", "a.zip"], "DEPLOYER_CATALOG__URL"),
     ],
