@@ -18,6 +18,7 @@
         └── Internal                 a defect of ours
 
     StatusNotPublished               not of a request: Kafka did not take a status; the lane dies, the record is read again
+    NotOurs                          not of a request: the proof of a lane's take-over failed
     ConfigurationError               not of a request: the worker cannot start; names the setting
 
 Adapters turn foreign errors into these where they enter, and nowhere else. `CODES` holds every code;
@@ -262,6 +263,10 @@ class Internal(Failed):
 
 class StatusNotPublished(Exception):
     """Kafka did not take a status. The record stays uncommitted and is read again."""
+
+
+class NotOurs(Exception):
+    """The group has given the partition to another worker, or is about to."""
 
 
 class ConfigurationError(Exception):

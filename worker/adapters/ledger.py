@@ -10,6 +10,13 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalGenerationError,
+    IllegalStateError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
 from pydantic import ValidationError
 
 from schemas import DeploymentSettled, DeploymentStatus
@@ -17,6 +24,7 @@ from worker.adapters.kafka import client_options, stop_client
 from worker.domain.journal import Journal, JournalReader
 from worker.domain.messages import Message
 from worker.domain.request import Record
+from worker.errors import NotOurs
 from worker.settings import Kafka
 
 # An answer that is later than this may belong to an earlier transaction of the producer, which is given up then.
@@ -133,7 +141,7 @@ class KafkaLedger:
     async def prove(self, partition: int) -> int:
         """The group's offset, committed anew: the broker looks at member and generation there, and only there.
 
-        Raises KafkaError, TimeoutError when the partition is not ours.
+        Raises NotOurs; KafkaError or TimeoutError when nobody can say.
         """
         requests = TopicPartition(self._kafka.requests_topic, partition)
         async with asyncio.timeout(PROOF_SECONDS):
@@ -147,7 +155,10 @@ class KafkaLedger:
                     requests=first - committed,
                 )
             offset = max(first, committed or 0)
-            await self._consumer.commit({requests: offset})
+            try:
+                await self._consumer.commit({requests: offset})
+            except _NOT_OURS as error:
+                raise NotOurs(f"the proof for partition {partition} was refused") from error
         return int(offset)
 
     async def read(self, partition: int) -> tuple[Journal, list[DeploymentSettled]]:
@@ -213,6 +224,13 @@ async def _reader(options: Mapping[str, Any], partitions: list[TopicPartition]) 
         await stop_client(reader.stop, STOP_SECONDS)
 
 
+_NOT_OURS = (
+    CommitFailedError,
+    IllegalStateError,
+    IllegalGenerationError,
+    UnknownMemberIdError,
+    RebalanceInProgressError,
+)
 _STATUS_TYPE = DeploymentStatus.TYPE.encode()
 
 

@@ -178,8 +178,10 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             if (kept := self.lanes.get(partition)) is None:
                 lane = self.lanes[partition] = self._open_lane(partition, self._on_live)
                 self._running[lane] = asyncio.create_task(lane.run(), name=f"lane {partition}")
-            elif kept.alive:
-                self._on_live(kept, kept.tracker.following)
+            else:
+                kept.given()
+                if kept.alive:
+                    self._on_live(kept, kept.tracker.following)
         self._watch(frozenset(ours))
         self._unreadable_ahead = False
         self.polled_at = time.monotonic()  # no poll returns during a rebalance

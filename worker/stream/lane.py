@@ -2,7 +2,8 @@
 
 Take-over, in this order: fence the last owner's producer; prove by a plain commit that the group gave the partition
 to us, because fencing alone always wins; read the journal; go on from where it ends. A lane dies with any transaction
-whose outcome is not success, and only the same take-over brings it back.
+whose outcome is not success, and only the same take-over brings it back. Where the proof is refused it waits until
+the group gives the partition anew.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from worker.domain.dead_letter import DeadLetter
 from worker.domain.journal import Entry, Journal
 from worker.domain.messages import Message
 from worker.domain.request import Record, Request, derived_id, read_request
-from worker.errors import CODES, DeploymentError, NotSettled, StatusNotPublished
+from worker.errors import CODES, DeploymentError, NotOurs, NotSettled, StatusNotPublished
 from worker.stream.job import LaneJob
 from worker.stream.offsets import OffsetTracker
 from worker.stream.settlements import Changed, Settlements
@@ -51,7 +52,7 @@ class Ledger(Protocol):
         ...
 
     async def prove(self, partition: int) -> int:
-        """The group's offset; raises when the group has not given the partition to us."""
+        """The group's offset. Raises NotOurs when the group has not given the partition to us."""
         ...
 
     async def read(self, partition: int) -> tuple[Journal, list[DeploymentSettled]]:
@@ -128,12 +129,18 @@ class Lane:
         self._work = asyncio.Event()
         self._sizes: dict[int, int] = {}
         self._failure: BaseException | None = None
+        self._given = asyncio.Event()
 
     async def run(self) -> None:
         """Until it is cancelled."""
         while True:
+            self._given.clear()
             try:
                 await self._take_over_and_work()
+            except NotOurs:
+                log.warning("a partition is another worker's", partition=self.partition)
+                await self._given.wait()  # which may have come while the proof was on its way
+                continue
             except Exception as error:  # noqa: BLE001 - whatever it was, only a take-over tells what is so
                 log.warning("a lane died", partition=self.partition, error=type(error).__name__)
             await asyncio.sleep(self._rebirth_seconds)
@@ -169,6 +176,10 @@ class Lane:
         for entry, record in left:
             self._spawn(LaneJob(self, record, entry.request_id, _asked(entry, record), entry))
         self._live(self, committed)
+
+    def given(self) -> None:
+        """The group has given the partition to this worker, perhaps once more."""
+        self._given.set()
 
     # ------------------------------------------------------------------------------------------------------ records
 

@@ -18,7 +18,7 @@ from worker.domain.journal import Journal
 from worker.domain.messages import Addresses, Message
 from worker.domain.plan import plan_single_model
 from worker.domain.request import Record
-from worker.errors import OutcomeUnknown
+from worker.errors import NotOurs, OutcomeUnknown
 from worker.progress import Progress
 from worker.stream.job import LaneJob
 from worker.stream.lane import Lane
@@ -41,7 +41,7 @@ class Model:
 
     records: list[Record]
     epoch: int = 0
-    owner: str = "A"
+    owner: str = ""
     log: list[DeploymentStatus] = field(default_factory=list)
     committed: int = 0
     settled: list[DeploymentSettled] = field(default_factory=list)
@@ -101,7 +101,7 @@ class ModelLedger:
         """Only the owner's."""
         await asyncio.sleep(0)
         if self._model.owner != self._worker:
-            raise Refused
+            raise NotOurs
         return self._model.committed
 
     async def read(self, partition: int) -> tuple[Journal, list[DeploymentSettled]]:
@@ -122,6 +122,7 @@ class Worker:
 
     def __init__(self, model: Model, name: str) -> None:
         self.model, self.name = model, name
+        self.dead = False
         self._position = 0
         self._handovers: set[asyncio.Task[None]] = set()
         addresses = Addresses("status", "dead", "/model")
@@ -142,10 +143,11 @@ class Worker:
             self._position += 1
 
     def hand_over(self, partition: int, outcome: Coroutine[Any, Any, DeploymentSettled | None]) -> None:
-        """At once, into both."""
+        """At once: into the topic, and to whoever reads it now."""
 
         async def run() -> None:
-            if settled := await outcome:
+            settled = await outcome
+            if settled and not self.dead:
                 self.model.settled.append(settled)
                 self.lane.settlements.add(settled)
 

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import count, pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from schemas import FINAL_STATES, SUCCESSORS, State
 from tests.unit.stream.lane_model import Model, Worker, records
@@ -29,12 +30,13 @@ def runner() -> Iterator[asyncio.Runner]:
 @settings(max_examples=10_000, database=None)
 @given(st.integers(1, 5), st.integers(1, 3), EVENTS)
 def test_whatever_happens_the_promises_hold(
-    runner: asyncio.Runner, count: int, users: int, events: list[tuple[str, int]]
+    runner: asyncio.Runner, requests: int, users: int, events: list[tuple[str, int]]
 ) -> None:
     """Each request ends once, gaplessly; it is POSTed after its intent, and never again unless nothing was sent."""
-    model = runner.run(_run(Model(records(count, users)), events))
+    with capture_logs():
+        model = runner.run(_run(Model(records(requests, users)), events))
     assert [] == model.broken
-    for number in range(count):
+    for number in range(requests):
         states = [None, *(it.state for it in model.log if it.request_id == f"r-{number}")]
         sequence = [it.sequence for it in model.log if it.request_id == f"r-{number}"]
         assert list(range(len(sequence))) == sequence
@@ -43,51 +45,64 @@ def test_whatever_happens_the_promises_hold(
         posts = model.posts[f"r-{number}"]
         assert posts <= 1
         assert posts == 1 or states[-1] is State.FAILED
-    assert count == model.committed
+    assert requests == model.committed
+
+
+class Group:
+    """The workers: one that the group has given the partition to, and those that have not noticed that they lost it."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.zombies: list[Worker] = []
+        self._numbers = count()
+        self.owner = self._next()
+
+    def happen(self, what: str) -> None:
+        """One event."""
+        if what in ("before", "after"):
+            self.model.errors.append(what)
+        elif what == "stop":
+            self.owner.lane.stop()
+        elif what in ("move", "kill", "zombie"):
+            if what == "zombie":
+                self.zombies.append(self.owner)
+            else:
+                self.owner.task.cancel()
+            if what == "kill":  # a dead process hands nothing over
+                self.owner.dead = True
+            self.owner = self._next()
+
+    def _next(self) -> Worker:
+        self.model.owner = f"worker {next(self._numbers)}"
+        return Worker(self.model, self.model.owner)
+
+    async def steps(self, turns: int) -> None:
+        """So many turns of the loop."""
+        for _ in range(turns):
+            for worker in (self.owner, *self.zombies):
+                worker.poll()
+            await asyncio.sleep(0)
+
+    async def end(self) -> None:
+        """Everything is done, or never will be."""
+        self.model.errors.clear()
+        if self.owner.lane.stopping:
+            self.happen("move")  # who stops leaves
+        for _ in range(1000):
+            if self.model.committed == len(self.model.records):
+                break
+            await self.steps(1)
+        tasks = [worker.task for worker in (self.owner, *self.zombies)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)
 
 
 async def _run(model: Model, events: list[tuple[str, int]]) -> Model:
-    workers = {"A": Worker(model, "A")}
-    leaving: list[Worker] = []
-    for what, steps in events:
-        _happen(model, workers, leaving, what)
-        await _steps([*workers.values(), *leaving], steps)
-    model.errors.clear()
-    for _ in range(1000):
-        if model.committed == len(model.records):
-            break
-        if model.owner in workers and workers[model.owner].lane.stopping:
-            _happen(model, workers, leaving, "move")  # who stops leaves
-        if model.owner not in workers:
-            workers[model.owner] = Worker(model, model.owner)
-        await _steps([*workers.values(), *leaving], 1)
-    for worker in (*workers.values(), *leaving):
-        worker.task.cancel()
-        await asyncio.gather(worker.task, return_exceptions=True)
-    await asyncio.sleep(0)
+    group = Group(model)
+    for what, turns in events:
+        group.happen(what)
+        await group.steps(turns + 1)
+    await group.end()
     return model
-
-
-def _happen(model: Model, workers: dict[str, Worker], leaving: list[Worker], what: str) -> None:
-    other = "B" if model.owner == "A" else "A"
-    if what in ("before", "after"):
-        model.errors.append(what)
-    elif what == "stop" and model.owner in workers:
-        workers[model.owner].lane.stop()
-    elif what in ("move", "kill", "zombie"):
-        if (old := workers.pop(model.owner, None)) and what != "zombie":
-            old.task.cancel()
-            if what == "kill":  # a dead process hands nothing over, and its POSTs are as good as sent
-                old.lane.hand_over = lambda *_: None  # type: ignore[method-assign]
-        elif old:
-            leaving.append(old)
-        model.owner = other
-        if other not in workers:
-            workers[other] = Worker(model, other)
-
-
-async def _steps(workers: list[Worker], steps: int) -> None:
-    for _ in range(steps + 1):
-        for worker in workers:
-            worker.poll()
-        await asyncio.sleep(0)
