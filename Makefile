@@ -24,6 +24,12 @@ test: install ## all tests; Apache Kafka is borrowed (KAFKA_BOOTSTRAP), in Docke
 test-cluster: install ## the finishing script on a real Kubernetes API server, built once from Go modules (minutes)
 	$(BIN)/python -m pytest tests/cluster
 
+test-faults: install ## kills, zombies, brokers and networks that fail, in short; FAULTS=full for all, within the hour
+	$(BIN)/python -m pytest tests/faults
+
+soak: install ## an hour of load with a kill every 30 s; SOAK_SECONDS=n
+	$(BIN)/python -m pytest tests/faults/soak.py
+
 bench: install ## how fast it is, as a table and bench.json; 2 minutes
 	$(BIN)/python -m tests.bench
 
@@ -60,4 +66,4 @@ lock: install ## newest versions that pyproject.toml allows, with hashes and wit
 clean: ## remove what the commands made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output dist
 
-.PHONY: help install demo test test-cluster bench properties mutants check format golden schemas lock clean
+.PHONY: help install demo test test-cluster test-faults soak bench properties mutants check format golden schemas lock clean

@@ -109,7 +109,8 @@ class Progress:
             "warnings": _shortened(plan.warnings),
         }
         deadline = self._clock() + timedelta(seconds=timeout_seconds)
-        await self._publish(State.SUBMITTING, "The bundle is being sent to the playground.", deadline=deadline)
+        published = self._publish(State.SUBMITTING, "The bundle is being sent to the playground.", deadline=deadline)
+        await published  # durable before anything is sent
         return deadline
 
     async def retrying(self, why: DeploymentError | None, next_attempt_at: datetime, deadline: datetime) -> None:

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import bundles, results, workers
+from tests.bench import bundles, delivery, results, workers
 from tests.broker import open_broker
 
 
@@ -16,6 +16,8 @@ async def measure_workers(bootstrap: str, requests: int) -> list[results.Row]:
         folder = Path(temporary)
         return [
             *await workers.latency(bootstrap, folder),
+            *await delivery.idle(bootstrap, folder),
+            *await delivery.loaded(bootstrap, folder, 2000),
             *await workers.throughput(bootstrap, folder, 3000),
             *await workers.start_and_memory(bootstrap, folder, requests),
         ]

@@ -106,7 +106,10 @@ async def running(
         ready = time.monotonic() - started
         tokens = [sandbox_token(datetime.now(UTC), timedelta(hours=2), user).encode() for user in USERS]
         statuses = AIOKafkaConsumer(
-            env["DEPLOYER_KAFKA__STATUS_TOPIC"], bootstrap_servers=bootstrap, auto_offset_reset="earliest"
+            env["DEPLOYER_KAFKA__STATUS_TOPIC"],
+            bootstrap_servers=bootstrap,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
         )
         async with AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=5) as producer, statuses:
             topic = env["DEPLOYER_KAFKA__REQUESTS_TOPIC"]

@@ -171,12 +171,17 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         ("redaction: the playground repeats a token", "_without_user(without_encoded(text), ", "_without_user(text, "),
     ),
-    (f"{ADAPTERS}/reporter.py", f"{UNIT}/adapters/test_reporter.py"): (
+    (f"{DOMAIN}/messages.py", f"{UNIT}/domain/test_messages.py"): (
         ("limit: a status", "if len(value) > DeploymentStatus.MAX_BYTES:", "if False:"),
-        ("statuses: in their request's partition", "partition=status.source.partition", "partition=0"),
+        ("statuses: in their request's partition", "Message(topic, status.source.partition, ", "Message(topic, None, "),
+        (
+            "dead letters: in their status's transaction",
+            "return message, dead_letter_message(dead_letter, self.dead_letter_topic)",
+            "return (message,)",
+        ),
     ),
     ("worker/deploy.py", f"{UNIT}/test_deploy.py"): (
-        ("token: record key is its user", "if record.key != caller.user_id.encode():", "if False:"),
+        ("token: record key is its user", "if job.record.key != caller.user_id.encode():", "if False:"),
         (
             "redaction: verified tokens and users",
             "logs.hide(request.token, caller.user_id, caller.email)",
@@ -185,17 +190,85 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         ("statuses: whatever happens, one is final", "except Exception:", "except ValueError:"),
         ("statuses: none after one that was not taken", "except StatusNotPublished:", "except ZeroDivisionError:"),
+        ("delivery: late attempts send nothing", "if seconds <= 0:", "if False:", f"{UNIT}/test_attempts.py"),
+        (
+            "delivery: the same again is absorbed",
+            "return job.absorbed()\n            raise",
+            "pass\n            raise",
+            f"{UNIT}/test_attempts.py",
+        ),
     ),
     ("worker/progress.py", f"{UNIT}/test_progress.py {UNIT}/test_deploy.py"): (
+        (
+            "delivery: no POST before its intent is durable",
+            "await published  # durable before anything is sent",
+            "pass",
+            f"{UNIT}/test_deploy.py",
+        ),
         ("statuses: legal order", "if state not in SUCCESSORS[self.state]:", "if False:"),
         ("statuses: no gaps", "self._sequence += 1", "self._sequence += 2"),
     ),
     ("worker/stream/offsets.py", f"{UNIT}/stream/test_offsets.py"): (
-        ("offsets: contiguous", "return next(iter(self._open), self._next)", "return self._next"),
+        (
+            "delivery: no commit before the finish",
+            "return next(iter(self._open), self.following)",
+            "return self.following",
+        ),
     ),
     ("worker/stream/turns.py", f"{UNIT}/stream/test_turns.py"): (
         ("turns: one of a user at a time", "append(turn)\n        queue[0].first", "append(turn)\n        turn.first"),
-        ("turns: so many in all", "asyncio.Semaphore(limit)", "asyncio.Semaphore(1 << 40)"),
+        ("turns: a cancelled one is left", "except asyncio.CancelledError:", "except ZeroDivisionError:"),
+    ),
+    ("worker/capacity.py", f"{UNIT}/test_capacity.py"): (
+        ("turns: so many in all", "self._free -= 1", "pass"),
+        (
+            "turns: who posts goes first",
+            "for queue in (self._posts, self._builds):",
+            "for queue in (self._builds, self._posts):",
+        ),
+    ),
+    ("worker/stream/lane.py", f"{UNIT}/stream/test_lane.py"): (
+        (
+            "delivery: status and offset in one transaction",
+            "await writer.commit([message for item in batch for message in item.messages], mark)",
+            (
+                "await writer.commit([], mark)\n"
+                "                        await writer.commit([it for item in batch for it in item.messages], None)"
+            ),
+        ),
+        ("delivery: proof before work", "committed = await self._ledger.prove(self.partition)", "committed = 0"),
+        ("delivery: the journal before work", "self.journal, known = await", "_, known = await"),
+        ("delivery: a dead lane says nothing", "self.alive = False\n        self._work", "self._work"),
+    ),
+    ("worker/stream/job.py", f"{UNIT}/stream/test_lane.py"): (
+        ("delivery: a POST outlives its lane", "await asyncio.shield(self._post)\n\n", "await self._post\n\n"),
+    ),
+    ("worker/adapters/ledger.py", "tests/integration/test_ledger.py"): (
+        (
+            "delivery: one transactional id per partition",
+            'transactional_id=f"{self._kafka.group_id}.{self._kafka.requests_topic}.{partition}"',
+            "transactional_id=f\"{self._kafka.group_id}.{id(object())}.{__import__('time').time_ns()}\"",
+        ),
+        (
+            "delivery: the offset in the transaction",
+            "if mark is not None:\n                offsets",
+            "if False:\n                offsets",
+        ),
+        ("delivery: the proof", "await self._consumer.commit({requests: offset})", "pass"),
+    ),
+    ("worker/attempts.py", f"{UNIT}/test_attempts.py"): (
+        ("delivery: park, and do not send again", 'if self._policy.on_unknown == "park":', "if False:"),
+        (
+            "delivery: who ends workers is not tried again",
+            "if progress.interruptions >= WORKERS_IT_MAY_END:",
+            "if False:",
+        ),
+        ("retries: an end", "if again > given_up and not self._breakers.any_open():", "if False:"),
+        ("delivery: a POST is waited out", "else SERVER_MARGIN\n", "else timedelta()\n"),
+    ),
+    ("worker/breakers.py", f"{UNIT}/test_breakers.py"): (
+        ("breakers: one tries", "if left <= 0 and not self._trying:", "if left <= 0:"),
+        ("breakers: credentials at once", "if self._trying or at_once or", "if self._trying or"),
     ),
     ("worker/logs.py", f"{UNIT}/test_logs.py"): (
         ("redaction: by name", "if any(secret in name.lower() for secret in _SECRET_NAMES):", "if False:"),

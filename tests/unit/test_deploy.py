@@ -1,5 +1,7 @@
+import asyncio
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -204,3 +206,28 @@ async def test_overrides_that_do_not_fit_end_in_failed() -> None:
     assert "do not fit 'b': spec.template.spec.containers[b].resources: the request cpu 2 is above" in error.message
     assert [error.message] == [line["detail"] for line in logs if line["log_level"] == "error"]
     assert [] == world.playground.received
+
+
+async def test_nothing_is_sent_before_the_intent_is_durable() -> None:
+    """Whoever takes over after a crash in between must know that something may have been sent."""
+    world = World()
+    job = world.job = FakeJob()
+    publish = job.publish
+
+    def slow(status: DeploymentStatus, *more: Any) -> asyncio.Future[None]:
+        published = publish(status, *more)
+        if status.state is State.SUBMITTING:
+            published = asyncio.get_running_loop().create_future()
+            waiting.set_result(published)
+        return published
+
+    waiting: asyncio.Future[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
+    job.publish = slow  # type: ignore[method-assign, assignment]
+    handling = asyncio.create_task(world.deployer.handle(job))
+    published = await waiting
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert [] == world.playground.received
+    published.set_result(None)
+    await handling
+    assert 1 == len(world.playground.received)

@@ -79,8 +79,7 @@ class Letter:
             "headers": self.headers,
             "value": self.value,
         }
-        text = json.dumps(logs.scrub(None, "", document), indent=indent)
-        return text.replace("\x7f", "\\u007f")  # the one control character that JSON leaves as it is
+        return json.dumps(logs.scrub(None, "", document), indent=indent)  # which escapes what a terminal would obey
 
 
 @dataclass(frozen=True, slots=True)
