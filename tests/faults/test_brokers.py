@@ -105,7 +105,7 @@ async def test_brokers_go_and_come_back(tmp_path: Path) -> None:
 
 async def test_networks(tmp_path: Path) -> None:
     """R8: latency, resets, answers that do not come, and nothing that comes at all."""
-    row, rounds = Row("R8", "latency of 0.5 s, resets, half-open, black hole, on the way to Kafka"), size(1, 8)
+    row, rounds = Row("R8", "latency of 0.5 s, resets, half-open, black hole, on the way to Kafka"), size(1, 3)
     async with behind_a_proxy(tmp_path / "kafka") as (direct, proxied, proxy):
 
         async def latency() -> None:

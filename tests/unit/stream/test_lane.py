@@ -1,6 +1,7 @@
 """The lane against a model: whatever happens in whatever order, the promises hold."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 from itertools import count, pairwise
 
@@ -27,7 +28,7 @@ def runner() -> Iterator[asyncio.Runner]:
         yield running
 
 
-@settings(max_examples=10_000, database=None)
+@settings(max_examples=int(os.environ.get("LANE_CASES") or 10_000), database=None)
 @given(st.integers(1, 5), st.integers(1, 3), EVENTS)
 def test_whatever_happens_the_promises_hold(
     runner: asyncio.Runner, requests: int, users: int, events: list[tuple[str, int]]
