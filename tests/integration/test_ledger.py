@@ -1,5 +1,7 @@
 """What the lanes rely on, on Apache Kafka itself: fencing, proof, and everything or nothing."""
 
+from contextlib import AsyncExitStack
+
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -61,16 +63,17 @@ async def test_whoever_was_fenced_commits_nothing(options: settings.Kafka) -> No
     """Neither its status nor its offset is there, whatever it had begun."""
     async with member(options) as consumer:
         partition = Partition(options, consumer)
-        old = await partition.ledger.fence(0)
-        await old.commit([partition.message("old")], None)
-        new = await partition.ledger.fence(0)
-        with pytest.raises(KafkaError):
-            await old.commit([partition.message("stale")], 5)
-        await new.commit([partition.message("new")], 1)
+        async with AsyncExitStack() as stack:
+            old = await partition.ledger.fence(0)
+            stack.push_async_callback(old.close)
+            await old.commit([partition.message("old")], None)
+            new = await partition.ledger.fence(0)
+            stack.push_async_callback(new.close)
+            with pytest.raises(KafkaError):
+                await old.commit([partition.message("stale")], 5)
+            await new.commit([partition.message("new")], 1)
         assert ["old", "new"] == await partition.seen()
         assert 1 == await consumer.committed(partition.requests)
-        for writer in (old, new):
-            await writer.close()
 
 
 async def test_the_proof_is_the_members_only(options: settings.Kafka) -> None:

@@ -238,7 +238,6 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         ("delivery: proof before work", "committed = await self._ledger.prove(self.partition)", "committed = 0"),
         ("delivery: the journal before work", "self.journal, known = await", "_, known = await"),
-        ("delivery: a dead lane says nothing", "self.alive = False\n        self._work", "self._work"),
     ),
     ("worker/stream/job.py", f"{UNIT}/stream/test_lane.py"): (
         ("delivery: a POST outlives its lane", "await asyncio.shield(self._post)\n\n", "await self._post\n\n"),

@@ -126,7 +126,7 @@ async def test_refused_credentials_wait_for_the_operator() -> None:
 
 async def test_an_unknown_outcome_is_parked_and_then_unresolved() -> None:
     """Nobody settles it: it is not sent again, and ends after three days."""
-    world, job = World(OutcomeUnknown("Nobody knows.")), FakeJob()
+    world, job = World(OutcomeUnknown("Nobody knows."), None), FakeJob()
     states = await world.handle(job)
     assert [State.SUBMITTING, State.PARKED, State.FAILED] == states[-3:]
     assert ("unresolved", 1) == (code(job), len(world.playground.received))

@@ -107,3 +107,16 @@ async def _run(model: Model, events: list[tuple[str, int]]) -> Model:
         await group.steps(turns + 1)
     await group.end()
     return model
+
+
+async def test_a_post_outlives_its_lane() -> None:
+    """Its bytes cannot be called back: what the playground answers is handed over to the partition's next owner."""
+    with capture_logs():
+        group = Group(Model(records(1, 1)))
+        while not group.model.posts:
+            await group.steps(1)
+        group.happen("move")
+        await group.steps(30)
+        await group.end()
+    assert ["deployed"] == [settled.outcome for settled in group.model.settled]
+    assert State.DEPLOYED is group.model.log[-1].state
