@@ -89,7 +89,7 @@ def _operations() -> _Json:
         "receiveRequest": _operation("receive", "requests", "request", "Deploy what the request names."),
         "sendStatus": _operation("send", "status", "status", "Tell everyone how a request stands."),
         "receiveSettlement": _operation(
-            "receive", "settlements", "settlement", "Planned: close a request whose outcome was unknown."
+            "receive", "settlements", "settlement", "Go on with a request whose outcome was unknown."
         ),
     }
 

@@ -74,13 +74,19 @@ class Attempts:
             except OutcomeUnknown as error:
                 if self._policy.on_unknown == "park":
                     return await progress.parked(error)
-                why, seconds = error, pause(progress.attempt, None, self._clocks.chance())
+                # Not before its deadline: the playground may still work on it, and mixes up parallel uploads.
+                why, seconds = error, max(pause(progress.attempt, None, self._clocks.chance()), self._left(job))
             again = self._clocks.wall() + timedelta(seconds=seconds)
             given_up = deadline + timedelta(seconds=self._breakers.down_seconds() - down)
             if again > given_up and not self._breakers.any_open():
                 raise why
             await progress.retrying(why, again, given_up)
             await self._clocks.sleep(seconds)
+
+    def _left(self, job: Job) -> float:
+        """Seconds to the deadline of the POST that was sent."""
+        deadline = job.entry.last.deadline if job.entry.last else None
+        return (deadline - self._clocks.wall()).total_seconds() if deadline else 0.0
 
     async def settled(self, job: Job, progress: Progress) -> bool:
         """What became of a POST without an answer: True when that ended or parked the request, False to try again.

@@ -131,7 +131,7 @@ class Progress:
     async def deployed(self, deployment: DeploymentInfo | None, how: str = "") -> None:
         """The playground has it. `how`: the way that is known, when it did not answer us."""
         message = how or (f"Deployed as {deployment.id}." if deployment else "Deployed.")
-        await self._publish(State.DEPLOYED, message[:1000], deployment=deployment)
+        await self._publish(State.DEPLOYED, one_line(message)[:1000], deployment=deployment)
 
     async def failed(self, error: DeploymentError, dead_letter: DeadLetter | None = None) -> None:
         """It ended otherwise: rejected or failed, as the error says."""

@@ -101,9 +101,17 @@ class SettlementTail:
             self._consumer.assign([TopicPartition(self._topic, partition) for partition in positions])
             for partition, position in positions.items():
                 self._consumer.seek(TopicPartition(self._topic, partition), position)
-            while not self._changed.is_set():
-                for place, records in (await self._consumer.getmany(timeout_ms=200)).items():
-                    positions[place.partition] = records[-1].offset + 1
-                    for record in records:
-                        if (settled := settlement_of(record)) is not None:
-                            self._told(place.partition, settled)
+            try:
+                await self._follow(positions)
+            except KafkaError as error:
+                log.warning("settlements cannot be read", error=type(error).__name__)
+                await asyncio.sleep(AGAIN_SECONDS)
+                self._changed.set()
+
+    async def _follow(self, positions: dict[int, int]) -> None:
+        while not self._changed.is_set():
+            for place, records in (await self._consumer.getmany(timeout_ms=200)).items():
+                positions[place.partition] = records[-1].offset + 1
+                for record in records:
+                    if (settled := settlement_of(record)) is not None:
+                        self._told(place.partition, settled)

@@ -43,7 +43,7 @@ class Ask:
             payload = self.token.split(".")[1]
             claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
             user_id = claims["mlpuser"]["userId"]
-        except (IndexError, KeyError, TypeError, ValueError):
+        except (IndexError, KeyError, TypeError, ValueError, RecursionError):
             user_id = None
         if not isinstance(user_id, str) or not user_id:
             raise CommandError("The token names no user (mlpuser.userId). Give it as Graphene issued it.")

@@ -5,11 +5,14 @@ A final state means done. Anything else is where the next worker goes on.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
 from schemas import FINAL_STATES, DeploymentStatus, State
+
+KEPT = timedelta(days=7)  # as the status topic
+FORGETS_EVERY = 10_000  # statuses
 
 
 @dataclass(slots=True)
@@ -35,6 +38,7 @@ class Journal:
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
+        self._recorded = 0
 
     def find(self, request_id: str) -> Entry | None:
         """None: never seen, or not within the week that statuses are kept."""
@@ -47,6 +51,15 @@ class Journal:
     def record(self, status: DeploymentStatus) -> None:
         """A status that was published, or read."""
         self.claim(status.request_id, status.source.offset, status.time).now(status)
+        self._recorded += 1
+        if self._recorded % FORGETS_EVERY == 0:
+            self._forget(status.time - KEPT)
+
+    def _forget(self, before: datetime) -> None:
+        """What ended so long ago is gone from the topic, too."""
+        gone = [name for name, it in self._entries.items() if it.state in FINAL_STATES and it.since < before]
+        for name in gone:
+            del self._entries[name]
 
     def open(self) -> Iterator[Entry]:
         """Every request without a final state."""

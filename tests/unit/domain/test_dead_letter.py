@@ -1,0 +1,45 @@
+import json
+
+from tests.builders import REVISION_ID, SOLUTION_ID, record
+from worker.domain.dead_letter import DeadLetter, dead_letter
+from worker.domain.request import Record, Request, read_request
+from worker.errors import DeploymentError, Unavailable, Unreadable
+
+IDS = {"solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID)}
+GIVEN_UP = Unavailable("catalog-timeout", "It did not answer.")
+
+
+def letter(one: Record, error: DeploymentError | None = None) -> DeadLetter:
+    request_id, request = read_request(one)
+    return dead_letter(one, request_id, request, error or request, 3)  # type: ignore[arg-type]
+
+
+def test_of_a_request_everything_is_kept_but_its_token() -> None:
+    """Enough to send it again, and the user's key, which says where it goes."""
+    one = record(IDS | {"requestId": "r-1", "replayOf": "r-0", "jwtToken": "s3cret", "more": "s3cret"})
+    kept = letter(one, GIVEN_UP)
+    assert IDS | {"requestId": "r-1", "replayOf": "r-0"} == json.loads(kept.value)
+    assert b"user-1" == kept.key
+    assert {
+        "dlt-original-topic": b"requests",
+        "dlt-original-partition": b"3",
+        "dlt-original-offset": b"7",
+        "dlt-original-timestamp": b"1700000000000",
+        "dlt-error-code": b"catalog-timeout",
+        "dlt-error-message": b"It did not answer.",
+        "dlt-attempt": b"3",
+        "dlt-request-id": b"r-1",
+    } == dict(kept.headers)
+    assert "s3cret" not in repr(kept) + str(kept.value)
+
+
+def test_of_what_cannot_be_read_nothing_is_kept() -> None:
+    """Nobody knows what it holds: a token, perhaps. Its size and hash tell whether two are the same."""
+    one = record(b'{"jwtToken": "s3cret"', key=b"s3cret")
+    kept = letter(one)
+    assert {"size", "sha256"} == json.loads(kept.value).keys()
+    assert kept.key is None
+    assert "s3cret" not in f"{kept.value!r}{kept.headers!r}"
+    _, request = read_request(one)
+    assert isinstance(request, Unreadable)
+    assert not isinstance(request, Request)
