@@ -158,26 +158,32 @@ class World:
 
     async def settle_parked(self) -> int:
         """As an operator does who looks at the playground: deployed when it got the bundle, else again. How many."""
-        parked = [of[-1] for of in self.statuses.values() if of and of[-1].state is State.PARKED]
-        for status in parked:
-            outcome = "deployed" if self.playground.posts[status.request_id] else "retry"
-            settled = DeploymentSettled.model_validate(
-                {
-                    "requestId": status.request_id,
-                    "attempt": status.attempt,
-                    "as": outcome,
-                    "reason": "The playground was looked at.",
-                    "by": "operator",
-                }
-            )
-            message = settlement_message(
-                settled, self.kafka.settlements_topic, status.source.partition, "/playground-deployer/resolve"
-            )
-            await self.producer.send_and_wait(
-                message.topic, message.value, key=message.key, partition=message.partition, headers=[*message.headers]
-            )
-        await self.until_ended([it.request_id for it in parked], parked=False)
-        return len(parked)
+        settled = 0
+        while parked := [of[-1] for of in self.statuses.values() if of and of[-1].state is State.PARKED]:
+            settled += len(parked)
+            for status in parked:
+                await self._settle(status)
+            attempts = {status.request_id: status.attempt for status in parked}
+            await self.until(attempts, lambda it, of=attempts: _goes_on(it, of[it.request_id]))  # type: ignore[misc]
+        return settled
+
+    async def _settle(self, status: DeploymentStatus) -> None:
+        outcome = "deployed" if self.playground.posts[status.request_id] else "retry"
+        settled = DeploymentSettled.model_validate(
+            {
+                "requestId": status.request_id,
+                "attempt": status.attempt,
+                "as": outcome,
+                "reason": "The playground was looked at.",
+                "by": "operator",
+            }
+        )
+        message = settlement_message(
+            settled, self.kafka.settlements_topic, status.source.partition, "/playground-deployer/resolve"
+        )
+        await self.producer.send_and_wait(
+            message.topic, message.value, key=message.key, partition=message.partition, headers=[*message.headers]
+        )
 
     def judge(self) -> Verdict:
         """Everything that was asked."""
@@ -210,6 +216,11 @@ class World:
             if worker.runs:
                 worker.process.kill()
             await worker.process.wait()
+
+
+def _goes_on(status: DeploymentStatus, attempt: int) -> bool:
+    """Ended, or parked once more: a machine that is busy lets another POST run out of time."""
+    return status.state in FINAL_STATES or (status.state is State.PARKED and status.attempt > attempt)
 
 
 def solutions() -> list[Stored]:
