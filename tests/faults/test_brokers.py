@@ -98,7 +98,7 @@ async def test_brokers_go_and_come_back(tmp_path: Path) -> None:
 
         faults = [one(node, random.choice((1, 5))) for _ in range(rounds) for node in nodes]
         async with open_world(servers, tmp_path / "world", replicas=3) as world:
-            slowest, grown = await faulty(world, [*faults, *[all_of_them] * size(1, 3)], load=False)
+            slowest, grown = await faulty(world, [*faults, *[all_of_them] * size(1, 2)], load=False)
             verdict = world.judge()
     judged(row, verdict, slowest, grown, faults=len(faults) + size(1, 2))
 
