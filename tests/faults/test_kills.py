@@ -71,7 +71,7 @@ async def killed_worlds(kafka: str, folder: Path, mode: str) -> bool:
 
 
 def in_flight(world: World, moment: datetime) -> int:
-    """Requests whose intent to POST was durable at that moment, and nothing else: of all workers."""
+    """Requests whose intent to POST was durable at that moment, and no outcome: of all workers, dead ones included."""
     return sum(
         before.state is State.SUBMITTING and before.time <= moment < after.time
         for of in world.statuses.values()
