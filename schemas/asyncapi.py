@@ -66,7 +66,7 @@ def _channels() -> _Json:
         ),
         "settlements": _channel(
             DeploymentSettled.TOPIC,
-            "Planned, not read yet: outcomes that a worker did not see.",
+            "Outcomes that a worker did not see, from operators and from workers that lost the partition.",
             "At least as many partitions as the requests topic; a settlement has the partition number of its request.",
             {"cleanup.policy": ["delete"], "retention.ms": 7 * _DAY_MS},
             "settlement",
