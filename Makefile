@@ -30,7 +30,7 @@ test-faults: install ## kills, zombies, brokers and networks that fail, in short
 soak: install ## an hour of load with a kill every 30 s; SOAK_SECONDS=n
 	$(BIN)/python -m pytest tests/faults/soak.py
 
-bench: install ## how fast it is, as a table and bench.json; 2 minutes
+bench: install ## how fast it is, as a table and bench.json; 4 minutes
 	$(BIN)/python -m tests.bench
 
 properties: install ## 50,000 generated solutions and every string by every reader; PROPERTIES=n, PROPERTIES_SEED=n
