@@ -21,6 +21,9 @@ demo: install ## four requests from start to end on this machine: Kafka, Graphen
 test: install ## all tests; Apache Kafka is borrowed (KAFKA_BOOTSTRAP), in Docker, or embedded
 	$(BIN)/python -m pytest
 
+test-alerts: install ## the alert rules and the dashboard's queries, by Prometheus's promtool
+	$(BIN)/python -m pytest tests/alerts
+
 test-cluster: install ## the finishing script on a real Kubernetes API server, built once from Go modules (minutes)
 	$(BIN)/python -m pytest tests/cluster
 
@@ -66,4 +69,4 @@ lock: install ## newest versions that pyproject.toml allows, with hashes and wit
 clean: ## remove what the commands made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output dist
 
-.PHONY: help install demo test test-cluster test-faults soak bench properties mutants check format golden schemas lock clean
+.PHONY: help install demo test test-alerts test-cluster test-faults soak bench properties mutants check format golden schemas lock clean

@@ -29,6 +29,7 @@ from worker.adapters.overrides import load_overrides
 from worker.adapters.playground import PlaygroundClient, playground_session
 from worker.adapters.settlements import SettlementSender, SettlementTail
 from worker.adapters.tokens import open_tokens
+from worker.adapters.traces import open_tracing
 from worker.attempts import Clocks, Policy
 from worker.breakers import Breakers
 from worker.build import Builder
@@ -41,10 +42,12 @@ from worker.domain.plan import plan_pipeline
 from worker.domain.solution import Solution
 from worker.errors import ConfigurationError, NotDeployable
 from worker.health import HealthServer
+from worker.metrics import REGISTRY
 from worker.ports import Tokens
 from worker.settings import Bundle, CatalogSettings, Kafka, Runtime, Settings
 from worker.stream.consumer import RequestConsumer
 from worker.stream.lane import Handler, Lane, Ledger
+from worker.stream.readings import Readings
 from worker.stream.topics import prepare_topics
 from worker.stream.turns import Turns
 
@@ -71,6 +74,7 @@ async def run(settings: Settings, stop: asyncio.Event, open_ledger: OpenLedger |
         tokens = await stack.enter_async_context(open_tokens(settings.auth, time.time))
         for warning in tokens.warnings:
             log.warning(warning)
+        await stack.enter_async_context(open_tracing(settings.tracing))
         health = _Health(stop)
         server = await stack.enter_async_context(HealthServer(settings.runtime.http_port, health.live, health.ready))
         log.info("health is served", port=server.port)
@@ -82,14 +86,17 @@ async def run(settings: Settings, stop: asyncio.Event, open_ledger: OpenLedger |
         cluster_id = await _prepare_kafka(settings.kafka, stop)
         if cluster_id is None:
             return
-        deployer = _deployer(tokens, builder, playground, settings)
+        capacity, breakers = Capacity(settings.runtime.max_in_flight), Breakers(time.monotonic, asyncio.sleep)
+        deployer = _deployer(tokens, builder, playground, capacity, breakers, settings)
         consumer = _kafka_consumer(settings)
         await stack.enter_async_context(_started(consumer, consumer.stop))
         ledger = (open_ledger or KafkaLedger)(settings.kafka, consumer, cluster_id)
         health.requests = await stack.enter_async_context(
             open_requests(settings.kafka, settings.runtime, consumer, ledger, deployer.handle, cluster_id)
         )
-        await health.requests.run(stop)
+        readings = Readings(health.requests, capacity, breakers, _now, time.monotonic)
+        async with _followed(readings, consumer, settings.kafka.requests_topic):
+            await health.requests.run(stop)
 
 
 @asynccontextmanager
@@ -141,13 +148,33 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _deployer(tokens: Tokens, builder: Builder, playground: PlaygroundClient, settings: Settings) -> Deployer:
+@asynccontextmanager
+async def _followed(readings: Readings, consumer: AIOKafkaConsumer, topic: str) -> AsyncIterator[None]:
+    """`/metrics` shows them meanwhile."""
+    REGISTRY.register(readings)
+    following = asyncio.create_task(readings.follow(consumer, topic), name="readings")
+    try:
+        yield
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        REGISTRY.unregister(readings)
+
+
+def _deployer(
+    tokens: Tokens,
+    builder: Builder,
+    playground: PlaygroundClient,
+    capacity: Capacity,
+    breakers: Breakers,
+    settings: Settings,
+) -> Deployer:
     return Deployer(
         tokens,
         builder,
         playground,
-        Capacity(settings.runtime.max_in_flight),
-        Breakers(time.monotonic, asyncio.sleep),
+        capacity,
+        breakers,
         Clocks(_now, time.monotonic, asyncio.sleep, random.random),
         Policy(
             settings.playground.timeout_seconds,

@@ -34,6 +34,11 @@ class Breaker:
         """Whether requests wait."""
         return self._opens_at is not None
 
+    @property
+    def state(self) -> int:
+        """0 closed, 1 open, 2 open and one request tries."""
+        return 0 if self._opens_at is None else 1 + self._trying
+
     async def passed(self) -> bool:
         """Returns when a request may go: whether it is the one that tries whether the neighbour is back."""
         while self._opens_at is not None:

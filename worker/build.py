@@ -12,6 +12,7 @@ from worker.domain.plan import Plan, plan_pipeline, plan_single_model
 from worker.domain.solution import Caller, Solution
 from worker.errors import NotFound
 from worker.ports import Artifacts, Catalog
+from worker.telemetry import stage
 from worker.together import together
 
 
@@ -34,10 +35,12 @@ class Builder:
 
     async def build(self, solution_id: UUID, revision_id: UUID, caller: Caller | None) -> tuple[Plan, Bundle]:
         """Authorise, fetch, plan, render, bundle. Raises DeploymentError."""
-        solution = await self._catalog.find(solution_id, revision_id, caller)
-        plan = await self._plan(solution)
-        protos = await self._protos(plan)
-        return plan, build_bundle(plan, protos, self._shipped, self._options, self._overrides)
+        with stage("fetch"):
+            solution = await self._catalog.find(solution_id, revision_id, caller)
+            plan = await self._plan(solution)
+            protos = await self._protos(plan)
+        with stage("bundle"):
+            return plan, build_bundle(plan, protos, self._shipped, self._options, self._overrides)
 
     async def _plan(self, solution: Solution) -> Plan:
         if solution.kind is Kind.SINGLE_MODEL:

@@ -9,16 +9,24 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from worker.telemetry import stage
+
 
 class Capacity:
     """`async with capacity.begun():` around a whole attempt, `building()` and `posting()` around its two steps."""
 
     def __init__(self, limit: int) -> None:
         """`limit`: MAX_IN_FLIGHT."""
+        self._limit = limit
         self._begun = asyncio.Semaphore(2 * limit)
         self._free = limit
         self._posts: deque[asyncio.Future[None]] = deque()
         self._builds: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def taken(self) -> int:
+        """How many of the places are in use."""
+        return self._limit - self._free
 
     def begun(self) -> asyncio.Semaphore:
         """From the attempt's beginning to the end of its POST."""
@@ -44,7 +52,8 @@ class Capacity:
             place = asyncio.get_running_loop().create_future()
             queue.append(place)
             try:
-                await place
+                with stage("capacity"):
+                    await place
             except asyncio.CancelledError:
                 if place.done() and not place.cancelled():
                     self._give_back()

@@ -9,7 +9,7 @@ from datetime import datetime
 import structlog
 
 from schemas import DeploymentInfo, State
-from worker import logs
+from worker import logs, telemetry
 from worker.attempts import Attempts, Clocks, Policy
 from worker.breakers import Breakers
 from worker.build import Builder
@@ -29,6 +29,7 @@ from worker.errors import (
     Unavailable,
     Unreadable,
 )
+from worker.metrics import DEAD_LETTERS
 from worker.ports import Job, Playground, Tokens
 from worker.progress import Progress, identity
 
@@ -58,7 +59,10 @@ class Deployer:
 
     async def handle(self, job: Job) -> None:
         """Ends in exactly one final status, whatever happens. Raises StatusNotPublished and nothing else."""
-        with structlog.contextvars.bound_contextvars(request_id=job.request_id):
+        with (
+            structlog.contextvars.bound_contextvars(request_id=job.request_id),
+            telemetry.processing(job.record, job.request_id, job.entry.traceparent),
+        ):
             if job.entry.offset != job.record.offset:
                 return await self._repeat(job)
             progress = Progress(job, self._clocks.wall, job.request_id, job.record.source, job.entry.last)
@@ -74,7 +78,7 @@ class Deployer:
             except Exception:
                 log.exception("a defect ended the request")
                 await progress.failed(Internal())
-            log.info("request ended", **progress.summary())
+            _ended(progress)
         return None
 
     async def _deploy(self, job: Job, progress: Progress) -> None:
@@ -112,7 +116,8 @@ class Deployer:
         seconds = min((deadline - self._clocks.wall()).total_seconds(), until - self._clocks.monotonic())
         if seconds <= 0:
             raise Unavailable("attempt-late", CODES["attempt-late"], "submit")
-        return await self._playground.submit(bundle, caller.email, request.id, seconds)
+        with telemetry.stage("submit"):
+            return await self._playground.submit(bundle, caller.email, request.id, seconds)
 
     async def _parked(self, job: Job, progress: Progress) -> None:
         """A parked request waits outside its user's turn; settled as `retry` it queues anew."""
@@ -134,9 +139,10 @@ class Deployer:
 
     async def _caller(self, job: Job, request: Request, *, times: bool) -> Caller:
         at = job.record.appended_at
-        return await self._attempts.until_answered(
-            job, lambda: self._tokens.authenticate(request.token, at, times=times)
-        )
+        with telemetry.stage("authenticate"):
+            return await self._attempts.until_answered(
+                job, lambda: self._tokens.authenticate(request.token, at, times=times)
+            )
 
     async def _repeat(self, job: Job) -> None:
         """The id is another record's: the same request again gets nothing new, another one is refused."""
@@ -146,6 +152,7 @@ class Deployer:
             await job.first_status()
             if job.entry.identity == identity(caller.user_id, request.solution_id, request.revision_id):
                 log.info("request repeated", original_offset=job.entry.offset)
+                telemetry.repeated()
                 return job.absorbed()
             raise Conflict("request-id-conflict", CODES["request-id-conflict"])
         except DeploymentError as error:
@@ -154,7 +161,7 @@ class Deployer:
                 return job.absorbed()
             progress = Progress(job, self._clocks.wall, job.request_id, job.record.source)
             await _fail(job, progress, error)
-            log.info("request ended", **progress.summary())
+            _ended(progress)
 
     async def _leave(self, job: Job, progress: Progress) -> None:
         """The worker stops: what it built in vain is no sign of a request that ends workers."""
@@ -169,6 +176,11 @@ def _readable(job: Job) -> Request:
     return job.request
 
 
+def _ended(progress: Progress) -> None:
+    log.info("request ended", **progress.summary())
+    telemetry.ended(progress.state, progress.code, progress.seconds)
+
+
 async def _fail(job: Job, progress: Progress, error: DeploymentError) -> None:
     """With a dead letter where reading failed or the retries ran out."""
     if isinstance(error, OverridesInvalid):
@@ -177,3 +189,5 @@ async def _fail(job: Job, progress: Progress, error: DeploymentError) -> None:
     if isinstance(error, Unreadable | Unavailable | OutcomeUnknown):
         letter = dead_letter(job.record, job.request_id, job.request, error, progress.attempt)
     await progress.failed(error, letter)
+    if letter:
+        DEAD_LETTERS.labels(error.code).inc()

@@ -1,4 +1,4 @@
-"""`/live` and `/ready` for the probes of Kubernetes: 200, or 503 with the reason."""
+"""`/live` and `/ready` for the probes of Kubernetes: 200, or 503 with the reason. `/metrics` for Prometheus."""
 
 import socket
 from collections.abc import Awaitable, Callable
@@ -6,13 +6,16 @@ from types import TracebackType
 from typing import Self
 
 from aiohttp import web
+from prometheus_client.aiohttp import make_aiohttp_handler
+
+from worker.metrics import REGISTRY
 
 Check = Callable[[], str | None]
 """None when all is well, else the reason in one sentence, without secrets."""
 
 
 class HealthServer:
-    """Answers the probes while it is open.
+    """Answers the probes, and Prometheus, while it is open.
 
         async with HealthServer(settings.runtime.http_port, live=…, ready=…) as health:
             print(health.port)
@@ -22,7 +25,13 @@ class HealthServer:
 
     def __init__(self, port: int, live: Check, ready: Check) -> None:
         app = web.Application()
-        app.add_routes([web.get("/live", _answer(live)), web.get("/ready", _answer(ready))])  # /metrics: here, later
+        app.add_routes(
+            [
+                web.get("/live", _answer(live)),
+                web.get("/ready", _answer(ready)),
+                web.get("/metrics", make_aiohttp_handler(REGISTRY)),
+            ]
+        )
         # The probes come every few seconds: logging each would drown the rest.
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         self._wanted_port = port

@@ -60,7 +60,7 @@ class Progress:
         if last:
             self._known |= {name: getattr(last, name) for name in _KEPT}
         self._started = clock()
-        self._code: str | None = None
+        self.code: str | None = None  # of the error that ended or parked it
         self.state = last.state if last else None
         # A worker that left in the middle of the building left no outcome.
         self.interruptions = (last.interruptions or 0) + 1 if last and last.state is State.BUILDING else 0
@@ -75,10 +75,14 @@ class Progress:
         """A final status is out."""
         return self.state in FINAL_STATES
 
+    @property
+    def seconds(self) -> float:
+        """Since this worker began with it."""
+        return (self._clock() - self._started).total_seconds()
+
     def summary(self) -> dict[str, str | float | None]:
         """What the one log line per request says."""
-        seconds = (self._clock() - self._started).total_seconds()
-        return {"state": self.state, "code": self._code, "statuses": self._sequence, "seconds": round(seconds, 3)}
+        return {"state": self.state, "code": self.code, "statuses": self._sequence, "seconds": round(self.seconds, 3)}
 
     def identify(self, request: Request) -> None:
         """From here on every status names the solution."""
@@ -125,17 +129,18 @@ class Progress:
 
     async def parked(self, why: DeploymentError) -> None:
         """The outcome of a POST is unknown, and stays so until somebody settles it."""
-        self._code = why.code
+        self.code = why.code
         await self._publish(State.PARKED, why.message[:1000], error=why.info())
 
     async def deployed(self, deployment: DeploymentInfo | None, how: str = "") -> None:
         """The playground has it. `how`: the way that is known, when it did not answer us."""
+        self.code = None
         message = how or (f"Deployed as {deployment.id}." if deployment else "Deployed.")
         await self._publish(State.DEPLOYED, one_line(message)[:1000], deployment=deployment)
 
     async def failed(self, error: DeploymentError, dead_letter: DeadLetter | None = None) -> None:
         """It ended otherwise: rejected or failed, as the error says."""
-        self._code = error.code
+        self.code = error.code
         await self._publish(error.state, error.message[:1000], dead_letter, error=error.info())
 
     def _publish(

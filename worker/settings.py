@@ -165,9 +165,20 @@ class Runtime(_Group):
     drain_seconds: Seconds = Field(
         360, description="How long a stop waits for running requests; at least the playground's time-out + 30."
     )
-    http_port: int = Field(8080, ge=0, le=65535, description="For /live and /ready; 0: any free port.")
+    http_port: int = Field(8080, ge=0, le=65535, description="For /live, /ready and /metrics; 0: any free port.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
     log_format: Literal["json", "console"] = Field("json", description="How logs are written.")
+
+
+class Tracing(_Group):
+    """OpenTelemetry traces; the variables `OTEL_…` of its SDK say the rest."""
+
+    endpoint: HttpUrl | None = Field(
+        None, description="The collector for OTLP over HTTP, e.g. http://otel-collector:4318; unset: no traces."
+    )
+    sample_ratio: float = Field(
+        1.0, ge=0, le=1, description="The share of requests traced whose `traceparent` does not decide it."
+    )
 
 
 class Settings(_Group):
@@ -180,6 +191,7 @@ class Settings(_Group):
     playground: Playground
     bundle: Bundle = Bundle()
     runtime: Runtime = Runtime()
+    tracing: Tracing = Tracing()
 
     @model_validator(mode="after")
     def _drain_outlasts_a_deployment(self) -> Self:

@@ -23,12 +23,17 @@ from worker.errors import (
     Unauthenticated,
     Unavailable,
 )
+from worker.metrics import REGISTRY
 
 FILES = {
     "org/blueprint.json": blueprint(node("a", proto_uri="p1"), node("b", proto_uri="p1"), node("c", proto_uri="p2")),
     "p1": b"1",
     "p2": b"2",
 }
+
+
+def counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"playground_deployer_{name}", labels) or 0.0
 
 
 class World:
@@ -231,3 +236,41 @@ async def test_nothing_is_sent_before_the_intent_is_durable() -> None:
     published.set_result(None)
     await handling
     assert 1 == len(world.playground.received)
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome", "reason"),
+    [
+        ({}, "deployed", ""),
+        ({"token_error": Unauthenticated("token-expired", "Too old.")}, "rejected", "token-expired"),
+        ({"playground_error": PlaygroundRefused("playground-refused", "No.")}, "failed", "playground-refused"),
+    ],
+)
+async def test_a_request_that_ended_is_counted(changes: dict[str, Any], outcome: str, reason: str) -> None:
+    """Once, by its final state and error code, and with its duration."""
+    labels = {"outcome": outcome, "reason": reason}
+    before = counted("requests_total", **labels), counted("request_duration_seconds_count")
+    await World(**changes).handle()
+    assert (before[0] + 1, before[1] + 1) == (
+        counted("requests_total", **labels),
+        counted("request_duration_seconds_count"),
+    )
+
+
+async def test_a_dead_letter_is_counted() -> None:
+    """By the code that made it one; a request that was merely refused is none."""
+    before = counted("dlq_total", reason="not-json"), counted("dlq_total", reason="token-expired")
+    await World().handle(record(b"no JSON"))
+    await World(token_error=Unauthenticated("token-expired", "Too old.")).handle()
+    assert (before[0] + 1, before[1]) == (
+        counted("dlq_total", reason="not-json"),
+        counted("dlq_total", reason="token-expired"),
+    )
+
+
+async def test_a_request_whose_status_is_not_out_is_not_counted() -> None:
+    """The partition's next owner ends it, and counts it."""
+    before = counted("requests_total", outcome="deployed", reason="")
+    with pytest.raises(StatusNotPublished):
+        await World(fails_at=3).handle()
+    assert before == counted("requests_total", outcome="deployed", reason="")

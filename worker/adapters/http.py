@@ -16,6 +16,7 @@ from yarl import URL
 
 from worker.errors import CODES, ConfigurationError, Stage, Unavailable
 from worker.settings import Artifacts, Catalog
+from worker.telemetry import call
 
 # Unpacked here and not by aiohttp, which takes a gzip that breaks off for a whole one.
 SESSION: Mapping[str, Any] = {"headers": {"Accept-Encoding": "gzip"}, "auto_decompress": False}
@@ -92,12 +93,15 @@ class Neighbour:
         url = self._below_base(path)
         headers = {"Accept": accept, "Authorization": self._credentials}
         try:
-            async with (
-                self._slots,
-                self._session.get(url, headers=headers, timeout=self._timeout, allow_redirects=False) as response,
-            ):
-                body = await read_bounded(response, max_bytes) if response.status == 200 else b""
-                answer = Answer(response.status, body)
+            async with self._slots:
+                with call(self._group, "GET") as running:
+                    headers |= running.headers
+                    async with self._session.get(
+                        url, headers=headers, timeout=self._timeout, allow_redirects=False
+                    ) as response:
+                        running.status = response.status
+                        body = await read_bounded(response, max_bytes) if response.status == 200 else b""
+                        answer = Answer(response.status, body)
         except TimeoutError:
             raise self._unavailable("timeout", stage) from None
         except aiohttp.ClientConnectionError:

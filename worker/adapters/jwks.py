@@ -22,6 +22,7 @@ from worker.adapters.http import TooLarge, read_bounded
 from worker.adapters.signatures import PublicKey, Signatures, UnusableKey
 from worker.domain.strict_json import JsonError, loads
 from worker.errors import CODES, Unavailable
+from worker.telemetry import call
 
 FRESH_SECONDS = 600.0
 STALE_SECONDS = 3600.0  # an outage of the issuer may last so long; a key it withdrew counts so long at most
@@ -151,15 +152,15 @@ def _entries(body: bytes) -> list[Any]:
 async def read_document(session: aiohttp.ClientSession, url: URL, seconds: float = TIMEOUT_SECONDS) -> bytes:
     """GET the JWKS document within so many seconds. Raises KeysUnreadable."""
     try:
-        async with session.get(
-            url,
-            headers={"Accept": "application/jwk-set+json, application/json"},
-            timeout=aiohttp.ClientTimeout(total=seconds),
-            allow_redirects=False,
-        ) as response:
-            if response.status != 200:
-                raise KeysUnreadable(f"the answer has status {response.status}")
-            return await read_bounded(response, MAX_BODY)
+        with call("issuer", "GET") as running:
+            async with session.get(
+                url,
+                headers={"Accept": "application/jwk-set+json, application/json", **running.headers},
+                timeout=aiohttp.ClientTimeout(total=seconds),
+                allow_redirects=False,
+            ) as response:
+                running.status = response.status
+                body = await read_bounded(response, MAX_BODY) if response.status == 200 else b""
     except TooLarge:
         problem = f"the answer is longer than {MAX_BODY} bytes"
     except TimeoutError:
@@ -168,4 +169,8 @@ async def read_document(session: aiohttp.ClientSession, url: URL, seconds: float
         problem = "no connection"
     except aiohttp.ClientError:
         problem = "the answer is not valid HTTP or broke off"
+    else:
+        if running.status == 200:
+            return body
+        problem = f"the answer has status {running.status}"
     raise KeysUnreadable(problem)

@@ -25,6 +25,7 @@ from worker.domain.journal import Journal, JournalReader
 from worker.domain.messages import Message
 from worker.domain.request import Record
 from worker.errors import NotOurs
+from worker.metrics import REQUESTS_LOST
 from worker.settings import Kafka
 
 # An answer that is later than this may belong to an earlier transaction of the producer, which is given up then.
@@ -148,6 +149,7 @@ class KafkaLedger:
             first = (await self._consumer.beginning_offsets([requests]))[requests]
             committed = await self._consumer.committed(requests)
             if committed is not None and committed < first:
+                REQUESTS_LOST.inc(first - committed)
                 log.error(
                     "requests were lost to retention",
                     partition=partition,

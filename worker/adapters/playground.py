@@ -23,6 +23,7 @@ from worker.adapters.http import SESSION, configured_url, pieces, retry_after
 from worker.errors import CODES, ConfigurationError, DeploymentError, OutcomeUnknown, PlaygroundRefused, Unavailable
 from worker.logs import without_encoded
 from worker.settings import Playground
+from worker.telemetry import call
 
 MAX_ANSWER = 1024 * 1024  # bytes that are read; a failed script's whole output is in it
 MAX_REASON = 500  # characters of the server's own words
@@ -84,10 +85,13 @@ class PlaygroundClient:
         # Connecting has the shorter limit, so that the longer one can only run out after something was sent.
         timeout = aiohttp.ClientTimeout(total=seconds, connect=min(CONNECT_SECONDS, seconds / 2))
         try:
-            async with self._session.post(
-                self._url, data=io.BytesIO(body), headers=headers, timeout=timeout, allow_redirects=False
-            ) as response:
-                status, answered, text = response.status, response.headers, await _read(response)
+            with call("playground", "POST") as running:
+                headers |= running.headers
+                async with self._session.post(
+                    self._url, data=io.BytesIO(body), headers=headers, timeout=timeout, allow_redirects=False
+                ) as response:
+                    running.status = status = response.status
+                    answered, text = response.headers, await _read(response)
         except aiohttp.ClientSSLError:
             raise Unavailable(
                 "playground-unavailable", "The playground's certificate is not trusted. Tell the operator.", "submit"

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 
 from worker import settings
 from worker.domain.request import Record
+from worker.metrics import REBALANCES
 from worker.stream.lane import Lane
 
 POLL_SECONDS = 0.2
@@ -49,6 +50,7 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self._ending: set[asyncio.Task[None]] = set()
         self._held: set[int] = set()
         self._stopping = False
+        self.draining_since: float | None = None  # monotonic seconds; None: no stop is on its way
         self._unreadable_ahead = False
         self.polled_at = time.monotonic()
         self.assigned = asyncio.Event()
@@ -75,6 +77,7 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
     async def _drain(self) -> None:
         """What does not finish in time has an unknown outcome for the partition's next owner."""
         self._stopping = True
+        self.draining_since = time.monotonic()
         for lane in self.lanes.values():
             lane.stop()
         idle = [asyncio.create_task(lane.idle()) for lane in self.lanes.values()]
@@ -186,6 +189,7 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self._unreadable_ahead = False
         self.polled_at = time.monotonic()  # no poll returns during a rebalance
         self.assigned.set()
+        REBALANCES.inc()
         log.info("partitions assigned", partitions=sorted(ours))
 
     def _on_live(self, lane: Lane, offset: int) -> None:

@@ -21,10 +21,12 @@ from worker.domain.journal import Entry, Journal
 from worker.domain.messages import Message
 from worker.domain.request import Record, Request, derived_id, read_request
 from worker.errors import CODES, DeploymentError, NotOurs, NotSettled, StatusNotPublished
+from worker.metrics import TXN_COMMITS, TXN_SECONDS
 from worker.stream.job import LaneJob
 from worker.stream.offsets import OffsetTracker
 from worker.stream.settlements import Changed, Settlements
 from worker.stream.turns import Turns
+from worker.telemetry import publishing
 
 BATCH = 200  # statuses in one transaction
 REBIRTH_SECONDS = 0.5
@@ -239,8 +241,9 @@ class Lane:
         """For the next transaction. Raises StatusNotPublished: the lane is dead; ValueError: it is too large."""
         if job not in self.jobs or not self.alive:
             raise StatusNotPublished(f"status {status.sequence} ({status.state}) was not published")
-        messages = self._address(status, dead_letter, job.record.traceparent or job.entry.traceparent)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ours = publishing(status.state, done)
+        messages = self._address(status, dead_letter, ours or job.record.traceparent or job.entry.traceparent)
         self._outbox.append(Item(job, status, messages, done))
         self._work.set()
         return done
@@ -261,15 +264,18 @@ class Lane:
                 mark = self.tracker.uncommitted()
                 if batch or mark is not None:
                     try:
-                        await writer.commit([message for item in batch for message in item.messages], mark)
+                        with TXN_SECONDS.time():
+                            await writer.commit([message for item in batch for message in item.messages], mark)
                     except BaseException:
                         self._outbox.extendleft(reversed(batch))  # so that those who wait for them are told
+                        TXN_COMMITS.labels("failed").inc()
                         raise
                     self._committed(batch, mark)
             if self._outbox:
                 self._work.set()
 
     def _committed(self, batch: Sequence[Item], mark: int | None) -> None:
+        TXN_COMMITS.labels("committed").inc()
         if mark is not None:
             self.tracker.committed(mark)
         for item in batch:

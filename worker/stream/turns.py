@@ -4,6 +4,8 @@ import asyncio
 from collections import deque
 from types import TracebackType
 
+from worker.telemetry import stage
+
 
 class Turns:
     """Hands out turns, one per key at a time."""
@@ -44,7 +46,8 @@ class Turn:
 
     async def __aenter__(self) -> None:
         try:
-            await self.first.wait()
+            with stage("turn"):
+                await self.first.wait()
         except asyncio.CancelledError:
             self.close()
             raise

@@ -1,0 +1,47 @@
+"""Spans → an OpenTelemetry collector, as OTLP over HTTP.
+
+The settings say whether and where; the SDK's own variables (`OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME`,
+`OTEL_RESOURCE_ATTRIBUTES`, `OTEL_BSP_…`) say the rest.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
+from worker import __version__
+from worker.settings import Tracing
+from worker.telemetry import traced_by
+
+EXPORT_SECONDS = 5  # for one batch; a collector that is away costs the stop no more than this
+
+OpenProcessor = Callable[[str], SpanProcessor]
+
+
+def _otlp(endpoint: str) -> SpanProcessor:
+    return BatchSpanProcessor(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_SECONDS))
+
+
+@asynccontextmanager
+async def open_tracing(tracing: Tracing, open_processor: OpenProcessor = _otlp) -> AsyncIterator[None]:
+    """Spans are kept meanwhile, when an endpoint is set; the last ones are sent at the end."""
+    if tracing.endpoint is None:
+        yield
+        return
+    own = Resource.create({"service.name": "playground-deployer", "service.version": __version__})
+    provider = TracerProvider(
+        sampler=ParentBased(TraceIdRatioBased(tracing.sample_ratio)),
+        resource=own.merge(OTELResourceDetector().detect()),
+        shutdown_on_exit=False,
+    )
+    provider.add_span_processor(open_processor(tracing.endpoint))
+    try:
+        with traced_by(provider.get_tracer("playground-deployer", __version__)):
+            yield
+    finally:
+        await asyncio.to_thread(provider.shutdown)  # it sends, and waits for that
