@@ -131,6 +131,7 @@ async def check(watch: Watch, world: World, path: str, one: Record, code: str | 
     assert world.last["state"] in ("deployed", "rejected", "failed")
     assert code == "any" or code == (error and error["code"])
     assert "request ended" in world.log.getvalue()
+    assert "process requests" in [span.name for span in world.spans.get_finished_spans()]
     watch.check(f"request: {path} ({world.settings.runtime.log_format})", *world.written)
     world.forget()
 

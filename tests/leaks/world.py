@@ -15,6 +15,9 @@ from typing import Any
 
 from aiohttp import encode_basic_auth, web
 from aiohttp.typedefs import Handler
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import generate_latest
 
 from schemas import DeploymentStatus
 from tests.builders import record
@@ -27,6 +30,7 @@ from worker.adapters.catalog import CatalogClient
 from worker.adapters.http import neighbour_session
 from worker.adapters.playground import PlaygroundClient, playground_session
 from worker.adapters.tokens import TokenVerifier
+from worker.adapters.traces import open_tracing
 from worker.attempts import Clocks, Policy
 from worker.breakers import Breakers
 from worker.build import Builder
@@ -38,12 +42,13 @@ from worker.domain.messages import Addresses, Message
 from worker.domain.request import Record
 from worker.environment import read_settings
 from worker.logs import Format
+from worker.metrics import REGISTRY
 from worker.sandbox.faults import Fault
 from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, GRAPHENE, NEXUS_LOGIN, NEXUS_PATH, Graphene, graphene_app
 from worker.sandbox.graphene_data import Stored, make_model, make_pipeline
 from worker.sandbox.playground import PLAYGROUND, Playground, playground_app
 from worker.sandbox.serving import served
-from worker.settings import Settings
+from worker.settings import Settings, Tracing
 
 USER_ID = canaries.USER.user_id.encode()
 SHIPPED = {
@@ -113,6 +118,7 @@ class World:
     builder: Builder
     deployer: Deployer
     log: StringIO
+    spans: InMemorySpanExporter
     errors: list[str] = field(default_factory=list)
     sent: list[str] = field(default_factory=list)
     statuses: list[DeploymentStatus] = field(default_factory=list)
@@ -132,7 +138,8 @@ class World:
     @property
     def written(self) -> list[str]:
         """Everything that left the worker, and every error that an adapter raised in it."""
-        return [self.log.getvalue(), *self.sent, *self.errors]
+        spans = [span.to_json() for span in self.spans.get_finished_spans()]
+        return [self.log.getvalue(), *self.sent, *self.errors, *spans, generate_latest(REGISTRY).decode()]
 
     def forget(self) -> None:
         """Before the next path."""
@@ -141,6 +148,7 @@ class World:
         self.sent.clear()
         self.statuses.clear()
         self.errors.clear()
+        self.spans.clear()
         self.log.seek(0)
         self.log.truncate()
 
@@ -234,6 +242,9 @@ async def open_world(folder: Path, log_format: Format, **servers: str) -> AsyncI
         logs.configure("debug", log_format, log, secret_values(settings))
         for library in LIBRARIES:
             logging.getLogger(library).setLevel(logging.DEBUG)
+        spans = InMemorySpanExporter()
+        tracing = Tracing(endpoint="http://collector.example")
+        await stack.enter_async_context(open_tracing(tracing, lambda _: SimpleSpanProcessor(spans)))
         session = await stack.enter_async_context(neighbour_session())
         tokens = TokenVerifier(settings.auth, lambda: datetime.now(UTC).timestamp())
         catalog, artifacts = CatalogClient(session, settings.catalog), ArtifactsClient(session, settings.artifacts)
@@ -258,6 +269,7 @@ async def open_world(folder: Path, log_format: Format, **servers: str) -> AsyncI
             builder,
             deployer,
             log,
+            spans,
         )
         for adapter, method in (
             (tokens, "authenticate"),
