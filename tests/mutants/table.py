@@ -181,6 +181,11 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
     ),
     ("worker/deploy.py", f"{UNIT}/test_deploy.py"): (
+        (
+            "metrics: dead letters alone are counted as such",
+            "    if letter:\n        DEAD_LETTERS",
+            "    if True:\n        DEAD_LETTERS",
+        ),
         ("token: record key is its user", "if job.record.key != caller.user_id.encode():", "if False:"),
         (
             "redaction: verified tokens and users",
@@ -294,6 +299,26 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             f"{COMMANDS}::test_what_nobody_catches",
         ),
         ("redaction: warnings", "warnings.showwarning = _warning", "", f"{COMMANDS}::test_what_nobody_catches"),
+    ),
+    ("worker/telemetry.py", f"{UNIT}/test_telemetry.py"): (
+        ("trace: goes on from the last status", "left or record.traceparent", "record.traceparent"),
+        ("trace: the sender's is not ours", "and not context.is_remote", ""),
+        ("trace: no text of exceptions", "_failed(span, error.code if", "_failed(span, str(error) if"),
+        ("trace: no exception is recorded", "record_exception=False", "record_exception=True"),
+        ("metrics: a call that is cancelled", 'kind = ""  # it says', 'kind = "error"  # it says'),
+        ("metrics: a call that times out", 'kind = "timeout"', 'kind = "error"'),
+    ),
+    ("worker/adapters/traces.py", f"{UNIT}/test_telemetry.py"): (
+        ("trace: the sender decides", "ParentBased(TraceIdRatioBased(tracing.sample_ratio))", "None"),
+    ),
+    ("worker/stream/readings.py", f"{UNIT}/stream/test_readings.py"): (
+        ("metrics: parked ones are not old", "if job.entry.state is not State.PARKED", ""),
+        (
+            "metrics: no lag below zero",
+            "max(0, self.ends[lane.partition] - lane.tracker.mark)",
+            "self.ends[lane.partition] - lane.tracker.mark",
+        ),
+        ("metrics: brokers that are away", "except (KafkaError, TimeoutError):", "except TimeoutError:"),
     ),
     ("worker/settings.py", SHOWN): (
         ("redaction: refused settings", "hide_input_in_errors=True", "hide_input_in_errors=False"),
