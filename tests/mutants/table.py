@@ -302,7 +302,6 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     ("worker/telemetry.py", f"{UNIT}/test_telemetry.py"): (
         ("trace: goes on from the last status", "left or record.traceparent", "record.traceparent"),
-        ("trace: the sender's is not ours", "and not context.is_remote", ""),
         ("trace: no text of exceptions", "_failed(span, error.code if", "_failed(span, str(error) if"),
         ("trace: no exception is recorded", "record_exception=False", "record_exception=True"),
         ("metrics: a call that is cancelled", 'kind = ""  # it says', 'kind = "error"  # it says'),
