@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from socket import gethostname
 from typing import Protocol, TypeVar
-from uuid import UUID
 
 import structlog
 from aiokafka import AIOKafkaConsumer
@@ -19,7 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from schemas import DeploymentSettled, Kind
+from schemas import DeploymentSettled
 from worker.adapters.artifacts import ArtifactsClient
 from worker.adapters.catalog import CatalogClient
 from worker.adapters.http import neighbour_session
@@ -32,27 +31,20 @@ from worker.adapters.tokens import open_tokens
 from worker.adapters.traces import open_tracing
 from worker.attempts import Clocks, Policy
 from worker.breakers import Breakers
-from worker.build import Builder
+from worker.build import Builder, warm_up
 from worker.capacity import Capacity
 from worker.deploy import Deployer
-from worker.domain.blueprint import read_blueprint
-from worker.domain.bundle import build_bundle
 from worker.domain.messages import Addresses
-from worker.domain.plan import plan_pipeline
-from worker.domain.solution import Solution
-from worker.errors import ConfigurationError, NotDeployable
-from worker.health import HealthServer
+from worker.health import HealthServer, Probes
 from worker.metrics import REGISTRY
 from worker.ports import Tokens
-from worker.settings import Bundle, CatalogSettings, Kafka, Runtime, Settings
+from worker.settings import CatalogSettings, Kafka, Runtime, Settings
 from worker.stream.consumer import RequestConsumer
 from worker.stream.lane import Handler, Lane, Ledger
 from worker.stream.readings import Readings
 from worker.stream.topics import prepare_topics
 from worker.stream.turns import Turns
 
-# A poll loop that is silent for so long is stuck: it turns at least five times a second.
-STUCK_SECONDS = 60
 STOP_SECONDS = 10
 SESSION_MS = 10_000  # a worker that is silent for so long has lost its partitions
 # Lanes in a transaction at once; more would only cost CPU, and the others batch meanwhile.
@@ -75,11 +67,11 @@ async def run(settings: Settings, stop: asyncio.Event, open_ledger: OpenLedger |
         for warning in tokens.warnings:
             log.warning(warning)
         await stack.enter_async_context(open_tracing(settings.tracing))
-        health = _Health(stop)
-        server = await stack.enter_async_context(HealthServer(settings.runtime.http_port, health.live, health.ready))
+        probes = Probes(stop)
+        server = await stack.enter_async_context(HealthServer(settings.runtime.http_port, probes.live, probes.ready))
         log.info("health is served", port=server.port)
         builder = await stack.enter_async_context(open_builder(settings))
-        _warm_up(settings.bundle)
+        warm_up(settings.bundle, shipped_files())
         playground = PlaygroundClient(
             await stack.enter_async_context(playground_session(settings.playground)), settings.playground
         )
@@ -91,12 +83,12 @@ async def run(settings: Settings, stop: asyncio.Event, open_ledger: OpenLedger |
         consumer = _kafka_consumer(settings)
         await stack.enter_async_context(_started(consumer, consumer.stop))
         ledger = (open_ledger or KafkaLedger)(settings.kafka, consumer, cluster_id)
-        health.requests = await stack.enter_async_context(
+        probes.requests = await stack.enter_async_context(
             open_requests(settings.kafka, settings.runtime, consumer, ledger, deployer.handle, cluster_id)
         )
-        readings = Readings(health.requests, capacity, breakers, _now, time.monotonic)
+        readings = Readings(probes.requests, capacity, breakers, _now, time.monotonic)
         async with _followed(readings, consumer, settings.kafka.requests_topic):
-            await health.requests.run(stop)
+            await probes.requests.run(stop)
 
 
 @asynccontextmanager
@@ -294,45 +286,3 @@ def _kafka_consumer(settings: Settings) -> AIOKafkaConsumer:
         max_poll_interval_ms=drain_ms + 60_000,
         fetch_max_bytes=8 * 1024 * 1024,
     )
-
-
-def _warm_up(options: Bundle) -> None:
-    """Build one bundle: the manifests' model classes are compiled at their first use (0.2 s)."""
-    nil = UUID(int=0)
-    solution = Solution(nil, nil, "warm-up", Kind.PIPELINE)
-    blueprint = read_blueprint(_WARM_UP_BLUEPRINT, max_nodes=2)
-    try:
-        plan = plan_pipeline(solution, blueprint, options.orchestrator_image)
-    except NotDeployable as error:  # the one thing in it that is not ours, and no request's fault
-        raise ConfigurationError(error.message) from None
-    build_bundle(plan, {}, shipped_files(), options)
-
-
-_WARM_UP_BLUEPRINT = b"""{"name": "warm-up", "nodes": [
-    {"container_name": "/data/shared", "node_type": "SharedFolder"},
-    {"container_name": "node", "image": "registry.example/node:1", "proto_uri": "a/b.proto", "operation_signature_list":
-        [{"operation_signature": {"operation_name": "o", "input_message_name": "I", "output_message_name": "O"}}]}
-]}"""
-
-
-class _Health:
-    """What /live and /ready say. A broker that is away makes the worker neither dead nor restarted."""
-
-    def __init__(self, stop: asyncio.Event) -> None:
-        self._stop = stop
-        self.requests: RequestConsumer | None = None
-
-    def live(self) -> str | None:
-        """None, or why the process should be restarted. A rebalance waits for running deployments: no reason."""
-        if self.requests is None or self._stop.is_set() or not self.requests.assigned.is_set():
-            return None
-        silent = time.monotonic() - self.requests.polled_at
-        return f"the poll loop is silent for {silent:.0f} s" if silent > STUCK_SECONDS else None
-
-    def ready(self) -> str | None:
-        """None, or why no request is taken now."""
-        if self._stop.is_set():
-            return "stopping"
-        if self.requests is None:
-            return "Kafka is not reached yet"
-        return None if self.requests.assigned.is_set() else "waiting for partitions"

@@ -10,7 +10,7 @@ from worker.domain.bundle import Bundle, build_bundle, check_size
 from worker.domain.overrides import NO_OVERRIDES, Overrides
 from worker.domain.plan import Plan, plan_pipeline, plan_single_model
 from worker.domain.solution import Caller, Solution
-from worker.errors import NotFound
+from worker.errors import ConfigurationError, NotDeployable, NotFound
 from worker.ports import Artifacts, Catalog
 from worker.telemetry import stage
 from worker.together import together
@@ -70,3 +70,25 @@ class Builder:
     async def _proto(self, uri: str, name: str) -> bytes:
         missing = NotFound("proto-missing", f"The protobuf of node '{name}' is gone. On-board its model again.")
         return await self._artifacts.fetch(uri, missing)
+
+
+def warm_up(options: settings.Bundle, shipped: Mapping[str, bytes]) -> None:
+    """Build one bundle: the manifests' model classes are compiled at their first use (0.2 s).
+
+    Raises ConfigurationError when the orchestrator's image is none.
+    """
+    nil = UUID(int=0)
+    solution = Solution(nil, nil, "warm-up", Kind.PIPELINE)
+    blueprint = read_blueprint(_WARM_UP_BLUEPRINT, max_nodes=2)
+    try:
+        plan = plan_pipeline(solution, blueprint, options.orchestrator_image)
+    except NotDeployable as error:  # the one thing in it that is not ours, and no request's fault
+        raise ConfigurationError(error.message) from None
+    build_bundle(plan, {}, shipped, options)
+
+
+_WARM_UP_BLUEPRINT = b"""{"name": "warm-up", "nodes": [
+    {"container_name": "/data/shared", "node_type": "SharedFolder"},
+    {"container_name": "node", "image": "registry.example/node:1", "proto_uri": "a/b.proto", "operation_signature_list":
+        [{"operation_signature": {"operation_name": "o", "input_message_name": "I", "output_message_name": "O"}}]}
+]}"""

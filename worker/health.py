@@ -1,17 +1,52 @@
 """`/live` and `/ready` for the probes of Kubernetes: 200, or 503 with the reason. `/metrics` for Prometheus."""
 
+import asyncio
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from worker.metrics import REGISTRY
 
+# A poll loop that is silent for so long is stuck: it turns at least five times a second.
+STUCK_SECONDS = 60
+
 Check = Callable[[], str | None]
 """None when all is well, else the reason in one sentence, without secrets."""
+
+
+class Polling(Protocol):
+    """What the probes look at of the poll loop."""
+
+    polled_at: float  # monotonic seconds
+    assigned: asyncio.Event  # the group has given it partitions
+
+
+class Probes:
+    """What /live and /ready say. A broker that is away makes the worker neither dead nor restarted."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+        self.requests: Polling | None = None  # until Kafka is reached
+
+    def live(self) -> str | None:
+        """None, or why the process should be restarted. A rebalance waits for running deployments: no reason."""
+        if self.requests is None or self._stop.is_set() or not self.requests.assigned.is_set():
+            return None
+        silent = time.monotonic() - self.requests.polled_at
+        return f"the poll loop is silent for {silent:.0f} s" if silent > STUCK_SECONDS else None
+
+    def ready(self) -> str | None:
+        """None, or why no request is taken now."""
+        if self._stop.is_set():
+            return "stopping"
+        if self.requests is None:
+            return "Kafka is not reached yet"
+        return None if self.requests.assigned.is_set() else "waiting for partitions"
 
 
 class HealthServer:

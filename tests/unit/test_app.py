@@ -1,13 +1,11 @@
 """What stops a worker before it reads its first request, and what the probes say of it."""
 
 import asyncio
-import time
-from types import SimpleNamespace
 
 import pytest
 
 from tests.unit.test_settings import REQUIRED
-from worker.app import STUCK_SECONDS, _Health, run
+from worker.app import run
 from worker.environment import read_settings
 from worker.errors import ConfigurationError
 from worker.settings import Settings
@@ -31,24 +29,3 @@ async def test_a_small_limit_of_nodes_stops_nothing() -> None:
     stop = asyncio.Event()
     stop.set()
     await run(settings(DEPLOYER_BUNDLE__MAX_NODES="1"), stop)
-
-
-@pytest.mark.parametrize(
-    ("assigned", "stopping", "silent", "alive"),
-    [
-        (True, False, 0, True),
-        (True, False, STUCK_SECONDS + 1, False),
-        (False, False, STUCK_SECONDS + 1, True),
-        (True, True, STUCK_SECONDS + 1, True),
-    ],
-)
-def test_only_a_stuck_loop_is_a_reason_to_restart(assigned: bool, stopping: bool, silent: float, alive: bool) -> None:
-    """In a rebalance and at a stop, deployments that run are waited for: a restart would cut them off."""
-    stop, partitions = asyncio.Event(), asyncio.Event()
-    if stopping:
-        stop.set()
-    if assigned:
-        partitions.set()
-    health = _Health(stop)
-    health.requests = SimpleNamespace(assigned=partitions, polled_at=time.monotonic() - silent)  # type: ignore[assignment]
-    assert alive == (health.live() is None)

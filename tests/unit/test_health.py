@@ -1,11 +1,14 @@
 """The probes' answers."""
 
+import asyncio
 import socket
+import time
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
 
-from worker.health import HealthServer
+from worker.health import STUCK_SECONDS, HealthServer, Probes
 
 
 async def get(server: HealthServer, path: str) -> tuple[int, object]:
@@ -65,3 +68,24 @@ async def test_answers_on_both_address_families() -> None:
         for host in ("127.0.0.1", "::1"):
             with socket.create_connection((host, server.port), timeout=5):
                 pass
+
+
+@pytest.mark.parametrize(
+    ("assigned", "stopping", "silent", "alive"),
+    [
+        (True, False, 0, True),
+        (True, False, STUCK_SECONDS + 1, False),
+        (False, False, STUCK_SECONDS + 1, True),
+        (True, True, STUCK_SECONDS + 1, True),
+    ],
+)
+def test_only_a_stuck_loop_is_a_reason_to_restart(assigned: bool, stopping: bool, silent: float, alive: bool) -> None:
+    """In a rebalance and at a stop, deployments that run are waited for: a restart would cut them off."""
+    stop, partitions = asyncio.Event(), asyncio.Event()
+    if stopping:
+        stop.set()
+    if assigned:
+        partitions.set()
+    probes = Probes(stop)
+    probes.requests = SimpleNamespace(assigned=partitions, polled_at=time.monotonic() - silent)
+    assert alive == (probes.live() is None)
