@@ -30,6 +30,10 @@ test-cluster: install ## the finishing script on a real Kubernetes API server, b
 test-faults: install ## kills, zombies, brokers and networks that fail, in short; FAULTS=full for all, within the hour
 	$(BIN)/python -m pytest tests/faults
 
+test-image: install ## the Dockerfile's commands in an empty root, and a request through the worker in it; as root
+	tests/image/bubblewrap.sh
+	$(BIN)/python -m pytest tests/image
+
 soak: install ## an hour of load with a kill every 30 s; SOAK_SECONDS=n
 	$(BIN)/python -m pytest tests/faults/soak.py
 
@@ -42,12 +46,13 @@ properties: install ## 50,000 generated solutions and every string by every read
 mutants: install ## break each guard on purpose, one at a time: a test must notice; minutes
 	$(BIN)/python -m tests.mutants
 
-check: install ## style, types, import layers, generated schemas
+check: install ## style, types, import layers, generated schemas, Dockerfile
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m schemas.export --check
+	$(BIN)/hadolint Dockerfile
 
 format: install ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix
@@ -65,8 +70,10 @@ lock: install ## newest versions that pyproject.toml allows, with hashes and wit
 	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-annotate --no-header --constraint requirements.lock --extra demo --extra dev \
 		--output-file requirements-dev.lock
+	echo hatchling | $(BIN)/uv pip compile - --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --no-header --constraint requirements-dev.lock --output-file requirements-build.lock
 
 clean: ## remove what the commands made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output dist
 
-.PHONY: help install demo test test-alerts test-cluster test-faults soak bench properties mutants check format golden schemas lock clean
+.PHONY: help install demo test test-alerts test-cluster test-faults test-image soak bench properties mutants check format golden schemas lock clean

@@ -1,0 +1,18 @@
+"""The image, built once for all tests of this folder."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.image.container import Image
+from tests.image.dockerfile import read_dockerfile
+from tests.image.root import BASE_ENV, build
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """From the Dockerfile of this folder; half a minute, most of it pip's."""
+    stages = read_dockerfile((ROOT / "Dockerfile").read_text(encoding="utf-8"), BASE_ENV)
+    return Image(stages[-1], build(stages, ROOT, tmp_path_factory.mktemp("image")))
