@@ -18,6 +18,13 @@ install: .venv/installed ## .venv with the command in it, from the hashed lock
 demo: install ## four requests from start to end on this machine: Kafka, Graphene, worker, playground
 	$(BIN)/playground-deployer demo
 
+up: ## the same in containers, to stay: docker compose up, on 127.0.0.1 only; prints what to try
+	docker compose up --build --wait
+	@cat compose/try.txt
+
+down: ## stop them; the volume stays
+	docker compose down
+
 test: install ## all tests; Apache Kafka is borrowed (KAFKA_BOOTSTRAP), in Docker, or embedded
 	$(BIN)/python -m pytest
 
@@ -76,4 +83,4 @@ lock: install ## newest versions that pyproject.toml allows, with hashes and wit
 clean: ## remove what the commands made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output dist
 
-.PHONY: help install demo test test-alerts test-cluster test-faults test-image soak bench properties mutants check format golden schemas lock clean
+.PHONY: help install demo up down test test-alerts test-cluster test-faults test-image soak bench properties mutants check format golden schemas lock clean

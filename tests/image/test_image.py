@@ -34,6 +34,18 @@ for folder, folders, _ in os.walk("/"):
 """
 
 
+# SIGTERM in the middle of the start, which is mostly imports.
+TOLD = """
+import os, signal, sys
+from worker.cli import main
+class Told:
+    def find_spec(self, name, path=None, target=None):
+        if name == "worker.app":
+            os.kill(1, signal.SIGTERM)
+sys.meta_path.insert(0, Told())
+sys.exit(main(["run"]))
+"""
+
 LIST = "import importlib.metadata as it; print(*(one.name.lower().replace('_', '-') for one in it.distributions()))"
 
 
@@ -85,6 +97,12 @@ async def test_a_request_is_deployed_by_the_image(image: Image, kafka: str, uniq
         assert {"info"} == {json.loads(line)["level"] for line in worker.log.read_text().splitlines()}
         (deployment,) = stage.playground.deployments.values()
         assert (await stage.bundle_alone(stored)).sha256 == deployment.sha256
+
+
+def test_sigterm_ends_a_worker_that_has_not_started_yet(image: Image) -> None:
+    """The kernel keeps signals without a handler from process 1: a pod would stay for its whole grace period."""
+    done = subprocess.run(image.started({}, ["python3", "-c", TOLD]), capture_output=True, text=True, check=False)
+    assert (143, "") == (done.returncode, done.stderr)
 
 
 def status(process: psutil.Process) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The commands: one module each, imported only when it runs, so that `--help` is quick.
 
-    playground-deployer run | demo | submit | watch | bundle | check | resolve | dead-letter list|show|replay
+    playground-deployer run | demo | submit | watch | bundle | check | resolve
+    playground-deployer dead-letter list|show|replay, sandbox graphene|playground|token
 
 Exit codes: 0 it did what was asked, 1 it did not (one sentence on stderr says why), 2 wrong usage,
 3 `--wait` ran out of time, 130 Ctrl-C, 143 SIGTERM. A traceback is a defect of ours.
@@ -10,6 +11,7 @@ import argparse
 import importlib
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,13 +19,15 @@ from typing import NoReturn
 
 from worker.cli import words
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+INTERRUPTED, TERMINATED = 130, 143  # 128 + SIGINT or SIGTERM, as shells have it
 WAIT_SECONDS = 600.0  # longer than the playground's own limit, with some time in the queue
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; `argv` is the command line without the program's name. Returns the exit code."""
     arguments = _parser().parse_args(argv)
+    if os.getpid() == 1:  # in a container, where the kernel drops what process 1 has no handler for
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # until the command has its own
     try:
         execute: Callable[[argparse.Namespace], int] = importlib.import_module(arguments.module).execute
         return execute(arguments)
@@ -71,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     _add(commands, "check", "verify the settings and reach every neighbour; changes nothing")
     _resolve(_add(commands, "resolve", "settle a parked request: say what became of its POST"))
     _dead_letter(_add(commands, "dead-letter", "list, show and replay what could not be read or was given up"))
+    _sandbox(_add(commands, "sandbox", "a Graphene or a playground to try a worker with, as the demo has them"))
     return parser
 
 
@@ -184,6 +189,23 @@ def _replay(parser: argparse.ArgumentParser) -> None:
         "--token-file", metavar="FILE", type=Path, help="holds one token for all; without: the original record's"
     )
     parser.add_argument("--force", action="store_true", help="also what was replayed often already")
+
+
+def _sandbox(parser: argparse.ArgumentParser) -> None:
+    parts = parser.add_subparsers(metavar="PART", dest="part", required=True)
+    parts.add_parser("token", help="print a token for requests, good for 12 hours", allow_abbrev=False)
+    for name, purpose in (
+        ("graphene", "its database service and its repository"),
+        ("playground", "takes bundles and runs their scripts in --dry-run: keep strangers away from it"),
+    ):
+        part = parts.add_parser(name, help=purpose, description=f"{purpose.capitalize()}.", allow_abbrev=False)
+        part.add_argument(
+            "--listen",
+            metavar="ADDRESS:PORT",
+            type=words.listener,
+            default="127.0.0.1:8000",
+            help="where (default: %(default)s); whoever reaches it may use it",
+        )
 
 
 def _wait(parser: argparse.ArgumentParser) -> None:

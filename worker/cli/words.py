@@ -4,6 +4,7 @@ import argparse
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import IPv4Address
 from uuid import UUID
 
 
@@ -47,6 +48,18 @@ def address(text: str) -> str:
     """One broker."""
     if not re.fullmatch(r"[^\s,]+:\d{1,5}", text):
         raise argparse.ArgumentTypeError(f"'{text}' is not HOST:PORT")
+    return text
+
+
+def listener(text: str) -> str:
+    """Where a server listens: an address of this machine, so that it is known who can reach it."""
+    host, _, port = text.rpartition(":")
+    try:
+        IPv4Address(host)
+    except ValueError:
+        port = ""
+    if not re.fullmatch(r"[0-9]{1,5}", port, re.ASCII) or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"'{text}' is not ADDRESS:PORT, e.g. 127.0.0.1:8000")
     return text
 
 

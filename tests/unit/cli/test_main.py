@@ -11,7 +11,7 @@ from worker.cli import main
 from worker.cli.failures import CommandError, explain
 from worker.errors import ConfigurationError, NotFound, StatusNotPublished
 
-COMMANDS = ("run", "demo", "submit", "watch", "bundle", "check", "resolve", "dead-letter")
+COMMANDS = ("run", "demo", "submit", "watch", "bundle", "check", "resolve", "dead-letter", "sandbox")
 IDS = ["9b8d4f52-3f0c-4c1e-8f2b-6a5d7c1e0b34", "c41e7a90-52d6-4e8b-b7f3-1d9a0c6e2f58"]
 
 
@@ -74,6 +74,10 @@ def test_help_loads_nothing_heavy() -> None:
         (["dead-letter", "list", "--since", "yesterday"], "'yesterday' is not a time"),
         (["dead-letter", "list", "--since", "0001-01-01"], "'0001-01-01' is not a time"),
         (["dead-letter", "replay", "--rate", "0"], "'0' is not a number above 0"),
+        (["sandbox"], "PART"),
+        (["sandbox", "graphene", "--listen", "localhost:8000"], "'localhost:8000' is not ADDRESS:PORT"),
+        (["sandbox", "graphene", "--listen", "127.0.0.1:65536"], "'127.0.0.1:65536' is not ADDRESS:PORT"),
+        (["sandbox", "graphene", "--listen", "127.0.0.1"], "'127.0.0.1' is not ADDRESS:PORT"),
     ],
 )
 def test_wrong_usage_is_2(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,124 @@
+"""docker-compose.yml as it runs: every service by its own command, settings and health check, on this machine."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from signal import SIGTERM
+
+from tests.compose import Translated, lines_to_try
+from worker.sandbox.guarded import GuardedProcess
+from worker.sandbox.java import find_java
+from worker.sandbox.kafka_jars import kafka_jars
+
+SECONDS = 60
+
+
+async def java_command(main: str, *arguments: str) -> list[str]:
+    return [str(find_java()), "-cp", os.pathsep.join(map(str, await kafka_jars())), main, *arguments]
+
+
+class Running:
+    """The services, in the order in which they wait for each other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.translated = Translated(folder)
+        self._folder = folder
+        self.processes: dict[str, GuardedProcess] = {}
+
+    async def up(self) -> None:
+        """As `up --wait`: return when each says that it is healthy."""
+        names = sorted(self.translated.services, key=lambda it: "depends_on" in self.translated.services[it])
+        for name in names:
+            for needed in self.translated.services[name].get("depends_on", ()):
+                await self.until_healthy(needed)
+            await (self._start_kafka() if name == "kafka" else self._start(name, self.translated.command(name)))
+        for name in names:
+            await self.until_healthy(name)
+
+    async def until_healthy(self, name: str) -> None:
+        """Ask until it is; it must not end meanwhile."""
+        while not await asyncio.to_thread(self.translated.is_healthy, name):
+            assert self.processes[name].running, self.log(name).read_text()
+            await asyncio.sleep(0.1)  # nothing tells us but asking again
+
+    async def stop(self, name: str) -> int | None:
+        """Its exit code after SIGTERM."""
+        self.processes[name].send(SIGTERM)
+        return await self.processes[name].wait(SECONDS)
+
+    def log(self, name: str) -> Path:
+        """What it wrote."""
+        return self._folder / f"{name}.log"
+
+    async def _start(self, name: str, command: list[str], **more: str) -> GuardedProcess:
+        environment = {**self.translated.environment(name), **more}
+        process = GuardedProcess(command, folder=self._folder, log=self.log(name), environment=environment)
+        self.processes[name] = process
+        return process
+
+    async def _start_kafka(self) -> None:
+        """As its image does: a wrapper writes the configuration and formats the folder, then the broker starts."""
+        defaults, mounted, final = (self.translated.volume(name) for name in ("/defaults", "/mounted", "/final"))
+        for name in ("server.properties", "log4j2.yaml", "tools-log4j2.yaml"):
+            (defaults / name).touch()
+        folders = {"default": defaults, "mounted": mounted, "final": final}
+        options = [f"--{name}-configs-dir={folder}" for name, folder in folders.items()]
+        wrapper = await java_command("kafka.docker.KafkaDockerWrapper", "setup", *options)
+        configuring = await self._start("kafka", wrapper)
+        code = await configuring.wait(SECONDS)
+        configuring.close()
+        assert 0 == code, self.log("kafka").read_text()
+        await self._start("kafka", await java_command("kafka.Kafka", str(final / "server.properties")))
+
+    async def shell(self, line: str, until: str = "") -> tuple[int, str]:
+        """Exit code and output of a line in the worker's container; ended by SIGTERM once it has said `until`."""
+        environment = {**self.translated.environment("worker"), "PROGRAM": f"{sys.executable} -m worker"}
+        process = await asyncio.create_subprocess_shell(
+            f"exec {line}" if until else line,
+            cwd=self._folder,
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        assert process.stdout
+        said = ""
+        async with asyncio.timeout(SECONDS):
+            while part := (await process.stdout.readline()).decode():
+                said += part
+                if until and until in said:
+                    process.terminate()
+                    until = ""
+            return await process.wait(), said
+
+
+@asynccontextmanager
+async def running(folder: Path) -> AsyncIterator[Running]:
+    services = Running(folder)
+    await kafka_jars()  # fetching them takes what it takes
+    try:
+        async with asyncio.timeout(SECONDS):
+            await services.up()
+        yield services
+    finally:
+        for process in services.processes.values():
+            process.close()
+
+
+async def test_the_services_run_as_the_file_says(tmp_path: Path) -> None:
+    """All become healthy, the lines that `make up` prints deploy a request, and no check outlives its service."""
+    async with running(tmp_path) as services:
+        lines = lines_to_try()
+        assert ["check", "submit", "watch"] == sorted(lines)
+        code, said = await services.shell(lines["check"])
+        assert 0 == code, said
+        code, said = await services.shell(lines["submit"])
+        assert (0, True) == (code, "deployed" in said), said
+        _, said = await services.shell(lines["watch"], until="deployed")
+        assert "Sudoku" in said
+        for name in ("worker", "graphene", "playground", "kafka"):
+            ended = 143 if name == "kafka" else 0  # Java's way of saying SIGTERM
+            assert ended == await services.stop(name), services.log(name).read_text()
+        assert not any(map(services.translated.is_healthy, services.processes))

@@ -1,0 +1,49 @@
+"""`sandbox`: one of the demo's neighbours on its own, for a worker in a container."""
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from aiohttp import web
+
+from worker.cli.terminal import quiet, run, until_stopped
+from worker.sandbox.graphene import graphene_app
+from worker.sandbox.playground import playground_app
+from worker.sandbox.serving import served
+from worker.sandbox.users import sandbox_token
+
+TOKEN_LIFETIME = timedelta(hours=12)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """0 when it was told to stop, or has printed the token."""
+    if arguments.part == "token":
+        print(sandbox_token(datetime.now(UTC), TOKEN_LIFETIME))
+        return 0
+    quiet()
+    host, _, port = arguments.listen.rpartition(":")
+    with neighbour(arguments.part, host) as app:
+        return run(_serve(arguments.part, app, host, int(port)))
+
+
+@contextmanager
+def neighbour(part: str, host: str) -> Iterator[web.Application]:
+    """The application of this part, to be served at this address."""
+    if part == "graphene":
+        yield graphene_app()
+        return
+    # Who lets other machines in wants their POSTs.
+    allowed = ("127.0.0.1", host) if IPv4Address(host).is_loopback else None
+    with tempfile.TemporaryDirectory(prefix="playground-") as folder:
+        yield playground_app(Path(folder), allowed_addresses=allowed)
+
+
+async def _serve(part: str, app: web.Application, host: str, port: int) -> int:
+    async with served(app, host, port) as address:
+        print(f"{part}: {address}", flush=True)
+        await until_stopped()
+    return 0
