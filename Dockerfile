@@ -1,4 +1,5 @@
 # The worker, and nothing that builds it. Runs as a user without a name, on a read-only root, without capabilities.
+# A digest fits in here as well: PYTHON=3.13-slim-bookworm@sha256:…
 ARG PYTHON=3.13-slim-bookworm
 
 FROM python:${PYTHON} AS build

@@ -18,11 +18,15 @@ install: .venv/installed ## .venv with the command in it, from the hashed lock
 demo: install ## four requests from start to end on this machine: Kafka, Graphene, worker, playground
 	$(BIN)/playground-deployer demo
 
-up: ## the same in containers, to stay: docker compose up, on 127.0.0.1 only; prints what to try
+image: ## the worker's container image, named by its version; needs Docker
+	version=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' worker/__init__.py) && docker build --tag playground-deployer:$$version \
+		--build-arg VERSION=$$version --build-arg REVISION=$$(git rev-parse HEAD) .
+
+up: ## worker and sandboxes in containers, on 127.0.0.1 only; prints what to try; needs Docker
 	docker compose up --build --wait
 	@cat compose/try.txt
 
-down: ## stop them; the volume stays
+down: ## stop those containers; what is in Kafka stays
 	docker compose down
 
 test: install ## all tests; Apache Kafka is borrowed (KAFKA_BOOTSTRAP), in Docker, or embedded
@@ -83,4 +87,4 @@ lock: install ## newest versions that pyproject.toml allows, with hashes and wit
 clean: ## remove what the commands made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output dist
 
-.PHONY: help install demo up down test test-alerts test-cluster test-faults test-image soak bench properties mutants check format golden schemas lock clean
+.PHONY: help install demo image up down test test-alerts test-cluster test-faults test-image soak bench properties mutants check format golden schemas lock clean

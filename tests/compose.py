@@ -46,9 +46,8 @@ class Translated:
         return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **translated}
 
     def command(self, service: str) -> list[str]:
-        """What the image's entry point gets, run from here."""
-        given = self.services[service].get("command", ["run"])
-        return [sys.executable, "-m", "worker", *(self._text(service, word) for word in given)]
+        """What the image's entry point gets."""
+        return [self._text(service, word) for word in self.services[service].get("command", ["run"])]
 
     def is_healthy(self, service: str) -> bool:
         """Ask its own health check."""

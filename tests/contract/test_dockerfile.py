@@ -1,4 +1,6 @@
+import os
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -6,6 +8,7 @@ import pytest
 
 from tests.image.dockerfile import Run, Stage, read_dockerfile
 from tests.image.root import sent
+from worker import __version__
 from worker.settings import Runtime
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +50,23 @@ def test_the_context_is_what_the_dockerfile_copies() -> None:
     package = {it.relative_to(ROOT).as_posix() for name in ("worker", "schemas") for it in (ROOT / name).rglob("*")}
     wanted = {it for it in package if (ROOT / it).is_file() and "__pycache__" not in it}
     assert wanted | {"README.md", "pyproject.toml", "requirements.lock", "requirements-build.lock"} == set(files)
+
+
+def test_make_image_names_what_it_builds(stages: list[Stage], tmp_path: Path) -> None:
+    """Version and commit reach the labels, and the version the tag."""
+    docker = tmp_path / "docker"
+    docker.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    docker.chmod(0o755)
+    path = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    said = subprocess.check_output(["make", "--silent", "image"], cwd=ROOT, env=path, text=True).splitlines()
+    commit = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True).strip()
+    given = [f"VERSION={__version__}", f"REVISION={commit}"]
+    assert [
+        *("build", "--tag", f"playground-deployer:{__version__}"),
+        *(word for it in given for word in ("--build-arg", it)),
+        ".",
+    ] == said
+    assert {"VERSION", "REVISION"} == set(stages[-1].args)
 
 
 def test_what_the_reader_does_not_know_is_no_dockerfile_of_ours() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shlex
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from worker.sandbox.java import find_java
 from worker.sandbox.kafka_jars import kafka_jars
 
 SECONDS = 60
+PROGRAM = (sys.executable, "-m", "worker")
 
 
 async def java_command(main: str, *arguments: str) -> list[str]:
@@ -34,7 +36,11 @@ class Running:
         for name in names:
             for needed in self.translated.services[name].get("depends_on", ()):
                 await self.until_healthy(needed)
-            await (self._start_kafka() if name == "kafka" else self._start(name, self.translated.command(name)))
+            await (
+                self._start_kafka()
+                if name == "kafka"
+                else self._start(name, [*PROGRAM, *self.translated.command(name)])
+            )
         for name in names:
             await self.until_healthy(name)
 
@@ -53,8 +59,8 @@ class Running:
         """What it wrote."""
         return self._folder / f"{name}.log"
 
-    async def _start(self, name: str, command: list[str], **more: str) -> GuardedProcess:
-        environment = {**self.translated.environment(name), **more}
+    async def _start(self, name: str, command: list[str]) -> GuardedProcess:
+        environment = self.translated.environment(name)
         process = GuardedProcess(command, folder=self._folder, log=self.log(name), environment=environment)
         self.processes[name] = process
         return process
@@ -75,7 +81,7 @@ class Running:
 
     async def shell(self, line: str, until: str = "") -> tuple[int, str]:
         """Exit code and output of a line in the worker's container; ended by SIGTERM once it has said `until`."""
-        environment = {**self.translated.environment("worker"), "PROGRAM": f"{sys.executable} -m worker"}
+        environment = {**self.translated.environment("worker"), "PROGRAM": shlex.join(PROGRAM)}
         process = await asyncio.create_subprocess_shell(
             f"exec {line}" if until else line,
             cwd=self._folder,

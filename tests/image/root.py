@@ -84,8 +84,8 @@ def python_for(base: str) -> Path:
     if not wanted:
         raise ValueError(f"{base}: not one of Python's slim images")
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    found = [Path(f"/usr/bin/python{wanted[1]}"), *pyenv.glob(f"versions/{wanted[1]}.*/bin/python3")]
-    for interpreter in filter(Path.exists, found):
+    found = [shutil.which(f"python{wanted[1]}"), *pyenv.glob(f"versions/{wanted[1]}.*/bin/python3")]
+    for interpreter in (it for it in found if it):
         ask = "import sys, ensurepip, venv; print(sys.base_prefix)"
         done = subprocess.run([interpreter, "-I", "-c", ask], capture_output=True, text=True, check=False)
         if done.returncode == 0:

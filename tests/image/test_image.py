@@ -3,19 +3,27 @@ import json
 import signal
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import psutil
 import pytest
 
 from schemas import State
 from tests import corpus
+from tests.compose import Translated
 from tests.e2e.stage import Stage, Worker, free_port, open_stage
 from tests.image.container import Image
 from tests.image.root import python_for
+from worker.app import open_builder
+from worker.environment import read_settings
 from worker.sandbox.graphene_data import CASES, stored_case
+from worker.sandbox.stage import graphene_environment
+from worker.sandbox.users import SANDBOX_USER
+from worker.settings import CatalogSettings
 
 ROOT = Path(__file__).parents[2]
 IDLE_MB = 150
@@ -97,6 +105,39 @@ async def test_a_request_is_deployed_by_the_image(image: Image, kafka: str, uniq
         assert {"info"} == {json.loads(line)["level"] for line in worker.log.read_text().splitlines()}
         (deployment,) = stage.playground.deployments.values()
         assert (await stage.bundle_alone(stored)).sha256 == deployment.sha256
+
+
+@asynccontextmanager
+async def sandbox(image: Image, services: Translated, name: str, log: Path) -> AsyncIterator[str]:
+    """One of the compose file's services in the image, healthy; gives its address."""
+    words = services.command(name)
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *image.started({}, ["playground-deployer", *words]), stdout=output, stderr=output
+        )
+    try:
+        while not await asyncio.to_thread(services.is_healthy, name):
+            assert process.returncode is None, log.read_text()
+        yield f"http://127.0.0.1:{words[-1].rpartition(':')[2]}"
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def test_the_sandboxes_need_no_more_than_the_worker(image: Image, tmp_path: Path) -> None:
+    """In the same container Graphene gives a bundle, and the playground runs the scripts of it."""
+    case, services = CASES["sudoku"], Translated(tmp_path)
+    async with (
+        sandbox(image, services, "graphene", tmp_path / "graphene.log") as graphene,
+        sandbox(image, services, "playground", tmp_path / "playground.log") as playground,
+        open_builder(read_settings(graphene_environment(graphene), CatalogSettings)) as builder,
+        aiohttp.ClientSession(playground) as client,
+    ):
+        _, bundle = await builder.build(case.solution_id, case.revision_id, None)
+        upload = {"username": SANDBOX_USER.email, "solution": b64encode(bundle.data).decode()}
+        async with client.post("/deploy_solution", json=upload) as answer:
+            said = await answer.text()
+        assert (200, True) == (answer.status, "selected_deployment_id=sudoku" in said), said
 
 
 def test_sigterm_ends_a_worker_that_has_not_started_yet(image: Image) -> None:
