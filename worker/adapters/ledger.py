@@ -4,9 +4,7 @@ Every call has a limit: aiokafka itself waits for brokers that are away without 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -21,6 +19,7 @@ from pydantic import ValidationError
 
 from schemas import DeploymentSettled, DeploymentStatus
 from worker.adapters.kafka import client_options, stop_client
+from worker.adapters.readers import STOP_SECONDS, open_reader, read_all
 from worker.domain.journal import Journal, JournalReader
 from worker.domain.messages import Message
 from worker.domain.request import Record
@@ -34,7 +33,6 @@ BROKER_TRANSACTION_MS = 15_000
 FENCE_SECONDS = 20
 PROOF_SECONDS = 5
 READ_SECONDS = 60
-STOP_SECONDS = 2
 LOG_APPEND_TIME = 1
 
 log = structlog.get_logger()
@@ -169,7 +167,7 @@ class KafkaLedger:
         status = TopicPartition(self._kafka.status_topic, partition)
         settled = TopicPartition(self._kafka.settlements_topic, partition)
         async with asyncio.timeout(READ_SECONDS):
-            async for record in self._all([status, settled]):
+            async for record in read_all(self._options, [status, settled]):
                 if record.topic == settled.topic:
                     if (found := settlement_of(record)) is not None:
                         settlements.append(found)
@@ -180,7 +178,7 @@ class KafkaLedger:
     async def fetch(self, partition: int, offset: int) -> Record | None:
         """One record of the requests topic; None when it is gone. Raises KafkaError, TimeoutError."""
         requests = TopicPartition(self._kafka.requests_topic, partition)
-        async with asyncio.timeout(READ_SECONDS), _reader(self._options, [requests]) as reader:
+        async with asyncio.timeout(READ_SECONDS), open_reader(self._options, [requests]) as reader:
             ends = await reader.end_offsets([requests])
             firsts = await reader.beginning_offsets([requests])
             if not firsts[requests] <= offset < ends[requests]:
@@ -191,39 +189,6 @@ class KafkaLedger:
                     return record_of(self._cluster_id, records[0]) if records[0].offset == offset else None
                 if await reader.position(requests) > offset:
                     return None
-
-    async def _all(self, partitions: list[TopicPartition]) -> AsyncIterator[ConsumerRecord]:
-        """Every record up to now; control records move the position and are not given."""
-        async with _reader(self._options, partitions) as reader:
-            ends = await reader.end_offsets(partitions)
-            # Not seek_to_beginning: the answer to the reader's own first reset may arrive after it and undo it.
-            for place, first in (await reader.beginning_offsets(partitions)).items():
-                reader.seek(place, first)
-            waiting = {it for it in partitions if await reader.position(it) < ends[it]}
-            while waiting:
-                for records in (await reader.getmany(*waiting, timeout_ms=100)).values():
-                    for record in records:
-                        yield record
-                waiting = {it for it in waiting if await reader.position(it) < ends[it]}
-
-
-@asynccontextmanager
-async def _reader(options: Mapping[str, Any], partitions: list[TopicPartition]) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer outside of the group."""
-    reader = AIOKafkaConsumer(
-        **options,
-        group_id=None,
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=50,
-    )
-    try:
-        await reader.start()
-        reader.assign(partitions)
-        yield reader
-    finally:
-        await stop_client(reader.stop, STOP_SECONDS)
 
 
 _NOT_OURS = (

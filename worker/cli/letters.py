@@ -1,18 +1,19 @@
 """Dead letters as `dead-letter` reads, shows and chooses them."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from pydantic import ValidationError
 
 from schemas import DeploymentRequested
 from worker import logs
 from worker.adapters.kafka import client_options
-from worker.cli.client import partition_count, running
+from worker.adapters.readers import read_all
+from worker.cli.client import partition_count
 from worker.cli.view import plain
 from worker.cli.words import Place
 from worker.domain import dead_letter, strict_json
@@ -148,31 +149,7 @@ async def letters(kafka: Kafka, choice: Choice) -> AsyncIterator[Letter]:
     count = await partition_count(kafka, "DEPLOYER_KAFKA__DEAD_LETTER_TOPIC", kafka.dead_letter_topic)
     wanted = {it.partition for it in choice.places} or set(range(count))
     places = [TopicPartition(kafka.dead_letter_topic, it) for it in sorted(wanted) if it < count]
-    async for record in everything(kafka, places):
+    async for record in read_all(client_options(kafka), places):
         letter = read_letter(record)
         if letter is not None and choice.takes(letter):
             yield letter
-
-
-async def everything(kafka: Kafka, places: Sequence[TopicPartition]) -> AsyncIterator[ConsumerRecord]:
-    """Every committed record of these partitions, up to now. Raises KafkaError."""
-    reader = AIOKafkaConsumer(
-        **client_options(kafka),
-        group_id=None,
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-        auto_offset_reset="earliest",
-    )
-    if not places:
-        return
-    async with running(reader):
-        reader.assign(places)
-        ends = await reader.end_offsets(places)
-        for place, first in (await reader.beginning_offsets(places)).items():
-            reader.seek(place, first)
-        left = {it for it in places if await reader.position(it) < ends[it]}
-        while left:
-            for records in (await reader.getmany(*left, timeout_ms=100)).values():
-                for record in records:
-                    yield record
-            left = {it for it in left if await reader.position(it) < ends[it]}

@@ -14,9 +14,9 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from schemas import FINAL_STATES, DeploymentInfo, DeploymentSettled, DeploymentStatus, State
 from worker import logs
 from worker.adapters.kafka import client_options
+from worker.adapters.readers import read_all
 from worker.cli.client import Event, open_statuses, partition_count, read_status, running
 from worker.cli.failures import CommandError
-from worker.cli.letters import everything
 from worker.cli.submit import TIMED_OUT
 from worker.cli.terminal import quiet, run
 from worker.cli.view import line, plain
@@ -161,7 +161,7 @@ async def _last_status(kafka: Kafka, request_id: str, partition: int | None) -> 
         raise CommandError(f"--partition: '{kafka.status_topic}' has the partitions 0 to {count - 1}. Use one of them.")
     places = [TopicPartition(kafka.status_topic, it) for it in range(count) if partition in (None, it)]
     found: dict[int, DeploymentStatus] = {}
-    async for record in everything(kafka, places):
+    async for record in read_all(client_options(kafka), places):
         status = read_status(record) if record.key == request_id.encode() else None
         if status is not None:
             found[record.partition] = status
