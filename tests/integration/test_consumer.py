@@ -309,6 +309,20 @@ async def test_a_rebalance_waits_for_nobody(group: Group) -> None:
             assert [(partition, 3 + it) for partition in {0, 1} - taken for it in range(2)] == stayed
 
 
+async def test_a_partition_that_comes_late_is_read_beside_a_backlog(group: Group) -> None:
+    """More than half of the bounds is in use: that holds nobody who was not held before."""
+    async with group.member(max_buffered_records=10) as first:
+        async with group.member() as second:
+            while [[True]] * 2 != [[lane.alive for lane in it.consumer.lanes.values()] for it in (first, second)]:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+            (own,), (late,) = first.consumer.lanes, second.consumer.lanes
+            await group.publish(6, partition=own)
+            await first.handler.until_seen(6)
+        await group.publish(1, partition=late)
+        await first.handler.until_seen(7)
+        assert (late, 0) == first.handler.seen[6]
+
+
 async def test_a_poll_that_fails_finishes_what_runs(group: Group) -> None:
     """The worker ends with the error, but no running POST is cut off by it."""
     async with group.member() as member:

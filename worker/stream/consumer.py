@@ -193,6 +193,9 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         log.info("partitions assigned", partitions=sorted(ours))
 
     def _on_live(self, lane: Lane, offset: int) -> None:
-        """Read from there; the poll loop lets it go."""
+        """Read from there. At once: as one that is held it would wait until half of the bounds is free."""
         if self.lanes.get(lane.partition) is lane:
-            self._consumer.seek(TopicPartition(self._topic, lane.partition), offset)
+            place = TopicPartition(self._topic, lane.partition)
+            self._consumer.seek(place, offset)
+            self._consumer.resume(place)
+            self._held.discard(lane.partition)
