@@ -84,7 +84,13 @@ lock: install ## newest versions that pyproject.toml allows, with hashes and wit
 	echo hatchling | $(BIN)/uv pip compile - --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-annotate --no-header --constraint requirements-dev.lock --output-file requirements-build.lock
 
+licences: install ## write docs/licences.md from the installed packages' metadata
+	$(BIN)/python -m release.licences
+
+release: install ## wheel, SBOM and their SHA-256 into dist/, the same bytes each time, and a try from there
+	$(BIN)/python -m release
+
 clean: ## remove what the commands made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output dist
 
-.PHONY: help install demo image up down test test-alerts test-cluster test-faults test-image soak bench properties mutants check format golden schemas lock clean
+.PHONY: help install demo image up down test test-alerts test-cluster test-faults test-image soak bench properties mutants check format golden schemas lock licences release clean

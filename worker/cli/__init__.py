@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from worker import __version__
 from worker.cli import words
 
 INTERRUPTED, TERMINATED = 130, 143  # 128 + SIGINT or SIGTERM, as shells have it
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         "To see it work on this machine: playground-deployer demo",
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add(commands, "run", "the worker: requests in, deployments and their status events out")
     _demo(_add(commands, "demo", "four requests from start to end on this machine; needs nothing but Python"))
