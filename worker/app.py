@@ -4,25 +4,22 @@ import asyncio
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from socket import gethostname
-from typing import Protocol, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from schemas import DeploymentSettled
 from worker.adapters.artifacts import ArtifactsClient
 from worker.adapters.catalog import CatalogClient
 from worker.adapters.http import neighbour_session
-from worker.adapters.kafka import client_options, stop_client
+from worker.adapters.kafka import client_options
 from worker.adapters.ledger import KafkaLedger, record_of
 from worker.adapters.overrides import load_overrides
 from worker.adapters.playground import PlaygroundClient, playground_session
@@ -35,6 +32,7 @@ from worker.build import Builder, warm_up
 from worker.capacity import Capacity
 from worker.deploy import Deployer
 from worker.domain.messages import Addresses
+from worker.entrance import STOP_SECONDS, admitted, prepare_kafka, started
 from worker.health import HealthServer, Probes
 from worker.metrics import REGISTRY
 from worker.ports import Tokens
@@ -42,10 +40,8 @@ from worker.settings import CatalogSettings, Kafka, Runtime, Settings
 from worker.stream.consumer import RequestConsumer
 from worker.stream.lane import Handler, Lane, Ledger
 from worker.stream.readings import Readings
-from worker.stream.topics import prepare_topics
 from worker.stream.turns import Turns
 
-STOP_SECONDS = 10
 SESSION_MS = 10_000  # a worker that is silent for so long has lost its partitions
 # Lanes in a transaction at once; more would only cost CPU, and the others batch meanwhile.
 TRANSACTIONS_AT_ONCE = 4
@@ -75,19 +71,20 @@ async def run(settings: Settings, stop: asyncio.Event, open_ledger: OpenLedger |
         playground = PlaygroundClient(
             await stack.enter_async_context(playground_session(settings.playground)), settings.playground
         )
-        cluster_id = await _prepare_kafka(settings.kafka, stop)
+        cluster_id = await prepare_kafka(settings.kafka, stop)
         if cluster_id is None:
             return
         capacity, breakers = Capacity(settings.runtime.max_in_flight), Breakers(time.monotonic, asyncio.sleep)
         deployer = _deployer(tokens, builder, playground, capacity, breakers, settings)
         consumer = _kafka_consumer(settings)
-        await stack.enter_async_context(_started(consumer, consumer.stop))
+        await stack.enter_async_context(started(consumer, consumer.stop))
         ledger = (open_ledger or KafkaLedger)(settings.kafka, consumer, cluster_id)
         probes.requests = await stack.enter_async_context(
             open_requests(settings.kafka, settings.runtime, consumer, ledger, deployer.handle, cluster_id)
         )
         readings = Readings(probes.requests, capacity, breakers, _now, time.monotonic)
-        async with _followed(readings, consumer, settings.kafka.requests_topic):
+        followed = _followed(readings, consumer, settings.kafka.requests_topic)
+        async with followed, admitted(settings.kafka, stop):
             await probes.requests.run(stop)
 
 
@@ -126,7 +123,7 @@ async def open_requests(
     requests = RequestConsumer(
         consumer, open_lane, partial(record_of, cluster_id), tail.watch, kafka.requests_topic, runtime
     )
-    async with _started(reader, reader.stop):
+    async with started(reader, reader.stop):
         following = asyncio.create_task(tail.run(), name="settlements")
         try:
             yield requests
@@ -220,53 +217,6 @@ def shipped_files() -> dict[str, bytes]:
         for path in sorted(ONTARGET.rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts
     }
-
-
-class _Client(Protocol):
-    async def start(self) -> None: ...
-
-
-C = TypeVar("C", bound=_Client)
-
-
-@asynccontextmanager
-async def _started(client: C, stop: Callable[[], Awaitable[object]]) -> AsyncIterator[C]:
-    try:
-        await client.start()
-        yield client
-    finally:
-        if not await stop_client(stop, STOP_SECONDS):
-            log.warning("a Kafka client did not stop in time", client=type(client).__name__)
-
-
-async def _prepare_kafka(kafka: Kafka, stop: asyncio.Event) -> str | None:
-    """Verify the topics. The cluster's id, or None when `stop` came first: a silent broker holds up nobody."""
-    tasks = prepared, _ = asyncio.create_task(_until_prepared(kafka)), asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        return prepared.result() if prepared.done() else None
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _until_prepared(kafka: Kafka) -> str:
-    """Waits for brokers that are not there yet, or not yet themselves."""
-    delay = 0.5
-    while True:
-        try:
-            admin = AIOKafkaAdminClient(**client_options(kafka))
-            async with _started(admin, admin.close):
-                for warning in await prepare_topics(admin, kafka):
-                    log.warning(warning)
-                return str((await admin.describe_cluster())["cluster_id"])
-        except KafkaError as error:
-            if not (error.retriable or isinstance(error, KafkaConnectionError)):
-                raise
-            log.warning("Kafka cannot be reached", error=type(error).__name__, next_try_seconds=delay)
-        await asyncio.sleep(delay)
-        delay = min(2 * delay, 10)
 
 
 def _kafka_consumer(settings: Settings) -> AIOKafkaConsumer:

@@ -93,7 +93,9 @@ class Stage:
         )
         await reader.start()
         try:
-            reader.assign([TopicPartition(self.topics.status_topic, number) for number in range(PARTITIONS)])
+            reader.assign(
+                [TopicPartition(self.topics.status_topic, number) for number in range(self.topics.partitions)]
+            )
             yield reader
         finally:
             await reader.stop()
@@ -172,11 +174,12 @@ async def free_port() -> int:
 
 
 @asynccontextmanager
-async def open_stage(bootstrap: str, prefix: str, folder: Path) -> AsyncIterator[Stage]:
+async def open_stage(bootstrap: str, prefix: str, folder: Path, partitions: int = PARTITIONS) -> AsyncIterator[Stage]:
     """Serve the neighbours and make the topics, all of them this test's own."""
     graphene, playground = graphene_app(), playground_app(folder / "playground", run_scripts=False)
     async with served(graphene) as graphene_url, served(playground) as playground_url:
         env = environment(bootstrap, prefix, graphene_url, playground_url)
+        env["DEPLOYER_KAFKA__PARTITIONS"] = str(partitions)
         kafka = read_settings(env, KafkaSettings).kafka
         admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
         await admin.start()

@@ -179,15 +179,25 @@ async def process(watch: Watch, name: str, *arguments: str, env: Mapping[str, st
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 async def test_the_worker_without_kafka(log_format: str, watch: Watch) -> None:
-    """It goes on trying, and says so; the broker repeats the login each time."""
+    """It goes on trying, and says so."""
+    env = environment(NOWHERE, NOWHERE, NOWHERE) | {"DEPLOYER_RUNTIME__LOG_FORMAT": log_format}
+    arguments, until = ("-m", "worker", "run"), b"Kafka cannot be reached"
+    assert "KafkaConnectionError" in await process(
+        watch, f"command: run, {log_format}", *arguments, env=env, until=until
+    )
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+async def test_the_worker_whom_kafka_refuses(log_format: str, watch: Watch) -> None:
+    """It ends with a sentence of its own, and not with the broker's, who repeats the login."""
     async with broker(refuses) as address:
         env = environment(NOWHERE, NOWHERE, NOWHERE) | {
             "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": address,
             "DEPLOYER_RUNTIME__LOG_FORMAT": log_format,
         }
-        arguments, until = ("-m", "worker", "run"), b"Kafka cannot be reached"
-        written = await process(watch, f"command: run, {log_format}", *arguments, env=env, until=until)
-        assert "invalid credentials" in written
+        written = await process(watch, f"command: run, refused, {log_format}", "-m", "worker", "run", env=env)
+        assert "DEPLOYER_KAFKA__SASL_PASSWORD" in written
+        assert "invalid credentials" not in written
 
 
 # What Python itself prints when nobody catches it.

@@ -8,9 +8,12 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.protocol.metadata import MetadataRequest
 
 from worker.adapters.kafka import client_options
+from worker.adapters.kafka_errors import connected
 from worker.adapters.overrides import load_overrides
+from worker.adapters.rights import granted
 from worker.adapters.tokens import open_tokens
 from worker.cli.client import running
 from worker.cli.failures import explain
@@ -18,6 +21,7 @@ from worker.cli.pings import ping_artifacts, ping_catalog, ping_catalog_login, p
 from worker.cli.terminal import quiet, run
 from worker.environment import read_settings
 from worker.errors import ConfigurationError
+from worker.kafka_rights import worker_rights
 from worker.settings import Settings
 from worker.stream.topics import prepare_topics, wanted_topics
 from worker.together import together
@@ -68,14 +72,16 @@ async def _tokens(settings: Settings) -> str:
 
 
 async def _kafka(settings: Settings) -> str:
-    async with running(AIOKafkaAdminClient(**client_options(settings.kafka))) as admin:
-        brokers = (await admin.describe_cluster())["brokers"]
+    async with connected(settings.kafka) as connection:
+        brokers = (await connection.send(MetadataRequest([]))).brokers
     return f"{settings.kafka.bootstrap_servers} answers, brokers: {len(brokers)}"
 
 
 async def _topics(settings: Settings) -> str:
-    """As the worker verifies them at its start, without making any."""
+    """As the worker verifies them at its start, rights included, without making any."""
     kafka = settings.kafka
+    async with connected(kafka) as connection:
+        await granted(connection, kafka, worker_rights(kafka))
     async with running(AIOKafkaAdminClient(**client_options(kafka))) as admin:
         present = await admin.list_topics()
         missing = [topic.name for topic in wanted_topics(kafka) if topic.name not in present]

@@ -17,8 +17,11 @@ from pydantic import ValidationError
 
 from schemas import DeploymentRequested, DeploymentStatus
 from worker.adapters.kafka import client_options, stop_client
+from worker.adapters.kafka_errors import connected
+from worker.adapters.rights import granted
 from worker.cli.failures import CommandError
 from worker.errors import ConfigurationError
+from worker.kafka_rights import Operation, rights_on
 from worker.settings import Kafka
 
 SOURCE = "/playground-deployer/submit"
@@ -103,7 +106,7 @@ class Requests:
 @asynccontextmanager
 async def open_requests(kafka: Kafka) -> AsyncIterator[Requests]:
     """Raises KafkaError, ConfigurationError when the topic does not exist."""
-    partitions = await partition_count(kafka, "DEPLOYER_KAFKA__REQUESTS_TOPIC", kafka.requests_topic)
+    partitions = await partition_count(kafka, "DEPLOYER_KAFKA__REQUESTS_TOPIC", kafka.requests_topic, Operation.WRITE)
     # Idempotent, so that a send that is repeated within does not become two deployments.
     async with running(AIOKafkaProducer(**client_options(kafka), enable_idempotence=True)) as producer:
         yield Requests(producer, kafka.requests_topic, partitions)
@@ -118,7 +121,7 @@ async def open_statuses(
     Whatever is published after this has opened is seen. Raises KafkaError, ConfigurationError.
     """
     setting = "DEPLOYER_KAFKA__STATUS_TOPIC"
-    every = range(await partition_count(kafka, setting, kafka.status_topic))
+    every = range(await partition_count(kafka, setting, kafka.status_topic, Operation.READ))
     wanted = every if partitions is None else partitions
     if not set(wanted) <= set(every):  # aiokafka would wait for the missing one without end
         raise ConfigurationError(
@@ -156,16 +159,19 @@ def read_status(record: ConsumerRecord) -> DeploymentStatus | None:
         return None
 
 
-async def partition_count(kafka: Kafka, setting: str, topic: str) -> int:
-    """How many partitions the topic has. Raises KafkaError, ConfigurationError when it does not exist."""
-    async with running(AIOKafkaAdminClient(**client_options(kafka))) as admin:
-        (described,) = await admin.describe_topics([topic])
-    if described["error_code"]:
+async def partition_count(kafka: Kafka, setting: str, topic: str, *uses: Operation) -> int:
+    """How many partitions the topic has that is to be used so.
+
+    Raises KafkaError, ConfigurationError when it does not exist, or when we may not.
+    """
+    async with connected(kafka) as connection:
+        count = (await granted(connection, kafka, rights_on(topic, *uses))).get(topic)
+    if count is None:
         raise ConfigurationError(
-            f"{setting}: the topic '{topic}' does not exist, or we may not see it. "
+            f"{setting}: the topic '{topic}' does not exist. "
             "Make it, or start the worker with DEPLOYER_KAFKA__CREATE_TOPICS=true."
         )
-    return len(described["partitions"])
+    return count
 
 
 Client = TypeVar("Client", AIOKafkaAdminClient, AIOKafkaConsumer, AIOKafkaProducer)

@@ -19,6 +19,7 @@ from worker.cli.words import Place
 from worker.domain import dead_letter, strict_json
 from worker.domain.replay import Replay, next_replay
 from worker.domain.request import MAX_BYTES
+from worker.kafka_rights import Operation
 from worker.settings import Kafka
 
 
@@ -146,7 +147,7 @@ def _asked(value: Any) -> DeploymentRequested | None:
 
 async def letters(kafka: Kafka, choice: Choice) -> AsyncIterator[Letter]:
     """All that are meant, up to now. Raises KafkaError, ConfigurationError when the topic does not exist."""
-    count = await partition_count(kafka, "DEPLOYER_KAFKA__DEAD_LETTER_TOPIC", kafka.dead_letter_topic)
+    count = await partition_count(kafka, "DEPLOYER_KAFKA__DEAD_LETTER_TOPIC", kafka.dead_letter_topic, Operation.READ)
     wanted = {it.partition for it in choice.places} or set(range(count))
     places = [TopicPartition(kafka.dead_letter_topic, it) for it in sorted(wanted) if it < count]
     async for record in read_all(client_options(kafka), places):

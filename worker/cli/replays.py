@@ -16,6 +16,7 @@ from worker.cli.letters import Choice, Letter, letters
 from worker.cli.view import plain
 from worker.domain.replay import MOST
 from worker.domain.request import Record, Request, read_request
+from worker.kafka_rights import Operation
 from worker.settings import Kafka
 
 
@@ -131,7 +132,7 @@ def bare(token: str) -> str:
 @asynccontextmanager
 async def open_originals(kafka: Kafka) -> AsyncIterator[Originals]:
     """Raises KafkaError, ConfigurationError when the topic does not exist."""
-    partitions = await partition_count(kafka, "DEPLOYER_KAFKA__REQUESTS_TOPIC", kafka.requests_topic)
+    partitions = await partition_count(kafka, "DEPLOYER_KAFKA__REQUESTS_TOPIC", kafka.requests_topic, Operation.READ)
     reader = AIOKafkaConsumer(
         **client_options(kafka), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
     )

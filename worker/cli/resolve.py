@@ -23,6 +23,7 @@ from worker.cli.view import line, plain
 from worker.domain.messages import settlement_message
 from worker.environment import read_settings
 from worker.errors import ConfigurationError
+from worker.kafka_rights import Operation
 from worker.settings import Kafka, KafkaSettings
 
 SOURCE = "/playground-deployer/resolve"
@@ -74,7 +75,7 @@ async def _resolve(kafka: Kafka, arguments: argparse.Namespace, words: Words) ->
 async def _publish(kafka: Kafka, settled: DeploymentSettled, partition: int) -> None:
     """Raises KafkaError, ConfigurationError when the topic has no such partition."""
     setting = "DEPLOYER_KAFKA__SETTLEMENTS_TOPIC"
-    if partition >= await partition_count(kafka, setting, kafka.settlements_topic):
+    if partition >= await partition_count(kafka, setting, kafka.settlements_topic, Operation.WRITE):
         raise ConfigurationError(
             f"{setting}: '{kafka.settlements_topic}' has fewer partitions than '{kafka.status_topic}'. Add partitions."
         )
@@ -156,7 +157,7 @@ def settlement(last: DeploymentStatus, outcome: str, words: Words) -> Deployment
 
 async def _last_status(kafka: Kafka, request_id: str, partition: int | None) -> DeploymentStatus:
     """The request's last status. Raises CommandError when there is none, or more than one request has the id."""
-    count = await partition_count(kafka, "DEPLOYER_KAFKA__STATUS_TOPIC", kafka.status_topic)
+    count = await partition_count(kafka, "DEPLOYER_KAFKA__STATUS_TOPIC", kafka.status_topic, Operation.READ)
     if partition is not None and partition not in range(count):
         raise CommandError(f"--partition: '{kafka.status_topic}' has the partitions 0 to {count - 1}. Use one of them.")
     places = [TopicPartition(kafka.status_topic, it) for it in range(count) if partition in (None, it)]

@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -47,12 +47,15 @@ class EmbeddedKafka:
         *,
         progress: Progress | None = None,
         pick_ports: Callable[[], Ports] = free_ports,
+        properties: Mapping[str, str] | None = None,
     ) -> None:
-        """`progress` is told of each jar that has to be fetched."""
+        """`progress` is told of each jar that has to be fetched. `properties` of the broker go over those it has here;
+        the port of `bootstrap_servers` must stay one that anybody may use."""
         self._given = folder
         self._temporary: Path | None = None
         self._progress = progress
         self._pick_ports = pick_ports
+        self._properties = properties or {}
         self._ports: Ports | None = None
         self._process: GuardedProcess | None = None
 
@@ -82,7 +85,7 @@ class EmbeddedKafka:
         java = await asyncio.to_thread(find_java)
         jars = await kafka_jars(progress=self._progress)
         try:
-            await self._run(Node(self._folder(), java, jars))
+            await self._run(Node(self._folder(), java, jars, properties=self._properties))
         except BaseException:
             await self.stop()
             raise

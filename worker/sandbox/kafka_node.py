@@ -6,8 +6,8 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from random import SystemRandom
@@ -85,6 +85,8 @@ class Node:
     folder: Path
     java: Path
     jars: Sequence[Path]
+    properties: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    """Of the broker, over those that it has here."""
 
     @property
     def log(self) -> Path:
@@ -109,6 +111,7 @@ class Node:
             "advertised.listeners": f"PLAINTEXT://{HOST}:{ports.broker}",
             "controller.quorum.voters": f"1@{HOST}:{ports.controller}",
         }
+        settings |= self.properties
         lines = "".join(f"{name}={value}\n" for name, value in settings.items())
         (self.folder / "tmp").mkdir(parents=True, exist_ok=True)
         (self.folder / "server.properties").write_text(lines, encoding="utf-8")

@@ -10,6 +10,7 @@ from aiokafka.errors import NoError, TopicAlreadyExistsError, TopicAuthorization
 
 from worker import settings
 from worker.errors import ConfigurationError
+from worker.kafka_rights import Operation, Resource, Right, without
 
 _DAY_MS = 24 * 60 * 60 * 1000
 _LOOKS, _LOOK_SECONDS = 50, 0.1
@@ -68,7 +69,7 @@ async def prepare_topics(admin: AIOKafkaAdminClient, kafka: settings.Kafka) -> l
             )
         )
     _check_partitions(topics, present)
-    return _check_requests(kafka, await _configs(admin, kafka.requests_topic))
+    return _check_requests(kafka, await _configs(admin, kafka))
 
 
 async def _partitions(admin: AIOKafkaAdminClient, topics: tuple[Topic, ...]) -> dict[str, int]:
@@ -104,10 +105,12 @@ async def _create(
     )
     for name, code, *_ in answer.topic_errors:  # aiokafka does not raise these
         error = for_code(code)
+        if error is TopicAuthorizationFailedError:
+            raise ConfigurationError(without(Right(Operation.CREATE, Resource.TOPIC, name), kafka))
         if code and error is not TopicAlreadyExistsError:
             raise ConfigurationError(
                 f"DEPLOYER_KAFKA__CREATE_TOPICS: the topic '{name}' cannot be made: {error.__name__}. "
-                "Check DEPLOYER_KAFKA__REPLICATION_FACTOR and the ACLs"
+                "Check DEPLOYER_KAFKA__REPLICATION_FACTOR"
             )
 
 
@@ -137,6 +140,11 @@ def _check_requests(kafka: settings.Kafka, configs: Mapping[str, str]) -> list[s
     return [warning]
 
 
-async def _configs(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
-    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
-    return {entry[0]: entry[1] for answer in answers for resource in answer.resources for entry in resource[4]}
+async def _configs(admin: AIOKafkaAdminClient, kafka: settings.Kafka) -> dict[str, str]:
+    """Of the requests topic."""
+    topic = kafka.requests_topic
+    (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    ((code, _, _, _, entries),) = answer.resources
+    if for_code(code) is TopicAuthorizationFailedError:
+        raise ConfigurationError(without(Right(Operation.DESCRIBE_CONFIGS, Resource.TOPIC, topic), kafka))
+    return {entry[0]: entry[1] for entry in entries}

@@ -1,0 +1,125 @@
+"""The worker's way into Kafka: waits for brokers that are away, and ends the worker where waiting does not help.
+
+It ends too when Kafka turns it away while it works: its login and certificates are read at the start only, so that a
+new process is what a changed Secret needs, and whoever restarts it sees that something is wrong.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Protocol, TypeVar
+
+import structlog
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError, KafkaError
+
+from worker.adapters.kafka import client_options, stop_client
+from worker.adapters.kafka_errors import connected
+from worker.adapters.rights import granted
+from worker.kafka_rights import worker_rights
+from worker.settings import Kafka
+from worker.stream.topics import prepare_topics, wanted_topics
+
+STOP_SECONDS = 10
+LOOK_SECONDS = 5
+
+log = structlog.get_logger()
+
+
+class _Client(Protocol):
+    async def start(self) -> None: ...
+
+
+C = TypeVar("C", bound=_Client)
+
+
+@asynccontextmanager
+async def started(client: C, stop: Callable[[], Awaitable[object]]) -> AsyncIterator[C]:
+    """A Kafka client as long as the block runs."""
+    try:
+        await client.start()
+        yield client
+    finally:
+        if not await stop_client(stop, STOP_SECONDS):
+            log.warning("a Kafka client did not stop in time", client=type(client).__name__)
+
+
+async def prepare_kafka(kafka: Kafka, stop: asyncio.Event) -> str | None:
+    """Verify login, rights and topics. The cluster's id, or None when `stop` came first.
+
+    A silent broker holds up nobody. Raises ConfigurationError, KafkaError.
+    """
+    tasks = prepared, _ = asyncio.create_task(_until_prepared(kafka)), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return prepared.result() if prepared.done() else None
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _until_prepared(kafka: Kafka) -> str:
+    """Waits for brokers that are not there yet, or not yet themselves."""
+    delay = 0.5
+    while True:
+        try:
+            return await _prepared(kafka)
+        except KafkaError as error:
+            if not (error.retriable or isinstance(error, KafkaConnectionError)):
+                raise
+            log.warning("Kafka cannot be reached", error=type(error).__name__, next_try_seconds=delay)
+        await asyncio.sleep(delay)
+        delay = min(2 * delay, 10)
+
+
+async def _prepared(kafka: Kafka) -> str:
+    async with connected(kafka) as connection:
+        rights = worker_rights(kafka)
+        present = await granted(connection, kafka, rights)
+        admin = AIOKafkaAdminClient(**client_options(kafka))
+        async with started(admin, admin.close):
+            for warning in await prepare_topics(admin, kafka):
+                log.warning(warning)
+            cluster_id = str((await admin.describe_cluster())["cluster_id"])
+        if len(present) < len(wanted_topics(kafka)):  # of those just made, nothing was said
+            await granted(connection, kafka, rights)
+        return cluster_id
+
+
+async def until_turned_away(kafka: Kafka, look_seconds: float) -> None:
+    """Raises ConfigurationError once Kafka refuses our login or lacks one of our rights. Never returns.
+
+    Connections that stand are not asked for their login again, so a password may change before the worker's does.
+    """
+    while True:
+        with suppress(KafkaError, OSError, TimeoutError):  # away: the lanes and the consumer see to that
+            async with connected(kafka) as connection:
+                while True:
+                    await granted(connection, kafka, worker_rights(kafka))
+                    await asyncio.sleep(look_seconds)
+        await asyncio.sleep(look_seconds)
+
+
+@asynccontextmanager
+async def admitted(kafka: Kafka, stop: asyncio.Event, look_seconds: float = LOOK_SECONDS) -> AsyncIterator[None]:
+    """Sets `stop` when Kafka turns us away, and raises the reason when the block has ended in good order."""
+    looking = asyncio.create_task(until_turned_away(kafka, look_seconds), name="rights")
+    looking.add_done_callback(lambda _: stop.set())
+    try:
+        yield
+    except KafkaError:
+        await _say_why(kafka)
+        raise
+    finally:
+        looking.cancel()
+        (turned_away,) = await asyncio.gather(looking, return_exceptions=True)
+    if isinstance(turned_away, Exception):
+        raise turned_away
+
+
+async def _say_why(kafka: Kafka) -> None:
+    """Raises ConfigurationError when it is about our login or rights."""
+    with suppress(KafkaError, OSError, TimeoutError):
+        async with connected(kafka) as connection:
+            await granted(connection, kafka, worker_rights(kafka))
