@@ -21,7 +21,7 @@ from worker.settings import Kafka
 from worker.stream.topics import prepare_topics, wanted_topics
 
 STOP_SECONDS = 10
-LOOK_SECONDS = 5
+LOOK_SECONDS = 2
 
 log = structlog.get_logger()
 

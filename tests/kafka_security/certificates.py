@@ -27,16 +27,21 @@ class Authority:
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
-        self._own = _begun(self._name, self._name, self._key.public_key(), timedelta(days=1)).add_extension(
-            x509.BasicConstraints(ca=True, path_length=None), critical=True
+        own = (
+            _begun(self._name, self._name, self._key.public_key(), timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(_SIGNS, critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
         )
         self.file = folder / f"{name}.pem"
-        self.file.write_bytes(_pem(self._own.sign(self._key, hashes.SHA256())))
+        self.file.write_bytes(_pem(own.sign(self._key, hashes.SHA256())))
 
     def issue(self, name: str, *hosts: str, valid: timedelta = timedelta(days=1)) -> Certificate:
         """For a broker at these hosts, or for a client; a negative validity has passed already."""
         key = ec.generate_private_key(ec.SECP256R1())
-        begun = _begun(_name(name), self._name, key.public_key(), valid)
+        begun = _begun(_name(name), self._name, key.public_key(), valid).add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+        )
         if hosts:
             names = [x509.IPAddress(IPv4Address(it)) if it[0].isdigit() else x509.DNSName(it) for it in hosts]
             begun = begun.add_extension(x509.SubjectAlternativeName(names), critical=False)
@@ -48,6 +53,20 @@ class Authority:
         for path, data in ((made.certificate, certificate), (made.key, private), (made.store, private + certificate)):
             path.write_bytes(data)
         return made
+
+
+# Pythons from 3.13 on refuse authorities that do not say so, and certificates that do not say whose they are.
+_SIGNS = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 def _name(name: str) -> x509.Name:

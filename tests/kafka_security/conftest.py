@@ -64,12 +64,12 @@ class Scene:
         self.stage.env.update(how)
 
     @asynccontextmanager
-    async def worker(self) -> AsyncIterator["asyncio.Task[None]"]:
+    async def worker(self) -> AsyncIterator[None]:
         """One that runs in this process. What it raises is raised at the end."""
         stop = asyncio.Event()
         work = asyncio.create_task(run(self.settings, stop))
         try:
-            yield work
+            yield
         finally:
             stop.set()
             await work

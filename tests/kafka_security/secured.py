@@ -22,6 +22,8 @@ class Secured:
     ca: Path
     other_ca: Path
     client: Certificate
+    expired_client: Certificate
+    other_client: Certificate
 
     @property
     def plain(self) -> str:
@@ -29,8 +31,8 @@ class Secured:
         return self.kafka.bootstrap_servers
 
     def address(self, listener: str) -> str:
-        """SCRAM, TLS, MTLS; EXPIRED: TLS whose certificate has expired; ELSEWHERE: whose names another host."""
-        return f"localhost:{self.ports[listener]}"
+        """SCRAM, TLS, MTLS; EXPIRED: TLS whose certificate has expired; ELSEWHERE: whose names another host; PLAIN."""
+        return self.plain if listener == "PLAIN" else f"localhost:{self.ports[listener]}"
 
     def scram(self, user: str, password: str) -> dict[str, str]:
         """The settings of a client that logs in over TLS."""
@@ -51,12 +53,13 @@ class Secured:
             "DEPLOYER_KAFKA__SSL_CA_FILE": str(self.ca),
         }
 
-    def mtls(self) -> dict[str, str]:
+    def mtls(self, certificate: Certificate | None = None) -> dict[str, str]:
         """The settings of a client that is known by its certificate."""
+        certificate = certificate or self.client
         return {
             **self.tls("MTLS"),
-            "DEPLOYER_KAFKA__SSL_CERT_FILE": str(self.client.certificate),
-            "DEPLOYER_KAFKA__SSL_KEY_FILE": str(self.client.key),
+            "DEPLOYER_KAFKA__SSL_CERT_FILE": str(certificate.certificate),
+            "DEPLOYER_KAFKA__SSL_KEY_FILE": str(certificate.key),
         }
 
 
@@ -87,7 +90,15 @@ def secured_kafka(folder: Path) -> Secured:
         "super.users": "User:ANONYMOUS",
     }
     kafka = EmbeddedKafka(pick_ports=lambda: own, properties=properties)
-    return Secured(kafka, ports, authority.file, other.file, authority.issue("worker"))
+    return Secured(
+        kafka,
+        ports,
+        authority.file,
+        other.file,
+        authority.issue("worker"),
+        authority.issue("expired-worker", valid=-timedelta(days=1)),
+        other.issue("stranger"),
+    )
 
 
 def _listeners(own: Ports, ports: Mapping[str, int]) -> dict[str, str]:

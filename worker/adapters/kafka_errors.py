@@ -28,7 +28,7 @@ from worker.settings import Kafka
 ANSWER_SECONDS = 10
 STOP_SECONDS = 2
 # OpenSSL's X509_V_ERR_…: what a certificate is refused for.
-_NOT_YET_VALID, _EXPIRED, _OTHER_HOSTS = 9, 10, (62, 64)
+_NOT_YET_VALID, _EXPIRED, _OTHER_HOST, _UNKNOWN_CA = 9, 10, (62, 64), (2, 18, 19, 20, 21, 27)
 _TROUBLES = (
     KafkaError,
     OSError,
@@ -52,7 +52,7 @@ async def connected(kafka: Kafka) -> AsyncIterator[AIOKafkaConnection]:
         except _TROUBLES as error:
             reason = _refusal(kafka, error) or await _misunderstanding(kafka, host, port, options)
             if reason:
-                refused = ConfigurationError(f"{reason}\nKafka at {host}:{port} was asked; see docs/kafka-security.md")
+                refused = ConfigurationError(f"{reason} ({host}:{port}; docs/kafka-security.md).")
             continue
         try:
             yield connection
@@ -105,14 +105,19 @@ def _untrusted(kafka: Kafka, error: ssl.SSLCertVerificationError) -> str:
     if code in (_EXPIRED, _NOT_YET_VALID):
         what = "has expired" if code == _EXPIRED else "is not valid yet"
         return f"DEPLOYER_KAFKA__BOOTSTRAP_SERVERS: the broker's certificate {what}. The broker needs a new one"
-    if code in _OTHER_HOSTS:
+    if code in _OTHER_HOST:
         return (
             f"DEPLOYER_KAFKA__BOOTSTRAP_SERVERS: the broker's certificate is for another host ({error.verify_message}) "
             "Name the broker as its certificate does"
         )
-    given = f"{kafka.ssl_ca_file} does not hold" if kafka.ssl_ca_file else "is unset, and the system does not know"
+    if code not in _UNKNOWN_CA:
+        return (
+            f"DEPLOYER_KAFKA__BOOTSTRAP_SERVERS: the broker's certificate is no good ({error.verify_message}). "
+            "The broker needs a new one"
+        )
+    given = "does not hold" if kafka.ssl_ca_file else "is unset, and the system does not know"
     return (
-        f"DEPLOYER_KAFKA__SSL_CA_FILE: {given} the CA of the broker's certificate ({error.verify_message}). "
+        f"DEPLOYER_KAFKA__SSL_CA_FILE: it {given} the CA of the broker's certificate ({error.verify_message}). "
         "Give the CA's certificate"
     )
 

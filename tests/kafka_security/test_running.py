@@ -1,0 +1,63 @@
+"""A worker that Kafka turns away while it works: it says why, ends, and loses nothing."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from tests.kafka_security.conftest import Scene
+from tests.kafka_security.secured import Secured
+from worker.app import run
+from worker.errors import ConfigurationError
+from worker.kafka_rights import Right, without, worker_rights
+from worker.sandbox.graphene_data import stored_case
+from worker.settings import Kafka
+
+MODEL = stored_case("entity-recogniser")
+
+
+def reads_requests(kafka: Kafka) -> Right:
+    """Missed by the consumer."""
+    return worker_rights(kafka)[0]
+
+
+def writes_statuses(kafka: Kafka) -> Right:
+    """Missed by the lanes."""
+    return worker_rights(kafka)[3]
+
+
+@pytest.mark.parametrize("right_of", [reads_requests, writes_statuses])
+async def test_a_right_is_taken_away(right_of: Callable[[Kafka], Right], scene: Scene) -> None:
+    """The worker names it, and the request that came meanwhile is deployed once it is given back."""
+    right = right_of(scene.kafka)
+    await scene.grant(*worker_rights(scene.kafka))
+    work = asyncio.create_task(run(scene.settings, asyncio.Event()))
+    await scene.stage.ask(MODEL, "before")
+    assert await scene.deployed("before")
+    await scene.admin.revoke(f"User:{scene.user}", right)
+    await scene.stage.ask(MODEL, "meanwhile")
+    with pytest.raises(ConfigurationError) as raised:
+        await work
+    assert without(right, scene.kafka) == str(raised.value)
+    await scene.grant(right)
+    async with scene.worker():
+        assert await scene.deployed("before", "meanwhile")
+
+
+async def test_the_password_is_changed(scene: Scene, secured: Secured) -> None:
+    """The worker works on while its connections stand. It ends when they have gone, and loses nothing."""
+    await scene.grant(*worker_rights(scene.kafka))
+    work = asyncio.create_task(run(scene.settings, asyncio.Event()))
+    await scene.stage.ask(MODEL, "before")
+    assert await scene.deployed("before")
+    await scene.admin.set_password(scene.user, "the-new-password")
+    await scene.stage.ask(MODEL, "standing")
+    assert await scene.deployed("standing")
+    await secured.kafka.kill()
+    await secured.kafka.start()
+    await scene.stage.ask(MODEL, "meanwhile")
+    with pytest.raises(ConfigurationError, match=r"^DEPLOYER_KAFKA__SASL_USERNAME and DEPLOYER_KAFKA__SASL_PASSWORD: "):
+        await work
+    scene.connect(secured.scram(scene.user, "the-new-password"))
+    async with scene.worker():
+        assert await scene.deployed("before", "standing", "meanwhile")
