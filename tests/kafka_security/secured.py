@@ -1,16 +1,18 @@
 """An Apache Kafka with its own authorizer and secured listeners, and what its clients are told."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from tests.faults.proxy import Proxy
 from tests.kafka_security.certificates import Authority, Certificate
 from worker.sandbox.kafka import EmbeddedKafka
 from worker.sandbox.kafka_node import HOST, Ports, unused_ports
 
 MECHANISM = "SCRAM-SHA-512"
-_NAMES = ("SCRAM", "TLS", "MTLS", "EXPIRED", "ELSEWHERE")
+_NAMES = ("SCRAM", "PROXIED", "TLS", "MTLS", "EXPIRED", "ELSEWHERE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,7 @@ class Secured:
 
     kafka: EmbeddedKafka
     ports: Mapping[str, int]
+    proxied: int
     ca: Path
     other_ca: Path
     client: Certificate
@@ -31,13 +34,19 @@ class Secured:
         return self.kafka.bootstrap_servers
 
     def address(self, listener: str) -> str:
-        """SCRAM, TLS, MTLS; EXPIRED: TLS whose certificate has expired; ELSEWHERE: whose names another host; PLAIN."""
+        """PLAIN; SCRAM, also PROXIED; TLS; MTLS; EXPIRED: TLS whose certificate has; ELSEWHERE: whose is another's."""
         return self.plain if listener == "PLAIN" else f"localhost:{self.ports[listener]}"
 
-    def scram(self, user: str, password: str) -> dict[str, str]:
+    @asynccontextmanager
+    async def proxy(self) -> AsyncIterator[Proxy]:
+        """What the clients of PROXIED connect to."""
+        async with Proxy(HOST, self.proxied).served(HOST, self.ports["PROXIED"]) as proxy:
+            yield proxy
+
+    def scram(self, user: str, password: str, listener: str = "SCRAM") -> dict[str, str]:
         """The settings of a client that logs in over TLS."""
         return {
-            "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": self.address("SCRAM"),
+            "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": self.address(listener),
             "DEPLOYER_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
             "DEPLOYER_KAFKA__SASL_MECHANISM": MECHANISM,
             "DEPLOYER_KAFKA__SASL_USERNAME": user,
@@ -68,8 +77,8 @@ CLIENT_PRINCIPAL = "User:CN=worker,O=graphene"
 
 def secured_kafka(folder: Path) -> Secured:
     """Not started yet."""
-    numbers = unused_ports(2 + len(_NAMES))
-    own = Ports(next(numbers), next(numbers))
+    numbers = unused_ports(3 + len(_NAMES))
+    own, proxied = Ports(next(numbers), next(numbers)), next(numbers)
     ports = dict(zip(_NAMES, numbers, strict=True))
     authority, other = Authority(folder, "authority"), Authority(folder, "another-authority")
     here = ("localhost", HOST)
@@ -77,15 +86,22 @@ def secured_kafka(folder: Path) -> Secured:
     expired = authority.issue("expired-broker", *here, valid=-timedelta(days=1))
     elsewhere = authority.issue("elsewhere", "broker.elsewhere.example")
     properties = {
-        **_listeners(own, ports),
-        **_stores({"SCRAM": broker, "TLS": broker, "MTLS": broker, "EXPIRED": expired, "ELSEWHERE": elsewhere}),
+        **_listeners(own, ports, ports | {"PROXIED": proxied}),
+        **_stores(
+            {
+                "SCRAM": broker,
+                "PROXIED": broker,
+                "TLS": broker,
+                "MTLS": broker,
+                "EXPIRED": expired,
+                "ELSEWHERE": elsewhere,
+            }
+        ),
         "listener.name.mtls.ssl.client.auth": "required",
         "listener.name.mtls.ssl.truststore.type": "PEM",
         "listener.name.mtls.ssl.truststore.location": str(authority.file),
         "sasl.enabled.mechanisms": MECHANISM,
-        f"listener.name.scram.{MECHANISM.lower()}.sasl.jaas.config": (
-            "org.apache.kafka.common.security.scram.ScramLoginModule required;"
-        ),
+        **{f"listener.name.{it}.{MECHANISM.lower()}.sasl.jaas.config": _LOGIN for it in ("scram", "proxied")},
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "super.users": "User:ANONYMOUS",
     }
@@ -93,6 +109,7 @@ def secured_kafka(folder: Path) -> Secured:
     return Secured(
         kafka,
         ports,
+        proxied,
         authority.file,
         other.file,
         authority.issue("worker"),
@@ -101,10 +118,14 @@ def secured_kafka(folder: Path) -> Secured:
     )
 
 
-def _listeners(own: Ports, ports: Mapping[str, int]) -> dict[str, str]:
-    kinds = {name: "SASL_SSL" if name == "SCRAM" else "SSL" for name in ports}
+_LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+
+
+def _listeners(own: Ports, ports: Mapping[str, int], opened: Mapping[str, int]) -> dict[str, str]:
+    """`ports`: where clients believe them to be; `opened`: where they are."""
+    kinds = {name: "SASL_SSL" if name in ("SCRAM", "PROXIED") else "SSL" for name in ports}
     plain = f"PLAINTEXT://{HOST}:{own.broker}"
-    bound = [f"{name}://{HOST}:{port}" for name, port in ports.items()]
+    bound = [f"{name}://{HOST}:{port}" for name, port in opened.items()]
     told = [f"{name}://localhost:{port}" for name, port in ports.items()]
     return {
         "listeners": ",".join([plain, f"CONTROLLER://{HOST}:{own.controller}", *bound]),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.kafka_security.conftest import Scene
+from tests.kafka_security.conftest import PASSWORD, Scene
 from tests.kafka_security.secured import Secured
 from worker.app import run
 from worker.errors import ConfigurationError
@@ -47,17 +47,20 @@ async def test_a_right_is_taken_away(right_of: Callable[[Kafka], Right], scene: 
 async def test_the_password_is_changed(scene: Scene, secured: Secured) -> None:
     """The worker works on while its connections stand. It ends when they have gone, and loses nothing."""
     await scene.grant(*worker_rights(scene.kafka))
-    work = asyncio.create_task(run(scene.settings, asyncio.Event()))
-    await scene.stage.ask(MODEL, "before")
-    assert await scene.deployed("before")
-    await scene.admin.set_password(scene.user, "the-new-password")
-    await scene.stage.ask(MODEL, "standing")
-    assert await scene.deployed("standing")
-    await secured.kafka.kill()
-    await secured.kafka.start()
-    await scene.stage.ask(MODEL, "meanwhile")
-    with pytest.raises(ConfigurationError, match=r"^DEPLOYER_KAFKA__SASL_USERNAME and DEPLOYER_KAFKA__SASL_PASSWORD: "):
-        await work
+    scene.connect(secured.scram(scene.user, PASSWORD, "PROXIED"))
+    async with secured.proxy() as proxy:
+        work = asyncio.create_task(run(scene.settings, asyncio.Event()))
+        await scene.stage.ask(MODEL, "before")
+        assert await scene.deployed("before")
+        await scene.admin.set_password(scene.user, "the-new-password")
+        await scene.stage.ask(MODEL, "standing")
+        assert await scene.deployed("standing")
+        proxy.reset()
+        await scene.stage.ask(MODEL, "meanwhile")
+        with pytest.raises(
+            ConfigurationError, match=r"^DEPLOYER_KAFKA__SASL_USERNAME and DEPLOYER_KAFKA__SASL_PASSWORD: "
+        ):
+            await work
     scene.connect(secured.scram(scene.user, "the-new-password"))
     async with scene.worker():
         assert await scene.deployed("before", "standing", "meanwhile")
