@@ -6,7 +6,7 @@ READ and WRITE imply DESCRIBE, so no role needs that by itself.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from shlex import join
+from shlex import join, quote
 
 from worker.settings import Kafka
 
@@ -50,16 +50,12 @@ class Right:
     def __str__(self) -> str:
         return f"{self.operation.title} on the {self.resource.title} '{self.name}{'*' if self.prefix else ''}'"
 
-    def command(self, bootstrap_servers: str, principal: str) -> str:
-        """What grants it."""
+    @property
+    def options(self) -> str:
+        """Of `kafka-acls`."""
         pattern = ("--resource-pattern-type", "prefixed") if self.prefix else ()
-        return join(
-            (
-                *("kafka-acls", "--bootstrap-server", bootstrap_servers, "--add", "--allow-principal", principal),
-                *("--operation", self.operation.title),
-                *(f"--{self.resource.name.lower().replace('_', '-')}", self.name, *pattern),
-            )
-        )
+        resource = f"--{self.resource.name.lower().replace('_', '-')}"
+        return join(("--operation", self.operation.title, resource, self.name, *pattern))
 
 
 def rights_on(topic: str, *operations: Operation) -> tuple[Right, ...]:
@@ -122,5 +118,8 @@ ROLES: Mapping[str, Callable[[Kafka], tuple[Right, ...]]] = {
 def without(right: Right, kafka: Kafka) -> str:
     """What is said when it is missing."""
     user = kafka.sasl_username if kafka.security_protocol.startswith("SASL_") else None
-    command = right.command(kafka.bootstrap_servers, f"User:{user or '…'}")
-    return f"Kafka: we lack the right {right}. Grant it: {command}"
+    return (
+        f"Kafka: we lack the right {right}. Grant it (docs/kafka-security.md): "
+        f"kafka-acls --bootstrap-server {kafka.bootstrap_servers} --add --allow-principal "
+        f"{quote(f'User:{user}') if user else 'User:…'} {right.options}"
+    )

@@ -14,12 +14,13 @@ import pytest
 
 from tests.leaks import canaries
 from tests.leaks.canaries import TOKEN, Watch
-from tests.leaks.test_kafka import broker, refuses
+from tests.leaks.test_kafka import broker, refuses, refuses_later
 from tests.leaks.world import MODEL, PIPELINE, Echo, canary_graphene, environment, mirror
 from worker.cli import main
 from worker.sandbox.graphene import GRAPHENE
 from worker.sandbox.serving import served
-from worker.settings import PREFIX
+from worker.settings import PREFIX, Kafka
+from worker.stream.topics import wanted_topics
 
 ROOT = Path(__file__).parents[2]
 IDS = [str(PIPELINE.solution_id), str(PIPELINE.revision_id)]
@@ -189,15 +190,16 @@ async def test_the_worker_without_kafka(log_format: str, watch: Watch) -> None:
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 async def test_the_worker_whom_kafka_refuses(log_format: str, watch: Watch) -> None:
-    """It ends with a sentence of its own, and not with the broker's, who repeats the login."""
-    async with broker(refuses) as address:
+    """Kafka's clients repeat the broker, who repeats the login; the worker ends with a sentence of its own."""
+    topics = [topic.name for topic in wanted_topics(Kafka(bootstrap_servers="localhost:9092"))]
+    async with broker(refuses_later(*topics)) as address:
         env = environment(NOWHERE, NOWHERE, NOWHERE) | {
             "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": address,
             "DEPLOYER_RUNTIME__LOG_FORMAT": log_format,
         }
         written = await process(watch, f"command: run, refused, {log_format}", "-m", "worker", "run", env=env)
-        assert "DEPLOYER_KAFKA__SASL_PASSWORD" in written
-        assert "invalid credentials" not in written
+        assert "invalid credentials" in written
+        assert "DEPLOYER_KAFKA__SASL_PASSWORD: Kafka does not accept this login." in written.splitlines()[-1]
 
 
 # What Python itself prints when nobody catches it.

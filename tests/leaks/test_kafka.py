@@ -13,20 +13,26 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.admin import ApiVersionResponse_v0, SaslAuthenticateResponse_v0, SaslHandShakeResponse_v1
+from aiokafka.protocol.coordination import FindCoordinatorResponse_v1
+from aiokafka.protocol.metadata import MetadataResponse_v0
 
 from tests.leaks.canaries import Watch
 from tests.leaks.world import environment, shown
 from tests.logging_state import LIBRARIES
 from worker import logs
 from worker.adapters.kafka import client_options
+from worker.adapters.kafka_errors import connected
 from worker.cli.failures import explain
 from worker.cli.run import secret_values
 from worker.environment import read_settings
+from worker.errors import ConfigurationError
 from worker.logs import Format
 from worker.settings import Settings
 
-API_VERSIONS, SASL_HANDSHAKE, SASL_AUTHENTICATE, METADATA = 18, 17, 36, 3
-VERSIONS = [(API_VERSIONS, 0, 0), (SASL_HANDSHAKE, 1, 1), (SASL_AUTHENTICATE, 0, 0), (METADATA, 0, 0)]
+API_VERSIONS, SASL_HANDSHAKE, SASL_AUTHENTICATE, METADATA, FIND_COORDINATOR = 18, 17, 36, 3, 10
+VERSIONS = [
+    (API_VERSIONS, 0, 0), (SASL_HANDSHAKE, 1, 1), (SASL_AUTHENTICATE, 0, 0), (METADATA, 0, 0), (FIND_COORDINATOR, 0, 1),
+]  # fmt: skip
 REFUSED = 58  # SASL_AUTHENTICATION_FAILED
 
 
@@ -36,6 +42,26 @@ def refuses(told: str) -> bytes:
 
 def accepts_nonsense(told: str) -> bytes:
     return bytes(SaslAuthenticateResponse_v0(0, None, told.encode()).encode())
+
+
+def refuses_later(*topics: str) -> Callable[[str], bytes]:
+    """Lets one connection in, as far as the worker looks before it starts its clients."""
+    host = ("127.0.0.1", 1)
+    first = iter(
+        [
+            SaslAuthenticateResponse_v0(0, None, b""),
+            MetadataResponse_v0([], []),
+            MetadataResponse_v0([], [(0, topic, []) for topic in topics]),
+            FindCoordinatorResponse_v1(0, 0, None, 1, *host),
+            FindCoordinatorResponse_v1(0, 0, None, 1, *host),
+        ]
+    )
+
+    def answer(told: str) -> bytes:
+        said = next(first, None)
+        return bytes(said.encode()) if said else refuses(told)
+
+    return answer
 
 
 def garbage(told: str) -> bytes:
@@ -82,6 +108,15 @@ def settings(bootstrap: str, mechanism: str = "PLAIN") -> Settings:
     return read_settings(environment("http://ccds", "http://nexus", "http://playground") | changes, Settings)
 
 
+async def refusal(given: Settings) -> str:
+    """Everything that our own look at the broker says."""
+    try:
+        async with connected(given.kafka):
+            raise AssertionError("it was let in")
+    except (KafkaError, ConfigurationError) as error:
+        return f"{shown(error)} {explain(error)}"
+
+
 async def failure(make: Callable[..., Any], given: Settings) -> str:
     """Start a client, and everything its failure says."""
     client = make(**client_options(given.kafka), request_timeout_ms=500)
@@ -106,6 +141,7 @@ async def test_brokers_that_refuse(mechanism: str, log_format: Format, watch: Wa
             for library in LIBRARIES:
                 getLogger(library).setLevel(DEBUG)
             said = [await failure(it, given) for it in (AIOKafkaAdminClient, AIOKafkaProducer, AIOKafkaConsumer)]
+            said.append(await refusal(given))
             watch.check(f"Kafka: broker {name} ({mechanism}, {log_format})", log.getvalue(), *said)
 
 

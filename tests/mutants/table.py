@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 ADAPTERS, DOMAIN, UNIT = "worker/adapters", "worker/domain", "tests/unit"
 LOG, SHOWN, COMMANDS = (f"tests/leaks/test_{name}.py" for name in ("log", "shown", "commands"))
+KAFKA_SECURITY = "tests/kafka_security"
 BUNDLE = f"{UNIT}/domain/test_bundle.py"
 
 LIMITS, ANSWERS = "tests/refusals/test_limits.py", "tests/refusals/test_answers.py"
@@ -247,6 +248,21 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ("worker/stream/job.py", f"{UNIT}/stream/test_lane.py"): (
         ("delivery: a POST outlives its lane", "await asyncio.shield(self._post)\n\n", "await self._post\n\n"),
     ),
+    ("worker/adapters/rights.py", f"{KAFKA_SECURITY}/test_worker.py"): (
+        ("Kafka: a missing right is seen", "return allowed != _UNKNOWN and", "return False and"),
+        ("Kafka: a hidden topic is seen", "and operation in _SHOWING", "and False"),
+    ),
+    ("worker/adapters/kafka_errors.py", f"{KAFKA_SECURITY}/test_connections.py"): (
+        ("Kafka: refused is not away", "raise refused or KafkaConnectionError(", "raise KafkaConnectionError("),
+        (
+            "Kafka: away is not refused",
+            "raise refused or KafkaConnectionError(",
+            "raise refused or ConfigurationError(",
+        ),
+    ),
+    ("worker/entrance.py", f"{KAFKA_SECURITY}/test_running.py"): (
+        ("Kafka: a worker that is turned away says so", "if isinstance(turned_away, Exception):", "if False:"),
+    ),
     ("worker/adapters/ledger.py", "tests/integration/test_ledger.py"): (
         (
             "delivery: one transactional id per partition",
@@ -326,7 +342,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ("schemas/events.py", SHOWN): (
         ("redaction: refused events", "hide_input_in_errors=True", "hide_input_in_errors=False"),
     ),
-    ("worker/cli/run.py", f"{COMMANDS}::test_the_worker_without_kafka"): (
+    ("worker/cli/run.py", f"{COMMANDS}::test_the_worker_whom_kafka_refuses"): (
         ("redaction: the settings' secrets", ", secrets=secret_values(settings)", ""),
     ),
     ("worker/cli/__init__.py", f"{COMMANDS}::test_mistakes_on_the_command_line"): (

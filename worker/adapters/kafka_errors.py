@@ -6,8 +6,9 @@ what waiting does not mend becomes a ConfigurationError here; a broker that is m
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import struct
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 from aiokafka.conn import AIOKafkaConnection, collect_hosts, create_conn
@@ -29,13 +30,8 @@ ANSWER_SECONDS = 10
 STOP_SECONDS = 2
 # OpenSSL's X509_V_ERR_…: what a certificate is refused for.
 _NOT_YET_VALID, _EXPIRED, _OTHER_HOST, _UNKNOWN_CA = 9, 10, (62, 64), (2, 18, 19, 20, 21, 27)
-_TROUBLES = (
-    KafkaError,
-    OSError,
-    TimeoutError,
-    ValueError,
-    AssertionError,
-)  # the last two: a broker that answers nonsense
+_NONSENSE = (AssertionError, LookupError, ValueError, struct.error)  # from a broker that is none
+_TROUBLES = (KafkaError, OSError, TimeoutError, *_NONSENSE)
 
 
 @asynccontextmanager
@@ -47,31 +43,29 @@ async def connected(kafka: Kafka) -> AsyncIterator[AIOKafkaConnection]:
     options = client_options(kafka)
     refused: ConfigurationError | None = None
     for host, port, _ in collect_hosts(options.pop("bootstrap_servers"), randomize=False):
-        try:
-            connection = await _connect(host, port, options)
-        except _TROUBLES as error:
-            reason = _refusal(kafka, error) or await _misunderstanding(kafka, host, port, options)
-            if reason:
-                refused = ConfigurationError(f"{reason} ({host}:{port}; docs/kafka-security.md).")
-            continue
-        try:
+        async with AsyncExitStack() as stack:
+            try:
+                connection = await stack.enter_async_context(_opened(host, port, options))
+                await connection.send(MetadataRequest([]))  # a broker that wants a login hangs up only now
+            except _TROUBLES as error:
+                reason = _refusal(kafka, error) or await _misunderstanding(kafka, host, port, options)
+                if reason:
+                    refused = ConfigurationError(f"{reason} ({host}:{port}; docs/kafka-security.md).")
+                continue
             yield connection
-        finally:
-            await stop_client(connection.close, STOP_SECONDS)
-        return
+            return
     # Without its cause: a broker may repeat the password in it.
     raise refused or KafkaConnectionError(f"none of {kafka.bootstrap_servers} answers") from None
 
 
-async def _connect(host: str, port: int, options: dict[str, Any]) -> AIOKafkaConnection:
-    """Logged in, and answered once: a broker that wants a login hangs up only then."""
+@asynccontextmanager
+async def _opened(host: str, port: int, options: Mapping[str, Any]) -> AsyncIterator[AIOKafkaConnection]:
+    """Logged in, where the options say so."""
     connection = await create_conn(host, port, request_timeout_ms=ANSWER_SECONDS * 1000, **options)
     try:
-        await connection.send(MetadataRequest([]))
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+        yield connection
+    finally:
+        await stop_client(connection.close, STOP_SECONDS)
 
 
 def _refusal(kafka: Kafka, error: BaseException) -> str | None:
@@ -80,8 +74,8 @@ def _refusal(kafka: Kafka, error: BaseException) -> str | None:
     match cause:
         case ssl.SSLCertVerificationError():
             return _untrusted(kafka, cause)
-        case ssl.SSLError() if "ALERT" in str(cause.reason):
-            return _our_certificate(kafka, str(cause.reason))
+        case ssl.SSLError() if "ALERT" in str(cause.reason or cause):
+            return _our_certificate(kafka, str(cause.reason or cause))
         case SaslAuthenticationFailed():
             return (
                 "DEPLOYER_KAFKA__SASL_USERNAME and DEPLOYER_KAFKA__SASL_PASSWORD: Kafka does not accept this login. "
@@ -131,7 +125,7 @@ def _our_certificate(kafka: Kafka, alert: str) -> str:
     return f"{names}: Kafka does not accept our certificate ({alert}). Give a valid one that its CA has signed"
 
 
-async def _misunderstanding(kafka: Kafka, host: str, port: int, options: dict[str, Any]) -> str | None:
+async def _misunderstanding(kafka: Kafka, host: str, port: int, options: Mapping[str, Any]) -> str | None:
     """A broker that is spoken to in the wrong way only hangs up. Does it answer in another one?"""
     setting, protocol = "DEPLOYER_KAFKA__SECURITY_PROTOCOL", kafka.security_protocol
     login, _, tls = protocol.rpartition("_")
@@ -148,8 +142,8 @@ async def _misunderstanding(kafka: Kafka, host: str, port: int, options: dict[st
 
 async def _speaks_without_tls(host: str, port: int) -> bool:
     with suppress(*_TROUBLES):
-        (await create_conn(host, port, request_timeout_ms=ANSWER_SECONDS * 1000)).close()
-        return True
+        async with _opened(host, port, {}):
+            return True
     return False
 
 
@@ -167,12 +161,9 @@ async def _speaks_tls(host: str, port: int) -> bool:
     return True
 
 
-async def _wants_login(host: str, port: int, options: dict[str, Any]) -> bool:
+async def _wants_login(host: str, port: int, options: Mapping[str, Any]) -> bool:
     with suppress(*_TROUBLES):
-        connection = await create_conn(host, port, request_timeout_ms=ANSWER_SECONDS * 1000, **options)
-        try:
+        async with _opened(host, port, options) as connection:
             answer = await connection.send(SaslHandShakeRequest("PLAIN"))
-        finally:
-            connection.close()
-        return bool(answer.error_code != IllegalSaslStateError.errno)
+            return bool(answer.error_code != IllegalSaslStateError.errno)
     return False

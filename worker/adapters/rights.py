@@ -1,5 +1,6 @@
 """Which of our rights Kafka has granted: asked before they are needed, so that one error names all that are missing."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from aiokafka.conn import AIOKafkaConnection
@@ -10,7 +11,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.coordination import FindCoordinatorRequest
-from aiokafka.protocol.metadata import MetadataRequest_v5, MetadataResponse_v5
+from aiokafka.protocol.metadata import MetadataRequest, MetadataRequestStruct, MetadataResponse_v5
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
 
 from worker.errors import ConfigurationError
@@ -31,25 +32,26 @@ async def granted(connection: AIOKafkaConnection, kafka: Kafka, rights: tuple[Ri
     Raises KafkaError, ConfigurationError when rights are missing.
     """
     names = dict.fromkeys(right.name for right in rights if right.resource is Resource.TOPIC)
-    answer = await connection.send(_Topics(list(names)))
-    topics = {name: (code, len(partitions), *may) for code, name, _, partitions, *may in answer.topics}
+    answer = (await connection.send(_Topics(list(names)))).to_object()
+    topics = {topic["topic"]: topic for topic in answer["topics"]}
     missing = []
     for right in rights:
         if right.resource is Resource.TOPIC:
-            code, _, *may = topics[right.name]
-            hidden = code == TopicAuthorizationFailedError.errno
-            denied = (hidden and right.operation in _SHOWING) or not (code or _allowed(right, *may))
+            denied = _is_denied(topics[right.name], right.operation)
         else:
             denied = await _is_hidden(connection, right)
         if denied:
             missing.append(right)
     if missing:
         raise ConfigurationError("\n".join(without(right, kafka) for right in missing))
-    return {name: partitions for name, (code, partitions, *_) in topics.items() if not code}
+    return {name: len(topic["partitions"]) for name, topic in topics.items() if not topic["error_code"]}
 
 
-def _allowed(right: Right, operations: int = _UNKNOWN) -> bool:
-    return operations == _UNKNOWN or bool(operations >> right.operation.value & 1)
+def _is_denied(topic: Mapping[str, Any], operation: Operation) -> bool:
+    if topic["error_code"]:
+        return topic["error_code"] == TopicAuthorizationFailedError.errno and operation in _SHOWING
+    allowed = topic.get("operations", _UNKNOWN)
+    return allowed != _UNKNOWN and not allowed >> operation.value & 1
 
 
 async def _is_hidden(connection: AIOKafkaConnection, right: Right) -> bool:
@@ -105,7 +107,7 @@ class _MetadataRequest_v8(RequestStruct):  # type: ignore[misc]  # noqa: N801
     )
 
 
-class _Topics(Request[MetadataRequest_v5 | _MetadataRequest_v8]):  # type: ignore[misc]
+class _Topics(Request[MetadataRequestStruct | _MetadataRequest_v8]):  # type: ignore[misc]
     """These topics and our rights on them; without the rights where the broker knows no better."""
 
     API_KEY = 3
@@ -115,5 +117,6 @@ class _Topics(Request[MetadataRequest_v5 | _MetadataRequest_v8]):  # type: ignor
 
     def build(self, request_struct_class: type[Any]) -> Any:
         """Makes no topic."""
-        more = (False, True) if request_struct_class is _MetadataRequest_v8 else ()
-        return request_struct_class(self._names, False, *more)
+        if request_struct_class is _MetadataRequest_v8:
+            return _MetadataRequest_v8(self._names, False, False, True)
+        return MetadataRequest(self._names, allow_auto_topic_creation=False).build(request_struct_class)
