@@ -3,20 +3,23 @@
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from schemas import DeploymentStatus, SourceInfo, State
+from schemas import DeploymentSettled, DeploymentStatus, SourceInfo, State
 from tests.kafka_security.conftest import Scene
 from worker.adapters.ledger import record_of
+from worker.cli import resolve
+from worker.cli.client import open_requests, open_statuses
+from worker.cli.letters import Choice, letters
+from worker.cli.replays import open_originals
 from worker.domain.dead_letter import dead_letter
 from worker.domain.messages import Message, dead_letter_message, status_message
 from worker.domain.request import Request, read_request
-from worker.errors import CODES, Unavailable
-from worker.kafka_rights import Right, operator_rights, reader_rights, sender_rights, without, worker_rights
+from worker.errors import CODES, ConfigurationError, Unavailable
+from worker.kafka_rights import operator_rights, reader_rights, sender_rights, without, worker_rights
 from worker.sandbox.graphene_data import stored_case
 from worker.sandbox.users import sandbox_token
 from worker.settings import Kafka
@@ -114,16 +117,41 @@ async def test_check_needs_what_the_worker_needs(scene: Scene) -> None:
     assert "ok      topics: as the worker needs them" in output.splitlines()
 
 
-NEEDED: dict[Right, Sequence[str]] = dict(
-    zip(operator_rights(ANY), (REPLAY, SUBMIT, WATCH, RESOLVE, ("dead-letter", "list")), strict=True)
-)
+async def send(kafka: Kafka) -> None:
+    async with open_requests(kafka):
+        pass
+
+
+async def follow(kafka: Kafka) -> None:
+    async with open_statuses(kafka):
+        pass
+
+
+async def settle(kafka: Kafka) -> None:
+    settled = DeploymentSettled(request_id="parked", attempt=1, outcome="failed", reason="It failed.", by="a test")
+    await resolve._publish(kafka, settled, 0)
+
+
+async def look_up_tokens(kafka: Kafka) -> None:
+    async with open_originals(kafka):
+        pass
+
+
+async def list_letters(kafka: Kafka) -> None:
+    assert [] == [letter async for letter in letters(kafka, Choice())]
+
+
+# Of the rights in their order: what needs it.
+NEEDED = dict(zip(operator_rights(ANY), (look_up_tokens, send, follow, settle, list_letters), strict=True))
 
 
 @pytest.mark.parametrize("number", range(len(NEEDED)), ids=[str(it) for it in NEEDED])
 async def test_each_right_is_needed(scene: Scene, number: int) -> None:
-    """Without it the command that needs it names it on one line."""
-    missing = operator_rights(scene.kafka)[number]
+    """Without it the step that needs it names it, and does its work with it."""
+    missing, step = operator_rights(scene.kafka)[number], [*NEEDED.values()][number]
     await scene.grant(*(it for it in operator_rights(scene.kafka) if it != missing))
-    await park(scene)
-    code, _, errors = await command(scene, *[*NEEDED.values()][number])
-    assert (1, f"playground-deployer: {without(missing, scene.kafka)}\n") == (code, errors)
+    with pytest.raises(ConfigurationError) as raised:
+        await step(scene.kafka)
+    assert without(missing, scene.kafka) == str(raised.value)
+    await scene.grant(missing)
+    await step(scene.kafka)

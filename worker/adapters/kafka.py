@@ -2,7 +2,8 @@
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from worker import settings
@@ -48,13 +49,19 @@ async def stop_client(stop: Callable[[], Awaitable[object]], seconds: float) -> 
 
 
 def _ssl_context(kafka: settings.Kafka) -> ssl.SSLContext:
-    try:
+    with _usable("DEPLOYER_KAFKA__SSL_CA_FILE: it"):
         context = ssl.create_default_context(cafile=kafka.ssl_ca_file)
-        if kafka.ssl_cert_file:
-            context.load_cert_chain(kafka.ssl_cert_file, kafka.ssl_key_file)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(
-            "DEPLOYER_KAFKA__SSL_CA_FILE, __SSL_CERT_FILE or __SSL_KEY_FILE cannot be used: "
-            f"{type(error).__name__} {error.strerror or ''}".rstrip()
-        ) from error
+    if kafka.ssl_cert_file:
+        with _usable("DEPLOYER_KAFKA__SSL_CERT_FILE and DEPLOYER_KAFKA__SSL_KEY_FILE: they"):
+            # `str`: an empty password. Without one OpenSSL asks the terminal for that of an encrypted key.
+            context.load_cert_chain(kafka.ssl_cert_file, kafka.ssl_key_file, password=str)
     return context
+
+
+@contextmanager
+def _usable(files: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # SSLError among them
+        reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
+        raise ConfigurationError(f"{files} cannot be used: {reason}. Give PEM, and a key without a password") from error

@@ -17,10 +17,7 @@ def explain(error: Exception) -> str | None:
         case DeploymentError():
             return f"{error.message} [{error.code}]"
         case KafkaConnectionError():
-            return (
-                "Kafka cannot be reached, or refuses our login. "
-                "Check DEPLOYER_KAFKA__BOOTSTRAP_SERVERS and the settings beside it."
-            )
+            return "Kafka cannot be reached. Check DEPLOYER_KAFKA__BOOTSTRAP_SERVERS and the settings beside it."
         case UnknownTopicOrPartitionError():
             return "A topic does not exist. Start the worker with DEPLOYER_KAFKA__CREATE_TOPICS=true, or make it."
         case KafkaError():
