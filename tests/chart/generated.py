@@ -1,0 +1,75 @@
+"""What is written from the values and the worker's settings: `make chart`; `--check` only compares.
+
+The worker's settings become the part `settings` of values.yaml; values.yaml becomes values.schema.json and the table
+in the chart's README.
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+
+from tests.chart.values import CHART, VALUES, Value, read_values, schema_of
+from tests.chart.worker_settings import ELSEWHERE, template_facts, values_block
+from worker.settings import PREFIX
+
+README = CHART / "README.md"
+
+
+def files() -> dict[Path, str]:
+    """Every generated file, as it must be."""
+    values_text = _between(VALUES.read_text(encoding="utf-8"), "# <settings>\n", values_block(), "# </settings>")
+    values = read_values(values_text)
+    readme = _between(README.read_text(encoding="utf-8"), "<!-- values -->\n", _table(values), "<!-- /values -->")
+    readme = _between(readme, "<!-- elsewhere -->\n", _elsewhere(), "<!-- /elsewhere -->")
+    return {
+        VALUES: values_text,
+        CHART / "values.schema.json": json.dumps(schema_of(values), indent=2, ensure_ascii=False) + "\n",
+        CHART / "files" / "settings.yaml": template_facts(),
+        README: readme,
+    }
+
+
+def stale() -> list[str]:
+    """Names of the files that are missing or different."""
+    return [
+        path.relative_to(CHART.parent).as_posix()
+        for path, text in files().items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+
+
+def _between(text: str, start: str, content: str, end: str) -> str:
+    return re.sub(f"{re.escape(start)}.*{re.escape(end)}", lambda _: start + content + end, text, flags=re.DOTALL)
+
+
+def _table(values: list[Value]) -> str:
+    rows = ["| value | type | default | meaning |", "|---|---|---|---|"]
+    for it in values:
+        default = json.dumps(it.default, ensure_ascii=False)
+        rows.append(f"| `{it.path}` | {it.type} | `{default}` | {it.sentence.replace('|', '&#124;')} |")
+    return "\n".join(rows) + "\n"
+
+
+def _elsewhere() -> str:
+    rows = ["| setting | value |", "|---|---|"]
+    for setting, value in ELSEWHERE.items():
+        rows.append(f"| `{PREFIX}{setting.replace('.', '__')}`".upper() + f" | `{value}` |")
+    return "\n".join(rows) + "\n"
+
+
+def main() -> None:
+    """Write the files, or with `--check` exit 1 and name the stale ones."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chart.generated", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a file is stale")
+    if parser.parse_args().check:
+        if names := stale():
+            sys.exit(f"stale: {', '.join(names)}; run `make chart` and commit")
+        return
+    for path, text in files().items():
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
