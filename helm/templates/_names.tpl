@@ -17,8 +17,8 @@ app.kubernetes.io/component: worker
 
 {{/* The workers and the pod of `helm test`. */}}
 {{- define "deployer.instanceLabels" -}}
-app.kubernetes.io/name: {{ include "deployer.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "deployer.name" . | quote }}
+app.kubernetes.io/instance: {{ quote .Release.Name }}
 {{- end }}
 
 {{- define "deployer.labels" -}}
@@ -32,8 +32,8 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{/* Name and labels of an object: dict "root" $ ["suffix" "-x"] ["labels" {…}] ["annotations" {…}]. */}}
 {{- define "deployer.metadata" -}}
 metadata:
-  name: {{ include "deployer.fullname" .root }}{{ .suffix }}
-  namespace: {{ .namespace | default .root.Release.Namespace }}
+  name: {{ print (include "deployer.fullname" .root) (.suffix | default "") | quote }}
+  namespace: {{ .namespace | default .root.Release.Namespace | quote }}
   labels:
     {{- merge (dict) (include "deployer.labels" .root | fromYaml) (.labels | default dict) | toYaml | nindent 4 }}
   {{- with .annotations }}

@@ -3,11 +3,11 @@
 {{- define "deployer.podBasics" -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
-serviceAccountName: {{ include "deployer.serviceAccountName" . }}
+serviceAccountName: {{ include "deployer.serviceAccountName" . | quote }}
 {{- with .Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ tpl . $ }}
+  - name: {{ tpl . $ | quote }}
   {{- end }}
 {{- end }}
 securityContext: {{- toYaml .Values.podSecurityContext | nindent 2 }}
@@ -15,7 +15,7 @@ securityContext: {{- toYaml .Values.podSecurityContext | nindent 2 }}
 hostUsers: {{ .Values.hostUsers }}
 {{- end }}
 {{- with .Values.runtimeClassName }}
-runtimeClassName: {{ . }}
+runtimeClassName: {{ quote . }}
 {{- end }}
 {{- range $name := list "dnsConfig" "nodeSelector" "affinity" "tolerations" }}
 {{- with get $.Values $name }}
@@ -25,7 +25,7 @@ runtimeClassName: {{ . }}
 {{- end }}
 
 {{- define "deployer.containerBasics" -}}
-image: {{ include "deployer.image" . }}
+image: {{ include "deployer.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 securityContext: {{- toYaml .Values.securityContext | nindent 2 }}
 env:
@@ -51,7 +51,7 @@ volumeMounts:
 - {{ include "deployer.files" . | indent 2 | trim }}
 - name: tmp
   emptyDir:
-    sizeLimit: {{ .Values.tmpSizeLimit }}
+    sizeLimit: {{ quote .Values.tmpSizeLimit }}
 {{- with .Values.extraVolumes }}
 {{ tpl (toYaml .) $ }}
 {{- end }}

@@ -33,10 +33,10 @@ auth: SECRET
 {{- define "deployer.secretKey" -}}
 {{- $secret := get .root.Values.secrets .group -}}
 {{- if $secret.existingSecret -}}
-name: {{ tpl $secret.existingSecret .root }}
-key: {{ $secret.key }}
+name: {{ tpl $secret.existingSecret .root | quote }}
+key: {{ quote $secret.key }}
 {{- else -}}
-name: {{ include "deployer.demoSecretName" .root }}
+name: {{ include "deployer.demoSecretName" .root | quote }}
 key: {{ .group }}
 {{- end -}}
 {{- end }}
@@ -49,16 +49,16 @@ key: {{ .group }}
 {{- if or .existingSecret .existingConfigMap }}
 {{ $of }}-ca.crt:
   kind: {{ ternary "secret" "configMap" (not (empty .existingSecret)) }}
-  name: {{ tpl (.existingSecret | default .existingConfigMap) $ }}
-  key: {{ .key }}
+  name: {{ tpl (.existingSecret | default .existingConfigMap) $ | quote }}
+  key: {{ quote .key }}
   setting: {{ eq $of "kafka" | ternary "KAFKA__SSL_CA_FILE" "PLAYGROUND__CA_FILE" }}
 {{- end }}
 {{- end }}
 {{- end }}
 {{- with $tls.kafka.client }}
 {{- if .existingSecret }}
-kafka-client.crt: {kind: secret, name: {{ tpl .existingSecret $ }}, key: {{ .certKey }}, setting: KAFKA__SSL_CERT_FILE}
-kafka-client.key: {kind: secret, name: {{ tpl .existingSecret $ }}, key: {{ .keyKey }}, setting: KAFKA__SSL_KEY_FILE}
+kafka-client.crt: {kind: secret, name: {{ tpl .existingSecret $ | quote }}, key: {{ quote .certKey }}, setting: KAFKA__SSL_CERT_FILE}
+kafka-client.key: {kind: secret, name: {{ tpl .existingSecret $ | quote }}, key: {{ quote .keyKey }}, setting: KAFKA__SSL_KEY_FILE}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -110,15 +110,15 @@ projected:
   sources:
     {{- range $group, $_ := include "deployer.neededSecrets" . | fromYaml }}
     {{- with include "deployer.secretKey" (dict "root" $ "group" $group) | fromYaml }}
-    - secret: {name: {{ .name }}, items: [{key: {{ .key }}, path: {{ $group }}-secret}]}
+    - secret: {name: {{ quote .name }}, items: [{key: {{ quote .key }}, path: {{ $group }}-secret}]}
     {{- end }}
     {{- end }}
     {{- range $file, $source := include "deployer.certificates" . | fromYaml }}
-    - {{ $source.kind }}: {name: {{ $source.name }}, items: [{key: {{ $source.key }}, path: {{ $file }}}]}
+    - {{ $source.kind }}: {name: {{ quote $source.name }}, items: [{key: {{ quote $source.key }}, path: {{ $file }}}]}
     {{- end }}
     {{- if include "deployer.hasOverrides" . }}
     - configMap:
-        name: {{ tpl (include "deployer.overridesName" .) . }}
-        items: [{key: {{ .Values.overrides.existingConfigMap | empty | ternary "overrides.yaml" .Values.overrides.key }}, path: overrides.yaml}]
+        name: {{ tpl (include "deployer.overridesName" .) . | quote }}
+        items: [{key: {{ .Values.overrides.existingConfigMap | empty | ternary "overrides.yaml" .Values.overrides.key | quote }}, path: overrides.yaml}]
     {{- end }}
 {{- end }}
