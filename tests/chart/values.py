@@ -1,4 +1,4 @@
-"""The chart's values.yaml as its one source: each value with its sentence (`# --`) and its JSON Schema (`# @schema`)."""
+"""The chart's values.yaml, its one source: each value with its sentence (`# --`) and its JSON Schema (`# @schema`)."""
 
 import re
 from collections.abc import Iterator
