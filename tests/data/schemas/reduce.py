@@ -1,7 +1,7 @@
 """Make the schemas beside this file out of the ones that the package kubernetes-validate brings (see README.md).
 
-Taken are the kinds that a bundle, its script and the chart make, and what they refer to. Left out is what decides nothing
-(descriptions, `x-kubernetes-*`), and `status`, which no manifest has. `null` is no value here: nothing we write
+Taken are the kinds that a bundle, its script and the chart make, and what they refer to. Left out is what decides
+nothing (descriptions, `x-kubernetes-*`), and `status`, which no manifest has. `null` is no value here: nothing we write
 needs it.
 """
 
