@@ -122,18 +122,22 @@ class Resource:
         return f"{self.group}/{self.version}"
 
     @property
+    def plural(self) -> str:
+        """As addresses name it."""
+        return self.kind.lower() + "s"
+
+    @property
     def definition(self) -> Json:
         """The CustomResourceDefinition."""
-        plural = self.kind.lower() + "s"
         schema = _object("spec", spec=_SPECS[self.kind])
         return {
             "apiVersion": "apiextensions.k8s.io/v1",
             "kind": "CustomResourceDefinition",
-            "metadata": {"name": f"{plural}.{self.group}"},
+            "metadata": {"name": f"{self.plural}.{self.group}"},
             "spec": {
                 "group": self.group,
                 "scope": "Namespaced",
-                "names": {"kind": self.kind, "plural": plural, "singular": self.kind.lower()},
+                "names": {"kind": self.kind, "plural": self.plural, "singular": self.kind.lower()},
                 "versions": [
                     {"name": self.version, "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
                 ],

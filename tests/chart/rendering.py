@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterable
@@ -29,13 +30,19 @@ class Refused(Exception):
     """What helm said instead."""
 
 
-def helm(*arguments: str, values: str = "") -> str:
-    """What helm prints. Raises Refused with its complaint."""
+def helm(*arguments: str, values: str = "", home: Path | None = None) -> str:
+    """What helm prints. Raises Refused with its complaint. In `home` it keeps what it learns of a cluster."""
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         file.write(values)
         file.flush()
         more = ["--values", file.name] if values else []
-        done = subprocess.run([helm_binary(), *arguments, *more], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [helm_binary(), *arguments, *more],
+            env={**os.environ, **({"HOME": str(home)} if home else {})},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     if done.returncode:
         raise Refused(done.stderr)
     return done.stdout

@@ -6,6 +6,7 @@ from tests.chart.environment import environment, said_by_values
 from tests.chart.golden import NAMES, expected, rendered, values_of
 from tests.chart.judging import pods, problems, restricted_problems
 from tests.chart.rendering import MIDDLE, NEWEST, OLDEST, render, worker
+from tests.chart.worker_settings import chart_settings
 from worker.environment import read_settings
 from worker.settings import Settings
 
@@ -53,3 +54,11 @@ def test_check_sees_what_the_worker_sees(name: str) -> None:
     (check,) = of_check["containers"]
     assert [worker(found).get(key) for key in shared] == [check.get(key) for key in shared]
     assert ["check"] == check["args"]
+
+
+def test_no_setting_is_left_out() -> None:
+    """`every-setting` has each one, and none at its default."""
+    given = values_of("every-setting")["settings"]
+    at_default = [it for it in chart_settings() if given.get(it.group, {}).get(it.key, it.default) == it.default]
+    # With a secret there are no public keys.
+    assert ["jwks_url"] == [it.name for it in at_default]

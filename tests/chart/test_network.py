@@ -61,6 +61,11 @@ def test_issuer() -> None:
     assert 9443 in _ports(jwks)
 
 
+def test_collector() -> None:
+    """The same for that of traces."""
+    assert [53, 53, 9092, 443, 8000, 443, 4318] == _ports({"settings": {"tracing": {"endpoint": "http://otel:4318"}}})
+
+
 def test_advertised_ports() -> None:
     """Brokers may send clients to other ports than those they were asked at."""
     assert [53, 53, 32000, 9092, 443, 8000, 443] == _ports({"networkPolicy": {"kafkaPorts": [32000]}})
