@@ -30,7 +30,11 @@ CHOICES: dict[str, list[Json]] = {
     "kafka": [{}, _SASL, _MTLS],
     "tokens": [{}, _JWKS],
     "topics": [{}, {"topics": {"mode": "worker"}}, {"topics": {"mode": "strimzi", "strimzi": {"cluster": "main"}}}],
-    "network": [{}, {"networkPolicy": {"enabled": False}}, {"networkPolicy": {"metricsFrom": [{"podSelector": {}}]}}],
+    "network": [
+        {},
+        {"networkPolicy": {"enabled": True}},
+        {"networkPolicy": {"enabled": True, "metricsFrom": [{"podSelector": {}}]}},
+    ],
     "monitoring": [
         {},
         {name: {"enabled": True} for name in ("service", "podMonitor", "prometheusRule", "dashboard")},

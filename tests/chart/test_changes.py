@@ -33,7 +33,7 @@ def test_pods_are_left_alone() -> None:
         nested("scaling.replicas", 3),
         nested("service.enabled", True),
         nested("dashboard.enabled", True),
-        nested("networkPolicy.enabled", False),
+        nested("networkPolicy.enabled", True),
         nested("podDisruptionBudget.enabled", False),
         nested("revisionHistoryLimit", 1),
     ):

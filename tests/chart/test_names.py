@@ -65,6 +65,7 @@ def test_name(release: str, values: Json, name: str) -> None:
 
 _ALL: Json = {
     "service": {"enabled": True},
+    "networkPolicy": {"enabled": True},
     "serviceAccount": {"create": True},
     "scaling": {"mode": "keda", "minReplicas": 2},
     "topics": {"mode": "strimzi", "strimzi": {"cluster": "main"}},

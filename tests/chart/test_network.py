@@ -10,7 +10,7 @@ _PEERS: list[Json] = [{"ipBlock": {"cidr": "192.0.2.0/24"}}]
 
 
 def _policy(*changes: Json) -> Json:
-    spec: Json = find(render(*changes), "NetworkPolicy")["spec"]
+    spec: Json = find(render({"networkPolicy": {"enabled": True}}, *changes), "NetworkPolicy")["spec"]
     return spec
 
 
@@ -23,7 +23,7 @@ def test_default() -> None:
     spec = _policy()
     assert ["Ingress", "Egress"] == spec["policyTypes"]
     assert "ingress" not in spec
-    assert [53, 53, 9092, 443, 8000, 443] == _ports()
+    assert [53, 53, 443, 8000, 9092, 443] == _ports()
     assert _DNS == spec["egress"][0]["ports"]
 
 
@@ -33,7 +33,7 @@ def test_default() -> None:
 )
 def test_ports_of_brokers(servers: str, ports: list[int]) -> None:
     """Each once; IPv6 too."""
-    rule = _policy({"settings": {"kafka": {"bootstrapServers": servers}}})["egress"][1]
+    rule = _policy({"settings": {"kafka": {"bootstrapServers": servers}}})["egress"][3]
     assert [{"port": port, "protocol": "TCP"} for port in ports] == rule["ports"]
 
 
@@ -49,7 +49,7 @@ def test_ports_of_brokers(servers: str, ports: list[int]) -> None:
 )
 def test_port_of_a_url(url: str, port: int) -> None:
     """The one it names, else that of its scheme."""
-    assert [53, 53, 9092, 443, port, 443] == _ports({"settings": {"catalog": {"url": url}}})
+    assert [53, 53, 443, port, 9092, 443] == _ports({"settings": {"catalog": {"url": url}}})
 
 
 def test_issuer() -> None:
@@ -63,21 +63,22 @@ def test_issuer() -> None:
 
 def test_collector() -> None:
     """The same for that of traces."""
-    assert [53, 53, 9092, 443, 8000, 443, 4318] == _ports({"settings": {"tracing": {"endpoint": "http://otel:4318"}}})
+    assert [53, 53, 443, 8000, 9092, 443, 4318] == _ports({"settings": {"tracing": {"endpoint": "http://otel:4318"}}})
 
 
-def test_advertised_ports() -> None:
-    """Brokers may send clients to other ports than those they were asked at."""
-    assert [53, 53, 32000, 9092, 443, 8000, 443] == _ports({"networkPolicy": {"kafkaPorts": [32000]}})
+def test_ports_behind_a_service() -> None:
+    """Policies see the pods' ports, not those of a Service, and brokers may advertise others: both can be added."""
+    egress = {"dns": {"ports": [5353]}, "kafka": {"ports": [32000, 9092]}, "catalog": {"ports": [8080]}}
+    assert [53, 53, 5353, 5353, 443, 8000, 8080, 9092, 32000, 443] == _ports({"networkPolicy": {"egress": egress}})
 
 
-_NEIGHBOURS = ["dns", "kafka", "artifacts", "catalog", "playground"]
+_NEIGHBOURS = ["dns", "artifacts", "catalog", "kafka", "playground"]
 
 
 @pytest.mark.parametrize("neighbour", _NEIGHBOURS)
 def test_place_of_a_neighbour(neighbour: str) -> None:
     """Given by value, for this neighbour alone."""
-    rules = _policy({"networkPolicy": {"egress": {neighbour: _PEERS}}})["egress"]
+    rules = _policy({"networkPolicy": {"egress": {neighbour: {"to": _PEERS}}}})["egress"]
     assert [_PEERS if it == neighbour else None for it in _NEIGHBOURS] == [rule.get("to") for rule in rules]
 
 

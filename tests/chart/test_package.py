@@ -55,9 +55,12 @@ def test_notes_say_what_is_next() -> None:
     [
         ({"scaling": {"replicas": 13}}, "WARNING: scaling.replicas is more than settings.kafka.partitions"),
         ({"demo": {"enabled": True}}, "WARNING: demo.enabled keeps secrets in the release."),
-        ({"podMonitor": {"enabled": True}}, "WARNING: podMonitor.enabled, but networkPolicy.metricsFrom lets nobody"),
+        (
+            {"podMonitor": {"enabled": True}, "networkPolicy": {"enabled": True}},
+            "WARNING: podMonitor.enabled, but networkPolicy.metricsFrom lets nobody",
+        ),
         ({}, "The topics must exist"),
-        ({}, "networkPolicy.kafkaPorts"),
+        ({"networkPolicy": {"enabled": True}}, "networkPolicy.egress.*.ports"),
     ],
 )
 def test_notes_warn(changes: Json, said: str) -> None:
@@ -69,9 +72,12 @@ def test_notes_warn(changes: Json, said: str) -> None:
     ("changes", "silent"),
     [
         ({"topics": {"mode": "worker"}}, "The topics must exist"),
-        ({"networkPolicy": {"enabled": False}}, "networkPolicy.kafkaPorts"),
-        ({"podMonitor": {"enabled": True}, "networkPolicy": {"enabled": False}}, "WARNING"),
-        ({"podMonitor": {"enabled": True}, "networkPolicy": {"metricsFrom": [{"podSelector": {}}]}}, "WARNING"),
+        ({}, "networkPolicy.egress"),
+        ({"podMonitor": {"enabled": True}}, "WARNING"),
+        (
+            {"podMonitor": {"enabled": True}, "networkPolicy": {"enabled": True, "metricsFrom": [{"podSelector": {}}]}},
+            "WARNING",
+        ),
     ],
 )
 def test_notes_are_silent(changes: Json, silent: str) -> None:

@@ -39,7 +39,7 @@ def test_older_kubernetes_is_refused() -> None:
 @pytest.mark.parametrize("version", ["1.25", "1.26", "1.28", "1.30", "1.33", "1.35", "1.37"])
 def test_newer_kubernetes_is_taken(version: str) -> None:
     """Every version from the oldest on."""
-    assert 4 == len(render(kubernetes=version))
+    assert 3 == len(render(kubernetes=version))
 
 
 def test_least_values() -> None:

@@ -20,6 +20,7 @@ DEFINITIONS: Json = {
     "strings": {"type": "object", "additionalProperties": {"type": "string"}},
     "object": {"type": "object"},
     "objects": {"type": "array", "items": {"type": "object"}},
+    "ports": {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 65535}},
     "numberOrPercent": {"type": ["integer", "string"], "minimum": 0, "pattern": "^[0-9]+%$"},
 }
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
