@@ -6,7 +6,7 @@
 {{- define "deployer.fullname" -}}
 {{- $name := .Values.nameOverride | default .Chart.Name -}}
 {{- $both := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
-{{- .Values.fullnameOverride | default $both | trunc 50 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | default $both | replace "." "-" | trunc 50 | trimSuffix "-" -}}
 {{- end }}
 
 {{/* What selects the workers. Immutable in a Deployment: nothing that values or versions change, but the name. */}}
@@ -23,7 +23,7 @@ app.kubernetes.io/instance: {{ quote .Release.Name }}
 
 {{- define "deployer.labels" -}}
 {{- $own := include "deployer.instanceLabels" . | fromYaml -}}
-{{- $_ := set $own "app.kubernetes.io/version" (.Values.image.tag | default .Chart.AppVersion | trunc 63) -}}
+{{- $_ := set $own "app.kubernetes.io/version" (.Values.image.tag | default .Chart.AppVersion | trunc 63 | trimAll "-_.") -}}
 {{- $_ := set $own "app.kubernetes.io/managed-by" .Release.Service -}}
 {{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63) -}}
 {{- merge $own .Values.commonLabels | toYaml -}}

@@ -138,6 +138,9 @@ rollingUpdate.maxUnavailable: 0 together with rollingUpdate.maxSurge 0 allows no
 {{- if eq (int .Values.settings.runtime.httpPort) 0 }}
 settings.runtime.httpPort: 0 is any port, and the probes must know it.
 {{- end }}
+{{- if and .Values.service.enabled (regexMatch "^[0-9]" (include "deployer.fullname" .)) }}
+service.enabled: a Service's name must begin with a letter, and {{ include "deployer.fullname" . }} does not. Set fullnameOverride.
+{{- end }}
 {{- if and .Values.overrides.entries .Values.overrides.existingConfigMap }}
 overrides.entries: given together with overrides.existingConfigMap. Give one.
 {{- end }}

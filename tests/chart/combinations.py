@@ -83,8 +83,9 @@ def chosen() -> list[dict[str, int]]:
     rows: list[dict[str, int]] = []
     while missing:
         row = dict(min(missing))
-        for name in CHOICES.keys() - row.keys():
-            row[name] = max(range(len(CHOICES[name])), key=lambda index: len(_covered({**row, name: index}) & missing))
+        for name in (it for it in CHOICES if it not in row):
+            ways = [{**row, name: index} for index in range(len(CHOICES[name]))]
+            row = max(ways, key=lambda way: len(_covered(way) & missing))
         missing -= _covered(row)
         rows.append(row)
     return rows

@@ -7,7 +7,7 @@ from tests.chart.rendering import NAMESPACE
 from tests.chart.values import Json
 from tests.kubernetes_schemas import schema_problems
 from tests.semantic.pods import deployment
-from tests.semantic.words import LABEL, SUBDOMAIN, is_label_key, labels, twice
+from tests.semantic.words import RFC_1035, SUBDOMAIN, is_label_key, labels, twice
 
 _VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 
@@ -39,7 +39,7 @@ def _alone(it: Json, kubernetes: str) -> Iterator[str]:
         yield from shape_problems(it)
     else:
         yield from schema_problems(it, [kubernetes])
-    if not (LABEL if it["kind"] == "Service" else SUBDOMAIN).fullmatch(metadata["name"]):
+    if not (RFC_1035 if it["kind"] == "Service" else SUBDOMAIN).fullmatch(metadata["name"]):
         yield "its name is none"
     if metadata.get("namespace", NAMESPACE) != NAMESPACE and it["kind"] != "KafkaTopic":
         yield f"namespace {metadata['namespace']}"

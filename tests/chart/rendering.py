@@ -38,7 +38,7 @@ def helm(*arguments: str, values: str = "", home: Path | None = None) -> str:
         more = ["--values", file.name] if values else []
         done = subprocess.run(
             [helm_binary(), *arguments, *more],
-            env={**os.environ, **({"HOME": str(home)} if home else {})},
+            env={**os.environ, "GOGC": "off", **({"HOME": str(home)} if home else {})},  # it is gone before it pays
             capture_output=True,
             text=True,
             check=False,

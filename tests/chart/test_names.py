@@ -51,14 +51,16 @@ def test_labels_of_the_selector_are_taken(label: str) -> None:
         ("my-playground-deployer-2", {}, "my-playground-deployer-2"),
         ("x", {"nameOverride": "worker"}, "x-worker"),
         ("x", {"fullnameOverride": "all"}, "all"),
-        ("123", {}, "123-playground-deployer"),
+        ("123", {"service": {"enabled": False}}, "123-playground-deployer"),
+        ("a.b", {}, "a-b-playground-deployer"),
+        ("x", {"image": {"tag": "1.0-"}}, "x-playground-deployer"),
         ("r" * 53, {}, "r" * 50),
         ("x", {"fullnameOverride": "f" * 49 + "-f"}, "f" * 49),
     ],
 )
 def test_name(release: str, values: Json, name: str) -> None:
     """As charts are used to, and short enough for every suffix."""
-    found = render({**values, **_ALL}, release=release)
+    found = render(_ALL, values, release=release)
     assert name == find(found, "Deployment")["metadata"]["name"]
     assert [] == problems(found, MIDDLE)
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.chart.golden import NAMES, values_of
 from tests.chart.helm_binary import helm_binary
-from tests.chart.rendering import LEAST, NAMESPACE, RELEASE, helm, merged
+from tests.chart.rendering import LEAST, NAMESPACE, RELEASE, helm, merged, objects, worker
 from tests.chart.values import CHART, Json
 
 
@@ -32,6 +32,16 @@ def test_packages_are_the_same(tmp_path: Path) -> None:
     assert tracked - {"playground-deployer/.helmignore"} == {name for name, _, _ in contents[0]} - {
         "playground-deployer/.helmignore"
     }
+
+
+def test_part_of_another_chart(tmp_path: Path) -> None:
+    """Its globals are the other chart's as well, and hold what is none of ours."""
+    (tmp_path / "charts").mkdir()
+    (tmp_path / "charts" / "playground-deployer").symlink_to(CHART)
+    (tmp_path / "Chart.yaml").write_text("{apiVersion: v2, name: graphene, version: 1.0.0}")
+    values = {"playground-deployer": LEAST, "global": {"domain": "example", "imageRegistry": "mirror.example"}}
+    found = objects(helm("template", RELEASE, str(tmp_path), values=json.dumps(values)))
+    assert "mirror.example/playground-deployer:0.1.0" == worker(found)["image"]
 
 
 def _notes(*changes: Json) -> str:

@@ -66,7 +66,10 @@ def read_values(text: str) -> list[Value]:
 
 
 def schema_of(values: list[Value]) -> Json:
-    """The whole values.schema.json: closed, but for maps whose keys are the user's."""
+    """The whole values.schema.json: closed, but for maps whose keys are the user's.
+
+    `global` is one of them: a chart that has this one as a part shares its own there.
+    """
     root = _closed("Values of the chart.")
     for value in values:
         *groups, name = value.path.split(".")
@@ -74,6 +77,7 @@ def schema_of(values: list[Value]) -> Json:
         for group in groups:
             place = place["properties"].setdefault(group, _closed(f"The values `{group}`."))
         place["properties"][name] = value.schema
+    del root["properties"]["global"]["additionalProperties"]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **root, "$defs": DEFINITIONS}
 
 
