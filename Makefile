@@ -35,7 +35,7 @@ test: install ## all tests; Apache Kafka is borrowed (KAFKA_BOOTSTRAP), in Docke
 test-alerts: install ## the alert rules and the dashboard's queries, by Prometheus's promtool
 	$(BIN)/python -m pytest tests/alerts
 
-test-cluster: install ## the finishing script on a real Kubernetes API server, built once from Go modules (minutes)
+test-cluster: install ## the finishing script and the chart on a real Kubernetes API server, built once from Go modules (minutes)
 	$(BIN)/python -m pytest tests/cluster
 
 test-faults: install ## kills, zombies, brokers and networks that fail, in short; FAULTS=full for all, within the hour

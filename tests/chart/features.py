@@ -7,6 +7,7 @@ import yaml
 
 from tests.chart.rendering import DATA, find_all, mounted_files, pod, worker
 from tests.chart.values import Json
+from worker import __version__
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,4 +58,5 @@ def _read(entry: Json) -> Feature:
     )
 
 
-FEATURES = [_read(entry) for entry in yaml.safe_load((DATA / "features.yaml").read_text(encoding="utf-8"))]
+_TEXT = (DATA / "features.yaml").read_text(encoding="utf-8").replace("VERSION", __version__)
+FEATURES = [_read(entry) for entry in yaml.safe_load(_TEXT)]

@@ -1,7 +1,7 @@
 """What is written from the values and the worker's settings: `make chart`; `--check` only compares.
 
 The worker's settings become the part `settings` of values.yaml; values.yaml becomes values.schema.json and the table
-in the chart's README.
+in the chart's README; the worker's version becomes the chart's.
 """
 
 import argparse
@@ -12,8 +12,10 @@ from pathlib import Path
 
 from tests.chart.values import CHART, VALUES, Value, read_values, schema_of
 from tests.chart.worker_settings import ELSEWHERE, template_facts, values_block
+from worker import __version__
 from worker.settings import PREFIX
 
+ABOUT = CHART / "Chart.yaml"
 README = CHART / "README.md"
 
 
@@ -23,7 +25,9 @@ def files() -> dict[Path, str]:
     values = read_values(values_text)
     readme = _between(README.read_text(encoding="utf-8"), "<!-- values -->\n", _table(values), "<!-- /values -->")
     readme = _between(readme, "<!-- elsewhere -->\n", _elsewhere(), "<!-- /elsewhere -->")
+    about = ABOUT.read_text(encoding="utf-8")
     return {
+        ABOUT: re.sub(r"((?:ersion|image): (?:playground-deployer:)?)[0-9]\S*", rf"\g<1>{__version__}", about),
         VALUES: values_text,
         CHART / "values.schema.json": json.dumps(schema_of(values), indent=2, ensure_ascii=False) + "\n",
         CHART / "files" / "settings.yaml": template_facts(),

@@ -131,8 +131,8 @@ def test_every_value_is_used() -> None:
 
 
 def test_one_version() -> None:
-    """The chart's appVersion is the worker's, and so is the image that the chart's hub is told of."""
-    assert __version__ == ABOUT["appVersion"]
+    """The worker's is the chart's, its appVersion's, and that of the image that the chart's hub is told of."""
+    assert [__version__] * 2 == [ABOUT["version"], ABOUT["appVersion"]]
     (image,) = yaml.safe_load(ABOUT["annotations"]["artifacthub.io/images"])
     assert f"playground-deployer:{__version__}" == image["image"]
 

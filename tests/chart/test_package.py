@@ -8,6 +8,7 @@ from tests.chart.golden import NAMES, values_of
 from tests.chart.helm_binary import helm_binary
 from tests.chart.rendering import LEAST, NAMESPACE, RELEASE, helm, merged, objects, worker
 from tests.chart.values import CHART, Json
+from worker import __version__
 
 
 def _lint(changes: Json) -> str:
@@ -25,7 +26,7 @@ def test_packages_are_the_same(tmp_path: Path) -> None:
     contents = []
     for folder in (tmp_path / "one", tmp_path / "other"):
         helm("package", str(CHART), "--destination", str(folder))
-        with tarfile.open(folder / "playground-deployer-0.1.0.tgz") as package:
+        with tarfile.open(folder / f"playground-deployer-{__version__}.tgz") as package:
             contents.append([(it.name, it.mode, package.extractfile(it).read()) for it in package if it.isfile()])  # type: ignore[union-attr]
     assert contents[0] == contents[1]
     tracked = {f"playground-deployer/{path.relative_to(CHART)}" for path in CHART.rglob("*") if path.is_file()}
@@ -41,7 +42,7 @@ def test_part_of_another_chart(tmp_path: Path) -> None:
     (tmp_path / "Chart.yaml").write_text("{apiVersion: v2, name: graphene, version: 1.0.0}")
     values = {"playground-deployer": LEAST, "global": {"domain": "example", "imageRegistry": "mirror.example"}}
     found = objects(helm("template", RELEASE, str(tmp_path), values=json.dumps(values)))
-    assert "mirror.example/playground-deployer:0.1.0" == worker(found)["image"]
+    assert f"mirror.example/playground-deployer:{__version__}" == worker(found)["image"]
 
 
 def _notes(*changes: Json) -> str:
