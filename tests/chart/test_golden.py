@@ -4,8 +4,9 @@ import pytest
 
 from tests.chart.environment import environment, said_by_values
 from tests.chart.golden import NAMES, expected, rendered, values_of
+from tests.chart.helm_binary import HELM_3
 from tests.chart.judging import pods, problems, restricted_problems
-from tests.chart.rendering import MIDDLE, NEWEST, OLDEST, render, worker
+from tests.chart.rendering import MIDDLE, NEWEST, OLDEST, objects, render, text, worker
 from tests.chart.worker_settings import chart_settings
 from worker.environment import read_settings
 from worker.settings import Settings
@@ -17,6 +18,13 @@ _NEEDS_NEWER = {"placed"}  # preStopSleepSeconds
 def test_as_somebody_looked_at_it(name: str) -> None:
     """`make chart` writes them anew; then the diff is what a reviewer reads."""
     assert expected(name) == rendered(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_helm_3_says_the_same(name: str) -> None:
+    """The oldest helm that is promised makes the same objects, in an order of its own."""
+    found, of_helm_3 = (objects(it) for it in (expected(name), text(values_of(name), version=HELM_3)))
+    assert sorted(found, key=str) == sorted(of_helm_3, key=str)
 
 
 @pytest.mark.parametrize("name", NAMES)

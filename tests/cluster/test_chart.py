@@ -9,6 +9,7 @@ import pytest
 
 from tests.chart.custom_resources import RESOURCES, Resource
 from tests.chart.golden import NAMES, values_of
+from tests.chart.helm_binary import HELM_3, HELM_4
 from tests.chart.judging import pods
 from tests.chart.rendering import LEAST, RELEASE, helm, merged, objects
 from tests.chart.values import CHART, Json
@@ -71,10 +72,10 @@ class Release:
         self._home = home
         self._access = ("--kubeconfig", str(cluster.kubeconfig), "--namespace", namespace)
 
-    def helm(self, verb: str, *more: str, values: Json | None = None) -> str:
+    def helm(self, verb: str, *more: str, values: Json | None = None, version: Path = HELM_4) -> str:
         """What it prints. Raises tests.chart.rendering.Refused."""
         text = "" if values is None else json.dumps(merged(LEAST, values, _TOPICS_GO))
-        return helm(verb, RELEASE, *more, *self._access, values=text, home=self._home)
+        return helm(verb, RELEASE, *more, *self._access, values=text, home=self._home, version=version)
 
     def installed(self) -> set[tuple[str, str]]:
         """Kind and name of what `helm get manifest` says, each found on the API server."""
@@ -139,6 +140,19 @@ def test_upgrades(release: Callable[[str], Release]) -> None:
 
     assert {"HorizontalPodAutoscaler", "NetworkPolicy", "PodDisruptionBudget", "Secret", *RESOURCES} <= seen
     here.helm("rollback")
+    assert identity == here.deployment()["metadata"]["uid"]
+    here.helm("uninstall")
+    assert here.is_gone()
+
+
+def test_from_helm_3_to_helm_4(release: Callable[[str], Release]) -> None:
+    """What the older helm installed and changed, the newer one changes and removes."""
+    here = release("chart-helm-3")
+    here.helm("install", str(CHART), values={}, version=HELM_3)
+    identity = here.deployment()["metadata"]["uid"]
+    here.helm("upgrade", str(CHART), values={"scaling": {"mode": "hpa"}}, version=HELM_3)
+    here.helm("upgrade", str(CHART), values=_ALL)
+    assert here.installed()
     assert identity == here.deployment()["metadata"]["uid"]
     here.helm("uninstall")
     assert here.is_gone()
