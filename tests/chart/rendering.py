@@ -49,9 +49,12 @@ def helm(*arguments: str, values: str = "", home: Path | None = None, version: P
 
 
 @cache
-def _template(values: str, release: str, kubernetes: str, version: Path) -> str:
+def _template(values: str, release: str, kubernetes: str, version: Path) -> str | Refused:
     command = ("template", release, str(CHART), "--namespace", NAMESPACE, "--kube-version", kubernetes)
-    return helm(*command, values=values, version=version)
+    try:
+        return helm(*command, values=values, version=version)
+    except Refused as refused:
+        return refused
 
 
 def merged(base: Json, *changes: Json) -> Json:
@@ -72,7 +75,10 @@ def nested(path: str, value: Any) -> Json:
 
 def text(*changes: Json, release: str = RELEASE, kubernetes: str = MIDDLE, version: Path = HELM_4) -> str:
     """What helm renders of LEAST and the changes. Raises Refused."""
-    return _template(json.dumps(merged(LEAST, *changes)), release, f"{kubernetes}.0", version)
+    result = _template(json.dumps(merged(LEAST, *changes)), release, f"{kubernetes}.0", version)
+    if isinstance(result, Refused):
+        raise result
+    return result
 
 
 def render(*changes: Json, release: str = RELEASE, kubernetes: str = MIDDLE) -> list[Json]:
@@ -86,13 +92,10 @@ def objects(rendered: str) -> list[Json]:
 
 
 def render_ahead(cases: Iterable[Json], kubernetes: str = MIDDLE, version: Path = HELM_4) -> None:
-    """Render many at once, for tests that want them one by one. What is refused is refused there."""
+    """Render many at once, for tests that want them one by one."""
 
     def one(changes: Json) -> None:
-        try:
-            text(changes, kubernetes=kubernetes, version=version)
-        except Refused:
-            return
+        _template(json.dumps(merged(LEAST, changes)), RELEASE, f"{kubernetes}.0", version)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(one, cases))
