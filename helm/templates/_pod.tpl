@@ -62,7 +62,7 @@ httpGet: {path: {{ .path }}, port: http}
 {{ toYaml .numbers }}
 {{- end }}
 
-{{/* Running requests may end, and the container's own end takes a moment. */}}
+{{/* Running requests may end, and leaving Kafka takes a moment. */}}
 {{- define "deployer.leastGracePeriod" -}}
 {{- add (ceil .Values.settings.runtime.drainSeconds) .Values.preStopSleepSeconds 15 -}}
 {{- end }}

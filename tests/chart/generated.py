@@ -8,10 +8,11 @@ import argparse
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from tests.chart.values import CHART, VALUES, Value, read_values, schema_of
-from tests.chart.worker_settings import ELSEWHERE, template_facts, values_block
+from tests.chart.worker_settings import ELSEWHERE, schemas, template_facts, values_block
 from worker import __version__
 from worker.settings import PREFIX
 
@@ -22,7 +23,8 @@ README = CHART / "README.md"
 def files() -> dict[Path, str]:
     """Every generated file, as it must be."""
     values_text = _between(VALUES.read_text(encoding="utf-8"), "# <settings>\n", values_block(), "# </settings>")
-    values = read_values(values_text)
+    of_settings = schemas()
+    values = [replace(it, own_schema=of_settings.get(it.path, it.own_schema)) for it in read_values(values_text)]
     readme = _between(README.read_text(encoding="utf-8"), "<!-- values -->\n", _table(values), "<!-- /values -->")
     readme = _between(readme, "<!-- elsewhere -->\n", _elsewhere(), "<!-- /elsewhere -->")
     about = ABOUT.read_text(encoding="utf-8")

@@ -70,19 +70,19 @@ def schema_of(values: list[Value]) -> Json:
 
     `global` is one of them: a chart that has this one as a part shares its own there.
     """
-    root = _closed("Values of the chart.")
+    root = _closed()
     for value in values:
         *groups, name = value.path.split(".")
         place = root
         for group in groups:
-            place = place["properties"].setdefault(group, _closed(f"The values `{group}`."))
+            place = place["properties"].setdefault(group, _closed())
         place["properties"][name] = value.schema
     del root["properties"]["global"]["additionalProperties"]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **root, "$defs": DEFINITIONS}
 
 
-def _closed(description: str) -> Json:
-    return {"type": "object", "description": description, "additionalProperties": False, "properties": {}}
+def _closed() -> Json:
+    return {"type": "object", "additionalProperties": False, "properties": {}}
 
 
 def _look_up(values: Json, path: list[str]) -> Any:

@@ -25,6 +25,8 @@ ELSEWHERE = {
 }
 """Settings that are files or secrets, and one that is a choice of several: where the chart has them."""
 
+_BOUNDS = ("enum", "minimum", "maximum", "exclusiveMinimum")
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -72,14 +74,21 @@ def values_block() -> str:
             group = it.group
             lines.append(f"  {group}:")
         needed = "Required. " if it.required else ""
-        schema = {"type": [it.schema["type"], "null"], **_bounds(it)} if it.default is None else _bounds(it)
         lines.append(f"    # -- {needed}{_in_words_of_values(it)}")
-        if isinstance(it.default, int | float) and not isinstance(it.default, bool):
-            schema = {"type": it.schema["type"], **schema}
-        if schema:
-            lines.append(f"    # @schema {json.dumps(schema)}")
+        if bounds := {key: it.schema[key] for key in _BOUNDS if key in it.schema}:
+            lines.append(f"    # @schema {yaml.safe_dump(bounds, default_flow_style=True, width=1000).strip()}")
         lines.append(f"    {it.key}: {json.dumps(it.default)}")
     return "\n".join(lines) + "\n"
+
+
+def schemas() -> dict[str, Json]:
+    """Of each value under `settings`, by its path; with the patterns that nobody wants to read in values.yaml."""
+    return {f"settings.{it.group}.{it.key}": _schema(it) for it in chart_settings()}
+
+
+def _schema(it: Setting) -> Json:
+    schema = {key: it.schema[key] for key in ("type", "pattern", *_BOUNDS) if key in it.schema}
+    return schema | {"type": [schema["type"], "null"]} if it.default is None else schema
 
 
 def template_facts() -> str:
@@ -98,12 +107,6 @@ def _merged(schema: Json) -> Json:
     """pydantic writes `X | None` as anyOf."""
     kinds = [kind for kind in schema.get("anyOf", []) if kind != {"type": "null"}]
     return {**schema, **(kinds[0] if kinds else {})}
-
-
-def _bounds(it: Setting) -> Json:
-    bounds = {key: it.schema[key] for key in ("pattern", "minimum", "maximum", "exclusiveMinimum") if key in it.schema}
-    choices = {"enum": it.schema["enum"]} if "enum" in it.schema else {}
-    return bounds | choices
 
 
 def _in_words_of_values(it: Setting) -> str:
