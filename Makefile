@@ -35,7 +35,7 @@ test: install ## all tests; Apache Kafka is borrowed (KAFKA_BOOTSTRAP), in Docke
 test-alerts: install ## the alert rules and the dashboard's queries, by Prometheus's promtool
 	$(BIN)/python -m pytest tests/alerts
 
-test-cluster: install ## the finishing script on a real Kubernetes API server, built once from Go modules (minutes)
+test-cluster: install ## the finishing script and the chart on a real Kubernetes API server, built once from Go modules (minutes)
 	$(BIN)/python -m pytest tests/cluster
 
 test-faults: install ## kills, zombies, brokers and networks that fail, in short; FAULTS=full for all, within the hour
@@ -57,13 +57,14 @@ properties: install ## 50,000 generated solutions and every string by every read
 mutants: install ## break each guard on purpose, one at a time: a test must notice; minutes
 	$(BIN)/python -m tests.mutants
 
-check: install ## style, types, import layers, generated schemas, Dockerfile
+check: install ## style, types, import layers, generated schemas and chart, Dockerfile
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m schemas.export --check
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/python -m tests.chart.generated --check
 
 format: install ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix
@@ -71,6 +72,10 @@ format: install ## rewrite the code in the project's style
 
 golden: install ## write tests/data/bundles from what `bundle` makes now
 	$(BIN)/python -m tests.golden
+
+chart: install ## write what is made from helm/values.yaml and the worker's settings, and tests/data/chart
+	$(BIN)/python -m tests.chart.generated
+	$(BIN)/python -m tests.chart.golden
 
 schemas: install ## write schemas/generated from schemas/events.py
 	$(BIN)/python -m schemas.export
@@ -93,4 +98,4 @@ release: install ## wheel, SBOM and their SHA-256 into dist/, the same bytes eac
 clean: ## remove what the commands made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output dist
 
-.PHONY: help install demo image up down test test-alerts test-cluster test-faults test-image soak bench properties mutants check format golden schemas lock licences release clean
+.PHONY: help install demo image up down test test-alerts test-cluster test-faults test-image soak bench properties mutants check format golden chart schemas lock licences release clean

@@ -1,7 +1,7 @@
 """Make the schemas beside this file out of the ones that the package kubernetes-validate brings (see README.md).
 
-Taken are the kinds that a bundle and its script make, and what they refer to. Left out is what decides nothing
-(descriptions, `x-kubernetes-*`), and `status`, which no manifest has. `null` is no value here: nothing we write
+Taken are the kinds that a bundle, its script and the chart make, and what they refer to. Left out is what decides
+nothing (descriptions, `x-kubernetes-*`), and `status`, which no manifest has. `null` is no value here: nothing we write
 needs it.
 """
 
@@ -11,10 +11,17 @@ from pathlib import Path
 from typing import Any
 
 KINDS = {
+    "ConfigMap": "io.k8s.api.core.v1.ConfigMap",
     "Deployment": "io.k8s.api.apps.v1.Deployment",
-    "Service": "io.k8s.api.core.v1.Service",
-    "PersistentVolumeClaim": "io.k8s.api.core.v1.PersistentVolumeClaim",
+    "HorizontalPodAutoscaler": "io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler",
     "Ingress": "io.k8s.api.networking.v1.Ingress",
+    "NetworkPolicy": "io.k8s.api.networking.v1.NetworkPolicy",
+    "PersistentVolumeClaim": "io.k8s.api.core.v1.PersistentVolumeClaim",
+    "Pod": "io.k8s.api.core.v1.Pod",
+    "PodDisruptionBudget": "io.k8s.api.policy.v1.PodDisruptionBudget",
+    "Secret": "io.k8s.api.core.v1.Secret",
+    "Service": "io.k8s.api.core.v1.Service",
+    "ServiceAccount": "io.k8s.api.core.v1.ServiceAccount",
 }
 VERSIONS = ("1.25", "1.31", "1.37")
 DROPPED = ("description", "$id", "$schema", "default")
@@ -57,8 +64,9 @@ def schema(definitions: dict[str, Any]) -> dict[str, Any]:
         name = waiting.pop()
         definition = reduced(definitions[name])
         if name in KINDS.values():
-            del definition["properties"]["status"]
-            definition["required"] = ["apiVersion", "kind", "metadata", "spec"]
+            definition["properties"].pop("status", None)
+            spec = definition["properties"].keys() & {"spec"}
+            definition["required"] = ["apiVersion", "kind", "metadata", *spec]
         elif "properties" in definition and definition["additionalProperties"] is not False:
             raise ValueError(f"{name} allows unknown fields")
         chosen[name] = definition
