@@ -18,7 +18,6 @@ from worker.environment import read_settings
 from worker.errors import ConfigurationError
 from worker.settings import KafkaSettings, Settings
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # conftest.left_behind
 USER = "user-of-the-connections"
 NOWHERE = "http://127.0.0.1:1"
 LOGIN = "DEPLOYER_KAFKA__SASL_USERNAME and DEPLOYER_KAFKA__SASL_PASSWORD: Kafka does not accept this login."

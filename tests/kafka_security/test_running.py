@@ -13,7 +13,6 @@ from worker.kafka_rights import Right, without, worker_rights
 from worker.sandbox.graphene_data import stored_case
 from worker.settings import Kafka
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # conftest.left_behind
 MODEL = stored_case("entity-recogniser")
 
 
