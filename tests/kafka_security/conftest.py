@@ -15,6 +15,7 @@ from tests.kafka_security.administrator import Administrator, administrator
 from tests.kafka_security.secured import Secured, secured_kafka
 from worker.app import run
 from worker.environment import read_settings
+from worker.errors import ConfigurationError
 from worker.kafka_rights import Right
 from worker.settings import Kafka, KafkaSettings, Settings
 
@@ -37,6 +38,14 @@ async def admin(secured: Secured) -> AsyncIterator[Administrator]:
     """Who may do everything."""
     async with administrator(secured.plain) as admin:
         yield admin
+
+
+async def refused(settings: Settings) -> str:
+    """Why a worker ends at its start."""
+    with pytest.raises(ConfigurationError) as raised:
+        async with asyncio.timeout(20):
+            await run(settings, asyncio.Event())
+    return str(raised.value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,10 @@ from aiokafka.errors import KafkaConnectionError
 
 from tests.e2e.stage import environment, free_port
 from tests.kafka_security.administrator import Administrator
-from tests.kafka_security.conftest import PASSWORD
+from tests.kafka_security.conftest import PASSWORD, refused
 from tests.kafka_security.secured import Secured
 from worker.adapters.kafka_errors import connected
-from worker.app import run
 from worker.environment import read_settings
-from worker.errors import ConfigurationError
 from worker.settings import KafkaSettings, Settings
 
 USER = "user-of-the-connections"
@@ -103,9 +101,7 @@ async def test_what_is_wrong_is_named(wrong: str, secured: Secured, user: None) 
     """The worker ends at its start; the first words are the setting, and no password is among them."""
     how, expected = WRONG[wrong]
     given = settings(secured, how)
-    with pytest.raises(ConfigurationError) as raised:
-        await run(read_settings(given, Settings), asyncio.Event())
-    said = str(raised.value)
+    said = await refused(read_settings(given, Settings))
     assert expected == said[: len(expected)]
     assert f" ({given['DEPLOYER_KAFKA__BOOTSTRAP_SERVERS']}; docs/kafka-security.md)." == said[said.rindex(" (") :]
     assert 1 == len(said.splitlines())

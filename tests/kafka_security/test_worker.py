@@ -7,10 +7,9 @@ import pytest
 import structlog
 
 from schemas import DeploymentSettled, State
-from tests.kafka_security.conftest import Scene
+from tests.kafka_security.conftest import Scene, refused
 from tests.kafka_security.secured import CLIENT_PRINCIPAL, Secured
 from worker.adapters.settlements import SettlementSender
-from worker.app import run
 from worker.entrance import prepare_kafka
 from worker.errors import ConfigurationError
 from worker.kafka_rights import creator_rights, without, worker_rights
@@ -57,9 +56,7 @@ async def test_each_right_is_needed(scene: Scene, number: int) -> None:
     await scene.stage.ask(stored_case("entity-recogniser"), "r")
     missing = worker_rights(scene.kafka)[number]
     await scene.grant(*(it for it in worker_rights(scene.kafka) if it != missing))
-    with pytest.raises(ConfigurationError) as raised:
-        await run(scene.settings, asyncio.Event())
-    assert without(missing, scene.kafka) == str(raised.value)
+    assert without(missing, scene.kafka) == await refused(scene.settings)
     await scene.grant(missing)
     async with scene.worker():
         assert await scene.deployed("r")
