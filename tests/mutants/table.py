@@ -266,7 +266,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ("worker/adapters/ledger.py", "tests/integration/test_ledger.py"): (
         (
             "delivery: one transactional id per partition",
-            'transactional_id=f"{self._kafka.group_id}.{self._kafka.requests_topic}.{partition}"',
+            'transactional_id=f"{transactional_ids(self._kafka)}{partition}"',
             "transactional_id=f\"{self._kafka.group_id}.{id(object())}.{__import__('time').time_ns()}\"",
         ),
         (

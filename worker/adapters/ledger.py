@@ -24,6 +24,7 @@ from worker.domain.journal import Journal, JournalReader
 from worker.domain.messages import Message
 from worker.domain.request import Record
 from worker.errors import NotOurs
+from worker.kafka_rights import transactional_ids
 from worker.metrics import REQUESTS_LOST
 from worker.settings import Kafka
 
@@ -125,7 +126,7 @@ class KafkaLedger:
         requests = TopicPartition(self._kafka.requests_topic, partition)
         producer = self._open_producer(
             **self._options,
-            transactional_id=f"{self._kafka.group_id}.{self._kafka.requests_topic}.{partition}",
+            transactional_id=f"{transactional_ids(self._kafka)}{partition}",
             transaction_timeout_ms=BROKER_TRANSACTION_MS,
             request_timeout_ms=TRANSACTION_SECONDS * 1000,
         )
