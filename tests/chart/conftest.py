@@ -5,14 +5,16 @@ import pytest
 from tests.chart.combinations import combinations
 from tests.chart.features import FEATURES
 from tests.chart.golden import NAMES, values_of
-from tests.chart.helm_binary import HELM_3
+from tests.chart.helm_binary import HELM_3, helm_binary
 from tests.chart.refusals import REFUSALS
 from tests.chart.rendering import MIDDLE, NEWEST, OLDEST, render_ahead
+from tests.cluster.kept import needed
 
 
 @pytest.fixture(scope="session", autouse=True)
 def rendered_ahead() -> None:
     """One helm after the other takes three times as long."""
+    needed(helm_binary)
     render_ahead([*(it.on for it in FEATURES), *(it.off for it in FEATURES), *(it.values for it in REFUSALS)])
     render_ahead(combinations())
     golden = [values_of(name) for name in NAMES]
