@@ -16,12 +16,14 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from worker.adapters.kafka import client_options, stop_client
 from worker.adapters.kafka_errors import connected
 from worker.adapters.rights import granted
+from worker.errors import ConfigurationError
 from worker.kafka_rights import worker_rights
 from worker.settings import Kafka
 from worker.stream.topics import prepare_topics, wanted_topics
 
 STOP_SECONDS = 10
-LOOK_SECONDS = 2
+LOOK_SECONDS = 5
+REFUSALS = 3  # in a row: an ACL that is replaced is gone for a moment, and one broker may be in trouble by itself
 
 log = structlog.get_logger()
 
@@ -65,8 +67,8 @@ async def _until_prepared(kafka: Kafka) -> str:
     while True:
         try:
             return await _prepared(kafka)
-        except KafkaError as error:
-            if not (error.retriable or isinstance(error, KafkaConnectionError)):
+        except (KafkaError, OSError, TimeoutError) as error:
+            if isinstance(error, KafkaError) and not (error.retriable or isinstance(error, KafkaConnectionError)):
                 raise
             log.warning("Kafka cannot be reached", error=type(error).__name__, next_try_seconds=delay)
         await asyncio.sleep(delay)
@@ -88,16 +90,24 @@ async def _prepared(kafka: Kafka) -> str:
 
 
 async def until_turned_away(kafka: Kafka, look_seconds: float) -> None:
-    """Raises ConfigurationError once Kafka refuses our login or lacks one of our rights. Never returns.
+    """Raises ConfigurationError when Kafka refuses our login or lacks one of our rights REFUSALS times. Never returns.
 
     Connections that stand are not asked for their login again, so a password may change before the worker's does.
     """
+    refusals = 0
     while True:
-        with suppress(KafkaError, OSError, TimeoutError):  # away: the lanes and the consumer see to that
+        try:
             async with connected(kafka) as connection:
                 while True:
                     await granted(connection, kafka, worker_rights(kafka))
+                    refusals = 0
                     await asyncio.sleep(look_seconds)
+        except ConfigurationError:
+            refusals += 1
+            if refusals >= REFUSALS:
+                raise
+        except (KafkaError, OSError, TimeoutError):
+            refusals = 0  # away: the lanes and the consumer see to that
         await asyncio.sleep(look_seconds)
 
 

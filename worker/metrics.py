@@ -4,9 +4,10 @@ Labels have few values, all of them ours: no id, name or address of anybody. Wha
 when somebody asks is in `worker/stream/readings.py`.
 """
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.utils import INF
 
+from worker import __version__
 from worker.errors import CODES, REJECTED
 
 PREFIX = "playground_deployer"
@@ -63,6 +64,13 @@ DEAD_LETTERS = _counter("dlq", "Dead letters written, by error code.", "reason")
 REQUESTS_LOST = _counter(
     "requests_lost", "Requests that Kafka deleted before any worker read them: its retention is shorter than the wait."
 )
+BUILD = Gauge("build_info", "1; the label says the version.", ["version"], namespace=PREFIX, registry=REGISTRY)
+PARTITIONS = Gauge(
+    "partitions_assigned",
+    "Partitions of the requests topic that this worker has; 0 until Kafka is reached, too.",
+    namespace=PREFIX,
+    registry=REGISTRY,
+)
 REBALANCES = _counter("rebalances", "How often the group gave this worker its partitions anew.")
 LOOP_LAG = _histogram(
     "loop_lag_seconds", "How late the event loop ran a timer, looked at once a second.", buckets=_QUICK
@@ -71,6 +79,7 @@ LOOP_LAG = _histogram(
 
 def _begin_at_zero() -> None:
     """Prometheus sees no increase in a series that begins with 1: the first failure would alert nobody."""
+    BUILD.labels(__version__).set(1)
     for outcome in ("deployed", "repeated"):
         REQUESTS.labels(outcome, "")
     for code in CODES:

@@ -11,6 +11,11 @@
 {{- .Values.scaling.maxReplicas | default .Values.settings.kafka.partitions -}}
 {{- end }}
 
+{{/* The most pods there may be. */}}
+{{- define "deployer.mostReplicas" -}}
+{{- eq .Values.scaling.mode "fixed" | ternary (include "deployer.fixedReplicas" .) (include "deployer.maxReplicas" .) -}}
+{{- end }}
+
 {{/* One pod at a time, and none in haste: each change is a rebalance. */}}
 {{- define "deployer.scalingBehavior" -}}
 scaleDown:

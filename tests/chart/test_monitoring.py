@@ -1,8 +1,9 @@
 import json
+import re
 
 import yaml
 
-from tests.chart.rendering import find, render
+from tests.chart.rendering import NAMESPACE, find, render
 from tests.chart.values import CHART, Json
 
 ALERTS = CHART / "files" / "alerts.yaml"
@@ -10,8 +11,13 @@ DASHBOARD = CHART / "files" / "dashboard.json"
 
 
 def test_alerts_are_those_of_the_file() -> None:
-    """Word for word, `{{ $value }}` included."""
+    """Word for word, `{{ $value }}` included, but for the release's namespace: each selector has it."""
     groups = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]
+    for rule in (rule for group in groups for rule in group["rules"]):
+        selectors = re.findall(r"playground_deployer_[a-z_]+\b.?", rule["expr"])
+        assert all(it.endswith("{") for it in selectors), rule["alert"]
+        rule["expr"] = re.sub(r"(playground_deployer_[a-z_]+){", rf'\1{{namespace="{NAMESPACE}", ', rule["expr"])
+        rule["expr"] = rule["expr"].replace(", }", "}")
     assert groups == find(render({"prometheusRule": {"enabled": True}}), "PrometheusRule")["spec"]["groups"]
 
 

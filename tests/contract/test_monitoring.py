@@ -25,7 +25,7 @@ def families() -> list[Metric]:
     """Ours, counted ones first, then those that are read off the state."""
     time = FakeTime()
     tracker = SimpleNamespace(mark=0, open=0)
-    lane = SimpleNamespace(partition=0, tracker=tracker, buffered=0, bytes=0, jobs=[])
+    lane = SimpleNamespace(partition=0, alive=True, tracker=tracker, buffered=0, bytes=0, jobs=[])
     requests: Any = SimpleNamespace(lanes={0: lane}, draining_since=None)
     readings = Readings(requests, Capacity(1), Breakers(time.seconds, time.sleep), time.wall, time.seconds)
     readings.ends = {0: 0}

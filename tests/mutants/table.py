@@ -333,7 +333,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "max(0, self.ends[lane.partition] - lane.tracker.mark)",
             "self.ends[lane.partition] - lane.tracker.mark",
         ),
-        ("metrics: brokers that are away", "except (KafkaError, TimeoutError):", "except TimeoutError:"),
+        ("metrics: brokers that are away", "            ends = {}  #", "            return  #"),
+        ("metrics: before the take-over", " for lane in lanes if lane.alive}", " for lane in lanes}"),
     ),
     ("worker/settings.py", SHOWN): (
         ("redaction: refused settings", "hide_input_in_errors=True", "hide_input_in_errors=False"),

@@ -158,12 +158,15 @@ def test_what_is_too_large_takes_little_memory() -> None:
 
 @pytest.mark.parametrize("item", ["{}", "[]", "1", '""', '{"a":{}}'])
 def test_what_is_as_large_as_it_may_be_takes_no_time_either(item: str) -> None:
-    """What counts is the number of values, not only the number of bytes."""
+    """What counts is the number of values, not only the number of bytes; the best of three, as above."""
     each = 1 + sum(map(item.count, ",[{"))
     data = ('{"name":"x","nodes":[' + ",".join([item] * (49_990 // each)) + "]}").encode()
-    start = time.process_time()
-    said, _ = refusal(blueprint_case(data))
-    assert time.process_time() - start < 0.2
+    seconds = []
+    for _ in range(3):
+        start = time.process_time()
+        said, _ = refusal(blueprint_case(data))
+        seconds.append(time.process_time() - start)
+    assert min(seconds) < 0.2
     assert said in ("blueprint-invalid", "too-many-nodes")
 
 

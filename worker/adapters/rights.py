@@ -23,6 +23,7 @@ _COORDINATORS = {
     Resource.TRANSACTIONAL_ID: (1, TransactionalIdAuthorizationFailed.errno),
 }
 _SHOWING = (Operation.READ, Operation.WRITE)  # who has one of them sees the topic
+_DESCRIBE = 8
 _UNKNOWN = -(2**31)  # what a broker says that does not know its clients' rights
 
 
@@ -51,7 +52,8 @@ def _is_denied(topic: Mapping[str, Any], operation: Operation) -> bool:
     if topic["error_code"]:
         return topic["error_code"] == TopicAuthorizationFailedError.errno and operation in _SHOWING
     allowed = topic.get("operations", _UNKNOWN)
-    return allowed != _UNKNOWN and not allowed >> operation.value & 1
+    known = allowed != _UNKNOWN and allowed >> _DESCRIBE & 1  # which everybody may who sees the topic
+    return bool(known and not allowed >> operation.value & 1)
 
 
 async def _is_hidden(connection: AIOKafkaConnection, right: Right) -> bool:

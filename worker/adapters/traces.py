@@ -7,6 +7,7 @@ The settings say whether and where; the SDK's own variables (`OTEL_EXPORTER_OTLP
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from threading import Thread
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
@@ -18,7 +19,8 @@ from worker import __version__
 from worker.settings import Tracing
 from worker.telemetry import traced_by
 
-EXPORT_SECONDS = 5  # for one batch; a collector that is away costs the stop no more than this
+EXPORT_SECONDS = 5  # for one batch
+STOP_SECONDS = 5  # a collector that is away costs the stop no more than this
 
 OpenProcessor = Callable[[str], SpanProcessor]
 
@@ -44,4 +46,7 @@ async def open_tracing(tracing: Tracing, open_processor: OpenProcessor = _otlp) 
         with traced_by(provider.get_tracer("playground-deployer", __version__)):
             yield
     finally:
-        await asyncio.to_thread(provider.shutdown)  # it sends, and waits for that
+        # It sends, and waits for that, batch by batch: in a thread that nobody has to wait for.
+        closing = Thread(target=provider.shutdown, daemon=True)
+        closing.start()
+        await asyncio.to_thread(closing.join, STOP_SECONDS)

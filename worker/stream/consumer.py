@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 
 from worker import settings
 from worker.domain.request import Record
-from worker.metrics import REBALANCES
+from worker.metrics import PARTITIONS, REBALANCES
 from worker.stream.lane import Lane
 
 POLL_SECONDS = 0.2
@@ -87,6 +87,7 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                 log.warning("running deployments were cut off", partitions=len(late))
         for lane in [*self.lanes.values()]:
             self._retire(lane)
+        PARTITIONS.set(0)
         await asyncio.gather(*idle, *self._ending, return_exceptions=True)
 
     def _retire(self, lane: Lane) -> None:
@@ -190,6 +191,7 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self.polled_at = time.monotonic()  # no poll returns during a rebalance
         self.assigned.set()
         REBALANCES.inc()
+        PARTITIONS.set(len(ours))
         log.info("partitions assigned", partitions=sorted(ours))
 
     def _on_live(self, lane: Lane, offset: int) -> None:

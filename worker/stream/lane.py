@@ -266,9 +266,10 @@ class Lane:
                     try:
                         with TXN_SECONDS.time():
                             await writer.commit([message for item in batch for message in item.messages], mark)
-                    except BaseException:
+                    except BaseException as error:
                         self._outbox.extendleft(reversed(batch))  # so that those who wait for them are told
-                        TXN_COMMITS.labels("failed").inc()
+                        if isinstance(error, Exception):
+                            TXN_COMMITS.labels("failed").inc()
                         raise
                     self._committed(batch, mark)
             if self._outbox:

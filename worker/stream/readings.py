@@ -13,7 +13,6 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from schemas import State
-from worker import __version__
 from worker.breakers import Breakers
 from worker.capacity import Capacity
 from worker.metrics import LOOP_LAG, PREFIX
@@ -46,8 +45,6 @@ class Readings(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """What Prometheus reads."""
         lanes = list(self._requests.lanes.values())
-        yield _gauge("build_info", "1; the label says the version.", {(__version__,): 1}, "version")
-        yield _gauge("partitions_assigned", "Partitions of the requests topic that this worker has.", len(lanes))
         yield _gauge("inflight", "Requests that speak to a neighbour now; MAX_IN_FLIGHT at most.", self._capacity.taken)
         yield _gauge("buffered_records", "Records read and not finished.", sum(lane.buffered for lane in lanes))
         yield _gauge("buffered_bytes", "Their bytes.", sum(lane.bytes for lane in lanes))
@@ -72,7 +69,7 @@ class Readings(Collector):
         )
 
     def _of_partitions(self, lanes: Iterable[Lane]) -> Iterator[GaugeMetricFamily]:
-        by = {(str(lane.partition),): lane for lane in lanes}
+        by = {(str(lane.partition),): lane for lane in lanes if lane.alive}  # before, it does not know its offset
         yield _gauge(
             "partition_low_water_offset",
             "The offset below which every request has ended: what is or will be committed.",
@@ -122,7 +119,7 @@ class Readings(Collector):
             async with asyncio.timeout(ENDS_TIMEOUT_SECONDS):
                 ends = await consumer.end_offsets(places) if places else {}
         except (KafkaError, TimeoutError):
-            return  # the next look is soon
+            ends = {}  # no lag is better than an old one: that Kafka is away is seen by it
         self.ends = {place.partition: end for place, end in ends.items()}
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
@@ -20,14 +21,21 @@ from worker.stream.readings import ENDS_SECONDS, Readings
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def lane(partition: int, *jobs: tuple[State | None, float], committed: int = 0, read: int = 0, size: int = 0) -> Any:
+def lane(
+    partition: int,
+    *jobs: tuple[State | None, float],
+    committed: int = 0,
+    read: int = 0,
+    size: int = 0,
+    alive: bool = True,
+) -> Any:
     """`jobs`: state, and for how many seconds it is known."""
     tracker = OffsetTracker(committed)
     for offset in range(committed, committed + read):
         tracker.start(offset)
     entries = [SimpleNamespace(state=state, since=NOW - timedelta(seconds=age)) for state, age in jobs]
     open_jobs = [SimpleNamespace(entry=entry) for entry in entries]
-    return SimpleNamespace(partition=partition, tracker=tracker, buffered=read, bytes=size, jobs=open_jobs)
+    return SimpleNamespace(partition=partition, alive=alive, tracker=tracker, buffered=read, bytes=size, jobs=open_jobs)
 
 
 class World:
@@ -86,7 +94,7 @@ async def follow(world: World, ends: Ends) -> None:
 def test_an_idle_worker_reads_zero_everywhere() -> None:
     """Every gauge is there from the start, so that no alert waits for its first value."""
     read = World().read()
-    assert {(): 0} == read["partitions_assigned"] == read["inflight"] == read["buffered_records"]
+    assert {(): 0} == read["inflight"] == read["buffered_records"]
     assert {(): 0} == read["buffered_bytes"] == read["oldest_incomplete_age_seconds"] == read["in_doubt"]
     assert {(): 0} == read["drain_seconds"]
     assert {("catalog",): 0, ("artifacts",): 0, ("playground",): 0} == read["breaker_state"]
@@ -97,7 +105,6 @@ def test_the_partitions_are_read_one_by_one() -> None:
     """The low-water offset is where the first unfinished record stands; sums are over all."""
     world = World(lane(0, committed=5, read=3, size=10), lane(7, committed=9, size=4))
     read = world.read()
-    assert {(): 2} == read["partitions_assigned"]
     assert {("0",): 5, ("7",): 9} == read["partition_low_water_offset"]
     assert {("0",): 3, ("7",): 0} == read["partition_incomplete"]
     assert ({(): 3}, {(): 14}) == (read["buffered_records"], read["buffered_bytes"])
@@ -147,11 +154,22 @@ async def test_lag_is_what_is_not_finished() -> None:
     assert [[TopicPartition("requests", 0), TopicPartition("requests", 1)]] == ends.asked
 
 
-async def test_brokers_that_are_away_leave_the_last_ends() -> None:
-    """The next look is a quarter of a minute later, and nothing ends."""
+@pytest.mark.parametrize("trouble", [KafkaConnectionError(), TimeoutError()])
+async def test_brokers_that_are_away_leave_no_lag(trouble: Exception) -> None:
+    """An old one would look like a worker that is well; the next look is a quarter of a minute later."""
     world = World(lane(0, committed=5))
-    await follow(world, Ends({0: 12}, KafkaConnectionError(), TimeoutError()))
-    assert {("0",): 7} == world.read()["consumer_lag_records"]
+    await follow(world, Ends({0: 12}, trouble))
+    assert {} == world.read()["consumer_lag_records"]
+    await follow(world, Ends({0: 13}))
+    assert {("0",): 8} == world.read()["consumer_lag_records"]
+
+
+async def test_a_partition_that_is_not_taken_over_yet_says_nothing() -> None:
+    """Its lane does not know where the group stands: offset 0 would make the whole topic its lag."""
+    world = World(lane(0, alive=False))
+    await follow(world, Ends({0: 1_000_000}))
+    read = world.read()
+    assert {} == read["consumer_lag_records"] == read["partition_low_water_offset"] == read["partition_incomplete"]
 
 
 async def test_the_loop_is_looked_at_every_second() -> None:
