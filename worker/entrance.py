@@ -7,6 +7,7 @@ new process is what a changed Secret needs, and whoever restarts it sees that so
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Protocol, TypeVar
 
 import structlog
@@ -89,10 +90,11 @@ async def _prepared(kafka: Kafka) -> str:
         return cluster_id
 
 
-async def until_turned_away(kafka: Kafka, look_seconds: float) -> None:
+async def until_turned_away(kafka: Kafka, pause: Callable[[], Awaitable[None]]) -> None:
     """Raises ConfigurationError when Kafka refuses our login or lacks one of our rights REFUSALS times. Never returns.
 
-    Connections that stand are not asked for their login again, so a password may change before the worker's does.
+    `pause`: between two looks. Connections that stand are not asked for their login again, so a password may change
+    before the worker's does.
     """
     refusals = 0
     while True:
@@ -101,20 +103,20 @@ async def until_turned_away(kafka: Kafka, look_seconds: float) -> None:
                 while True:
                     await granted(connection, kafka, worker_rights(kafka))
                     refusals = 0
-                    await asyncio.sleep(look_seconds)
+                    await pause()
         except ConfigurationError:
             refusals += 1
             if refusals >= REFUSALS:
                 raise
         except (KafkaError, OSError, TimeoutError):
             refusals = 0  # away: the lanes and the consumer see to that
-        await asyncio.sleep(look_seconds)
+        await pause()
 
 
 @asynccontextmanager
-async def admitted(kafka: Kafka, stop: asyncio.Event, look_seconds: float = LOOK_SECONDS) -> AsyncIterator[None]:
+async def admitted(kafka: Kafka, stop: asyncio.Event) -> AsyncIterator[None]:
     """Sets `stop` when Kafka turns us away, and raises the reason when the block has ended in good order."""
-    looking = asyncio.create_task(until_turned_away(kafka, look_seconds), name="rights")
+    looking = asyncio.create_task(until_turned_away(kafka, partial(asyncio.sleep, LOOK_SECONDS)), name="rights")
     looking.add_done_callback(lambda _: stop.set())
     try:
         yield

@@ -7,13 +7,21 @@ import pytest
 
 from tests.kafka_security.conftest import PASSWORD, Scene
 from tests.kafka_security.secured import Secured
+from worker import entrance
 from worker.app import run
+from worker.entrance import until_turned_away
 from worker.errors import ConfigurationError
 from worker.kafka_rights import Right, without, worker_rights
 from worker.sandbox.graphene_data import stored_case
 from worker.settings import Kafka
 
 MODEL = stored_case("entity-recogniser")
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks follow each other sooner than in a worker that runs for months."""
+    monkeypatch.setattr(entrance, "LOOK_SECONDS", 0.5)
 
 
 def reads_requests(kafka: Kafka) -> Right:
@@ -42,6 +50,23 @@ async def test_a_right_is_taken_away(right_of: Callable[[Kafka], Right], scene: 
     await scene.grant(right)
     async with scene.worker():
         assert await scene.deployed("before", "meanwhile")
+
+
+async def test_a_right_that_is_replaced_ends_nobody(scene: Scene) -> None:
+    """Whoever changes an ACL deletes it first: only the third refusal in a row counts."""
+    pauses = 0
+
+    async def pause() -> None:
+        nonlocal pauses
+        pauses += 1
+        if pauses == 2:
+            await scene.grant(*worker_rights(scene.kafka))
+        if pauses == 4:
+            await scene.admin.revoke(f"User:{scene.user}", reads_requests(scene.kafka))
+
+    with pytest.raises(ConfigurationError, match="Read on the topic"):
+        await until_turned_away(scene.kafka, pause)
+    assert 6 == pauses  # twice refused, twice let in, and refused for the third time after two more
 
 
 async def test_the_password_is_changed(scene: Scene, secured: Secured) -> None:

@@ -262,6 +262,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     ("worker/entrance.py", f"{KAFKA_SECURITY}/test_running.py"): (
         ("Kafka: a worker that is turned away says so", "if isinstance(turned_away, Exception):", "if False:"),
+        ("Kafka: one refusal ends nobody", "REFUSALS = 3", "REFUSALS = 1"),
     ),
     ("worker/adapters/ledger.py", "tests/integration/test_ledger.py"): (
         (
