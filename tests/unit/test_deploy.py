@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from schemas import FINAL_STATES, DeploymentStatus, Kind, State
 from tests.builders import CALLER, OPTIONS, SHIPPED, blueprint, node, record, solution
+from tests.counted import counted
 from tests.fakes import FakeArtifacts, FakeCatalog, FakeJob, FakePlayground, FakeTokens, fake_deployer
 from worker.attempts import Policy
 from worker.build import Builder
@@ -23,17 +24,12 @@ from worker.errors import (
     Unauthenticated,
     Unavailable,
 )
-from worker.metrics import REGISTRY
 
 FILES = {
     "org/blueprint.json": blueprint(node("a", proto_uri="p1"), node("b", proto_uri="p1"), node("c", proto_uri="p2")),
     "p1": b"1",
     "p2": b"2",
 }
-
-
-def counted(name: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(f"playground_deployer_{name}", labels) or 0.0
 
 
 class World:

@@ -12,19 +12,15 @@ from opentelemetry.trace import StatusCode
 
 from schemas import State
 from tests.builders import record
+from tests.counted import counted
 from worker.adapters.traces import open_tracing
 from worker.errors import NotFound
-from worker.metrics import REGISTRY
 from worker.settings import Tracing
 from worker.telemetry import call, ended, processing, publishing, stage
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 ASKED = f"00-{TRACE}-b7ad6b7169203331-01"
 NOT_SAMPLED = f"00-{TRACE}-b7ad6b7169203331-00"
-
-
-def counted(name: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(f"playground_deployer_{name}", labels) or 0.0
 
 
 @asynccontextmanager

@@ -49,7 +49,6 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self._running: dict[Lane, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._held: set[int] = set()
-        self._stopping = False
         self.draining_since: float | None = None  # monotonic seconds; None: no stop is on its way
         self._unreadable_ahead = False
         self.polled_at = time.monotonic()
@@ -76,7 +75,6 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
 
     async def _drain(self) -> None:
         """What does not finish in time has an unknown outcome for the partition's next owner."""
-        self._stopping = True
         self.draining_since = time.monotonic()
         for lane in self.lanes.values():
             lane.stop()
@@ -177,7 +175,7 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         for partition in sorted(ours):
             self._consumer.pause(TopicPartition(self._topic, partition))
             self._held.add(partition)
-            if self._stopping:
+            if self.draining_since is not None:
                 continue
             if (kept := self.lanes.get(partition)) is None:
                 lane = self.lanes[partition] = self._open_lane(partition, self._on_live)

@@ -10,11 +10,11 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
 from schemas import State
+from tests.counted import counted
 from tests.fakes import FakeTime
 from worker.breakers import FAILURES, Breakers
 from worker.capacity import Capacity
 from worker.errors import CODES, Unavailable
-from worker.metrics import REGISTRY
 from worker.stream.offsets import OffsetTracker
 from worker.stream.readings import ENDS_SECONDS, Readings
 
@@ -174,9 +174,9 @@ async def test_a_partition_that_is_not_taken_over_yet_says_nothing() -> None:
 
 async def test_the_loop_is_looked_at_every_second() -> None:
     """So many times between two looks at the partitions' ends."""
-    name = "playground_deployer_loop_lag_seconds_count"
-    before = REGISTRY.get_sample_value(name) or 0
+    name = "loop_lag_seconds_count"
+    before = counted(name)
     await follow(World(), Ends())
-    assert before == (REGISTRY.get_sample_value(name) or 0)
+    assert before == counted(name)
     await follow(World(lane(0)), Ends({0: 0}, {0: 0}))
-    assert before + ENDS_SECONDS == REGISTRY.get_sample_value(name)
+    assert before + ENDS_SECONDS == counted(name)
