@@ -82,7 +82,11 @@ async def run(settings: Settings, stop: asyncio.Event, open_ledger: OpenLedger |
         probes.requests = await stack.enter_async_context(
             open_requests(settings.kafka, settings.runtime, consumer, ledger, deployer.handle, cluster_id)
         )
-        readings = Readings(probes.requests, capacity, breakers, _now, time.monotonic)
+        limits = {
+            "request": settings.runtime.request_deadline_seconds,
+            "post": settings.playground.timeout_seconds,
+        }
+        readings = Readings(probes.requests, capacity, breakers, limits, _now, time.monotonic)
         followed = _followed(readings, consumer, settings.kafka.requests_topic)
         async with followed, admitted(settings.kafka, stop):
             await probes.requests.run(stop)

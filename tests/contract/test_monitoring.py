@@ -27,7 +27,9 @@ def families() -> list[Metric]:
     tracker = SimpleNamespace(mark=0, open=0)
     lane = SimpleNamespace(partition=0, alive=True, tracker=tracker, buffered=0, bytes=0, jobs=[])
     requests: Any = SimpleNamespace(lanes={0: lane}, draining_since=None)
-    readings = Readings(requests, Capacity(1), Breakers(time.seconds, time.sleep), time.wall, time.seconds)
+    breakers = Breakers(time.seconds, time.sleep)
+    limits = {"request": 0.0, "post": 0.0}
+    readings = Readings(requests, Capacity(1), breakers, limits, time.wall, time.seconds)
     readings.ends = {0: 0}
     return [it for it in REGISTRY.collect() if it.name.startswith(PREFIX)] + list(readings.collect())
 

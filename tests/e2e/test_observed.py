@@ -101,6 +101,7 @@ async def test_metrics_say_what_happened(kafka: str, unique: str, tmp_path: Path
     """One deployed, one refused, one unreadable: counted, timed and committed, and nobody's words or secrets shown."""
     async with open_stage(kafka, unique, tmp_path) as stage:
         stage.graphene.add(PIPELINE)
+        stage.env["DEPLOYER_RUNTIME__REQUEST_DEADLINE_SECONDS"] = "7200"
         unknown = make_model("Unknown", "registry.example/unknown:1", "syntax = 'proto3';")
         async with stage.worker(tmp_path / "worker.log") as worker:
             await stage.ask(PIPELINE, "r-1")
@@ -126,6 +127,7 @@ async def test_metrics_say_what_happened(kafka: str, unique: str, tmp_path: Path
         read["inflight",],
         read["in_doubt",],
     )
+    assert (7200, 330) == (read["limit_seconds", "request"], read["limit_seconds", "post"])
     assert read["txn_commits_total", "committed"] == read["txn_duration_seconds_count",] >= 5
     assert [] == [secret for secret in SECRETS if secret in page]
 

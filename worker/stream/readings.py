@@ -31,13 +31,20 @@ class Readings(Collector):
         requests: RequestConsumer,
         capacity: Capacity,
         breakers: Breakers,
+        limits: Mapping[str, float],
         now: Callable[[], datetime],
         clock: Callable[[], float],
     ) -> None:
-        """`now`: for the age of requests; `clock`: monotonic seconds, for how long a stop takes."""
+        """
+        Args:
+            limits: seconds by name, for `limit_seconds`.
+            now: for the age of requests.
+            clock: monotonic seconds, for how long a stop takes.
+        """
         self._requests = requests
         self._capacity = capacity
         self._breakers = breakers
+        self._limits = limits
         self._now = now
         self._clock = clock
         self.ends: Mapping[int, int] = {}  # partition → its end offset, when it was last asked for
@@ -66,6 +73,13 @@ class Readings(Collector):
             "0: closed, all is well; 1: open, the neighbour is down and its requests wait; 2: one request tries.",
             {(name,): breaker.state for name, breaker in self._breakers.all.items()},
             "dep",
+        )
+        yield _gauge(
+            "limit_seconds",
+            "Settings that alerts compare with: `request` is REQUEST_DEADLINE_SECONDS, `post` the playground's "
+            "TIMEOUT_SECONDS.",
+            {(name,): seconds for name, seconds in self._limits.items()},
+            "limit",
         )
 
     def _of_partitions(self, lanes: Iterable[Lane]) -> Iterator[GaugeMetricFamily]:

@@ -46,7 +46,8 @@ class World:
         self.capacity = Capacity(2)
         self.breakers = Breakers(self.time.seconds, self.time.sleep)
         requests: Any = SimpleNamespace(lanes={it.partition: it for it in lanes}, draining_since=draining_since)
-        self.readings = Readings(requests, self.capacity, self.breakers, lambda: NOW, lambda: 100.0)
+        limits = {"request": 3600.0, "post": 330.0}
+        self.readings = Readings(requests, self.capacity, self.breakers, limits, lambda: NOW, lambda: 100.0)
 
     def read(self) -> dict[str, dict[tuple[str, ...], float]]:
         """Name without prefix → label values → value."""
@@ -99,6 +100,11 @@ def test_an_idle_worker_reads_zero_everywhere() -> None:
     assert {(): 0} == read["drain_seconds"]
     assert {("catalog",): 0, ("artifacts",): 0, ("playground",): 0} == read["breaker_state"]
     assert {} == read["partition_low_water_offset"] == read["consumer_lag_records"]
+
+
+def test_the_settings_that_alerts_compare_with_are_shown() -> None:
+    """Whoever changes them need not change the rules."""
+    assert {("request",): 3600, ("post",): 330} == World().read()["limit_seconds"]
 
 
 def test_the_partitions_are_read_one_by_one() -> None:
