@@ -66,11 +66,6 @@ async def test_resolve(outcome: str, state: State, posts: int, world: World) -> 
     assert f"r-1 is {state}, and only a request that is parked can be settled." in said
 
 
-async def test_resolve_of_what_nobody_knows(world: World) -> None:
-    """A sentence, and nothing is published."""
-    assert "no status has this id" in await command(world, "resolve", "r-9", "--as", "failed", code=1)
-
-
 async def busy(_: str) -> web.Response:
     """For good."""
     return web.Response(status=429)
@@ -107,8 +102,3 @@ async def test_dead_letters_are_listed_shown_and_replayed_once(world: World) -> 
         while sum((await world.committed()).values()) < 5:  # noqa: ASYNC110 - the broker tells nobody
             await asyncio.sleep(0.1)
     assert 1 == world.playground.posts[new]
-
-
-async def test_a_replay_has_to_be_chosen(world: World) -> None:
-    """Nobody replays everything by mistake."""
-    assert "which ones?" in await command(world, "dead-letter", "replay", code=1)

@@ -83,6 +83,8 @@ async def broker(answer: Callable[[str], bytes]) -> AsyncIterator[str]:
         try:
             while True:
                 (size,) = struct.unpack(">i", await reader.readexactly(4))
+                if size > 1_000_000:  # TLS, whose first bytes would be a very long request; Kafka hangs up, too
+                    break
                 request = await reader.readexactly(size)
                 key, _, correlation = struct.unpack(">hhi", request[:8])
                 if key == API_VERSIONS:

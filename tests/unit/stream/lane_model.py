@@ -35,7 +35,7 @@ class Refused(Exception):
     """What Kafka's errors are to a lane."""
 
 
-@dataclass
+@dataclass(repr=False)  # asyncio makes one of each result
 class Model:
     """The partition."""
 
