@@ -18,7 +18,7 @@ from pathlib import Path
 from py_compile import PycInvalidationMode
 from queue import SimpleQueue
 
-from tests.mutants.fresh import COPIED, ROOT, run
+from tests.mutants.fresh import COPIED, ROOT, SECONDS_FOR_ALL, run
 from tests.mutants.table import Mutant, mutants
 
 COPIES = min(2, os.cpu_count() or 1)
@@ -39,7 +39,7 @@ def main(word: str = "") -> int:
     chosen = [mutant for mutant in mutants() if word in mutant.guard]
     started = time.monotonic()
     with copies() as trees, ThreadPoolExecutor(COPIES) as pool:
-        code, output = run(trees[0], sorted({test for mutant in chosen for test in mutant.tests.split()}))
+        code, output = run(trees[0], sorted({test for it in chosen for test in it.tests.split()}), SECONDS_FOR_ALL)
         if code:
             say(f"Without any change these tests fail already:\n{output}")
             return 1

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 COPIED = ("schemas", "worker", "tests", "pyproject.toml")
 SECONDS = 120.0  # for the tests of one mutant: one that hangs has been noticed
+SECONDS_FOR_ALL = 1200.0
 # Without the plugin of hypothesis, which takes longer to load than most of the tests do.
 OPTIONS = ("-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-p", "no:hypothesispytest")
 # Half of a short test run is loading libraries: once is enough. Not pytest's plugins, which it has to load itself.
@@ -20,16 +21,16 @@ CONTEXT.set_forkserver_preload(
 )
 
 
-def run(tree: Path, tests: Sequence[str]) -> tuple[int, str]:
+def run(tree: Path, tests: Sequence[str], seconds: float = SECONDS) -> tuple[int, str]:
     """pytest's exit code in this copy, and the end of what it printed. A run that hangs counts as a failed test."""
     printed = tree / "printed"
     process = CONTEXT.Process(target=_pytest, args=(tree, tests, printed))
     process.start()
-    process.join(SECONDS)
+    process.join(seconds)
     if process.exitcode is None:
         process.kill()
         process.join()
-        return 1, f"FAILED {' '.join(tests)} - did not end within {SECONDS:.0f} s"
+        return 1, f"FAILED {' '.join(tests)} - did not end within {seconds:.0f} s"
     return process.exitcode, printed.read_text(encoding="utf-8", errors="replace")[-4000:]
 
 
