@@ -172,7 +172,7 @@ class DeploymentStatus(_Part):
     deadline: Time | None = Field(
         None,
         description="With `submitting`: when the attempt ends at the latest; with `retrying`: when the request is "
-        "given up, unless the neighbour it waits for is known to be down.",
+        "given up, unless the dependency it waits for is known to be down.",
     )
     replay_of: RequestId | None = Field(None, description="The request this one repeats.")
     identity: Sha256 | None = Field(

@@ -12,7 +12,7 @@ from worker.domain.solution import Caller, Solution
 SOLUTION_ID = UUID("11111111-1111-4111-8111-111111111111")
 REVISION_ID = UUID("22222222-2222-4222-8222-222222222222")
 CALLER = Caller("user-1", "ada@example.org")
-OPTIONS = settings.Bundle(orchestrator_image="registry.example/orchestrator:1.8")
+OPTIONS = settings.BundleSettings(orchestrator_image="registry.example/orchestrator:1.8")
 SHIPPED = {
     "kubernetes-client-script.py": b"print('script')\n",
     "deployment-readme.txt": b"read me\n",

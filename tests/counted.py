@@ -1,6 +1,6 @@
 """What the worker's counters say."""
 
-from worker.metrics import PREFIX, REGISTRY
+from worker.observability.metrics import PREFIX, REGISTRY
 
 
 def counted(name: str, **labels: str) -> float:

@@ -9,13 +9,12 @@ from uuid import UUID
 
 from schemas import DeploymentInfo, DeploymentSettled, DeploymentStatus
 from tests.builders import CALLER, record
-from worker.attempts import Clocks, Policy
-from worker.breakers import Breakers
 from worker.build import Builder
-from worker.capacity import Capacity
+from worker.delivery.admission import Breakers, Capacity
+from worker.delivery.attempts import Clocks, Policy
+from worker.delivery.journal import Entry
 from worker.deploy import Deployer
 from worker.domain.dead_letter import DeadLetter
-from worker.domain.journal import Entry
 from worker.domain.request import Record, Request, read_request
 from worker.domain.solution import Caller, Solution
 from worker.errors import DeploymentError, NotFound, StatusNotPublished

@@ -26,7 +26,7 @@ from tests.tokens import (
     private_key,
     public_jwk,
 )
-from worker.domain.token_shape import MAX_TOKEN
+from worker.domain.tokens import MAX_TOKEN
 
 MISSING, MALFORMED, ALGORITHM = "token-missing", "token-malformed", "token-algorithm"
 SIGNATURE, WRONG_CLAIMS, EXPIRED = "token-signature", "token-claims", "token-expired"

@@ -14,9 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from pydantic import SecretStr
 
 from worker.adapters.jwks import IssuerKeys
-from worker.adapters.signatures import Signatures
-from worker.adapters.tokens import TokenVerifier
-from worker.settings import Auth
+from worker.adapters.tokens import Signatures, TokenVerifier
+from worker.settings import AuthSettings
 
 NOW = 1_800_000_000
 KEY = bytes(range(64))
@@ -118,9 +117,9 @@ class Issuer:
         """A key that is not the issuer's."""
         return b"x" * 64 if self.symmetric else private_key(self.alg, "stranger")
 
-    def settings(self, **changes: Any) -> Auth:
+    def settings(self, **changes: Any) -> AuthSettings:
         keys: Mapping[str, Any] = {"secret": SecretStr(SECRET)} if self.symmetric else {"jwks_url": JWKS_URL}
-        return Auth(**{"algorithm": self.alg, **keys, **changes})
+        return AuthSettings(**{"algorithm": self.alg, **keys, **changes})
 
     def verifier(self, now: float = NOW, keys: bytes | None = None, **settings: Any) -> TokenVerifier:
         """The worker's own, as set up for this issuer; `keys` is what the issuer publishes instead of its key."""

@@ -16,31 +16,28 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 from schemas import DeploymentSettled
-from worker.adapters.artifacts import ArtifactsClient
-from worker.adapters.catalog import CatalogClient
-from worker.adapters.http import neighbour_session
-from worker.adapters.kafka import client_options
-from worker.adapters.ledger import KafkaLedger, record_of
-from worker.adapters.overrides import load_overrides
+from worker.adapters.graphene import ArtifactsClient, CatalogClient
+from worker.adapters.http import dependency_session
+from worker.adapters.jwks import open_tokens
+from worker.adapters.kafka.clients import client_options
+from worker.adapters.kafka.partition_store import KafkaLedger, record_of
+from worker.adapters.kafka.settlements import SettlementSender, SettlementTail
+from worker.adapters.kafka.startup import STOP_SECONDS, admitted, prepare_kafka, started
+from worker.adapters.overrides_file import load_overrides
 from worker.adapters.playground import PlaygroundClient, playground_session
-from worker.adapters.settlements import SettlementSender, SettlementTail
-from worker.adapters.tokens import open_tokens
-from worker.adapters.traces import open_tracing
-from worker.attempts import Clocks, Policy
-from worker.breakers import Breakers
 from worker.build import Builder
-from worker.capacity import Capacity
+from worker.delivery.admission import Breakers, Capacity, Turns
+from worker.delivery.attempts import Clocks, Policy
+from worker.delivery.collector import Readings
+from worker.delivery.consumer import RequestConsumer
+from worker.delivery.partition import Handler, Lane, Ledger
 from worker.deploy import Deployer
 from worker.domain.messages import Addresses
-from worker.entrance import STOP_SECONDS, admitted, prepare_kafka, started
-from worker.health import HealthServer, Probes
-from worker.metrics import REGISTRY
+from worker.observability.health import HealthServer, Probes
+from worker.observability.metrics import REGISTRY
+from worker.observability.traces import open_tracing
 from worker.ports import Tokens
-from worker.settings import CatalogSettings, Kafka, Runtime, Settings
-from worker.stream.consumer import RequestConsumer
-from worker.stream.lane import Handler, Lane, Ledger
-from worker.stream.readings import Readings
-from worker.stream.turns import Turns
+from worker.settings import BuilderSettings, KafkaSettings, RuntimeSettings, Settings
 
 SESSION_MS = 10_000  # a worker that is silent for so long has lost its partitions
 # Lanes in a transaction at once; more would only cost CPU, and the others batch meanwhile.
@@ -50,7 +47,7 @@ ONTARGET = Path(__file__).parent / "ontarget"
 
 log = structlog.get_logger()
 
-OpenLedger = Callable[[Kafka, AIOKafkaConsumer, str], Ledger]
+OpenLedger = Callable[[KafkaSettings, AIOKafkaConsumer, str], Ledger]
 
 
 async def run(settings: Settings, stop: asyncio.Event, open_ledger: OpenLedger | None = None) -> None:
@@ -94,7 +91,12 @@ async def run(settings: Settings, stop: asyncio.Event, open_ledger: OpenLedger |
 
 @asynccontextmanager
 async def open_requests(
-    kafka: Kafka, runtime: Runtime, consumer: AIOKafkaConsumer, ledger: Ledger, handle: Handler, cluster_id: str
+    kafka: KafkaSettings,
+    runtime: RuntimeSettings,
+    consumer: AIOKafkaConsumer,
+    ledger: Ledger,
+    handle: Handler,
+    cluster_id: str,
 ) -> AsyncIterator[RequestConsumer]:
     """The stream: a lane per partition, settlements in and out."""
     source = f"/playground-deployer/{kafka.group_id}"
@@ -198,13 +200,13 @@ def run_until_signal(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def open_builder(settings: Settings | CatalogSettings) -> AsyncIterator[Builder]:
+async def open_builder(settings: Settings | BuilderSettings) -> AsyncIterator[Builder]:
     """What makes bundles, connected to Graphene; the command `bundle` needs nothing else.
 
     Raises ConfigurationError when the overrides are wrong.
     """
     overrides = load_overrides(settings.bundle)
-    async with neighbour_session() as session:
+    async with dependency_session() as session:
         yield Builder(
             CatalogClient(session, settings.catalog),
             ArtifactsClient(session, settings.artifacts),

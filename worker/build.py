@@ -5,15 +5,15 @@ from uuid import UUID
 
 from schemas import Kind
 from worker import settings
-from worker.domain.blueprint import read_blueprint
-from worker.domain.bundle import Bundle, build_bundle, check_size
-from worker.domain.overrides import NO_OVERRIDES, Overrides
-from worker.domain.plan import Plan, plan_pipeline, plan_single_model
+from worker.concurrency import together
+from worker.domain.bundle.archive import Bundle, build_bundle, check_size
+from worker.domain.bundle.blueprint import read_blueprint
+from worker.domain.bundle.plan import Plan, plan_pipeline, plan_single_model
+from worker.domain.overrides.overrides import NO_OVERRIDES, Overrides
 from worker.domain.solution import Caller, Solution
 from worker.errors import ConfigurationError, NotDeployable, NotFound
+from worker.observability.telemetry import stage
 from worker.ports import Artifacts, Catalog
-from worker.telemetry import stage
-from worker.together import together
 
 
 class Builder:
@@ -24,7 +24,7 @@ class Builder:
         catalog: Catalog,
         artifacts: Artifacts,
         shipped: Mapping[str, bytes],
-        options: settings.Bundle,
+        options: settings.BundleSettings,
         overrides: Overrides = NO_OVERRIDES,
     ) -> None:
         self._catalog = catalog

@@ -9,11 +9,10 @@ from datetime import datetime
 import structlog
 
 from schemas import DeploymentInfo, State
-from worker import logs, telemetry
-from worker.attempts import Attempts, Clocks, Policy
-from worker.breakers import Breakers
 from worker.build import Builder
-from worker.capacity import Capacity
+from worker.delivery.admission import Breakers, Capacity
+from worker.delivery.attempts import Attempts, Clocks, Policy
+from worker.delivery.progress import Progress, identity
 from worker.domain.dead_letter import dead_letter
 from worker.domain.request import Request, derived_id
 from worker.domain.solution import Caller
@@ -29,9 +28,9 @@ from worker.errors import (
     Unavailable,
     Unreadable,
 )
-from worker.metrics import DEAD_LETTERS
+from worker.observability import logs, telemetry
+from worker.observability.metrics import DEAD_LETTERS
 from worker.ports import Job, Playground, Tokens
-from worker.progress import Progress, identity
 
 log = structlog.get_logger()
 

@@ -9,7 +9,7 @@
     │   ├── NotFound                 fetch:         something the solution names does not exist
     │   └── NotDeployable            plan:          the solution cannot run on a playground
     └── Failed                       not the request's fault
-        ├── Unavailable              a neighbour is down, slow or refuses our credentials; retryable
+        ├── Unavailable              a dependency is down, slow or refuses our credentials; retryable
         ├── PlaygroundRefused        submit:        the playground server said no
         ├── OutcomeUnknown           submit:        bytes were sent and no answer came
         ├── NotSettled               submit:        an unknown outcome that was settled as failed, or by nobody
@@ -189,19 +189,19 @@ class Failed(DeploymentError):
 
 
 class Unavailable(Failed):
-    """A neighbour is down, slow or refuses our credentials."""
+    """A dependency is down, slow or refuses our credentials."""
 
     retryable = True
     codes = UNAVAILABLE
 
     def __init__(self, code: str, message: str, stage: Stage = "fetch", *, retry_after: float | None = None) -> None:
-        """`retry_after`: seconds the neighbour wants to be left alone."""
+        """`retry_after`: seconds the dependency wants to be left alone."""
         super().__init__(code, message)
         self.stage = stage
         self.retry_after = retry_after
 
     @property
-    def neighbour(self) -> str:
+    def dependency(self) -> str:
         """Who it was: keys, catalog, artifacts or playground."""
         return self.code.partition("-")[0]
 

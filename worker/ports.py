@@ -7,11 +7,11 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from schemas import DeploymentInfo, DeploymentSettled
-from worker.domain.journal import Entry
+from worker.delivery.journal import Entry
+from worker.delivery.progress import Reporter
 from worker.domain.request import Record, Request
 from worker.domain.solution import Caller, Solution
 from worker.errors import DeploymentError, NotFound
-from worker.progress import Reporter
 
 
 class Tokens(Protocol):

@@ -1,14 +1,21 @@
 """Settings: environment variables `DEPLOYER_<GROUP>__<NAME>`, one frozen model, a sentence per field.
 
-`environment.py` reads them.
+Every secret can come from a file instead: `DEPLOYER_AUTH__SECRET_FILE=/run/secrets/jwt`.
+An empty value counts as unset, where the setting's sentence does not say otherwise. Unknown `DEPLOYER_*__*` names
+are refused, so that a typing error cannot silently become a default; names without `__`, as Kubernetes makes for
+services, are left alone.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from schemas import DeploymentRequested, DeploymentSettled, DeploymentStatus
+from worker.errors import ConfigurationError
 
 PREFIX = "DEPLOYER_"
 
@@ -25,7 +32,7 @@ class _Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class Kafka(_Group):
+class KafkaSettings(_Group):
     """The broker, the topics and the consumer group."""
 
     bootstrap_servers: Annotated[str, Field(pattern=_SERVERS)] = Field(
@@ -54,7 +61,7 @@ class Kafka(_Group):
     replication_factor: int = Field(3, ge=1, description="Replicas of the topics the worker makes.")
 
 
-class Auth(_Group):
+class AuthSettings(_Group):
     """How tokens are verified."""
 
     secret: SecretStr | None = Field(
@@ -93,7 +100,7 @@ class Auth(_Group):
         return self
 
 
-class Catalog(_Group):
+class CatalogSettings(_Group):
     """Graphene's database service (CCDS)."""
 
     url: HttpUrl = Field(description="Its base with the context path, e.g. http://cds-service:8000/ccds.")
@@ -103,7 +110,7 @@ class Catalog(_Group):
     timeout_seconds: Seconds = Field(10, description="For one answer.")
 
 
-class Artifacts(_Group):
+class ArtifactsSettings(_Group):
     """The Nexus repository with blueprints and protobufs."""
 
     url: HttpUrl = Field(description="The repository, e.g. https://nexus/repository/acumos_model_maven.")
@@ -112,7 +119,7 @@ class Artifacts(_Group):
     timeout_seconds: Seconds = Field(10, description="For one file.")
 
 
-class Playground(_Group):
+class PlaygroundSettings(_Group):
     """The playground server."""
 
     deploy_url: Annotated[str, Field(pattern=r"^https?://[^\s?#@]+/deploy_solution$")] = Field(
@@ -128,7 +135,7 @@ class Playground(_Group):
     )
 
 
-class Bundle(_Group):
+class BundleSettings(_Group):
     """What goes into solution.zip."""
 
     orchestrator_image: str = Field(
@@ -153,14 +160,14 @@ class Bundle(_Group):
     )
 
 
-class Runtime(_Group):
+class RuntimeSettings(_Group):
     """The worker itself."""
 
     max_in_flight: int = Field(32, ge=1, description="Requests worked on at the same time.")
     max_buffered_records: int = Field(1000, ge=1, description="Records read and not finished, at most.")
     max_buffered_bytes: int = Field(16 * 1024 * 1024, ge=1, description="Their bytes, at most.")
     request_deadline_seconds: Seconds = Field(
-        3600, description="How long a request is tried again; stands still while a neighbour is known to be down."
+        3600, description="How long a request is tried again; stands still while a dependency is known to be down."
     )
     drain_seconds: Seconds = Field(
         360, description="How long a stop waits for running requests; at least the playground's time-out + 30."
@@ -170,7 +177,7 @@ class Runtime(_Group):
     log_format: Literal["json", "console"] = Field("json", description="How logs are written.")
 
 
-class Tracing(_Group):
+class TracingSettings(_Group):
     """OpenTelemetry traces; the variables `OTEL_…` of its SDK say the rest."""
 
     endpoint: HttpUrl | None = Field(
@@ -182,16 +189,16 @@ class Tracing(_Group):
 
 
 class Settings(_Group):
-    """Everything that can be set, by neighbour."""
+    """Everything that can be set, by dependency."""
 
-    kafka: Kafka
-    auth: Auth
-    catalog: Catalog
-    artifacts: Artifacts
-    playground: Playground
-    bundle: Bundle = Bundle()
-    runtime: Runtime = Runtime()
-    tracing: Tracing = Tracing()
+    kafka: KafkaSettings
+    auth: AuthSettings
+    catalog: CatalogSettings
+    artifacts: ArtifactsSettings
+    playground: PlaygroundSettings
+    bundle: BundleSettings = BundleSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @model_validator(mode="after")
     def _drain_outlasts_a_deployment(self) -> Self:
@@ -204,15 +211,85 @@ class Settings(_Group):
         return self
 
 
-class CatalogSettings(_Group):
+class BuilderSettings(_Group):
     """What `bundle` needs: no Kafka, no tokens, no playground."""
 
-    catalog: Catalog
-    artifacts: Artifacts
-    bundle: Bundle = Bundle()
+    catalog: CatalogSettings
+    artifacts: ArtifactsSettings
+    bundle: BundleSettings = BundleSettings()
 
 
-class KafkaSettings(_Group):
+class ClientSettings(_Group):
     """What `submit` and `watch` need."""
 
-    kafka: Kafka
+    kafka: KafkaSettings
+
+
+_MAY_BE_EMPTY = frozenset({"image_pull_secret", "source_system_url"})
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def read_settings(environ: Mapping[str, str], model: type[_Model]) -> _Model:
+    """Read the groups of `model` (Settings, CatalogSettings, KafkaSettings) from the environment.
+
+    Raises ConfigurationError, naming every variable that is unknown, missing or wrong.
+    """
+    values: dict[str, dict[str, str]] = {group: {} for group in model.model_fields}
+    problems: list[str] = []
+    for name, value in sorted(environ.items()):
+        if not name.startswith(PREFIX) or "__" not in name:
+            continue
+        group, _, key = name.removeprefix(PREFIX).lower().partition("__")
+        fields = _group_fields(group)
+        if key not in fields and key.removesuffix("_file") in _secrets(fields):
+            key = key.removesuffix("_file")
+            given = _read_secret(name, value, problems)
+        else:
+            given = value
+        if key not in fields:
+            problems.append(f"{name}: no such setting; README.md lists them all")
+        elif (given or key in _MAY_BE_EMPTY) and group in values:
+            if key in values[group]:
+                problems.append(f"{name}: the value and its file are both given; give one")
+            values[group][key] = given
+    try:
+        settings = model.model_validate(values)
+    except ValidationError as error:
+        problems += [_explain(detail) for detail in error.errors(include_input=False, include_url=False)]
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+    return settings
+
+
+def _group_fields(group: str) -> Mapping[str, FieldInfo]:
+    field = Settings.model_fields.get(group)
+    return field.annotation.model_fields if field and field.annotation else {}
+
+
+def _secrets(fields: Mapping[str, FieldInfo]) -> set[str]:
+    return {name for name, field in fields.items() if "SecretStr" in str(field.annotation)}
+
+
+def _read_secret(name: str, path: str, problems: list[str]) -> str:
+    if not path:
+        return ""
+    try:
+        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"{name}: cannot read the file ({type(error).__name__})")
+        return ""
+
+
+def _explain(detail: ErrorDetails) -> str:
+    if len(detail["loc"]) < 2:
+        return str(detail["msg"]).removeprefix("Value error, ")
+    group, key = detail["loc"][:2]
+    name = f"{PREFIX}{group}__{key}".upper()
+    description = _group_fields(str(group))[str(key)].description
+    match detail["type"]:
+        case "missing":
+            return f"{name}: missing. {description}"
+        case "string_pattern_mismatch":
+            return f"{name}: not of this form. {description}"
+    return f"{name}: {detail['msg']}. {description}"

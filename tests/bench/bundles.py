@@ -10,14 +10,14 @@ from typing import Any
 import yaml
 from kubernetes.client import ApiClient
 
-from tests.bench.neighbours import PROTO, pipeline
+from tests.bench.dependencies import PROTO, pipeline
 from tests.bench.results import Row
 from tests.builders import OPTIONS, solution
 from worker.app import shipped_files
-from worker.domain.blueprint import read_blueprint
-from worker.domain.bundle import build_bundle
-from worker.domain.manifests import render
-from worker.domain.plan import Plan, plan_pipeline
+from worker.domain.bundle.archive import build_bundle
+from worker.domain.bundle.blueprint import read_blueprint
+from worker.domain.bundle.manifests import render
+from worker.domain.bundle.plan import Plan, plan_pipeline
 
 SHIPPED = shipped_files()
 SIZES = (1, 10, 100, 200)

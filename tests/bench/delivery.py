@@ -15,7 +15,7 @@ PLAIN = ("-m", "tests.bench.plain")
 
 
 async def idle(bootstrap: str, folder: Path) -> list[Row]:
-    """One request after the other on a worker with nothing else to do, neighbours at 0 ms."""
+    """One request after the other on a worker with nothing else to do, dependencies at 0 ms."""
     async with running(bootstrap, folder, nodes=3, latency=0.0) as run:
         times = []
         for _ in range(60):
@@ -24,12 +24,12 @@ async def idle(bootstrap: str, folder: Path) -> list[Row]:
             await run.until_final(1)
             times.append((time.monotonic() - start) * 1000)
             await asyncio.sleep(0.05)  # idle again
-    name = "request → deployed on an idle worker, 3 nodes, neighbours at 0 ms, median"
+    name = "request → deployed on an idle worker, 3 nodes, dependencies at 0 ms, median"
     return [Row(name, median(times), "ms", at_most=100)]
 
 
 async def loaded(bootstrap: str, folder: Path, count: int) -> list[Row]:
-    """A backlog, neighbours at 50 ms, MAX_IN_FLIGHT 32."""
+    """A backlog, dependencies at 50 ms, MAX_IN_FLIGHT 32."""
     rates, commits = {}, 0.0
     for command in (WORKER, PLAIN):
         async with running(bootstrap, folder, nodes=3, latency=0.05, command=command) as run:
@@ -44,7 +44,7 @@ async def loaded(bootstrap: str, folder: Path, count: int) -> list[Row]:
                 commits = (await markers(bootstrap, run) - before - 4 * count) / count
     share = rates[WORKER] / rates[PLAIN] * 100
     return [
-        Row("requests per second, 3 nodes, neighbours at 50 ms, MAX_IN_FLIGHT 32", rates[WORKER], "/s"),
+        Row("requests per second, 3 nodes, dependencies at 50 ms, MAX_IN_FLIGHT 32", rates[WORKER], "/s"),
         Row("the same without transactions", rates[PLAIN], "/s"),
         Row("share of the rate without transactions", share, "%", at_least=90),
         Row("commits per request, under this load", commits, ""),

@@ -1,4 +1,4 @@
-"""A worker that does the same input and output and nothing else: what the neighbours and the clients cost.
+"""A worker that does the same input and output and nothing else: what the dependencies and the clients cost.
 
 No token, no blueprint, no manifests: fixed paths are fetched at the same time, a fixed bundle is posted, four fixed
 statuses are published. Started like the worker, with its settings and the number of nodes in BENCH_NODES.
@@ -14,9 +14,8 @@ import aiohttp
 from aiohttp import web
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 
-from tests.bench.neighbours import BLUEPRINT_URI, REVISION_ID, SOLUTION_ID
-from worker.environment import read_settings
-from worker.settings import Settings
+from tests.bench.dependencies import BLUEPRINT_URI, REVISION_ID, SOLUTION_ID
+from worker.settings import Settings, read_settings
 
 BUNDLE = base64.b64encode(bytes(60_000)).decode()
 STATUS = b" " * 700

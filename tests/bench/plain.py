@@ -10,14 +10,13 @@ from collections.abc import Sequence
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from worker import logs
-from worker.adapters.kafka import stop_client
-from worker.adapters.ledger import KafkaLedger
+from worker.adapters.kafka.clients import stop_client
+from worker.adapters.kafka.partition_store import KafkaLedger
 from worker.app import run
 from worker.cli.run import secret_values
 from worker.domain.messages import Message
-from worker.environment import read_settings
-from worker.settings import Kafka, Settings
+from worker.observability import logs
+from worker.settings import KafkaSettings, Settings, read_settings
 
 
 class PlainWriter:
@@ -53,7 +52,7 @@ class PlainLedger(KafkaLedger):
         return PlainWriter(producer, self._consumer, TopicPartition(self._kafka.requests_topic, partition))
 
 
-def open_plain(kafka: Kafka, consumer: AIOKafkaConsumer, cluster_id: str) -> PlainLedger:
+def open_plain(kafka: KafkaSettings, consumer: AIOKafkaConsumer, cluster_id: str) -> PlainLedger:
     """In place of KafkaLedger."""
     return PlainLedger(kafka, consumer, cluster_id)
 

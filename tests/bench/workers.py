@@ -1,4 +1,4 @@
-"""The whole worker as a process of its own, between an Apache Kafka and neighbours that answer at once."""
+"""The whole worker as a process of its own, between an Apache Kafka and dependencies that answer at once."""
 
 import asyncio
 import json
@@ -17,14 +17,13 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas import FINAL_STATES
-from tests.bench.neighbours import REVISION_ID, SOLUTION_ID
+from tests.bench.dependencies import REVISION_ID, SOLUTION_ID
 from tests.bench.results import Row
 from tests.broker import unique_name
 from tests.e2e.stage import Worker, environment, free_port
-from worker.environment import read_settings
+from worker.adapters.kafka.topics import prepare_topics
 from worker.sandbox.users import User, sandbox_token
-from worker.settings import KafkaSettings
-from worker.stream.topics import prepare_topics
+from worker.settings import ClientSettings, read_settings
 
 USERS = [User(f"user-{number}", f"user{number}", f"user{number}@graphene.example") for number in range(200)]
 MEGABYTE = 1024 * 1024
@@ -85,11 +84,11 @@ async def running(
     bootstrap: str, folder: Path, nodes: int, latency: float, command: tuple[str, ...] = WORKER
 ) -> AsyncIterator[Run]:
     """A worker that is ready, with topics of its own."""
-    neighbours = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.bench.neighbours", str(nodes), str(latency), stdout=asyncio.subprocess.PIPE
+    dependencies = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.bench.dependencies", str(nodes), str(latency), stdout=asyncio.subprocess.PIPE
     )
-    assert neighbours.stdout is not None
-    url = (await neighbours.stdout.readline()).decode().strip()
+    assert dependencies.stdout is not None
+    url = (await dependencies.stdout.readline()).decode().strip()
     env = environment(bootstrap, unique_name(), url, url)
     if command is IO_ONLY:
         await _make_topics(env)
@@ -115,14 +114,14 @@ async def running(
             topic = env["DEPLOYER_KAFKA__REQUESTS_TOPIC"]
             yield Run(psutil.Process(process.pid), producer, statuses, topic, ready, tokens)
     finally:
-        for child in (process, neighbours):
+        for child in (process, dependencies):
             if child.returncode is None:
                 child.kill()
             await child.wait()
 
 
 async def _make_topics(env: dict[str, str]) -> None:
-    kafka = read_settings(env, KafkaSettings).kafka
+    kafka = read_settings(env, ClientSettings).kafka
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
     await admin.start()
     try:
@@ -132,7 +131,7 @@ async def _make_topics(env: dict[str, str]) -> None:
 
 
 async def latency(bootstrap: str, folder: Path) -> list[Row]:
-    """One request after the other, 20 nodes, neighbours that take 20 ms for each answer."""
+    """One request after the other, 20 nodes, dependencies that take 20 ms for each answer."""
     async with running(bootstrap, folder, nodes=20, latency=0.02) as run:
         times = []
         for _ in range(30):
@@ -140,11 +139,11 @@ async def latency(bootstrap: str, folder: Path) -> list[Row]:
             await run.publish(1)
             await run.until_final(1)
             times.append((time.monotonic() - start) * 1000)
-    return [Row("request → deployed, 20 nodes, neighbours at 20 ms, median", median(times), "ms", at_most=190)]
+    return [Row("request → deployed, 20 nodes, dependencies at 20 ms, median", median(times), "ms", at_most=190)]
 
 
 async def throughput(bootstrap: str, folder: Path, count: int) -> list[Row]:
-    """A backlog of 3-node pipelines, neighbours at 0 ms; then the same input and output without the work."""
+    """A backlog of 3-node pipelines, dependencies at 0 ms; then the same input and output without the work."""
     rates: dict[tuple[str, ...], tuple[float, float]] = {}
     for command in (WORKER, IO_ONLY):
         async with running(bootstrap, folder, nodes=3, latency=0.0, command=command) as run:
@@ -157,7 +156,7 @@ async def throughput(bootstrap: str, folder: Path, count: int) -> list[Row]:
             rates[command] = (count / seconds, (run.cpu_seconds() - cpu) / count * 1000)
     (rate, cpu_ms), (io_rate, io_cpu_ms) = rates[WORKER], rates[IO_ONLY]
     return [
-        Row("requests per second, 3 nodes, neighbours at 0 ms", rate, "/s", at_least=275),
+        Row("requests per second, 3 nodes, dependencies at 0 ms", rate, "/s", at_least=275),
         Row("CPU per request of the worker", cpu_ms, "ms", at_most=3.5),
         Row("requests per second of a worker that does only the I/O", io_rate, "/s"),
         Row("CPU per request of that", io_cpu_ms, "ms"),

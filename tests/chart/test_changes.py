@@ -2,8 +2,8 @@ from typing import Any
 
 from tests.chart.rendering import find, find_all, nested, render
 from tests.chart.values import Json
-from worker.settings import Kafka
-from worker.stream.topics import wanted_topics
+from worker.adapters.kafka.topics import wanted_topics
+from worker.settings import KafkaSettings
 
 
 def _pod_template(*changes: Json) -> Any:
@@ -50,7 +50,7 @@ def test_no_secret_is_rendered() -> None:
 
 def test_topics_are_those_the_worker_wants() -> None:
     """Names, partitions, replicas and configuration, as the worker would make them."""
-    kafka = Kafka(bootstrap_servers="kafka:9092", requests_topic="r", status_topic="s", partitions=5)
+    kafka = KafkaSettings(bootstrap_servers="kafka:9092", requests_topic="r", status_topic="s", partitions=5)
     given = {"requestsTopic": "r", "statusTopic": "s", "partitions": 5}
     found = render({"topics": {"mode": "strimzi", "strimzi": {"cluster": "main"}}, "settings": {"kafka": given}})
     assert [

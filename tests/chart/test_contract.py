@@ -12,8 +12,8 @@ from tests.chart.generated import files
 from tests.chart.values import CHART, VALUES, Json, read_values
 from tests.chart.worker_settings import ELSEWHERE, camel_case
 from worker import __version__
-from worker.settings import Kafka, Settings
-from worker.stream.topics import wanted_topics
+from worker.adapters.kafka.topics import wanted_topics
+from worker.settings import KafkaSettings, Settings
 
 DEFAULTS: Json = yaml.safe_load(VALUES.read_text(encoding="utf-8"))
 SCHEMA: Json = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
@@ -140,7 +140,7 @@ def test_one_version() -> None:
 def test_documented_topics_are_those_the_worker_wants() -> None:
     """The commands of docs/helm.md; a red test prints what belongs between the marks."""
     page = (CHART.parent / "docs" / "helm.md").read_text(encoding="utf-8")
-    kafka = Kafka(bootstrap_servers="kafka:9092")
+    kafka = KafkaSettings(bootstrap_servers="kafka:9092")
     commands = "".join(
         f"kafka-topics.sh --bootstrap-server {kafka.bootstrap_servers} --create --topic {topic.name} "
         f"--partitions {kafka.partitions} --replication-factor {kafka.replication_factor} \\\n  "

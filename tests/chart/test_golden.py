@@ -8,8 +8,7 @@ from tests.chart.helm_binary import HELM_3
 from tests.chart.judging import pods, problems, restricted_problems
 from tests.chart.rendering import MIDDLE, NEWEST, OLDEST, objects, render, text, worker
 from tests.chart.worker_settings import chart_settings
-from worker.environment import read_settings
-from worker.settings import Settings
+from worker.settings import Settings, read_settings
 
 _NEEDS_NEWER = {"placed"}  # preStopSleepSeconds
 

@@ -19,7 +19,7 @@ def _ports(*changes: Json) -> list[Any]:
 
 
 def test_default() -> None:
-    """Nobody comes in; out go DNS and the ports of the neighbours: brokers, Nexus, CCDS, playground."""
+    """Nobody comes in; out go DNS and the ports of the dependencies: brokers, Nexus, CCDS, playground."""
     spec = _policy()
     assert ["Ingress", "Egress"] == spec["policyTypes"]
     assert "ingress" not in spec
@@ -53,7 +53,7 @@ def test_port_of_a_url(url: str, port: int) -> None:
 
 
 def test_issuer() -> None:
-    """Where public keys come from is a neighbour only when there is one."""
+    """Where public keys come from is a dependency only when there is one."""
     jwks: Json = {
         "settings": {"auth": {"jwksUrl": "https://issuer:9443/certs", "algorithm": "RS256"}},
         "secrets": {"auth": {"existingSecret": ""}},
@@ -72,14 +72,14 @@ def test_ports_behind_a_service() -> None:
     assert [53, 53, 5353, 5353, 443, 8000, 8080, 9092, 32000, 443] == _ports({"networkPolicy": {"egress": egress}})
 
 
-_NEIGHBOURS = ["dns", "artifacts", "catalog", "kafka", "playground"]
+_DEPENDENCIES = ["dns", "artifacts", "catalog", "kafka", "playground"]
 
 
-@pytest.mark.parametrize("neighbour", _NEIGHBOURS)
-def test_place_of_a_neighbour(neighbour: str) -> None:
-    """Given by value, for this neighbour alone."""
-    rules = _policy({"networkPolicy": {"egress": {neighbour: {"to": _PEERS}}}})["egress"]
-    assert [_PEERS if it == neighbour else None for it in _NEIGHBOURS] == [rule.get("to") for rule in rules]
+@pytest.mark.parametrize("dependency", _DEPENDENCIES)
+def test_place_of_a_dependency(dependency: str) -> None:
+    """Given by value, for this dependency alone."""
+    rules = _policy({"networkPolicy": {"egress": {dependency: {"to": _PEERS}}}})["egress"]
+    assert [_PEERS if it == dependency else None for it in _DEPENDENCIES] == [rule.get("to") for rule in rules]
 
 
 def test_whoever_reads_metrics() -> None:

@@ -17,12 +17,11 @@ from tests.cluster.kept import needed
 from tests.cluster.pythons import NEWEST, OLDEST, Python
 from tests.cluster.server import Configuration, Server
 from worker.app import open_builder
-from worker.environment import read_settings
 from worker.sandbox.graphene import graphene_app
 from worker.sandbox.graphene_data import CASES
 from worker.sandbox.serving import served
 from worker.sandbox.stage import graphene_environment
-from worker.settings import CatalogSettings
+from worker.settings import BuilderSettings, read_settings
 
 _PYTHONS = pytest.StashKey[dict[str, int]]()
 
@@ -70,7 +69,7 @@ def build_zip() -> Callable[..., bytes]:
         async with served(graphene_app()) as address:
             environment = graphene_environment(address)
             environment |= {f"DEPLOYER_BUNDLE__{name}": value for name, value in options.items()}
-            async with open_builder(read_settings(environment, CatalogSettings)) as builder:
+            async with open_builder(read_settings(environment, BuilderSettings)) as builder:
                 _, bundle = await builder.build(CASES[case].solution_id, CASES[case].revision_id, None)
         return bundle.data
 

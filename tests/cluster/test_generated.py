@@ -25,7 +25,7 @@ from tests.properties.choices import Case
 from tests.properties.test_blueprints import SEED, Tally, build, is_a_sentence
 from tests.script import load_script
 from tests.unit.ontarget.bundles import AUTHS
-from worker.domain.bundle import Bundle
+from worker.domain.bundle.archive import Bundle
 from worker.errors import CODES, DeploymentError
 
 WANTED = int(os.environ.get("CLUSTER_BUNDLES") or 500)

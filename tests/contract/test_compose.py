@@ -8,10 +8,9 @@ import pytest
 
 from tests.compose import ROOT, Json, Translated, read_compose
 from tests.image.dockerfile import read_dockerfile
-from worker.environment import read_settings
 from worker.sandbox.kafka_jars import VERSION
 from worker.sandbox.stage import worker_environment
-from worker.settings import Settings
+from worker.settings import Settings, read_settings
 
 OURS = ("worker", "graphene", "playground")
 SCHEMA = ROOT / "tests" / "data" / "compose" / "compose-spec.json"

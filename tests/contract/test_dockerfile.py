@@ -9,7 +9,7 @@ import pytest
 from tests.image.dockerfile import Run, Stage, read_dockerfile
 from tests.image.root import sent
 from worker import __version__
-from worker.settings import Runtime
+from worker.settings import RuntimeSettings
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,7 +23,7 @@ def test_the_image_starts_the_worker_as_nobody(stages: list[Stage]) -> None:
     """The chart and the compose file rely on the user's number, the program, its first word and the port."""
     last = stages[-1]
     assert ("65532:65532", ["playground-deployer", "run"]) == (last.facts["USER"], last.command)
-    assert (str(Runtime().http_port), "SIGTERM") == (last.facts["EXPOSE"], last.facts["STOPSIGNAL"])
+    assert (str(RuntimeSettings().http_port), "SIGTERM") == (last.facts["EXPOSE"], last.facts["STOPSIGNAL"])
     assert str(128 * 1024 * 1024) == last.env["MALLOC_TRIM_THRESHOLD_"]
 
 

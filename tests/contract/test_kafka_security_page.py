@@ -1,8 +1,8 @@
 import re
 from pathlib import Path
 
-from worker.kafka_rights import ROLES
-from worker.settings import Kafka
+from worker.adapters.kafka.acls import ROLES
+from worker.settings import KafkaSettings
 
 PAGE = Path(__file__).parents[2] / "docs" / "kafka-security.md"
 USERS = {
@@ -16,7 +16,7 @@ USERS = {
 
 def commands() -> str:
     """What grants each role its rights, as the page shows it."""
-    usual = Kafka(bootstrap_servers="kafka:9093")
+    usual = KafkaSettings(bootstrap_servers="kafka:9093")
     lines = ["```sh"]
     for role, rights in ROLES.items():
         lines.append(f"# {role}")

@@ -10,10 +10,9 @@ import yaml
 from prometheus_client import Metric
 
 from tests.fakes import FakeTime
-from worker.breakers import Breakers
-from worker.capacity import Capacity
-from worker.metrics import PREFIX, REGISTRY
-from worker.stream.readings import Readings
+from worker.delivery.admission import Breakers, Capacity
+from worker.delivery.collector import Readings
+from worker.observability.metrics import PREFIX, REGISTRY
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "operating.md"

@@ -8,12 +8,12 @@ import pytest
 
 from schemas import Kind
 from tests.builders import OPTIONS, blueprint, mount_volume, node, shared_folder, solution
-from worker.adapters.overrides import load_overrides
-from worker.domain.blueprint import read_blueprint
-from worker.domain.manifests import render
-from worker.domain.overrides import Match
-from worker.domain.plan import plan_pipeline, plan_single_model
-from worker.domain.strategic_merge import MERGE_KEYS
+from worker.adapters.overrides_file import load_overrides
+from worker.domain.bundle.blueprint import read_blueprint
+from worker.domain.bundle.manifests import render
+from worker.domain.bundle.plan import plan_pipeline, plan_single_model
+from worker.domain.overrides.overrides import Match
+from worker.domain.overrides.patching import MERGE_KEYS
 from worker.errors import ConfigurationError
 
 TEXT = (Path(__file__).parents[2] / "docs" / "overrides.md").read_text(encoding="utf-8")

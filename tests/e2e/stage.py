@@ -17,16 +17,15 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas import FINAL_STATES, DeploymentStatus
+from worker.adapters.kafka.topics import prepare_topics
 from worker.app import open_builder
-from worker.domain.bundle import Bundle
-from worker.environment import read_settings
+from worker.domain.bundle.archive import Bundle
 from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, GRAPHENE, NEXUS_LOGIN, NEXUS_PATH, Graphene, graphene_app
 from worker.sandbox.graphene_data import Stored
 from worker.sandbox.playground import PLAYGROUND, Playground, playground_app
 from worker.sandbox.serving import served
 from worker.sandbox.users import JWT_SECRET, SANDBOX_USER, User, sandbox_token
-from worker.settings import CatalogSettings, Kafka, KafkaSettings
-from worker.stream.topics import prepare_topics
+from worker.settings import BuilderSettings, ClientSettings, KafkaSettings, read_settings
 
 PARTITIONS = 12
 
@@ -49,7 +48,7 @@ class Stage:
     playground: Playground
     producer: AIOKafkaProducer
     bootstrap: str
-    topics: Kafka
+    topics: KafkaSettings
     _statuses: dict[str, list[DeploymentStatus]] = field(default_factory=lambda: defaultdict(list))
 
     async def ask(self, stored: Stored, request_id: str, user: User = SANDBOX_USER, **changes: Any) -> None:
@@ -112,7 +111,7 @@ class Stage:
 
     async def bundle_alone(self, stored: Stored) -> Bundle:
         """What `bundle` builds for this solution, with nothing else going on."""
-        async with open_builder(read_settings(self.env, CatalogSettings)) as builder:
+        async with open_builder(read_settings(self.env, BuilderSettings)) as builder:
             _, bundle = await builder.build(stored.solution_id, stored.revision_id, None)
             return bundle
 
@@ -175,12 +174,12 @@ async def free_port() -> int:
 
 @asynccontextmanager
 async def open_stage(bootstrap: str, prefix: str, folder: Path, partitions: int = PARTITIONS) -> AsyncIterator[Stage]:
-    """Serve the neighbours and make the topics, all of them this test's own."""
+    """Serve the dependencies and make the topics, all of them this test's own."""
     graphene, playground = graphene_app(), playground_app(folder / "playground", run_scripts=False)
     async with served(graphene) as graphene_url, served(playground) as playground_url:
         env = environment(bootstrap, prefix, graphene_url, playground_url)
         env["DEPLOYER_KAFKA__PARTITIONS"] = str(partitions)
-        kafka = read_settings(env, KafkaSettings).kafka
+        kafka = read_settings(env, ClientSettings).kafka
         admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
         await admin.start()
         try:

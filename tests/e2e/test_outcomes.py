@@ -107,7 +107,7 @@ async def ask_for_what_cannot_run(cases: Cases) -> None:
     await cases.ask("name-reserved", pipeline("Reserved", node("orchestrator")))
 
 
-async def ask_with_broken_neighbours(cases: Cases) -> None:
+async def ask_with_broken_dependencies(cases: Cases) -> None:
     await cases.ask_with_fault("blueprint-missing", BLUEPRINT, Fault(404))
     await cases.ask_playground("deployment-failed", "500")
     await cases.ask_playground("playground-redirected", "302")
@@ -126,7 +126,7 @@ OUTAGES: dict[str, tuple[tuple[str, Fault], ...]] = {
 
 
 async def test_an_outage_is_waited_out(kafka: str, unique: str, tmp_path: Path) -> None:
-    """Its status says which neighbour it waits for; when that is back, the request is deployed."""
+    """Its status says which dependency it waits for; when that is back, the request is deployed."""
     async with open_stage(kafka, unique, tmp_path) as stage:
         stage.env |= {"DEPLOYER_CATALOG__TIMEOUT_SECONDS": "1", "DEPLOYER_ARTIFACTS__TIMEOUT_SECONDS": "1"}
         cases = Cases(stage)
@@ -178,7 +178,7 @@ async def test_each_mistake_has_its_own_code_and_one_final_status(kafka: str, un
                 ask_with_bad_tokens,
                 ask_for_what_is_not_there,
                 ask_for_what_cannot_run,
-                ask_with_broken_neighbours,
+                ask_with_broken_dependencies,
             ):
                 await publish(cases)
             await cases.ask(None, pipeline("Last"))

@@ -13,9 +13,9 @@ from aiokafka import AIOKafkaProducer
 from schemas import DeploymentStatus, SourceInfo, State
 from tests.faults.report import FULL, Row, size
 from tests.faults.world import USERS, World, open_world
-from worker.adapters.ledger import KafkaLedger
+from worker.adapters.kafka.partition_store import KafkaLedger
+from worker.domain.dead_letter import replay_id
 from worker.domain.messages import status_message
-from worker.domain.replay import replay_id
 
 pytestmark = pytest.mark.timeout(3000)
 MEGABYTE = 1024 * 1024

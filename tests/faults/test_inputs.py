@@ -1,4 +1,4 @@
-"""R9, R10: neighbours that answer anything, and records of every kind."""
+"""R9, R10: dependencies that answer anything, and records of every kind."""
 
 import asyncio
 import json

@@ -12,9 +12,8 @@ from aiokafka.errors import KafkaError, for_code
 from tests.faults.report import Row, size
 from tests.faults.world import USERS, World, open_world
 from worker import app
-from worker.adapters.ledger import KafkaLedger
-from worker.environment import read_settings
-from worker.settings import Kafka, Settings
+from worker.adapters.kafka.partition_store import KafkaLedger
+from worker.settings import KafkaSettings, Settings, read_settings
 
 pytestmark = pytest.mark.timeout(3000)
 
@@ -86,7 +85,7 @@ async def test_producer_errors(kafka: str, tmp_path: Path) -> None:
 
         plan: ClassVar[Plan] = {}
 
-    def open_ledger(settings: Kafka, consumer: AIOKafkaConsumer, cluster_id: str) -> KafkaLedger:
+    def open_ledger(settings: KafkaSettings, consumer: AIOKafkaConsumer, cluster_id: str) -> KafkaLedger:
         return KafkaLedger(settings, consumer, cluster_id, open_producer=Planned)
 
     async with open_world(kafka, tmp_path, partitions=PARTITIONS, RUNTIME__HTTP_PORT="0") as world:

@@ -13,15 +13,16 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from worker import app, attempts, logs
+from worker import app
 from worker.adapters import playground as playground_module
-from worker.adapters.ledger import TransactionalWriter
+from worker.adapters.kafka.partition_store import TransactionalWriter
 from worker.adapters.playground import PlaygroundClient
 from worker.cli.run import secret_values
+from worker.delivery import attempts
+from worker.delivery.progress import Progress
 from worker.domain.messages import Message
-from worker.environment import read_settings
-from worker.progress import Progress
-from worker.settings import Settings
+from worker.observability import logs
+from worker.settings import Settings, read_settings
 
 POINTS = (
     "before-intent", "after-intent", "before-bytes", "mid-body", "before-response", "after-response", "before-commit",

@@ -1,4 +1,4 @@
-"""A world to break: topics of its own, neighbours in this process, workers as processes, and a reader of statuses."""
+"""A world to break: topics of its own, dependencies in this process, workers as processes, and a reader of statuses."""
 
 import asyncio
 import json
@@ -25,15 +25,14 @@ from tests.builders import blueprint_document, edge, node, operation
 from tests.e2e.stage import environment
 from tests.faults.playground import CountingPlayground
 from tests.faults.verdict import Verdict, judge
+from worker.adapters.kafka.topics import prepare_topics
 from worker.app import open_builder
 from worker.domain.messages import settlement_message
-from worker.environment import read_settings
 from worker.sandbox.graphene import GRAPHENE, graphene_app
 from worker.sandbox.graphene_data import Stored, make_model, make_pipeline
 from worker.sandbox.serving import served
 from worker.sandbox.users import User, sandbox_token
-from worker.settings import CatalogSettings, Kafka, KafkaSettings
-from worker.stream.topics import prepare_topics
+from worker.settings import BuilderSettings, ClientSettings, KafkaSettings, read_settings
 
 PARTITIONS = 6
 USERS = [User(f"user-{number}", f"user{number}", f"user{number}@graphene.example") for number in range(300)]
@@ -82,7 +81,7 @@ class World:
     """Everything around the workers."""
 
     env: dict[str, str]
-    kafka: Kafka
+    kafka: KafkaSettings
     folder: Path
     playground: CountingPlayground
     solutions: list[Stored]
@@ -252,14 +251,14 @@ async def open_world(
             "DEPLOYER_RUNTIME__DRAIN_SECONDS": str(TIMEOUT_SECONDS + 30),
         }
         variables |= {f"DEPLOYER_{name}": value for name, value in env.items()}
-        kafka = read_settings(variables, KafkaSettings).kafka
+        kafka = read_settings(variables, ClientSettings).kafka
         admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
         await admin.start()
         try:
             await prepare_topics(admin, kafka)
         finally:
             await admin.close()
-        async with open_builder(read_settings(variables, CatalogSettings)) as builder:
+        async with open_builder(read_settings(variables, BuilderSettings)) as builder:
             bundles = [(await builder.build(it.solution_id, it.revision_id, None))[1].sha256 for it in stored]
         if workers_see:
             variables["DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"] = workers_see

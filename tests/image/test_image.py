@@ -19,11 +19,10 @@ from tests.e2e.stage import Stage, Worker, free_port, open_stage
 from tests.image.container import Image
 from tests.image.root import python_for
 from worker.app import open_builder
-from worker.environment import read_settings
 from worker.sandbox.graphene_data import CASES, stored_case
 from worker.sandbox.stage import graphene_environment
 from worker.sandbox.users import SANDBOX_USER
-from worker.settings import CatalogSettings
+from worker.settings import BuilderSettings, read_settings
 
 ROOT = Path(__file__).parents[2]
 IDLE_MB = 150
@@ -130,7 +129,7 @@ async def test_the_sandboxes_need_no_more_than_the_worker(image: Image, tmp_path
     async with (
         sandbox(image, services, "graphene", tmp_path / "graphene.log") as graphene,
         sandbox(image, services, "playground", tmp_path / "playground.log") as playground,
-        open_builder(read_settings(graphene_environment(graphene), CatalogSettings)) as builder,
+        open_builder(read_settings(graphene_environment(graphene), BuilderSettings)) as builder,
         aiohttp.ClientSession(playground) as client,
     ):
         _, bundle = await builder.build(case.solution_id, case.revision_id, None)

@@ -16,17 +16,16 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas import DeploymentStatus, ErrorInfo, State
 from tests.broker import Topics
+from worker.adapters.kafka.topics import prepare_topics
+from worker.delivery.progress import identity
 from worker.domain.messages import status_message
 from worker.domain.request import Record, Request, read_request
-from worker.environment import read_settings
-from worker.progress import identity
 from worker.sandbox.graphene import graphene_app
 from worker.sandbox.playground import playground_app
 from worker.sandbox.serving import served
 from worker.sandbox.stage import worker_environment
 from worker.sandbox.users import SANDBOX_USER, sandbox_token
-from worker.settings import Kafka, KafkaSettings
-from worker.stream.topics import prepare_topics
+from worker.settings import ClientSettings, KafkaSettings, read_settings
 
 ROOT = Path(__file__).parents[2]
 SOLUTION, REVISION = UUID(int=1), UUID(int=2)
@@ -41,7 +40,7 @@ ERRORS = {
 class Desk:
     """The topics of one test, and somebody behind them who answers requests."""
 
-    kafka: Kafka
+    kafka: KafkaSettings
     environment: dict[str, str]
     producer: AIOKafkaProducer
     consumer: AIOKafkaConsumer
@@ -108,7 +107,7 @@ class Desk:
 async def desk(kafka: str, unique: str) -> AsyncIterator[Desk]:
     """Topics under names of their own, empty."""
     environment = worker_environment(kafka, "http://127.0.0.1:1", "http://127.0.0.1:1", unique)
-    settings = read_settings(environment, KafkaSettings).kafka
+    settings = read_settings(environment, ClientSettings).kafka
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
     try:
@@ -224,13 +223,13 @@ async def test_a_topic_that_does_not_exist_is_named(command: Sequence[str], kafk
 
 
 async def test_check_reaches_everybody(desk: Desk, tmp_path: Path) -> None:
-    """One line each; a neighbour that fails makes the exit code 1 and leaves the others alone."""
+    """One line each; a dependency that fails makes the exit code 1 and leaves the others alone."""
     async with served(graphene_app()) as graphene, served(playground_app(tmp_path)) as playground:
         prefix = desk.kafka.group_id
         desk.environment = worker_environment(desk.kafka.bootstrap_servers, graphene, playground, prefix)
         code, output, errors = await desk.run("check")
         assert (0, "") == (code, errors)
-        assert NEIGHBOURS == marks(output)
+        assert DEPENDENCIES == marks(output)
         desk.environment |= {"DEPLOYER_CATALOG__PASSWORD": "wrong", "DEPLOYER_KAFKA__STATUS_TOPIC": f"{prefix}.none"}
         code, output, _ = await desk.run("check")
         assert (1, f"ok      topics: the worker will make {prefix}.none") == (code, output[3])
@@ -241,15 +240,15 @@ async def test_check_reaches_everybody(desk: Desk, tmp_path: Path) -> None:
         }
         code, output, _ = await desk.run("check")
     failed = dict.fromkeys(("CCDS login", "topics", "overrides"), "FAILED")
-    assert (1, NEIGHBOURS | failed) == (code, marks(output))
+    assert (1, DEPENDENCIES | failed) == (code, marks(output))
 
 
-NEIGHBOURS = dict.fromkeys(
+DEPENDENCIES = dict.fromkeys(
     ("settings", "tokens", "Kafka", "topics", "CCDS", "CCDS login", "Nexus", "playground", "overrides"), "ok"
 )
 
 
 def marks(output: Sequence[str]) -> Mapping[str, str]:
-    """Neighbour → ok or FAILED."""
+    """Dependency → ok or FAILED."""
     found = (line.split(maxsplit=1) for line in output)
     return {rest.partition(":")[0]: mark for mark, rest in found}

@@ -17,10 +17,10 @@ from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from schemas import DeploymentInfo, DeploymentStatus, SourceInfo, State
 from worker import settings
-from worker.adapters.ledger import KafkaLedger
+from worker.adapters.kafka.partition_store import KafkaLedger
 from worker.app import open_requests
-from worker.stream.consumer import RequestConsumer
-from worker.stream.job import LaneJob
+from worker.delivery.consumer import RequestConsumer
+from worker.delivery.job import LaneJob
 
 ENDED = DeploymentStatus(
     request_id="r",
@@ -110,7 +110,7 @@ class Member:
 class Group:
     """A topic of its own and its consumer group."""
 
-    def __init__(self, kafka: settings.Kafka, producer: AIOKafkaProducer) -> None:
+    def __init__(self, kafka: settings.KafkaSettings, producer: AIOKafkaProducer) -> None:
         self.kafka = kafka
         self.bootstrap = kafka.bootstrap_servers
         self.topic = kafka.requests_topic
@@ -148,7 +148,7 @@ class Group:
 
     @asynccontextmanager
     async def member(self, *, assigned: bool = True, **runtime: float) -> AsyncIterator[Member]:
-        options = settings.Runtime(**{"drain_seconds": 30, **runtime})
+        options = settings.RuntimeSettings(**{"drain_seconds": 30, **runtime})
         client = Client(
             bootstrap_servers=self.bootstrap,
             group_id=self.topic,
@@ -176,7 +176,7 @@ class Group:
 @pytest.fixture
 async def group(kafka: str, unique: str) -> AsyncIterator[Group]:
     names = {name: f"{unique}.{name}" for name in ("status_topic", "settlements_topic", "dead_letter_topic")}
-    options = settings.Kafka(bootstrap_servers=kafka, requests_topic=unique, group_id=unique, **names)
+    options = settings.KafkaSettings(bootstrap_servers=kafka, requests_topic=unique, group_id=unique, **names)
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
     await admin.create_topics([NewTopic(name, 2, 1) for name in (unique, *names.values())])

@@ -8,7 +8,7 @@ from aiokafka.errors import KafkaError
 
 from tests.broker import Topics
 from worker import settings
-from worker.adapters.ledger import KafkaLedger, TransactionalWriter
+from worker.adapters.kafka.partition_store import KafkaLedger, TransactionalWriter
 from worker.domain.messages import Message
 from worker.errors import NotOurs
 
@@ -16,7 +16,9 @@ from worker.errors import NotOurs
 class Partition:
     """Partition 0 of a group's topics, and what a read_committed reader sees of it."""
 
-    def __init__(self, kafka: settings.Kafka, member: AIOKafkaConsumer, open_producer: type = AIOKafkaProducer) -> None:
+    def __init__(
+        self, kafka: settings.KafkaSettings, member: AIOKafkaConsumer, open_producer: type = AIOKafkaProducer
+    ) -> None:
         self.kafka = kafka
         self.ledger = KafkaLedger(kafka, member, "cluster", open_producer)
         self.requests = TopicPartition(kafka.requests_topic, 0)
@@ -42,13 +44,13 @@ class Partition:
 
 
 @pytest.fixture
-async def options(kafka: str, topics: Topics) -> settings.Kafka:
+async def options(kafka: str, topics: Topics) -> settings.KafkaSettings:
     """Topics of this test's own."""
     names = {f"{it}_topic": await topics.create(it) for it in ("requests", "status", "settlements", "dead_letter")}
-    return settings.Kafka(bootstrap_servers=kafka, group_id=topics.name("group"), **names)
+    return settings.KafkaSettings(bootstrap_servers=kafka, group_id=topics.name("group"), **names)
 
 
-def member(options: settings.Kafka, group: str | None = None) -> AIOKafkaConsumer:
+def member(options: settings.KafkaSettings, group: str | None = None) -> AIOKafkaConsumer:
     """A consumer that is the group's member when it starts."""
     return AIOKafkaConsumer(
         options.requests_topic,
@@ -59,7 +61,7 @@ def member(options: settings.Kafka, group: str | None = None) -> AIOKafkaConsume
     )
 
 
-async def test_whoever_was_fenced_commits_nothing(options: settings.Kafka) -> None:
+async def test_whoever_was_fenced_commits_nothing(options: settings.KafkaSettings) -> None:
     """Neither its status nor its offset is there, whatever it had begun."""
     async with member(options) as consumer:
         partition = Partition(options, consumer)
@@ -76,7 +78,7 @@ async def test_whoever_was_fenced_commits_nothing(options: settings.Kafka) -> No
         assert 1 == await consumer.committed(partition.requests)
 
 
-async def test_the_proof_is_the_members_only(options: settings.Kafka) -> None:
+async def test_the_proof_is_the_members_only(options: settings.KafkaSettings) -> None:
     """A worker that is not in the group, or has lost the partition, is told so."""
     async with member(options) as consumer:
         await consumer.getmany(timeout_ms=100)
@@ -96,7 +98,7 @@ class BreaksBeforeCommit(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka ha
         raise KafkaError("before the commit")
 
 
-async def test_statuses_and_offset_are_one_transaction(options: settings.Kafka) -> None:
+async def test_statuses_and_offset_are_one_transaction(options: settings.KafkaSettings) -> None:
     """What was sent before a commit that never came is never seen, and the offset has not moved."""
     async with member(options) as consumer:
         broken = Partition(options, consumer, BreaksBeforeCommit)

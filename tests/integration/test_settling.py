@@ -12,7 +12,7 @@ from aiohttp import web
 
 from schemas import State
 from tests.faults.world import World, open_world
-from worker.domain.replay import replay_id
+from worker.domain.dead_letter import replay_id
 
 pytestmark = pytest.mark.timeout(100)
 TOKEN = "eyJ"

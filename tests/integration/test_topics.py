@@ -5,8 +5,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from worker import settings
+from worker.adapters.kafka.topics import prepare_topics
 from worker.errors import ConfigurationError
-from worker.stream.topics import prepare_topics
 
 
 @pytest.fixture
@@ -17,10 +17,10 @@ async def admin(kafka: str) -> AsyncIterator[AIOKafkaAdminClient]:
     await client.close()
 
 
-def options(kafka: str, unique: str, **changes: object) -> settings.Kafka:
+def options(kafka: str, unique: str, **changes: object) -> settings.KafkaSettings:
     names = {f"{name}_topic": f"{unique}.{name}" for name in ("requests", "status", "settlements", "dead_letter")}
     values = {"bootstrap_servers": kafka, "create_topics": True, "partitions": 3, "replication_factor": 1, **names}
-    return settings.Kafka.model_validate(values | changes)
+    return settings.KafkaSettings.model_validate(values | changes)
 
 
 async def configs(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest, Descri
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import CompactArray, CompactBytes, CompactString, Int8, Int16, Int32, Schema, TaggedFields
 
-from worker.kafka_rights import Right
+from worker.adapters.kafka.acls import Right
 
 ALLOW, ANY, MATCH_LITERAL, MATCH_PREFIXED = 3, 1, 3, 4
 

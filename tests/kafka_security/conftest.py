@@ -13,11 +13,10 @@ from schemas import State
 from tests.e2e.stage import Stage, open_stage
 from tests.kafka_security.administrator import Administrator, administrator
 from tests.kafka_security.secured import Secured, secured_kafka
+from worker.adapters.kafka.acls import Right
 from worker.app import run
-from worker.environment import read_settings
 from worker.errors import ConfigurationError
-from worker.kafka_rights import Right
-from worker.settings import Kafka, KafkaSettings, Settings
+from worker.settings import ClientSettings, KafkaSettings, Settings, read_settings
 
 PASSWORD = "canarySaslPassword_Jm5Nb7Vc1Xz9Lk3"
 
@@ -62,9 +61,9 @@ class Scene:
         return read_settings(self.stage.env, Settings)
 
     @property
-    def kafka(self) -> Kafka:
+    def kafka(self) -> KafkaSettings:
         """Of the worker and of commands."""
-        return read_settings(self.stage.env, KafkaSettings).kafka
+        return read_settings(self.stage.env, ClientSettings).kafka
 
     def connect(self, how: Mapping[str, str]) -> None:
         """Reach Kafka so, and in no other way."""

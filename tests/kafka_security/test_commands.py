@@ -10,7 +10,8 @@ from aiokafka import AIOKafkaConsumer
 
 from schemas import DeploymentSettled, DeploymentStatus, SourceInfo, State
 from tests.kafka_security.conftest import Scene
-from worker.adapters.ledger import record_of
+from worker.adapters.kafka.acls import operator_rights, reader_rights, sender_rights, without, worker_rights
+from worker.adapters.kafka.partition_store import record_of
 from worker.cli import resolve
 from worker.cli.client import open_requests, open_statuses
 from worker.cli.letters import Choice, letters
@@ -19,17 +20,16 @@ from worker.domain.dead_letter import dead_letter
 from worker.domain.messages import Message, dead_letter_message, status_message
 from worker.domain.request import Request, read_request
 from worker.errors import CODES, ConfigurationError, Unavailable
-from worker.kafka_rights import operator_rights, reader_rights, sender_rights, without, worker_rights
 from worker.sandbox.graphene_data import stored_case
 from worker.sandbox.users import sandbox_token
-from worker.settings import Kafka
+from worker.settings import KafkaSettings
 
 MODEL = stored_case("entity-recogniser")
 SUBMIT = ("submit", str(MODEL.solution_id), str(MODEL.revision_id))
 WATCH = ("watch", "--from-beginning", "--request-id", "parked", "--json")
 RESOLVE = ("resolve", "parked", "--as", "failed")
 REPLAY = ("dead-letter", "replay", "--all")
-ANY = Kafka(bootstrap_servers="localhost:9092")
+ANY = KafkaSettings(bootstrap_servers="localhost:9092")
 
 
 async def command(scene: Scene, *arguments: str, lines: int | None = None) -> tuple[int | None, str, str]:
@@ -117,27 +117,27 @@ async def test_check_needs_what_the_worker_needs(scene: Scene) -> None:
     assert "ok      topics: as the worker needs them" in output.splitlines()
 
 
-async def send(kafka: Kafka) -> None:
+async def send(kafka: KafkaSettings) -> None:
     async with open_requests(kafka):
         pass
 
 
-async def follow(kafka: Kafka) -> None:
+async def follow(kafka: KafkaSettings) -> None:
     async with open_statuses(kafka):
         pass
 
 
-async def settle(kafka: Kafka) -> None:
+async def settle(kafka: KafkaSettings) -> None:
     settled = DeploymentSettled(request_id="parked", attempt=1, outcome="failed", reason="It failed.", by="a test")
     await resolve._publish(kafka, settled, 0)
 
 
-async def look_up_tokens(kafka: Kafka) -> None:
+async def look_up_tokens(kafka: KafkaSettings) -> None:
     async with open_originals(kafka):
         pass
 
 
-async def list_letters(kafka: Kafka) -> None:
+async def list_letters(kafka: KafkaSettings) -> None:
     assert [] == [letter async for letter in letters(kafka, Choice())]
 
 

@@ -12,9 +12,8 @@ from tests.e2e.stage import environment, free_port
 from tests.kafka_security.administrator import Administrator
 from tests.kafka_security.conftest import PASSWORD, refused
 from tests.kafka_security.secured import Secured
-from worker.adapters.kafka_errors import connected
-from worker.environment import read_settings
-from worker.settings import KafkaSettings, Settings
+from worker.adapters.kafka.diagnosis import connected
+from worker.settings import ClientSettings, Settings, read_settings
 
 USER = "user-of-the-connections"
 NOWHERE = "http://127.0.0.1:1"
@@ -126,7 +125,7 @@ async def test_one_broker_that_lets_us_in_is_enough(first: str, secured: Secured
     """The others may be away, or have a certificate that has expired."""
     other = f"localhost:{await free_port()}" if first == "away" else secured.address(first)
     servers = {"DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": f"{other},{secured.address('TLS')}"}
-    async with connected(read_settings(secured.tls() | servers, KafkaSettings).kafka) as connection:
+    async with connected(read_settings(secured.tls() | servers, ClientSettings).kafka) as connection:
         assert secured.ports["TLS"] == connection.port
 
 
@@ -134,5 +133,5 @@ async def test_a_broker_that_is_away_is_no_mistake(secured: Secured) -> None:
     """It is waited for, as ever."""
     away = {"DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": f"localhost:{await free_port()}"}
     with pytest.raises(KafkaConnectionError):
-        async with connected(read_settings(secured.tls() | away, KafkaSettings).kafka):
+        async with connected(read_settings(secured.tls() | away, ClientSettings).kafka):
             pass

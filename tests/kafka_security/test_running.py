@@ -7,13 +7,13 @@ import pytest
 
 from tests.kafka_security.conftest import PASSWORD, Scene
 from tests.kafka_security.secured import Secured
-from worker import entrance
+from worker.adapters.kafka import startup as entrance
+from worker.adapters.kafka.acls import Right, without, worker_rights
+from worker.adapters.kafka.startup import until_turned_away
 from worker.app import run
-from worker.entrance import until_turned_away
 from worker.errors import ConfigurationError
-from worker.kafka_rights import Right, without, worker_rights
 from worker.sandbox.graphene_data import stored_case
-from worker.settings import Kafka
+from worker.settings import KafkaSettings
 
 MODEL = stored_case("entity-recogniser")
 
@@ -24,18 +24,18 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entrance, "LOOK_SECONDS", 0.5)
 
 
-def reads_requests(kafka: Kafka) -> Right:
+def reads_requests(kafka: KafkaSettings) -> Right:
     """Missed by the consumer."""
     return worker_rights(kafka)[0]
 
 
-def writes_statuses(kafka: Kafka) -> Right:
+def writes_statuses(kafka: KafkaSettings) -> Right:
     """Missed by the lanes."""
     return worker_rights(kafka)[3]
 
 
 @pytest.mark.parametrize("right_of", [reads_requests, writes_statuses])
-async def test_a_right_is_taken_away(right_of: Callable[[Kafka], Right], scene: Scene) -> None:
+async def test_a_right_is_taken_away(right_of: Callable[[KafkaSettings], Right], scene: Scene) -> None:
     """The worker names it, and the request that came meanwhile is deployed once it is given back."""
     right = right_of(scene.kafka)
     await scene.grant(*worker_rights(scene.kafka))

@@ -9,15 +9,15 @@ import structlog
 from schemas import DeploymentSettled, State
 from tests.kafka_security.conftest import Scene, refused
 from tests.kafka_security.secured import CLIENT_PRINCIPAL, Secured
-from worker.adapters.settlements import SettlementSender
-from worker.entrance import prepare_kafka
+from worker.adapters.kafka.acls import creator_rights, without, worker_rights
+from worker.adapters.kafka.settlements import SettlementSender
+from worker.adapters.kafka.startup import prepare_kafka
 from worker.errors import ConfigurationError
-from worker.kafka_rights import creator_rights, without, worker_rights
 from worker.sandbox.graphene_data import stored_case
-from worker.settings import Kafka
+from worker.settings import KafkaSettings
 
 CASES = ("entity-recogniser", "sudoku", "news-training")
-ANY = Kafka(bootstrap_servers="localhost:9092")
+ANY = KafkaSettings(bootstrap_servers="localhost:9092")
 
 
 async def ask_for_all(scene: Scene) -> None:
@@ -79,7 +79,7 @@ async def test_what_is_written_seldom(scene: Scene) -> None:
     assert ["outcome handed over"] == [line["event"] for line in lines]
 
 
-def making(scene: Scene) -> Kafka:
+def making(scene: Scene) -> KafkaSettings:
     """The settings of a worker that shall make topics, under other names than those that are there."""
     names = {f"{it}_topic": f"{scene.user}.new-{it}" for it in ("requests", "status", "settlements", "dead_letter")}
     return scene.kafka.model_copy(update={"create_topics": True, **names})

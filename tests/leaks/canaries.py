@@ -97,7 +97,7 @@ def spellings(value: str) -> Iterator[str]:
     yield json.dumps(value)[1:-1]
     yield quote(value, safe="")
     yield data.hex()
-    for shift in range(3):  # wherever it stands in what was encoded; its edges depend on its neighbours
+    for shift in range(3):  # wherever it stands in what was encoded; its edges depend on its dependencies
         yield base64.b64encode(bytes(shift) + data).decode()[4:-4]
 
 

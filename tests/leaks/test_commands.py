@@ -16,11 +16,11 @@ from tests.leaks import canaries
 from tests.leaks.canaries import TOKEN, Watch
 from tests.leaks.test_kafka import broker, refuses, refuses_later
 from tests.leaks.world import MODEL, PIPELINE, Echo, canary_graphene, environment, mirror
+from worker.adapters.kafka.topics import wanted_topics
 from worker.cli import main
 from worker.sandbox.graphene import GRAPHENE
 from worker.sandbox.serving import served
-from worker.settings import PREFIX, Kafka
-from worker.stream.topics import wanted_topics
+from worker.settings import PREFIX, KafkaSettings
 
 ROOT = Path(__file__).parents[2]
 IDS = [str(PIPELINE.solution_id), str(PIPELINE.revision_id)]
@@ -90,8 +90,8 @@ def test_mistakes_on_the_command_line(command: Command, watch: Watch, tmp_path: 
 
 
 @contextmanager
-def neighbours() -> Iterator[dict[str, str]]:
-    """Addresses of neighbours, each wrong in its own way, and of a good one. They have a thread of their own."""
+def dependencies() -> Iterator[dict[str, str]]:
+    """Addresses of dependencies, each wrong in its own way, and of a good one. They have a thread of their own."""
     addresses: dict[str, str] = {"nowhere": NOWHERE}
     ready = threading.Event()
     stop: Callable[[], object]
@@ -120,9 +120,9 @@ def neighbours() -> Iterator[dict[str, str]]:
         thread.join()
 
 
-def test_neighbours_that_are_wrong(command: Command, watch: Watch, tmp_path: Path) -> None:
-    """Settings that are not complete, and neighbours that are away, repeat the login, or speak no HTTP."""
-    with neighbours() as urls:
+def test_dependencies_that_are_wrong(command: Command, watch: Watch, tmp_path: Path) -> None:
+    """Settings that are not complete, and dependencies that are away, repeat the login, or speak no HTTP."""
+    with dependencies() as urls:
         envs = {
             name: environment(url, url, url)
             | {"DEPLOYER_TOKEN": TOKEN, "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": urls["broker"]}
@@ -191,7 +191,7 @@ async def test_the_worker_without_kafka(log_format: str, watch: Watch) -> None:
 @pytest.mark.parametrize("log_format", ["json", "console"])
 async def test_the_worker_whom_kafka_refuses(log_format: str, watch: Watch) -> None:
     """Kafka's clients repeat the broker, who repeats the login; the worker ends with a sentence of its own."""
-    topics = [topic.name for topic in wanted_topics(Kafka(bootstrap_servers="localhost:9092"))]
+    topics = [topic.name for topic in wanted_topics(KafkaSettings(bootstrap_servers="localhost:9092"))]
     async with broker(refuses_later(*topics)) as address:
         env = environment(NOWHERE, NOWHERE, NOWHERE) | {
             "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": address,

@@ -12,15 +12,13 @@ from tests.leaks import canaries
 from tests.leaks.canaries import USER, Watch, token
 from tests.leaks.test_requests import WIRE
 from tests.leaks.world import environment, mirror, shown
-from worker import logs
-from worker.adapters.http import neighbour_session
+from worker.adapters.http import dependency_session
 from worker.adapters.jwks import IssuerKeys, read_document
-from worker.adapters.signatures import Signatures
-from worker.adapters.tokens import TokenVerifier
-from worker.environment import read_settings
+from worker.adapters.tokens import Signatures, TokenVerifier
 from worker.errors import DeploymentError
-from worker.logs import Format
-from worker.settings import Settings
+from worker.observability import logs
+from worker.observability.logs import Format
+from worker.settings import Settings, read_settings
 
 SECRET = canaries.JWT_SECRET
 KEY = {"kty": "RSA", "n": "AQAB", "e": "AQAB"}
@@ -51,7 +49,7 @@ def settings(url: str) -> Settings:
 async def refusal(url: str) -> str:
     """What is said when a token comes whose key cannot be had."""
     auth = settings(url).auth
-    async with neighbour_session() as session:
+    async with dependency_session() as session:
         keys = IssuerKeys(partial(read_document, session, URL(url), 0.3), Signatures("RS256"), lambda: 0.0)
         verifier = TokenVerifier(auth, lambda: 0.0, keys)
         with pytest.raises(DeploymentError) as refused:

@@ -19,15 +19,14 @@ from aiokafka.protocol.metadata import MetadataResponse_v0
 from tests.leaks.canaries import Watch
 from tests.leaks.world import environment, shown
 from tests.logging_state import LIBRARIES
-from worker import logs
-from worker.adapters.kafka import client_options
-from worker.adapters.kafka_errors import connected
+from worker.adapters.kafka.clients import client_options
+from worker.adapters.kafka.diagnosis import connected
 from worker.cli.failures import explain
 from worker.cli.run import secret_values
-from worker.environment import read_settings
 from worker.errors import ConfigurationError
-from worker.logs import Format
-from worker.settings import Settings
+from worker.observability import logs
+from worker.observability.logs import Format
+from worker.settings import Settings, read_settings
 
 API_VERSIONS, SASL_HANDSHAKE, SASL_AUTHENTICATE, METADATA, FIND_COORDINATOR = 18, 17, 36, 3, 10
 VERSIONS = [

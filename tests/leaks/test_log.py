@@ -27,8 +27,8 @@ from tests.leaks.canaries import (
     Watch,
     basic,
 )
-from worker import logs
-from worker.logs import Format, Level
+from worker.observability import logs
+from worker.observability.logs import Format, Level
 
 LEVELS: tuple[Level, ...] = ("debug", "info", "warning", "error")
 FORMATS: tuple[Format, ...] = ("json", "console")

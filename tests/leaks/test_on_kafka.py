@@ -12,11 +12,10 @@ from tests.leaks.canaries import TOKEN, USER, Watch, token
 from tests.leaks.test_requests import RECORDS, TOKENS
 from tests.leaks.world import MODEL, PIPELINE, Echo, canary_graphene
 from tests.leaks.world import environment as canary_environment
-from worker.environment import read_settings
 from worker.sandbox.graphene import CCDS_PATH, GRAPHENE
 from worker.sandbox.playground import EVERYBODY, PLAYGROUND, playground_app
 from worker.sandbox.serving import served
-from worker.settings import KafkaSettings
+from worker.settings import ClientSettings, read_settings
 
 # The playground's own pages say who deployed what, and show its files. They know no token and no password of ours.
 SHOWN_BY_THE_PLAYGROUND = {
@@ -61,13 +60,13 @@ def worker_settings(kafka: str, unique: str, graphene: str, playground: str) -> 
 
 
 async def test_a_worker_on_kafka(kafka: str, unique: str, tmp_path: Path, watch: Watch) -> None:
-    """Requests that end well and badly, and neighbours that repeat what they are told."""
+    """Requests that end well and badly, and dependencies that repeat what they are told."""
     graphene, playground = canary_graphene(), playground_app(tmp_path / "playground", run_scripts=False)
     async with AsyncExitStack() as stack:
         graphene_url = await stack.enter_async_context(served(graphene))
         playground_url = await stack.enter_async_context(served(playground))
         env = dict(worker_settings(kafka, unique, graphene_url, playground_url))
-        topics = read_settings(env, KafkaSettings).kafka
+        topics = read_settings(env, ClientSettings).kafka
         producer = await stack.enter_async_context(AIOKafkaProducer(bootstrap_servers=kafka))
         stage = Stage(env, graphene[GRAPHENE], playground[PLAYGROUND], producer, kafka, topics)
         log = tmp_path / "worker.log"

@@ -7,14 +7,14 @@ import pytest
 from tests.builders import OPTIONS, SHIPPED, blueprint, node, solution
 from tests.leaks.canaries import OVERRIDE_PASSWORD, TOKEN, Watch
 from tests.leaks.world import shown
-from worker.adapters.overrides import load_overrides
+from worker.adapters.overrides_file import load_overrides
 from worker.cli.explain import explain
-from worker.domain.blueprint import read_blueprint
-from worker.domain.bundle import build_bundle
-from worker.domain.overrides import Entry, Overrides
-from worker.domain.plan import Plan, plan_pipeline
+from worker.domain.bundle.archive import build_bundle
+from worker.domain.bundle.blueprint import read_blueprint
+from worker.domain.bundle.plan import Plan, plan_pipeline
+from worker.domain.overrides.overrides import Entry, Overrides
 from worker.errors import ConfigurationError, OverridesInvalid
-from worker.settings import Bundle
+from worker.settings import BundleSettings
 
 SECRET = OVERRIDE_PASSWORD
 # A secret beside a mistake of a container, or in the wrong form. Names, quantities and choices are no places for one:
@@ -56,7 +56,7 @@ def container(fields: str) -> str:
     return f'overrides: [{{match: {{node: "*"}}, patch: {{spec: {{template: {{spec: {pod}}}}}}}}}]'
 
 
-def options(folder: Path, text: str) -> Bundle:
+def options(folder: Path, text: str) -> BundleSettings:
     """With this text as the overrides file."""
     file = folder / "overrides.yaml"
     file.write_text(text)

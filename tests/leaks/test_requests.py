@@ -18,7 +18,7 @@ from tests.leaks.canaries import USER, Watch, token
 from tests.leaks.world import MODEL, PIPELINE, TOLD, Echo, World, mirror, open_world, request
 from worker.adapters.tokens import jjwt_key
 from worker.domain.request import Record
-from worker.logs import Format
+from worker.observability.logs import Format
 from worker.sandbox.faults import HANG, RESET, Fault
 from worker.sandbox.graphene import CCDS_PATH, NEXUS_PATH
 from worker.sandbox.playground import EVERYBODY
@@ -148,19 +148,19 @@ async def test_records(world: World, watch: Watch) -> None:
         await check(watch, world, f"record, {name}", make())
 
 
-@pytest.mark.parametrize("neighbour", ["CCDS", "Nexus"])
-async def test_neighbours_that_repeat_the_login(neighbour: str, world: World, watch: Watch) -> None:
+@pytest.mark.parametrize("dependency", ["CCDS", "Nexus"])
+async def test_dependencies_that_repeat_the_login(dependency: str, world: World, watch: Watch) -> None:
     """CCDS and Nexus answer each question with the credentials they were sent, or not at all."""
-    places = CCDS if neighbour == "CCDS" else NEXUS
+    places = CCDS if dependency == "CCDS" else NEXUS
     for place, path in places.items():
         for name, fault in FAULTS.items():
             world.graphene.faults[path] = fault
-            await check(watch, world, f"{neighbour} {name} for {place}", request())
-            assert not isinstance(fault, Echo) or f"Basic credentials of {neighbour}" in watch.found(TOLD[0])
+            await check(watch, world, f"{dependency} {name} for {place}", request())
+            assert not isinstance(fault, Echo) or f"Basic credentials of {dependency}" in watch.found(TOLD[0])
     for place in list(places)[:1]:
         world.graphene.faults[places[place]] = HANG
         await check(
-            watch, world, f"{neighbour} hangs", request(), f"{'catalog' if places is CCDS else 'artifacts'}-timeout"
+            watch, world, f"{dependency} hangs", request(), f"{'catalog' if places is CCDS else 'artifacts'}-timeout"
         )
 
 
@@ -225,20 +225,20 @@ WIRE: dict[str, str] = {
 }
 
 
-@pytest.mark.parametrize("neighbour", ["ccds", "nexus", "playground"])
-async def test_answers_that_are_no_http(neighbour: str, tmp_path: Path, watch: Watch) -> None:
+@pytest.mark.parametrize("dependency", ["ccds", "nexus", "playground"])
+async def test_answers_that_are_no_http(dependency: str, tmp_path: Path, watch: Watch) -> None:
     """The parser's errors carry what they could not read: the request, written back in the wrong place."""
     for name, answer in WIRE.items():
         formats: tuple[Format, ...] = ("json", "console")
         for log_format in formats:
-            async with mirror(answer) as url, open_world(tmp_path, log_format, **{neighbour: url}) as world:
+            async with mirror(answer) as url, open_world(tmp_path, log_format, **{dependency: url}) as world:
                 await world.handle(request())
-                assert "deployed" != world.last["state"] or neighbour == "ccds"
-                watch.check(f"wire: {neighbour}, {name} ({log_format})", *world.written)
+                assert "deployed" != world.last["state"] or dependency == "ccds"
+                watch.check(f"wire: {dependency}, {name} ({log_format})", *world.written)
 
 
-@pytest.mark.parametrize("neighbour", ["ccds", "nexus", "playground"])
-async def test_nobody_answers(neighbour: str, tmp_path: Path, watch: Watch) -> None:
+@pytest.mark.parametrize("dependency", ["ccds", "nexus", "playground"])
+async def test_nobody_answers(dependency: str, tmp_path: Path, watch: Watch) -> None:
     """Refused, unknown, and without TLS where TLS is expected."""
     for name, url in {
         "refused": "http://127.0.0.1:1",
@@ -247,10 +247,10 @@ async def test_nobody_answers(neighbour: str, tmp_path: Path, watch: Watch) -> N
     }.items():
         async with mirror("HTTP/1.1 200 OK\r\n\r\n") as plain:
             address = plain.replace("http://", url) if url == "https://" else url
-            async with open_world(tmp_path, "json", **{neighbour: address}) as world:
+            async with open_world(tmp_path, "json", **{dependency: address}) as world:
                 await world.handle(request())
                 assert "failed" == world.last["state"]
-                watch.check(f"wire: {neighbour}, {name}", *world.written)
+                watch.check(f"wire: {dependency}, {name}", *world.written)
 
 
 def defect(*words: str) -> Exception:

@@ -20,16 +20,15 @@ from tests.leaks.canaries import USER, Watch, token
 from tests.leaks.world import PIPELINE, environment, open_world, request, shown
 from worker import errors
 from worker.adapters.http import Answer
-from worker.adapters.kafka import client_options
+from worker.adapters.kafka.clients import client_options
 from worker.adapters.tokens import TokenVerifier
 from worker.cli.client import Ask
 from worker.domain.request import read_request
 from worker.domain.solution import Caller
-from worker.domain.token_shape import read_token
-from worker.environment import read_settings
+from worker.domain.tokens import read_token
 from worker.errors import ConfigurationError
-from worker.health import HealthServer
-from worker.settings import CatalogSettings, KafkaSettings, Settings
+from worker.observability.health import HealthServer
+from worker.settings import BuilderSettings, ClientSettings, Settings, read_settings
 
 ENVIRONMENT = environment("http://ccds", "http://nexus", "http://playground")
 SECRETS = [name for name, value in ENVIRONMENT.items() if value in canaries.VALUES.values()]
@@ -54,8 +53,8 @@ async def test_objects(tmp_path: Path, watch: Watch) -> None:
         things: dict[str, object] = {
             "Settings": world.settings,
             **{f"settings.{name}": group for name, group in world.settings},
-            "CatalogSettings": read_settings(ENVIRONMENT, CatalogSettings),
-            "KafkaSettings": read_settings(ENVIRONMENT, KafkaSettings),
+            "CatalogSettings": read_settings(ENVIRONMENT, BuilderSettings),
+            "KafkaSettings": read_settings(ENVIRONMENT, ClientSettings),
             "Caller": caller,
             "Record": record,
             "Request": read_request(record)[1],

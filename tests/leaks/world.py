@@ -1,4 +1,4 @@
-"""A deployer with its real adapters among neighbours that repeat what they are told, and all that it writes."""
+"""A deployer with its real adapters among dependencies that repeat what they are told, and all that it writes."""
 
 import asyncio
 import json
@@ -24,31 +24,28 @@ from tests.builders import record
 from tests.fakes import FakeJob
 from tests.leaks import canaries
 from tests.logging_state import LIBRARIES
-from worker import logs
-from worker.adapters.artifacts import ArtifactsClient
-from worker.adapters.catalog import CatalogClient
-from worker.adapters.http import neighbour_session
+from worker.adapters.graphene import ArtifactsClient, CatalogClient
+from worker.adapters.http import dependency_session
 from worker.adapters.playground import PlaygroundClient, playground_session
 from worker.adapters.tokens import TokenVerifier
-from worker.adapters.traces import open_tracing
-from worker.attempts import Clocks, Policy
-from worker.breakers import Breakers
 from worker.build import Builder
-from worker.capacity import Capacity
 from worker.cli.run import secret_values
+from worker.delivery.admission import Breakers, Capacity
+from worker.delivery.attempts import Clocks, Policy
 from worker.deploy import Deployer
 from worker.domain.dead_letter import DeadLetter
 from worker.domain.messages import Addresses, Message
 from worker.domain.request import Record
-from worker.environment import read_settings
-from worker.logs import Format
-from worker.metrics import REGISTRY
+from worker.observability import logs
+from worker.observability.logs import Format
+from worker.observability.metrics import REGISTRY
+from worker.observability.traces import open_tracing
 from worker.sandbox.faults import Fault
 from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, GRAPHENE, NEXUS_LOGIN, NEXUS_PATH, Graphene, graphene_app
 from worker.sandbox.graphene_data import Stored, make_model, make_pipeline
 from worker.sandbox.playground import PLAYGROUND, Playground, playground_app
 from worker.sandbox.serving import served
-from worker.settings import Settings, Tracing
+from worker.settings import Settings, TracingSettings, read_settings
 
 USER_ID = canaries.USER.user_id.encode()
 SHIPPED = {
@@ -106,7 +103,7 @@ def repr_all(message: Message) -> str:
 
 @dataclass
 class World:
-    """One worker's inside. A test changes what the neighbours do, sends records, and looks at `written`."""
+    """One worker's inside. A test changes what the dependencies do, sends records, and looks at `written`."""
 
     settings: Settings
     graphene: Graphene
@@ -243,9 +240,9 @@ async def open_world(folder: Path, log_format: Format, **servers: str) -> AsyncI
         for library in LIBRARIES:
             logging.getLogger(library).setLevel(logging.DEBUG)
         spans = InMemorySpanExporter()
-        tracing = Tracing(endpoint="http://collector.example")
+        tracing = TracingSettings(endpoint="http://collector.example")
         await stack.enter_async_context(open_tracing(tracing, lambda _: SimpleSpanProcessor(spans)))
-        session = await stack.enter_async_context(neighbour_session())
+        session = await stack.enter_async_context(dependency_session())
         tokens = TokenVerifier(settings.auth, lambda: datetime.now(UTC).timestamp())
         catalog, artifacts = CatalogClient(session, settings.catalog), ArtifactsClient(session, settings.artifacts)
         submitter = PlaygroundClient(

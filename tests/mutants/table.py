@@ -30,7 +30,7 @@ class Mutant:
 
 # File and the tests that look at it → the guards in it.
 ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
-    (f"{DOMAIN}/names.py", f"{UNIT}/domain/test_names.py"): (
+    (f"{DOMAIN}/bundle/names.py", f"{UNIT}/domain/test_names.py"): (
         ("name: hash of the original", "sha256(original.encode(", "sha256(words.encode("),
         ("name: room for webuiingress", "63 - len(WEBUI_INGRESS)", "63"),
         ("name: a letter first", "if not words[:1].isalpha():", "if not words:"),
@@ -43,18 +43,18 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         ("name: no device of Windows", " and not _DEVICE.fullmatch(original)", ""),
     ),
-    (f"{DOMAIN}/blueprint.py", f"{UNIT}/domain/test_blueprint.py"): (
+    (f"{DOMAIN}/bundle/blueprint.py", f"{UNIT}/domain/test_blueprint.py"): (
         ("name: collisions", "if name in owners:", "if False:"),
         ("name: collisions with web pages", "(taken, node.name), (taken, node.name + WEBUI)", "(taken, node.name)"),
         ("limit: blueprint's bytes", "max_bytes=MAX_BYTES", "max_bytes=1 << 40", LIMITS),
         ("limit: nodes", "> max_nodes:", "> 1 << 40:"),
     ),
-    (f"{DOMAIN}/shared_folders.py", f"{UNIT}/domain/test_blueprint.py"): (
+    (f"{DOMAIN}/bundle/shared_folders.py", f"{UNIT}/domain/test_blueprint.py"): (
         ("shared folder: edges to it go", " or to_folder)", ")"),
         ("shared folder: mountVolume goes", " or _is_mount_volume(item)", ""),
         ("shared folder: no dots in its path", ' or {".", ".."} & set(path.split("/"))', ""),
     ),
-    (f"{DOMAIN}/images.py", f"{UNIT}/domain/test_images.py"): (
+    (f"{DOMAIN}/bundle/images.py", f"{UNIT}/domain/test_images.py"): (
         ("image: no scheme", "    if separator:", "    if False:"),
         (
             "image: the whole reference",
@@ -62,7 +62,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "    match = _REFERENCE.match(_normalised(image))\n    if match is None:",
         ),
     ),
-    (f"{DOMAIN}/yaml.py", f"{UNIT}/domain/test_yaml.py"): (
+    (f"{DOMAIN}/bundle/yaml.py", f"{UNIT}/domain/test_yaml.py"): (
         ("YAML: words of YAML 1.1", " and value.lower() not in _WORDS", ""),
         ("YAML: escapes", "[\\x7f-\\xa0\\u2028\\u2029\\ufeff\\ufffe\\uffff]", "[\\ufffe\\uffff]"),
         ("YAML: no digit first", 're.compile(r"[A-Za-z/]', 're.compile(r"[A-Za-z0-9/]'),
@@ -83,7 +83,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     (f"{DOMAIN}/solution.py", SHOWN): (
         ("redaction: repr of a caller", "email: str = field(repr=False)", "email: str"),
     ),
-    (f"{DOMAIN}/description.py", f"{UNIT}/domain/test_presentation.py tests/refusals/test_descriptions.py"): (
+    (f"{DOMAIN}/bundle/description.py", f"{UNIT}/domain/test_presentation.py tests/refusals/test_descriptions.py"): (
         ("HTML: sanitised", "_CLEANER.clean(bounded).strip()", "bounded.strip()"),
         (
             "HTML: schemes",
@@ -93,17 +93,17 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("HTML: length", "if len(text) > MAX_CHARS:", "if False:"),
         ("HTML: number of tags", "> MAX_TAGS:", "> 1 << 40:"),
     ),
-    (f"{DOMAIN}/presentation.py", f"{UNIT}/domain/test_presentation.py"): (
+    (f"{DOMAIN}/bundle/presentation.py", f"{UNIT}/domain/test_presentation.py"): (
         ("picture: an image", "if not _is_image(icon):", "if False:"),
         ("limit: a picture", "if len(icon) > MAX_ICON:", "if False:"),
     ),
-    (f"{DOMAIN}/bundle.py", LIMITS): (("limit: all protobufs", "> MAX_PROTOS_BYTES:", "> 1 << 40:"),),
-    (f"{DOMAIN}/stored_zip.py", f"{UNIT}/domain/test_stored_zip.py {BUNDLE}"): (
+    (f"{DOMAIN}/bundle/archive.py", LIMITS): (("limit: all protobufs", "> MAX_PROTOS_BYTES:", "> 1 << 40:"),),
+    (f"{DOMAIN}/bundle/archive.py", f"{UNIT}/domain/test_stored_zip.py {BUNDLE}"): (
         ("zip: sorted", "for path in sorted(files):", "for path in files:"),
         ("zip: one date", "_TIME, _DATE = 0, 33", "_TIME, _DATE = 0, 34"),
         ("zip: closed alphabet", "if not _NAME.fullmatch(path):", "if not _NAME.match(path):"),
     ),
-    (f"{ADAPTERS}/artifacts.py", "tests/refusals/test_uris.py"): (
+    (f"{ADAPTERS}/graphene.py", "tests/refusals/test_uris.py"): (
         ("uri: no scheme", "not _SCHEME.match(uri)", "True"),
         ("uri: no dots", " and not _DOTS.fullmatch(segment)", ""),
         ("uri: closed alphabet", "_SEGMENT.fullmatch(segment)", "_SEGMENT.match(segment)"),
@@ -113,7 +113,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("uri: redirects are not followed", "allow_redirects=False", "allow_redirects=True"),
         ("limit: answers of CCDS and Nexus", "if len(body) > max_bytes:", "if len(body) > 1 << 40:"),
     ),
-    (f"{DOMAIN}/token_shape.py", f"{UNIT}/domain/test_token_shape.py {UNIT}/adapters/test_token_attacks.py"): (
+    (f"{DOMAIN}/tokens.py", f"{UNIT}/domain/test_token_shape.py {UNIT}/adapters/test_token_attacks.py"): (
         ("token: canonical base64", ' or base64.urlsafe_b64encode(data).rstrip(b"=") != segment.encode()', ""),
         ("token: size", "if len(text) > MAX_TOKEN:", "if False:"),
         ("token: depth", "max_depth=MAX_DEPTH", "max_depth=32"),
@@ -121,7 +121,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("token: of no other kind", "if token.kind not in TYPES:", "if False:"),
     ),
     (
-        f"{DOMAIN}/token_claims.py",
+        f"{DOMAIN}/tokens.py",
         f"{UNIT}/adapters/test_token_expiry.py {UNIT}/adapters/test_tokens.py {UNIT}/adapters/test_token_attacks.py",
     ): (
         ("token: times are whole numbers", "if type(value) is not int or", "if not isinstance(value, int) or"),
@@ -137,7 +137,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("token: signature", " or not self._signatures.right(token.signed, key, token.signature)", ""),
         ("token: no weak secret", "if len(key) < LEAST_KEY and not settings.allow_weak_secret:", "if False:"),
     ),
-    (f"{ADAPTERS}/signatures.py", f"{UNIT}/adapters/test_jwks.py {UNIT}/adapters/test_token_attacks.py"): (
+    (f"{ADAPTERS}/tokens.py", f"{UNIT}/adapters/test_jwks.py {UNIT}/adapters/test_token_attacks.py"): (
         ("keys: none that is private", "if _PRIVATE & jwk.keys():", "if False:"),
         ("keys: none that is short", "if key.key_size < LEAST_RSA_BITS:", "if False:"),
         ("keys: none for another use", 'and jwk.get("use", "sig") == "sig"', "and True"),
@@ -147,7 +147,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("keys: unknown names ask seldom", " and self._clock() - self._read_began >= LEAST_INTERVAL", ""),
         ("keys: old ones lapse", "if self._age() >= stale or not self._known:", "if not self._known:"),
     ),
-    (f"{ADAPTERS}/catalog.py", f"{UNIT}/adapters/test_catalog_client.py"): (
+    (f"{ADAPTERS}/graphene.py", f"{UNIT}/adapters/test_catalog_client.py"): (
         ("CCDS: who may read", "if not allowed:", "if False:"),
         ("CCDS: the revision belongs to the solution", "if owner.lower() != str(solution_id):", "if False:"),
         ("CCDS: 200 without a body is not found", " or (answer.status == 200 and not answer.body.strip())", ""),
@@ -204,7 +204,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             f"{UNIT}/test_attempts.py",
         ),
     ),
-    ("worker/progress.py", f"{UNIT}/test_progress.py {UNIT}/test_deploy.py"): (
+    ("worker/delivery/progress.py", f"{UNIT}/test_progress.py {UNIT}/test_deploy.py"): (
         (
             "delivery: no POST before its intent is durable",
             "await published  # durable before anything is sent",
@@ -214,18 +214,22 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("statuses: legal order", "if state not in SUCCESSORS[self.state]:", "if False:"),
         ("statuses: no gaps", "self._sequence += 1", "self._sequence += 2"),
     ),
-    ("worker/stream/offsets.py", f"{UNIT}/stream/test_offsets.py"): (
+    ("worker/delivery/offsets.py", f"{UNIT}/stream/test_offsets.py"): (
         (
             "delivery: no commit before the finish",
             "return next(iter(self._open), self.following)",
             "return self.following",
         ),
     ),
-    ("worker/stream/turns.py", f"{UNIT}/stream/test_turns.py"): (
+    ("worker/delivery/admission.py", f"{UNIT}/stream/test_turns.py"): (
         ("turns: one of a user at a time", "append(turn)\n        queue[0].first", "append(turn)\n        turn.first"),
-        ("turns: a cancelled one is left", "except asyncio.CancelledError:", "except ZeroDivisionError:"),
+        (
+            "turns: a cancelled one is left",
+            "except asyncio.CancelledError:\n            self.close()",
+            "except ZeroDivisionError:\n            self.close()",
+        ),
     ),
-    ("worker/capacity.py", f"{UNIT}/test_capacity.py"): (
+    ("worker/delivery/admission.py", f"{UNIT}/test_capacity.py"): (
         ("turns: so many in all", "self._free -= 1", "pass"),
         (
             "turns: who posts goes first",
@@ -233,7 +237,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "for queue in (self._builds, self._posts):",
         ),
     ),
-    ("worker/stream/lane.py", f"{UNIT}/stream/test_lane.py"): (
+    ("worker/delivery/partition.py", f"{UNIT}/stream/test_lane.py"): (
         (
             "delivery: status and offset in one transaction",
             "await writer.commit([message for item in batch for message in item.messages], mark)",
@@ -245,14 +249,14 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("delivery: proof before work", "committed = await self._ledger.prove(self.partition)", "committed = 0"),
         ("delivery: the journal before work", "self.journal, known = await", "_, known = await"),
     ),
-    ("worker/stream/job.py", f"{UNIT}/stream/test_lane.py"): (
+    ("worker/delivery/job.py", f"{UNIT}/stream/test_lane.py"): (
         ("delivery: a POST outlives its lane", "await asyncio.shield(self._post)\n\n", "await self._post\n\n"),
     ),
-    ("worker/adapters/rights.py", f"{KAFKA_SECURITY}/test_worker.py"): (
+    ("worker/adapters/kafka/acls.py", f"{KAFKA_SECURITY}/test_worker.py"): (
         ("Kafka: a missing right is seen", "return bool(known and", "return bool(False and"),
         ("Kafka: a hidden topic is seen", "and operation in _SHOWING", "and False"),
     ),
-    ("worker/adapters/kafka_errors.py", f"{KAFKA_SECURITY}/test_connections.py"): (
+    ("worker/adapters/kafka/diagnosis.py", f"{KAFKA_SECURITY}/test_connections.py"): (
         ("Kafka: refused is not away", "raise refused or KafkaConnectionError(", "raise KafkaConnectionError("),
         (
             "Kafka: away is not refused",
@@ -260,11 +264,11 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "raise refused or ConfigurationError(",
         ),
     ),
-    ("worker/entrance.py", f"{KAFKA_SECURITY}/test_running.py"): (
+    ("worker/adapters/kafka/startup.py", f"{KAFKA_SECURITY}/test_running.py"): (
         ("Kafka: a worker that is turned away says so", "if isinstance(turned_away, Exception):", "if False:"),
         ("Kafka: one refusal ends nobody", "REFUSALS = 3", "REFUSALS = 1"),
     ),
-    ("worker/adapters/ledger.py", "tests/integration/test_ledger.py"): (
+    ("worker/adapters/kafka/partition_store.py", "tests/integration/test_ledger.py"): (
         (
             "delivery: one transactional id per partition",
             'transactional_id=f"{transactional_ids(self._kafka)}{partition}"',
@@ -277,7 +281,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         ("delivery: the proof", "await self._consumer.commit({requests: offset})", "pass"),
     ),
-    ("worker/attempts.py", f"{UNIT}/test_attempts.py"): (
+    ("worker/delivery/attempts.py", f"{UNIT}/test_attempts.py"): (
         ("delivery: park, and do not send again", 'if self._policy.on_unknown == "park":', "if False:"),
         (
             "delivery: who ends workers is not tried again",
@@ -287,11 +291,11 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("retries: an end", "if again > given_up and not self._breakers.any_open():", "if False:"),
         ("delivery: a POST is waited out", "else SERVER_MARGIN\n", "else timedelta()\n"),
     ),
-    ("worker/breakers.py", f"{UNIT}/test_breakers.py"): (
+    ("worker/delivery/admission.py", f"{UNIT}/test_breakers.py"): (
         ("breakers: one tries", "if left <= 0 and not self._trying:", "if left <= 0:"),
         ("breakers: credentials at once", "if self._trying or at_once or", "if self._trying or"),
     ),
-    ("worker/logs.py", f"{UNIT}/test_logs.py"): (
+    ("worker/observability/logs.py", f"{UNIT}/test_logs.py"): (
         ("redaction: by name", "if any(secret in name.lower() for secret in _SECRET_NAMES):", "if False:"),
         ("redaction: by looks", "text = without_encoded(text)", ""),
         ("redaction: by value", "text = text.replace(secret, REMOVED)", "pass", LOG),
@@ -317,17 +321,17 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         ("redaction: warnings", "warnings.showwarning = _warning", "", f"{COMMANDS}::test_what_nobody_catches"),
     ),
-    ("worker/telemetry.py", f"{UNIT}/test_telemetry.py"): (
+    ("worker/observability/telemetry.py", f"{UNIT}/test_telemetry.py"): (
         ("trace: goes on from the last status", "left or record.traceparent", "record.traceparent"),
         ("trace: no text of exceptions", "_failed(span, error.code if", "_failed(span, str(error) if"),
         ("trace: no exception is recorded", "record_exception=False", "record_exception=True"),
         ("metrics: a call that is cancelled", 'kind = ""  # it says', 'kind = "error"  # it says'),
         ("metrics: a call that times out", 'kind = "timeout"', 'kind = "error"'),
     ),
-    ("worker/adapters/traces.py", f"{UNIT}/test_telemetry.py"): (
+    ("worker/observability/traces.py", f"{UNIT}/test_telemetry.py"): (
         ("trace: the sender decides", "ParentBased(TraceIdRatioBased(tracing.sample_ratio))", "None"),
     ),
-    ("worker/stream/readings.py", f"{UNIT}/stream/test_readings.py"): (
+    ("worker/delivery/collector.py", f"{UNIT}/stream/test_readings.py"): (
         ("metrics: parked ones are not old", "if job.entry.state is not State.PARKED", ""),
         (
             "metrics: no lag below zero",

@@ -210,7 +210,7 @@ def _wire(choose: Choices, document: Json) -> bytes:
     return (text.replace("/", "\\/") if choose.chance(20) else text).encode()
 
 
-def _options(choose: Choices) -> settings.Bundle:
+def _options(choose: Choices) -> settings.BundleSettings:
     """What an operator may set."""
     changes: Json = choose.pick(({}, {}, {"security_profile": "restricted"}, {"image_pull_secret": ""}))
     changes = changes | choose.pick(({}, {}, {"storage_class": "1e3", "storage_size": "500M"}, {"storage_class": ""}))

@@ -18,7 +18,7 @@ class Case:
     solution: Solution
     document: Json | None = field(repr=False)  # what blueprint.json holds; None: bytes that are no strict JSON
     data: bytes  # blueprint.json
-    options: settings.Bundle
+    options: settings.BundleSettings
 
 
 class Choices:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.properties.grammar import ALNUM, is_image, is_reserved
-from worker.domain.names import node_name
+from worker.domain.bundle.names import node_name
 
 Json = dict[str, Any]
 

@@ -18,9 +18,9 @@ from tests.kubernetes_schemas import schema_problems
 from tests.properties import grammar, oracle
 from tests.properties.choices import Case
 from tests.semantic.bundle import problems
-from worker.domain.bundle import Bundle
-from worker.domain.manifests import render
-from worker.domain.plan import Plan
+from worker.domain.bundle.archive import Bundle
+from worker.domain.bundle.manifests import render
+from worker.domain.bundle.plan import Plan
 
 ENTRY_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]*(/[a-z][a-z0-9_-]*)?\.(json|yaml|proto|py|txt|url|html|png)")
 NAMESPACE, HOST = "demo-0123456789abcdef", "playground.example"

@@ -26,8 +26,8 @@ from tests.properties.choices import Case, Choices
 from tests.properties.faults import FAULTS
 from tests.script import load_script
 from worker.build import Builder
-from worker.domain.bundle import Bundle
-from worker.domain.plan import Plan
+from worker.domain.bundle.archive import Bundle
+from worker.domain.bundle.plan import Plan
 from worker.errors import CODES, DeploymentError, one_line
 
 WANTED = int(os.environ.get("PROPERTIES") or 2000)
@@ -125,7 +125,7 @@ def report() -> Iterator[None]:
 
 
 def build(case: Case, runner: asyncio.Runner) -> tuple[Plan, Bundle] | DeploymentError:
-    """As the worker does it, with neighbours that have what the case holds."""
+    """As the worker does it, with dependencies that have what the case holds."""
     artifacts = FakeArtifacts(promises.PROTOS | {"org/blueprint.json": case.data})
     builder = Builder(FakeCatalog(case.solution), artifacts, SHIPPED, case.options)
     try:

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from tests.corpus import record
 from tests.properties.strings import LONGEST_KEY, corpus
 from tests.script import load_script
-from worker.domain import yaml
+from worker.domain.bundle import yaml
 
 CORPUS = corpus()
 KEYS = [text for text in CORPUS if len(text) * 6 + 2 <= LONGEST_KEY]  # short enough, were every character escaped

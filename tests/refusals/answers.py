@@ -1,4 +1,4 @@
-"""Answers of a neighbour that is broken or evil. Each speaks after it has read a request's head."""
+"""Answers of a dependency that is broken or evil. Each speaks after it has read a request's head."""
 
 import asyncio
 import gzip

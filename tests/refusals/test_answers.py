@@ -13,33 +13,32 @@ from pydantic import SecretStr
 from tests.corpus import record
 from tests.refusals.answers import BROKEN, GONE, LARGE, SLOW, UNWANTED, Speak
 from tests.refusals.memory import growth
-from worker.adapters.artifacts import ArtifactsClient
-from worker.adapters.catalog import CatalogClient
-from worker.adapters.http import neighbour_session
+from worker.adapters.graphene import ArtifactsClient, CatalogClient
+from worker.adapters.http import dependency_session
 from worker.adapters.playground import PlaygroundClient, playground_session
 from worker.errors import DeploymentError, NotFound
-from worker.settings import Artifacts, Catalog, Playground
+from worker.settings import ArtifactsSettings, CatalogSettings, PlaygroundSettings
 
 Ask = Callable[[str, float], Coroutine[Any, Any, object]]
 
 
 async def artifacts(url: str, seconds: float) -> object:
     """Fetch one file."""
-    options = Artifacts(url=url, username="u", password=SecretStr("p"), timeout_seconds=seconds)
-    async with neighbour_session() as session:
+    options = ArtifactsSettings(url=url, username="u", password=SecretStr("p"), timeout_seconds=seconds)
+    async with dependency_session() as session:
         return await ArtifactsClient(session, options).fetch("a.proto", NotFound("proto-missing", "It is gone."))
 
 
 async def catalog(url: str, seconds: float) -> object:
     """Find one solution: every answer is evil, those about its picture and description too."""
-    options = Catalog(url=url, username="u", password=SecretStr("p"), timeout_seconds=seconds)
-    async with neighbour_session() as session:
+    options = CatalogSettings(url=url, username="u", password=SecretStr("p"), timeout_seconds=seconds)
+    async with dependency_session() as session:
         return await CatalogClient(session, options).find(UUID(int=1), UUID(int=2), None)
 
 
 async def playground(url: str, seconds: float) -> object:
     """Submit one bundle."""
-    options = Playground(deploy_url=f"{url}/deploy_solution", timeout_seconds=seconds)
+    options = PlaygroundSettings(deploy_url=f"{url}/deploy_solution", timeout_seconds=seconds)
     async with playground_session(options) as session:
         return await PlaygroundClient(session, options).submit(b"zip", "ada@example.org", "request-1", seconds)
 
@@ -75,7 +74,7 @@ REDIRECTED: dict[Ask, str] = {
 
 
 @asynccontextmanager
-async def neighbour(speak: Speak) -> AsyncIterator[str]:
+async def dependency(speak: Speak) -> AsyncIterator[str]:
     """A server that answers so; gives its URL."""
     running: set[asyncio.Task[Any]] = set()
 
@@ -99,7 +98,7 @@ async def neighbour(speak: Speak) -> AsyncIterator[str]:
 
 async def verdict(ask: Ask, speak: Speak, seconds: float) -> tuple[str, float]:
     """The code it ends in, and after how many seconds; any other exception ends the test."""
-    async with neighbour(speak) as url:
+    async with dependency(speak) as url:
         start = time.perf_counter()
         try:
             said = repr(await ask(url, seconds))[:60]

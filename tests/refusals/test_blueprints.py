@@ -17,8 +17,8 @@ from tests.builders import (
 )
 from tests.corpus import record
 from tests.ways_out import tells_what_to_do
-from worker.domain.blueprint import read_blueprint
-from worker.domain.plan import plan_pipeline
+from worker.domain.bundle.blueprint import read_blueprint
+from worker.domain.bundle.plan import plan_pipeline
 from worker.errors import CODES, DeploymentError
 
 Path = tuple[str | int, ...]

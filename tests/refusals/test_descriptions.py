@@ -15,7 +15,7 @@ import pytest
 from tests.corpus import record
 from tests.refusals.html_texts import HARMLESS, HOSTILE
 from tests.refusals.memory import growth
-from worker.domain.description import MAX_CHARS, MAX_TAGS, Unusable, sanitise
+from worker.domain.bundle.description import MAX_CHARS, MAX_TAGS, Unusable, sanitise
 
 XHTML = "{http://www.w3.org/1999/xhtml}"
 # Written down again, not imported: the list that is tested must not be its own judge.

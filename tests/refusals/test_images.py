@@ -7,7 +7,7 @@ import pytest
 
 from tests.corpus import record
 from tests.ways_out import tells_what_to_do
-from worker.domain.images import check_image, moving_version
+from worker.domain.bundle.images import check_image, moving_version
 from worker.errors import NotDeployable
 
 VERDICTS: dict[str, list[str]] = json.loads(

@@ -24,14 +24,14 @@ from tests.fakes import FakeArtifacts, FakeCatalog, FakeClock, FakeJob
 from tests.refusals.memory import growth
 from tests.ways_out import tells_what_to_do
 from worker import settings
-from worker.adapters.artifacts import artifact_path
+from worker.adapters.graphene import artifact_path
 from worker.build import Builder
-from worker.domain.blueprint import MAX_BYTES, read_blueprint
-from worker.domain.bundle import build_bundle
-from worker.domain.plan import plan_pipeline
+from worker.delivery.progress import Progress
+from worker.domain.bundle.archive import build_bundle
+from worker.domain.bundle.blueprint import MAX_BYTES, read_blueprint
+from worker.domain.bundle.plan import plan_pipeline
 from worker.domain.request import Request, read_request
 from worker.errors import DeploymentError, Internal, NotFound
-from worker.progress import Progress
 
 MIB = 1024 * 1024
 WIDE = "\U0001f600"  # four bytes, and printable
@@ -228,5 +228,5 @@ async def test_the_largest_status_fits() -> None:
 
 def largest_max_nodes() -> int:
     """The most nodes an operator may allow."""
-    (limit,) = [it.le for it in settings.Bundle.model_fields["max_nodes"].metadata if hasattr(it, "le")]
+    (limit,) = [it.le for it in settings.BundleSettings.model_fields["max_nodes"].metadata if hasattr(it, "le")]
     return int(limit)

@@ -11,10 +11,10 @@ from schemas import Kind
 from tests.builders import OPTIONS, SHIPPED, blueprint, edge, node, operation, solution
 from tests.corpus import record
 from tests.ways_out import tells_what_to_do
-from worker.domain.blueprint import read_blueprint
-from worker.domain.bundle import Bundle, build_bundle
-from worker.domain.names import node_name, pipeline_name
-from worker.domain.plan import plan_pipeline, plan_single_model
+from worker.domain.bundle.archive import Bundle, build_bundle
+from worker.domain.bundle.blueprint import read_blueprint
+from worker.domain.bundle.names import node_name, pipeline_name
+from worker.domain.bundle.plan import plan_pipeline, plan_single_model
 from worker.errors import DeploymentError, NotDeployable
 
 OF_THE_CLUSTER = (

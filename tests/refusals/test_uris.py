@@ -13,11 +13,11 @@ from tests.fakes import FakeCatalog
 from tests.refusals.uris import AWAY
 from tests.servers import Serve, ServeRaw
 from tests.ways_out import tells_what_to_do
-from worker.adapters.artifacts import ArtifactsClient
-from worker.adapters.http import neighbour_session
+from worker.adapters.graphene import ArtifactsClient
+from worker.adapters.http import dependency_session
 from worker.build import Builder
 from worker.errors import DeploymentError, NotFound, Unavailable
-from worker.settings import Artifacts
+from worker.settings import ArtifactsSettings
 
 MISSING = NotFound("proto-missing", "The protobuf is gone. On-board its model again.")
 
@@ -70,11 +70,11 @@ async def test_no_uri_leads_away(serve: Serve, serve_raw: ServeRaw, way: Fetch) 
 
     listener = Listener()
     host = await serve_raw(listener)
-    options = Artifacts(
+    options = ArtifactsSettings(
         url=f"{await serve(repository)}/repository/models", username="u", password=SecretStr("p"), timeout_seconds=5
     )
     wrong = []
-    async with neighbour_session() as session:
+    async with dependency_session() as session:
         client = ArtifactsClient(session, options)
         for text in AWAY:
             uri = text.replace("{host}", host).replace("{port}", host.rpartition(":")[2])
@@ -116,8 +116,8 @@ async def test_a_redirect_leads_nowhere(serve: Serve, serve_raw: ServeRaw, statu
     async def repository(request: web.Request) -> web.Response:
         return web.Response(status=status, headers={"Location": f"http://{host}{request.path}"})
 
-    options = Artifacts(url=await serve(repository), username="u", password=SecretStr("p"), timeout_seconds=5)
-    async with neighbour_session() as session:
+    options = ArtifactsSettings(url=await serve(repository), username="u", password=SecretStr("p"), timeout_seconds=5)
+    async with dependency_session() as session:
         with pytest.raises(Unavailable) as caught:
             await ArtifactsClient(session, options).fetch("good.proto", MISSING)
     assert ("artifacts-error", 0) == (caught.value.code, listener.connections)

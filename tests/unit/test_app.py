@@ -6,9 +6,8 @@ import pytest
 
 from tests.unit.test_settings import REQUIRED
 from worker.app import run
-from worker.environment import read_settings
 from worker.errors import ConfigurationError
-from worker.settings import Settings
+from worker.settings import Settings, read_settings
 
 
 def settings(**changes: str) -> Settings:

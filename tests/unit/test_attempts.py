@@ -18,12 +18,12 @@ from tests.fakes import (
     FakeTokens,
     fake_deployer,
 )
-from worker.attempts import Policy
 from worker.build import Builder
-from worker.domain.journal import Entry
+from worker.delivery.attempts import Policy
+from worker.delivery.journal import Entry
+from worker.delivery.progress import identity
 from worker.domain.request import derived_id, read_request
 from worker.errors import DeploymentError, OutcomeUnknown, Unauthenticated, Unavailable
-from worker.progress import identity
 
 MINE = identity(CALLER.user_id, SOLUTION_ID, REVISION_ID)
 ID, _ = read_request(record())
@@ -93,7 +93,7 @@ async def test_an_outage_is_waited_out() -> None:
 
 
 async def test_retry_after_is_respected() -> None:
-    """The neighbour knows best; its own wait is longer than ours."""
+    """The dependency knows best; its own wait is longer than ours."""
     world = World(BUSY, None)
     await world.handle(FakeJob())
     assert [20] == world.time.slept
@@ -110,7 +110,7 @@ async def test_retries_end_at_the_deadline_with_a_dead_letter() -> None:
     assert b"playground-busy" == dict(letter.headers)["dlt-error-code"]
 
 
-async def test_while_a_neighbour_is_down_the_deadline_stands_still() -> None:
+async def test_while_a_dependency_is_down_the_deadline_stands_still() -> None:
     """Ten attempts without an answer take far longer than the deadline, and then it is deployed all the same."""
     world, job = World(*[DOWN] * 10, None, deadline_seconds=120), FakeJob()
     assert State.DEPLOYED == (await world.handle(job))[-1]

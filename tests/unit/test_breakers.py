@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from tests.fakes import FakeTime
-from worker.breakers import FAILURES, Breakers
+from worker.delivery.admission import FAILURES, Breakers
 from worker.errors import DeploymentError, NotFound, OutcomeUnknown, Unavailable
 
 DOWN = Unavailable("catalog-unavailable", "Down.")
@@ -32,7 +32,7 @@ class World:
 
 
 async def test_failures_in_a_row_open_it() -> None:
-    """An answer in between shows that the neighbour is there, a refusal too."""
+    """An answer in between shows that the dependency is there, a refusal too."""
     world = World()
     for error in (DOWN, DOWN, NotFound("proto-missing", "Gone."), *[DOWN] * (FAILURES - 1)):
         await world.attempt(error)
@@ -80,7 +80,7 @@ async def test_one_tries_and_the_others_wait() -> None:
 
 
 async def test_whoever_tried_in_vain_lets_the_next_one_try() -> None:
-    """It was cancelled, or ended before it came to the neighbour; a failure opens it for longer."""
+    """It was cancelled, or ended before it came to the dependency; a failure opens it for longer."""
     world = World()
     await world.attempt(REFUSED)
     with pytest.raises(ZeroDivisionError):

@@ -2,7 +2,7 @@ import asyncio
 from contextlib import AbstractAsyncContextManager
 
 from tests.unit.stream.test_turns import settled
-from worker.capacity import Capacity
+from worker.delivery.admission import Capacity
 
 
 class Holder:
@@ -24,7 +24,7 @@ class Holder:
         await settled()
 
 
-async def test_so_many_speak_to_neighbours_at_once() -> None:
+async def test_so_many_speak_to_dependencies_at_once() -> None:
     """Building and posting share the limit; who posts goes first, because its bundle takes memory."""
     capacity = Capacity(2)
     first, second = Holder(capacity.building()), Holder(capacity.posting())

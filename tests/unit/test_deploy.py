@@ -10,9 +10,9 @@ from schemas import FINAL_STATES, DeploymentStatus, Kind, State
 from tests.builders import CALLER, OPTIONS, SHIPPED, blueprint, node, record, solution
 from tests.counted import counted
 from tests.fakes import FakeArtifacts, FakeCatalog, FakeJob, FakePlayground, FakeTokens, fake_deployer
-from worker.attempts import Policy
 from worker.build import Builder
-from worker.domain.overrides import NO_OVERRIDES, Overrides, read_overrides
+from worker.delivery.attempts import Policy
+from worker.domain.overrides.overrides import NO_OVERRIDES, Overrides, read_overrides
 from worker.domain.request import Record
 from worker.domain.solution import Solution
 from worker.errors import (

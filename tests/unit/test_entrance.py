@@ -5,11 +5,11 @@ import asyncio
 import pytest
 from aiokafka.errors import InvalidConfigurationError, KafkaConnectionError
 
-from worker import entrance
+from worker.adapters.kafka import startup as entrance
 from worker.errors import ConfigurationError
-from worker.settings import Kafka
+from worker.settings import KafkaSettings
 
-KAFKA = Kafka(bootstrap_servers="kafka.example:9092")
+KAFKA = KafkaSettings(bootstrap_servers="kafka.example:9092")
 
 
 class Broker:
@@ -18,7 +18,7 @@ class Broker:
     def __init__(self, error: Exception) -> None:
         self.errors = [error]
 
-    async def __call__(self, kafka: Kafka) -> str:
+    async def __call__(self, kafka: KafkaSettings) -> str:
         if self.errors:
             raise self.errors.pop()
         return "cluster"

@@ -63,7 +63,7 @@ def family(root: type[DeploymentError] = DeploymentError) -> set[type[Deployment
 
 
 def named_codes() -> set[str]:
-    """The codes that the worker's text names, those composed of a neighbour's group and a kind included."""
+    """The codes that the worker's text names, those composed of a dependency's group and a kind included."""
     written = {code for text in SOURCES.values() for code in re.findall(r'"([a-z-]+)"', _without_tables(text))}
     groups = {group for text in SOURCES.values() for group in re.findall(r'group="([a-z]+)"', text)}
     kinds = {
@@ -199,6 +199,6 @@ def test_long_message_is_cut_to_the_contract() -> None:
 
 
 def test_outage_knows_its_stage() -> None:
-    """A neighbour can be down at any stage; fetching is the usual one."""
+    """A dependency can be down at any stage; fetching is the usual one."""
     assert "fetch" == Unavailable("catalog-timeout", "x").stage
     assert "submit" == Unavailable("playground-busy", "x", "submit").info().stage

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import aiohttp
 import pytest
 
-from worker.health import STUCK_SECONDS, HealthServer, Probes
+from worker.observability.health import STUCK_SECONDS, HealthServer, Probes
 
 
 async def get(server: HealthServer, path: str) -> tuple[int, object]:

@@ -13,7 +13,7 @@ import structlog
 
 from schemas import DeploymentRequested
 from tests.logging_state import logging_as_it_was
-from worker.logs import REMOVED, SELDOM_SECONDS, Format, Level, configure
+from worker.observability.logs import REMOVED, SELDOM_SECONDS, Format, Level, configure
 
 TOKEN = jwt.encode(
     {"mlpuser": {"userId": "user-17", "email": "someone@example.org"}, "exp": 4_000_000_000}, b"k" * 64, "HS512"

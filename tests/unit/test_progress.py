@@ -4,9 +4,9 @@ import pytest
 
 from schemas import State
 from tests.fakes import FakeClock, FakeJob
+from worker.delivery.progress import Progress
 from worker.domain.request import Request
 from worker.errors import Internal
-from worker.progress import Progress
 
 WHOSE = "0" * 64
 

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from worker.environment import read_settings
 from worker.errors import ConfigurationError
-from worker.settings import PREFIX, CatalogSettings, KafkaSettings, Settings
+from worker.settings import PREFIX, BuilderSettings, ClientSettings, Settings, read_settings
 
 SECRETS = {
     "DEPLOYER_AUTH__SECRET": "first-canary-9137",
@@ -260,10 +259,10 @@ def test_settings_do_not_change() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "groups"), [(CatalogSettings, ("CATALOG", "ARTIFACTS")), (KafkaSettings, ("KAFKA",))]
+    ("model", "groups"), [(BuilderSettings, ("CATALOG", "ARTIFACTS")), (ClientSettings, ("KAFKA",))]
 )
 def test_a_command_asks_only_for_what_it_uses(
-    model: type[CatalogSettings] | type[KafkaSettings], groups: tuple[str, ...]
+    model: type[BuilderSettings] | type[ClientSettings], groups: tuple[str, ...]
 ) -> None:
     """`bundle` needs no Kafka and `submit` no catalogue; variables of other groups are known and not read."""
     needed = {name: value for name, value in REQUIRED.items() if name.split("__")[0].removeprefix(PREFIX) in groups}

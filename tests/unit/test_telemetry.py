@@ -13,10 +13,10 @@ from opentelemetry.trace import StatusCode
 from schemas import State
 from tests.builders import record
 from tests.counted import counted
-from worker.adapters.traces import open_tracing
 from worker.errors import NotFound
-from worker.settings import Tracing
-from worker.telemetry import call, ended, processing, publishing, stage
+from worker.observability.telemetry import call, ended, processing, publishing, stage
+from worker.observability.traces import open_tracing
+from worker.settings import TracingSettings
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 ASKED = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -26,7 +26,7 @@ NOT_SAMPLED = f"00-{TRACE}-b7ad6b7169203331-00"
 @asynccontextmanager
 async def traces(sample_ratio: float = 1.0) -> AsyncIterator[InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
-    tracing = Tracing(endpoint="http://collector.example:4318", sample_ratio=sample_ratio)
+    tracing = TracingSettings(endpoint="http://collector.example:4318", sample_ratio=sample_ratio)
     async with open_tracing(tracing, lambda _: SimpleSpanProcessor(exporter)):
         yield exporter
 
@@ -53,23 +53,23 @@ def parents(spans: tuple[ReadableSpan, ...]) -> Mapping[str, str | None]:
 def test_a_call_is_counted_once(status: int | None, raised: type[Exception] | None, expected: str) -> None:
     """By the class of its answer, or by how it failed to give a whole one."""
     before = {
-        kind: counted("http_requests_total", dep="catalog", **{"class": kind})
+        kind: counted("http_requests_total", dependency="catalog", **{"class": kind})
         for kind in ("2xx", "3xx", "4xx", "5xx", "timeout", "error")
     }
     with suppress(*filter(None, [raised])), call("catalog", "GET") as running:
         running.status = status
         if raised:
             raise raised
-    after = {kind: counted("http_requests_total", dep="catalog", **{"class": kind}) for kind in before}
+    after = {kind: counted("http_requests_total", dependency="catalog", **{"class": kind}) for kind in before}
     assert before | {expected: before[expected] + 1} == after
 
 
 def test_a_cancelled_call_is_not_counted() -> None:
-    """A worker that stops says nothing of its neighbours."""
-    before = [counted("http_requests_total", dep="catalog", **{"class": it}) for it in ("timeout", "error")]
+    """A worker that stops says nothing of its dependencies."""
+    before = [counted("http_requests_total", dependency="catalog", **{"class": it}) for it in ("timeout", "error")]
     with pytest.raises(asyncio.CancelledError), call("catalog", "GET"):
         raise asyncio.CancelledError
-    after = [counted("http_requests_total", dep="catalog", **{"class": it}) for it in ("timeout", "error")]
+    after = [counted("http_requests_total", dependency="catalog", **{"class": it}) for it in ("timeout", "error")]
     assert before == after
 
 
@@ -120,7 +120,7 @@ async def test_after_a_take_over_the_trace_goes_on_from_the_last_status() -> Non
 
 
 async def test_a_failure_shows_its_code_and_no_text() -> None:
-    """Texts of exceptions may hold what users or neighbours wrote."""
+    """Texts of exceptions may hold what users or dependencies wrote."""
     async with traces() as exporter:
         with processing(record(), "r-1", None):
             with pytest.raises(NotFound), stage("fetch"):
@@ -152,8 +152,8 @@ async def test_the_ratio_decides_for_requests_without_a_trace() -> None:
 
 
 async def test_without_an_endpoint_nothing_is_traced() -> None:
-    """Neighbours get no header, and statuses keep the sender's traceparent, for there is none of ours."""
-    async with open_tracing(Tracing(), lambda _: pytest.fail("a processor was opened")):
+    """Dependencies get no header, and statuses keep the sender's traceparent, for there is none of ours."""
+    async with open_tracing(TracingSettings(), lambda _: pytest.fail("a processor was opened")):
         with processing(record(headers=(("traceparent", ASKED.encode()),)), "r-1", None):
             assert publishing(State.BUILDING, asyncio.get_running_loop().create_future()) is None
             with call("catalog", "GET") as running:

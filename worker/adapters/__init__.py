@@ -1,1 +1,1 @@
-"""Everything that talks to a neighbour. Foreign errors become `worker.errors` here and nowhere else."""
+"""Everything that talks to a dependency. Foreign errors become `worker.errors` here and nowhere else."""

@@ -15,14 +15,14 @@ import aiohttp
 from yarl import URL
 
 from worker.errors import CODES, ConfigurationError, Stage, Unavailable
-from worker.settings import Artifacts, Catalog
-from worker.telemetry import call
+from worker.observability.telemetry import call
+from worker.settings import ArtifactsSettings, CatalogSettings
 
 # Unpacked here and not by aiohttp, which takes a gzip that breaks off for a whole one.
 SESSION: Mapping[str, Any] = {"headers": {"Accept-Encoding": "gzip"}, "auto_decompress": False}
 PIECE = 64 * 1024  # bytes unpacked at a time
 
-CONNECTIONS = 32  # open to one neighbour at the same time; more requests wait, and their time-out has not begun
+CONNECTIONS = 32  # open to one dependency at the same time; more requests wait, and their time-out has not begun
 
 
 class TooLarge(Exception):
@@ -31,16 +31,16 @@ class TooLarge(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a neighbour said. The body is read with status 200 only, and is no longer than the limit."""
+    """What a dependency said. The body is read with status 200 only, and is no longer than the limit."""
 
     status: int
     body: bytes = field(repr=False)
 
 
 @asynccontextmanager
-async def neighbour_session() -> AsyncIterator[aiohttp.ClientSession]:
+async def dependency_session() -> AsyncIterator[aiohttp.ClientSession]:
     """A session for CCDS and Nexus: kept alive, no cookies carried from one user's request to another's."""
-    connector = aiohttp.TCPConnector(limit=0)  # each Neighbour has its own limit
+    connector = aiohttp.TCPConnector(limit=0)  # each Dependency has its own limit
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), **SESSION) as session:
         yield session
 
@@ -57,10 +57,12 @@ def configured_url(text: str, variable: str) -> URL:
     return url
 
 
-class Neighbour:
+class Dependency:
     """A server behind one base URL that is only read from, with HTTP Basic credentials."""
 
-    def __init__(self, session: aiohttp.ClientSession, settings: Catalog | Artifacts, group: str, name: str) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, settings: CatalogSettings | ArtifactsSettings, group: str, name: str
+    ) -> None:
         """`group` starts its error codes and names its settings, `name` is how messages call it.
 
         Raises ConfigurationError when the URL is none or the user name cannot be sent with HTTP Basic.
@@ -113,7 +115,7 @@ class Neighbour:
         return answer
 
     def error(self, problem: str, stage: Stage = "fetch") -> Unavailable:
-        """The neighbour answered, and its answer is of no use."""
+        """The dependency answered, and its answer is of no use."""
         message = f"{self._name} gave no usable answer: {problem}. Send the request again later."
         return Unavailable(f"{self._group}-error", message, stage)
 

@@ -9,20 +9,24 @@
 """
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import aiohttp
 import structlog
 from yarl import URL
 
-from worker.adapters.http import TooLarge, read_bounded
-from worker.adapters.signatures import PublicKey, Signatures, UnusableKey
+from worker.adapters.http import TooLarge, configured_url, dependency_session, read_bounded
+from worker.adapters.tokens import PublicKey, Signatures, TokenVerifier, UnusableKey
 from worker.domain.strict_json import JsonError, loads
 from worker.errors import CODES, Unavailable
-from worker.telemetry import call
+from worker.observability.telemetry import call
+from worker.settings import AuthSettings
 
 FRESH_SECONDS = 600.0
 STALE_SECONDS = 3600.0  # an outage of the issuer may last so long; a key it withdrew counts so long at most
@@ -174,3 +178,18 @@ async def read_document(session: aiohttp.ClientSession, url: URL, seconds: float
             return body
         problem = f"the answer has status {running.status}"
     raise KeysUnreadable(problem)
+
+
+@asynccontextmanager
+async def open_tokens(settings: AuthSettings, clock: Callable[[], float]) -> AsyncIterator[TokenVerifier]:
+    """A verifier with what its keys need: a connection to the issuer when JWKS_URL is set.
+
+    Raises ConfigurationError when the secret or the address cannot be used.
+    """
+    if settings.jwks_url is None:
+        yield TokenVerifier(settings, clock)
+        return
+    url = configured_url(settings.jwks_url, "DEPLOYER_AUTH__JWKS_URL")
+    async with dependency_session() as session:
+        keys = IssuerKeys(partial(read_document, session, url), Signatures(settings.algorithm), time.monotonic)
+        yield TokenVerifier(settings, clock, keys)

@@ -21,9 +21,9 @@ import aiohttp
 from schemas import DeploymentInfo
 from worker.adapters.http import SESSION, configured_url, pieces, retry_after
 from worker.errors import CODES, ConfigurationError, DeploymentError, OutcomeUnknown, PlaygroundRefused, Unavailable
-from worker.logs import without_encoded
-from worker.settings import Playground
-from worker.telemetry import call
+from worker.observability.logs import without_encoded
+from worker.observability.telemetry import call
+from worker.settings import PlaygroundSettings
 
 MAX_ANSWER = 1024 * 1024  # bytes that are read; a failed script's whole output is in it
 MAX_REASON = 500  # characters of the server's own words
@@ -39,7 +39,7 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/=]{16,}")
 
 
 @asynccontextmanager
-async def playground_session(settings: Playground) -> AsyncIterator[aiohttp.ClientSession]:
+async def playground_session(settings: PlaygroundSettings) -> AsyncIterator[aiohttp.ClientSession]:
     """A session in which every request has a connection of its own. Raises ConfigurationError for a bad CA file."""
     connector = aiohttp.TCPConnector(limit=0, force_close=True, ssl=_trusted(settings.ca_file))
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), **SESSION) as session:
@@ -58,7 +58,7 @@ def _trusted(ca_file: Path | None) -> ssl.SSLContext | bool:
 class PlaygroundClient:
     """Posts bundles. Use it with `playground_session`, and never twice at once for one user."""
 
-    def __init__(self, session: aiohttp.ClientSession, settings: Playground) -> None:
+    def __init__(self, session: aiohttp.ClientSession, settings: PlaygroundSettings) -> None:
         """Raises ConfigurationError when the URL is none."""
         self._session = session
         self._deploy_url = settings.deploy_url

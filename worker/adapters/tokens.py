@@ -3,26 +3,115 @@
 Shape first, then the signature, then the claims; no error repeats anything of a token. One algorithm is configured
 and nothing in a token chooses another, nor a key beyond those of the settings: neither jku, jwk, x5u nor x5c is
 looked at, and `kid` is only compared.
+
+PyJWT's algorithm objects are used, not `jwt.decode`: that one is lenient about a token's shape, and lets the token's
+header take part in the choice of the algorithm.
 """
 
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from functools import partial
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeAlias, cast
 
-from worker.adapters.http import configured_url, neighbour_session
-from worker.adapters.jwks import IssuerKeys, read_document
-from worker.adapters.signatures import Key, Signatures
-from worker.domain.jjwt_key import jjwt_key
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
 from worker.domain.solution import Caller
-from worker.domain.token_claims import caller_of, check_access_token, check_parties, check_times
-from worker.domain.token_shape import ACCESS_TOKEN, Token, read_token
+from worker.domain.tokens import (
+    ACCESS_TOKEN,
+    Token,
+    caller_of,
+    check_access_token,
+    check_parties,
+    check_times,
+    decoded,
+    jjwt_key,
+    read_token,
+)
 from worker.errors import ConfigurationError, Unauthenticated
-from worker.settings import Auth
+from worker.settings import AuthSettings
+
+PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey | Ed448PublicKey
+Key: TypeAlias = bytes | PublicKey
+"""The bytes of an HMAC secret, or a public key."""
+
+LEAST_RSA_BITS = 2048  # RFC 7518 3.3
+LONGEST_NUMBER = 1366  # characters of base64url: 8192 bits, above which one verification takes milliseconds
+
+_CURVES = {"ES256": {"P-256"}, "ES384": {"P-384"}, "ES512": {"P-521"}, "EdDSA": {"Ed25519", "Ed448"}}
+_PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+
+
+class UnusableKey(ValueError):
+    """A key that is meant for our algorithm must not be used; the message says why and shows nothing of it."""
+
+
+class Signatures:
+    """One algorithm, pinned: whether a signature is right, and which published keys are for it."""
+
+    def __init__(self, algorithm: str) -> None:
+        """`algorithm` as RFC 7518 names it: HS512, RS256, …"""
+        self.algorithm = algorithm
+        self._jwt = jwt.get_algorithm_by_name(algorithm)
+
+    def right(self, signed: bytes, key: Key, signature: bytes) -> bool:
+        """Whether `signature` was made over `signed` with this key; HMACs are compared in constant time."""
+        return self._jwt.verify(signed, key, signature)
+
+    def public_key(self, jwk: object) -> PublicKey | None:
+        """The key in an entry of a JWKS (RFC 7517 4); None when it is meant for something else.
+
+        Raises:
+            UnusableKey: it is meant for this algorithm and broken, too weak, or not public at all.
+        """
+        if not isinstance(jwk, dict) or not self._meant_for_us(jwk):
+            return None
+        if _PRIVATE & jwk.keys():
+            raise UnusableKey("its private part is published, so anyone can sign with it")
+        for name in ("n", "e") if jwk["kty"] == "RSA" else ("x", "y"):
+            _check_number(jwk, name, optional=jwk["kty"] == "OKP" and name == "y")
+        try:
+            key = cast("PublicKey", self._jwt.from_jwk(jwk))  # without a private part it is a public one
+        except (ValueError, jwt.InvalidKeyError, UnsupportedAlgorithm):
+            raise UnusableKey("its numbers are no key") from None
+        if isinstance(key, RSAPublicKey):
+            _check_rsa(key)
+        return key
+
+    def _meant_for_us(self, jwk: Mapping[str, Any]) -> bool:
+        """By `kty` and `crv`, and by `use`, `key_ops` and `alg` where they are given."""
+        curves = _CURVES.get(self.algorithm)
+        kty = "RSA" if curves is None else "OKP" if self.algorithm == "EdDSA" else "EC"
+        operations = jwk.get("key_ops", ["verify"])
+        return (
+            jwk.get("kty") == kty
+            and (curves is None or jwk.get("crv") in list(curves))  # a list: what is compared may not be hashable
+            and jwk.get("use", "sig") == "sig"
+            and isinstance(operations, list)
+            and "verify" in operations
+            and jwk.get("alg", self.algorithm) == self.algorithm
+        )
+
+
+def _check_number(jwk: Mapping[str, Any], name: str, *, optional: bool) -> None:
+    value = jwk.get(name)
+    if optional and value is None:
+        return
+    if not isinstance(value, str) or len(value) > LONGEST_NUMBER or not decoded(value):
+        raise UnusableKey(f"its `{name}` is no number in base64url, or too long")
+
+
+def _check_rsa(key: RSAPublicKey) -> None:
+    if key.key_size < LEAST_RSA_BITS:
+        raise UnusableKey(f"it has {key.key_size} bits, fewer than {LEAST_RSA_BITS}")
+    if key.public_numbers().n % 2 == 0:
+        raise UnusableKey("its numbers are no key")
+
 
 # `jjwt_key` is part of this module's face: what a secret becomes is asked for where tokens are verified.
-__all__ = ["Keys", "SecretKey", "TokenVerifier", "jjwt_key", "open_tokens"]
+__all__ = ["Keys", "SecretKey", "TokenVerifier", "jjwt_key"]
 
 LEAST_KEY = 16  # bytes
 
@@ -42,7 +131,7 @@ class Keys(Protocol):
 class SecretKey:
     """The one HMAC key of the settings, whatever a token names."""
 
-    def __init__(self, settings: Auth) -> None:
+    def __init__(self, settings: AuthSettings) -> None:
         """Raises ConfigurationError when the secret cannot or must not be used."""
         self._algorithm = settings.algorithm
         self._key = _secret_key(settings)
@@ -68,7 +157,7 @@ class SecretKey:
 class TokenVerifier:
     """Verifies tokens with one algorithm. `warnings` are for the operator, at the start."""
 
-    def __init__(self, settings: Auth, clock: Callable[[], float], keys: Keys | None = None) -> None:
+    def __init__(self, settings: AuthSettings, clock: Callable[[], float], keys: Keys | None = None) -> None:
         """`clock` gives unix seconds; without `keys` the settings' secret is the key.
 
         Raises ConfigurationError when the secret cannot or must not be used.
@@ -119,22 +208,7 @@ class TokenVerifier:
             )
 
 
-@asynccontextmanager
-async def open_tokens(settings: Auth, clock: Callable[[], float]) -> AsyncIterator[TokenVerifier]:
-    """A verifier with what its keys need: a connection to the issuer when JWKS_URL is set.
-
-    Raises ConfigurationError when the secret or the address cannot be used.
-    """
-    if settings.jwks_url is None:
-        yield TokenVerifier(settings, clock)
-        return
-    url = configured_url(settings.jwks_url, "DEPLOYER_AUTH__JWKS_URL")
-    async with neighbour_session() as session:
-        keys = IssuerKeys(partial(read_document, session, url), Signatures(settings.algorithm), time.monotonic)
-        yield TokenVerifier(settings, clock, keys)
-
-
-def _secret_key(settings: Auth) -> bytes:
+def _secret_key(settings: AuthSettings) -> bytes:
     secret = settings.secret.get_secret_value() if settings.secret else ""
     if "-----BEGIN" in secret or secret.startswith("ssh-"):
         raise ConfigurationError(
@@ -160,7 +234,7 @@ def _secret_key(settings: Auth) -> bytes:
     return key
 
 
-def _open_doors(settings: Auth) -> list[str]:
+def _open_doors(settings: AuthSettings) -> list[str]:
     """What is risky about reading keys as configured."""
     warnings = []
     if settings.jwks_url and settings.jwks_url.startswith("http:"):

@@ -52,7 +52,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and exit with 2."""
-        from worker.logs import without_encoded  # noqa: PLC0415 - slow to import, rarely needed
+        from worker.observability.logs import without_encoded  # noqa: PLC0415 - slow to import, rarely needed
 
         if message.startswith("unrecognized arguments"):
             message = re.sub(r"(?<=\s)(--?[\w-]+)(?:=|\s+)[^\s-]\S*", r"\1", message)
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     _submit(_add(commands, "submit", "publish one deployment request; --wait follows it to its end"))
     _watch(_add(commands, "watch", "follow the status topic live"))
     _bundle(_add(commands, "bundle", "build the solution.zip of one revision; no playground, no Kafka"))
-    _add(commands, "check", "verify the settings and reach every neighbour; changes nothing")
+    _add(commands, "check", "verify the settings and reach every dependency; changes nothing")
     _resolve(_add(commands, "resolve", "settle a parked request: say what became of its POST"))
     _dead_letter(_add(commands, "dead-letter", "list, show and replay what could not be read or was given up"))
     _sandbox(_add(commands, "sandbox", "a Graphene or a playground to try a worker with, as the demo has them"))

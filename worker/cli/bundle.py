@@ -10,12 +10,11 @@ from worker.app import open_builder
 from worker.cli.explain import explain
 from worker.cli.failures import CommandError
 from worker.cli.terminal import quiet, run
-from worker.domain.bundle import Bundle
-from worker.environment import read_settings
+from worker.domain.bundle.archive import Bundle
 from worker.sandbox.graphene import graphene_app
 from worker.sandbox.serving import served
 from worker.sandbox.stage import graphene_environment
-from worker.settings import CatalogSettings
+from worker.settings import BuilderSettings, read_settings
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -37,13 +36,13 @@ async def _bundle(arguments: argparse.Namespace) -> int:
 
 
 @asynccontextmanager
-async def _settings(*, sandbox: bool) -> AsyncIterator[CatalogSettings]:
+async def _settings(*, sandbox: bool) -> AsyncIterator[BuilderSettings]:
     if not sandbox:
-        yield read_settings(os.environ, CatalogSettings)
+        yield read_settings(os.environ, BuilderSettings)
         return
     ours = {name: value for name, value in os.environ.items() if name.startswith("DEPLOYER_BUNDLE__")}
     async with served(graphene_app()) as address:
-        yield read_settings(ours | graphene_environment(address), CatalogSettings)
+        yield read_settings(ours | graphene_environment(address), BuilderSettings)
 
 
 def refuse_filled(folder: Path) -> None:

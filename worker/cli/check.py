@@ -1,4 +1,4 @@
-"""`check`: are the settings right, and does every neighbour answer? Reads only: it makes and deploys nothing."""
+"""`check`: are the settings right, and does every dependency answer? Reads only: it makes and deploys nothing."""
 
 import argparse
 import os
@@ -10,25 +10,23 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.metadata import MetadataRequest
 
-from worker.adapters.kafka import client_options
-from worker.adapters.kafka_errors import connected
-from worker.adapters.overrides import load_overrides
-from worker.adapters.rights import granted
-from worker.adapters.tokens import open_tokens
+from worker.adapters.jwks import open_tokens
+from worker.adapters.kafka.acls import granted, worker_rights
+from worker.adapters.kafka.clients import client_options
+from worker.adapters.kafka.diagnosis import connected
+from worker.adapters.kafka.topics import prepare_topics, wanted_topics
+from worker.adapters.overrides_file import load_overrides
 from worker.cli.client import running
 from worker.cli.failures import explain
 from worker.cli.pings import ping_artifacts, ping_catalog, ping_catalog_login, ping_playground
 from worker.cli.terminal import quiet, run
-from worker.environment import read_settings
+from worker.concurrency import together
 from worker.errors import ConfigurationError
-from worker.kafka_rights import worker_rights
-from worker.settings import Settings
-from worker.stream.topics import prepare_topics, wanted_topics
-from worker.together import together
+from worker.settings import Settings, read_settings
 
 
 def execute(_: argparse.Namespace) -> int:
-    """One line per neighbour; 1 if one of them fails."""
+    """One line per dependency; 1 if one of them fails."""
     quiet()
     return run(_check(os.environ))
 

@@ -16,13 +16,12 @@ from aiokafka.partitioner import DefaultPartitioner
 from pydantic import ValidationError
 
 from schemas import DeploymentRequested, DeploymentStatus
-from worker.adapters.kafka import client_options, stop_client
-from worker.adapters.kafka_errors import connected
-from worker.adapters.rights import granted
+from worker.adapters.kafka.acls import Operation, granted, rights_on
+from worker.adapters.kafka.clients import client_options, stop_client
+from worker.adapters.kafka.diagnosis import connected
 from worker.cli.failures import CommandError
 from worker.errors import ConfigurationError
-from worker.kafka_rights import Operation, rights_on
-from worker.settings import Kafka
+from worker.settings import KafkaSettings
 
 SOURCE = "/playground-deployer/submit"
 START_SECONDS = 20  # aiokafka itself would try for ever with some brokers
@@ -104,7 +103,7 @@ class Requests:
 
 
 @asynccontextmanager
-async def open_requests(kafka: Kafka) -> AsyncIterator[Requests]:
+async def open_requests(kafka: KafkaSettings) -> AsyncIterator[Requests]:
     """Raises KafkaError, ConfigurationError when the topic does not exist."""
     partitions = await partition_count(kafka, "DEPLOYER_KAFKA__REQUESTS_TOPIC", kafka.requests_topic, Operation.WRITE)
     # Idempotent, so that a send that is repeated within does not become two deployments.
@@ -114,7 +113,7 @@ async def open_requests(kafka: Kafka) -> AsyncIterator[Requests]:
 
 @asynccontextmanager
 async def open_statuses(
-    kafka: Kafka, partitions: Sequence[int] | None = None, *, from_beginning: bool = False
+    kafka: KafkaSettings, partitions: Sequence[int] | None = None, *, from_beginning: bool = False
 ) -> AsyncIterator[AsyncIterator[Event]]:
     """Statuses from now on, or from the topic's beginning; of all partitions unless some are named.
 
@@ -159,7 +158,7 @@ def read_status(record: ConsumerRecord) -> DeploymentStatus | None:
         return None
 
 
-async def partition_count(kafka: Kafka, setting: str, topic: str, *uses: Operation) -> int:
+async def partition_count(kafka: KafkaSettings, setting: str, topic: str, *uses: Operation) -> int:
     """How many partitions the topic has that is to be used so.
 
     Raises KafkaError, ConfigurationError when it does not exist, or when we may not.

@@ -8,8 +8,7 @@ from worker.cli.letters import Choice, letters
 from worker.cli.replays import Replays, replay
 from worker.cli.submit import read_token
 from worker.cli.terminal import quiet, run
-from worker.environment import read_settings
-from worker.settings import Kafka, KafkaSettings
+from worker.settings import ClientSettings, KafkaSettings, read_settings
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -18,7 +17,7 @@ def execute(arguments: argparse.Namespace) -> int:
     choice = chosen(arguments)
     if arguments.action == "replay" and choice.everything and not arguments.all:
         raise CommandError("dead-letter replay: which ones? Choose with --offset, --code or the like, or give --all.")
-    kafka = read_settings(os.environ, KafkaSettings).kafka
+    kafka = read_settings(os.environ, ClientSettings).kafka
     if arguments.action == "list":
         return run(_list(kafka, choice, as_json=arguments.json))
     if arguments.action == "show":
@@ -41,13 +40,13 @@ def chosen(arguments: argparse.Namespace) -> Choice:
     )
 
 
-async def _list(kafka: Kafka, choice: Choice, *, as_json: bool) -> int:
+async def _list(kafka: KafkaSettings, choice: Choice, *, as_json: bool) -> int:
     async for letter in letters(kafka, choice):
         print(letter.json() if as_json else letter.line(), flush=True)
     return 0
 
 
-async def _show(kafka: Kafka, choice: Choice) -> int:
+async def _show(kafka: KafkaSettings, choice: Choice) -> int:
     missing = set(choice.places)
     async for letter in letters(kafka, choice):
         missing.discard(letter.place)

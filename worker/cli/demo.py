@@ -16,13 +16,13 @@ from aiokafka.errors import KafkaConnectionError
 from rich.console import Console
 
 from schemas import FINAL_STATES, DeploymentStatus, State
-from worker.adapters.kafka import client_options
+from worker.adapters.kafka.clients import client_options
+from worker.adapters.kafka.topics import prepare_topics, wanted_topics
 from worker.cli.client import Ask, open_requests, open_statuses, running
 from worker.cli.demo_output import Output, command
 from worker.cli.failures import CommandError
 from worker.cli.story import Story
 from worker.cli.terminal import quiet, run, until_stopped
-from worker.environment import read_settings
 from worker.sandbox.graphene import graphene_app
 from worker.sandbox.graphene_data import CASES, Case
 from worker.sandbox.guarded import GuardedProcess
@@ -31,8 +31,7 @@ from worker.sandbox.playground import playground_app
 from worker.sandbox.serving import served
 from worker.sandbox.stage import running_worker, worker_environment
 from worker.sandbox.users import sandbox_token
-from worker.settings import Kafka, KafkaSettings
-from worker.stream.topics import prepare_topics, wanted_topics
+from worker.settings import ClientSettings, KafkaSettings, read_settings
 
 T = TypeVar("T")
 
@@ -81,7 +80,7 @@ PARTS = (
 class Stage:
     """Everything that is up."""
 
-    kafka: Kafka
+    kafka: KafkaSettings
     graphene: str
     playground: str
     environment: Mapping[str, str]
@@ -128,7 +127,7 @@ async def _set_up(stack: AsyncExitStack, given: str | None, output: Output, stor
     # On a Kafka that is not ours nothing but what has our name is touched.
     prefix = f"playground-demo-{uuid4().hex[:8]}" if given else ""
     environment = worker_environment(address, graphene, playground, prefix)
-    kafka = read_settings(environment, KafkaSettings).kafka
+    kafka = read_settings(environment, ClientSettings).kafka
     with story.starting("topics") as step:
         await stack.enter_async_context(_topics(kafka, remove=bool(prefix)))
         step.place = f"{kafka.requests_topic} and others"
@@ -139,7 +138,7 @@ async def _set_up(stack: AsyncExitStack, given: str | None, output: Output, stor
 
 
 @asynccontextmanager
-async def _topics(kafka: Kafka, *, remove: bool) -> AsyncIterator[None]:
+async def _topics(kafka: KafkaSettings, *, remove: bool) -> AsyncIterator[None]:
     """Made here, so that requests can be published before the worker has started."""
     try:
         async with running(AIOKafkaAdminClient(**client_options(kafka))) as admin:
@@ -156,7 +155,7 @@ async def _topics(kafka: Kafka, *, remove: bool) -> AsyncIterator[None]:
                 await admin.delete_topics([topic.name for topic in wanted_topics(kafka)])
 
 
-async def _deploy(kafka: Kafka, story: Story) -> dict[str, DeploymentStatus]:
+async def _deploy(kafka: KafkaSettings, story: Story) -> dict[str, DeploymentStatus]:
     """Publish the four requests and follow each to its final status; label → that status."""
     now = datetime.now(UTC)
     asks = {

@@ -10,17 +10,16 @@ from aiokafka import ConsumerRecord, TopicPartition
 from pydantic import ValidationError
 
 from schemas import DeploymentRequested
-from worker import logs
-from worker.adapters.kafka import client_options
-from worker.adapters.readers import read_all
+from worker.adapters.kafka.acls import Operation
+from worker.adapters.kafka.clients import client_options, read_all
 from worker.cli.client import partition_count
 from worker.cli.view import plain
 from worker.cli.words import Place
 from worker.domain import dead_letter, strict_json
-from worker.domain.replay import Replay, next_replay
+from worker.domain.dead_letter import Replay, next_replay
 from worker.domain.request import MAX_BYTES
-from worker.kafka_rights import Operation
-from worker.settings import Kafka
+from worker.observability import logs
+from worker.settings import KafkaSettings
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -145,7 +144,7 @@ def _asked(value: Any) -> DeploymentRequested | None:
         return None
 
 
-async def letters(kafka: Kafka, choice: Choice) -> AsyncIterator[Letter]:
+async def letters(kafka: KafkaSettings, choice: Choice) -> AsyncIterator[Letter]:
     """All that are meant, up to now. Raises KafkaError, ConfigurationError when the topic does not exist."""
     count = await partition_count(kafka, "DEPLOYER_KAFKA__DEAD_LETTER_TOPIC", kafka.dead_letter_topic, Operation.READ)
     wanted = {it.partition for it in choice.places} or set(range(count))

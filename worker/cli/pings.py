@@ -1,4 +1,4 @@
-"""One GET to each neighbour over HTTP, and what its answer says about our settings."""
+"""One GET to each dependency over HTTP, and what its answer says about our settings."""
 
 import os
 from uuid import UUID
@@ -6,19 +6,19 @@ from uuid import UUID
 import aiohttp
 from yarl import URL
 
-from worker.adapters.http import neighbour_session
+from worker.adapters.http import dependency_session
 from worker.adapters.playground import playground_session
 from worker.errors import ConfigurationError
-from worker.settings import Artifacts, Catalog, Playground
+from worker.settings import ArtifactsSettings, CatalogSettings, PlaygroundSettings
 
 SECONDS = 10.0  # for one answer
 NOBODY = UUID(int=0)
 
 
-async def ping_catalog(settings: Catalog) -> str:
+async def ping_catalog(settings: CatalogSettings) -> str:
     """CCDS answers; its health check asks for no login. Raises ConfigurationError."""
     url = f"{settings.url.rstrip('/')}/healthcheck"
-    async with neighbour_session() as session:
+    async with dependency_session() as session:
         status = await _get(session, "DEPLOYER_CATALOG__URL", url)
     if status != 200:
         hint = " Is the context path (/ccds) in it?" if status == 404 else ""
@@ -26,10 +26,10 @@ async def ping_catalog(settings: Catalog) -> str:
     return f"{url} answers"
 
 
-async def ping_catalog_login(settings: Catalog) -> str:
+async def ping_catalog_login(settings: CatalogSettings) -> str:
     """CCDS takes our credentials: asks for a solution nobody has. Raises ConfigurationError."""
     url = f"{settings.url.rstrip('/')}/solution/{NOBODY}"
-    async with neighbour_session() as session:
+    async with dependency_session() as session:
         status = await _get(session, "DEPLOYER_CATALOG__URL", url, _login("CATALOG", settings))
     _refuse_unauthorized("CATALOG", status)
     if status not in (200, 400, 404):  # CCDS's ways to say "not found"
@@ -37,10 +37,10 @@ async def ping_catalog_login(settings: Catalog) -> str:
     return "our credentials are accepted"
 
 
-async def ping_artifacts(settings: Artifacts) -> str:
+async def ping_artifacts(settings: ArtifactsSettings) -> str:
     """Nexus has the repository, shows its start page and takes our credentials. Raises ConfigurationError."""
     url = f"{settings.url.rstrip('/')}/"
-    async with neighbour_session() as session:
+    async with dependency_session() as session:
         status = await _get(session, "DEPLOYER_ARTIFACTS__URL", url, _login("ARTIFACTS", settings))
     _refuse_unauthorized("ARTIFACTS", status)
     if status != 200:
@@ -49,7 +49,7 @@ async def ping_artifacts(settings: Artifacts) -> str:
     return f"{url} answers, our credentials are accepted"
 
 
-async def ping_playground(settings: Playground) -> str:
+async def ping_playground(settings: PlaygroundSettings) -> str:
     """The playground server answers a GET, which deploys nothing. Raises ConfigurationError."""
     async with playground_session(settings) as session:
         status = await _get(session, "DEPLOYER_PLAYGROUND__DEPLOY_URL", settings.deploy_url)
@@ -58,7 +58,7 @@ async def ping_playground(settings: Playground) -> str:
     return f"{settings.deploy_url} answers"
 
 
-def _login(group: str, settings: Catalog | Artifacts) -> dict[str, str]:
+def _login(group: str, settings: CatalogSettings | ArtifactsSettings) -> dict[str, str]:
     try:
         return {"Authorization": aiohttp.encode_basic_auth(settings.username, settings.password.get_secret_value())}
     except ValueError:

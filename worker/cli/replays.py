@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from worker.adapters.kafka import client_options
-from worker.adapters.ledger import record_of
+from worker.adapters.kafka.acls import Operation
+from worker.adapters.kafka.clients import client_options
+from worker.adapters.kafka.partition_store import record_of
 from worker.cli.client import Ask, Requests, open_requests, partition_count, running
 from worker.cli.failures import CommandError
 from worker.cli.letters import Choice, Letter, letters
 from worker.cli.view import plain
-from worker.domain.replay import MOST
+from worker.domain.dead_letter import MOST
 from worker.domain.request import Record, Request, read_request
-from worker.kafka_rights import Operation
-from worker.settings import Kafka
+from worker.settings import KafkaSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Replays:
     force: bool
 
 
-async def replay(kafka: Kafka, choice: Choice, how: Replays) -> int:
+async def replay(kafka: KafkaSettings, choice: Choice, how: Replays) -> int:
     """One line per dead letter, and how many they were; 1 when one of them could not be replayed."""
     chosen = [letter async for letter in letters(kafka, choice)]
     done = refused = 0
@@ -130,7 +130,7 @@ def bare(token: str) -> str:
 
 
 @asynccontextmanager
-async def open_originals(kafka: Kafka) -> AsyncIterator[Originals]:
+async def open_originals(kafka: KafkaSettings) -> AsyncIterator[Originals]:
     """Raises KafkaError, ConfigurationError when the topic does not exist."""
     partitions = await partition_count(kafka, "DEPLOYER_KAFKA__REQUESTS_TOPIC", kafka.requests_topic, Operation.READ)
     reader = AIOKafkaConsumer(

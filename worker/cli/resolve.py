@@ -12,19 +12,17 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from schemas import FINAL_STATES, DeploymentInfo, DeploymentSettled, DeploymentStatus, State
-from worker import logs
-from worker.adapters.kafka import client_options
-from worker.adapters.readers import read_all
+from worker.adapters.kafka.acls import Operation
+from worker.adapters.kafka.clients import client_options, read_all
 from worker.cli.client import Event, open_statuses, partition_count, read_status, running
 from worker.cli.failures import CommandError
 from worker.cli.submit import TIMED_OUT
 from worker.cli.terminal import quiet, run
 from worker.cli.view import line, plain
 from worker.domain.messages import settlement_message
-from worker.environment import read_settings
 from worker.errors import ConfigurationError
-from worker.kafka_rights import Operation
-from worker.settings import Kafka, KafkaSettings
+from worker.observability import logs
+from worker.settings import ClientSettings, KafkaSettings, read_settings
 
 SOURCE = "/playground-deployer/resolve"
 OPEN = (State.PARKED, State.SUBMITTING)
@@ -48,10 +46,10 @@ def execute(arguments: argparse.Namespace) -> int:
     """0 when published, or with --wait when it ended as said; 1 when it ended otherwise, 3 when time ran out."""
     quiet()
     words = read_words(arguments, getpass.getuser)
-    return run(_resolve(read_settings(os.environ, KafkaSettings).kafka, arguments, words))
+    return run(_resolve(read_settings(os.environ, ClientSettings).kafka, arguments, words))
 
 
-async def _resolve(kafka: Kafka, arguments: argparse.Namespace, words: Words) -> int:
+async def _resolve(kafka: KafkaSettings, arguments: argparse.Namespace, words: Words) -> int:
     last = await _last_status(kafka, arguments.request_id, arguments.partition)
     settled = settlement(last, arguments.outcome, words)
     if not arguments.wait:
@@ -72,7 +70,7 @@ async def _resolve(kafka: Kafka, arguments: argparse.Namespace, words: Words) ->
             return TIMED_OUT
 
 
-async def _publish(kafka: Kafka, settled: DeploymentSettled, partition: int) -> None:
+async def _publish(kafka: KafkaSettings, settled: DeploymentSettled, partition: int) -> None:
     """Raises KafkaError, ConfigurationError when the topic has no such partition."""
     setting = "DEPLOYER_KAFKA__SETTLEMENTS_TOPIC"
     if partition >= await partition_count(kafka, setting, kafka.settlements_topic, Operation.WRITE):
@@ -155,7 +153,7 @@ def settlement(last: DeploymentStatus, outcome: str, words: Words) -> Deployment
     )
 
 
-async def _last_status(kafka: Kafka, request_id: str, partition: int | None) -> DeploymentStatus:
+async def _last_status(kafka: KafkaSettings, request_id: str, partition: int | None) -> DeploymentStatus:
     """The request's last status. Raises CommandError when there is none, or more than one request has the id."""
     count = await partition_count(kafka, "DEPLOYER_KAFKA__STATUS_TOPIC", kafka.status_topic, Operation.READ)
     if partition is not None and partition not in range(count):

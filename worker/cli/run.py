@@ -7,11 +7,10 @@ from base64 import b64encode
 
 from pydantic import SecretStr
 
-from worker import logs
 from worker.app import run_until_signal
 from worker.cli import INTERRUPTED
-from worker.environment import read_settings
-from worker.settings import Settings
+from worker.observability import logs
+from worker.settings import Settings, read_settings
 
 
 def execute(_: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`sandbox`: one of the demo's neighbours on its own, for a worker in a container."""
+"""`sandbox`: one of the demo's dependencies on its own, for a worker in a container."""
 
 import argparse
 import tempfile
@@ -26,12 +26,12 @@ def execute(arguments: argparse.Namespace) -> int:
         return 0
     quiet()
     host, _, port = arguments.listen.rpartition(":")
-    with neighbour(arguments.part, host) as app:
+    with dependency(arguments.part, host) as app:
         return run(_serve(arguments.part, app, host, int(port)))
 
 
 @contextmanager
-def neighbour(part: str, host: str) -> Iterator[web.Application]:
+def dependency(part: str, host: str) -> Iterator[web.Application]:
     """The application of this part, to be served at this address."""
     if part == "graphene":
         yield graphene_app()

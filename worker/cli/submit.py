@@ -14,9 +14,8 @@ from worker.cli.client import Ask, Event, open_requests, open_statuses
 from worker.cli.failures import CommandError
 from worker.cli.terminal import quiet, run
 from worker.cli.view import line
-from worker.environment import read_settings
-from worker.progress import identity
-from worker.settings import Kafka, KafkaSettings
+from worker.delivery.progress import identity
+from worker.settings import ClientSettings, KafkaSettings, read_settings
 
 TIMED_OUT = 3
 TOKEN_VARIABLE = "DEPLOYER_TOKEN"  # noqa: S105 - the variable's name
@@ -25,7 +24,7 @@ TOKEN_VARIABLE = "DEPLOYER_TOKEN"  # noqa: S105 - the variable's name
 def execute(arguments: argparse.Namespace) -> int:
     """0 when published, or with --wait when deployed; 1 when it ended otherwise, 3 when time ran out."""
     quiet()
-    kafka = read_settings(os.environ, KafkaSettings).kafka
+    kafka = read_settings(os.environ, ClientSettings).kafka
     token = read_token(arguments.token_file, os.environ, sys.stdin if arguments.token_stdin else None)
     ask = Ask(arguments.request_id or str(uuid4()), arguments.solution_id, arguments.revision_id, token)
     if not arguments.wait:
@@ -56,14 +55,14 @@ def read_token(file: Path | None, environ: Mapping[str, str], stdin: TextIO | No
     return words[0]
 
 
-async def _submit(kafka: Kafka, ask: Ask) -> int:
+async def _submit(kafka: KafkaSettings, ask: Ask) -> int:
     async with open_requests(kafka) as requests:
         await requests.publish(ask)
     print(ask.request_id, flush=True)
     return 0
 
 
-async def _submit_and_wait(kafka: Kafka, ask: Ask, seconds: float, *, from_beginning: bool) -> int:
+async def _submit_and_wait(kafka: KafkaSettings, ask: Ask, seconds: float, *, from_beginning: bool) -> int:
     """A request id that was given may have been used before: then its status may be there already."""
     async with (
         open_requests(kafka) as requests,

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Coroutine
 from typing import Any
 
-from worker import logs
+from worker.observability import logs
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

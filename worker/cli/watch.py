@@ -13,18 +13,17 @@ from worker.cli import INTERRUPTED
 from worker.cli.client import Event, open_statuses
 from worker.cli.terminal import quiet, run
 from worker.cli.view import Board, line, live
-from worker.environment import read_settings
-from worker.settings import Kafka, KafkaSettings
+from worker.settings import ClientSettings, KafkaSettings, read_settings
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Show statuses until Ctrl-C, which is the ordinary end."""
     quiet()
-    code = run(_watch(arguments, read_settings(os.environ, KafkaSettings).kafka))
+    code = run(_watch(arguments, read_settings(os.environ, ClientSettings).kafka))
     return 0 if code == INTERRUPTED else code
 
 
-async def _watch(arguments: argparse.Namespace, kafka: Kafka) -> int:
+async def _watch(arguments: argparse.Namespace, kafka: KafkaSettings) -> int:
     async with open_statuses(kafka, from_beginning=arguments.from_beginning) as events:
         wanted = (event async for event in events if arguments.request_id in (None, event.status.request_id))
         board = Board(lambda: datetime.now(UTC))

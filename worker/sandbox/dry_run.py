@@ -15,8 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from worker.concurrency import together
 from worker.sandbox.upload import write_files
-from worker.together import together
 
 SCRIPT = "kubernetes-client-script.py"
 

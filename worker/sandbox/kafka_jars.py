@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker.concurrency import together
 from worker.errors import ConfigurationError
 from worker.sandbox.extra import import_extra
-from worker.together import together
 
 VERSION = "4.3.1"
 WAYS_OUT = (

@@ -6,7 +6,7 @@ from typing import Any
 
 import jwt
 
-from worker.domain.jjwt_key import jjwt_key
+from worker.domain.tokens import jjwt_key
 
 # The portal's `jwt.auth.secret.key`. JJWT reads it as base64, leaves the hyphens out and drops an incomplete end.
 JWT_SECRET = (

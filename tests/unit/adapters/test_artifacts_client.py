@@ -12,10 +12,10 @@ from aiohttp import web
 from aiohttp.test_utils import unused_port
 from pydantic import SecretStr
 
-from worker.adapters.artifacts import MAX_FILE, ArtifactsClient, artifact_path
-from worker.adapters.http import CONNECTIONS, Neighbour, neighbour_session
+from worker.adapters.graphene import MAX_FILE, ArtifactsClient, artifact_path
+from worker.adapters.http import CONNECTIONS, Dependency, dependency_session
 from worker.errors import ConfigurationError, DeploymentError, NotFound, Unavailable
-from worker.settings import Artifacts
+from worker.settings import ArtifactsSettings
 
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
 ServeRaw = Callable[[Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]], Awaitable[str]]
@@ -25,8 +25,8 @@ MISSING = NotFound("proto-missing", "The protobuf is gone.")
 PASSWORD = "canary-pass:word-é"
 
 
-def settings(url: str, **more: Any) -> Artifacts:
-    return Artifacts(
+def settings(url: str, **more: Any) -> ArtifactsSettings:
+    return ArtifactsSettings(
         **{"url": url, "username": "reader", "password": SecretStr(PASSWORD), "timeout_seconds": 5, **more}
     )
 
@@ -34,7 +34,7 @@ def settings(url: str, **more: Any) -> Artifacts:
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
     """The session that the worker uses."""
-    async with neighbour_session() as open_session:
+    async with dependency_session() as open_session:
         yield open_session
 
 
@@ -59,9 +59,9 @@ def test_plain_paths_pass(uri: str, path: str) -> None:
 @pytest.mark.parametrize("path", ["../x", "a/../b", ".", "x?y", "x#y", "/../x"])
 async def test_the_last_check_holds_alone(session: aiohttp.ClientSession, path: str) -> None:
     """Should a path ever come unchecked, the request is a defect of ours and not sent."""
-    neighbour = Neighbour(session, settings("http://127.0.0.1:9/base"), "artifacts", "The repository")
+    dependency = Dependency(session, settings("http://127.0.0.1:9/base"), "artifacts", "The repository")
     with pytest.raises(ValueError, match="leads away"):
-        await neighbour.get(path, accept="*/*", max_bytes=1)
+        await dependency.get(path, accept="*/*", max_bytes=1)
 
 
 @pytest.mark.parametrize("base", ["/repository/models", "/repository/models/", ""])

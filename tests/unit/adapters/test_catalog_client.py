@@ -14,12 +14,12 @@ from aiohttp.test_utils import unused_port
 from pydantic import SecretStr
 
 from schemas import Kind
-from worker.adapters.catalog import MAX_JSON, CatalogClient
-from worker.adapters.http import neighbour_session
-from worker.domain.presentation import MAX_ICON
+from worker.adapters.graphene import MAX_JSON, CatalogClient
+from worker.adapters.http import dependency_session
+from worker.domain.bundle.presentation import MAX_ICON
 from worker.domain.solution import Caller, LeftOut, Solution
 from worker.errors import DeploymentError, NotAllowed, NotFound, Unavailable
-from worker.settings import Catalog
+from worker.settings import CatalogSettings
 
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
 Reply = Any  # JSON, bytes as they are, a status, or a function of the request
@@ -94,7 +94,7 @@ class Ccds:
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
     """The session that the worker uses."""
-    async with neighbour_session() as open_session:
+    async with dependency_session() as open_session:
         yield open_session
 
 
@@ -114,7 +114,7 @@ def find(session: aiohttp.ClientSession, serve: Serve, ccds: Ccds) -> Find:
     async def run(caller: Caller | None = CALLER, **changes: Any) -> Solution:
         url = f"{await serve(ccds.handle)}/ccds/"
         options = {"url": url, "username": "ccds_client", "password": SecretStr(PASSWORD), "timeout_seconds": 5}
-        return await CatalogClient(session, Catalog(**{**options, **changes})).find(SOLUTION, REVISION, caller)
+        return await CatalogClient(session, CatalogSettings(**{**options, **changes})).find(SOLUTION, REVISION, caller)
 
     return run
 

@@ -16,10 +16,9 @@ from yarl import URL
 from tests import corpus
 from tests.tokens import ALGORITHMS, CLAIMS, NOW, Issuer, decode, document, encode, mac, part, private_key, public_jwk
 from worker.adapters import jwks
-from worker.adapters.http import neighbour_session
+from worker.adapters.http import dependency_session
 from worker.adapters.jwks import IssuerKeys, KeysUnreadable, read_document
-from worker.adapters.signatures import Signatures
-from worker.adapters.tokens import TokenVerifier
+from worker.adapters.tokens import Signatures, TokenVerifier
 from worker.errors import Unauthenticated, Unavailable
 
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
@@ -404,7 +403,7 @@ async def test_entries_that_are_no_keys_are_passed_over(entry: Any) -> None:
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with neighbour_session() as opened:
+    async with dependency_session() as opened:
         yield opened
 
 

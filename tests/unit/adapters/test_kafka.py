@@ -7,9 +7,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from tests.kafka_security.certificates import Authority
-from worker.adapters.kafka import client_options, stop_client
+from worker.adapters.kafka.clients import client_options, stop_client
 from worker.errors import ConfigurationError
-from worker.settings import Kafka
+from worker.settings import KafkaSettings
 
 
 async def test_a_cancellation_that_is_not_ours_is_a_stop() -> None:
@@ -68,5 +68,5 @@ def test_files_that_cannot_be_used_are_named(changes: dict[str, str], expected: 
     files = {"ssl_ca_file": authority.file, "ssl_cert_file": ours.certificate, "ssl_key_file": ours.key}
     given = files | {name: tmp_path / value for name, value in changes.items()}
     with pytest.raises(ConfigurationError) as raised:
-        client_options(Kafka(bootstrap_servers="localhost:9093", security_protocol="SSL", **given))
+        client_options(KafkaSettings(bootstrap_servers="localhost:9093", security_protocol="SSL", **given))
     assert expected == str(raised.value)[: len(expected)]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.builders import OPTIONS
-from worker.adapters.overrides import load_overrides
-from worker.domain.overrides import NO_OVERRIDES, Overrides
+from worker.adapters.overrides_file import load_overrides
+from worker.domain.overrides.overrides import NO_OVERRIDES, Overrides
 from worker.errors import ConfigurationError
 
 GOOD = """

@@ -19,7 +19,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from schemas import DeploymentInfo
 from worker.adapters.playground import MAX_ANSWER, MAX_REASON, PlaygroundClient, judge, playground_session
 from worker.errors import ConfigurationError, DeploymentError, OutcomeUnknown, PlaygroundRefused, Unavailable
-from worker.settings import Playground
+from worker.settings import PlaygroundSettings
 
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
 ServeRaw = Callable[[Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]], Awaitable[str]]
@@ -31,8 +31,8 @@ DASHBOARD = f"/dashboard?selected_deployment_id={NAMESPACE}"
 FAILED = b"deploy solution failed with: "
 
 
-def settings(url: str = URL, **more: Any) -> Playground:
-    return Playground(deploy_url=url, **{"timeout_seconds": 5, **more})
+def settings(url: str = URL, **more: Any) -> PlaygroundSettings:
+    return PlaygroundSettings(deploy_url=url, **{"timeout_seconds": 5, **more})
 
 
 async def submit(url: str, bundle: bytes = b"zip", **more: Any) -> DeploymentInfo:

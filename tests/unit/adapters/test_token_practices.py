@@ -8,7 +8,7 @@ from pydantic import SecretStr, ValidationError
 
 from tests.tokens import ALGORITHMS, CLAIMS, KEY, PORTAL, Issuer, document, encode, mac, part, public_jwk
 from worker.errors import ConfigurationError, Unauthenticated, Unavailable
-from worker.settings import Auth, PublicKeyAlgorithm, SecretAlgorithm
+from worker.settings import AuthSettings, PublicKeyAlgorithm, SecretAlgorithm
 
 
 async def refusal(issuer: Issuer, token: str, keys: bytes | None = None, /, **settings: Any) -> str:
@@ -30,7 +30,7 @@ def test_3_2_use_appropriate_algorithms() -> None:
     assert ALGORITHMS == get_args(SecretAlgorithm) + get_args(PublicKeyAlgorithm)
     for deprecated in ("none", "RS1", "HS1", "ES256K", "RSA1_5", "hs512", ""):
         with pytest.raises(ValidationError):
-            Auth.model_validate({"secret": "x" * 86, "algorithm": deprecated})
+            AuthSettings.model_validate({"secret": "x" * 86, "algorithm": deprecated})
 
 
 async def test_3_3_validate_all_cryptographic_operations() -> None:

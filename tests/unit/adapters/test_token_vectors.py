@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from tests import corpus
 from tests.token_attacks import public_forms, serialised
 from tests.tokens import ALGORITHMS, CLAIMS, PORTAL, USER, Issuer, decode, document, encode, mac, part, public_jwk
-from worker.adapters.signatures import Signatures
-from worker.domain.jjwt_key import jjwt_key
+from worker.adapters.tokens import Signatures
+from worker.domain.tokens import jjwt_key
 from worker.errors import Unauthenticated
 
 DATA = Path(__file__).parents[2] / "data"

@@ -8,10 +8,11 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from tests.tokens import ALGORITHMS, CLAIMS, NOW, PORTAL, SECRET, USER, Issuer, document, mac, part, public_jwk
-from worker.adapters.tokens import TokenVerifier, open_tokens
-from worker.domain.jjwt_key import jjwt_key
+from worker.adapters.jwks import open_tokens
+from worker.adapters.tokens import TokenVerifier
+from worker.domain.tokens import jjwt_key
 from worker.errors import ConfigurationError, Unauthenticated, Unavailable
-from worker.settings import Auth
+from worker.settings import AuthSettings
 
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
 
@@ -185,7 +186,7 @@ async def test_a_token_is_verified_with_the_key_at_the_address(serve: Serve) -> 
         asked.append((request.path, request.headers["Accept"], request.headers.get("Authorization")))
         return web.Response(body=document(public_jwk("ES256")), content_type="application/jwk-set+json")
 
-    auth = Auth(jwks_url=f"{await serve(keys)}/realms/graphene/certs", algorithm="ES256", audience="playground")
+    auth = AuthSettings(jwks_url=f"{await serve(keys)}/realms/graphene/certs", algorithm="ES256", audience="playground")
     async with open_tokens(auth, lambda: NOW) as tokens:
         assert [] == asked
         for _ in range(3):
@@ -200,7 +201,7 @@ async def test_an_issuer_that_is_away_is_not_the_tokens_fault(serve: Serve) -> N
     async def away(_: web.Request) -> web.Response:
         return web.Response(status=503)
 
-    async with open_tokens(Auth(jwks_url=await serve(away), algorithm="RS256"), lambda: NOW) as tokens:
+    async with open_tokens(AuthSettings(jwks_url=await serve(away), algorithm="RS256"), lambda: NOW) as tokens:
         for asked in (tokens.authenticate(Issuer("RS256").make(), None), tokens.refresh()):
             with pytest.raises(Unavailable) as caught:
                 await asked
@@ -222,5 +223,5 @@ async def test_a_secret_needs_no_connection() -> None:
 async def test_an_address_that_is_none_stops_the_start() -> None:
     """What looks like a URL and has no usable port is refused by name."""
     with pytest.raises(ConfigurationError, match=r"^DEPLOYER_AUTH__JWKS_URL: "):
-        async with open_tokens(Auth(jwks_url="http://issuer:99999/keys", algorithm="RS256"), lambda: NOW):
+        async with open_tokens(AuthSettings(jwks_url="http://issuer:99999/keys", algorithm="RS256"), lambda: NOW):
             pass

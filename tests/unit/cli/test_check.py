@@ -29,7 +29,7 @@ def issuer(*keys: Any) -> web.Application:
 
 
 async def test_a_secret_is_looked_at() -> None:
-    """No neighbour is needed for it."""
+    """No dependency is needed for it."""
     settings = Settings.model_validate({**OTHERS, "auth": {"secret": SECRET}})
     assert "tokens are verified with HS512" == await CHECKS["tokens"](settings)
 

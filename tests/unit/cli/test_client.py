@@ -14,7 +14,7 @@ from schemas import DeploymentRequested, DeploymentStatus
 from worker.cli.client import Ask, read_status
 from worker.cli.failures import CommandError
 from worker.cli.submit import is_about, read_token
-from worker.progress import identity
+from worker.delivery.progress import identity
 
 EXAMPLE = (Path(__file__).parents[3] / "schemas" / "examples" / "status.json").read_bytes()
 TYPE = ("ce_type", DeploymentStatus.TYPE.encode())

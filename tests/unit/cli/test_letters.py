@@ -13,8 +13,7 @@ from tests.builders import REVISION_ID, SOLUTION_ID, record
 from worker.cli.letters import Choice, Letter, read_letter
 from worker.cli.words import Place
 from worker.domain import dead_letter
-from worker.domain.dead_letter import DeadLetter
-from worker.domain.replay import Replay, replay_id
+from worker.domain.dead_letter import DeadLetter, Replay, replay_id
 from worker.domain.request import read_request
 from worker.errors import CODES, Unavailable, Unreadable
 from worker.sandbox.users import sandbox_token

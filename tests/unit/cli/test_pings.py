@@ -1,4 +1,4 @@
-"""What one GET to a neighbour says about our settings."""
+"""What one GET to a dependency says about our settings."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from worker.sandbox.faults import Fault
 from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, GRAPHENE, NEXUS_LOGIN, NEXUS_PATH, Graphene, graphene_app
 from worker.sandbox.playground import playground_app
 from worker.sandbox.serving import served
-from worker.settings import Artifacts, Catalog, Playground
+from worker.settings import ArtifactsSettings, CatalogSettings, PlaygroundSettings
 
 
 @pytest.fixture
@@ -30,26 +30,26 @@ async def address(app: web.Application) -> AsyncIterator[str]:
         yield address
 
 
-def catalog(address: str, **changes: Any) -> Catalog:
+def catalog(address: str, **changes: Any) -> CatalogSettings:
     """Settings of CCDS."""
     values = {"url": address + CCDS_PATH, "username": CCDS_LOGIN[0], "password": SecretStr(CCDS_LOGIN[1])}
-    return Catalog(**(values | changes))
+    return CatalogSettings(**(values | changes))
 
 
-def artifacts(address: str, **changes: Any) -> Artifacts:
+def artifacts(address: str, **changes: Any) -> ArtifactsSettings:
     """Settings of Nexus."""
     values = {"url": address + NEXUS_PATH, "username": NEXUS_LOGIN[0], "password": SecretStr(NEXUS_LOGIN[1])}
-    return Artifacts(**(values | changes))
+    return ArtifactsSettings(**(values | changes))
 
 
 async def test_all_is_well(address: str, tmp_path: Path) -> None:
-    """With the right settings every neighbour answers; a slash at the end makes no difference."""
+    """With the right settings every dependency answers; a slash at the end makes no difference."""
     assert (await ping_catalog(catalog(address))).endswith("/ccds/healthcheck answers")
     assert "our credentials are accepted" == await ping_catalog_login(catalog(address, url=f"{address}{CCDS_PATH}/"))
     assert "accepted" in await ping_artifacts(artifacts(address))
     assert "accepted" in await ping_artifacts(artifacts(address, url=f"{address}{NEXUS_PATH}/"))
     async with served(playground_app(tmp_path)) as playground:
-        assert "answers" in await ping_playground(Playground(deploy_url=f"{playground}/deploy_solution"))
+        assert "answers" in await ping_playground(PlaygroundSettings(deploy_url=f"{playground}/deploy_solution"))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ async def test_a_repository_that_does_not_exist(address: str) -> None:
 
 
 async def test_an_outage_is_no_login(address: str, app: web.Application) -> None:
-    """A neighbour in trouble is not taken for one that accepts us."""
+    """A dependency in trouble is not taken for one that accepts us."""
     graphene: Graphene = app[GRAPHENE]
     graphene.faults["/"] = Fault(503)
     for ping in (ping_catalog(catalog(address)), ping_catalog_login(catalog(address))):
@@ -109,10 +109,10 @@ async def test_an_outage_is_no_login(address: str, app: web.Application) -> None
 async def test_a_playground_that_is_not_there(url: str, said: str) -> None:
     """The reason is the network's own."""
     with pytest.raises(ConfigurationError, match=f"DEPLOYER_PLAYGROUND__DEPLOY_URL: {url} {said}"):
-        await ping_playground(Playground(deploy_url=url))
+        await ping_playground(PlaygroundSettings(deploy_url=url))
 
 
 async def test_a_playground_under_another_path(address: str) -> None:
     """A server that knows no such page is not the playground."""
     with pytest.raises(ConfigurationError, match="answers 404"):
-        await ping_playground(Playground(deploy_url=f"{address}/deploy_solution"))
+        await ping_playground(PlaygroundSettings(deploy_url=f"{address}/deploy_solution"))

@@ -17,7 +17,7 @@ from worker.cli.failures import CommandError
 from worker.cli.letters import Letter
 from worker.cli.replays import Originals, Replays, bare, repeated
 from worker.cli.words import Place
-from worker.domain.replay import MOST, replay_id
+from worker.domain.dead_letter import MOST, replay_id
 from worker.sandbox.users import SANDBOX_USER, sandbox_token
 
 TOKEN = sandbox_token(datetime.now(UTC), timedelta(hours=1))

@@ -1,4 +1,4 @@
-"""`sandbox`: the neighbours on their own."""
+"""`sandbox`: the dependencies on their own."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,8 +6,8 @@ import jwt
 import pytest
 
 from worker.cli import main
-from worker.cli.sandbox import neighbour
-from worker.domain.jjwt_key import jjwt_key
+from worker.cli.sandbox import dependency
+from worker.domain.tokens import jjwt_key
 from worker.sandbox.graphene import GRAPHENE
 from worker.sandbox.graphene_data import CASES
 from worker.sandbox.playground import PLAYGROUND
@@ -17,14 +17,14 @@ from worker.sandbox.users import JWT_SECRET, SANDBOX_USER
 @pytest.mark.parametrize(("address", "allowed"), [("127.0.0.1", {"127.0.0.1"}), ("0.0.0.0", None)])
 def test_only_a_playground_that_others_reach_takes_their_bundles(address: str, allowed: set[str] | None) -> None:
     """Bundles are code: they come from this machine alone, unless the address says that others are wanted."""
-    with neighbour("playground", address) as app:
+    with dependency("playground", address) as app:
         found = app[PLAYGROUND].allowed_addresses
     assert allowed == (None if found is None else set(found))
 
 
 def test_the_graphene_is_that_of_the_demo() -> None:
     """It holds the revisions whose ids the documentation names."""
-    with neighbour("graphene", "127.0.0.1") as app:
+    with dependency("graphene", "127.0.0.1") as app:
         graphene = app[GRAPHENE]
     assert [] == [case.key for case in CASES.values() if graphene.revision(str(case.revision_id)) is None]
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from tests.builders import blueprint, edge, mount_volume, node, operation, shared_folder
-from worker.domain.blueprint import MAX_BYTES, Blueprint, read_blueprint
+from worker.domain.bundle.blueprint import MAX_BYTES, Blueprint, read_blueprint
 from worker.errors import NotDeployable
 
 

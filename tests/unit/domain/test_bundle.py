@@ -24,9 +24,9 @@ from tests.builders import (
     solution,
 )
 from worker import settings
-from worker.domain.blueprint import read_blueprint
-from worker.domain.bundle import MAX_PROTOS_BYTES, Bundle, build_bundle
-from worker.domain.plan import Plan, plan_pipeline, plan_single_model
+from worker.domain.bundle.archive import MAX_PROTOS_BYTES, Bundle, build_bundle
+from worker.domain.bundle.blueprint import read_blueprint
+from worker.domain.bundle.plan import Plan, plan_pipeline, plan_single_model
 from worker.errors import DeploymentError
 
 
@@ -35,7 +35,7 @@ def pipeline(*nodes: Any, about: dict[str, Any] | None = None, **more: Any) -> P
     return plan_pipeline(solution(**about or {}), blueprint_read, OPTIONS.orchestrator_image)
 
 
-def build(plan: Plan, options: settings.Bundle = OPTIONS) -> Bundle:
+def build(plan: Plan, options: settings.BundleSettings = OPTIONS) -> Bundle:
     protos = {it.name: b'syntax = "proto3";\n' for it in plan.containers if it.proto_uri}
     return build_bundle(plan, protos, SHIPPED, options)
 

@@ -1,8 +1,8 @@
 from datetime import UTC, datetime, timedelta
 
 from schemas import DeploymentStatus, SourceInfo, State
-from worker.domain import journal
-from worker.domain.journal import Journal, JournalReader
+from worker.delivery import journal
+from worker.delivery.journal import Journal, JournalReader
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -11,12 +11,12 @@ from tests import corpus
 from tests.builders import OPTIONS, SHIPPED, blueprint, mount_volume, node, shared_folder, solution
 from tests.upstream_patches import random_patch
 from worker import settings
-from worker.domain.blueprint import read_blueprint
-from worker.domain.bundle import Bundle, build_bundle
-from worker.domain.manifests import render
-from worker.domain.overrides import NO_OVERRIDES, Overrides, read_overrides
-from worker.domain.plan import Plan, plan_pipeline
-from worker.domain.strategic_merge import PatchError
+from worker.domain.bundle.archive import Bundle, build_bundle
+from worker.domain.bundle.blueprint import read_blueprint
+from worker.domain.bundle.manifests import render
+from worker.domain.bundle.plan import Plan, plan_pipeline
+from worker.domain.overrides.overrides import NO_OVERRIDES, Overrides, read_overrides
+from worker.domain.overrides.patching import PatchError
 from worker.errors import OverridesInvalid
 
 Json = dict[str, Any]
@@ -44,12 +44,12 @@ def own(**fields: Any) -> Json:
     return pod(containers=[{"name": "*"} | fields])
 
 
-def overrides(*entries: tuple[Json, Json], options: settings.Bundle = OPTIONS) -> Overrides:
+def overrides(*entries: tuple[Json, Json], options: settings.BundleSettings = OPTIONS) -> Overrides:
     """Of (match, patch)."""
     return read_overrides({"overrides": [{"match": match, "patch": patch} for match, patch in entries]}, options)
 
 
-def refused(*entries: tuple[Json, Json], options: settings.Bundle = OPTIONS) -> tuple[str, ...]:
+def refused(*entries: tuple[Json, Json], options: settings.BundleSettings = OPTIONS) -> tuple[str, ...]:
     """Why these stop the start."""
     with pytest.raises(PatchError) as refusal:
         overrides(*entries, options=options)

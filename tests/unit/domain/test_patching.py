@@ -8,9 +8,8 @@ from kubernetes.client.models import V1Deployment, V1PersistentVolumeClaim
 
 from tests import corpus
 from tests.upstream_patches import CLAIM, DEPLOYMENT, FOLDER, cases, whole
-from worker.domain.patching import patched
-from worker.domain.quantities import with_quantities
-from worker.domain.strategic_merge import PatchError
+from worker.domain.overrides.field_checks import with_quantities
+from worker.domain.overrides.patching import PatchError, patched
 
 Json = dict[str, Any]
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from tests.builders import PNG, solution
-from worker.domain.description import MAX_CHARS, MAX_TAGS
-from worker.domain.presentation import MAX_ICON, present
+from worker.domain.bundle.description import MAX_CHARS, MAX_TAGS
+from worker.domain.bundle.presentation import MAX_ICON, present
 from worker.domain.solution import LeftOut
 
 WEBP = b"RIFF\x24\0\0\0WEBPVP8 "

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from worker.domain.quantities import amount, with_quantities
+from worker.domain.overrides.field_checks import amount, with_quantities
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from schemas import DeploymentRequested
 from schemas.events import REQUEST_ID_PATTERN
-from worker.domain.replay import MOST, Replay, next_replay, replay_id
+from worker.domain.dead_letter import MOST, Replay, next_replay, replay_id
 
 IDS = st.from_regex(REQUEST_ID_PATTERN.replace("$", r"\Z"))
 

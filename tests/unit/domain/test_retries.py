@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.retries import FIRST_SECONDS, MOST_SECONDS, pause
+from worker.delivery.retries import FIRST_SECONDS, MOST_SECONDS, pause
 
 CHANCE = st.floats(0, 1)
 
@@ -14,6 +14,6 @@ def test_pauses_grow_and_have_an_end(attempt: int, chance: float) -> None:
 
 
 @given(st.integers(1, 20), st.floats(0, 3600), CHANCE)
-def test_the_neighbours_own_wish_is_the_least(attempt: int, wish: float, chance: float) -> None:
+def test_the_dependencies_own_wish_is_the_least(attempt: int, wish: float, chance: float) -> None:
     """Retry-After is never undercut."""
     assert pause(attempt, wish, chance) >= wish

@@ -3,7 +3,7 @@ from io import BytesIO
 
 import pytest
 
-from worker.domain.stored_zip import stored_zip
+from worker.domain.bundle.archive import stored_zip
 
 FILES = {"b/c.txt": b"second", "a.txt": b"", "b/a.bin": bytes(range(256)) * 300}
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests import corpus
 from tests.upstream_patches import FOLDER, whole
-from worker.domain.strategic_merge import MERGE_KEYS, PatchError, merge
+from worker.domain.overrides.patching import MERGE_KEYS, PatchError, merge
 
 
 def comparable(value: Any, field: str = "") -> Any:

@@ -6,7 +6,7 @@ import pytest
 
 from tests import corpus
 from tests.tokens import PORTAL, decode, part
-from worker.domain.token_shape import MAX_TOKEN, decoded, read_token
+from worker.domain.tokens import MAX_TOKEN, decoded, read_token
 from worker.errors import Unauthenticated
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"

@@ -15,16 +15,16 @@ from grpc_tools import protoc
 from pydantic import SecretStr
 
 from worker.adapters.tokens import TokenVerifier
-from worker.domain.blueprint import read_blueprint
-from worker.domain.jjwt_key import jjwt_key
+from worker.domain.bundle.blueprint import read_blueprint
 from worker.domain.solution import Caller
+from worker.domain.tokens import jjwt_key
 from worker.errors import NotDeployable
 from worker.sandbox.faults import GARBAGE, HANG, RESET, Fault
 from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, GRAPHENE, NEXUS_LOGIN, NEXUS_PATH, Graphene, graphene_app
 from worker.sandbox.graphene_data import CASES, make_model, make_pipeline, stored_case
 from worker.sandbox.serving import served
 from worker.sandbox.users import JWT_SECRET, SANDBOX_USER, STRANGER, sandbox_token
-from worker.settings import Auth
+from worker.settings import AuthSettings
 
 NOBODY = UUID(int=0)
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -386,7 +386,7 @@ async def test_questions_are_counted(client: Client) -> None:
 
 async def test_tokens_name_their_user() -> None:
     """The worker's own verifier takes a token of the sandbox, signed with a key of full strength."""
-    verifier = TokenVerifier(Auth(secret=SecretStr(JWT_SECRET)), NOW.timestamp)
+    verifier = TokenVerifier(AuthSettings(secret=SecretStr(JWT_SECRET)), NOW.timestamp)
     caller = await verifier.authenticate(sandbox_token(NOW), None)
     assert Caller(SANDBOX_USER.user_id, SANDBOX_USER.email) == caller
     assert [] == verifier.warnings

@@ -23,7 +23,7 @@ from worker.sandbox.graphene_data import CASES
 from worker.sandbox.playground import EVERYBODY, PLAYGROUND, PLAYGROUND_FAULTS, Playground, playground_app
 from worker.sandbox.serving import served
 from worker.sandbox.upload import MAX_BYTES, MAX_ENTRIES, Unusable, unpack
-from worker.settings import Artifacts, Catalog, CatalogSettings
+from worker.settings import ArtifactsSettings, BuilderSettings, CatalogSettings
 
 NOW = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
 USER = "Ada@Example.org"
@@ -293,18 +293,18 @@ async def test_a_script_that_does_not_end_is_ended(start: Start) -> None:
 
 
 @pytest.fixture
-async def graphene() -> AsyncIterator[CatalogSettings]:
+async def graphene() -> AsyncIterator[BuilderSettings]:
     """How to reach a sandbox Graphene."""
     async with served(graphene_app()) as url:
         (user, word), (nexus_user, nexus_word) = CCDS_LOGIN, NEXUS_LOGIN
-        yield CatalogSettings(
-            catalog=Catalog(url=url + CCDS_PATH, username=user, password=SecretStr(word)),
-            artifacts=Artifacts(url=url + NEXUS_PATH, username=nexus_user, password=SecretStr(nexus_word)),
+        yield BuilderSettings(
+            catalog=CatalogSettings(url=url + CCDS_PATH, username=user, password=SecretStr(word)),
+            artifacts=ArtifactsSettings(url=url + NEXUS_PATH, username=nexus_user, password=SecretStr(nexus_word)),
         )
 
 
 @pytest.mark.parametrize("key", ["sudoku", "news-training", "entity-recogniser"])
-async def test_what_the_worker_builds_is_taken(start: Start, graphene: CatalogSettings, key: str) -> None:
+async def test_what_the_worker_builds_is_taken(start: Start, graphene: BuilderSettings, key: str) -> None:
     """The bundle of each case stands its own script with both command lines, and is kept byte for byte."""
     client = await start(run_scripts=True)
     async with open_builder(graphene) as builder:

@@ -13,16 +13,16 @@ from typing import Any
 
 from schemas import FINAL_STATES, DeploymentInfo, DeploymentSettled, DeploymentStatus, Kind, State
 from tests.builders import record, solution
-from worker.domain.bundle import Bundle
-from worker.domain.journal import Journal
+from worker.delivery.admission import Turns
+from worker.delivery.job import LaneJob
+from worker.delivery.journal import Journal
+from worker.delivery.partition import Lane
+from worker.delivery.progress import Progress
+from worker.domain.bundle.archive import Bundle
+from worker.domain.bundle.plan import plan_single_model
 from worker.domain.messages import Addresses, Message
-from worker.domain.plan import plan_single_model
 from worker.domain.request import Record
 from worker.errors import NotOurs, OutcomeUnknown
-from worker.progress import Progress
-from worker.stream.job import LaneJob
-from worker.stream.lane import Lane
-from worker.stream.turns import Turns
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 IDS = {"solutionId": "11111111-1111-4111-8111-111111111111", "revisionId": "22222222-2222-4222-8222-222222222222"}

@@ -12,11 +12,10 @@ from aiokafka.errors import KafkaConnectionError
 from schemas import State
 from tests.counted import counted
 from tests.fakes import FakeTime
-from worker.breakers import FAILURES, Breakers
-from worker.capacity import Capacity
+from worker.delivery.admission import FAILURES, Breakers, Capacity
+from worker.delivery.collector import ENDS_SECONDS, Readings
+from worker.delivery.offsets import OffsetTracker
 from worker.errors import CODES, Unavailable
-from worker.stream.offsets import OffsetTracker
-from worker.stream.readings import ENDS_SECONDS, Readings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -129,7 +128,7 @@ def test_a_stop_shows_how_long_it_takes() -> None:
 
 
 async def test_places_in_use_are_in_flight() -> None:
-    """As many as speak to a neighbour."""
+    """As many as speak to a dependency."""
     world = World()
     async with world.capacity.building():
         assert {(): 1} == world.read()["inflight"]
@@ -137,7 +136,7 @@ async def test_places_in_use_are_in_flight() -> None:
 
 
 async def test_a_breaker_is_closed_open_or_tried() -> None:
-    """Each neighbour's own."""
+    """Each dependency's own."""
     world = World()
     for _ in range(FAILURES):
         try:

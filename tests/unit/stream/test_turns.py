@@ -1,6 +1,6 @@
 import asyncio
 
-from worker.stream.turns import Turn, Turns
+from worker.delivery.admission import Turn, Turns
 
 
 class Worker:

@@ -1,0 +1,114 @@
+"""How brokers are reached: the Kafka settings as aiokafka's arguments, and a stop that has an end."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from worker import settings
+from worker.errors import ConfigurationError
+
+
+def client_options(kafka: settings.KafkaSettings) -> dict[str, Any]:
+    """Arguments every aiokafka client understands.
+
+    Raises ConfigurationError when a certificate cannot be read or a login is incomplete.
+    """
+    options: dict[str, Any] = {
+        "bootstrap_servers": kafka.bootstrap_servers,
+        "security_protocol": kafka.security_protocol,
+    }
+    if "SSL" in kafka.security_protocol.split("_"):
+        options["ssl_context"] = _ssl_context(kafka)
+    if kafka.security_protocol.startswith("SASL_"):
+        if not kafka.sasl_username or kafka.sasl_password is None:
+            raise ConfigurationError(
+                "DEPLOYER_KAFKA__SASL_USERNAME and DEPLOYER_KAFKA__SASL_PASSWORD: both are needed "
+                f"with DEPLOYER_KAFKA__SECURITY_PROTOCOL={kafka.security_protocol}"
+            )
+        options["sasl_mechanism"] = kafka.sasl_mechanism
+        options["sasl_plain_username"] = kafka.sasl_username
+        options["sasl_plain_password"] = kafka.sasl_password.get_secret_value()
+    return options
+
+
+async def stop_client(stop: Callable[[], Awaitable[object]], seconds: float) -> bool:
+    """Whether an aiokafka client stopped in time: it waits without end for brokers that are gone."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stop()
+    except TimeoutError:
+        return False
+    except asyncio.CancelledError:
+        # A consumer without brokers cancels its own fetches and lets their CancelledError out, as if it were ours.
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+    return True
+
+
+def _ssl_context(kafka: settings.KafkaSettings) -> ssl.SSLContext:
+    with _usable("DEPLOYER_KAFKA__SSL_CA_FILE: it"):
+        context = ssl.create_default_context(cafile=kafka.ssl_ca_file)
+    if kafka.ssl_cert_file:
+        with _usable("DEPLOYER_KAFKA__SSL_CERT_FILE and DEPLOYER_KAFKA__SSL_KEY_FILE: they"):
+            # `str`: an empty password. Without one OpenSSL asks the terminal for that of an encrypted key.
+            context.load_cert_chain(kafka.ssl_cert_file, kafka.ssl_key_file, password=str)
+    return context
+
+
+@contextmanager
+def _usable(files: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # SSLError among them
+        reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
+        raise ConfigurationError(f"{files} cannot be used: {reason}. Give PEM, and a key without a password") from error
+
+
+# ----------------------------------------------------------------------------------------------------
+# Reads what is in partitions now, outside of any group, and only what is committed.
+
+
+STOP_SECONDS = 2
+
+
+@asynccontextmanager
+async def open_reader(
+    options: Mapping[str, Any], partitions: Sequence[TopicPartition]
+) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer of these partitions. `options`: of `client_options`. Raises KafkaError."""
+    reader = AIOKafkaConsumer(
+        **options,
+        group_id=None,
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=50,
+    )
+    try:
+        await reader.start()
+        reader.assign(partitions)
+        yield reader
+    finally:
+        await stop_client(reader.stop, STOP_SECONDS)
+
+
+async def read_all(options: Mapping[str, Any], partitions: Sequence[TopicPartition]) -> AsyncIterator[ConsumerRecord]:
+    """Every record up to now; control records move the position and are not given. Raises KafkaError."""
+    if not partitions:
+        return
+    async with open_reader(options, partitions) as reader:
+        ends = await reader.end_offsets(partitions)
+        # Not seek_to_beginning: the answer to the reader's own first reset may arrive after it and undo it.
+        for place, first in (await reader.beginning_offsets(partitions)).items():
+            reader.seek(place, first)
+        waiting = {it for it in partitions if await reader.position(it) < ends[it]}
+        while waiting:
+            for records in (await reader.getmany(*waiting, timeout_ms=100)).values():
+                for record in records:
+                    yield record
+            waiting = {it for it in waiting if await reader.position(it) < ends[it]}

@@ -1,0 +1,206 @@
+"""What a lane needs of Kafka: a fenced producer, the proof that the partition is ours, the journal, one record.
+
+Every call has a limit: aiokafka itself waits for brokers that are away without end.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalGenerationError,
+    IllegalStateError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
+from pydantic import ValidationError
+
+from schemas import DeploymentSettled, DeploymentStatus
+from worker.adapters.kafka.acls import transactional_ids
+from worker.adapters.kafka.clients import STOP_SECONDS, client_options, open_reader, read_all, stop_client
+from worker.delivery.journal import Journal, JournalReader
+from worker.domain.messages import Message
+from worker.domain.request import Record
+from worker.errors import NotOurs
+from worker.observability.metrics import REQUESTS_LOST
+from worker.settings import KafkaSettings
+
+# An answer that is later than this may belong to an earlier transaction of the producer, which is given up then.
+TRANSACTION_SECONDS = 10
+BROKER_TRANSACTION_MS = 15_000
+FENCE_SECONDS = 20
+PROOF_SECONDS = 5
+READ_SECONDS = 60
+LOG_APPEND_TIME = 1
+
+log = structlog.get_logger()
+
+
+def record_of(cluster_id: str, record: ConsumerRecord) -> Record:
+    """As the domain knows it."""
+    return Record(
+        cluster_id,
+        record.topic,
+        record.partition,
+        record.offset,
+        record.timestamp,
+        record.timestamp_type == LOG_APPEND_TIME,
+        record.key,
+        record.value,
+        record.headers,
+    )
+
+
+def settlement_of(record: ConsumerRecord) -> DeploymentSettled | None:
+    """The settlement in a record; None when it holds something else."""
+    try:
+        return DeploymentSettled.model_validate_json(record.value or b"", extra="ignore")
+    except ValidationError:
+        return None
+
+
+class TransactionalWriter:
+    """One producer, one transaction at a time. After a failure it is good for nothing but `close`."""
+
+    def __init__(self, producer: AIOKafkaProducer, requests: TopicPartition, group_id: str) -> None:
+        self._producer = producer
+        self._requests = requests
+        self._group_id = group_id
+        self._running: asyncio.Task[None] | None = None
+
+    async def commit(self, messages: Sequence[Message], mark: int | None) -> None:
+        """One transaction: all records and the offset, or nothing. Raises KafkaError, TimeoutError: perhaps nothing.
+
+        Goes on when it is cancelled, because aiokafka cannot take a commit back.
+        """
+        self._running = asyncio.create_task(self._commit(messages, mark))
+        await asyncio.shield(self._running)
+
+    async def _commit(self, messages: Sequence[Message], mark: int | None) -> None:
+        async with asyncio.timeout(TRANSACTION_SECONDS):
+            await self._producer.begin_transaction()
+            # Each is awaited: a commit succeeds although a record before it was refused.
+            written = [
+                await self._producer.send(
+                    it.topic, it.value, key=it.key, partition=it.partition, headers=list(it.headers)
+                )
+                for it in messages
+            ]
+            if mark is not None:
+                offsets = self._producer.send_offsets_to_transaction({self._requests: mark}, self._group_id)
+                written.append(asyncio.ensure_future(offsets))
+            await asyncio.gather(*written)
+            await self._producer.commit_transaction()
+
+    async def close(self) -> None:
+        """Within seconds, whatever state it is in."""
+        if self._running:
+            await asyncio.wait([self._running])
+            if not self._running.cancelled():
+                self._running.exception()  # looked at: the lane knows, or is gone
+        await stop_client(self._producer.stop, STOP_SECONDS)
+
+
+class KafkaLedger:
+    """All partitions of one worker."""
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        consumer: AIOKafkaConsumer,
+        cluster_id: str,
+        open_producer: Callable[..., AIOKafkaProducer] = AIOKafkaProducer,
+    ) -> None:
+        """`consumer`: the group's member that asks for the proof."""
+        self._open_producer = open_producer
+        self._kafka = kafka
+        self._options = client_options(kafka)
+        self._consumer = consumer
+        self._cluster_id = cluster_id
+
+    async def fence(self, partition: int) -> TransactionalWriter:
+        """A producer under the partition's transactional id: transactions of earlier ones are aborted and refused."""
+        requests = TopicPartition(self._kafka.requests_topic, partition)
+        producer = self._open_producer(
+            **self._options,
+            transactional_id=f"{transactional_ids(self._kafka)}{partition}",
+            transaction_timeout_ms=BROKER_TRANSACTION_MS,
+            request_timeout_ms=TRANSACTION_SECONDS * 1000,
+        )
+        try:
+            async with asyncio.timeout(FENCE_SECONDS):
+                await producer.start()
+        except BaseException:
+            await stop_client(producer.stop, STOP_SECONDS)
+            raise
+        return TransactionalWriter(producer, requests, self._kafka.group_id)
+
+    async def prove(self, partition: int) -> int:
+        """The group's offset, committed anew: the broker looks at member and generation there, and only there.
+
+        Raises NotOurs; KafkaError or TimeoutError when nobody can say.
+        """
+        requests = TopicPartition(self._kafka.requests_topic, partition)
+        async with asyncio.timeout(PROOF_SECONDS):
+            first = (await self._consumer.beginning_offsets([requests]))[requests]
+            committed = await self._consumer.committed(requests)
+            if committed is not None and committed < first:
+                REQUESTS_LOST.inc(first - committed)
+                log.error(
+                    "requests were lost to retention",
+                    partition=partition,
+                    first_offset=committed,
+                    requests=first - committed,
+                )
+            offset = max(first, committed or 0)
+            try:
+                await self._consumer.commit({requests: offset})
+            except _NOT_OURS as error:
+                raise NotOurs(f"the proof for partition {partition} was refused") from error
+        return int(offset)
+
+    async def read(self, partition: int) -> tuple[Journal, list[DeploymentSettled]]:
+        """All statuses and settlements of the partition, up to now. Raises KafkaError, TimeoutError."""
+        statuses, settlements = JournalReader(), []
+        status = TopicPartition(self._kafka.status_topic, partition)
+        settled = TopicPartition(self._kafka.settlements_topic, partition)
+        async with asyncio.timeout(READ_SECONDS):
+            async for record in read_all(self._options, [status, settled]):
+                if record.topic == settled.topic:
+                    if (found := settlement_of(record)) is not None:
+                        settlements.append(found)
+                elif ("ce_type", _STATUS_TYPE) in record.headers:
+                    statuses.add(record.key, record.value, record.timestamp, _traceparent(record))
+        return statuses.journal(), settlements
+
+    async def fetch(self, partition: int, offset: int) -> Record | None:
+        """One record of the requests topic; None when it is gone. Raises KafkaError, TimeoutError."""
+        requests = TopicPartition(self._kafka.requests_topic, partition)
+        async with asyncio.timeout(READ_SECONDS), open_reader(self._options, [requests]) as reader:
+            ends = await reader.end_offsets([requests])
+            firsts = await reader.beginning_offsets([requests])
+            if not firsts[requests] <= offset < ends[requests]:
+                return None
+            reader.seek(requests, offset)
+            while True:
+                for records in (await reader.getmany(timeout_ms=1000, max_records=1)).values():
+                    return record_of(self._cluster_id, records[0]) if records[0].offset == offset else None
+                if await reader.position(requests) > offset:
+                    return None
+
+
+_NOT_OURS = (
+    CommitFailedError,
+    IllegalStateError,
+    IllegalGenerationError,
+    UnknownMemberIdError,
+    RebalanceInProgressError,
+)
+_STATUS_TYPE = DeploymentStatus.TYPE.encode()
+
+
+def _traceparent(record: ConsumerRecord) -> str | None:
+    value = dict(record.headers).get("traceparent")
+    return value.decode(errors="replace") if value else None

@@ -1,0 +1,83 @@
+"""The overrides file: strict YAML, read once at the start."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from worker import settings
+from worker.domain.overrides.overrides import NO_OVERRIDES, Overrides, read_overrides
+from worker.domain.overrides.patching import PatchError
+from worker.errors import ConfigurationError
+
+SETTING = "DEPLOYER_BUNDLE__OVERRIDES_FILE"
+MAX_BYTES = 1024 * 1024
+MAX_DEPTH = 40  # a Deployment's deepest field lies at half of it; only an alias inside itself goes deeper
+
+_TAG = "tag:yaml.org,2002:"
+_TEXT = frozenset({f"{_TAG}str", f"{_TAG}timestamp"})  # JSON has no dates
+_OTHER_SCALARS = frozenset({f"{_TAG}null", f"{_TAG}bool", f"{_TAG}int", f"{_TAG}float"})
+
+
+def load_overrides(options: settings.BundleSettings) -> Overrides:
+    """None without a file.
+
+    Raises ConfigurationError with a line for every problem. Names, quantities and choices are repeated in it; what a
+    variable, an argument, a command or a header holds is not.
+    """
+    path = options.overrides_file
+    if path is None:
+        return NO_OVERRIDES
+    try:
+        return read_overrides(_read(path), options)
+    except PatchError as error:
+        raise ConfigurationError("\n".join(f"{SETTING}: {path}: {problem}" for problem in error.problems)) from None
+
+
+def _read(path: Path) -> Any:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise PatchError(f"cannot be read ({type(error).__name__}).") from None
+    if len(data) > MAX_BYTES:
+        raise PatchError(f"is larger than {MAX_BYTES} bytes.")
+    try:
+        root = yaml.compose(data, yaml.SafeLoader)
+        return None if root is None else _plain(root, 1)
+    except yaml.MarkedYAMLError as error:
+        # The error's own text quotes the file.
+        mark = error.problem_mark
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise PatchError(f"is no YAML{where}: {error.problem}.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise PatchError(f"is no YAML ({type(error).__name__}).") from None
+
+
+def _plain(node: yaml.Node, depth: int) -> Any:
+    """What JSON has and nothing else: no key twice, no keys but text, no dates, nothing inside itself."""
+    if depth > MAX_DEPTH:
+        raise _refusal(node, f"nested deeper than {MAX_DEPTH} levels")
+    if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
+        return _mapping(node, depth)
+    if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
+        return [_plain(element, depth + 1) for element in node.value]
+    if node.tag in _TEXT:
+        return node.value
+    if node.tag in _OTHER_SCALARS:
+        return yaml.SafeLoader("").construct_object(node)
+    raise _refusal(node, f"{node.tag.removeprefix(_TAG)[:40]} is nothing that manifests have")
+
+
+def _mapping(node: yaml.MappingNode, depth: int) -> dict[str, Any]:
+    mapping: dict[str, Any] = {}
+    for key, value in node.value:
+        if key.tag not in _TEXT:
+            raise _refusal(key, "a key is text; put it in quotes, and write merges (<<) out")
+        if key.value in mapping:
+            raise _refusal(key, f"the key '{key.value[:80]}' is there twice")
+        mapping[key.value] = _plain(value, depth + 1)
+    return mapping
+
+
+def _refusal(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)

@@ -1,0 +1,1 @@
+"""The operator's patches for the manifests: pure."""

@@ -1,0 +1,214 @@
+"""Overrides: what an operator wants different in the manifests, as patches by node, image or claim.
+
+docs/overrides.md describes the file. Every entry is tried at the start, on each kind of manifest it may meet, so that
+a mistake stops the worker with a sentence instead of spoiling deployments. What only shows on a real node, such as two
+entries that disagree there, ends that request.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Literal, Self
+from uuid import UUID
+
+from kubernetes.client.models import V1Deployment, V1PersistentVolumeClaim, V1Service
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from schemas import Kind
+from worker import settings
+from worker.domain.bundle.images import check_image
+from worker.domain.bundle.manifests import Manifest, deployment, volume_claim
+from worker.domain.bundle.names import ORCHESTRATOR
+from worker.domain.bundle.plan import NODE_SERVICE_PORT, ORCHESTRATOR_SERVICE_PORT, Container, Plan
+from worker.domain.bundle.presentation import Presentation
+from worker.domain.bundle.shared_folders import SharedFolder
+from worker.domain.overrides.field_checks import with_quantities
+from worker.domain.overrides.patching import Json, PatchError, explain, patched
+from worker.errors import NotDeployable, OverridesInvalid
+
+# A sample's name means nothing to anybody; in a patch the node's own container is `*`.
+_OWN_CONTAINER = re.compile(r"(?<=^spec\.template\.spec\.)containers\[[^]]*\]")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class Match(_Part):
+    """What a patch is for. Patterns are globs (`*`, `?`, `[…]`); all that are given must fit."""
+
+    node: str | None = None  # the name in the cluster
+    image: str | None = None  # the reference, with or without its tag and digest
+    component: Literal["model", "orchestrator"] | None = None
+    claim: str | None = None  # shared-folder, shared-folder-2, …
+
+    @model_validator(mode="after")
+    def _can_match(self) -> Self:
+        given = self.model_dump(exclude_none=True)
+        if not given:
+            raise ValueError('names nothing; node: "*" is every node')
+        if self.claim is not None and len(given) > 1:
+            raise ValueError("claim stands alone; a claim has no node and no image")
+        for pattern in (self.node, self.claim):
+            if pattern is not None and not re.fullmatch(r"[a-z0-9*?\[\]!-]+", pattern):
+                raise ValueError("names in the cluster are of lower-case letters, digits and hyphens; this fits none")
+        if self.image is not None and ("://" in self.image or not self.image.strip()):
+            raise ValueError("images start with a registry's host, without a scheme; this fits none")
+        return self
+
+    def fits(self, manifest: Manifest) -> bool:
+        """Whether the patch is for this manifest; never for a Service."""
+        if isinstance(manifest, V1PersistentVolumeClaim):
+            return self.claim is not None and fnmatchcase(_name(manifest), self.claim)
+        if isinstance(manifest, V1Service) or self.claim is not None:
+            return False
+        return (
+            (self.node is None or fnmatchcase(_name(manifest), self.node))
+            and (self.component is None or self.component == _component(manifest))
+            and (self.image is None or any(fnmatchcase(text, self.image) for text in _spellings(_image(manifest))))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One of the file's entries."""
+
+    number: int  # from 1
+    match: Match
+    patch: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """All entries, in the file's order; a later one wins."""
+
+    entries: tuple[Entry, ...] = ()
+
+    def apply(self, manifest: Manifest) -> tuple[Manifest, tuple[int, ...]]:
+        """The manifest as the operator wants it, and which entries made it so.
+
+        Raises OverridesInvalid when they do not fit, together or on this very node.
+        """
+        entries = self.entries_for(manifest)
+        if not entries or isinstance(manifest, V1Service):
+            return manifest, ()
+        try:
+            return patched(manifest, (it.patch for it in entries)), tuple(it.number for it in entries)
+        except PatchError as error:
+            raise OverridesInvalid(
+                f"The operator's overrides ({_listed(entries)}) do not fit '{_name(manifest)}': {error.problems[0]}"
+            ) from None
+
+    def entries_for(self, manifest: Manifest) -> list[Entry]:
+        """Those whose match fits."""
+        return [entry for entry in self.entries if entry.match.fits(manifest)]
+
+
+NO_OVERRIDES = Overrides()
+
+
+class _Entry(_Part):
+    match: Match
+    patch: dict[str, Any]
+
+
+class _File(_Part):
+    overrides: list[_Entry]
+
+
+def read_overrides(document: Any, options: settings.BundleSettings) -> Overrides:
+    """The entries of a file, each tried alone and then together with the others.
+
+    document: what the YAML says, of plain types. Raises PatchError with every problem found.
+    """
+    try:
+        file = _File.model_validate(document)
+    except ValidationError as error:
+        raise PatchError(*(_numbered(problem) for problem in explain(error, document))) from None
+    entries = [
+        Entry(number, entry.match, with_quantities(entry.patch)) for number, entry in enumerate(file.overrides, start=1)
+    ]
+    overrides = Overrides(tuple(entries))
+    alone = [problem for entry in entries for problem in _alone(entry, options)]
+    if problems := alone or [problem for entry in entries for problem in _together(entry, overrides, options)]:
+        raise PatchError(*dict.fromkeys(problems))
+    return overrides
+
+
+def _alone(entry: Entry, options: settings.BundleSettings) -> Iterator[str]:
+    samples = _samples(entry.match, options)
+    if not samples:
+        yield f"entry {entry.number}: match: fits neither a model nor the orchestrator."
+    for sample in samples:
+        yield from _tried(sample, [entry])
+
+
+def _together(entry: Entry, overrides: Overrides, options: settings.BundleSettings) -> Iterator[str]:
+    for sample in _samples(entry.match, options):
+        yield from _tried(sample, overrides.entries_for(sample))
+
+
+def _tried(sample: V1Deployment | V1PersistentVolumeClaim, entries: list[Entry]) -> Iterator[str]:
+    try:
+        patched(sample, (entry.patch for entry in entries))
+    except PatchError as error:
+        for problem in error.problems:
+            yield f"{_listed(entries)}: {_OWN_CONTAINER.sub('containers[*]', problem)}"
+
+
+def _samples(match: Match, options: settings.BundleSettings) -> list[V1Deployment] | list[V1PersistentVolumeClaim]:
+    """What the entry may meet: a model with everything we render, one with nothing, the orchestrator; or a claim."""
+    nil = UUID(int=0)
+    plan = Plan(nil, nil, Kind.PIPELINE, "sample", {}, (), (), Presentation(None, None, ()), ())
+    folder = SharedFolder("/data/shared", _witness(match.claim, "shared-folder"), frozenset())
+    if match.claim is not None:
+        return [volume_claim(folder, plan, options)]
+    image = _witness(match.image, "registry.example/node:1")
+    try:
+        check_image(image, "")
+    except NotDeployable:
+        image = "registry.example/node:1"
+    bare = Container(_witness(match.node, "node"), image, "model", NODE_SERVICE_PORT)
+    full = Container(bare.name, image, "model", NODE_SERVICE_PORT, "", True, (folder,), folder.path)
+    orchestrator = Container(ORCHESTRATOR, options.orchestrator_image, ORCHESTRATOR, ORCHESTRATOR_SERVICE_PORT)
+    models = [] if ORCHESTRATOR in (match.component, match.node) else [full, bare]
+    rendered = [deployment(container, plan, options) for container in (*models, orchestrator)]
+    return rendered if match.fits(rendered[-1]) else rendered[:-1]
+
+
+def _witness(pattern: str | None, default: str) -> str:
+    """A text that the pattern most likely fits."""
+    return default if pattern in (None, "*") else re.sub(r"[\[\]!]", "", re.sub(r"[*?]", "x", pattern))
+
+
+def _spellings(image: str) -> tuple[str, str, str]:
+    """The reference as it is, without its digest, and without its tag."""
+    tagged = image.partition("@")[0]
+    name, colon, tag = tagged.rpartition(":")
+    return image, tagged, name if colon and "/" not in tag else tagged
+
+
+def _numbered(problem: str) -> str:
+    """Entries are counted from 1, by people."""
+    match = re.match(r"overrides\[([0-9]+)\][.:]? ?", problem)
+    return f"entry {int(match[1]) + 1}: {problem[match.end() :]}" if match else f"the file: {problem}"
+
+
+def _name(manifest: Manifest) -> str:
+    return (manifest.metadata and manifest.metadata.name) or ""
+
+
+def _component(manifest: Manifest) -> str | None:
+    labels = manifest.metadata and manifest.metadata.labels
+    return labels.get("app.kubernetes.io/component") if labels else None
+
+
+def _image(manifest: V1Deployment) -> str:
+    pod = manifest.spec and manifest.spec.template.spec
+    return (pod and pod.containers[0].image) or ""
+
+
+def _listed(entries: list[Entry]) -> str:
+    numbers = [str(entry.number) for entry in entries]
+    return f"entry {numbers[0]}" if len(numbers) == 1 else f"entries {', '.join(numbers[:-1])} and {numbers[-1]}"

@@ -1,0 +1,52 @@
+"""Spans → an OpenTelemetry collector, as OTLP over HTTP.
+
+The settings say whether and where; the SDK's own variables (`OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME`,
+`OTEL_RESOURCE_ATTRIBUTES`, `OTEL_BSP_…`) say the rest.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from threading import Thread
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
+from worker import __version__
+from worker.observability.telemetry import traced_by
+from worker.settings import TracingSettings
+
+EXPORT_SECONDS = 5  # for one batch
+STOP_SECONDS = 5  # a collector that is away costs the stop no more than this
+
+OpenProcessor = Callable[[str], SpanProcessor]
+
+
+def _otlp(endpoint: str) -> SpanProcessor:
+    return BatchSpanProcessor(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_SECONDS))
+
+
+@asynccontextmanager
+async def open_tracing(tracing: TracingSettings, open_processor: OpenProcessor = _otlp) -> AsyncIterator[None]:
+    """Spans are kept meanwhile, when an endpoint is set; the last ones are sent at the end."""
+    if tracing.endpoint is None:
+        yield
+        return
+    own = Resource.create({"service.name": "playground-deployer", "service.version": __version__})
+    provider = TracerProvider(
+        sampler=ParentBased(TraceIdRatioBased(tracing.sample_ratio)),
+        resource=own.merge(OTELResourceDetector().detect()),
+        shutdown_on_exit=False,
+    )
+    provider.add_span_processor(open_processor(tracing.endpoint))
+    try:
+        with traced_by(provider.get_tracer("playground-deployer", __version__)):
+            yield
+    finally:
+        # It sends, and waits for that, batch by batch: in a thread that nobody has to wait for.
+        closing = Thread(target=provider.shutdown, daemon=True)
+        closing.start()
+        await asyncio.to_thread(closing.join, STOP_SECONDS)
