@@ -18,7 +18,7 @@
         └── Internal                 a defect of ours
 
     StatusNotPublished               not of a request: Kafka did not take a status; the lane dies, the record is read again
-    NotOurs                          not of a request: the proof of a lane's take-over failed
+    PartitionLost                    not of a request: the group has assigned the partition to another worker
     ConfigurationError               not of a request: the worker cannot start; names the setting
 
 Adapters turn foreign errors into these where they enter, and nowhere else. `CODES` holds every code;
@@ -99,7 +99,7 @@ FAILED: dict[str, str] = {
     "playground-name-taken": "The playground made no deployment: another user owns one of this name. Rename the pipeline.",
     "deployment-failed": "The bundle's script failed on the playground; the message gives its reason. Correct it, or tell the operator.",
     "outcome-unknown": "The playground did not answer: it may or may not have deployed. Operator: `playground-deployer resolve`.",
-    "settled-as-failed": "It was settled as failed; the message says by whom and why. Send it again when that is mended.",
+    "resolved-as-failed": "It was settled as failed; the message says by whom and why. Send it again when that is mended.",
     "unresolved": "The playground did not answer, and nobody settled it in time. Look at the dashboard, then send again.",
     "request-gone": "It was to be tried again, but Kafka has deleted its record. Send it again.",
     # bundle
@@ -265,7 +265,7 @@ class StatusNotPublished(Exception):
     """Kafka did not take a status. The record stays uncommitted and is read again."""
 
 
-class NotOurs(Exception):
+class PartitionLost(Exception):
     """The group has given the partition to another worker, or is about to."""
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import structlog
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode, Tracer, get_current_span, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -48,8 +49,9 @@ def processing(record: Record, request_id: str, left: str | None) -> Iterator[No
         "messaging.kafka.offset": record.offset,
         "messaging.message.id": request_id,
     }
+    context = structlog.contextvars.bound_contextvars(request_id=request_id)
     before = _W3C.extract({"traceparent": left or record.traceparent or ""}, Context())
-    with _span(f"process {record.topic}", SpanKind.CONSUMER, attributes, before):
+    with context, _span(f"process {record.topic}", SpanKind.CONSUMER, attributes, before):
         yield
 
 
