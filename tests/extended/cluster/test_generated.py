@@ -18,7 +18,7 @@ from schemas import Kind
 from tests.extended.cluster.api import Api, Json, Refused
 from tests.extended.cluster.server import HOSTNAME, PULL_SECRET
 from tests.support.builders import OPTIONS, blueprint_document, edge, node, operation, solution
-from tests.support.corpus import LINES, record
+from tests.support.corpus import record, say
 from tests.support.script import load_script
 from tests.unit.ontarget.bundles import AUTHS
 from tests.unit.properties import naughty, promises
@@ -148,8 +148,9 @@ def test_generated_bundles(judge: Judge, runner: asyncio.Runner) -> None:
         number += 1
 
     record("generated bundles at the API server, no two alike", len(known), len(judge.refusals))
-    LINES.append(f"  {judge.objects} different objects in dry runs, their pods under baseline and restricted")
-    LINES.extend(tally.lines("cases"))
+    say(f"  {judge.objects} different objects in dry runs, their pods under baseline and restricted")
+    for line in tally.lines("cases"):
+        say(line)
     assert [] == judge.refusals
     assert tally.all["hostile"] >= 0.3 * sum(tally.folders.values())
     assert {0, 1, 2, 3} <= tally.folders.keys()
@@ -173,6 +174,6 @@ def test_hostile_names(judge: Judge, runner: asyncio.Runner) -> None:
 
     size = len(naughty.HOSTILE_NAMES)
     record("hostile names at the API server", size, len(wrong) + len(judge.refusals))
-    LINES.append(f"  {len(batch)} bundles and {refused} refusals with a reason; {judge.objects} different objects")
+    say(f"  {len(batch)} bundles and {refused} refusals with a reason; {judge.objects} different objects")
     assert [] == wrong + judge.refusals
     assert size >= 200

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random, SystemRandom
 
-from tests.support.corpus import LINES
+from tests.support.corpus import say
 
 FULL = os.environ.get("FAULTS") == "full"
 SEED = int(os.environ.get("FAULTS_SEED") or SystemRandom().randrange(2**32))
@@ -30,7 +30,7 @@ class Row:
     def report(self, figures: Mapping[str, Figure], *, kept: bool) -> None:
         """Note it: a verdict line at the end of the run, and the results as JSON."""
         words = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items())
-        LINES.append(f"{self.id} {'kept' if kept else 'BROKEN'} (seed {SEED}): {self.fault}: {words}")
+        say(f"{self.id} {'kept' if kept else 'BROKEN'} (seed {SEED}): {self.fault}: {words}")
         known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         known[self.id] = {"fault": self.fault, "seed": SEED, "kept": kept, "figures": dict(figures)}
         RESULTS.write_text(json.dumps(dict(sorted(known.items())), indent=2) + "\n")

@@ -85,7 +85,7 @@ async def test_a_request_is_deployed_by_the_image(image: Image, kafka: str, uniq
     async with open_stage(kafka, unique, tmp_path) as stage, container(image, stage, tmp_path / "log") as worker:
         process = inside(worker)
         memory = process.memory_info().rss / 1e6
-        corpus.LINES.append(f"image: idle in {memory:.0f} MB on {python_for(image.stage.base)}")
+        corpus.say(f"image: idle in {memory:.0f} MB on {python_for(image.stage.base)}")
         assert memory <= IDLE_MB
         assert {
             "Uid": "65532 65532 65532 65532",

@@ -13,6 +13,9 @@ from structlog.testing import capture_logs
 from schemas import FINAL_STATES, SUCCESSORS, State
 from tests.unit.delivery.partition_model import Model, Worker, records
 
+CASES = int(os.environ.get("LANE_CASES") or 10_000)
+ROUND = 500  # the more hypothesis remembers, the slower it gets; and rounds spread over processes
+
 # "move": the group gives the partition to the other worker. "kill": a process ends at once. "zombie": the owner does
 # not notice that it lost the partition. "before", "after": the next commit fails, undone or done.
 EVENTS = st.lists(
@@ -28,10 +31,11 @@ def runner() -> Iterator[asyncio.Runner]:
         yield running
 
 
-@settings(max_examples=int(os.environ.get("LANE_CASES") or 10_000), database=None)
-@given(st.integers(1, 5), st.integers(1, 3), EVENTS)
+@pytest.mark.parametrize("number", range((CASES + ROUND - 1) // ROUND))
+@settings(max_examples=min(CASES, ROUND), database=None)
+@given(requests=st.integers(1, 5), users=st.integers(1, 3), events=EVENTS)
 def test_whatever_happens_the_promises_hold(
-    runner: asyncio.Runner, requests: int, users: int, events: list[tuple[str, int]]
+    runner: asyncio.Runner, number: int, requests: int, users: int, events: list[tuple[str, int]]
 ) -> None:
     """Each request ends once, gaplessly; it is POSTed after its intent, and never again unless nothing was sent."""
     with capture_logs():

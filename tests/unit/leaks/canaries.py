@@ -10,6 +10,7 @@ from io import BytesIO
 from urllib.parse import quote
 
 from tests.support.builders import blueprint, node
+from tests.support.corpus import record
 from worker.sandbox.users import User, sandbox_token
 
 SLICE = 16  # characters in a row that count as a leak
@@ -136,13 +137,9 @@ class Watch:
         """Fails when a canary is in one of these texts. Every path has a name of its own."""
         assert path not in self.paths, f"two paths are called {path}"
         self.paths[path] = self.found(*texts)
+        record(f"secrets that leak, of {len(self.values)} in each path", len(self.values), len(self.paths[path]))
         assert set() == self.paths[path], path
 
     def learn_zip(self, archive: bytes) -> None:
         """Look for the base64 of one more archive from now on."""
         self._learn("zip in base64", base64.b64encode(archive).decode())
-
-    @property
-    def wrong(self) -> int:
-        """How many canaries were seen where they must not be."""
-        return sum(map(len, self.paths.values()))
