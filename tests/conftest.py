@@ -11,8 +11,9 @@ import hypothesis
 import pytest
 
 from tests.support import corpus
-from tests.support.broker import Broker, Topics, open_broker, unique_name
+from tests.support.broker import Broker, open_broker
 from tests.support.shared import shared, shared_folder
+from tests.support.topics import Topics, unique_name
 
 # A machine that is busy with something else must not turn a property red.
 hypothesis.settings.register_profile(

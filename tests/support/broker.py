@@ -7,10 +7,8 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from uuid import uuid4
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import KafkaError
 
 from worker.sandbox.kafka import START_SECONDS, EmbeddedKafka
 from worker.sandbox.kafka_jars import VERSION
@@ -90,35 +88,3 @@ async def _until_usable(address: str) -> None:
                 return await use_as_client(address)
             except (OSError, KafkaError):
                 await asyncio.sleep(0.1)
-
-
-class Topics:
-    """Names that no other test uses, and topics under them."""
-
-    def __init__(self, bootstrap_servers: str, unique: str) -> None:
-        self._bootstrap_servers = bootstrap_servers
-        self._unique = unique
-
-    def name(self, word: str) -> str:
-        """The same for the same word within a test; good for groups and transactional ids too."""
-        return f"{self._unique}.{word}"
-
-    async def create(self, word: str, partitions: int = 1, **configs: str) -> str:
-        """Make the topic and return its name; `cleanup_policy="compact"` sets cleanup.policy. Raises KafkaError."""
-        name = self.name(word)
-        topic = NewTopic(name, partitions, 1, topic_configs={key.replace("_", "."): it for key, it in configs.items()})
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap_servers)
-        try:
-            await admin.start()
-            answer = await admin.create_topics([topic])
-        finally:
-            await admin.close()
-        for _, code, reason in answer.topic_errors:
-            if code:  # aiokafka does not raise these
-                raise for_code(code)(f"{name}: {reason}")
-        return name
-
-
-def unique_name() -> str:
-    """Starts with a letter and is short enough for every suffix."""
-    return f"t{uuid4().hex[:12]}"

@@ -14,10 +14,9 @@ from typing import Any
 
 import aiohttp
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas import FINAL_STATES, DeploymentStatus
-from worker.adapters.kafka.topics import prepare_topics
+from tests.support.topics import committed_offsets, create_worker_topics
 from worker.app import open_builder
 from worker.domain.bundle.archive import Bundle
 from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, GRAPHENE, NEXUS_LOGIN, NEXUS_PATH, Graphene, graphene_app
@@ -101,13 +100,7 @@ class Stage:
 
     async def committed(self) -> int:
         """How many records of the requests topic the group has committed."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
-        await admin.start()
-        try:
-            offsets = await admin.list_consumer_group_offsets(self.topics.group_id)
-            return sum(offset.offset for offset in offsets.values())
-        finally:
-            await admin.close()
+        return sum((await committed_offsets(self.bootstrap, self.topics.group_id)).values())
 
     async def bundle_alone(self, stored: Stored) -> Bundle:
         """What `bundle` builds for this solution, with nothing else going on."""
@@ -180,12 +173,7 @@ async def open_stage(bootstrap: str, prefix: str, folder: Path, partitions: int 
         env = environment(bootstrap, prefix, graphene_url, playground_url)
         env["DEPLOYER_KAFKA__PARTITIONS"] = str(partitions)
         kafka = read_settings(env, ClientSettings).kafka
-        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-        await admin.start()
-        try:
-            await prepare_topics(admin, kafka)
-        finally:
-            await admin.close()
+        await create_worker_topics(kafka)
         async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
             yield Stage(env, graphene[GRAPHENE], playground[PLAYGROUND], producer, bootstrap, kafka)
 

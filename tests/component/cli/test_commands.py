@@ -12,12 +12,10 @@ from uuid import UUID, uuid4
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas import DeploymentStatus, ErrorInfo, State
-from tests.support.broker import Topics
 from tests.support.paths import ROOT
-from worker.adapters.kafka.topics import prepare_topics
+from tests.support.topics import Topics, create_worker_topics
 from worker.delivery.progress import identity
 from worker.domain.messages import status_message
 from worker.domain.request import Record, Request, read_request
@@ -108,12 +106,7 @@ async def desk(kafka: str, unique: str) -> AsyncIterator[Desk]:
     """Topics under names of their own, empty."""
     environment = worker_environment(kafka, "http://127.0.0.1:1", "http://127.0.0.1:1", unique)
     settings = read_settings(environment, ClientSettings).kafka
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    await admin.start()
-    try:
-        await prepare_topics(admin, settings)
-    finally:
-        await admin.close()
+    await create_worker_topics(settings)
     producer = AIOKafkaProducer(bootstrap_servers=kafka)
     consumer = AIOKafkaConsumer(settings.requests_topic, bootstrap_servers=kafka, auto_offset_reset="earliest")
     async with producer, consumer:

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from schemas import DeploymentSettled, DeploymentStatus, SourceInfo, State
 from tests.component.cli.test_commands import ERRORS, Desk
-from tests.support.broker import Topics
+from tests.support.topics import Topics
 from worker.domain.messages import status_message
 
 URL = "https://playground.example/dashboard?selected_deployment_id=sudoku"

@@ -9,13 +9,14 @@ from itertools import count
 import pytest
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.admin import NewTopic, RecordsToDelete
 from aiokafka.errors import CorruptRecordException
 from aiokafka.producer import message_accumulator
 from aiokafka.producer import producer as producer_module
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from schemas import DeploymentInfo, DeploymentStatus, SourceInfo, State
+from tests.support.topics import admin_client, committed_offsets, create_topics
 from worker import settings
 from worker.adapters.kafka.partition_store import KafkaLedger
 from worker.app import open_requests
@@ -124,23 +125,11 @@ class Group:
             await self.producer.send_and_wait(self.topic, b"{}", key=key, partition=partition)
 
     async def committed(self, partition: int = 0) -> int:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
-        await admin.start()
-        try:
-            offsets = await admin.list_consumer_group_offsets(self.topic)
-            known = offsets.get(TopicPartition(self.topic, partition))
-            return known.offset if known else 0
-        finally:
-            await admin.close()
+        return (await committed_offsets(self.bootstrap, self.topic)).get(partition, 0)
 
     async def delete_before(self, offset: int) -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
-        await admin.start()
-        try:
-            partition = TopicPartition(self.topic, 0)
-            await admin.delete_records({partition: RecordsToDelete(before_offset=offset)})
-        finally:
-            await admin.close()
+        async with admin_client(self.bootstrap) as admin:
+            await admin.delete_records({TopicPartition(self.topic, 0): RecordsToDelete(before_offset=offset)})
 
     async def until_committed(self, expected: int) -> None:
         while await self.committed() != expected:  # noqa: ASYNC110 - the broker does not tell, one has to ask
@@ -177,10 +166,7 @@ class Group:
 async def group(kafka: str, unique: str) -> AsyncIterator[Group]:
     names = {name: f"{unique}.{name}" for name in ("status_topic", "settlements_topic", "dead_letter_topic")}
     options = settings.KafkaSettings(bootstrap_servers=kafka, requests_topic=unique, group_id=unique, **names)
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    await admin.start()
-    await admin.create_topics([NewTopic(name, 2, 1) for name in (unique, *names.values())])
-    await admin.close()
+    await create_topics(kafka, *(NewTopic(name, 2, 1) for name in (unique, *names.values())))
     async with AIOKafkaProducer(bootstrap_servers=kafka) as producer:
         yield Group(options, producer)
 

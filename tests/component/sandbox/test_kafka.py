@@ -12,8 +12,8 @@ from signal import Signals
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from tests.support.broker import Topics
 from tests.support.paths import ROOT
+from tests.support.topics import Topics
 from worker.errors import ConfigurationError
 from worker.sandbox.kafka import EmbeddedKafka
 from worker.sandbox.kafka_node import HOST, Ports, free_ports

@@ -14,14 +14,12 @@ from statistics import median
 
 import psutil
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas import FINAL_STATES
 from tests.extended.bench.dependencies import REVISION_ID, SOLUTION_ID
 from tests.extended.bench.results import Row
-from tests.support.broker import unique_name
 from tests.support.stage import Worker, environment, free_port
-from worker.adapters.kafka.topics import prepare_topics
+from tests.support.topics import create_worker_topics, unique_name
 from worker.sandbox.users import User, sandbox_token
 from worker.settings import ClientSettings, read_settings
 
@@ -96,7 +94,7 @@ async def running(
     url = (await dependencies.stdout.readline()).decode().strip()
     env = environment(bootstrap, unique_name(), url, url)
     if command is IO_ONLY:
-        await _make_topics(env)
+        await create_worker_topics(read_settings(env, ClientSettings).kafka)
     port = await free_port()
     more = {"DEPLOYER_RUNTIME__HTTP_PORT": str(port), "BENCH_NODES": str(nodes)}
     started = time.monotonic()
@@ -123,16 +121,6 @@ async def running(
             if child.returncode is None:
                 child.kill()
             await child.wait()
-
-
-async def _make_topics(env: dict[str, str]) -> None:
-    kafka = read_settings(env, ClientSettings).kafka
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
-    await admin.start()
-    try:
-        await prepare_topics(admin, kafka)
-    finally:
-        await admin.close()
 
 
 async def latency(bootstrap: str, folder: Path) -> list[Row]:

@@ -17,15 +17,13 @@ from typing import Any
 
 import aiohttp
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas import FINAL_STATES, DeploymentSettled, DeploymentStatus, State
 from tests.extended.faults.playground import CountingPlayground
 from tests.extended.faults.verdict import Verdict, judge
-from tests.support.broker import unique_name
 from tests.support.builders import blueprint_document, edge, node, operation
 from tests.support.stage import environment
-from worker.adapters.kafka.topics import prepare_topics
+from tests.support.topics import committed_offsets, create_worker_topics, unique_name
 from worker.app import open_builder
 from worker.domain.messages import settlement_message
 from worker.sandbox.graphene import GRAPHENE, graphene_app
@@ -190,13 +188,7 @@ class World:
 
     async def committed(self) -> dict[int, int]:
         """The group's offsets."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka.bootstrap_servers)
-        await admin.start()
-        try:
-            offsets = await admin.list_consumer_group_offsets(self.kafka.group_id)
-            return {place.partition: offset.offset for place, offset in offsets.items()}
-        finally:
-            await admin.close()
+        return await committed_offsets(self.kafka.bootstrap_servers, self.kafka.group_id)
 
     async def read(self, reader: AIOKafkaConsumer) -> None:
         """Keep up with the status topic, for ever."""
@@ -252,12 +244,7 @@ async def open_world(
         }
         variables |= {f"DEPLOYER_{name}": value for name, value in env.items()}
         kafka = read_settings(variables, ClientSettings).kafka
-        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-        await admin.start()
-        try:
-            await prepare_topics(admin, kafka)
-        finally:
-            await admin.close()
+        await create_worker_topics(kafka)
         async with open_builder(read_settings(variables, BuilderSettings)) as builder:
             bundles = [(await builder.build(it.solution_id, it.revision_id, None))[1].sha256 for it in stored]
         if workers_see:

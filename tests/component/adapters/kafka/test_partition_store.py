@@ -6,7 +6,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from tests.support.broker import Topics
+from tests.support.topics import Topics
 from worker import settings
 from worker.adapters.kafka.partition_store import KafkaLedger, TransactionalWriter
 from worker.domain.messages import Message
