@@ -5,8 +5,8 @@ import signal
 from pathlib import Path
 
 from schemas import State
-from tests.extended.faults.world import open_world
 from tests.support.builders import blueprint_document, node
+from tests.support.faults.world import open_world
 from tests.support.stage import open_stage
 from worker.sandbox.graphene_data import make_pipeline
 

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from schemas import State
-from tests.extended.faults.world import World, open_world
+from tests.support.faults.world import World, open_world
 from worker.domain.dead_letter import replay_id
 
 pytestmark = pytest.mark.timeout(100)

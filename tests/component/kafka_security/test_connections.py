@@ -11,8 +11,9 @@ from aiokafka.errors import KafkaConnectionError
 from tests.component.kafka_security.administrator import Administrator
 from tests.component.kafka_security.conftest import PASSWORD, refused
 from tests.component.kafka_security.secured import Secured
-from tests.support.stage import environment, free_port
+from tests.support.stage import environment
 from worker.adapters.kafka.diagnosis import connected
+from worker.sandbox.kafka_node import unused_ports
 from worker.settings import ClientSettings, Settings, read_settings
 
 USER = "user-of-the-connections"
@@ -123,7 +124,7 @@ async def test_a_command_ends_with_one_line(command: list[str], secured: Secured
 @pytest.mark.parametrize("first", ["away", "EXPIRED"])
 async def test_one_broker_that_lets_us_in_is_enough(first: str, secured: Secured) -> None:
     """The others may be away, or have a certificate that has expired."""
-    other = f"localhost:{await free_port()}" if first == "away" else secured.address(first)
+    other = f"localhost:{next(unused_ports(1))}" if first == "away" else secured.address(first)
     servers = {"DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": f"{other},{secured.address('TLS')}"}
     async with connected(read_settings(secured.tls() | servers, ClientSettings).kafka) as connection:
         assert secured.ports["TLS"] == connection.port
@@ -131,7 +132,7 @@ async def test_one_broker_that_lets_us_in_is_enough(first: str, secured: Secured
 
 async def test_a_broker_that_is_away_is_no_mistake(secured: Secured) -> None:
     """It is waited for, as ever."""
-    away = {"DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": f"localhost:{await free_port()}"}
+    away = {"DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": f"localhost:{next(unused_ports(1))}"}
     with pytest.raises(KafkaConnectionError):
         async with connected(read_settings(secured.tls() | away, ClientSettings).kafka):
             pass

@@ -1,21 +1,18 @@
 """A worker as a process, at `debug`, on a real Kafka: its log, its pages, and every record it wrote."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from tests.support.stage import PARTITIONS, Stage, environment
+from tests.support.stage import PARTITIONS, Stage, open_stage
 from tests.unit.leaks.canaries import TOKEN, USER, Watch, token
 from tests.unit.leaks.test_requests import RECORDS, TOKENS
 from tests.unit.leaks.world import MODEL, PIPELINE, Echo, canary_graphene
 from tests.unit.leaks.world import environment as canary_environment
-from worker.sandbox.graphene import CCDS_PATH, GRAPHENE
-from worker.sandbox.playground import EVERYBODY, PLAYGROUND, playground_app
-from worker.sandbox.serving import served
-from worker.settings import ClientSettings, read_settings
+from worker.sandbox.graphene import CCDS_PATH
+from worker.sandbox.playground import EVERYBODY
 
 # The playground's own pages say who deployed what, and show its files. They know no token and no password of ours.
 SHOWN_BY_THE_PLAYGROUND = {
@@ -51,24 +48,17 @@ async def pages(url: str, paths: Sequence[str]) -> str:
         return "\n".join([await (await session.get(f"{url}{path}?token={TOKEN}")).text() for path in paths])
 
 
-def worker_settings(kafka: str, unique: str, graphene: str, playground: str) -> Mapping[str, str]:
+def worker_settings(stage: Stage) -> Mapping[str, str]:
     """Secrets of the canaries; without a login, which this Kafka has not."""
-    secrets = canary_environment(graphene, graphene, playground)
+    secrets = canary_environment(stage.graphene_url, stage.graphene_url, stage.playground_url)
     ours = {name: value for name, value in secrets.items() if "KAFKA" not in name and "TIMEOUT" not in name}
-    once = {"DEPLOYER_RUNTIME__REQUEST_DEADLINE_SECONDS": "1"}  # an outage that is made here is over soon
-    return environment(kafka, unique, graphene, playground) | ours | once
+    return ours | {"DEPLOYER_RUNTIME__REQUEST_DEADLINE_SECONDS": "1"}  # an outage that is made here is over soon
 
 
 async def test_a_worker_on_kafka(kafka: str, unique: str, tmp_path: Path, watch: Watch) -> None:
     """Requests that end well and badly, and dependencies that repeat what they are told."""
-    graphene, playground = canary_graphene(), playground_app(tmp_path / "playground", run_scripts=False)
-    async with AsyncExitStack() as stack:
-        graphene_url = await stack.enter_async_context(served(graphene))
-        playground_url = await stack.enter_async_context(served(playground))
-        env = dict(worker_settings(kafka, unique, graphene_url, playground_url))
-        topics = read_settings(env, ClientSettings).kafka
-        producer = await stack.enter_async_context(AIOKafkaProducer(bootstrap_servers=kafka))
-        stage = Stage(env, graphene[GRAPHENE], playground[PLAYGROUND], producer, kafka, topics)
+    async with open_stage(kafka, unique, tmp_path, make_graphene=canary_graphene) as stage:
+        stage.env |= worker_settings(stage)
         log = tmp_path / "worker.log"
         async with stage.worker(log) as worker:
             await stage.ask(PIPELINE, "pipeline", USER, token=token())
@@ -91,9 +81,12 @@ async def test_a_worker_on_kafka(kafka: str, unique: str, tmp_path: Path, watch:
             await stage.until_final(["echo-of-CCDS", "last", *(f"token-{number}" for number in range(len(TOKENS)))])
             said = await pages(worker.url, ["/live", "/ready", "/metrics", "/none"])
             deployed = list(stage.playground.deployments)
-            shown = await pages(playground_url, ["/", "/api/deployments", *(f"/deployments/{it}" for it in deployed)])
+            shown = await pages(
+                stage.playground_url, ["/", "/api/deployments", *(f"/deployments/{it}" for it in deployed)]
+            )
 
-        records = await everything(stage, [topics.status_topic, topics.settlements_topic, topics.dead_letter_topic])
+        names = stage.topics
+        records = await everything(stage, [names.status_topic, names.settlements_topic, names.dead_letter_topic])
         assert 2 == len(deployed)
         assert "deployed" in records
         watch.check("Kafka: worker's log", log.read_bytes())

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -18,8 +17,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from schemas import FINAL_STATES
 from tests.extended.bench.dependencies import REVISION_ID, SOLUTION_ID
 from tests.extended.bench.results import Row
-from tests.support.stage import Worker, environment, free_port
+from tests.support.stage import environment
 from tests.support.topics import create_worker_topics, unique_name
+from tests.support.worker_process import start_worker
+from worker.sandbox.kafka_node import unused_ports
 from worker.sandbox.users import User, sandbox_token
 from worker.settings import ClientSettings, read_settings
 
@@ -95,16 +96,13 @@ async def running(
     env = environment(bootstrap, unique_name(), url, url)
     if command is IO_ONLY:
         await create_worker_topics(read_settings(env, ClientSettings).kafka)
-    port = await free_port()
-    more = {"DEPLOYER_RUNTIME__HTTP_PORT": str(port), "BENCH_NODES": str(nodes)}
+    (port,) = unused_ports(1)
     started = time.monotonic()
-    log = folder / "bench-worker.log"
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, *command, env={**os.environ, **env, **more}, stdout=output, stderr=output
-        )
+    worker = await start_worker(
+        {**env, "BENCH_NODES": str(nodes)}, folder / "bench-worker.log", (sys.executable, *command), port
+    )
     try:
-        await Worker(process, f"http://127.0.0.1:{port}", log).until_ready()
+        await worker.until_ready()
         ready = time.monotonic() - started
         tokens = [sandbox_token(datetime.now(UTC), timedelta(hours=2), user).encode() for user in USERS]
         statuses = AIOKafkaConsumer(
@@ -115,12 +113,12 @@ async def running(
         )
         async with AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=5) as producer, statuses:
             topic = env["DEPLOYER_KAFKA__REQUESTS_TOPIC"]
-            yield Run(psutil.Process(process.pid), producer, statuses, topic, ready, tokens)
+            yield Run(psutil.Process(worker.process.pid), producer, statuses, topic, ready, tokens)
     finally:
-        for child in (process, dependencies):
-            if child.returncode is None:
-                child.kill()
-            await child.wait()
+        await worker.kill()
+        if dependencies.returncode is None:
+            dependencies.kill()
+        await dependencies.wait()
 
 
 async def latency(bootstrap: str, folder: Path) -> list[Row]:

@@ -10,8 +10,8 @@ import pytest
 
 from tests.extended.faults.report import Row
 from tests.extended.faults.test_members import under_load
-from tests.extended.faults.verdict import Verdict
-from tests.extended.faults.world import open_world
+from tests.support.faults.verdict import Verdict
+from tests.support.faults.world import open_world
 
 SECONDS = float(os.environ.get("SOAK_SECONDS") or 3600)
 EVERY = 30

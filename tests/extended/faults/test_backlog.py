@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 
 from schemas import DeploymentStatus, SourceInfo, State
 from tests.extended.faults.report import FULL, Row, size
-from tests.extended.faults.world import USERS, World, open_world
+from tests.support.faults.world import USERS, World, open_world
 from worker.adapters.kafka.partition_store import KafkaLedger
 from worker.domain.dead_letter import replay_id
 from worker.domain.messages import status_message

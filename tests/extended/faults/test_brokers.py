@@ -12,8 +12,8 @@ from schemas import FINAL_STATES
 from tests.extended.faults.kafka_nodes import RunningNode, behind_a_proxy, three_nodes
 from tests.extended.faults.report import Row, size
 from tests.extended.faults.test_members import under_load
-from tests.extended.faults.verdict import Verdict
-from tests.extended.faults.world import World, open_world
+from tests.support.faults.verdict import Verdict
+from tests.support.faults.world import World, open_world
 
 pytestmark = pytest.mark.timeout(3000)
 RECOVERS = size(30, 10)  # seconds after the fault's end; the short form may run on a machine that is busy

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas import State
 from tests.extended.faults.report import Row, size
-from tests.extended.faults.world import USERS, World, open_world
+from tests.support.faults.world import USERS, World, open_world
 from worker.domain.dead_letter import CODE, OFFSET, PARTITION, REQUEST_ID, TOPIC
 
 pytestmark = pytest.mark.timeout(1800)

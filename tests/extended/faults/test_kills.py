@@ -11,8 +11,8 @@ import pytest
 
 from schemas import State
 from tests.extended.faults.report import FULL, Row, size
-from tests.extended.faults.verdict import Verdict
-from tests.extended.faults.world import World, open_world
+from tests.support.faults.verdict import Verdict
+from tests.support.faults.world import World, open_world
 
 pytestmark = pytest.mark.timeout(1800)
 

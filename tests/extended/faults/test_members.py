@@ -13,8 +13,9 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 
 from tests.extended.faults.report import Row, size
 from tests.extended.faults.test_kills import total
-from tests.extended.faults.worker import SESSION_MS
-from tests.extended.faults.world import Worker, World, open_world
+from tests.support.faults.worker import SESSION_MS
+from tests.support.faults.world import World, open_world
+from tests.support.worker_process import WorkerProcess
 
 pytestmark = pytest.mark.timeout(3000)
 RATE = 10  # requests a second
@@ -107,7 +108,7 @@ async def stopped(world: World, zombies: int, random: Random) -> None:
         await zombie.process.wait()
 
 
-async def stands_still(worker: Worker, seconds: float) -> bool:
+async def stands_still(worker: WorkerProcess, seconds: float) -> bool:
     """Whether it reached its point: another worker may have got the request."""
     stat = Path(f"/proc/{worker.process.pid}/stat")
     ends = time.monotonic() + seconds

@@ -7,8 +7,8 @@ import pytest
 
 from schemas import State
 from tests.extended.faults.report import Row, size
-from tests.extended.faults.worker import POINTS
-from tests.extended.faults.world import World, open_world
+from tests.support.faults.worker import POINTS
+from tests.support.faults.world import World, open_world
 
 pytestmark = pytest.mark.timeout(3000)
 

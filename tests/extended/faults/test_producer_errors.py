@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError, for_code
 
 from tests.extended.faults.report import Row, size
-from tests.extended.faults.world import USERS, World, open_world
+from tests.support.faults.world import USERS, World, open_world
 from worker import app
 from worker.adapters.kafka.partition_store import KafkaLedger
 from worker.settings import KafkaSettings, Settings, read_settings

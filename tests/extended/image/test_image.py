@@ -18,7 +18,8 @@ from tests.extended.image.root import python_for
 from tests.support import corpus
 from tests.support.compose import Translated
 from tests.support.paths import ROOT
-from tests.support.stage import Stage, Worker, free_port, open_stage
+from tests.support.stage import Stage, open_stage
+from tests.support.worker_process import WorkerProcess, start_worker
 from worker.app import open_builder
 from worker.sandbox.graphene_data import CASES, stored_case
 from worker.sandbox.stage import graphene_environment
@@ -57,23 +58,17 @@ LIST = "import importlib.metadata as it; print(*(one.name.lower().replace('_', '
 
 
 @asynccontextmanager
-async def container(image: Image, stage: Stage, log: Path) -> AsyncIterator[Worker]:
+async def container(image: Image, stage: Stage, log: Path) -> AsyncIterator[WorkerProcess]:
     """The image's own command, ready; killed at the end if it still runs."""
-    port = await free_port()
-    command = image.started({**stage.env, "DEPLOYER_RUNTIME__HTTP_PORT": str(port)})
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=output)
-    worker = Worker(process, f"http://127.0.0.1:{port}", log)
+    worker = await start_worker({}, log, image.started({**stage.env, "DEPLOYER_RUNTIME__HTTP_PORT": "0"}))
     try:
         await worker.until_ready()
         yield worker
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        await worker.kill()
 
 
-def inside(worker: Worker) -> psutil.Process:
+def inside(worker: WorkerProcess) -> psutil.Process:
     """Process 1 of the container, as it is seen from outside."""
     (process,) = psutil.Process(worker.process.pid).children()
     return process

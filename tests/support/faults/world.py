@@ -2,11 +2,8 @@
 
 import asyncio
 import json
-import os
-import re
 import signal
 import sys
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,15 +12,16 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from schemas import FINAL_STATES, DeploymentSettled, DeploymentStatus, State
-from tests.extended.faults.playground import CountingPlayground
-from tests.extended.faults.verdict import Verdict, judge
 from tests.support.builders import blueprint_document, edge, node, operation
+from tests.support.faults.playground import CountingPlayground
+from tests.support.faults.verdict import Verdict, judge
 from tests.support.stage import environment
+from tests.support.statuses import Statuses, followed_statuses
 from tests.support.topics import committed_offsets, create_worker_topics, unique_name
+from tests.support.worker_process import WorkerProcess, start_worker
 from worker.app import open_builder
 from worker.domain.messages import settlement_message
 from worker.sandbox.graphene import GRAPHENE, graphene_app
@@ -36,42 +34,7 @@ PARTITIONS = 6
 USERS = [User(f"user-{number}", f"user{number}", f"user{number}@graphene.example") for number in range(300)]
 TIMEOUT_SECONDS = 2  # of the playground
 
-Statuses = dict[str, list[DeploymentStatus]]
-
-
-@dataclass(slots=True)
-class Worker:
-    """One process."""
-
-    process: asyncio.subprocess.Process
-    log: Path
-
-    @property
-    def runs(self) -> bool:
-        """Whether it has not ended."""
-        return self.process.returncode is None
-
-    def signal(self, number: signal.Signals) -> None:
-        """Unless it has ended."""
-        if self.runs:
-            self.process.send_signal(number)
-
-    def _port(self) -> int:
-        """Of its health page, as its log says; 1, which nobody serves, until then."""
-        found = re.search(r'"port": (\d+), "event": "health is served"', self.log.read_text())
-        return int(found[1]) if found else 1
-
-    async def until_ready(self, seconds: float = 60) -> None:
-        """Has partitions, or ended."""
-        async with asyncio.timeout(seconds), aiohttp.ClientSession() as session:
-            while self.runs:
-                try:
-                    async with session.get(f"http://127.0.0.1:{self._port()}/ready") as response:
-                        if response.status == 200:
-                            return
-                except aiohttp.ClientConnectionError:
-                    pass
-                await asyncio.sleep(0.05)  # nothing tells us but asking again
+WORKER = (sys.executable, "-m", "tests.support.faults.worker")
 
 
 @dataclass(slots=True)
@@ -85,28 +48,26 @@ class World:
     solutions: list[Stored]
     expected: list[str]  # SHA-256 of each solution's bundle, built alone
     producer: AIOKafkaProducer
-    statuses: Statuses = field(default_factory=lambda: defaultdict(list))
-    offsets: dict[int, int] = field(default_factory=dict)  # partition → the last status's
+    followed: Statuses
     asked: dict[str, str] = field(default_factory=dict)  # request id → SHA-256 of its bundle
-    workers: list[Worker] = field(default_factory=list)
+    workers: list[WorkerProcess] = field(default_factory=list)
     graphene_app: Any = None
-    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     _numbers: Any = field(default_factory=count)
     _tokens: dict[str, bytes] = field(default_factory=dict)
 
-    async def start(self, *, kill: str = "", stop: bool = False, ready: bool = True) -> Worker:
-        """A worker; with `stop` it is only stopped there; `kill`: see tests/extended/faults/worker.py."""
-        env = {**os.environ, **self.env, "DEPLOYER_RUNTIME__HTTP_PORT": "0", "FAULTS_KILL": kill}
-        env |= {"FAULTS_STOP": "1"} if stop else {}
+    @property
+    def statuses(self) -> dict[str, list[DeploymentStatus]]:
+        """By request id."""
+        return self.followed.of
+
+    async def start(self, *, kill: str = "", stop: bool = False, ready: bool = True) -> WorkerProcess:
+        """A worker; with `stop` it is only stopped there; `kill`: see tests/support/faults/worker.py."""
+        env = {**self.env, "FAULTS_KILL": kill, **({"FAULTS_STOP": "1"} if stop else {})}
         log = self.folder / f"worker-{next(self._numbers)}.log"
-        with log.open("wb") as output:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tests.extended.faults.worker", env=env, stdout=output, stderr=output
-            )
-        worker = Worker(process, log)
+        worker = await start_worker(env, log, WORKER)
         self.workers.append(worker)
         if ready:
-            await worker.until_ready()
+            await worker.is_ready()
         return worker
 
     async def ask(self, request_id: str, number: int = 0, user: User | None = None, **more: Any) -> None:
@@ -133,20 +94,13 @@ class World:
         self, ids: Iterable[str], reached: Callable[[DeploymentStatus], bool], seconds: float = 120
     ) -> None:
         """Until the last status of each is so far. Raises AssertionError that says which are not."""
-        wanted = list(ids)
-
-        def left() -> list[str]:
-            return [it for it in wanted if not self.statuses.get(it) or not reached(self.statuses[it][-1])]
-
         try:
-            async with asyncio.timeout(seconds), self._changed:
-                await self._changed.wait_for(lambda: not left())
-        except TimeoutError:
+            await self.followed.until(ids, lambda of: reached(of[-1]), seconds)
+        except TimeoutError as error:
             for worker in self.workers:
                 worker.signal(signal.SIGUSR1)
             await asyncio.sleep(1)
-            where = [(it, [status.state.value for status in self.statuses.get(it, [])]) for it in left()]
-            raise AssertionError(f"after {seconds} s in {self.folder}: {where}") from None
+            raise AssertionError(f"{error}, in {self.folder}") from None
 
     async def until_ended(self, ids: Iterable[str], seconds: float = 120, *, parked: bool = True) -> None:
         """Until each has a final status, or is parked."""
@@ -190,23 +144,10 @@ class World:
         """The group's offsets."""
         return await committed_offsets(self.kafka.bootstrap_servers, self.kafka.group_id)
 
-    async def read(self, reader: AIOKafkaConsumer) -> None:
-        """Keep up with the status topic, for ever."""
-        while True:
-            for place, records in (await reader.getmany(timeout_ms=200)).items():
-                async with self._changed:
-                    for record in records:
-                        status = DeploymentStatus.model_validate_json(record.value)
-                        self.statuses[status.request_id].append(status)
-                        self.offsets[place.partition] = record.offset
-                    self._changed.notify_all()
-
     async def end_workers(self) -> None:
         """Every one, with SIGKILL: whoever wants a good end says so before."""
         for worker in self.workers:
-            if worker.runs:
-                worker.process.kill()
-            await worker.process.wait()
+            await worker.kill()
 
 
 def _goes_on(status: DeploymentStatus, attempt: int) -> bool:
@@ -249,17 +190,13 @@ async def open_world(
             bundles = [(await builder.build(it.solution_id, it.revision_id, None))[1].sha256 for it in stored]
         if workers_see:
             variables["DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"] = workers_see
-        reader = AIOKafkaConsumer(
-            bootstrap_servers=bootstrap, auto_offset_reset="earliest", isolation_level="read_committed"
-        )
-        async with AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True) as producer, reader:
-            reader.assign([TopicPartition(kafka.status_topic, number) for number in range(partitions)])
-            world = World(variables, kafka, folder, playground, stored, bundles, producer)
+        async with (
+            AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True) as producer,
+            followed_statuses(bootstrap, kafka.status_topic, partitions) as statuses,
+        ):
+            world = World(variables, kafka, folder, playground, stored, bundles, producer, statuses)
             world.graphene_app = app[GRAPHENE]
-            reading = asyncio.create_task(world.read(reader))
             try:
                 yield world
             finally:
                 await world.end_workers()
-                reading.cancel()
-                await asyncio.gather(reading, return_exceptions=True)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 
 from schemas import FINAL_STATES, SUCCESSORS, DeploymentStatus, State
-from tests.extended.faults.playground import CountingPlayground
+from tests.support.faults.playground import CountingPlayground
 
 
 @dataclass(frozen=True, slots=True)

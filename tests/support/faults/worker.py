@@ -1,4 +1,4 @@
-"""`python -m tests.extended.faults.worker`: the worker as it is, with shorter waits, and perhaps an end at a point.
+"""`python -m tests.support.faults.worker`: the worker as it is, with shorter waits, and perhaps an end at a point.
 
 FAULTS_KILL=point:request id sends it SIGKILL when that request reaches the point, with FAULTS_STOP=1 SIGSTOP. Only the
 waits and the points are patched in: they are what a test cannot reach from outside.
