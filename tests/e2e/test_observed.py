@@ -18,8 +18,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas import FINAL_STATES
-from tests.builders import blueprint_document, node
-from tests.e2e.stage import PARTITIONS, Stage, Worker, open_stage
+from tests.support.builders import blueprint_document, node
+from tests.support.stage import PARTITIONS, Stage, open_stage
+from tests.support.worker_process import WorkerProcess
 from worker.sandbox.graphene import CCDS_LOGIN, NEXUS_LOGIN
 from worker.sandbox.graphene_data import make_model, make_pipeline
 from worker.sandbox.serving import served
@@ -63,7 +64,7 @@ async def collecting() -> AsyncIterator[tuple[Collector, str]]:
         yield collector, url
 
 
-async def metrics(worker: Worker) -> tuple[str, dict[tuple[str, ...], float]]:
+async def metrics(worker: WorkerProcess) -> tuple[str, dict[tuple[str, ...], float]]:
     """The page, and name and label values, in the order of the labels' names → value."""
     async with aiohttp.ClientSession() as session, session.get(f"{worker.url}/metrics") as response:
         assert 200 == response.status
