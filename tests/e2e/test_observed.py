@@ -23,7 +23,7 @@ from tests.support.stage import PARTITIONS, Stage, open_stage
 from tests.support.worker_process import WorkerProcess
 from worker.sandbox.graphene import CCDS_LOGIN, NEXUS_LOGIN
 from worker.sandbox.graphene_data import make_model, make_pipeline
-from worker.sandbox.serving import served
+from worker.sandbox.http_server import served
 from worker.sandbox.users import JWT_SECRET, SANDBOX_USER, sandbox_token
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"

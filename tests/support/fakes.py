@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from worker.delivery.attempts import Clocks, Policy
+from worker.delivery.journal import Entry
+
 from schemas import DeploymentInfo, DeploymentSettled, DeploymentStatus
 from tests.support.builders import CALLER, record
 from worker.build import Builder
 from worker.delivery.admission import Breakers, Capacity
-from worker.delivery.attempts import Clocks, Policy
-from worker.delivery.journal import Entry
 from worker.deploy import Deployer
 from worker.domain.dead_letter import DeadLetter
 from worker.domain.request import Record, Request, read_request

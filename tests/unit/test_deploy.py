@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
+from worker.delivery.attempts import Policy
 
 from schemas import FINAL_STATES, DeploymentStatus, Kind, State
 from tests.support.builders import CALLER, OPTIONS, SHIPPED, blueprint, node, record, solution
 from tests.support.counted import counted
 from tests.support.fakes import FakeArtifacts, FakeCatalog, FakeJob, FakePlayground, FakeTokens, fake_deployer
 from worker.build import Builder
-from worker.delivery.attempts import Policy
 from worker.domain.overrides.overrides import NO_OVERRIDES, Overrides, read_overrides
 from worker.domain.request import Record
 from worker.domain.solution import Solution

@@ -7,17 +7,17 @@ from datetime import UTC, datetime
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from worker.domain.messages import Message, dead_letter_message, status_message
 
 from schemas import DeploymentSettled, DeploymentStatus, SourceInfo, State
 from tests.component.kafka_security.conftest import Scene
 from worker.adapters.kafka.acls import operator_rights, reader_rights, sender_rights, without, worker_rights
 from worker.adapters.kafka.partition_store import record_of
 from worker.cli import resolve
-from worker.cli.client import open_requests, open_statuses
-from worker.cli.letters import Choice, letters
-from worker.cli.replays import open_originals
+from worker.cli.client import open_publisher, open_statuses
+from worker.cli.dead_letter import open_originals
+from worker.cli.dead_letter_reader import DeadLetterFilter, read_dead_letters
 from worker.domain.dead_letter import dead_letter
-from worker.domain.messages import Message, dead_letter_message, status_message
 from worker.domain.request import Request, read_request
 from worker.errors import CODES, ConfigurationError, Unavailable
 from worker.sandbox.graphene_data import stored_case
@@ -27,7 +27,7 @@ from worker.settings import KafkaSettings
 MODEL = stored_case("entity-recogniser")
 SUBMIT = ("submit", str(MODEL.solution_id), str(MODEL.revision_id))
 WATCH = ("watch", "--from-beginning", "--request-id", "parked", "--json")
-RESOLVE = ("resolve", "parked", "--as", "failed")
+RESOLVE = ("resolve", "parked", "--outcome", "failed")
 REPLAY = ("dead-letter", "replay", "--all")
 ANY = KafkaSettings(bootstrap_servers="localhost:9092")
 
@@ -114,11 +114,11 @@ async def test_check_needs_what_the_worker_needs(scene: Scene) -> None:
         assert (without(right, scene.kafka) in output) == (right.operation.title != "DescribeConfigs")
     await scene.grant(*worker_rights(scene.kafka))
     _, output, _ = await command(scene, "check")
-    assert "ok      topics: as the worker needs them" in output.splitlines()
+    assert "ok      topics: configured as the worker needs them" in output.splitlines()
 
 
 async def send(kafka: KafkaSettings) -> None:
-    async with open_requests(kafka):
+    async with open_publisher(kafka):
         pass
 
 
@@ -129,7 +129,7 @@ async def follow(kafka: KafkaSettings) -> None:
 
 async def settle(kafka: KafkaSettings) -> None:
     settled = DeploymentSettled(request_id="parked", attempt=1, outcome="failed", reason="It failed.", by="a test")
-    await resolve._publish(kafka, settled, 0)
+    await resolve.publish_settlement(kafka, settled, 0)
 
 
 async def look_up_tokens(kafka: KafkaSettings) -> None:
@@ -138,7 +138,7 @@ async def look_up_tokens(kafka: KafkaSettings) -> None:
 
 
 async def list_letters(kafka: KafkaSettings) -> None:
-    assert [] == [letter async for letter in letters(kafka, Choice())]
+    assert [] == [letter async for letter in read_dead_letters(kafka, DeadLetterFilter())]
 
 
 # Of the rights in their order: what needs it.

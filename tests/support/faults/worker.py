@@ -12,14 +12,15 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from worker.delivery.progress import Progress
+from worker.domain.messages import Message
+
 from worker import app
 from worker.adapters import playground as playground_module
 from worker.adapters.kafka.partition_store import TransactionalWriter
 from worker.adapters.playground import PlaygroundClient
 from worker.cli.run import secret_values
 from worker.delivery import attempts
-from worker.delivery.progress import Progress
-from worker.domain.messages import Message
 from worker.observability import logs
 from worker.settings import Settings, read_settings
 

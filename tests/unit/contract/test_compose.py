@@ -9,8 +9,8 @@ import pytest
 from tests.support.compose import Json, Translated, read_compose
 from tests.support.dockerfile import read_dockerfile
 from tests.support.paths import ROOT
-from worker.sandbox.kafka_jars import VERSION
-from worker.sandbox.stage import worker_environment
+from worker.sandbox.environment import worker_environment
+from worker.sandbox.kafka_installation import VERSION
 from worker.settings import Settings, read_settings
 
 OURS = ("worker", "graphene", "playground")

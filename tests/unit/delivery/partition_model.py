@@ -11,16 +11,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from worker.delivery.job import LaneJob
+from worker.delivery.journal import Journal
+from worker.delivery.progress import Progress
+from worker.domain.messages import Addresses, Message
+
 from schemas import FINAL_STATES, DeploymentInfo, DeploymentSettled, DeploymentStatus, Kind, State
 from tests.support.builders import record, solution
 from worker.delivery.admission import Turns
-from worker.delivery.job import LaneJob
-from worker.delivery.journal import Journal
 from worker.delivery.partition import Lane
-from worker.delivery.progress import Progress
 from worker.domain.bundle.archive import Bundle
 from worker.domain.bundle.plan import plan_single_model
-from worker.domain.messages import Addresses, Message
 from worker.domain.request import Record
 from worker.errors import NotOurs, OutcomeUnknown
 

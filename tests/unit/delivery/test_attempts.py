@@ -5,6 +5,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from worker.delivery.attempts import Policy
+from worker.delivery.journal import Entry
+from worker.delivery.progress import identity
 
 from schemas import DeploymentSettled, DeploymentStatus, SourceInfo, State
 from tests.support.builders import CALLER, OPTIONS, REVISION_ID, SHIPPED, SOLUTION_ID, blueprint, node, record, solution
@@ -19,9 +22,6 @@ from tests.support.fakes import (
     fake_deployer,
 )
 from worker.build import Builder
-from worker.delivery.attempts import Policy
-from worker.delivery.journal import Entry
-from worker.delivery.progress import identity
 from worker.domain.request import derived_id, read_request
 from worker.errors import DeploymentError, OutcomeUnknown, Unauthenticated, Unavailable
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
+from worker.delivery.offsets import OffsetTracker
 
 from schemas import State
 from tests.support.counted import counted
 from tests.support.fakes import FakeTime
 from worker.delivery.admission import FAILURES, Breakers, Capacity
 from worker.delivery.collector import ENDS_SECONDS, Readings
-from worker.delivery.offsets import OffsetTracker
 from worker.errors import CODES, Unavailable
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

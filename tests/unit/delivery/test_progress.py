@@ -1,10 +1,10 @@
 """The progress of one request: no status that may not follow the one before."""
 
 import pytest
+from worker.delivery.progress import Progress
 
 from schemas import State
 from tests.support.fakes import FakeClock, FakeJob
-from worker.delivery.progress import Progress
 from worker.domain.request import Request
 from worker.errors import Internal
 

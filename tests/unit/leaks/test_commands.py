@@ -20,7 +20,7 @@ from tests.unit.leaks.world import MODEL, PIPELINE, Echo, canary_graphene, envir
 from worker.adapters.kafka.topics import wanted_topics
 from worker.cli import main
 from worker.sandbox.graphene import GRAPHENE
-from worker.sandbox.serving import served
+from worker.sandbox.http_server import served
 from worker.settings import PREFIX, KafkaSettings
 
 IDS = [str(PIPELINE.solution_id), str(PIPELINE.revision_id)]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from worker.delivery.progress import Progress
 
 from schemas import BundleInfo, DeploymentStatus, SourceInfo, State
 from tests.support.builders import (
@@ -26,7 +27,6 @@ from tests.unit.refusals.memory import growth
 from worker import settings
 from worker.adapters.graphene import artifact_path
 from worker.build import Builder
-from worker.delivery.progress import Progress
 from worker.domain.bundle.archive import build_bundle
 from worker.domain.bundle.blueprint import MAX_BYTES, read_blueprint
 from worker.domain.bundle.plan import plan_pipeline

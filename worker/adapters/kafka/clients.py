@@ -4,12 +4,21 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError
 
 from worker import settings
 from worker.errors import ConfigurationError
+
+STOP_SECONDS = 2
+
+log = structlog.get_logger()
+
+Client = TypeVar("Client", AIOKafkaAdminClient, AIOKafkaConsumer, AIOKafkaProducer)
 
 
 def client_options(kafka: settings.KafkaSettings) -> dict[str, Any]:
@@ -50,6 +59,27 @@ async def stop_client(stop: Callable[[], Awaitable[object]], seconds: float) -> 
     return True
 
 
+@asynccontextmanager
+async def running_client(
+    client: Client, *, start_seconds: float | None = None, stop_seconds: float = STOP_SECONDS
+) -> AsyncIterator[Client]:
+    """Start an aiokafka client, and stop it at the end of the block.
+
+    Raises KafkaError; KafkaConnectionError after `start_seconds`, because with some brokers aiokafka tries for ever.
+    """
+    stop = client.close if isinstance(client, AIOKafkaAdminClient) else client.stop
+    try:
+        try:
+            async with asyncio.timeout(start_seconds):
+                await client.start()
+        except TimeoutError:
+            raise KafkaConnectionError from None
+        yield client
+    finally:
+        if not await stop_client(stop, stop_seconds):
+            log.info("a Kafka client did not stop in time", client=type(client).__name__)
+
+
 def _ssl_context(kafka: settings.KafkaSettings) -> ssl.SSLContext:
     with _usable("DEPLOYER_KAFKA__SSL_CA_FILE: it"):
         context = ssl.create_default_context(cafile=kafka.ssl_ca_file)
@@ -70,17 +100,14 @@ def _usable(files: str) -> Iterator[None]:
 
 
 # ----------------------------------------------------------------------------------------------------
-# Reads what is in partitions now, outside of any group, and only what is committed.
-
-
-STOP_SECONDS = 2
+# Reading partitions as they are now: outside of any group, and only committed records.
 
 
 @asynccontextmanager
 async def open_reader(
     options: Mapping[str, Any], partitions: Sequence[TopicPartition]
 ) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer of these partitions. `options`: of `client_options`. Raises KafkaError."""
+    """Open a consumer of these partitions; `options` come from `client_options`. Raises KafkaError."""
     reader = AIOKafkaConsumer(
         **options,
         group_id=None,
@@ -89,12 +116,9 @@ async def open_reader(
         auto_offset_reset="earliest",
         fetch_max_wait_ms=50,
     )
-    try:
-        await reader.start()
+    async with running_client(reader):
         reader.assign(partitions)
         yield reader
-    finally:
-        await stop_client(reader.stop, STOP_SECONDS)
 
 
 async def read_all(options: Mapping[str, Any], partitions: Sequence[TopicPartition]) -> AsyncIterator[ConsumerRecord]:
@@ -112,3 +136,20 @@ async def read_all(options: Mapping[str, Any], partitions: Sequence[TopicPartiti
                 for record in records:
                     yield record
             waiting = {it for it in waiting if await reader.position(it) < ends[it]}
+
+
+async def fetch_record(reader: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> ConsumerRecord | None:
+    """Return the record at this offset; None when it is gone, or when there is none at this offset. Raises KafkaError.
+
+    `reader` is assigned this partition alone.
+    """
+    reader.assign([tp])
+    first = (await reader.beginning_offsets([tp]))[tp]
+    end = (await reader.end_offsets([tp]))[tp]
+    if not first <= offset < end:
+        return None
+    reader.seek(tp, offset)
+    while await reader.position(tp) <= offset:
+        for records in (await reader.getmany(tp, timeout_ms=100, max_records=1)).values():
+            return records[0] if records[0].offset == offset else None
+    return None  # a control record, e.g. the end of a transaction

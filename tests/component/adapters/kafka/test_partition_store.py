@@ -5,11 +5,11 @@ from contextlib import AsyncExitStack
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
+from worker.domain.messages import Message
 
 from tests.support.topics import Topics
 from worker import settings
 from worker.adapters.kafka.partition_store import KafkaLedger, TransactionalWriter
-from worker.domain.messages import Message
 from worker.errors import NotOurs
 
 
