@@ -33,29 +33,29 @@ test: install ## all tests; Apache Kafka is borrowed (KAFKA_BOOTSTRAP), in Docke
 	$(BIN)/python -m pytest
 
 test-alerts: install ## the alert rules and the dashboard's queries, by Prometheus's promtool
-	$(BIN)/python -m pytest tests/alerts
+	$(BIN)/python -m pytest tests/extended/alerts
 
 test-cluster: install ## the finishing script and the chart on a real Kubernetes API server, built once from Go modules (minutes)
-	$(BIN)/python -m pytest tests/cluster
+	$(BIN)/python -m pytest tests/extended/cluster
 
 test-faults: install ## kills, zombies, brokers and networks that fail, in short; FAULTS=full for all, within the hour
-	$(BIN)/python -m pytest tests/faults
+	$(BIN)/python -m pytest tests/extended/faults
 
 test-image: install ## the Dockerfile's commands in an empty root, and a request through the worker in it; as root
-	tests/image/bubblewrap.sh
-	$(BIN)/python -m pytest tests/image
+	tests/extended/image/bubblewrap.sh
+	$(BIN)/python -m pytest tests/extended/image
 
 soak: install ## an hour of load with a kill every 30 s; SOAK_SECONDS=n
-	$(BIN)/python -m pytest tests/faults/soak.py
+	$(BIN)/python -m pytest tests/extended/faults/soak.py
 
 bench: install ## how fast it is, as a table and bench.json; 4 minutes
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.extended.bench
 
 properties: install ## 50,000 generated solutions and every string by every reader; PROPERTIES=n, PROPERTIES_SEED=n
-	PROPERTIES=$${PROPERTIES:-50000} $(BIN)/python -m pytest tests/properties
+	PROPERTIES=$${PROPERTIES:-50000} $(BIN)/python -m pytest tests/unit/properties
 
 mutants: install ## break each guard on purpose, one at a time: a test must notice; minutes
-	$(BIN)/python -m tests.mutants
+	$(BIN)/python -m tests.extended.mutants
 
 check: install ## style, types, import layers, generated schemas and chart, Dockerfile
 	$(BIN)/ruff check
@@ -64,18 +64,18 @@ check: install ## style, types, import layers, generated schemas and chart, Dock
 	$(BIN)/lint-imports
 	$(BIN)/python -m schemas.export --check
 	$(BIN)/hadolint Dockerfile
-	$(BIN)/python -m tests.chart.generated --check
+	$(BIN)/python -m tests.component.chart.generated --check
 
 format: install ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 golden: install ## write tests/data/bundles from what `bundle` makes now
-	$(BIN)/python -m tests.golden
+	$(BIN)/python -m tests.support.golden
 
 chart: install ## write what is made from helm/values.yaml and the worker's settings, and tests/data/chart
-	$(BIN)/python -m tests.chart.generated
-	$(BIN)/python -m tests.chart.golden
+	$(BIN)/python -m tests.component.chart.generated
+	$(BIN)/python -m tests.component.chart.golden
 
 schemas: install ## write schemas/generated from schemas/events.py
 	$(BIN)/python -m schemas.export

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-from tests import corpus
-from tests.broker import Broker, Topics, open_broker, unique_name
+from tests.support import corpus
+from tests.support.broker import Broker, Topics, open_broker, unique_name
 
 # A machine that is busy with something else must not turn a property red.
 hypothesis.settings.register_profile(

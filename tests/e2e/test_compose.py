@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from signal import SIGTERM
 
-from tests.compose import Translated, lines_to_try
+from tests.support.compose import Translated, lines_to_try
 from worker.sandbox.guarded import GuardedProcess
 from worker.sandbox.java import find_java
 from worker.sandbox.kafka_jars import kafka_jars

@@ -17,9 +17,9 @@ from uuid import uuid4
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
+from tests.support.paths import ROOT
 from worker.cli.demo import PARTS
 
-ROOT = Path(__file__).parents[2]
 TRANSCRIPT = ROOT / "tests" / "data" / "demo.txt"
 DEPLOYED = ("sudoku", "news-training", "entity-recogniser")
 MARK = "DEMO_TEST_MARK"

@@ -18,8 +18,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas import FINAL_STATES
-from tests.builders import blueprint_document, node
-from tests.e2e.stage import PARTITIONS, Stage, Worker, open_stage
+from tests.support.builders import blueprint_document, node
+from tests.support.stage import PARTITIONS, Stage, Worker, open_stage
 from worker.sandbox.graphene import CCDS_LOGIN, NEXUS_LOGIN
 from worker.sandbox.graphene_data import make_model, make_pipeline
 from worker.sandbox.serving import served

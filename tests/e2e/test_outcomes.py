@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 
 from schemas import FINAL_STATES, State
-from tests.builders import blueprint_document, edge, node, operation
-from tests.e2e.stage import Stage, open_stage
+from tests.support.builders import blueprint_document, edge, node, operation
+from tests.support.stage import Stage, open_stage
 from worker.sandbox import faults
 from worker.sandbox.faults import Fault
 from worker.sandbox.graphene import CCDS_PATH, NEXUS_PATH

@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-import schemas
 from schemas import FINAL_STATES, SUCCESSORS, State
-from tests.bench import results
+from tests.extended.bench import results
+from tests.support.paths import ROOT
 from worker.errors import FAILED, REJECTED, UNAVAILABLE, Failed, Rejected, Unavailable
 from worker.settings import PREFIX, Settings
 
-ROOT = Path(schemas.__file__).parents[1]
 DOCS = ROOT / "docs"
 
 

@@ -7,9 +7,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from schemas import FINAL_STATES, DeploymentStatus, Kind, State
-from tests.builders import CALLER, OPTIONS, SHIPPED, blueprint, node, record, solution
-from tests.counted import counted
-from tests.fakes import FakeArtifacts, FakeCatalog, FakeJob, FakePlayground, FakeTokens, fake_deployer
+from tests.support.builders import CALLER, OPTIONS, SHIPPED, blueprint, node, record, solution
+from tests.support.counted import counted
+from tests.support.fakes import FakeArtifacts, FakeCatalog, FakeJob, FakePlayground, FakeTokens, fake_deployer
 from worker.build import Builder
 from worker.delivery.attempts import Policy
 from worker.domain.overrides.overrides import NO_OVERRIDES, Overrides, read_overrides

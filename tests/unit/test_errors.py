@@ -8,7 +8,7 @@ import pytest
 
 import worker
 from schemas import FINAL_STATES, ErrorInfo
-from tests.ways_out import tells_what_to_do
+from tests.support.ways_out import tells_what_to_do
 from worker import errors
 from worker.errors import (
     CODES,

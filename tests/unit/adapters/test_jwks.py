@@ -13,8 +13,20 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from structlog.testing import capture_logs
 from yarl import URL
 
-from tests import corpus
-from tests.tokens import ALGORITHMS, CLAIMS, NOW, Issuer, decode, document, encode, mac, part, private_key, public_jwk
+from tests.support import corpus
+from tests.support.tokens import (
+    ALGORITHMS,
+    CLAIMS,
+    NOW,
+    Issuer,
+    decode,
+    document,
+    encode,
+    mac,
+    part,
+    private_key,
+    public_jwk,
+)
 from worker.adapters import jwks
 from worker.adapters.http import dependency_session
 from worker.adapters.jwks import IssuerKeys, KeysUnreadable, read_document

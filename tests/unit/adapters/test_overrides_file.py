@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import OPTIONS
+from tests.support.builders import OPTIONS
 from worker.adapters.overrides_file import load_overrides
 from worker.domain.overrides.overrides import NO_OVERRIDES, Overrides
 from worker.errors import ConfigurationError

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
-from tests.tokens import ALGORITHMS, CLAIMS, NOW, PORTAL, SECRET, USER, Issuer, document, mac, part, public_jwk
+from tests.support.tokens import ALGORITHMS, CLAIMS, NOW, PORTAL, SECRET, USER, Issuer, document, mac, part, public_jwk
 from worker.adapters.jwks import open_tokens
 from worker.adapters.tokens import TokenVerifier
 from worker.domain.tokens import jjwt_key

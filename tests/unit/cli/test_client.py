@@ -11,12 +11,13 @@ from uuid import UUID
 import pytest
 
 from schemas import DeploymentRequested, DeploymentStatus
+from tests.support.paths import ROOT
 from worker.cli.client import Ask, read_status
 from worker.cli.failures import CommandError
 from worker.cli.submit import is_about, read_token
 from worker.delivery.progress import identity
 
-EXAMPLE = (Path(__file__).parents[3] / "schemas" / "examples" / "status.json").read_bytes()
+EXAMPLE = (ROOT / "schemas" / "examples" / "status.json").read_bytes()
 TYPE = ("ce_type", DeploymentStatus.TYPE.encode())
 
 

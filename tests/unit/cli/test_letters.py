@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.builders import REVISION_ID, SOLUTION_ID, record
+from tests.support.builders import REVISION_ID, SOLUTION_ID, record
 from worker.cli.letters import Choice, Letter, read_letter
 from worker.cli.words import Place
 from worker.domain import dead_letter

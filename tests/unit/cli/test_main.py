@@ -2,11 +2,11 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
+from tests.support.paths import ROOT
 from worker.cli import main
 from worker.cli.failures import CommandError, explain
 from worker.errors import ConfigurationError, NotFound, StatusNotPublished
@@ -40,8 +40,7 @@ def test_help_loads_nothing_heavy() -> None:
         "try: main(['submit', '--help'])\n"
         "except SystemExit: print({'pydantic', 'aiokafka', 'aiohttp', 'rich'} & set(sys.modules))"
     )
-    root = Path(__file__).parents[3]
-    shown = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "set()" == shown.splitlines()[-1]
 
 
@@ -134,6 +133,5 @@ def test_errors_become_sentences(error: Exception, sentence: str | None) -> None
 
 def test_python_dash_m_is_the_same() -> None:
     """`python -m worker` is the command under its own name."""
-    root = Path(__file__).parents[3]
-    ended = subprocess.run([sys.executable, "-m", "worker"], cwd=root, capture_output=True, text=True, check=False)
+    ended = subprocess.run([sys.executable, "-m", "worker"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (2, True) == (ended.returncode, ended.stderr.startswith("usage: playground-deployer"))

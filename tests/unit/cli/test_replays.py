@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.builders import REVISION_ID, SOLUTION_ID
+from tests.support.builders import REVISION_ID, SOLUTION_ID
 from tests.unit.cli.test_letters import read, written
 from worker.cli.client import Ask
 from worker.cli.failures import CommandError

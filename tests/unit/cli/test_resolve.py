@@ -2,7 +2,6 @@
 
 import json
 from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import DeploymentInfo, DeploymentSettled, DeploymentStatus, State
+from tests.support.paths import ROOT
 from worker.cli.failures import CommandError
 from worker.cli.resolve import OPEN, Words, read_words, settlement, text
 
-EXAMPLE = json.loads((Path(__file__).parents[3] / "schemas" / "examples" / "status.json").read_bytes())
+EXAMPLE = json.loads((ROOT / "schemas" / "examples" / "status.json").read_bytes())
 URL = "https://playground.example/dashboard?selected_deployment_id=sudoku"
 
 
