@@ -12,8 +12,7 @@ from tests.support.paths import ROOT
 from worker.cli import _parser, main
 from worker.errors import CODES
 
-CONTRIBUTING = ROOT / "CONTRIBUTING.md"
-PAGES = sorted({ROOT / "README.md", CONTRIBUTING, *DOCS.rglob("*.md"), *(ROOT / "helm").glob("*.md")})
+PAGES = sorted({ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md"), *(ROOT / "helm").glob("*.md")})
 INDEX = DOCS / "README.md"
 
 # What stands for something else in commands, and an example of it.
@@ -93,12 +92,18 @@ def test_the_page_of_commands_lists_all(capsys: pytest.CaptureFixture[str]) -> N
     assert commands == list(dict.fromkeys(rows))
 
 
-def test_what_contributors_are_told_to_edit_exists() -> None:
-    """Each path is a file, a folder, or a pattern that finds one; each target is one of the Makefile's."""
-    text = CONTRIBUTING.read_text(encoding="utf-8")
-    paths = set(re.findall(r"`((?:worker|schemas|tests|helm|docs|compose|release)/[\w./*-]*)`", text))
-    targets = set(re.findall(r"(?:^    |`(?:[A-Z_]+=\w+ )?)make ([a-z-]+)", text, re.MULTILINE))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_paths_on_a_page_exist(page: Path) -> None:
+    """Each is a file, a folder, or a pattern that finds one."""
+    named = re.findall(
+        r"`((?:compose|docs|helm|release|schemas|tests|worker)/[\w./*-]*)`", page.read_text(encoding="utf-8")
+    )
+    assert [] == sorted(path for path in named if not any(ROOT.glob(path.rstrip("/"))))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_make_has_the_targets_on_a_page(page: Path) -> None:
+    """In lines of code and in the text."""
     known = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    assert len(paths) > 20
-    assert [] == sorted(path for path in paths if not any(ROOT.glob(path.rstrip("/"))))
-    assert set() == targets - known
+    lines = re.findall(r"(?:^    |`)(?:[A-Z_]+=\w+ )?make ([a-z -]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [] == sorted({target for line in lines for target in line.partition("  ")[0].split()} - known)
