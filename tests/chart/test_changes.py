@@ -2,7 +2,7 @@ from typing import Any
 
 from tests.chart.rendering import find, find_all, nested, render
 from tests.chart.values import Json
-from worker.adapters.kafka.topics import wanted_topics
+from worker.adapters.kafka.topics import required_topics
 from worker.settings import KafkaSettings
 
 
@@ -54,7 +54,7 @@ def test_topics_are_those_the_worker_wants() -> None:
     given = {"requestsTopic": "r", "statusTopic": "s", "partitions": 5}
     found = render({"topics": {"mode": "strimzi", "strimzi": {"cluster": "main"}}, "settings": {"kafka": given}})
     assert [
-        (topic.name, kafka.partitions, kafka.replication_factor, dict(topic.configs)) for topic in wanted_topics(kafka)
+        (it.name, kafka.partitions, kafka.replication_factor, dict(it.configs)) for it in required_topics(kafka)
     ] == [
         (
             it["spec"]["topicName"],

@@ -12,7 +12,7 @@ from tests.chart.generated import files
 from tests.chart.values import CHART, VALUES, Json, read_values
 from tests.chart.worker_settings import ELSEWHERE, camel_case
 from worker import __version__
-from worker.adapters.kafka.topics import wanted_topics
+from worker.adapters.kafka.topics import required_topics
 from worker.settings import KafkaSettings, Settings
 
 DEFAULTS: Json = yaml.safe_load(VALUES.read_text(encoding="utf-8"))
@@ -146,6 +146,6 @@ def test_documented_topics_are_those_the_worker_wants() -> None:
         f"--partitions {kafka.partitions} --replication-factor {kafka.replication_factor} \\\n  "
         + " ".join(f"--config {key}={value}" for key, value in topic.configs.items())
         + "\n"
-        for topic in wanted_topics(kafka)
+        for topic in required_topics(kafka)
     )
     assert f"<!-- topics -->\n```\n{commands}```\n<!-- /topics -->" in page

@@ -16,7 +16,7 @@ from tests.leaks import canaries
 from tests.leaks.canaries import TOKEN, Watch
 from tests.leaks.test_kafka import broker, refuses, refuses_later
 from tests.leaks.world import MODEL, PIPELINE, Echo, canary_graphene, environment, mirror
-from worker.adapters.kafka.topics import wanted_topics
+from worker.adapters.kafka.topics import required_topics
 from worker.cli import main
 from worker.sandbox.graphene import GRAPHENE
 from worker.sandbox.serving import served
@@ -191,7 +191,7 @@ async def test_the_worker_without_kafka(log_format: str, watch: Watch) -> None:
 @pytest.mark.parametrize("log_format", ["json", "console"])
 async def test_the_worker_whom_kafka_refuses(log_format: str, watch: Watch) -> None:
     """Kafka's clients repeat the broker, who repeats the login; the worker ends with a sentence of its own."""
-    topics = [topic.name for topic in wanted_topics(KafkaSettings(bootstrap_servers="localhost:9092"))]
+    topics = [topic.name for topic in required_topics(KafkaSettings(bootstrap_servers="localhost:9092"))]
     async with broker(refuses_later(*topics)) as address:
         env = environment(NOWHERE, NOWHERE, NOWHERE) | {
             "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": address,
@@ -199,7 +199,7 @@ async def test_the_worker_whom_kafka_refuses(log_format: str, watch: Watch) -> N
         }
         written = await process(watch, f"command: run, refused, {log_format}", "-m", "worker", "run", env=env)
         assert "invalid credentials" in written
-        assert "DEPLOYER_KAFKA__SASL_PASSWORD: Kafka does not accept this login." in written.splitlines()[-1]
+        assert "DEPLOYER_KAFKA__SASL_PASSWORD: Kafka rejects this login." in written.splitlines()[-1]
 
 
 # What Python itself prints when nobody catches it.

@@ -253,25 +253,25 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("delivery: a POST outlives its lane", "await asyncio.shield(self._post)\n\n", "await self._post\n\n"),
     ),
     ("worker/adapters/kafka/acls.py", f"{KAFKA_SECURITY}/test_worker.py"): (
-        ("Kafka: a missing right is seen", "return bool(known and", "return bool(False and"),
-        ("Kafka: a hidden topic is seen", "and operation in _SHOWING", "and False"),
+        ("Kafka: a missing ACL is noticed", "return bool(known and", "return bool(False and"),
+        ("Kafka: a hidden topic is noticed", "and operation in _IMPLY_DESCRIBE", "and False"),
     ),
     ("worker/adapters/kafka/diagnosis.py", f"{KAFKA_SECURITY}/test_connections.py"): (
-        ("Kafka: refused is not away", "raise refused or KafkaConnectionError(", "raise KafkaConnectionError("),
+        ("Kafka: refused is not unreachable", "raise refused or KafkaConnectionError(", "raise KafkaConnectionError("),
         (
-            "Kafka: away is not refused",
+            "Kafka: unreachable is not refused",
             "raise refused or KafkaConnectionError(",
             "raise refused or ConfigurationError(",
         ),
     ),
     ("worker/adapters/kafka/startup.py", f"{KAFKA_SECURITY}/test_running.py"): (
-        ("Kafka: a worker that is turned away says so", "if isinstance(turned_away, Exception):", "if False:"),
-        ("Kafka: one refusal ends nobody", "REFUSALS = 3", "REFUSALS = 1"),
+        ("Kafka: a worker whose access is denied says so", "if isinstance(denial, Exception):", "if False:"),
+        ("Kafka: one denial stops no worker", "MAX_DENIALS = 3", "MAX_DENIALS = 1"),
     ),
     ("worker/adapters/kafka/partition_store.py", "tests/integration/test_ledger.py"): (
         (
             "delivery: one transactional id per partition",
-            'transactional_id=f"{transactional_ids(self._kafka)}{partition}"',
+            'transactional_id=f"{transactional_id_prefix(self._kafka)}{partition}"',
             "transactional_id=f\"{self._kafka.group_id}.{id(object())}.{__import__('time').time_ns()}\"",
         ),
         (

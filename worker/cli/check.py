@@ -11,10 +11,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.metadata import MetadataRequest
 
 from worker.adapters.jwks import open_tokens
-from worker.adapters.kafka.acls import granted, worker_rights
+from worker.adapters.kafka.acls import verify_acls, worker_acls
 from worker.adapters.kafka.clients import client_options
 from worker.adapters.kafka.diagnosis import connected
-from worker.adapters.kafka.topics import prepare_topics, wanted_topics
+from worker.adapters.kafka.topics import prepare_topics, required_topics
 from worker.adapters.overrides_file import load_overrides
 from worker.cli.client import running
 from worker.cli.failures import explain
@@ -79,10 +79,10 @@ async def _topics(settings: Settings) -> str:
     """As the worker verifies them at its start, rights included, without making any."""
     kafka = settings.kafka
     async with connected(kafka) as connection:
-        await granted(connection, kafka, worker_rights(kafka))
+        await verify_acls(connection, kafka, worker_acls(kafka))
     async with running(AIOKafkaAdminClient(**client_options(kafka))) as admin:
         present = await admin.list_topics()
-        missing = [topic.name for topic in wanted_topics(kafka) if topic.name not in present]
+        missing = [topic.name for topic in required_topics(kafka) if topic.name not in present]
         if missing and kafka.create_topics:
             return f"the worker will make {', '.join(missing)}"
         warnings = await prepare_topics(admin, kafka.model_copy(update={"create_topics": False}))

@@ -16,7 +16,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from pydantic import ValidationError
 
 from schemas import DeploymentRequested, DeploymentStatus
-from worker.adapters.kafka.acls import Operation, granted, rights_on
+from worker.adapters.kafka.acls import Operation, topic_acls, verify_acls
 from worker.adapters.kafka.clients import client_options, stop_client
 from worker.adapters.kafka.diagnosis import connected
 from worker.cli.failures import CommandError
@@ -164,7 +164,7 @@ async def partition_count(kafka: KafkaSettings, setting: str, topic: str, *uses:
     Raises KafkaError, ConfigurationError when it does not exist, or when we may not.
     """
     async with connected(kafka) as connection:
-        count = (await granted(connection, kafka, rights_on(topic, *uses))).get(topic)
+        count = (await verify_acls(connection, kafka, topic_acls(topic, *uses))).get(topic)
     if count is None:
         raise ConfigurationError(
             f"{setting}: the topic '{topic}' does not exist. "

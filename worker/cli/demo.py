@@ -17,7 +17,7 @@ from rich.console import Console
 
 from schemas import FINAL_STATES, DeploymentStatus, State
 from worker.adapters.kafka.clients import client_options
-from worker.adapters.kafka.topics import prepare_topics, wanted_topics
+from worker.adapters.kafka.topics import prepare_topics, required_topics
 from worker.cli.client import Ask, open_requests, open_statuses, running
 from worker.cli.demo_output import Output, command
 from worker.cli.failures import CommandError
@@ -152,7 +152,7 @@ async def _topics(kafka: KafkaSettings, *, remove: bool) -> AsyncIterator[None]:
     finally:
         if remove:
             async with running(AIOKafkaAdminClient(**client_options(kafka))) as admin:
-                await admin.delete_topics([topic.name for topic in wanted_topics(kafka)])
+                await admin.delete_topics([topic.name for topic in required_topics(kafka)])
 
 
 async def _deploy(kafka: KafkaSettings, story: Story) -> dict[str, DeploymentStatus]:

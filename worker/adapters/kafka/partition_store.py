@@ -18,7 +18,7 @@ from aiokafka.errors import (
 from pydantic import ValidationError
 
 from schemas import DeploymentSettled, DeploymentStatus
-from worker.adapters.kafka.acls import transactional_ids
+from worker.adapters.kafka.acls import transactional_id_prefix
 from worker.adapters.kafka.clients import STOP_SECONDS, client_options, open_reader, read_all, stop_client
 from worker.delivery.journal import Journal, JournalReader
 from worker.domain.messages import Message
@@ -125,7 +125,7 @@ class KafkaLedger:
         requests = TopicPartition(self._kafka.requests_topic, partition)
         producer = self._open_producer(
             **self._options,
-            transactional_id=f"{transactional_ids(self._kafka)}{partition}",
+            transactional_id=f"{transactional_id_prefix(self._kafka)}{partition}",
             transaction_timeout_ms=BROKER_TRANSACTION_MS,
             request_timeout_ms=TRANSACTION_SECONDS * 1000,
         )
