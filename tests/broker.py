@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, for_code
 
 from worker.sandbox.kafka import START_SECONDS, EmbeddedKafka
-from worker.sandbox.kafka_jars import VERSION
+from worker.sandbox.kafka_installation import VERSION
 from worker.sandbox.kafka_node import ONE_NODE, free_ports, use_as_client
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from worker.app import shipped_files
 from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, NEXUS_LOGIN, NEXUS_PATH, graphene_app
 from worker.sandbox.graphene_data import CASES
-from worker.sandbox.serving import served
+from worker.sandbox.http_server import served
 
 GOLDEN = Path(__file__).parent / "data" / "bundles"
 DEPLOYABLE = sorted(CASES.keys() - {"broken"})

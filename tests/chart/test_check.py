@@ -6,8 +6,8 @@ from tests.chart.environment import FOLDER
 from tests.chart.rendering import find, mounted_files, render
 from tests.chart.values import CHART, Json
 from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, NEXUS_LOGIN, NEXUS_PATH, graphene_app
+from worker.sandbox.http_server import served
 from worker.sandbox.playground import playground_app
-from worker.sandbox.serving import served
 from worker.sandbox.users import JWT_SECRET
 
 

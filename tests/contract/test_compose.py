@@ -8,8 +8,8 @@ import pytest
 
 from tests.compose import ROOT, Json, Translated, read_compose
 from tests.image.dockerfile import read_dockerfile
-from worker.sandbox.kafka_jars import VERSION
-from worker.sandbox.stage import worker_environment
+from worker.sandbox.environment import worker_environment
+from worker.sandbox.kafka_installation import VERSION
 from worker.settings import Settings, read_settings
 
 OURS = ("worker", "graphene", "playground")

@@ -22,7 +22,7 @@ from tests.builders import blueprint_document, node
 from tests.e2e.stage import PARTITIONS, Stage, Worker, open_stage
 from worker.sandbox.graphene import CCDS_LOGIN, NEXUS_LOGIN
 from worker.sandbox.graphene_data import make_model, make_pipeline
-from worker.sandbox.serving import served
+from worker.sandbox.http_server import served
 from worker.sandbox.users import JWT_SECRET, SANDBOX_USER, sandbox_token
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"

@@ -30,7 +30,7 @@ from worker.app import open_builder
 from worker.domain.messages import settlement_message
 from worker.sandbox.graphene import GRAPHENE, graphene_app
 from worker.sandbox.graphene_data import Stored, make_model, make_pipeline
-from worker.sandbox.serving import served
+from worker.sandbox.http_server import served
 from worker.sandbox.users import User, sandbox_token
 from worker.settings import BuilderSettings, ClientSettings, KafkaSettings, read_settings
 

@@ -19,8 +19,8 @@ from tests.e2e.stage import Stage, Worker, free_port, open_stage
 from tests.image.container import Image
 from tests.image.root import python_for
 from worker.app import open_builder
+from worker.sandbox.environment import graphene_environment
 from worker.sandbox.graphene_data import CASES, stored_case
-from worker.sandbox.stage import graphene_environment
 from worker.sandbox.users import SANDBOX_USER
 from worker.settings import BuilderSettings, read_settings
 

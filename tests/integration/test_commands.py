@@ -20,10 +20,10 @@ from worker.adapters.kafka.topics import prepare_topics
 from worker.delivery.progress import identity
 from worker.domain.messages import status_message
 from worker.domain.request import Record, Request, read_request
+from worker.sandbox.environment import worker_environment
 from worker.sandbox.graphene import graphene_app
+from worker.sandbox.http_server import served
 from worker.sandbox.playground import playground_app
-from worker.sandbox.serving import served
-from worker.sandbox.stage import worker_environment
 from worker.sandbox.users import SANDBOX_USER, sandbox_token
 from worker.settings import ClientSettings, KafkaSettings, read_settings
 

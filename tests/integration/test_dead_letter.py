@@ -14,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from schemas import DeploymentRequested
 from tests.integration.test_commands import REVISION, SOLUTION, Desk
-from worker.cli.client import Ask, open_requests
+from worker.cli.client import OutgoingRequest, open_publisher
 from worker.domain.dead_letter import MOST, TIMESTAMP, DeadLetter, dead_letter, replay_id
 from worker.domain.messages import dead_letter_message
 from worker.domain.request import Record, Request, read_request
@@ -38,8 +38,8 @@ class Box:
         """A request that is in its topic, with a token of its own."""
         token = sandbox_token(datetime.now(UTC), timedelta(hours=1, seconds=len(self.tokens)), user)
         self.tokens.append(token)
-        ask = Ask(request_id, SOLUTION, REVISION, token, replay_of)
-        async with open_requests(self.desk.kafka) as requests:
+        ask = OutgoingRequest(request_id, SOLUTION, REVISION, token, replay_of)
+        async with open_publisher(self.desk.kafka) as requests:
             await requests.publish(ask, partition=PARTITION)
         return await self.received()
 

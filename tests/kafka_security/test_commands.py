@@ -13,9 +13,9 @@ from tests.kafka_security.conftest import Scene
 from worker.adapters.kafka.acls import missing_acl, operator_acls, reader_acls, sender_acls, worker_acls
 from worker.adapters.kafka.partition_store import record_of
 from worker.cli import resolve
-from worker.cli.client import open_requests, open_statuses
-from worker.cli.letters import Choice, letters
-from worker.cli.replays import open_originals
+from worker.cli.client import open_publisher, open_statuses
+from worker.cli.dead_letter import open_originals
+from worker.cli.dead_letter_reader import DeadLetterFilter, read_dead_letters
 from worker.domain.dead_letter import dead_letter
 from worker.domain.messages import Message, dead_letter_message, status_message
 from worker.domain.request import Request, read_request
@@ -27,7 +27,7 @@ from worker.settings import KafkaSettings
 MODEL = stored_case("entity-recogniser")
 SUBMIT = ("submit", str(MODEL.solution_id), str(MODEL.revision_id))
 WATCH = ("watch", "--from-beginning", "--request-id", "parked", "--json")
-RESOLVE = ("resolve", "parked", "--as", "failed")
+RESOLVE = ("resolve", "parked", "--outcome", "failed")
 REPLAY = ("dead-letter", "replay", "--all")
 ANY = KafkaSettings(bootstrap_servers="localhost:9092")
 
@@ -118,7 +118,7 @@ async def test_check_needs_what_the_worker_needs(scene: Scene) -> None:
 
 
 async def send(kafka: KafkaSettings) -> None:
-    async with open_requests(kafka):
+    async with open_publisher(kafka):
         pass
 
 
@@ -138,7 +138,7 @@ async def look_up_tokens(kafka: KafkaSettings) -> None:
 
 
 async def list_letters(kafka: KafkaSettings) -> None:
-    assert [] == [letter async for letter in letters(kafka, Choice())]
+    assert [] == [letter async for letter in read_dead_letters(kafka, DeadLetterFilter())]
 
 
 # The step that needs each of the ACLs, in their order.

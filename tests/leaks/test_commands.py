@@ -19,7 +19,7 @@ from tests.leaks.world import MODEL, PIPELINE, Echo, canary_graphene, environmen
 from worker.adapters.kafka.topics import required_topics
 from worker.cli import main
 from worker.sandbox.graphene import GRAPHENE
-from worker.sandbox.serving import served
+from worker.sandbox.http_server import served
 from worker.settings import PREFIX, KafkaSettings
 
 ROOT = Path(__file__).parents[2]

@@ -13,8 +13,8 @@ from tests.leaks.test_requests import RECORDS, TOKENS
 from tests.leaks.world import MODEL, PIPELINE, Echo, canary_graphene
 from tests.leaks.world import environment as canary_environment
 from worker.sandbox.graphene import CCDS_PATH, GRAPHENE
+from worker.sandbox.http_server import served
 from worker.sandbox.playground import EVERYBODY, PLAYGROUND, playground_app
-from worker.sandbox.serving import served
 from worker.settings import ClientSettings, read_settings
 
 # The playground's own pages say who deployed what, and show its files. They know no token and no password of ours.

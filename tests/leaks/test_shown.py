@@ -22,7 +22,7 @@ from worker import errors
 from worker.adapters.http import Answer
 from worker.adapters.kafka.clients import client_options
 from worker.adapters.tokens import TokenVerifier
-from worker.cli.client import Ask
+from worker.cli.client import OutgoingRequest
 from worker.domain.request import read_request
 from worker.domain.solution import Caller
 from worker.domain.tokens import read_token
@@ -63,7 +63,7 @@ async def test_objects(tmp_path: Path, watch: Watch) -> None:
             "Solution of the builder": solution(icon=canaries.ICON, description=canaries.IN_THE_DESCRIPTION),
             "Bundle": bundle,
             "Answer": Answer(200, canaries.TOKEN.encode()),
-            "Ask": Ask("request-1", UUID(int=1), UUID(int=2), token()),
+            "OutgoingRequest": OutgoingRequest("request-1", UUID(int=1), UUID(int=2), token()),
             "DeploymentRequested": DeploymentRequested(
                 solution_id=UUID(int=1), revision_id=UUID(int=2), jwt_token=token()
             ),

@@ -40,11 +40,10 @@ from worker.observability import logs
 from worker.observability.logs import Format
 from worker.observability.metrics import REGISTRY
 from worker.observability.traces import open_tracing
-from worker.sandbox.faults import Fault
 from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, GRAPHENE, NEXUS_LOGIN, NEXUS_PATH, Graphene, graphene_app
 from worker.sandbox.graphene_data import Stored, make_model, make_pipeline
+from worker.sandbox.http_server import Fault, served
 from worker.sandbox.playground import PLAYGROUND, Playground, playground_app
-from worker.sandbox.serving import served
 from worker.settings import Settings, TracingSettings, read_settings
 
 USER_ID = canaries.USER.user_id.encode()

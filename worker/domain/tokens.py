@@ -51,9 +51,14 @@ class Token:
         return str(self.header.get("typ", "jwt")).lower().removeprefix("application/")
 
 
+def strip_bearer(text: str) -> str:
+    """Remove surrounding white space and the scheme "Bearer"."""
+    return _BEARER.sub("", text.strip(" \t\r\n"), count=1)
+
+
 def read_token(text: str) -> Token:
     """Read a token with or without "Bearer " before it. Raises Unauthenticated: token-missing, token-malformed."""
-    text = _BEARER.sub("", text.strip(" \t\r\n"), count=1)
+    text = strip_bearer(text)
     if not text:
         raise Unauthenticated("token-missing", "The request has no token. Send one as Graphene issued it.")
     if len(text) > MAX_TOKEN:

@@ -4,10 +4,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 from cryptography.hazmat.primitives import serialization
 
 from tests.kafka_security.certificates import Authority
-from worker.adapters.kafka.clients import client_options, stop_client
+from worker.adapters.kafka.clients import client_options, running_client, stop_client
 from worker.errors import ConfigurationError
 from worker.settings import KafkaSettings
 
@@ -39,6 +40,39 @@ async def test_our_own_cancellation_goes_through() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+class Client:
+    """A client that starts when its broker answers."""
+
+    def __init__(self) -> None:
+        self.answer = asyncio.Event()
+        self.stopped = False
+
+    async def start(self) -> None:
+        await self.answer.wait()
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+
+async def test_a_client_that_does_not_start_in_time_is_stopped() -> None:
+    """The caller learns that Kafka cannot be reached, and no connection is left open."""
+    client = Client()
+    with pytest.raises(KafkaConnectionError):
+        async with running_client(client, start_seconds=0.01):
+            raise AssertionError("it started")
+    assert client.stopped
+
+
+async def test_a_timeout_inside_the_block_is_not_taken_for_a_failed_start() -> None:
+    """Only the start has a limit here; what the block raises goes through."""
+    client = Client()
+    client.answer.set()
+    with pytest.raises(TimeoutError):
+        async with running_client(client, start_seconds=10):
+            raise TimeoutError
+    assert client.stopped
 
 
 CA = "DEPLOYER_KAFKA__SSL_CA_FILE: it cannot be used: "

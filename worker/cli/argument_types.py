@@ -1,4 +1,7 @@
-"""What people write on the command line, read. Nothing slow is imported here: `--help` needs this module."""
+"""Types of command-line arguments. Imports nothing slow, because `--help` needs this module.
+
+Every parser here raises ArgumentTypeError.
+"""
 
 import argparse
 import re
@@ -9,8 +12,8 @@ from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A record's place in a topic."""
+class PartitionOffset:
+    """The position of one record in a topic."""
 
     partition: int
     offset: int
@@ -19,16 +22,16 @@ class Place:
         return f"{self.partition}:{self.offset}"
 
 
-def place(text: str) -> Place:
-    """Raises ArgumentTypeError, as all of them do."""
+def partition_offset(text: str) -> PartitionOffset:
+    """Parse PARTITION:OFFSET."""
     if not re.fullmatch(r"[0-9]{1,9}:[0-9]{1,18}", text):
         raise argparse.ArgumentTypeError(f"'{text}' is not PARTITION:OFFSET, e.g. 3:17")
     partition, _, offset = text.partition(":")
-    return Place(int(partition), int(offset))
+    return PartitionOffset(int(partition), int(offset))
 
 
-def moment(text: str) -> datetime:
-    """A time of ISO 8601, aware; without a zone it is this machine's."""
+def timestamp(text: str) -> datetime:
+    """Parse an ISO 8601 time; without a time zone it is in this machine's."""
     try:
         time = datetime.fromisoformat(text)
         return time if time.tzinfo else time.astimezone()
@@ -37,22 +40,22 @@ def moment(text: str) -> datetime:
 
 
 def uuid(text: str) -> UUID:
-    """Of Graphene."""
+    """Parse an id of Graphene's."""
     try:
         return UUID(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"'{text}' is not a UUID") from None
 
 
-def address(text: str) -> str:
-    """One broker."""
+def broker_address(text: str) -> str:
+    """Parse the address of one broker."""
     if not re.fullmatch(r"[^\s,]+:\d{1,5}", text):
         raise argparse.ArgumentTypeError(f"'{text}' is not HOST:PORT")
     return text
 
 
-def listener(text: str) -> str:
-    """Where a server listens: an address of this machine, so that it is known who can reach it."""
+def listen_address(text: str) -> str:
+    """Parse the address on which a server listens: an IP address, so that it is clear who can reach it."""
     host, _, port = text.rpartition(":")
     try:
         IPv4Address(host)
@@ -64,7 +67,7 @@ def listener(text: str) -> str:
 
 
 def request_id(text: str) -> str:
-    """As the events have it."""
+    """Parse a request id as events carry it."""
     from schemas.events import REQUEST_ID_PATTERN  # noqa: PLC0415 - slow to import, rarely needed
 
     if not re.fullmatch(REQUEST_ID_PATTERN.removesuffix("$"), text):
@@ -73,20 +76,20 @@ def request_id(text: str) -> str:
 
 
 def seconds(text: str) -> float:
-    """How long."""
-    return _above_zero(text, "a number of seconds above 0")
+    """Parse a duration in seconds."""
+    return _positive(text, "a number of seconds above 0")
 
 
 def rate(text: str) -> float:
-    """How many a second."""
-    return _above_zero(text, "a number above 0")
+    """Parse a number of requests per second."""
+    return _positive(text, "a number above 0")
 
 
-def _above_zero(text: str, what: str) -> float:
+def _positive(text: str, description: str) -> float:
     try:
         number = float(text)
     except ValueError:
         number = 0
-    if not 0 < number < 1e9:  # not NaN, not infinite
-        raise argparse.ArgumentTypeError(f"'{text}' is not {what}")
+    if not 0 < number < 1e9:  # neither NaN nor infinite
+        raise argparse.ArgumentTypeError(f"'{text}' is not {description}")
     return number

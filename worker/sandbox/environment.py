@@ -1,4 +1,4 @@
-"""What a worker is told about the sandbox around it, and the worker itself as a process of its own."""
+"""Environment variables that connect a worker to the sandbox, and the worker as a child process."""
 
 import os
 import sys
@@ -9,16 +9,16 @@ from signal import SIGTERM
 
 import worker
 from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, NEXUS_LOGIN, NEXUS_PATH
-from worker.sandbox.guarded import GuardedProcess
+from worker.sandbox.supervised_process import SupervisedProcess
 from worker.sandbox.users import JWT_SECRET
 from worker.settings import PREFIX
 
-STOP_SECONDS = 5.0
-_PACKAGES = Path(worker.__file__).parents[1]
+GRACE_SECONDS = 5.0
+_SITE_PACKAGES = Path(worker.__file__).parents[1]
 
 
 def graphene_environment(address: str) -> dict[str, str]:
-    """The settings with which bundles are built from the sandbox Graphene at this address."""
+    """Return the settings that build bundles from the sandbox Graphene at this address."""
     return {
         "DEPLOYER_CATALOG__URL": address + CCDS_PATH,
         "DEPLOYER_CATALOG__USERNAME": CCDS_LOGIN[0],
@@ -30,12 +30,12 @@ def graphene_environment(address: str) -> dict[str, str]:
 
 
 def worker_environment(kafka: str, graphene: str, playground: str, prefix: str = "") -> dict[str, str]:
-    """All settings of a worker. With a prefix, topics and group are its own; without, they have their usual names."""
+    """Return all settings of a worker. Topics and group have their default names unless a prefix is given."""
     return {
         "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": kafka,
         "DEPLOYER_KAFKA__CREATE_TOPICS": "true",
         "DEPLOYER_KAFKA__REPLICATION_FACTOR": "1",
-        **(_names(prefix) if prefix else {}),
+        **(_prefixed_names(prefix) if prefix else {}),
         "DEPLOYER_AUTH__SECRET": JWT_SECRET,
         **graphene_environment(graphene),
         "DEPLOYER_PLAYGROUND__DEPLOY_URL": f"{playground}/deploy_solution",
@@ -43,7 +43,7 @@ def worker_environment(kafka: str, graphene: str, playground: str, prefix: str =
     }
 
 
-def _names(prefix: str) -> dict[str, str]:
+def _prefixed_names(prefix: str) -> dict[str, str]:
     topics = {"REQUESTS": "requests", "STATUS": "status", "SETTLEMENTS": "settlements", "DEAD_LETTER": "dead-letter"}
     names = {f"DEPLOYER_KAFKA__{key}_TOPIC": f"{prefix}.{name}" for key, name in topics.items()}
     return {**names, "DEPLOYER_KAFKA__GROUP_ID": prefix}
@@ -52,24 +52,24 @@ def _names(prefix: str) -> dict[str, str]:
 @asynccontextmanager
 async def running_worker(
     environment: Mapping[str, str], log: Path, remove: Path | None = None
-) -> AsyncIterator[GuardedProcess]:
-    """`python -m worker run` with these settings and no others. It ends with the block, and with this process.
+) -> AsyncIterator[SupervisedProcess]:
+    """Run `python -m worker run` with these settings and no others until the block or this process ends.
 
-    `remove` is a folder that goes when this process is killed.
+    The folder `remove` is deleted when this process is killed.
     """
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    process = GuardedProcess(
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    process = SupervisedProcess(
         [sys.executable, "-m", "worker", "run"],
-        folder=_PACKAGES,  # where `-m` looks first: the same packages as here, whatever the current folder holds
+        folder=_SITE_PACKAGES,  # where `-m` looks first: the packages of this process, wherever it was started
         log=log,
         remove=remove,
-        environment={**ours, **environment},
+        environment={**inherited, **environment},
     )
     try:
         yield process
         process.send(SIGTERM)
-        if await process.wait(STOP_SECONDS) is None:
-            process.send(SIGTERM)  # it waits for a deployment; the second signal means now
-            await process.wait(STOP_SECONDS)
+        if await process.wait(GRACE_SECONDS) is None:
+            process.send(SIGTERM)  # it is waiting for a deployment; a second signal ends it at once
+            await process.wait(GRACE_SECONDS)
     finally:
         process.close()

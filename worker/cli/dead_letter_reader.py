@@ -1,4 +1,4 @@
-"""Dead letters as `dead-letter` reads, shows and chooses them."""
+"""Dead letters as the command `dead-letter` reads, filters and prints them."""
 
 import json
 from collections.abc import AsyncIterator
@@ -12,49 +12,49 @@ from pydantic import ValidationError
 from schemas import DeploymentRequested
 from worker.adapters.kafka.acls import Operation
 from worker.adapters.kafka.clients import client_options, read_all
+from worker.cli.argument_types import PartitionOffset
 from worker.cli.client import partition_count
-from worker.cli.view import plain
-from worker.cli.words import Place
 from worker.domain import dead_letter, strict_json
 from worker.domain.dead_letter import Replay, next_replay
 from worker.domain.request import MAX_BYTES
+from worker.errors import one_line
 from worker.observability import logs
 from worker.settings import KafkaSettings
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Letter:
-    """One dead letter. Nothing in it is trusted: others may write to the topic, too."""
+class StoredDeadLetter:
+    """One dead letter in its topic. Nothing in it is trusted, because others may write to the topic, too."""
 
-    place: Place
+    place: PartitionOffset
     time: datetime
     key: bytes | None
     value: Any
     headers: dict[str, str]
     topic: str
-    original: Place
+    original: PartitionOffset
     original_ms: int
     code: str
     message: str
     attempt: int
     request_id: str
-    asked: DeploymentRequested | None  # None: the record could not be read
+    requested: DeploymentRequested | None  # None if the record could not be read
 
-    def following(self) -> Replay | None:
-        """The request that repeats it; None when there is nothing to repeat.
+    def next_replay(self) -> Replay | None:
+        """Return the next replay of the request; None when there is nothing to replay.
 
-        Counted by the id the sender gave: of a request that was sent twice it leads to the same replay.
+        Replays are counted by the id that the sender gave, so that two records of one request lead to the same replay.
         """
-        if self.asked is None:
+        if self.requested is None:
             return None
-        return next_replay(self.asked.request_id or self.request_id, self.asked.replay_of)
+        return next_replay(self.requested.request_id or self.request_id, self.requested.replay_of)
 
     def title(self) -> str:
-        """Its place and request; as safe as `line`."""
+        """Return its place and request; as safe as `line`."""
         return _safe(f"{self.place}  {self.request_id}")
 
     def line(self) -> str:
-        """For `list`: one line, nothing in it that a terminal would obey, and nothing that looks like a token."""
+        """Return one line for `list`, without terminal control characters and without anything like a token."""
         at = self.time.isoformat(timespec="seconds")
         return _safe(
             f"{self.place!s:<8} {at}  {self.code:<24} {self.request_id}  attempt {self.attempt}  "
@@ -62,7 +62,7 @@ class Letter:
         )
 
     def json(self, indent: int | None = None) -> str:
-        """All of it, for people's scripts; as safe as `line`."""
+        """Return all of it as JSON for scripts; as safe as `line`."""
         document = {
             "place": str(self.place),
             "time": self.time.isoformat(),
@@ -80,26 +80,26 @@ class Letter:
             "headers": self.headers,
             "value": self.value,
         }
-        return json.dumps(logs.scrub(None, "", document), indent=indent)  # which escapes what a terminal would obey
+        return json.dumps(logs.scrub(None, "", document), indent=indent)  # escapes terminal control characters
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """Which letters are meant; every condition that is given must hold."""
+class DeadLetterFilter:
+    """Conditions on dead letters, all of which must hold."""
 
-    places: frozenset[Place] = frozenset()
+    places: frozenset[PartitionOffset] = frozenset()
     code: str | None = None
     key: bytes | None = None
     request_id: str | None = None
     since: datetime | None = None
 
     @property
-    def everything(self) -> bool:
+    def matches_all(self) -> bool:
         """Whether there is no condition."""
-        return self == Choice()
+        return self == DeadLetterFilter()
 
-    def takes(self, letter: Letter) -> bool:
-        """Whether this one is meant."""
+    def matches(self, letter: StoredDeadLetter) -> bool:
+        """Return whether every condition holds."""
         return (
             (not self.places or letter.place in self.places)
             and self.code in (None, letter.code)
@@ -109,47 +109,51 @@ class Choice:
         )
 
 
-def read_letter(record: ConsumerRecord) -> Letter | None:
-    """The dead letter in a record; None when it is none."""
+def parse_dead_letter(record: ConsumerRecord) -> StoredDeadLetter | None:
+    """Return the dead letter in a record; None when it holds something else."""
     headers = {name: value.decode(errors="replace") for name, value in record.headers if value is not None}
     try:
         value = strict_json.loads(record.value or b"null", max_bytes=MAX_BYTES, max_string=MAX_BYTES)
-        return Letter(
-            Place(record.partition, record.offset),
+        return StoredDeadLetter(
+            PartitionOffset(record.partition, record.offset),
             datetime.fromtimestamp(record.timestamp / 1000, UTC),
             record.key,
             value,
             headers,
             headers[dead_letter.TOPIC],
-            Place(int(headers[dead_letter.PARTITION]), int(headers[dead_letter.OFFSET])),
+            PartitionOffset(int(headers[dead_letter.PARTITION]), int(headers[dead_letter.OFFSET])),
             int(headers[dead_letter.TIMESTAMP]),
             headers[dead_letter.CODE],
             headers[dead_letter.MESSAGE],
             int(headers[dead_letter.ATTEMPT]),
             headers[dead_letter.REQUEST_ID],
-            _asked(value),
+            _requested(value),
         )
     except (KeyError, ValueError, OverflowError):
         return None
 
 
 def _safe(text: str) -> str:
-    return logs.without_encoded(plain(text))
+    return logs.without_encoded(one_line(text))
 
 
-def _asked(value: Any) -> DeploymentRequested | None:
+def _requested(value: Any) -> DeploymentRequested | None:
     try:
         return DeploymentRequested.model_validate(value)
     except ValidationError:
         return None
 
 
-async def letters(kafka: KafkaSettings, choice: Choice) -> AsyncIterator[Letter]:
-    """All that are meant, up to now. Raises KafkaError, ConfigurationError when the topic does not exist."""
-    count = await partition_count(kafka, "DEPLOYER_KAFKA__DEAD_LETTER_TOPIC", kafka.dead_letter_topic, Operation.READ)
-    wanted = {it.partition for it in choice.places} or set(range(count))
-    places = [TopicPartition(kafka.dead_letter_topic, it) for it in sorted(wanted) if it < count]
-    async for record in read_all(client_options(kafka), places):
-        letter = read_letter(record)
-        if letter is not None and choice.takes(letter):
+async def read_dead_letters(kafka: KafkaSettings, wanted: DeadLetterFilter) -> AsyncIterator[StoredDeadLetter]:
+    """Yield the matching dead letters that are in the topic now.
+
+    Raises KafkaError, or ConfigurationError when the topic does not exist.
+    """
+    topic = kafka.dead_letter_topic
+    count = await partition_count(kafka, "DEPLOYER_KAFKA__DEAD_LETTER_TOPIC", topic, Operation.READ)
+    partitions = {it.partition for it in wanted.places} or set(range(count))
+    tps = [TopicPartition(topic, it) for it in sorted(partitions) if it < count]
+    async for record in read_all(client_options(kafka), tps):
+        letter = parse_dead_letter(record)
+        if letter is not None and wanted.matches(letter):
             yield letter

@@ -1,7 +1,7 @@
-"""Runs a bundle's own script as the playground server does, except that it changes nothing.
+"""Runs a bundle's own script as the playground server does, but with --dry-run.
 
-The server has two command lines: with a pull secret, when it is configured with one, and without. A bundle has to
-stand both, each on a copy of its own, because the script may write into the bundle.
+The server uses one of two command lines, depending on whether it is configured with a pull secret. A bundle must pass
+both, each in a copy of its own, because the script may write into the bundle.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ import tempfile
 from pathlib import Path
 
 from worker.concurrency import together
-from worker.sandbox.upload import write_files
+from worker.sandbox.playground_upload import write_files
 
 SCRIPT = "kubernetes-client-script.py"
 
-# config.json of a server with everything set, and of one with no more than it needs.
+# config.json of a server with every setting, and of one with the required settings only.
 _FULL_CONFIG = {
     "allowed_ip_addresses": ["127.0.0.1"],
     "name_kubernetes_pull_secret": "acumos-registry",
@@ -33,20 +33,20 @@ _SMALL_CONFIG = {"allowed_ip_addresses": ["127.0.0.1"]}
 
 
 class ScriptFailed(Exception):
-    """The script's exit code is not 0; the message is the server's."""
+    """The script exited with another code than 0; the message is the server's."""
 
 
 class DryRuns:
-    """Runs scripts, no more at a time than there are processors."""
+    """Runs scripts, at most one per processor at a time."""
 
     def __init__(self, folder: Path, time_limit: float) -> None:
-        """`folder`: for the copies, which are removed afterwards. `time_limit`: seconds for one script."""
+        """Use `folder` for the copies, which are removed afterwards, and allow `time_limit` seconds per script."""
         self._folder = folder
         self._time_limit = time_limit
         self._slots = asyncio.Semaphore(os.cpu_count() or 1)
 
     async def check(self, files: dict[str, bytes], username: str, namespace: str) -> None:
-        """Run both command lines. Raises ScriptFailed."""
+        """Run the script with both command lines. Raises ScriptFailed."""
         await together([self._run(files, username, namespace, with_secret=it) for it in (True, False)])
 
     async def _run(self, files: dict[str, bytes], username: str, namespace: str, *, with_secret: bool) -> None:
@@ -67,7 +67,7 @@ class DryRuns:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # so that whatever the script starts can be ended with it
+            start_new_session=True,  # so that the processes it starts can be killed with it
         )
         try:
             output, errors = await asyncio.wait_for(process.communicate(), self._time_limit)
@@ -80,12 +80,12 @@ class DryRuns:
                 await process.wait()
         if process.returncode:
             reason = subprocess.CalledProcessError(process.returncode, command)
-            said = (output + errors).decode(errors="replace")
-            raise ScriptFailed(f"{reason}\n{said}")
+            text = (output + errors).decode(errors="replace")
+            raise ScriptFailed(f"{reason}\n{text}")
 
 
 def _prepare(server: Path, files: dict[str, bytes], base: str, *, with_secret: bool) -> None:
-    """The server's folder as the script finds it."""
+    """Create the server's folder as the script expects it."""
     write_files(files, server / base)
     config = _FULL_CONFIG if with_secret else _SMALL_CONFIG
     (server / "config.json").write_text(json.dumps(config), encoding="utf-8")
@@ -93,7 +93,7 @@ def _prepare(server: Path, files: dict[str, bytes], base: str, *, with_secret: b
 
 
 def _command(server: Path, base: str, namespace: str, *, with_secret: bool) -> list[str]:
-    """The server's command line, and --dry-run."""
+    """Return the server's command line with --dry-run added."""
     secret = ["-sn", "acumos-registry", "-ps", str(server / "pull-secret.json")]
     policy = ["--image_pull_policy", "IfNotPresent"]
     return [
@@ -108,5 +108,5 @@ def _command(server: Path, base: str, namespace: str, *, with_secret: bool) -> l
 
 
 def _environment(server: Path) -> dict[str, str]:
-    """Nothing of ours: no settings, and no way to a cluster that this user may have."""
+    """Return an environment without the worker's settings, and without access to any cluster of this user."""
     return {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(server), "LANG": "C.UTF-8"}

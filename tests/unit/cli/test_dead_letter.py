@@ -11,17 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import REVISION_ID, SOLUTION_ID
-from tests.unit.cli.test_letters import read, written
-from worker.cli.client import Ask
-from worker.cli.failures import CommandError
-from worker.cli.letters import Letter
-from worker.cli.replays import Originals, Replays, bare, repeated
-from worker.cli.words import Place
+from tests.unit.cli.test_dead_letter_reader import read, written
+from worker.cli.argument_types import PartitionOffset
+from worker.cli.client import OutgoingRequest
+from worker.cli.dead_letter import OriginalRecords, ReplayOptions, build_replay
+from worker.cli.dead_letter_reader import StoredDeadLetter
+from worker.cli.error_messages import CommandError
 from worker.domain.dead_letter import MOST, replay_id
+from worker.domain.tokens import strip_bearer
 from worker.sandbox.users import SANDBOX_USER, sandbox_token
 
 TOKEN = sandbox_token(datetime.now(UTC), timedelta(hours=1))
-ONE_FOR_ALL = Replays(TOKEN, 10, dry_run=False, force=False)
+ONE_FOR_ALL = ReplayOptions(TOKEN, 10, dry_run=False, force=False)
 USER = SANDBOX_USER.user_id.encode()
 
 
@@ -36,42 +37,42 @@ class Nothing:
     end_offsets = beginning_offsets
 
 
-def ask(letter: Letter, how: Replays = ONE_FOR_ALL) -> Ask:
+def ask(letter: StoredDeadLetter, options: ReplayOptions = ONE_FOR_ALL) -> OutgoingRequest:
     """What would be sent; the topic `requests` has partitions 0 to 5 and no records."""
-    return asyncio.run(repeated(letter, Originals(Nothing(), "requests", 6), how))
+    return asyncio.run(build_replay(letter, OriginalRecords(Nothing(), "requests", 6), options))
 
 
-def of_the_user(**changes: Any) -> Letter:
+def of_the_user(**changes: Any) -> StoredDeadLetter:
     """A letter that TOKEN's user may replay."""
     return read(written(**changes), key=USER)
 
 
 def test_a_replay_says_whose_it_is() -> None:
     """An id that follows from the original's, and the original's id beside it."""
-    assert Ask(replay_id("r-1", 1), SOLUTION_ID, REVISION_ID, TOKEN, "r-1") == ask(of_the_user())
+    assert OutgoingRequest(replay_id("r-1", 1), SOLUTION_ID, REVISION_ID, TOKEN, "r-1") == ask(of_the_user())
 
 
 @given(st.integers(1, 2 * MOST), st.booleans())
 def test_the_guard_ends_a_loop(number: int, force: bool) -> None:
     """After the last one only `--force` goes on; the number is the id's, whoever asks."""
     letter = of_the_user(requestId=replay_id("r-1", number), replayOf="r-1")
-    how = replace(ONE_FOR_ALL, force=force)
+    options = replace(ONE_FOR_ALL, force=force)
     if number < MOST or force:
-        assert (replay_id("r-1", number + 1), "r-1") == ((sent := ask(letter, how)).request_id, sent.replay_of)
+        assert (replay_id("r-1", number + 1), "r-1") == ((sent := ask(letter, options)).request_id, sent.replay_of)
     else:
         with pytest.raises(CommandError, match=f"replayed {MOST} times.*--force"):
-            ask(letter, how)
+            ask(letter, options)
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"asked": None}, r"could not be read \(playground-busy\).*send it again"),
-        ({"key": None}, "no key.*send it again"),
-        ({"key": b"user-2"}, "another user's.*--key"),
+        ({"requested": None}, r"could not be read \(playground-busy\).*to send it again"),
+        ({"key": None}, "no key.*to send it again"),
+        ({"key": b"user-2"}, "another user.*--key"),
         ({"topic": "other\x1b"}, "'other '.*DEPLOYER_KAFKA__REQUESTS_TOPIC"),
-        ({"original": Place(6, 7)}, "'requests' has no partition 6"),
-        ({"original": Place(-1, 7)}, "'requests' has no partition -1"),
+        ({"original": PartitionOffset(6, 7)}, "'requests' has no partition 6"),
+        ({"original": PartitionOffset(-1, 7)}, "'requests' has no partition -1"),
     ],
 )
 def test_what_cannot_be_replayed_is_said(changes: dict[str, Any], said: str) -> None:
@@ -93,10 +94,10 @@ def test_a_token_that_is_gone_has_to_be_given() -> None:
         ("a.b.c", "a.b.c"),
         ("Bearer a.b.c", "a.b.c"),
         (" bearer  a.b.c\n", "a.b.c"),
-        ("Bearer", "Bearer"),
+        ("Bearer", ""),
         ("a b", "a b"),
     ],
 )
 def test_bearer_is_not_doubled(given: str, expected: str) -> None:
     """The token is sent on as it is otherwise."""
-    assert expected == bare(given)
+    assert expected == strip_bearer(given)

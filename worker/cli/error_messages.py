@@ -1,4 +1,4 @@
-"""What a command says when it cannot do its work: one sentence, and never a traceback for a mistake of the user's."""
+"""Error messages of the commands: one sentence each, and never a traceback for a mistake of the user's."""
 
 from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
 
@@ -6,26 +6,27 @@ from worker.errors import ConfigurationError, DeploymentError, StatusNotPublishe
 
 
 class CommandError(Exception):
-    """The command cannot go on; the message is for the user."""
+    """The command cannot continue; the message is for the user."""
 
 
-def explain(error: Exception) -> str | None:
-    """The sentence for this error; None for a defect of ours, which deserves its traceback."""
+def error_message(error: Exception) -> str | None:
+    """Return the sentence for an expected error; None for a bug in this program, which needs its traceback."""
     match error:
         case CommandError() | ConfigurationError() | StatusNotPublished():
             return str(error)
         case DeploymentError():
             return f"{error.message} [{error.code}]"
         case KafkaConnectionError():
-            return "Kafka cannot be reached. Check DEPLOYER_KAFKA__BOOTSTRAP_SERVERS and the settings beside it."
+            return "Kafka cannot be reached. Check DEPLOYER_KAFKA__BOOTSTRAP_SERVERS and the related settings."
         case UnknownTopicOrPartitionError():
-            return "A topic does not exist. Start the worker with DEPLOYER_KAFKA__CREATE_TOPICS=true, or make it."
+            return "A topic does not exist. Create it, or start the worker with DEPLOYER_KAFKA__CREATE_TOPICS=true."
         case KafkaError():
             return (
-                f"Kafka refused: {type(error).__name__.removesuffix('Error')}. `playground-deployer check` tells more."
+                f"Kafka refused: {type(error).__name__.removesuffix('Error')}. "
+                "Run `playground-deployer check` for details."
             )
         case ModuleNotFoundError() if not str(error.name).startswith(("worker", "schemas")):
             return f"The package {error.name} is missing. Install playground-deployer[demo]."
         case OSError() if error.strerror:
-            return f"{error.filename or 'The system says'}: {error.strerror}."
+            return f"{error.filename or 'The operating system reports'}: {error.strerror}."
     return None

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from schemas import BundleInfo, DeploymentInfo, DeploymentStatus, ErrorInfo, SourceInfo, State
-from worker.cli.view import LOOKS, Board, duration, line, live
+from worker.cli.status_table import STYLES, StatusTable, can_redraw, duration, status_line
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 ERROR = ErrorInfo(code="token-expired", message="The token has expired.", stage="authenticate", retryable=False)
@@ -44,10 +44,10 @@ DEPLOYED = status(
 REJECTED = status(State.REJECTED, request_id="r-2", message="The token has expired.", error=ERROR)
 
 
-def drawn(board: Board, width: int = 80, height: int = 25, **options: Any) -> list[str]:
+def drawn(table: StatusTable, width: int = 80, height: int = 25, **options: Any) -> list[str]:
     """What a terminal of this size would show."""
     output = StringIO()
-    Console(file=output, width=width, height=height, **options).print(board)
+    Console(file=output, width=width, height=height, **options).print(table)
     return [row.rstrip() for row in output.getvalue().splitlines()]
 
 
@@ -62,78 +62,78 @@ def drawn(board: Board, width: int = 80, height: int = 25, **options: Any) -> li
 )
 def test_one_status_is_one_line(shown: DeploymentStatus, expected: str) -> None:
     """Time, request, state and sentence; nothing in it can move the cursor."""
-    assert expected == line(shown)
+    assert expected == status_line(shown)
 
 
 def test_a_label_stands_for_time_and_id() -> None:
     """The demo's lines are the same each time."""
-    assert "sudoku  accepted    The request is accepted." == line(status(), "sudoku")
+    assert "sudoku  accepted    The request is accepted." == status_line(status(), "sudoku")
 
 
 def test_a_row_per_request_with_the_time_in_its_state() -> None:
     """Running requests count from their last status; finished ones show what they took in all."""
-    board = Board(lambda: NOON + timedelta(seconds=9))
+    table = StatusTable(lambda: NOON + timedelta(seconds=9))
     for one in (status(), status(request_id="r-2"), status(State.BUILDING, 1, 2.5, request_id="r-2"), DEPLOYED):
-        assert board.update(one)
+        assert table.update(one)
     assert [
         "   request  state         time",
         "✓  r-1      deployed      4.2s  Sudoku: Deployed as sudoku-1. (1 note)",
         "⠋  r-2      building      6.5s  The request is accepted.",
-    ] == drawn(board)
+    ] == drawn(table)
 
 
 def test_a_published_request_is_shown_before_its_first_status() -> None:
     """Its row has a label and a title."""
-    board = Board(lambda: NOON, {"r-1": "sudoku"}, {"r-1": "Sudoku tutorial"})
-    board.publish("r-1")
-    assert "⠋  sudoku   published     0.0s  Sudoku tutorial" == drawn(board)[1]
-    assert board.update(status())
-    assert "⠋  sudoku   accepted      0.0s  The request is accepted." == drawn(board)[1]
+    table = StatusTable(lambda: NOON, {"r-1": "sudoku"}, {"r-1": "Sudoku tutorial"})
+    table.publish("r-1")
+    assert "⠋  sudoku   published     0.0s  Sudoku tutorial" == drawn(table)[1]
+    assert table.update(status())
+    assert "⠋  sudoku   accepted      0.0s  The request is accepted." == drawn(table)[1]
 
 
 def test_known_statuses_change_nothing() -> None:
     """Subscribers see some statuses twice."""
-    board = Board(lambda: NOON)
-    assert [True, True, False, False] == [board.update(it) for it in (status(), DEPLOYED, status(), DEPLOYED)]
-    assert DEPLOYED == board.rows["r-1"].status
+    table = StatusTable(lambda: NOON)
+    assert [True, True, False, False] == [table.update(it) for it in (status(), DEPLOYED, status(), DEPLOYED)]
+    assert DEPLOYED == table.rows["r-1"].status
 
 
 def test_finished_requests_leave_a_full_screen_first() -> None:
     """What still runs stays visible."""
-    board = Board(lambda: NOON)
+    table = StatusTable(lambda: NOON)
     for number in range(30):
         done = number % 3 == 0
-        board.update(status(State.FAILED if done else State.ACCEPTED, request_id=f"r-{number}"))
-    rows = drawn(board, height=15)[1:]
+        table.update(status(State.FAILED if done else State.ACCEPTED, request_id=f"r-{number}"))
+    rows = drawn(table, height=15)[1:]
     assert [f"r-{number}" for number in range(30) if number % 3][-12:] == [row.split()[1] for row in rows]
 
 
 def test_markup_in_a_message_is_text() -> None:
     """A status cannot colour the terminal."""
-    board = Board(lambda: NOON)
-    board.update(status(message="[red]hello[/red]"))
-    assert "⠋  r-1      accepted      0.0s  [red]hello[/red]" == drawn(board)[1]
+    table = StatusTable(lambda: NOON)
+    table.update(status(message="[red]hello[/red]"))
+    assert "⠋  r-1      accepted      0.0s  [red]hello[/red]" == drawn(table)[1]
 
 
 def test_a_clock_behind_shows_no_negative_time() -> None:
     """The worker's clock may be ahead of ours."""
-    board = Board(lambda: NOON - timedelta(seconds=5))
-    board.update(status())
-    assert "0.0s" in drawn(board)[1]
+    table = StatusTable(lambda: NOON - timedelta(seconds=5))
+    table.update(status())
+    assert "0.0s" in drawn(table)[1]
 
 
 def test_every_state_has_a_look() -> None:
     """A new state must not break the table."""
-    assert set(State) == set(LOOKS)
+    assert set(State) == set(STYLES)
 
 
 def test_no_colour_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     """NO_COLOR leaves bold and dim, which are no colours."""
-    board = Board(lambda: NOON)
-    board.update(REJECTED)
-    coloured = "\n".join(drawn(board, force_terminal=True, color_system="standard"))
+    table = StatusTable(lambda: NOON)
+    table.update(REJECTED)
+    coloured = "\n".join(drawn(table, force_terminal=True, color_system="standard"))
     monkeypatch.setenv("NO_COLOR", "1")
-    plain = "\n".join(drawn(board, force_terminal=True, color_system="standard"))
+    plain = "\n".join(drawn(table, force_terminal=True, color_system="standard"))
     assert (True, False) == ("\x1b[31m" in coloured, "\x1b[31m" in plain)
 
 
@@ -147,7 +147,7 @@ def test_no_colour_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None
 )
 def test_only_a_real_terminal_gets_a_table(options: Any, expected: bool) -> None:
     """Pipes and dumb terminals get lines."""
-    assert expected == live(Console(file=StringIO(), **options))
+    assert expected == can_redraw(Console(file=StringIO(), **options))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is POSTed to the playground: read with suspicion, because its script will be run."""
+"""Bundles as the sandbox playground receives them: read with suspicion, because their script will be run."""
 
 import base64
 import json
@@ -6,24 +6,57 @@ import re
 import stat
 import zipfile
 import zlib
+from dataclasses import dataclass, field
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 from uuid import uuid4
 
 MAX_ENTRIES = 2000
-MAX_BYTES = 64 * 1024 * 1024  # of all files together, unpacked
+MAX_BYTES = 64 * 1024 * 1024  # of all files together, uncompressed
 MAX_NAME = 200  # bytes of one path
 
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.ASCII)
 
 
 class Unusable(Exception):
-    """What makes the real server answer with a redirect to its start page, without a reason."""
+    """An upload that the real server answers with a redirect to its start page, without a reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A bundle that the playground has accepted."""
+
+    namespace: str
+    name: str  # of the solution, from blueprint.json
+    username: str
+    time: datetime
+    request_id: str | None  # the header Idempotency-Key, which the real server ignores
+    files: dict[str, int]  # path → bytes
+    size: int  # bytes of the zip
+    sha256: str  # of the zip
+    archive: Path = field(repr=False)
+
+    @property
+    def kind(self) -> str:
+        """`pipeline` or `single model`, in the real server's words."""
+        return "pipeline" if any(name.startswith("orchestrator_client/") for name in self.files) else "single model"
+
+    @property
+    def has_shared_folder(self) -> bool:
+        """Whether the bundle claims a shared folder."""
+        return "deployments/pvc.yaml" in self.files
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object for GET /api/deployments."""
+        names = ("namespace", "name", "username", "kind", "files", "size", "sha256")
+        own = {"time": self.time.isoformat(), "requestId": self.request_id, "sharedFolder": self.has_shared_folder}
+        return {name: getattr(self, name) for name in names} | own
 
 
 def read_json(body: bytes) -> Any:
-    """The request's document; its content type does not matter. Raises Unusable."""
+    """Parse a document, whatever its content type says. Raises Unusable."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -31,11 +64,11 @@ def read_json(body: bytes) -> Any:
 
 
 def read_upload(document: Any) -> tuple[str, bytes]:
-    """User name and zip. Raises Unusable."""
+    """Return the user name and the zip. Raises Unusable."""
     fields = document if isinstance(document, dict) else {}
     username, solution = fields.get("username"), fields.get("solution")
     if not isinstance(username, str) or not isinstance(solution, str):
-        raise Unusable("username or solution is missing or no text")
+        raise Unusable("username or solution is missing or not a string")
     try:
         archive = base64.b64decode(solution, validate=True)
     except ValueError as error:
@@ -47,7 +80,10 @@ def read_upload(document: Any) -> tuple[str, bytes]:
 
 
 def unpack(archive: bytes) -> dict[str, bytes]:
-    """Path → content of every file, in the zip's order. Raises Unusable for a zip that is broken, huge or hostile."""
+    """Return path → content of every file, in the zip's order.
+
+    Raises Unusable for a zip that is broken, huge or hostile.
+    """
     try:
         with zipfile.ZipFile(BytesIO(archive)) as opened:
             members = [member for member in opened.infolist() if not member.is_dir()]
@@ -62,20 +98,20 @@ def _check(members: list[zipfile.ZipInfo]) -> None:
         raise Unusable("too many files, or too large")
     names = {member.filename for member in members}
     if len(names) < len(members):
-        raise Unusable("two files of one name")
+        raise Unusable("two files with the same name")
     for member in members:
         path = PurePosixPath(member.filename)
-        plain = str(path) == member.filename and not path.is_absolute() and ".." not in path.parts
-        if not plain or set("\\:") & set(member.filename) or len(member.filename.encode()) > MAX_NAME:
-            raise Unusable("a name that leads elsewhere, or is too long")
+        relative = str(path) == member.filename and not path.is_absolute() and ".." not in path.parts
+        if not relative or set("\\:") & set(member.filename) or len(member.filename.encode()) > MAX_NAME:
+            raise Unusable("a name that leads out of the folder, or is too long")
         if stat.S_ISLNK(member.external_attr >> 16):
-            raise Unusable("a link")
+            raise Unusable("a symbolic link")
         if any(str(parent) in names for parent in path.parents):
             raise Unusable("a name that is both a file and a folder")
 
 
 def write_files(files: dict[str, bytes], folder: Path) -> None:
-    """Write what `unpack` gave below `folder`, which must be new."""
+    """Write what `unpack` returned into `folder`, which must not exist yet."""
     folder.mkdir(parents=True)
     for name, content in files.items():
         path = folder / name
@@ -84,7 +120,7 @@ def write_files(files: dict[str, bytes], folder: Path) -> None:
 
 
 def solution_name(files: dict[str, bytes]) -> str:
-    """`name` in blueprint.json. Raises Unusable without one, as today's server does."""
+    """Return `name` of blueprint.json. Raises Unusable without one, as the real server does."""
     if "blueprint.json" not in files:
         raise Unusable("no blueprint.json")
     blueprint = read_json(files["blueprint.json"])
@@ -95,10 +131,13 @@ def solution_name(files: dict[str, bytes]) -> str:
 
 
 def namespace_of(name: str, *, unique: bool) -> str:
-    """The server's own rule; each deployment gets another one unless names are `unique`. Raises Unusable."""
+    """Derive a namespace as the real server does: a new one for each deployment, unless names are `unique`.
+
+    Raises Unusable.
+    """
     namespace = re.sub("[ _]", "-", name.lower())
     if not unique:
         namespace += f"-{uuid4().hex}"
     if len(namespace) > 63 or not _NAMESPACE.fullmatch(namespace):
-        raise Unusable("no namespace can be made of the name")
+        raise Unusable("the name cannot become a namespace")
     return namespace

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import REVISION_ID, SOLUTION_ID, record
-from worker.cli.letters import Choice, Letter, read_letter
-from worker.cli.words import Place
+from worker.cli.argument_types import PartitionOffset
+from worker.cli.dead_letter_reader import DeadLetterFilter, StoredDeadLetter, parse_dead_letter
 from worker.domain import dead_letter
 from worker.domain.dead_letter import DeadLetter, Replay, replay_id
 from worker.domain.request import read_request
@@ -43,9 +43,9 @@ def kafka_record(letter: DeadLetter, **changes: Any) -> Any:
     return SimpleNamespace(**(values | changes))
 
 
-def read(letter: DeadLetter, **changes: Any) -> Letter:
+def read(letter: DeadLetter, **changes: Any) -> StoredDeadLetter:
     """Read back."""
-    found = read_letter(kafka_record(letter, **changes))
+    found = parse_dead_letter(kafka_record(letter, **changes))
     assert found is not None
     return found
 
@@ -53,12 +53,12 @@ def read(letter: DeadLetter, **changes: Any) -> Letter:
 def test_what_the_worker_writes_is_read() -> None:
     """Every header and the request."""
     letter = read(written())
-    assert (Place(1, 5), NOW, b"user-1") == (letter.place, letter.time, letter.key)
-    assert ("requests", Place(3, 7), 1_700_000_000_000) == (letter.topic, letter.original, letter.original_ms)
+    assert (PartitionOffset(1, 5), NOW, b"user-1") == (letter.place, letter.time, letter.key)
+    assert ("requests", PartitionOffset(3, 7), 1_700_000_000_000) == (letter.topic, letter.original, letter.original_ms)
     assert ("playground-busy", 4, "r-1") == (letter.code, letter.attempt, letter.request_id)
     assert (CODES["playground-busy"], ASKED) == (letter.message, letter.value)
-    assert letter.asked is not None
-    assert (SOLUTION_ID, REVISION_ID) == (letter.asked.solution_id, letter.asked.revision_id)
+    assert letter.requested is not None
+    assert (SOLUTION_ID, REVISION_ID) == (letter.requested.solution_id, letter.requested.revision_id)
 
 
 def test_an_unreadable_record_leaves_nothing_to_replay() -> None:
@@ -67,7 +67,7 @@ def test_an_unreadable_record_leaves_nothing_to_replay() -> None:
     request_id, problem = read_request(given)
     assert isinstance(problem, Unreadable)
     letter = read(dead_letter.dead_letter(given, request_id, problem, problem, 1))
-    assert (None, None, None) == (letter.key, letter.asked, letter.following())
+    assert (None, None, None) == (letter.key, letter.requested, letter.next_replay())
     assert {"size", "sha256"} == letter.value.keys()
 
 
@@ -81,7 +81,7 @@ def test_an_unreadable_record_leaves_nothing_to_replay() -> None:
 )
 def test_the_next_replay_follows_from_the_request(changes: dict[str, str], expected: Replay) -> None:
     """An original, a replay of ours, and what its sender calls a replay."""
-    assert expected == read(written(**changes)).following()
+    assert expected == read(written(**changes)).next_replay()
 
 
 def test_a_request_that_came_twice_has_one_replay() -> None:
@@ -89,7 +89,7 @@ def test_a_request_that_came_twice_has_one_replay() -> None:
     given = record({**ASKED, "jwtToken": "token"})
     _, request = read_request(given)
     other = dead_letter.dead_letter(given, "id-of-the-worker", request, BUSY, 1)
-    assert read(written()).following() == read(other).following()
+    assert read(written()).next_replay() == read(other).next_replay()
 
 
 @pytest.mark.parametrize(
@@ -107,36 +107,36 @@ def test_a_request_that_came_twice_has_one_replay() -> None:
 )
 def test_other_records_are_passed_over(changes: dict[str, Any]) -> None:
     """Whatever stands in the topic, the letters beside it are shown."""
-    assert read_letter(kafka_record(written(), **changes)) is None
+    assert parse_dead_letter(kafka_record(written(), **changes)) is None
 
 
 @given(
-    st.sets(st.builds(Place, st.just(1), st.integers(4, 6))),
+    st.sets(st.builds(PartitionOffset, st.just(1), st.integers(4, 6))),
     st.sampled_from([None, "playground-busy", "not-json"]),
     st.sampled_from([None, b"user-1", b"user-2"]),
     st.sampled_from([None, "r-1", "r-2"]),
     st.sampled_from([None, -1, 0, 1]),
 )
 def test_every_condition_must_hold(
-    places: set[Place], code: str | None, key: bytes | None, request_id: str | None, hours: int | None
+    places: set[PartitionOffset], code: str | None, key: bytes | None, request_id: str | None, hours: int | None
 ) -> None:
     """One that fails is enough to leave a letter out; none at all takes everything."""
     since = None if hours is None else NOW + timedelta(hours=hours)
-    choice = Choice(frozenset(places), code, key, request_id, since)
+    wanted = DeadLetterFilter(frozenset(places), code, key, request_id, since)
     conditions = [
-        not places or Place(1, 5) in places,
+        not places or PartitionOffset(1, 5) in places,
         code in (None, "playground-busy"),
         key in (None, b"user-1"),
         request_id in (None, "r-1"),
         hours in (None, -1, 0),
     ]
-    assert all(conditions) == choice.takes(read(written()))
-    assert (not places and {None} == {code, key, request_id, hours}) == choice.everything
+    assert all(conditions) == wanted.matches(read(written()))
+    assert (not places and {None} == {code, key, request_id, hours}) == wanted.matches_all
 
 
 def test_a_key_that_is_no_letter_has() -> None:
     """An unreadable record's letter has no key: no `--key` chooses it."""
-    assert not Choice(key=b"").takes(read(written(), key=None))
+    assert not DeadLetterFilter(key=b"").matches(read(written(), key=None))
 
 
 def test_a_line_tells_the_most_important() -> None:
