@@ -106,12 +106,12 @@ class Attempts:
             await progress.parked(unknown)
             return True
         if found is None or found.outcome == "retry":
-            why = unknown if found is None else NotSettled("settled-as-failed", found.reason)
+            why = unknown if found is None else NotSettled("resolved-as-failed", found.reason)
             now = self._clocks.wall()
             await progress.retrying(why, now, now + timedelta(seconds=self._policy.deadline_seconds))
             return False
         if found.outcome == "failed":
-            raise NotSettled("settled-as-failed", f"Settled as failed by {found.by}: {found.reason}")
+            raise NotSettled("resolved-as-failed", f"Settled as failed by {found.by}: {found.reason}")
         await progress.deployed(found.deployment, f"Settled as deployed by {found.by}: {found.reason}")
         return True
 

@@ -24,7 +24,7 @@ from worker.delivery.settlements import Changed, Settlements
 from worker.domain.dead_letter import DeadLetter
 from worker.domain.messages import Message
 from worker.domain.request import Record, Request, derived_id, read_request
-from worker.errors import CODES, DeploymentError, NotOurs, NotSettled, StatusNotPublished
+from worker.errors import CODES, DeploymentError, NotSettled, PartitionLost, StatusNotPublished
 from worker.observability.metrics import TXN_COMMITS, TXN_SECONDS
 from worker.observability.telemetry import publishing
 
@@ -54,7 +54,7 @@ class Ledger(Protocol):
         ...
 
     async def prove(self, partition: int) -> int:
-        """The group's offset. Raises NotOurs when the group has not given the partition to us."""
+        """The group's offset. Raises PartitionLost when the group has not given the partition to us."""
         ...
 
     async def read(self, partition: int) -> tuple[Journal, list[DeploymentSettled]]:
@@ -139,7 +139,7 @@ class Lane:
             self._given.clear()
             try:
                 await self._take_over_and_work()
-            except NotOurs:
+            except PartitionLost:
                 log.warning("a partition is another worker's", partition=self.partition)
                 await self._given.wait()  # which may have come while the proof was on its way
                 continue
