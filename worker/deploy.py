@@ -151,7 +151,7 @@ class Deployer:
             await job.first_status()
             if job.entry.identity == identity(caller.user_id, request.solution_id, request.revision_id):
                 log.info("request repeated", original_offset=job.entry.offset)
-                telemetry.repeated()
+                telemetry.duplicate()
                 return job.absorbed()
             raise Conflict("request-id-conflict", CODES["request-id-conflict"])
         except DeploymentError as error:

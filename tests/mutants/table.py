@@ -322,7 +322,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("redaction: warnings", "warnings.showwarning = _warning", "", f"{COMMANDS}::test_what_nobody_catches"),
     ),
     ("worker/observability/telemetry.py", f"{UNIT}/test_telemetry.py"): (
-        ("trace: goes on from the last status", "left or record.traceparent", "record.traceparent"),
+        ("trace: goes on from the last status", "last_traceparent or record.traceparent", "record.traceparent"),
         ("trace: no text of exceptions", "_failed(span, error.code if", "_failed(span, str(error) if"),
         ("trace: no exception is recorded", "record_exception=False", "record_exception=True"),
         ("metrics: a call that is cancelled", 'kind = ""  # it says', 'kind = "error"  # it says'),

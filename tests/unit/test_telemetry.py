@@ -1,4 +1,4 @@
-"""What is counted of a request and of a call, and what its trace says."""
+"""The metrics of a request and of a call, and the spans of its trace."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping

@@ -185,7 +185,7 @@ class Turn:
 
     async def __aenter__(self) -> None:
         try:
-            with stage("turn"):
+            with stage("key_queue"):
                 await self.first.wait()
         except asyncio.CancelledError:
             self.close()
@@ -248,7 +248,7 @@ class Capacity:
             place = asyncio.get_running_loop().create_future()
             queue.append(place)
             try:
-                with stage("capacity"):
+                with stage("limiter"):
                     await place
             except asyncio.CancelledError:
                 if place.done() and not place.cancelled():

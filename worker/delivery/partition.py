@@ -25,7 +25,7 @@ from worker.domain.dead_letter import DeadLetter
 from worker.domain.messages import Message
 from worker.domain.request import Record, Request, derived_id, read_request
 from worker.errors import CODES, DeploymentError, NotSettled, PartitionLost, StatusNotPublished
-from worker.observability.metrics import TXN_COMMITS, TXN_SECONDS
+from worker.observability.metrics import TRANSACTION_SECONDS, TRANSACTIONS
 from worker.observability.telemetry import publishing
 
 BATCH = 200  # statuses in one transaction
@@ -264,19 +264,19 @@ class Lane:
                 mark = self.tracker.uncommitted()
                 if batch or mark is not None:
                     try:
-                        with TXN_SECONDS.time():
+                        with TRANSACTION_SECONDS.time():
                             await writer.commit([message for item in batch for message in item.messages], mark)
                     except BaseException as error:
                         self._outbox.extendleft(reversed(batch))  # so that those who wait for them are told
                         if isinstance(error, Exception):
-                            TXN_COMMITS.labels("failed").inc()
+                            TRANSACTIONS.labels("failed").inc()
                         raise
                     self._committed(batch, mark)
             if self._outbox:
                 self._work.set()
 
     def _committed(self, batch: Sequence[Item], mark: int | None) -> None:
-        TXN_COMMITS.labels("committed").inc()
+        TRANSACTIONS.labels("committed").inc()
         if mark is not None:
             self.tracker.committed(mark)
         for item in batch:

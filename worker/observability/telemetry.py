@@ -1,8 +1,9 @@
-"""Where the time of a request goes: each stage and each call is timed for Prometheus and is a span of its trace.
+"""Where the time of a request goes: every stage and every call is timed for Prometheus, and is a span of its trace.
 
-Traces are OpenTelemetry's and off unless `worker/observability/traces.py` gives a tracer. Then they go on from the
-request's `traceparent`, and dependencies and statuses get one of ours. Spans carry no claims, no paths with ids, and no
-exceptions, whose texts are not ours; `error.type` is a code of `worker/errors.py` or a class.
+Traces are OpenTelemetry's and off unless `worker/observability/traces.py` sets a tracer. Then they continue the
+request's `traceparent`, and dependencies and statuses get a `traceparent` of our spans. Spans hold no claims, no
+paths with ids and no exceptions, whose texts others may have written; `error.type` is a code of `worker/errors.py` or
+a class.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ class _Spans:
 
 @contextmanager
 def traced_by(tracer: Tracer) -> Iterator[None]:
-    """Give spans to `tracer` meanwhile."""
+    """Send spans to `tracer` inside the block."""
     before, _Spans.tracer = _Spans.tracer, tracer
     try:
         yield
@@ -37,8 +38,8 @@ def traced_by(tracer: Tracer) -> Iterator[None]:
 
 
 @contextmanager
-def processing(record: Record, request_id: str, left: str | None) -> Iterator[None]:
-    """The whole of one request. `left`: the traceparent in the last status of the worker that had it before."""
+def processing(record: Record, request_id: str, last_traceparent: str | None) -> Iterator[None]:
+    """Trace a request from start to end; `last_traceparent` is that of the last status of its previous worker."""
     attributes: dict[str, str | int] = {
         "messaging.system": "kafka",
         "messaging.operation.name": "process",
@@ -48,24 +49,24 @@ def processing(record: Record, request_id: str, left: str | None) -> Iterator[No
         "messaging.kafka.offset": record.offset,
         "messaging.message.id": request_id,
     }
-    before = _W3C.extract({"traceparent": left or record.traceparent or ""}, Context())
-    with _span(f"process {record.topic}", SpanKind.CONSUMER, attributes, before):
+    parent = _W3C.extract({"traceparent": last_traceparent or record.traceparent or ""}, Context())
+    with _span(f"process {record.topic}", SpanKind.CONSUMER, attributes, parent):
         yield
 
 
-def ended(outcome: State | None, code: str | None, seconds: float) -> None:
-    """The final status of the request is out; inside `processing`."""
-    REQUESTS.labels(outcome, code or "").inc()
+def ended(state: State | None, code: str | None, seconds: float) -> None:
+    """Record the final state of a request, inside `processing`."""
+    REQUESTS.labels(state, code or "").inc()
     REQUEST_SECONDS.observe(seconds)
     span = get_current_span()
-    span.set_attribute("playground_deployer.outcome", str(outcome))
+    span.set_attribute("playground_deployer.state", str(state))
     if code:
         _failed(span, code)
 
 
-def repeated() -> None:
-    """It asked again for what is known, and got nothing new."""
-    REQUESTS.labels("repeated", "").inc()
+def duplicate() -> None:
+    """Record a repeated request that changed nothing."""
+    REQUESTS.labels("duplicate", "").inc()
 
 
 @contextmanager
@@ -108,7 +109,7 @@ def call(dependency: str, method: str) -> Iterator[Call]:
 
 
 def publishing(state: State, done: "asyncio.Future[None]") -> str | None:
-    """A span from here until `done`, and its traceparent for the status; None without a trace of ours."""
+    """Start a span that ends with `done`; return its traceparent for the status, None without traces."""
     if _Spans.tracer is None:
         return None
     attributes = {
@@ -127,13 +128,13 @@ def _span(
     name: str,
     kind: SpanKind = SpanKind.INTERNAL,
     attributes: Mapping[str, str | int] | None = None,
-    before: Context | None = None,
+    parent: Context | None = None,
 ) -> Iterator[Span]:
     if _Spans.tracer is None:
         yield INVALID_SPAN
         return
     with _Spans.tracer.start_as_current_span(
-        name, before, kind, attributes, record_exception=False, set_status_on_exception=False
+        name, parent, kind, attributes, record_exception=False, set_status_on_exception=False
     ) as span:
         try:
             yield span
@@ -142,13 +143,13 @@ def _span(
             raise
 
 
-def _failed(span: Span, why: str) -> None:
-    span.set_attribute("error.type", why)
+def _failed(span: Span, error_type: str) -> None:
+    span.set_attribute("error.type", error_type)
     span.set_status(StatusCode.ERROR)
 
 
 def _headers(span: Span) -> Mapping[str, str]:
-    """What goes on to whoever is spoken to: nothing without traces."""
+    """Return the headers that pass the trace on; none without traces."""
     headers: dict[str, str] = {}
     _W3C.inject(headers, set_span_in_context(span))
     return headers
