@@ -232,7 +232,7 @@ async def test_check_reaches_everybody(desk: Desk, tmp_path: Path) -> None:
         assert DEPENDENCIES == marks(output)
         desk.environment |= {"DEPLOYER_CATALOG__PASSWORD": "wrong", "DEPLOYER_KAFKA__STATUS_TOPIC": f"{prefix}.none"}
         code, output, _ = await desk.run("check")
-        assert (1, f"ok      topics: the worker will make {prefix}.none") == (code, output[3])
+        assert (1, f"ok      topics: the worker will create {prefix}.none") == (code, output[3])
         (tmp_path / "overrides.yaml").write_text("overrides: {}")
         desk.environment |= {
             "DEPLOYER_KAFKA__CREATE_TOPICS": "false",

@@ -156,7 +156,7 @@ async def test_show_tells_everything(box: Box) -> None:
     assert all(line.isprintable() for line in lines)
     assert {"mood": "\x1b[2J\x7f"} == json.loads("\n".join(lines))["value"]
     _, errors = await box.run("show", place, "0:99", code=1)
-    assert "There is no dead letter at 0:99. Look with: playground-deployer dead-letter list." in errors
+    assert "There is no dead letter at 0:99. List them with: playground-deployer dead-letter list." in errors
 
 
 async def test_a_replay_is_the_request_under_a_new_id(box: Box) -> None:
@@ -191,7 +191,7 @@ async def test_what_cannot_be_replayed_is_passed_over(box: Box) -> None:
     assert [f"{good}  r-3 → {replay_id('r-3', 1)}", "1 were replayed, 3 not."] == lines
     said = {line.split()[0]: line for line in errors.splitlines()}
     assert {chained, lost, another} == said.keys()
-    assert f"replayed {MOST} times already" in said[chained]
+    assert f"already been replayed {MOST} times" in said[chained]
     assert "could not be read (not-json)" in said[lost]
     assert "Kafka has deleted its record, and the token with it." in said[another]
     assert replay_id("r-3", 1) == read_request(await box.received())[0]
@@ -211,7 +211,7 @@ async def test_a_token_file_replaces_tokens_that_are_gone(box: Box, tmp_path: Pa
     file.write_text(f"Bearer {token}\n")
     lines, errors = await box.run("replay", "--all", "--token-file", str(file), code=1)
     assert [f"{place}  r-1 → {replay_id('r-1', 1)}", "1 were replayed, 1 not."] == lines
-    assert errors.startswith(f"{other}  r-2: it is another user's than the token.")
+    assert errors.startswith(f"{other}  r-2: it belongs to another user than the token.")
     _, request = read_request(await box.received())
     assert isinstance(request, Request)
     assert f"Bearer {token}" == request.token

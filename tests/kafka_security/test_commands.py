@@ -114,7 +114,7 @@ async def test_check_needs_what_the_worker_needs(scene: Scene) -> None:
         assert (missing_acl(acl, scene.kafka) in output) == (acl.operation.title != "DescribeConfigs")
     await scene.grant(*worker_acls(scene.kafka))
     _, output, _ = await command(scene, "check")
-    assert "ok      topics: as the worker needs them" in output.splitlines()
+    assert "ok      topics: configured as the worker needs them" in output.splitlines()
 
 
 async def send(kafka: KafkaSettings) -> None:
@@ -129,7 +129,7 @@ async def follow(kafka: KafkaSettings) -> None:
 
 async def settle(kafka: KafkaSettings) -> None:
     settled = DeploymentSettled(request_id="parked", attempt=1, outcome="failed", reason="It failed.", by="a test")
-    await resolve._publish(kafka, settled, 0)
+    await resolve.publish_settlement(kafka, settled, 0)
 
 
 async def look_up_tokens(kafka: KafkaSettings) -> None:

@@ -50,11 +50,11 @@ async def _resolve(kafka: KafkaSettings, arguments: argparse.Namespace, statemen
     last = await _last_status(kafka, arguments.request_id, arguments.partition)
     settled = build_settlement(last, arguments.outcome, statement)
     if not arguments.wait:
-        await _publish(kafka, settled, last.source.partition)
+        await publish_settlement(kafka, settled, last.source.partition)
         return 0
     # From the beginning, because the final status may be published before the settlement is.
     async with open_statuses(kafka, [last.source.partition], from_beginning=True) as events:
-        await _publish(kafka, settled, last.source.partition)
+        await publish_settlement(kafka, settled, last.source.partition)
         return await follow(
             events,
             lambda status: status.request_id == last.request_id and status.sequence > last.sequence,
@@ -64,7 +64,7 @@ async def _resolve(kafka: KafkaSettings, arguments: argparse.Namespace, statemen
         )
 
 
-async def _publish(kafka: KafkaSettings, settled: DeploymentSettled, partition: int) -> None:
+async def publish_settlement(kafka: KafkaSettings, settled: DeploymentSettled, partition: int) -> None:
     """Publish a settlement. Raises KafkaError, or ConfigurationError when the topic has no such partition."""
     setting = "DEPLOYER_KAFKA__SETTLEMENTS_TOPIC"
     if partition >= await partition_count(kafka, setting, kafka.settlements_topic, Operation.WRITE):

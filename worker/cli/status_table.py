@@ -110,7 +110,7 @@ class StatusTable:
         yield self.table(max(1, console.height - 3))
 
     def table(self, max_rows: int) -> Table:
-        """Return at most this many rows, without the oldest finished ones first; 80 columns are enough."""
+        """Return a table of at most this many rows, leaving out finished requests first; it fits 80 columns."""
         table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
         table.add_column("", width=1)
         table.add_column("request", overflow="ellipsis", no_wrap=True, max_width=22)

@@ -48,7 +48,7 @@ class SupervisedProcess:
         return self._supervisor.poll() is None
 
     def send(self, signal: Signals) -> None:
-        """Forward a signal; does nothing once the process has ended."""
+        """Forward a signal; do nothing once the process has ended."""
         if self._supervisor.stdin and self.running:
             try:
                 self._supervisor.stdin.write(bytes([signal]))
