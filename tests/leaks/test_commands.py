@@ -182,7 +182,7 @@ async def process(watch: Watch, name: str, *arguments: str, env: Mapping[str, st
 async def test_the_worker_without_kafka(log_format: str, watch: Watch) -> None:
     """It goes on trying, and says so."""
     env = environment(NOWHERE, NOWHERE, NOWHERE) | {"DEPLOYER_RUNTIME__LOG_FORMAT": log_format}
-    arguments, until = ("-m", "worker", "run"), b"Kafka cannot be reached"
+    arguments, until = ("-m", "worker", "run"), b"Kafka unreachable"
     assert "KafkaConnectionError" in await process(
         watch, f"command: run, {log_format}", *arguments, env=env, until=until
     )
@@ -205,7 +205,7 @@ async def test_the_worker_whom_kafka_refuses(log_format: str, watch: Watch) -> N
 # What Python itself prints when nobody catches it.
 SCRIPT = """
 import asyncio, gc, os, sys, threading, warnings
-from worker import logs
+from worker.observability import logs
 
 secret, token = os.environ["DEPLOYER_CATALOG__PASSWORD"], os.environ["DEPLOYER_TOKEN"]
 logs.configure("info", sys.argv[1], secrets=[secret])
@@ -247,6 +247,6 @@ async def test_what_nobody_catches(log_format: str, watch: Watch) -> None:
     """Warnings, and exceptions in threads, in tasks, in `__del__` and at the top, all go the way of the log."""
     env = environment(NOWHERE, NOWHERE, NOWHERE) | {"DEPLOYER_TOKEN": TOKEN}
     written = await process(watch, f"Python: what nobody catches, {log_format}", "-c", SCRIPT, log_format, env=env)
-    for words in ("UserWarning", "ResourceWarning", "ignored exception", "never retrieved", "all said"):
+    for words in ("UserWarning", "ResourceWarning", "unraisable exception", "never retrieved", "all said"):
         assert words in written
     assert 2 == written.count("uncaught exception")  # the thread's, and the last one

@@ -217,7 +217,7 @@ async def test_health_pages(tmp_path: Path, watch: Watch, capfd: pytest.CaptureF
     """
 
     def reason() -> str:
-        return "Kafka is not reached yet"
+        return "Kafka has not been reached yet"
 
     async with open_world(tmp_path, "json") as world, HealthServer(0, reason, reason) as health:
         for name, line in (PROBES | BROKEN_PROBES).items():
