@@ -59,4 +59,4 @@ async def test_helm_test_is_content(kafka: str, unique: str, tmp_path: Path) -> 
         output, errors = (text.decode() for text in await process.communicate())
     assert (0, "") == (process.returncode, errors), output
     assert [] == [line for line in output.splitlines() if not line.startswith("ok ")]
-    assert "overrides: 1, each fits what it is for" in output
+    assert "overrides: 1, all valid" in output

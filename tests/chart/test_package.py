@@ -65,10 +65,10 @@ def test_notes_say_what_is_next() -> None:
     ("changes", "said"),
     [
         ({"scaling": {"replicas": 13}}, "WARNING: scaling.replicas is more than settings.kafka.partitions"),
-        ({"demo": {"enabled": True}}, "WARNING: demo.enabled keeps secrets in the release."),
+        ({"demo": {"enabled": True}}, "WARNING: demo.enabled stores secrets in the release."),
         (
             {"podMonitor": {"enabled": True}, "networkPolicy": {"enabled": True}},
-            "WARNING: podMonitor.enabled, but networkPolicy.metricsFrom lets nobody",
+            "WARNING: podMonitor.enabled, but networkPolicy.metricsFrom allows no one",
         ),
         ({}, "The topics must exist"),
         ({"networkPolicy": {"enabled": True}}, "networkPolicy.egress.*.ports"),
