@@ -6,8 +6,7 @@ from fnmatch import fnmatch
 from schemas import Kind
 from worker.cli.view import plain
 from worker.domain.bundle.archive import Bundle
-from worker.domain.bundle.names import NODE_NAME_LIMIT, PIPELINE_NAME_LIMIT
-from worker.domain.bundle.plan import Plan
+from worker.domain.bundle.plan import NODE_NAME_LIMIT, PIPELINE_NAME_LIMIT, Plan
 
 # Entry → what it is for; the first pattern that fits counts.
 PURPOSES = (
