@@ -135,7 +135,7 @@ class IssuerKeys:
 
 def _name(kid: object) -> str:
     if not isinstance(kid, str):
-        raise UnusableKey("its name is no text")
+        raise UnusableKey("its name is not a text")
     return kid
 
 

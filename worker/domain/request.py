@@ -132,7 +132,9 @@ def _request(record: Record, event: _Event, request_id: str) -> Request:
             "unknown-event-type", f"The record's event type is unknown. Send {DeploymentRequested.TYPE}, or none."
         )
     if not isinstance(event.data, dict):
-        raise Unreadable("invalid-request", "The request is not a JSON object. Send one with solutionId and revisionId.")
+        raise Unreadable(
+            "invalid-request", "The request is not a JSON object. Send one with solutionId and revisionId."
+        )
     try:
         asked = DeploymentRequested.model_validate({**event.data, "requestId": request_id})
     except ValidationError as error:
