@@ -1,6 +1,6 @@
 """What the path of a request needs of the world: the adapters' and the lane's side of it, as protocols."""
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from worker.delivery.journal import Entry
 from worker.delivery.progress import Reporter
 from worker.domain.request import Record, Request
 from worker.domain.solution import Caller, Solution
-from worker.errors import DeploymentError, NotFound
+from worker.errors import DeploymentError
 
 
 class Tokens(Protocol):
@@ -27,9 +27,9 @@ class Catalog(Protocol):
 
 
 class Artifacts(Protocol):
-    """One file of a solution. Raises `missing` when there is none, else NotFound, Unavailable."""
+    """Files of a solution, by their uris; None for one that is gone. Raises NotFound, NotDeployable, Unavailable."""
 
-    async def fetch(self, uri: str, missing: NotFound) -> bytes: ...
+    async def fetch(self, uris: Sequence[str]) -> list[bytes | None]: ...
 
 
 class Playground(Protocol):

@@ -62,7 +62,7 @@ async def test_objects(tmp_path: Path, watch: Watch) -> None:
             "Solution": found,
             "Solution of the builder": solution(icon=canaries.ICON, description=canaries.IN_THE_DESCRIPTION),
             "Bundle": bundle,
-            "Answer": Answer(200, canaries.TOKEN.encode()),
+            "Answer": Answer(200, {}, canaries.TOKEN.encode()),
             "OutgoingRequest": OutgoingRequest("request-1", UUID(int=1), UUID(int=2), token()),
             "DeploymentRequested": DeploymentRequested(
                 solution_id=UUID(int=1), revision_id=UUID(int=2), jwt_token=token()

@@ -5,7 +5,7 @@ import pytest
 from tests.corpus import record
 from tests.properties import grammar
 from tests.properties.strings import corpus
-from worker.domain.bundle.names import node_name, pipeline_name
+from worker.domain.bundle.plan import node_name, pipeline_name
 from worker.errors import NotDeployable
 
 # Look-alikes of everything, and names that a careless change would turn into the cluster's own.

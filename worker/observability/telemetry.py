@@ -8,8 +8,7 @@ a class.
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager
 
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode, Tracer, get_current_span, set_span_in_context
@@ -18,23 +17,25 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from schemas import State
 from worker.domain.request import Record
 from worker.errors import DeploymentError
-from worker.observability.metrics import HTTP_REQUESTS, REQUEST_SECONDS, REQUESTS, STAGE_SECONDS
+from worker.observability.metrics import REQUEST_SECONDS, REQUESTS, STAGE_SECONDS
 
 _W3C = TraceContextTextMapPropagator()
 
 
-class _Spans:
+class Spans:
+    """Where spans go."""
+
     tracer: Tracer | None = None  # None: no traces, and nothing of them costs time
 
 
 @contextmanager
 def traced_by(tracer: Tracer) -> Iterator[None]:
     """Send spans to `tracer` inside the block."""
-    before, _Spans.tracer = _Spans.tracer, tracer
+    before, Spans.tracer = Spans.tracer, tracer
     try:
         yield
     finally:
-        _Spans.tracer = before
+        Spans.tracer = before
 
 
 @contextmanager
@@ -69,48 +70,29 @@ def duplicate() -> None:
     REQUESTS.labels("duplicate", "").inc()
 
 
+def stage(name: str) -> AbstractContextManager[object]:
+    """Time one part of a request; `worker/observability/metrics.py` lists them."""
+    timer = STAGE_SECONDS.labels(name).time()
+    return timer if Spans.tracer is None else _timed_span(timer, name)
+
+
 @contextmanager
-def stage(name: str) -> Iterator[None]:
-    """One part of a request; `worker/observability/metrics.py` lists them."""
-    with STAGE_SECONDS.labels(name).time(), _span(name):
+def _timed_span(timer: AbstractContextManager[object], name: str) -> Iterator[None]:
+    with timer, _span(name):
         yield
 
 
-@dataclass(slots=True)
-class Call:
-    """An HTTP request that runs."""
-
-    headers: Mapping[str, str] = field(default_factory=dict)  # to send with it
-    status: int | None = None  # of its answer
-
-
 @contextmanager
-def call(dependency: str, method: str) -> Iterator[Call]:
-    """Around one HTTP request to a dependency; whoever makes it sets `status` when the answer comes."""
-    with _span(
-        f"{method} {dependency}", SpanKind.CLIENT, {"http.request.method": method, "peer.service": dependency}
-    ) as span:
-        running = Call(_headers(span))
-        kind = "error"
-        try:
-            yield running
-            kind = f"{(running.status or 0) // 100}xx"
-        except TimeoutError:
-            kind = "timeout"
-            raise
-        except asyncio.CancelledError:
-            kind = ""  # it says nothing of the dependency
-            raise
-        finally:
-            if kind:
-                HTTP_REQUESTS.labels(dependency, kind).inc()
-            if running.status:
-                span.set_attribute("http.response.status_code", running.status)
+def client_span(dependency: str, method: str) -> Iterator[Mapping[str, str]]:
+    """Trace one HTTP request to a dependency; gives the headers to send with it."""
+    attributes = {"http.request.method": method, "peer.service": dependency}
+    with _span(f"{method} {dependency}", SpanKind.CLIENT, attributes) as span:
+        yield _headers(span)
 
 
 def publishing(state: State, done: "asyncio.Future[None]") -> str | None:
     """Start a span that ends with `done`; return its traceparent for the status, None without traces."""
-    if _Spans.tracer is None:
+    if Spans.tracer is None:
         return None
     attributes = {
         "messaging.system": "kafka",
@@ -118,7 +100,7 @@ def publishing(state: State, done: "asyncio.Future[None]") -> str | None:
         "messaging.operation.type": "send",
         "playground_deployer.state": str(state),
     }
-    span = _Spans.tracer.start_span(f"send {state}", kind=SpanKind.PRODUCER, attributes=attributes)
+    span = Spans.tracer.start_span(f"send {state}", kind=SpanKind.PRODUCER, attributes=attributes)
     done.add_done_callback(lambda _: span.end())
     return _headers(span).get("traceparent")
 
@@ -130,10 +112,10 @@ def _span(
     attributes: Mapping[str, str | int] | None = None,
     parent: Context | None = None,
 ) -> Iterator[Span]:
-    if _Spans.tracer is None:
+    if Spans.tracer is None:
         yield INVALID_SPAN
         return
-    with _Spans.tracer.start_as_current_span(
+    with Spans.tracer.start_as_current_span(
         name, parent, kind, attributes, record_exception=False, set_status_on_exception=False
     ) as span:
         try:
