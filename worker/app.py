@@ -19,10 +19,10 @@ from schemas import DeploymentSettled
 from worker.adapters.graphene import ArtifactsClient, CatalogClient
 from worker.adapters.http import dependency_session
 from worker.adapters.jwks import open_tokens
-from worker.adapters.kafka.clients import client_options
+from worker.adapters.kafka.clients import WORKER_STOP_SECONDS, client_options, running_client
 from worker.adapters.kafka.partition_store import KafkaLedger, record_of
 from worker.adapters.kafka.settlements import SettlementSender, SettlementTail
-from worker.adapters.kafka.startup import STOP_SECONDS, admitted, prepare_kafka, started
+from worker.adapters.kafka.startup import prepare_kafka, watch_authorization
 from worker.adapters.overrides_file import load_overrides
 from worker.adapters.playground import PlaygroundClient, playground_session
 from worker.build import Builder
@@ -74,7 +74,7 @@ async def run(settings: Settings, stop: asyncio.Event, open_ledger: OpenLedger |
         capacity, breakers = Capacity(settings.runtime.max_in_flight), Breakers(time.monotonic, asyncio.sleep)
         deployer = _deployer(tokens, builder, playground, capacity, breakers, settings)
         consumer = _kafka_consumer(settings)
-        await stack.enter_async_context(started(consumer, consumer.stop))
+        await stack.enter_async_context(running_client(consumer, stop_seconds=WORKER_STOP_SECONDS))
         ledger = (open_ledger or KafkaLedger)(settings.kafka, consumer, cluster_id)
         probes.requests = await stack.enter_async_context(
             open_requests(settings.kafka, settings.runtime, consumer, ledger, deployer.handle, cluster_id)
@@ -85,7 +85,7 @@ async def run(settings: Settings, stop: asyncio.Event, open_ledger: OpenLedger |
         }
         readings = Readings(probes.requests, capacity, breakers, limits, _now, time.monotonic)
         followed = _followed(readings, consumer, settings.kafka.requests_topic)
-        async with followed, admitted(settings.kafka, stop):
+        async with followed, watch_authorization(settings.kafka, stop):
             await probes.requests.run(stop)
 
 
@@ -129,12 +129,12 @@ async def open_requests(
     requests = RequestConsumer(
         consumer, open_lane, partial(record_of, cluster_id), tail.watch, kafka.requests_topic, runtime
     )
-    async with started(reader, reader.stop):
+    async with running_client(reader, stop_seconds=WORKER_STOP_SECONDS):
         following = asyncio.create_task(tail.run(), name="settlements")
         try:
             yield requests
         finally:
-            await sender.finished(STOP_SECONDS)
+            await sender.finished(WORKER_STOP_SECONDS)
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
 

@@ -11,7 +11,6 @@ from schemas import DeploymentInfo, DeploymentSettled, Message
 from worker.domain.partition_state import RequestTable
 from worker.domain.request import Record
 from worker.domain.solution import Caller, Solution
-from worker.errors import NotFound
 
 
 class Tokens(Protocol):
@@ -27,9 +26,9 @@ class Catalog(Protocol):
 
 
 class Artifacts(Protocol):
-    """One file of a solution. Raises `missing` when there is none, else NotFound, Unavailable."""
+    """Files of a solution, by their uris; None for one that is gone. Raises NotFound, NotDeployable, Unavailable."""
 
-    async def fetch(self, uri: str, missing: NotFound) -> bytes: ...
+    async def fetch(self, uris: Sequence[str]) -> list[bytes | None]: ...
 
 
 class Playground(Protocol):

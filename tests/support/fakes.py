@@ -18,7 +18,7 @@ from worker.deploy import Deployer
 from worker.domain.dead_letter import DeadLetter
 from worker.domain.request import Record, Request, read_request
 from worker.domain.solution import Caller, Solution
-from worker.errors import DeploymentError, NotFound, StatusNotPublished
+from worker.errors import DeploymentError, StatusNotPublished
 from worker.ports import Playground, Tokens
 
 
@@ -55,11 +55,9 @@ class FakeArtifacts:
         self.files = files
         self.fetched: list[str] = []
 
-    async def fetch(self, uri: str, missing: NotFound) -> bytes:
-        self.fetched.append(uri)
-        if uri not in self.files:
-            raise missing
-        return self.files[uri]
+    async def fetch(self, uris: Sequence[str]) -> list[bytes | None]:
+        self.fetched.extend(uris)
+        return [self.files.get(uri) for uri in uris]
 
 
 class FakePlayground:

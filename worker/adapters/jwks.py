@@ -21,11 +21,10 @@ import aiohttp
 import structlog
 from yarl import URL
 
-from worker.adapters.http import TooLarge, configured_url, dependency_session, read_bounded
+from worker.adapters.http import configured_url, dependency_session, exchange
 from worker.adapters.tokens import PublicKey, Signatures, TokenVerifier, UnusableKey
 from worker.domain.strict_json import JsonError, loads
 from worker.errors import CODES, Unavailable
-from worker.observability.telemetry import call
 from worker.settings import AuthSettings
 
 FRESH_SECONDS = 600.0
@@ -136,7 +135,7 @@ class IssuerKeys:
 
 def _name(kid: object) -> str:
     if not isinstance(kid, str):
-        raise UnusableKey("its name is no text")
+        raise UnusableKey("its name is not a text")
     return kid
 
 
@@ -154,30 +153,28 @@ def _entries(body: bytes) -> list[Any]:
 
 
 async def read_document(session: aiohttp.ClientSession, url: URL, seconds: float = TIMEOUT_SECONDS) -> bytes:
-    """GET the JWKS document within so many seconds. Raises KeysUnreadable."""
+    """GET the JWKS document within this many seconds. Raises KeysUnreadable."""
     try:
-        with call("issuer", "GET") as running:
-            async with session.get(
-                url,
-                headers={"Accept": "application/jwk-set+json, application/json", **running.headers},
-                timeout=aiohttp.ClientTimeout(total=seconds),
-                allow_redirects=False,
-            ) as response:
-                running.status = response.status
-                body = await read_bounded(response, MAX_BODY) if response.status == 200 else b""
-    except TooLarge:
-        problem = f"the answer is longer than {MAX_BODY} bytes"
+        answer = await exchange(
+            session,
+            "issuer",
+            "GET",
+            url,
+            headers={"Accept": "application/jwk-set+json, application/json"},
+            limits=aiohttp.ClientTimeout(total=seconds),
+            max_bytes=MAX_BODY,
+        )
     except TimeoutError:
-        problem = f"no answer within {seconds:g} s"
+        raise KeysUnreadable(f"no answer within {seconds:g} s") from None
     except aiohttp.ClientConnectionError:
-        problem = "no connection"
+        raise KeysUnreadable("no connection") from None
     except aiohttp.ClientError:
-        problem = "the answer is not valid HTTP or broke off"
-    else:
-        if running.status == 200:
-            return body
-        problem = f"the answer has status {running.status}"
-    raise KeysUnreadable(problem)
+        raise KeysUnreadable("the answer is not valid HTTP or broke off") from None
+    if answer.status != 200:
+        raise KeysUnreadable(f"the answer has status {answer.status}")
+    if len(answer.body) > MAX_BODY:
+        raise KeysUnreadable(f"the answer is longer than {MAX_BODY} bytes")
+    return answer.body
 
 
 @asynccontextmanager

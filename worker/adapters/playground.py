@@ -6,8 +6,8 @@ an answer means; the server's own words reach the user shortened, on one line, w
 what it repeats of the bundle.
 """
 
+import asyncio
 import base64
-import io
 import json
 import re
 import ssl
@@ -19,10 +19,9 @@ from urllib.parse import quote
 import aiohttp
 
 from schemas import DeploymentInfo
-from worker.adapters.http import SESSION, configured_url, pieces, retry_after
+from worker.adapters.http import SESSION, configured_url, exchange
 from worker.errors import CODES, ConfigurationError, DeploymentError, OutcomeUnknown, PlaygroundRefused, Unavailable
 from worker.observability.logs import without_encoded
-from worker.observability.telemetry import call
 from worker.settings import PlaygroundSettings
 
 MAX_ANSWER = 1024 * 1024  # bytes that are read; a failed script's whole output is in it
@@ -83,15 +82,19 @@ class PlaygroundClient:
         body = b'{"solution":"%b","username":%b}' % (solution, json.dumps(username).encode())
         headers = {"Content-Type": "application/json", "Idempotency-Key": request_id}
         # Connecting has the shorter limit, so that the longer one can only run out after something was sent.
-        timeout = aiohttp.ClientTimeout(total=seconds, connect=min(CONNECT_SECONDS, seconds / 2))
+        limits = aiohttp.ClientTimeout(total=seconds, connect=min(CONNECT_SECONDS, seconds / 2))
+        post = exchange(
+            self._session,
+            "playground",
+            "POST",
+            self._url,
+            headers=headers,
+            limits=limits,
+            max_bytes=MAX_ANSWER,
+            data=body,
+        )
         try:
-            with call("playground", "POST") as running:
-                headers |= running.headers
-                async with self._session.post(
-                    self._url, data=io.BytesIO(body), headers=headers, timeout=timeout, allow_redirects=False
-                ) as response:
-                    running.status = status = response.status
-                    answered, text = response.headers, await _read(response)
+            answer = await asyncio.create_task(post)  # its own task: what waits for it is resumed once, at its end
         except aiohttp.ClientSSLError:
             raise Unavailable(
                 "playground-unavailable", "The playground's certificate is not trusted. Tell the operator.", "submit"
@@ -101,7 +104,12 @@ class PlaygroundClient:
         except (aiohttp.ClientError, TimeoutError):
             raise OutcomeUnknown(CODES["outcome-unknown"]) from None
         verdict = judge(
-            status, answered, text, deploy_url=self._deploy_url, username=username, solution=solution.decode()
+            answer.status,
+            answer.headers,
+            answer.body[:MAX_ANSWER],
+            deploy_url=self._deploy_url,
+            username=username,
+            solution=solution.decode(),
         )
         if isinstance(verdict, DeploymentError):
             raise verdict
@@ -123,7 +131,7 @@ def judge(
             "playground-unauthorized", "The playground refuses this worker. Tell the operator.", "submit"
         )
     if status == 429 or (status == 503 and "retry-after" in {name.lower() for name in headers}):
-        return Unavailable("playground-busy", CODES["playground-busy"], "submit", retry_after=retry_after(headers))
+        return Unavailable("playground-busy", CODES["playground-busy"], "submit", retry_after=_retry_after(headers))
     if 300 <= status < 400:
         return PlaygroundRefused("playground-redirected", CODES["playground-redirected"])
     if status == 500 and _FAILED in text:
@@ -184,15 +192,7 @@ def _without_bundle(line: str, solution: str) -> str:
     return _BASE64.sub(lambda word: "(bundle)" if any(block in word[0] for block in sent) else word[0], line)
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The body's beginning. One that breaks off matters only where the body tells success from failure."""
-    body = bytearray()
-    try:
-        async for piece in pieces(response):
-            body += piece
-            if len(body) >= MAX_ANSWER:
-                break
-    except (aiohttp.ClientError, TimeoutError):
-        if response.status == 200 or response.status >= 500:
-            raise
-    return bytes(body[:MAX_ANSWER])
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read Retry-After (RFC 9110 10.2.3): its seconds, at most an hour; None when it is missing or a date."""
+    value = next((it for name, it in headers.items() if name.lower() == "retry-after"), "").strip()
+    return float(min(int(value), 3600)) if value.isascii() and value.isdigit() and len(value) < 10 else None

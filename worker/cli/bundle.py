@@ -12,8 +12,7 @@ from worker.app import open_builder
 from worker.cli.error_messages import CommandError
 from worker.cli.terminal import configure_logging, run
 from worker.domain.bundle.archive import Bundle
-from worker.domain.bundle.names import NODE_NAME_LIMIT, PIPELINE_NAME_LIMIT
-from worker.domain.bundle.plan import Plan
+from worker.domain.bundle.plan import NODE_NAME_LIMIT, PIPELINE_NAME_LIMIT, Plan
 from worker.errors import one_line
 from worker.sandbox.environment import graphene_environment
 from worker.sandbox.graphene import graphene_app

@@ -10,9 +10,9 @@ from typing import Any
 from aiokafka.protocol.metadata import MetadataRequest
 
 from worker.adapters.jwks import open_tokens
-from worker.adapters.kafka.acls import granted, worker_rights
+from worker.adapters.kafka.acls import verify_acls, worker_acls
 from worker.adapters.kafka.diagnosis import connected
-from worker.adapters.kafka.topics import prepare_topics, wanted_topics
+from worker.adapters.kafka.topics import prepare_topics, required_topics
 from worker.adapters.overrides_file import load_overrides
 from worker.cli.client import open_admin
 from worker.cli.connectivity import check_artifacts, check_catalog, check_catalog_login, check_playground
@@ -77,10 +77,10 @@ async def _check_topics(settings: Settings) -> str:
     """Verify topics and ACLs as the worker does at startup, but create no topic."""
     kafka = settings.kafka
     async with connected(kafka) as connection:
-        await granted(connection, kafka, worker_rights(kafka))
+        await verify_acls(connection, kafka, worker_acls(kafka))
     async with open_admin(kafka) as admin:
         present = await admin.list_topics()
-        missing = [topic.name for topic in wanted_topics(kafka) if topic.name not in present]
+        missing = [topic.name for topic in required_topics(kafka) if topic.name not in present]
         if missing and kafka.create_topics:
             return f"the worker will create {', '.join(missing)}"
         warnings = await prepare_topics(admin, kafka.model_copy(update={"create_topics": False}))

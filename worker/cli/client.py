@@ -13,7 +13,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from pydantic import ValidationError
 
 from schemas import DeploymentRequested, DeploymentStatus
-from worker.adapters.kafka.acls import Operation, granted, rights_on
+from worker.adapters.kafka.acls import Operation, topic_acls, verify_acls
 from worker.adapters.kafka.clients import client_options, running_client
 from worker.adapters.kafka.diagnosis import connected
 from worker.cli.error_messages import CommandError
@@ -159,7 +159,7 @@ async def partition_count(kafka: KafkaSettings, setting: str, topic: str, *opera
     Raises KafkaError, or ConfigurationError when the topic does not exist or an ACL is missing.
     """
     async with connected(kafka) as connection:
-        count = (await granted(connection, kafka, rights_on(topic, *operations))).get(topic)
+        count = (await verify_acls(connection, kafka, topic_acls(topic, *operations))).get(topic)
     if count is None:
         raise ConfigurationError(
             f"{setting}: the topic '{topic}' does not exist. "

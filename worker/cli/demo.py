@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaConnectionError
 from rich.console import Console
 
 from schemas import FINAL_STATES, DeploymentStatus, State
-from worker.adapters.kafka.topics import prepare_topics, wanted_topics
+from worker.adapters.kafka.topics import prepare_topics, required_topics
 from worker.cli.client import OutgoingRequest, open_admin, open_publisher, open_statuses
 from worker.cli.demo_output import DemoConsole, OutputFolder, called_command
 from worker.cli.error_messages import CommandError
@@ -154,7 +154,7 @@ async def _topics(kafka: KafkaSettings, *, remove: bool) -> AsyncIterator[None]:
     finally:
         if remove:
             async with open_admin(kafka) as admin:
-                await admin.delete_topics([topic.name for topic in wanted_topics(kafka)])
+                await admin.delete_topics([topic.name for topic in required_topics(kafka)])
 
 
 async def _deploy(kafka: KafkaSettings, console: DemoConsole) -> dict[str, DeploymentStatus]:

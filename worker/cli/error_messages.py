@@ -2,10 +2,10 @@
 
 from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
 
-from worker.errors import ConfigurationError, DeploymentError, StatusNotPublished
+from worker.errors import ConfigurationError, DeploymentError, StatusNotPublished, WorkerError
 
 
-class CommandError(Exception):
+class CommandError(WorkerError):
     """The command cannot continue; the message is for the user."""
 
 

@@ -51,31 +51,39 @@ class Readings(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """What Prometheus reads."""
         lanes = list(self._requests.lanes.values())
-        yield _gauge("inflight", "Requests that call a dependency now; MAX_IN_FLIGHT at most.", self._capacity.taken)
-        yield _gauge("buffered_records", "Records read and not finished.", sum(lane.buffered for lane in lanes))
-        yield _gauge("buffered_bytes", "Their bytes.", sum(lane.bytes for lane in lanes))
+        yield _gauge(
+            "requests_in_flight", "Requests that call a dependency now, at most MAX_IN_FLIGHT.", self._capacity.taken
+        )
+        yield _gauge(
+            "buffered_records",
+            "Records that have been read and are not finished.",
+            sum(lane.buffered for lane in lanes),
+        )
+        yield _gauge("buffered_bytes", "Bytes of the buffered records.", sum(lane.bytes for lane in lanes))
         yield from self._of_partitions(lanes)
         yield _gauge(
             "oldest_incomplete_age_seconds",
-            "How long ago the oldest request was read that has not ended; parked ones, which wait for people, "
-            "do not count. 0: there is none.",
+            "Time since the oldest unfinished request was read; 0 without one. Parked requests do not count: they wait "
+            "for an operator.",
             self._oldest(lanes),
         )
         yield _gauge(
-            "in_doubt",
-            "Requests that are `parked`: their POST got no answer, and somebody has to settle them.",
+            "parked_requests",
+            "Requests in the state `parked`: their POST was not answered, and an operator has to resolve them.",
             sum(job.entry.state is State.PARKED for lane in lanes for job in lane.jobs),
         )
-        yield _gauge("drain_seconds", "How long a stop has waited for running requests; 0 otherwise.", self._draining())
+        yield _gauge(
+            "drain_seconds", "How long a shutdown has waited for running requests; 0 otherwise.", self._draining()
+        )
         yield _gauge(
             "breaker_state",
-            "0: closed, all is well; 1: open, the dependency is down and its requests wait; 2: one request tries.",
+            "0: closed; 1: open, the dependency is down and its requests wait; 2: half-open, one request tries it.",
             {(name,): breaker.state for name, breaker in self._breakers.all.items()},
             "dependency",
         )
         yield _gauge(
             "limit_seconds",
-            "Settings that alerts compare with: `request` is REQUEST_DEADLINE_SECONDS, `post` the playground's "
+            "Settings that the alerts compare with: `request` is REQUEST_DEADLINE_SECONDS, `post` the playground's "
             "TIMEOUT_SECONDS.",
             {(name,): seconds for name, seconds in self._limits.items()},
             "limit",
@@ -84,20 +92,20 @@ class Readings(Collector):
     def _of_partitions(self, lanes: Iterable[Lane]) -> Iterator[GaugeMetricFamily]:
         by = {(str(lane.partition),): lane for lane in lanes if lane.alive}  # before, it does not know its offset
         yield _gauge(
-            "partition_low_water_offset",
-            "The offset below which every request has ended: what is or will be committed.",
+            "partition_committable_offset",
+            "The committable offset: every request below it has ended.",
             {key: lane.tracker.mark for key, lane in by.items()},
             "partition",
         )
         yield _gauge(
-            "partition_incomplete",
-            "Records of the partition that are read and not finished.",
+            "partition_incomplete_records",
+            "Records of the partition that have been read and are not finished.",
             {key: lane.tracker.open for key, lane in by.items()},
             "partition",
         )
         yield _gauge(
             "consumer_lag_records",
-            "Records of the partition that are not finished, read or not: its end less its low-water offset.",
+            "Records of the partition that are not finished, read or not: its end offset minus the committable offset.",
             {
                 key: max(0, self.ends[lane.partition] - lane.tracker.mark)
                 for key, lane in by.items()

@@ -36,7 +36,7 @@ from worker.errors import (
     Unreadable,
 )
 from worker.observability import telemetry
-from worker.observability.metrics import DEAD_LETTERS, TXN_COMMITS, TXN_SECONDS
+from worker.observability.metrics import DEAD_LETTERS, TRANSACTIONS, TRANSACTION_SECONDS
 from worker.ports import Clocks, Store, Writer
 
 RESTART_SECONDS = 0.5  # between a failure and the next take-over
@@ -204,17 +204,17 @@ class PartitionProcessor:
                     raise failure
                 if transaction := self.state.next_transaction():
                     try:
-                        with TXN_SECONDS.time():
+                        with TRANSACTION_SECONDS.time():
                             await writer.commit(transaction.messages, transaction.offset)
                     except Exception:
-                        TXN_COMMITS.labels("failed").inc()
+                        TRANSACTIONS.labels("failed").inc()
                         raise
                     self._committed(transaction)
             if not self.state.idle:
                 self._writable.set()
 
     def _committed(self, transaction: Transaction) -> None:
-        TXN_COMMITS.labels("committed").inc()
+        TRANSACTIONS.labels("committed").inc()
         self.state.committed(transaction)
         for pending in transaction.pending:
             job, done = self._waiting.pop(pending)

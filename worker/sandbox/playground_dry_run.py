@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from worker.concurrency import together
+from worker.errors import WorkerError
 from worker.sandbox.playground_upload import write_files
 
 SCRIPT = "kubernetes-client-script.py"
@@ -32,7 +33,7 @@ _FULL_CONFIG = {
 _SMALL_CONFIG = {"allowed_ip_addresses": ["127.0.0.1"]}
 
 
-class ScriptFailed(Exception):
+class ScriptFailed(WorkerError):
     """The script exited with another code than 0; the message is the server's."""
 
 

@@ -13,6 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from uuid import uuid4
 
+from worker.errors import WorkerError
+
 MAX_ENTRIES = 2000
 MAX_BYTES = 64 * 1024 * 1024  # of all files together, uncompressed
 MAX_NAME = 200  # bytes of one path
@@ -20,7 +22,7 @@ MAX_NAME = 200  # bytes of one path
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.ASCII)
 
 
-class Unusable(Exception):
+class Unusable(WorkerError):
     """An upload that the real server answers with a redirect to its start page, without a reason."""
 
 

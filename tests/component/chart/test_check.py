@@ -36,7 +36,7 @@ def _values(kafka: str, graphene: str, playground: str, prefix: str) -> Json:
 
 
 def _mount(found: list[Json], folder: Path) -> None:
-    """As the kubelet does it, from the objects of the chart."""
+    """Mount files as the kubelet does, from the objects of the chart."""
     for name, source in mounted_files(found).items():
         kind, of, key = source.split("/")
         holder = find(found, {"secret": "Secret", "configMap": "ConfigMap"}[kind], of)
@@ -44,7 +44,7 @@ def _mount(found: list[Json], folder: Path) -> None:
 
 
 async def test_helm_test_is_content(kafka: str, unique: str, tmp_path: Path) -> None:
-    """The command of that pod, with its variables and files, reaches every dependency and finds the overrides fit."""
+    """The command of that pod, with its variables and files, reaches every dependency and finds the overrides valid."""
     async with served(graphene_app()) as graphene, served(playground_app(tmp_path / "playground")) as playground:
         found = render(_values(kafka, graphene, playground, unique))
         _mount(found, tmp_path)
@@ -59,4 +59,4 @@ async def test_helm_test_is_content(kafka: str, unique: str, tmp_path: Path) -> 
         output, errors = (text.decode() for text in await process.communicate())
     assert (0, "") == (process.returncode, errors), output
     assert [] == [line for line in output.splitlines() if not line.startswith("ok ")]
-    assert "overrides: 1, each fits what it is for" in output
+    assert "overrides: 1, all valid" in output

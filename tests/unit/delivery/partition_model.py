@@ -23,7 +23,7 @@ from worker.delivery.partition import Lane
 from worker.domain.bundle.archive import Bundle
 from worker.domain.bundle.plan import plan_single_model
 from worker.domain.request import Record
-from worker.errors import NotOurs, OutcomeUnknown
+from worker.errors import OutcomeUnknown, PartitionLost
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 IDS = {"solutionId": "11111111-1111-4111-8111-111111111111", "revisionId": "22222222-2222-4222-8222-222222222222"}
@@ -102,7 +102,7 @@ class ModelLedger:
         """Only the owner's."""
         await asyncio.sleep(0)
         if self._model.owner != self._worker:
-            raise NotOurs
+            raise PartitionLost
         return self._model.committed
 
     async def read(self, partition: int) -> tuple[Journal, list[DeploymentSettled]]:

@@ -180,7 +180,7 @@ async def test_who_ends_three_workers_is_not_tried_again() -> None:
     ("outcome", "states", "ends"),
     [
         ("deployed", [State.DEPLOYED], None),
-        ("failed", [State.FAILED], "settled-as-failed"),
+        ("failed", [State.FAILED], "resolved-as-failed"),
         ("retry", [State.RETRYING, State.BUILDING, State.SUBMITTING, State.DEPLOYED], None),
     ],
 )

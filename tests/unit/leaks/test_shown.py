@@ -62,7 +62,7 @@ async def test_objects(tmp_path: Path, watch: Watch) -> None:
             "Solution": found,
             "Solution of the builder": solution(icon=canaries.ICON, description=canaries.IN_THE_DESCRIPTION),
             "Bundle": bundle,
-            "Answer": Answer(200, canaries.TOKEN.encode()),
+            "Answer": Answer(200, {}, canaries.TOKEN.encode()),
             "OutgoingRequest": OutgoingRequest("request-1", UUID(int=1), UUID(int=2), token()),
             "DeploymentRequested": DeploymentRequested(
                 solution_id=UUID(int=1), revision_id=UUID(int=2), jwt_token=token()
@@ -217,7 +217,7 @@ async def test_health_pages(tmp_path: Path, watch: Watch, capfd: pytest.CaptureF
     """
 
     def reason() -> str:
-        return "Kafka is not reached yet"
+        return "Kafka has not been reached yet"
 
     async with open_world(tmp_path, "json") as world, HealthServer(0, reason, reason) as health:
         for name, line in (PROBES | BROKEN_PROBES).items():

@@ -1,4 +1,4 @@
-"""How brokers are reached: the Kafka settings as aiokafka's arguments, and a stop that has an end."""
+"""The lifecycle of aiokafka's clients: their arguments from the settings, their start, and a stop that ends in time."""
 
 import asyncio
 import ssl
@@ -15,6 +15,7 @@ from worker import settings
 from worker.errors import ConfigurationError
 
 STOP_SECONDS = 2
+WORKER_STOP_SECONDS = 10  # for the clients that live as long as the worker: one of them leaves its group
 
 log = structlog.get_logger()
 
@@ -22,7 +23,7 @@ Client = TypeVar("Client", AIOKafkaAdminClient, AIOKafkaConsumer, AIOKafkaProduc
 
 
 def client_options(kafka: settings.KafkaSettings) -> dict[str, Any]:
-    """Arguments every aiokafka client understands.
+    """Return the arguments that every aiokafka client takes.
 
     Raises ConfigurationError when a certificate cannot be read or a login is incomplete.
     """
@@ -45,7 +46,7 @@ def client_options(kafka: settings.KafkaSettings) -> dict[str, Any]:
 
 
 async def stop_client(stop: Callable[[], Awaitable[object]], seconds: float) -> bool:
-    """Whether an aiokafka client stopped in time: it waits without end for brokers that are gone."""
+    """Stop an aiokafka client, which would wait for brokers for ever; return whether it stopped in time."""
     try:
         async with asyncio.timeout(seconds):
             await stop()
@@ -77,26 +78,26 @@ async def running_client(
         yield client
     finally:
         if not await stop_client(stop, stop_seconds):
-            log.info("a Kafka client did not stop in time", client=type(client).__name__)
+            log.info("Kafka client did not stop in time", client=type(client).__name__)
 
 
 def _ssl_context(kafka: settings.KafkaSettings) -> ssl.SSLContext:
-    with _usable("DEPLOYER_KAFKA__SSL_CA_FILE: it"):
+    with _reading("DEPLOYER_KAFKA__SSL_CA_FILE: it"):
         context = ssl.create_default_context(cafile=kafka.ssl_ca_file)
     if kafka.ssl_cert_file:
-        with _usable("DEPLOYER_KAFKA__SSL_CERT_FILE and DEPLOYER_KAFKA__SSL_KEY_FILE: they"):
+        with _reading("DEPLOYER_KAFKA__SSL_CERT_FILE and DEPLOYER_KAFKA__SSL_KEY_FILE: they"):
             # `str`: an empty password. Without one OpenSSL asks the terminal for that of an encrypted key.
             context.load_cert_chain(kafka.ssl_cert_file, kafka.ssl_key_file, password=str)
     return context
 
 
 @contextmanager
-def _usable(files: str) -> Iterator[None]:
+def _reading(files: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:  # SSLError among them
         reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
-        raise ConfigurationError(f"{files} cannot be used: {reason}. Give PEM, and a key without a password") from error
+        raise ConfigurationError(f"{files} cannot be used: {reason}. Use PEM, and a key without a password") from error
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -122,20 +123,20 @@ async def open_reader(
 
 
 async def read_all(options: Mapping[str, Any], partitions: Sequence[TopicPartition]) -> AsyncIterator[ConsumerRecord]:
-    """Every record up to now; control records move the position and are not given. Raises KafkaError."""
+    """Yield every record up to now; control records only move the position. Raises KafkaError."""
     if not partitions:
         return
     async with open_reader(options, partitions) as reader:
         ends = await reader.end_offsets(partitions)
         # Not seek_to_beginning: the answer to the reader's own first reset may arrive after it and undo it.
-        for place, first in (await reader.beginning_offsets(partitions)).items():
-            reader.seek(place, first)
-        waiting = {it for it in partitions if await reader.position(it) < ends[it]}
-        while waiting:
-            for records in (await reader.getmany(*waiting, timeout_ms=100)).values():
+        for tp, first in (await reader.beginning_offsets(partitions)).items():
+            reader.seek(tp, first)
+        unread = {tp for tp in partitions if await reader.position(tp) < ends[tp]}
+        while unread:
+            for records in (await reader.getmany(*unread, timeout_ms=100)).values():
                 for record in records:
                     yield record
-            waiting = {it for it in waiting if await reader.position(it) < ends[it]}
+            unread = {tp for tp in unread if await reader.position(tp) < ends[tp]}
 
 
 async def fetch_record(reader: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> ConsumerRecord | None:

@@ -18,12 +18,12 @@ from aiokafka.errors import (
 from pydantic import ValidationError
 
 from schemas import DeploymentSettled, DeploymentStatus
-from worker.adapters.kafka.acls import transactional_ids
+from worker.adapters.kafka.acls import transactional_id_prefix
 from worker.adapters.kafka.clients import STOP_SECONDS, client_options, open_reader, read_all, stop_client
 from worker.delivery.journal import Journal, JournalReader
 from worker.domain.messages import Message
 from worker.domain.request import Record
-from worker.errors import NotOurs
+from worker.errors import PartitionLost
 from worker.observability.metrics import REQUESTS_LOST
 from worker.settings import KafkaSettings
 
@@ -125,7 +125,7 @@ class KafkaLedger:
         requests = TopicPartition(self._kafka.requests_topic, partition)
         producer = self._open_producer(
             **self._options,
-            transactional_id=f"{transactional_ids(self._kafka)}{partition}",
+            transactional_id=f"{transactional_id_prefix(self._kafka)}{partition}",
             transaction_timeout_ms=BROKER_TRANSACTION_MS,
             request_timeout_ms=TRANSACTION_SECONDS * 1000,
         )
@@ -140,7 +140,7 @@ class KafkaLedger:
     async def prove(self, partition: int) -> int:
         """The group's offset, committed anew: the broker looks at member and generation there, and only there.
 
-        Raises NotOurs; KafkaError or TimeoutError when nobody can say.
+        Raises PartitionLost; KafkaError or TimeoutError when nobody can say.
         """
         requests = TopicPartition(self._kafka.requests_topic, partition)
         async with asyncio.timeout(PROOF_SECONDS):
@@ -158,7 +158,7 @@ class KafkaLedger:
             try:
                 await self._consumer.commit({requests: offset})
             except _NOT_OURS as error:
-                raise NotOurs(f"the proof for partition {partition} was refused") from error
+                raise PartitionLost(f"the proof for partition {partition} was refused") from error
         return int(offset)
 
     async def read(self, partition: int) -> tuple[Journal, list[DeploymentSettled]]:

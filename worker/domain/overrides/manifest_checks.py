@@ -23,7 +23,7 @@ from kubernetes.client.models import (
     V1Volume,
 )
 
-from worker.domain.bundle.images import check_image
+from worker.domain.bundle.blueprint import check_image
 from worker.domain.overrides.field_checks import (
     amount,
     amount_problems,

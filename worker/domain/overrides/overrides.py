@@ -17,12 +17,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from schemas import Kind
 from worker import settings
-from worker.domain.bundle.images import check_image
+from worker.domain.bundle.blueprint import SharedFolder, check_image
 from worker.domain.bundle.manifests import Manifest, deployment, volume_claim
-from worker.domain.bundle.names import ORCHESTRATOR
-from worker.domain.bundle.plan import NODE_SERVICE_PORT, ORCHESTRATOR_SERVICE_PORT, Container, Plan
-from worker.domain.bundle.presentation import Presentation
-from worker.domain.bundle.shared_folders import SharedFolder
+from worker.domain.bundle.plan import NODE_SERVICE_PORT, ORCHESTRATOR, ORCHESTRATOR_SERVICE_PORT, Container, Plan
 from worker.domain.overrides.field_checks import with_quantities
 from worker.domain.overrides.patching import Json, PatchError, explain, patched
 from worker.errors import NotDeployable, OverridesInvalid
@@ -160,7 +157,7 @@ def _tried(sample: V1Deployment | V1PersistentVolumeClaim, entries: list[Entry])
 def _samples(match: Match, options: settings.BundleSettings) -> list[V1Deployment] | list[V1PersistentVolumeClaim]:
     """What the entry may meet: a model with everything we render, one with nothing, the orchestrator; or a claim."""
     nil = UUID(int=0)
-    plan = Plan(nil, nil, Kind.PIPELINE, "sample", {}, (), (), Presentation(None, None, ()), ())
+    plan = Plan(nil, nil, Kind.PIPELINE, "sample", {}, (), (), None, None, ())
     folder = SharedFolder("/data/shared", _witness(match.claim, "shared-folder"), frozenset())
     if match.claim is not None:
         return [volume_claim(folder, plan, options)]

@@ -1,4 +1,4 @@
-"""What every Kafka client is given, and how it is stopped."""
+"""The arguments of every Kafka client, and its stop."""
 
 import asyncio
 from pathlib import Path
@@ -14,7 +14,7 @@ from worker.settings import KafkaSettings
 
 
 async def test_a_cancellation_that_is_not_ours_is_a_stop() -> None:
-    """aiokafka's consumer lets one out when its broker is away; the worker would end with the code of an interrupt."""
+    """aiokafka's consumer raises one when its broker is gone; the worker would exit as if interrupted."""
 
     async def stop() -> None:
         raise asyncio.CancelledError
@@ -22,13 +22,13 @@ async def test_a_cancellation_that_is_not_ours_is_a_stop() -> None:
     assert await stop_client(stop, 10)
 
 
-async def test_a_stop_that_takes_too_long_is_given_up() -> None:
+async def test_a_stop_that_takes_too_long_is_abandoned() -> None:
     """Without brokers aiokafka's producer waits for ever."""
     assert not await stop_client(asyncio.Event().wait, 0.01)
 
 
 async def test_our_own_cancellation_goes_through() -> None:
-    """Or nobody could interrupt a command that is closing."""
+    """Otherwise a command that is closing could not be interrupted."""
     stopping = asyncio.Event()
 
     async def stop() -> None:
