@@ -15,7 +15,7 @@ from worker.cli.client import Ask, Requests, open_requests, partition_count, run
 from worker.cli.failures import CommandError
 from worker.cli.letters import Choice, Letter, letters
 from worker.cli.view import plain
-from worker.domain.dead_letter import MOST
+from worker.domain.dead_letter import MAX_REPLAYS
 from worker.domain.request import Record, Request, read_request
 from worker.settings import KafkaSettings
 
@@ -68,8 +68,8 @@ async def repeated(letter: Letter, originals: "Originals", how: Replays) -> Ask:
         )
     if letter.key is None:
         raise CommandError("it has no key, so its user is unknown. Have its sender send it again.")
-    if following.number > MOST and not how.force:
-        raise CommandError(f"it was replayed {MOST} times already. Look for the reason, or add --force.")
+    if following.number > MAX_REPLAYS and not how.force:
+        raise CommandError(f"it was replayed {MAX_REPLAYS} times already. Look for the reason, or add --force.")
     originals.check(letter)
     token = how.token or await originals.token(letter)
     if token is None:
