@@ -104,7 +104,7 @@ class CatalogClient:
     def _read(self, answers: Sequence[Answer], expected: Sequence[tuple[type, Stage]]) -> list[Any]:
         """Read each answer as the JSON that is expected, or None when CCDS has nothing to say. Raises Unavailable."""
         values = []
-        for answer, (kind, stage) in zip(answers, expected, strict=False):
+        for answer, (kind, stage) in zip(answers, expected, strict=False):  # the access check may be missing
             if isinstance(answer, TooLarge):
                 raise self._ccds.error(str(answer), stage)
             if isinstance(answer, BaseException):
