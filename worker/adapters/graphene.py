@@ -2,7 +2,7 @@
 
 CCDS says "not found" with status 200 and an empty body; older versions say 400 or 404. Whatever else is not a 200
 with JSON is an outage, and never "a single model". It looks a revision up without regard to the solution in the
-path, and checks nobody's rights by itself: both are done here.
+path, and checks no access rights by itself: both are done here.
 """
 
 import asyncio
@@ -102,9 +102,9 @@ class CatalogClient:
         return self._ccds.get(path, accept="application/json", max_bytes=max_bytes, stage=stage)
 
     def _read(self, answers: Sequence[Answer], expected: Sequence[tuple[type, Stage]]) -> list[Any]:
-        """Read each answer as the JSON that is expected; None: CCDS has nothing to say. Raises Unavailable."""
+        """Read each answer as the JSON that is expected, or None when CCDS has nothing to say. Raises Unavailable."""
         values = []
-        for answer, (kind, stage) in zip(answers, expected, strict=False):
+        for answer, (kind, stage) in zip(answers, expected, strict=False):  # the access check may be missing
             if isinstance(answer, TooLarge):
                 raise self._ccds.error(str(answer), stage)
             if isinstance(answer, BaseException):
@@ -177,7 +177,7 @@ class CatalogClient:
 
 
 def _files(kind: Kind, artifacts: Sequence[dict[str, Any]]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The uris of what has to be there, as fields of Solution, and remarks on what was chosen."""
+    """Choose the uris of what has to be there, as fields of Solution; with remarks where there was a choice."""
     if kind is Kind.PIPELINE:
         blueprints = _uris(artifacts, "BP", "blueprint-missing")
         return {"blueprint_uri": blueprints[0]}, _chosen(blueprints, "blueprints", "first")
@@ -242,7 +242,7 @@ def artifact_path(uri: str) -> str:
     and nothing else, so that no uri can reach another server or another path with our credentials.
 
     Raises:
-        NotFound: `artifact-uri-invalid`; it is no plain relative path. It is not repeated, as a user wrote it.
+        NotFound: `artifact-uri-invalid`; it is not a plain relative path. It is not repeated, as a user wrote it.
     """
     segments = uri.split("/")
     plain = (
@@ -266,7 +266,7 @@ class ArtifactsClient:
         """Fetch the files of these uris at the same time; None for one that the repository does not have.
 
         Raises:
-            NotFound: a uri is no plain path, or a file is larger than MAX_FILE.
+            NotFound: a uri is not a plain path, or a file is larger than MAX_FILE.
             NotDeployable: together they are larger than a bundle may be.
             Unavailable: the repository is down, slow, refuses our credentials or answers with an error.
         """

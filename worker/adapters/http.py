@@ -78,10 +78,10 @@ async def exchange(
     max_bytes: int,
     data: bytes | None = None,
 ) -> Answer:
-    """Send one request and read its answer; counted, and a span of its own when there are traces.
+    """Send one request and read its answer; count it, and trace it when there are traces.
 
-    The body is read with status 200, and with every status when data was sent: it says why they were refused.
-    Raises aiohttp.ClientError or TimeoutError: there is no answer, or one that is not whole and would have to be.
+    The body is read with status 200, and with every status when data was sent: it says why the data was refused.
+    Raises aiohttp.ClientError or TimeoutError: there is no answer, or it is incomplete and its body matters.
     """
     outcome = "error"
     try:

@@ -27,20 +27,20 @@ PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey 
 Key: TypeAlias = bytes | PublicKey
 """The bytes of an HMAC secret, or a public key."""
 
-LEAST_KEY = 16  # bytes of an HMAC secret
-LEAST_RSA_BITS = 2048  # RFC 7518 3.3
-LONGEST_NUMBER = 1366  # characters of base64url: 8192 bits, above which one verification takes milliseconds
+MIN_KEY_BYTES = 16  # bytes of an HMAC secret
+MIN_RSA_BITS = 2048  # RFC 7518 3.3
+MAX_NUMBER = 1366  # characters of base64url: 8192 bits, above which one verification takes milliseconds
 
 _CURVES = {"ES256": {"P-256"}, "ES384": {"P-384"}, "ES512": {"P-521"}, "EdDSA": {"Ed25519", "Ed448"}}
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
 
 class UnusableKey(ValueError):
-    """A key that is meant for our algorithm must not be used; the message says why and shows nothing of it."""
+    """A key for our algorithm that must not be used; the message says why and shows nothing of it."""
 
 
 class Signatures:
-    """One algorithm, pinned: whether a signature is right, and which published keys are for it."""
+    """One algorithm, pinned: verifies signatures, and tells which published keys are for it."""
 
     def __init__(self, algorithm: str) -> None:
         """Take the algorithm by its name in RFC 7518: HS512, RS256, …"""
@@ -90,13 +90,13 @@ def _check_number(jwk: Mapping[str, Any], name: str, *, optional: bool) -> None:
     value = jwk.get(name)
     if optional and value is None:
         return
-    if not isinstance(value, str) or len(value) > LONGEST_NUMBER or not decoded(value):
+    if not isinstance(value, str) or len(value) > MAX_NUMBER or not decoded(value):
         raise UnusableKey(f"its `{name}` is not a number in base64url, or too long")
 
 
 def _check_rsa(key: RSAPublicKey) -> None:
-    if key.key_size < LEAST_RSA_BITS:
-        raise UnusableKey(f"it has {key.key_size} bits, fewer than {LEAST_RSA_BITS}")
+    if key.key_size < MIN_RSA_BITS:
+        raise UnusableKey(f"it has {key.key_size} bits, fewer than {MIN_RSA_BITS}")
     if key.public_numbers().n % 2 == 0:
         raise UnusableKey("its numbers are not a key")
 
@@ -187,7 +187,7 @@ def _secret_key(settings: AuthSettings) -> bytes:
     if "-----BEGIN" in secret or secret.startswith("ssh-"):
         raise ConfigurationError(
             "DEPLOYER_AUTH__SECRET: this is a key file and not the portal's `jwt.auth.secret.key`; "
-            "a public key is no secret, use DEPLOYER_AUTH__JWKS_URL for it."
+            "a public key is not a secret, use DEPLOYER_AUTH__JWKS_URL for it."
         )
     try:
         key = jjwt_key(secret)
@@ -200,9 +200,9 @@ def _secret_key(settings: AuthSettings) -> bytes:
         raise ConfigurationError(
             "DEPLOYER_AUTH__SECRET: it decodes to nothing; copy the portal's `jwt.auth.secret.key` exactly."
         )
-    if len(key) < LEAST_KEY and not settings.allow_weak_secret:
+    if len(key) < MIN_KEY_BYTES and not settings.allow_weak_secret:
         raise ConfigurationError(
-            f"DEPLOYER_AUTH__SECRET: it decodes to {len(key)} bytes, fewer than {LEAST_KEY}; choose a longer one "
+            f"DEPLOYER_AUTH__SECRET: it decodes to {len(key)} bytes, fewer than {MIN_KEY_BYTES}; choose a longer one "
             "in the portal and here, or set DEPLOYER_AUTH__ALLOW_WEAK_SECRET=true."
         )
     return key
@@ -212,9 +212,9 @@ def _key_warnings(settings: AuthSettings) -> list[str]:
     """List what is risky about reading keys as configured."""
     warnings = []
     if settings.jwks_url and settings.jwks_url.startswith("http:"):
-        warnings.append("DEPLOYER_AUTH__JWKS_URL is not https: whoever sits between can name the keys. Use https.")
+        warnings.append("DEPLOYER_AUTH__JWKS_URL is not https: anyone on the way can replace the keys. Use https.")
     if settings.audience is None:
         warnings.append(
-            "DEPLOYER_AUTH__AUDIENCE is not set: every token of the issuer counts, whomever it is for. Set it."
+            "DEPLOYER_AUTH__AUDIENCE is not set: every token of the issuer is accepted, whoever it is for. Set it."
         )
     return warnings

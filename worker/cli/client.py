@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.partitioner import DefaultPartitioner
 from pydantic import ValidationError
 
-from schemas import DeploymentRequested, DeploymentStatus
+from schemas import DeploymentRequested, DeploymentStatus, cloud_event_headers
 from worker.adapters.kafka.acls import Operation, topic_acls, verify_acls
 from worker.adapters.kafka.clients import client_options, running_client
 from worker.adapters.kafka.diagnosis import connected
@@ -80,20 +80,13 @@ class RequestPublisher:
         }
         if request.replay_of is not None:
             data["replayOf"] = request.replay_of
-        headers = [
-            ("ce_specversion", b"1.0"),
-            ("ce_type", DeploymentRequested.TYPE.encode()),
-            ("ce_source", SOURCE.encode()),
-            ("ce_id", request.request_id.encode()),
-            ("content-type", b"application/json"),
-            ("authorization", f"Bearer {request.token}".encode()),
-        ]
+        headers = cloud_event_headers(DeploymentRequested.TYPE, SOURCE, {"id": request.request_id})
         written = await self._producer.send_and_wait(
             self._topic,
             json.dumps(data).encode(),
             key=request.user_id.encode() if key is None else key,
             partition=self.partition(request) if partition is None else partition,
-            headers=headers,
+            headers=[*headers, ("authorization", f"Bearer {request.token}".encode())],
         )
         return int(written.offset)
 

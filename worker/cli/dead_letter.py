@@ -18,7 +18,7 @@ from worker.cli.dead_letter_reader import DeadLetterFilter, StoredDeadLetter, re
 from worker.cli.error_messages import CommandError
 from worker.cli.submit import read_token
 from worker.cli.terminal import configure_logging, run
-from worker.domain.dead_letter import MOST
+from worker.domain.dead_letter import MAX_REPLAYS
 from worker.domain.request import Request, read_request
 from worker.domain.tokens import strip_bearer
 from worker.errors import one_line
@@ -124,8 +124,8 @@ async def build_replay(
         )
     if letter.key is None:
         raise CommandError("it has no key, so its user is unknown. Ask its sender to send it again.")
-    if replay.number > MOST and not options.force:
-        raise CommandError(f"it has already been replayed {MOST} times. Find out why it fails, or add --force.")
+    if replay.number > MAX_REPLAYS and not options.force:
+        raise CommandError(f"it has already been replayed {MAX_REPLAYS} times. Find out why it fails, or add --force.")
     originals.require_origin(letter)
     token = options.token or await originals.token(letter)
     if token is None:

@@ -16,7 +16,6 @@ from worker.cli.client import open_producer, open_statuses, partition_count, rea
 from worker.cli.error_messages import CommandError
 from worker.cli.submit import follow
 from worker.cli.terminal import configure_logging, run
-from worker.domain.messages import settlement_message
 from worker.errors import ConfigurationError, one_line
 from worker.observability import logs
 from worker.settings import ClientSettings, KafkaSettings, read_settings
@@ -71,7 +70,7 @@ async def publish_settlement(kafka: KafkaSettings, settled: DeploymentSettled, p
         raise ConfigurationError(
             f"{setting}: '{kafka.settlements_topic}' has fewer partitions than '{kafka.status_topic}'. Add partitions."
         )
-    message = settlement_message(settled, kafka.settlements_topic, partition, SOURCE)
+    message = settled.to_message(kafka.settlements_topic, SOURCE, partition)
     async with open_producer(kafka) as producer:
         await producer.send_and_wait(
             message.topic, message.value, key=message.key, partition=partition, headers=list(message.headers)

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TextIO
 from uuid import uuid4
 
-from schemas import FINAL_STATES, DeploymentStatus, State
+from schemas import FINAL_STATES, DeploymentStatus, State, fingerprint
 from worker.cli.client import OutgoingRequest, StatusEvent, open_publisher, open_statuses
 from worker.cli.error_messages import CommandError
 from worker.cli.status_table import status_line
 from worker.cli.terminal import configure_logging, run
-from worker.delivery.progress import identity
 from worker.domain.tokens import strip_bearer
 from worker.settings import ClientSettings, KafkaSettings, read_settings
 
@@ -111,5 +110,5 @@ def is_about(status: DeploymentStatus, request: OutgoingRequest, offset: int) ->
     """Return whether a status is about the record at this offset, or about the same request sent earlier."""
     if status.source.offset == offset:
         return True
-    same = identity(request.user_id, request.solution_id, request.revision_id)
-    return status.request_id == request.request_id and status.identity == same
+    same = fingerprint(request.user_id, request.solution_id, request.revision_id)
+    return status.request_id == request.request_id and status.fingerprint == same

@@ -36,7 +36,7 @@ from worker.errors import (
     Unreadable,
 )
 from worker.observability import telemetry
-from worker.observability.metrics import DEAD_LETTERS, TRANSACTIONS, TRANSACTION_SECONDS
+from worker.observability.metrics import DEAD_LETTERS, TRANSACTION_SECONDS, TRANSACTIONS
 from worker.ports import Clocks, Store, Writer
 
 RESTART_SECONDS = 0.5  # between a failure and the next take-over
@@ -388,20 +388,21 @@ class Job:
                 seconds=round(seconds, 3),
             )
         elif self.original:
-            telemetry.repeated()
+            telemetry.duplicate()
             log.info("request repeated", original=self.original.request_id, original_offset=self.original.offset)
 
     async def wait_for_settlement(self, until: datetime) -> DeploymentSettled | None:
         """Return what somebody says of the attempt; None: nobody by then."""
-        place, settlements = (self.state.request_id, self.state.attempt), self._processor.settlements
-        settled = asyncio.ensure_future(self._processor.changed.wait_for(lambda: place in settlements))
-        timer = asyncio.ensure_future(self._processor.shared.clocks.sleep_until(until))
-        try:
-            await asyncio.wait((settled, timer), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (settled, timer):
-                task.cancel()
-        return settlements.get(place)
+        settlements, attempt = self._processor.settlements, (self.state.request_id, self.state.attempt)
+        if attempt not in settlements:
+            settled = asyncio.ensure_future(self._processor.changed.wait_for(lambda: attempt in settlements))
+            timer = asyncio.ensure_future(self._processor.shared.clocks.sleep_until(until))
+            try:
+                await asyncio.wait((settled, timer), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                settled.cancel()
+                timer.cancel()
+        return settlements.get(attempt)
 
     async def post(self, post: Coroutine[Any, Any, DeploymentInfo]) -> DeploymentInfo:
         """Run the POST, shielded: its bytes cannot be called back."""

@@ -28,7 +28,7 @@ CENTURY = 100 * 365.25 * 24 * 3600  # seconds: a time further off is not a time 
 # Members of the header that change how a token is to be read: extensions (RFC 7515 4.1.11, RFC 7797), compression
 # (JJWT's own, too), a token inside the token, encryption.
 READ_OTHERWISE = frozenset({"crit", "b64", "zip", "calg", "cty", "enc"})
-# Tokens of other kinds (for logout, of proof, of identity) never count as one of ours (RFC 8725 3.11).
+# Tokens of other kinds (for logout, of proof, of identity) are never accepted (RFC 8725 3.11).
 ACCESS_TOKEN = "at+jwt"  # noqa: S105 - RFC 9068
 TYPES = frozenset({"jwt", ACCESS_TOKEN})
 # What a token has to say when it calls itself an access token (RFC 9068 2.2); the portal's own never do.

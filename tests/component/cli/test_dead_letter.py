@@ -15,8 +15,9 @@ from worker.domain.messages import dead_letter_message
 
 from schemas import DeploymentRequested
 from tests.component.cli.test_commands import REVISION, SOLUTION, Desk
-from worker.cli.client import OutgoingRequest, open_publisher
-from worker.domain.dead_letter import MOST, TIMESTAMP, DeadLetter, dead_letter, replay_id
+from worker.cli.client import Ask, open_requests
+from worker.domain.dead_letter import MAX_REPLAYS, TIMESTAMP, DeadLetter, dead_letter, replay_id
+from worker.domain.messages import dead_letter_message
 from worker.domain.request import Record, Request, read_request
 from worker.errors import CODES, Unavailable, Unreadable
 from worker.sandbox.users import SANDBOX_USER, User, sandbox_token
@@ -180,7 +181,7 @@ async def test_a_replay_is_the_request_under_a_new_id(box: Box) -> None:
 
 async def test_what_cannot_be_replayed_is_passed_over(box: Box) -> None:
     """A line for each says why, the others are sent, and the exit code is 1."""
-    chained = await box.give_up(replay_id("r-0", MOST), replay_of="r-0")
+    chained = await box.give_up(replay_id("r-0", MAX_REPLAYS), replay_of="r-0")
     lost = await box.put(unreadable())
     record = await box.request("r-2")
     whole = letter(record)
@@ -191,12 +192,12 @@ async def test_what_cannot_be_replayed_is_passed_over(box: Box) -> None:
     assert [f"{good}  r-3 → {replay_id('r-3', 1)}", "1 were replayed, 3 not."] == lines
     said = {line.split()[0]: line for line in errors.splitlines()}
     assert {chained, lost, another} == said.keys()
-    assert f"already been replayed {MOST} times" in said[chained]
+    assert f"already been replayed {MAX_REPLAYS} times" in said[chained]
     assert "could not be read (not-json)" in said[lost]
     assert "Kafka has deleted its record, and the token with it." in said[another]
     assert replay_id("r-3", 1) == read_request(await box.received())[0]
     lines, _ = await box.run("replay", chained, "--force")
-    assert f"{chained}  {replay_id('r-0', MOST)} → {replay_id('r-0', MOST + 1)}" == lines[0]
+    assert f"{chained}  {replay_id('r-0', MAX_REPLAYS)} → {replay_id('r-0', MAX_REPLAYS + 1)}" == lines[0]
 
 
 async def test_a_token_file_replaces_tokens_that_are_gone(box: Box, tmp_path: Path) -> None:

@@ -146,15 +146,15 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     (f"{ADAPTERS}/tokens.py", f"{UNIT}/adapters/test_tokens.py {UNIT}/adapters/test_token_attacks.py"): (
         ("token: one algorithm", "if read.algorithm != self._settings.algorithm:", "if False:"),
         ("token: signature", " or not self._signatures.verify(read.signed, key, read.signature)", ""),
-        ("token: no weak secret", "if len(key) < LEAST_KEY and not settings.allow_weak_secret:", "if False:"),
+        ("token: no weak secret", "if len(key) < MIN_KEY_BYTES and not settings.allow_weak_secret:", "if False:"),
     ),
     (f"{ADAPTERS}/tokens.py", f"{UNIT}/adapters/test_jwks.py {UNIT}/adapters/test_token_attacks.py"): (
         ("keys: none that is private", "if _PRIVATE & jwk.keys():", "if False:"),
-        ("keys: none that is short", "if key.key_size < LEAST_RSA_BITS:", "if False:"),
+        ("keys: none that is short", "if key.key_size < MIN_RSA_BITS:", "if False:"),
         ("keys: none for another use", 'and jwk.get("use", "sig") == "sig"', "and True"),
     ),
     (f"{ADAPTERS}/jwks.py", f"{UNIT}/adapters/test_jwks.py"): (
-        ("keys: unknown names ask seldom", " and self._clock() - self._read_began >= LEAST_INTERVAL", ""),
+        ("keys: unknown names ask seldom", " and self._clock() - self._read_began >= MIN_INTERVAL", ""),
         ("keys: old ones lapse", "if self._age() >= stale or not self._known:", "if not self._known:"),
     ),
     (f"{ADAPTERS}/graphene.py", f"{UNIT}/adapters/test_catalog_client.py"): (

@@ -10,15 +10,13 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.cli.test_letters import read, written
-
 from tests.support.builders import REVISION_ID, SOLUTION_ID
-from worker.cli.argument_types import PartitionOffset
-from worker.cli.client import OutgoingRequest
-from worker.cli.dead_letter import OriginalRecords, ReplayOptions, build_replay
-from worker.cli.dead_letter_reader import StoredDeadLetter
-from worker.cli.error_messages import CommandError
-from worker.domain.dead_letter import MOST, replay_id
-from worker.domain.tokens import strip_bearer
+from worker.cli.client import Ask
+from worker.cli.failures import CommandError
+from worker.cli.letters import Letter
+from worker.cli.replays import Originals, Replays, bare, repeated
+from worker.cli.words import Place
+from worker.domain.dead_letter import MAX_REPLAYS, replay_id
 from worker.sandbox.users import SANDBOX_USER, sandbox_token
 
 TOKEN = sandbox_token(datetime.now(UTC), timedelta(hours=1))
@@ -52,15 +50,15 @@ def test_a_replay_says_whose_it_is() -> None:
     assert OutgoingRequest(replay_id("r-1", 1), SOLUTION_ID, REVISION_ID, TOKEN, "r-1") == ask(of_the_user())
 
 
-@given(st.integers(1, 2 * MOST), st.booleans())
+@given(st.integers(1, 2 * MAX_REPLAYS), st.booleans())
 def test_the_guard_ends_a_loop(number: int, force: bool) -> None:
     """After the last one only `--force` goes on; the number is the id's, whoever asks."""
     letter = of_the_user(requestId=replay_id("r-1", number), replayOf="r-1")
     options = replace(ONE_FOR_ALL, force=force)
-    if number < MOST or force:
+    if number < MAX_REPLAYS or force:
         assert (replay_id("r-1", number + 1), "r-1") == ((sent := ask(letter, options)).request_id, sent.replay_of)
     else:
-        with pytest.raises(CommandError, match=f"replayed {MOST} times.*--force"):
+        with pytest.raises(CommandError, match=f"replayed {MAX_REPLAYS} times.*--force"):
             ask(letter, options)
 
 

@@ -62,7 +62,7 @@ def build_bundle(
 
 
 def protos_too_large() -> NotDeployable:
-    """Make the refusal of protobufs that have more than MAX_PROTOS_BYTES together."""
+    """Make the error for protobufs that have more than MAX_PROTOS_BYTES together."""
     return NotDeployable(
         "bundle-too-large", f"The protobufs have more than {MAX_PROTOS_BYTES >> 20} MiB in all. Make them smaller."
     )
@@ -82,7 +82,7 @@ def _descriptions(plan: Plan, options: settings.BundleSettings) -> Files:
     if plan.kind is Kind.PIPELINE:
         files["dockerinfo.json"] = _docker_info(plan.containers)
     else:
-        # Older playground servers make the namespace of it.
+        # Older playground servers make the namespace from it.
         files["modelname.txt"] = plan.containers[0].name.encode()
     return files
 
@@ -117,11 +117,11 @@ def _manifest(plan: Plan, files: Files) -> bytes:
 
 
 def _json(document: Mapping[str, Any]) -> bytes:
-    # In one line, as today's bundles have it: indenting takes the encoder's slow path.
+    # On one line, as in today's bundles: indenting takes the encoder's slow path.
     return (json.dumps(document, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
 
 
-# Entry names are made of node names and our own words; anything else is a defect.
+# Entry names are made of node names and fixed words; anything else is a defect.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*", re.ASCII)
 
 _VERSION = 20  # 2.0, which every reader understands

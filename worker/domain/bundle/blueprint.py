@@ -69,7 +69,7 @@ class SharedFolder:
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """A pipeline as its author made it, without what no container stands behind."""
+    """A pipeline as its author made it, without the shared folders' nodes and edges."""
 
     name: str
     document: Json  # what is left of blueprint.json
@@ -102,7 +102,7 @@ def read_blueprint(data: bytes, max_nodes: int) -> Blueprint:
 
 
 def blueprint_invalid(problem: str) -> NotDeployable:
-    """Make the error for a blueprint that the editor did not write."""
+    """Make the error for a blueprint that the editor could not have written."""
     return NotDeployable(
         "blueprint-invalid",
         f"The blueprint cannot be used: {problem}. Correct the pipeline in the editor and save it again.",

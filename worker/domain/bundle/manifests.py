@@ -3,7 +3,7 @@
 A Service and a Deployment for each container, and a claim for each shared folder. The YAML is such that readers of
 YAML 1.1 and 1.2 agree on it: PyYAML writes strings such as `1e3`, `0889694` or `y` without quotes, and Kubernetes'
 reader takes them for numbers and booleans. Here a string is plain only when it starts with a letter or a slash, holds
-nothing but word characters and is no word of YAML 1.1; everything else is double-quoted as in JSON. It is also ten
+nothing but word characters and is not a YAML 1.1 keyword; everything else is double-quoted as in JSON. It is also ten
 times as fast.
 """
 
@@ -65,7 +65,7 @@ _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*", re.ASCII)
 _WORDS = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null"])
 # Not printable in YAML, or a line break in YAML 1.1 only: written as escapes.
 _ESCAPED = re.compile("[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]")
-_LONGEST_KEY = 1024  # characters; YAML ends the search for the colon there
+_MAX_KEY = 1024  # characters; YAML ends the search for the colon there
 
 
 def manifest_files(
@@ -73,7 +73,7 @@ def manifest_files(
     options: settings.BundleSettings,
     override: Callable[[Manifest], tuple[Manifest, tuple[int, ...]]] | None = None,
 ) -> tuple[dict[str, bytes], dict[str, tuple[int, ...]]]:
-    """Write the manifests; the second says which of the operator's entries changed which file.
+    """Write the manifests by their paths, and list which of the operator's entries changed which file.
 
     `override` applies the operator's entries to a manifest; it may raise OverridesInvalid.
     """
@@ -101,7 +101,7 @@ def render(plan: Plan, options: settings.BundleSettings) -> dict[str, Manifest]:
 
 
 def service(container: Container, plan: Plan) -> V1Service:
-    """Make a NodePort with exactly one port: the script on the target makes one number of all the ports it finds."""
+    """Make a NodePort Service with one port: the script on the target makes one number of all the ports it finds."""
     port = V1ServicePort(name="protobuf-api", port=container.service_port, target_port=GRPC_PORT)
     return V1Service(
         api_version="v1",
@@ -112,7 +112,7 @@ def service(container: Container, plan: Plan) -> V1Service:
 
 
 def deployment(container: Container, plan: Plan, options: settings.BundleSettings) -> V1Deployment:
-    """Make one replica. Labels may change with a revision, the selector may not: it is `app` alone."""
+    """Make a Deployment of one replica. Labels may change with a revision, the selector may not: it is `app` alone."""
     labels = _labels(container.name, container.component, plan)
     return V1Deployment(
         api_version="apps/v1",
@@ -127,7 +127,7 @@ def deployment(container: Container, plan: Plan, options: settings.BundleSetting
 
 
 def volume_claim(folder: SharedFolder, plan: Plan, options: settings.BundleSettings) -> V1PersistentVolumeClaim:
-    """Claim a volume for a folder that every node writes to. Without a class the cluster's default is used."""
+    """Make a claim that every node can write to. Without a class the cluster's default is used."""
     return V1PersistentVolumeClaim(
         api_version="v1",
         kind="PersistentVolumeClaim",
@@ -238,7 +238,7 @@ def _scalar(value: Any) -> str:
 @lru_cache(maxsize=4096)
 def _key(key: str) -> str:
     text = _string(key)
-    if len(text) > _LONGEST_KEY:
+    if len(text) > _MAX_KEY:
         raise ValueError(f"a key of {len(text)} characters")
     return text
 

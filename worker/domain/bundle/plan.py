@@ -144,7 +144,7 @@ def _plan(
 
 
 def _shown(what: str, given: T | LeftOut | None, shown: Callable[[T], Shown]) -> Shown:
-    """Pass on what may be shown; it is decoration, and whatever is wrong with it keeps nothing from being deployed."""
+    """Pass on what may be shown. It is decoration: nothing that is wrong with it stops a deployment."""
     if given is None:
         return None, (f"The solution has no {what}; the playground shows none.",)
     try:
@@ -189,7 +189,7 @@ def _about_image(what: str, moving: str | None) -> tuple[str, ...]:
 def node_name(original: str) -> str:
     """Give a node its Kubernetes name: its own when that is valid, else a readable slug and a short hash.
 
-    Valid is an RFC 1035 label that leaves room for `webuiingress` (51 characters) and is no device of Windows.
+    Valid is an RFC 1035 label that leaves room for `webuiingress` (51 characters) and is not a Windows device.
     Raises NotDeployable (name-reserved) for the orchestrator's name.
     """
     if original.lower() == ORCHESTRATOR:
@@ -208,7 +208,7 @@ def pipeline_name(original: str) -> str:
     namespace = _namespace(original)
     fits = len(namespace) <= PIPELINE_NAME_LIMIT and _NAMESPACE.fullmatch(namespace) and original.isascii()
     name = original if fits else _slug(original, limit=PIPELINE_NAME_LIMIT - 9, prefix="pipeline")
-    # Both, because `kube.system` is no namespace and would become kube-system-1a2b3c4d.
+    # Both, because `kube.system` is not a namespace and would become kube-system-1a2b3c4d.
     if any(_RESERVED_NAMESPACE.fullmatch(_namespace(one)) for one in (original, name)):
         raise NotDeployable(
             "name-reserved",
@@ -261,7 +261,7 @@ def _renamed(value: Any, names: Mapping[str, str]) -> Any:
 
 
 def _check_edges(nodes: list[Json]) -> None:
-    """Refuse what the orchestrator refuses when it starts: unknown targets, doubled operations, fed `Empty` inputs."""
+    """Refuse what the orchestrator would: unknown targets, duplicate operations, edges to an `Empty` input."""
     operations = [
         (node["container_name"], operation["operation_signature"], operation["connected_to"])
         for node in nodes

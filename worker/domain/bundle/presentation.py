@@ -28,7 +28,7 @@ TAGS = frozenset({
     "h4", "h5", "h6", "hr", "i", "ins", "kbd", "li", "mark", "ol", "p", "pre", "q", "s", "samp", "small", "span",
     "strong", "sub", "sup", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "u", "ul", "var",
 })
-# Their text is nothing to read, or is read by other rules than HTML's.
+# Their text is not for readers, or is parsed by other rules than HTML's.
 _WITH_CONTENT = frozenset({
     "audio", "canvas", "iframe", "math", "noembed", "noframes", "noscript", "object", "script", "select", "style",
     "svg", "template", "textarea", "title", "video",
@@ -80,7 +80,7 @@ class Description:
     """A description that may be shown."""
 
     html: str
-    removed: tuple[str, ...]  # what is no longer in it: names of tags, and of attributes with `=` behind them
+    removed: tuple[str, ...]  # names of tags, and of attributes with a `=` after them
 
 
 def shown_picture(icon: bytes) -> Shown:
@@ -108,7 +108,7 @@ def sanitise(html: str) -> Description:
     closing = text.count("</")
     if max(closing, text.count("<") - closing) > MAX_TAGS:
         raise Unusable(f"it has more than {MAX_TAGS} tags. Simplify it.")
-    # Alike, of each kind only three are repeated; attributes, which do not stay anyway, make them differ.
+    # Of identical tags only three are repeated; attributes, which do not stay anyway, would make them differ.
     bounded = _FORMATTING_TAG.sub(r"<\1>", text)
     if len(_FORMATTING_LEFT.findall(bounded)) > len(_FORMATTING.split("|")):
         raise Unusable("its tags are not well formed. Simplify it.")
