@@ -1,7 +1,7 @@
 """What the path of a request needs of the world: the adapters' side of it, as protocols, and the clocks."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -54,7 +54,7 @@ class Clocks:
 class Writer(Protocol):
     """The fenced producer of one partition."""
 
-    async def commit(self, messages: Sequence[Message], offset: int | None) -> None:
+    def commit(self, messages: Sequence[Message], offset: int | None) -> Awaitable[None]:
         """Write one transaction with the offset. Raises when it did not succeed, or may not have."""
         ...
 

@@ -186,11 +186,12 @@ class PartitionProcessor:
         if job not in self.jobs or not self.ready:
             raise StatusNotPublished(f"status {status.sequence} ({status.state}) was not published")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        traceparent = telemetry.publishing(status.state, done) or job.record.traceparent or job.state.traceparent
-        pending = PendingStatus(status, self.shared.encoder.encode(status, dead_letter, traceparent))
+        ours = telemetry.publishing(status.state, done) if telemetry.Spans.tracer else None
+        pending = self.state.enqueue(
+            status, dead_letter, ours or job.record.traceparent or job.state.traceparent, self.shared.encoder
+        )
         job.state.apply(status)
         self._waiting[pending] = job, done
-        self.state.enqueue(pending)
         self._writable.set()
         return done
 
@@ -280,6 +281,7 @@ class Job:
         self.repeats = False
         self.caller: Caller | None = None
         self.tries = 0
+        self.has_turn = False  # whether it is the first of its key
         self.began = processor.shared.clocks.now()
         self.down_seconds: float | None = None  # of dependencies, when it was last decided on
         self.published: DeploymentStatus | None = None  # the last of this worker's statuses
@@ -307,21 +309,17 @@ class Job:
         """Whether something of the attempt in `submitting` may have been sent, by this worker or an earlier one."""
         return self._attempt is None or self.posting
 
-    @property
-    def has_turn(self) -> bool:
-        """Whether it is the first of its key."""
-        return self._lock is not None and self._lock.acquired
-
     async def wait_for_turn(self) -> None:
         """Wait until it is the first of its key, in the order of the records."""
         self._lock = self._lock or self._processor.shared.key_queue.join(self.record.key)
         await self._lock.acquire()
+        self.has_turn = True
 
     def _release_turn(self) -> None:
         """Let the next of its key go."""
         if self._lock:
             self._lock.release()
-            self._lock = None
+            self._lock, self.has_turn = None, False
 
     @property
     def is_new(self) -> bool:

@@ -142,7 +142,7 @@ class RequestState:
 
     def deployed(self, now: datetime, deployment: DeploymentInfo | None, how: str = "") -> DeploymentStatus:
         """Return the final status of a deployment. `how`: the way that is known when the playground did not answer."""
-        message = how or (f"Deployed as {deployment.id}." if deployment else "Deployed.")
+        message = one_line(how) if how else f"Deployed as {deployment.id}." if deployment else "Deployed."
         return self._status(now, State.DEPLOYED, message, deployment=deployment)
 
     def failed(self, now: datetime, error: DeploymentError) -> DeploymentStatus:
@@ -158,7 +158,7 @@ class RequestState:
         if last and state not in _ENDED:
             more.setdefault("give_up_at", last.give_up_at)
         fields = {**carried, **more, "sequence": last.sequence + 1 if last else 0, "state": state, "time": now}
-        return DeploymentStatus(**fields, message=one_line(message)[:1000])
+        return DeploymentStatus(**fields, message=message[:1000])
 
 
 # -------------------------------------------------------------------------------------------------------- what is next
@@ -221,11 +221,7 @@ class Held(Protocol):
     repeats: bool  # it was found to ask for the same as the original
     caller: Caller | None  # whom its token names, once that is verified
     tries: int  # to verify it, so far
-
-    @property
-    def has_turn(self) -> bool:
-        """Whether it has the key lock."""
-        ...
+    has_turn: bool  # whether it has the key lock
 
     @property
     def may_be_sent(self) -> bool:
@@ -348,4 +344,4 @@ def _shortened(warnings: tuple[str, ...]) -> tuple[str, ...] | None:
     """Return at most 40 warnings of 200 characters, so that a status stays far below its limit."""
     if len(warnings) > 40:
         warnings = (*warnings[:39], f"… and {len(warnings) - 39} more.")
-    return tuple(one_line(warning)[:200] for warning in warnings) or None
+    return tuple((it if it.isprintable() else one_line(it))[:200] for it in warnings) or None

@@ -112,6 +112,7 @@ class OffsetTracker:
         self._open: dict[int, int] = {}  # offset → bytes; insertion order is offset order
         self._committed = committed
         self.next_offset = committed  # to read
+        self.open = 0  # records that are read and not finished
         self.open_bytes = 0
 
     def start(self, offset: int, size: int = 0) -> None:
@@ -119,17 +120,15 @@ class OffsetTracker:
         if offset < self.next_offset:
             raise ValueError(f"offset {offset} was read after {self.next_offset - 1}")
         self._open[offset] = size
+        self.open += 1
         self.open_bytes += size
         self.next_offset = offset + 1
 
     def finish(self, offset: int) -> None:
         """Let it pass: its final status is out, or goes out with the offset. What is not open is finished already."""
-        self.open_bytes -= self._open.pop(offset, 0)
-
-    @property
-    def open(self) -> int:
-        """How many records are read and not finished."""
-        return len(self._open)
+        if (size := self._open.pop(offset, None)) is not None:
+            self.open -= 1
+            self.open_bytes -= size
 
     @property
     def committable_offset(self) -> int:
@@ -222,9 +221,13 @@ class PartitionState:
             self.offsets.finish(record.offset)
         return None if state.final else (state, original)
 
-    def enqueue(self, pending: PendingStatus) -> None:
-        """Put a status into the next transaction."""
+    def enqueue(
+        self, status: DeploymentStatus, dead_letter: DeadLetter | None, traceparent: str | None, encoder: StatusEncoder
+    ) -> PendingStatus:
+        """Put a status into the next transaction. Raises ValueError when it is too large."""
+        pending = PendingStatus(status, encoder.encode(status, dead_letter, traceparent))
         self._outbox.append(pending)
+        return pending
 
     @property
     def idle(self) -> bool:

@@ -4,7 +4,7 @@ Every call has a time limit: aiokafka itself waits for absent brokers for ever.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -71,7 +71,7 @@ class PartitionWriter:
         self._group_id = group_id
         self._running: asyncio.Task[None] | None = None
 
-    async def commit(self, messages: Sequence[Message], offset: int | None) -> None:
+    def commit(self, messages: Sequence[Message], offset: int | None) -> Awaitable[None]:
         """Write all records and the offset in one transaction, or nothing.
 
         It continues when it is cancelled, because aiokafka cannot take a commit back.
@@ -80,7 +80,7 @@ class PartitionWriter:
             KafkaError, TimeoutError: nothing was written, or perhaps it was.
         """
         self._running = asyncio.create_task(self._commit(messages, offset))
-        await asyncio.shield(self._running)
+        return asyncio.shield(self._running)
 
     async def _commit(self, messages: Sequence[Message], offset: int | None) -> None:
         async with asyncio.timeout(TRANSACTION_SECONDS):

@@ -106,7 +106,7 @@ class SettlementReader:
 
     async def _follow(self, positions: dict[int, int]) -> None:
         while not self._changed.is_set():
-            for tp, records in (await self._consumer.getmany(timeout_ms=200)).items():
+            for tp, records in (await self._consumer.getmany(timeout_ms=1000)).items():
                 positions[tp.partition] = records[-1].offset + 1
                 for record in records:
                     if (settled := settlement_of(record)) is not None:
