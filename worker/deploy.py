@@ -7,6 +7,7 @@ receive → authenticate → wait for its turn → build (authorise, fetch, plan
 
 import asyncio
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -95,18 +96,16 @@ class Deployer:
         await job.publish(job.state.building(self.clocks.now()))
         async with self.admission.limiter.build():
             plan, bundle = await self.builder.build(request.solution_id, request.revision_id, job.caller)
-        until, submitting = (
-            self.clocks.monotonic() + seconds,
-            job.state.submitting(self.clocks.now(), plan, bundle, seconds),
-        )
+        until, deadline = self.clocks.monotonic() + seconds, self.clocks.now() + timedelta(seconds=seconds)
+        submitting = job.state.submitting(self.clocks.now(), plan, bundle, deadline)
         await job.publish(submitting)  # durable before the first byte is sent
         async with self.admission.limiter.post():
-            deployment = await job.post(self._submit(job, bundle.data, until))
+            deployment = await job.post(self._submit(job, bundle.data, deadline, until))
         await job.publish(job.state.deployed(self.clocks.now(), deployment))
 
-    async def _submit(self, job: Job, bundle: bytes, until: float) -> DeploymentInfo:
+    async def _submit(self, job: Job, bundle: bytes, deadline: datetime, until: float) -> DeploymentInfo:
         """POST it. Both clocks are read last: whoever waits for this outcome may have given it up by then."""
-        seconds = min(job.state.seconds_left(self.clocks.now()), until - self.clocks.monotonic())
+        seconds = min((deadline - self.clocks.now()).total_seconds(), until - self.clocks.monotonic())
         if seconds <= 0 or not job.caller:
             raise Unavailable("attempt-late", CODES["attempt-late"], "submit")
         with telemetry.stage("submit"):

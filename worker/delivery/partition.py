@@ -158,8 +158,7 @@ class PartitionProcessor:
 
     def finish(self, job: "Job") -> None:
         """Let its offset pass without a status."""
-        if job in self.jobs:
-            self.state.offsets.finish(job.record.offset)
+        if job in self.jobs and self.state.offsets.finish(job.record.offset):
             self._writable.set()
 
     def _spawn(self, job: "Job") -> None:
@@ -173,7 +172,7 @@ class PartitionProcessor:
         failure = None if task.cancelled() else task.exception()
         if failure and not isinstance(failure, StatusNotPublished):
             self._failure = failure  # a defect: without a final status its offset would hold up the partition
-        self._writable.set()
+            self._writable.set()
         self.changed.set()
 
     # ---------------------------------------------------------------------------------------------------- statuses
@@ -212,12 +211,11 @@ class PartitionProcessor:
                         TRANSACTIONS.labels("failed").inc()
                         raise
                     self._committed(transaction)
-            if not self.state.idle:
-                self._writable.set()
 
     def _committed(self, transaction: Transaction) -> None:
         TRANSACTIONS.labels("committed").inc()
-        self.state.committed(transaction)
+        if self.state.committed(transaction):
+            self._writable.set()
         for pending in transaction.pending:
             job, done = self._waiting.pop(pending)
             job.on_committed(pending.status)
@@ -407,7 +405,6 @@ class Job:
 
     async def post(self, post: Coroutine[Any, Any, DeploymentInfo]) -> DeploymentInfo:
         """Run the POST, shielded: its bytes cannot be called back."""
-        self._attempt = self.state.attempt
         self._post = asyncio.create_task(post, name=f"POST {self.state.request_id}")
         return await asyncio.shield(self._post)
 

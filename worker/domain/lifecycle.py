@@ -114,7 +114,7 @@ class RequestState:
             interruptions=self.interruptions or None,
         )
 
-    def submitting(self, now: datetime, plan: Plan, bundle: Bundle, timeout_seconds: float) -> DeploymentStatus:
+    def submitting(self, now: datetime, plan: Plan, bundle: Bundle, deadline: datetime) -> DeploymentStatus:
         """Return the status that has to be durable before the first byte of the bundle is sent."""
         return self._status(
             now,
@@ -124,7 +124,7 @@ class RequestState:
             kind=plan.kind,
             bundle=BundleInfo(sha256=bundle.sha256, size=len(bundle.data), nodes=bundle.nodes),
             warnings=_shortened(plan.warnings),
-            attempt_deadline=now + timedelta(seconds=timeout_seconds),
+            attempt_deadline=deadline,
         )
 
     def retrying(

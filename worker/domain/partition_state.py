@@ -36,8 +36,7 @@ class RequestTable:
         """Return the state of this id; a new one if there is none, so that the next record with this id finds it."""
         state = self._states.get(request_id)
         if state is None:
-            state = RequestState.of_record(request_id, record, request, now)
-            self.add(state)
+            state = self._states[request_id] = RequestState.of_record(request_id, record, request, now)
         return state
 
     def add(self, state: RequestState) -> None:
@@ -124,11 +123,14 @@ class OffsetTracker:
         self.open_bytes += size
         self.next_offset = offset + 1
 
-    def finish(self, offset: int) -> None:
-        """Let it pass: its final status is out, or goes out with the offset. What is not open is finished already."""
-        if (size := self._open.pop(offset, None)) is not None:
-            self.open -= 1
-            self.open_bytes -= size
+    def finish(self, offset: int) -> bool:
+        """Let it pass: its final status is out, or goes out with the offset. Return whether it was open."""
+        size = self._open.pop(offset, None)
+        if size is None:
+            return False
+        self.open -= 1
+        self.open_bytes -= size
+        return True
 
     @property
     def committable_offset(self) -> int:
@@ -216,10 +218,11 @@ class PartitionState:
         original, state = None, self.requests.claim(request_id, record, request, now)
         if state.offset != record.offset:
             original, state = state, self.requests.claim(derived_id(record), record, request, now)
-        if state.final or state.state is State.PARKED:
+        final = state.state in FINAL_STATES
+        if final or state.state is State.PARKED:
             # An earlier worker ended or parked it, and its offset waited for another one's.
             self.offsets.finish(record.offset)
-        return None if state.final else (state, original)
+        return None if final else (state, original)
 
     def enqueue(
         self, status: DeploymentStatus, dead_letter: DeadLetter | None, traceparent: str | None, encoder: StatusEncoder
@@ -243,12 +246,13 @@ class PartitionState:
         offset = self.offsets.uncommitted()
         return Transaction(pending, offset) if pending or offset is not None else None
 
-    def committed(self, transaction: Transaction) -> None:
-        """Note that it is durable."""
+    def committed(self, transaction: Transaction) -> bool:
+        """Note that it is durable. Return whether there is more to write."""
         if transaction.offset is not None:
             self.offsets.committed(transaction.offset)
         for it in transaction.pending:
             self.requests.forget_old(it.status.time)
+        return not self.idle
 
     def unwritten(self) -> Iterable[PendingStatus]:
         """Yield, and drop, what no transaction has taken."""
