@@ -27,6 +27,7 @@ from worker.domain.request import Record, Request, derived_id, read_request
 from worker.domain.solution import Caller
 from worker.errors import (
     CODES,
+    Conflict,
     DeploymentError,
     NotSettled,
     OutcomeUnknown,
@@ -37,7 +38,7 @@ from worker.errors import (
     Unreadable,
 )
 from worker.observability import telemetry
-from worker.observability.metrics import DEAD_LETTERS, TRANSACTION_SECONDS, TRANSACTIONS
+from worker.observability.metrics import DEAD_LETTERS, REQUEST_SECONDS, REQUESTS, TRANSACTION_SECONDS, TRANSACTIONS
 from worker.ports import Clocks, Store, Writer
 
 RESTART_SECONDS = 0.5  # between a failure and the next take-over
@@ -339,11 +340,13 @@ class Job:
             before = self._processor.state.requests.find(replayed) or before
         return before.fingerprint
 
-    async def original_fingerprint(self) -> str | None:
-        """Wait until the original has a status, and return its fingerprint."""
+    async def compare_with_original(self, fingerprint: str) -> None:
+        """Wait until the original has a status. Raises Conflict when that is about something else."""
         original = self.original or self.state
         await self._processor.changed.wait_for(lambda: original.state is not None)
-        return original.fingerprint
+        self.repeats = fingerprint == original.fingerprint
+        if not self.repeats:
+            raise Conflict("request-id-conflict", CODES["request-id-conflict"])
 
     def publish(self, status: DeploymentStatus, error: DeploymentError | None = None) -> asyncio.Future[None]:
         """Put a status into the partition's next transaction, with a dead letter where `error` leaves one.
@@ -377,17 +380,21 @@ class Job:
         self._processor.finish(self)
         if status := self.published:
             seconds = (self._processor.shared.clocks.now() - self.began).total_seconds()
-            telemetry.ended(status.state, status.error.code if status.error else None, seconds)
+            code = status.error.code if status.error else None
+            REQUESTS.labels(status.state, code or "").inc()
+            REQUEST_SECONDS.observe(seconds)
+            if telemetry.Spans.tracer:
+                telemetry.ended(status.state, code)
             log.info(
                 "request ended",
                 state=status.state,
-                code=status.error.code if status.error else None,
+                code=code,
                 message=status.message,
                 statuses=status.sequence + 1,
                 seconds=round(seconds, 3),
             )
         elif self.original:
-            telemetry.duplicate()
+            REQUESTS.labels("duplicate", "").inc()
             log.info("request repeated", original=self.original.request_id, original_offset=self.original.offset)
 
     async def wait_for_settlement(self, until: datetime) -> DeploymentSettled | None:
