@@ -238,7 +238,7 @@ class PartitionProcessor:
         await self.changed.wait_for(lambda: not self.ready or not (self.jobs or self._waiting or not self.state.idle))
 
     def _end(self) -> None:
-        """Let nobody say anything in the partition's name any more."""
+        """Publish nothing more for the partition, and end its jobs."""
         self.ready = False
         self._writable.clear()
         self.state = PartitionState(RequestTable(), 0)
@@ -287,7 +287,7 @@ class Job:
         self.task: asyncio.Task[None] | None = None
         self._processor = processor
         self._lock: KeyLock | None = None
-        # A parked request queues when it is settled: until then it holds up nobody of its user.
+        # A parked request queues once it is settled; until then it holds up no other request of its user.
         if state.state is not State.PARKED:
             self._lock = processor.shared.key_queue.join(record.key)
         self._attempt: int | None = None  # whose outcome no status tells yet
@@ -398,7 +398,7 @@ class Job:
             log.info("request repeated", original=self.original.request_id, original_offset=self.original.offset)
 
     async def wait_for_settlement(self, until: datetime) -> DeploymentSettled | None:
-        """Return what somebody says of the attempt; None: nobody by then."""
+        """Wait for the settlement of the attempt; None: there is none by then."""
         settlements, attempt = self._processor.settlements, (self.state.request_id, self.state.attempt)
         if attempt not in settlements:
             settled = asyncio.ensure_future(self._processor.changed.wait_for(lambda: attempt in settlements))
@@ -424,7 +424,7 @@ class Job:
             self._processor.shared.hand_over(self._processor.partition, self._outcome(self._attempt))
 
     async def _outcome(self, attempt: int) -> DeploymentSettled | None:
-        """Return what became of the attempt; None: nobody knows, as when nobody had been here."""
+        """Return what became of the attempt; None: it is unknown, and the next owner finds out as after a crash."""
         outcome, reason, deployment = "retry", "Nothing was sent.", None
         if self._post:
             try:
