@@ -41,7 +41,7 @@ def build_wheel(source: Path, folder: Path) -> Path:
 
 
 def try_out(wheel: Path) -> str:
-    """Return what `--version` says in a fresh environment that has the lock and the wheel, and everything `run` imports."""
+    """Return what `--version` says in a fresh environment with the lock, the wheel and everything `run` imports."""
     with tempfile.TemporaryDirectory() as folder:
         python = Path(folder) / "bin" / "python"
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]

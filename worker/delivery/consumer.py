@@ -147,7 +147,10 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                 (self._paused.add if full else self._paused.discard)(partition)
 
     def _begin_again_singly(self) -> None:
-        """Read one at a time from here on: aiokafka fails at a header whose name is no UTF-8, does not say where, and drops what it has read."""
+        """Read one record at a time from here on.
+
+        aiokafka fails at a header whose name is not UTF-8, does not say where, and drops what it has read.
+        """
         for partition, processor in self.processors.items():
             if processor.ready:
                 self._consumer.seek(TopicPartition(self._topic, partition), processor.state.offsets.next_offset)
