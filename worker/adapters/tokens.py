@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from worker.domain.solution import Caller
 from worker.domain.tokens import caller_of, decoded, jjwt_key, read_token
-from worker.errors import ConfigurationError, Unauthenticated
+from worker.errors import ConfigurationError, Unauthenticated, WorkerError
 from worker.settings import AuthSettings
 
 PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey | Ed448PublicKey
@@ -35,7 +35,7 @@ _CURVES = {"ES256": {"P-256"}, "ES384": {"P-384"}, "ES512": {"P-521"}, "EdDSA": 
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
 
-class UnusableKey(ValueError):
+class UnusableKey(WorkerError):
     """A key that is meant for our algorithm must not be used; the message says why and shows nothing of it."""
 
 
