@@ -33,7 +33,7 @@ ANY = KafkaSettings(bootstrap_servers="localhost:9092")
 
 
 async def command(scene: Scene, *arguments: str, lines: int | None = None) -> tuple[int | None, str, str]:
-    """Exit code, stdout, stderr; with `lines` it is stopped after so many."""
+    """Return exit code, stdout and stderr; with `lines`, stop it after that many lines."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "worker", *arguments),
         env={**os.environ, **scene.stage.env, "DEPLOYER_TOKEN": sandbox_token(datetime.now(UTC))},
