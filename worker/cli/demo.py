@@ -117,7 +117,7 @@ async def _set_up(stack: AsyncExitStack, given: str | None, output: Output, stor
     """Start all parts; `stack` stops them in reverse order."""
     with story.starting("Apache Kafka") as step:
         if given is None:
-            embedded = await stack.enter_async_context(EmbeddedKafka(progress=step.fetched))
+            embedded = await stack.enter_async_context(EmbeddedKafka(progress=step.fetched, short_lived=True))
         step.place = address = given or embedded.bootstrap_servers
     with story.starting("Graphene, sandbox") as step:
         step.place = graphene = await stack.enter_async_context(served(graphene_app()))

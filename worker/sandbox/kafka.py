@@ -48,14 +48,17 @@ class EmbeddedKafka:
         progress: Progress | None = None,
         pick_ports: Callable[[], Ports] = free_ports,
         properties: Mapping[str, str] | None = None,
+        short_lived: bool = False,
     ) -> None:
         """`progress` is told of each jar that has to be fetched. `properties` of the broker go over those it has here;
-        the port of `bootstrap_servers` must stay one that anybody may use."""
+        the port of `bootstrap_servers` must stay one that anybody may use. A `short_lived` one starts with 2 s of CPU
+        less, and is slower under load."""
         self._given = folder
         self._temporary: Path | None = None
         self._progress = progress
         self._pick_ports = pick_ports
         self._properties = properties or {}
+        self._short_lived = short_lived
         self._ports: Ports | None = None
         self._process: GuardedProcess | None = None
 
@@ -85,7 +88,8 @@ class EmbeddedKafka:
         java = await asyncio.to_thread(find_java)
         jars = await kafka_jars(progress=self._progress)
         try:
-            await self._run(Node(self._folder(), java, jars, properties=self._properties))
+            node = Node(self._folder(), java, jars, properties=self._properties, short_lived=self._short_lived)
+            await self._run(node)
         except BaseException:
             await self.stop()
             raise

@@ -45,6 +45,9 @@ rootLogger.level = warn
 rootLogger.appenderRef.out.ref = OUT
 """
 
+_COMPILE_ONCE = "-XX:TieredStopAtLevel=1"
+"""Without the second, thorough compilation, which takes more CPU in the first seconds than it saves in a minute."""
+
 _PORTS = range(20_000, 30_000)
 """Below those that systems hand out for outgoing connections, so that none takes the port while a broker restarts."""
 
@@ -87,6 +90,7 @@ class Node:
     jars: Sequence[Path]
     properties: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     """Of the broker, over those that it has here."""
+    short_lived: bool = field(default=False, kw_only=True)
 
     @property
     def log(self) -> Path:
@@ -123,11 +127,12 @@ class Node:
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         # `--cluster-id=`, because an id may begin with a dash.
         arguments = ["format", f"--cluster-id={cluster_id}", "-c", "server.properties"]
-        return self._java("-XX:TieredStopAtLevel=1", main="kafka.tools.StorageTool") + arguments
+        return self._java(_COMPILE_ONCE, main="kafka.tools.StorageTool") + arguments
 
     def run_command(self) -> list[str]:
         """Runs it until SIGTERM; about 300 MB."""
-        return [*self._java("-Xms128m", "-Xmx384m", main="kafka.Kafka"), "server.properties"]
+        options = ["-Xms128m", "-Xmx384m", *([_COMPILE_ONCE] if self.short_lived else [])]
+        return [*self._java(*options, main="kafka.Kafka"), "server.properties"]
 
     def _java(self, *options: str, main: str) -> list[str]:
         return [
