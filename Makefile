@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/dev ## .venv with the command and all tools in it, from the hashed locks
 
@@ -28,33 +28,44 @@ up: ## worker and sandboxes in containers, on 127.0.0.1 only; prints what to try
 down: ## stop those containers; what is in Kafka stays
 	docker compose down
 
-test: install ## all tests; Apache Kafka is borrowed (KAFKA_BOOTSTRAP), in Docker, or embedded
-	$(BIN)/python -m pytest
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
+
+test: install ## all tests on all cores; Apache Kafka is borrowed (KAFKA_BOOTSTRAP), in Docker, or embedded
+	$(PYTEST)
+
+test-unit: install ## those without Apache Kafka; a minute
+	$(PYTEST) tests/unit
+
+test-component: install ## parts of the worker with Apache Kafka, and the chart with helm
+	$(PYTEST) tests/component
+
+test-e2e: install ## whole workers, the demo and the compose file's services
+	$(PYTEST) tests/e2e
 
 test-alerts: install ## the alert rules and the dashboard's queries, by Prometheus's promtool
-	$(BIN)/python -m pytest tests/alerts
+	$(BIN)/python -m pytest tests/extended/alerts
 
 test-cluster: install ## the finishing script and the chart on a real Kubernetes API server, built once from Go modules (minutes)
-	$(BIN)/python -m pytest tests/cluster
+	$(BIN)/python -m pytest tests/extended/cluster
 
 test-faults: install ## kills, zombies, brokers and networks that fail, in short; FAULTS=full for all, within the hour
-	$(BIN)/python -m pytest tests/faults
+	$(BIN)/python -m pytest tests/extended/faults
 
 test-image: install ## the Dockerfile's commands in an empty root, and a request through the worker in it; as root
-	tests/image/bubblewrap.sh
-	$(BIN)/python -m pytest tests/image
+	tests/extended/image/bubblewrap.sh
+	$(BIN)/python -m pytest tests/extended/image
 
 soak: install ## an hour of load with a kill every 30 s; SOAK_SECONDS=n
-	$(BIN)/python -m pytest tests/faults/soak.py
+	$(BIN)/python -m pytest tests/extended/faults/soak.py
 
 bench: install ## how fast it is, as a table and bench.json; 4 minutes
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.extended.bench
 
 properties: install ## 50,000 generated solutions and every string by every reader; PROPERTIES=n, PROPERTIES_SEED=n
-	PROPERTIES=$${PROPERTIES:-50000} $(BIN)/python -m pytest tests/properties
+	PROPERTIES=$${PROPERTIES:-50000} $(PYTEST) tests/unit/properties
 
 mutants: install ## break each guard on purpose, one at a time: a test must notice; minutes
-	$(BIN)/python -m tests.mutants
+	$(BIN)/python -m tests.extended.mutants
 
 check: install ## style, types, import layers, generated schemas and chart, Dockerfile
 	$(BIN)/ruff check
@@ -63,21 +74,27 @@ check: install ## style, types, import layers, generated schemas and chart, Dock
 	$(BIN)/lint-imports
 	$(BIN)/python -m schemas.export --check
 	$(BIN)/hadolint Dockerfile
-	$(BIN)/python -m tests.chart.generated --check
+	$(BIN)/python -m tests.component.chart.generated --check
 
 format: install ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 golden: install ## write tests/data/bundles from what `bundle` makes now
-	$(BIN)/python -m tests.golden
+	$(BIN)/python -m tests.support.golden
 
 chart: install ## write what is made from helm/values.yaml and the worker's settings, and tests/data/chart
-	$(BIN)/python -m tests.chart.generated
-	$(BIN)/python -m tests.chart.golden
+	$(BIN)/python -m tests.component.chart.generated
+	$(BIN)/python -m tests.component.chart.golden
 
 schemas: install ## write schemas/generated from schemas/events.py
 	$(BIN)/python -m schemas.export
+
+pages: install ## write the parts of the pages in docs/ that are made from the code
+	$(BIN)/python -m tests.support.pages
+
+trace: install ## the files that one request crosses, counted
+	$(BIN)/python -m tests.extended.trace
 
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 
@@ -99,4 +116,4 @@ release: install ## wheel, SBOM and their SHA-256 into dist/, the same bytes eac
 clean: ## remove what the commands made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output dist
 
-.PHONY: help install demo image up down test test-alerts test-cluster test-faults test-image soak bench properties mutants check format golden chart schemas lock licences release clean
+.PHONY: help install demo image up down test test-unit test-component test-e2e test-alerts test-cluster test-faults test-image soak bench properties mutants check format golden chart schemas pages trace lock licences release clean

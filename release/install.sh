@@ -2,7 +2,7 @@
 # install.sh demo|dev: `.venv` with what the demo needs, or with the tools as well. Called by make.
 #
 # uv installs in seconds what takes pip a minute. Where there is no wheel of it, or it fails (it does not read pip's
-# settings), pip does the same from the same locks. Neither takes a file whose hash is not in them.
+# settings), pip does the same from the same locks. Neither installs a file whose hash is not in them.
 set -eu
 cd "$(dirname "$0")/.."
 bin=.venv/bin
@@ -14,7 +14,7 @@ pip() {
     $bin/pip "$command" --quiet --disable-pip-version-check "$@"
 }
 
-# What is in its cache is installed without asking anybody, which is all that a machine without network can do.
+# What its cache has is installed without the network, which may be missing.
 uv() {
     $bin/uv pip install --quiet --python $bin/python --offline "$@" 2>/dev/null ||
         $bin/uv pip install --quiet --python $bin/python "$@"
@@ -28,10 +28,10 @@ install_uv() {
     set -- --only-binary :all: --require-hashes -r requirements-uv.lock
     { [ -d "$wheels" ] && pip install --no-index --find-links "$wheels" "$@" 2>/dev/null; } ||
         { pip download --dest "$wheels" "$@" && pip install --no-index --find-links "$wheels" "$@"; } ||
-        echo "uv cannot be had here: pip installs, which takes a minute more." >&2
+        echo "uv is not available here: pip installs instead, which takes a minute longer." >&2
 }
 
-# An install that was interrupted leaves packages that look whole. What is unfinished is therefore begun anew.
+# An install that was interrupted leaves packages that look whole. An unfinished one therefore starts from scratch.
 demo() {
     if [ -e .venv/unfinished ] || [ ! -x $bin/pip ]; then
         "${PYTHON:-python3}" -c 'import sys; sys.exit(

@@ -1,13 +1,19 @@
-"""Fixtures of all tests, and the report on which Apache Kafka they ran."""
+"""Fixtures of all tests, and the report of a run: corpora, and on which Apache Kafka tests ran."""
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any, cast
 
 import hypothesis
 import pytest
 
-from tests import corpus
-from tests.broker import Broker, Topics, open_broker, unique_name
+from tests.support import corpus
+from tests.support.broker import Broker, open_broker
+from tests.support.shared import shared, shared_folder
+from tests.support.topics import Topics, unique_name
 
 # A machine that is busy with something else must not turn a property red.
 hypothesis.settings.register_profile(
@@ -16,14 +22,19 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("unhurried")
 
 _BROKER = pytest.StashKey[Broker]()
-_TESTS = pytest.StashKey[int]()
 
 
 @pytest.fixture(scope="session")
-def kafka(pytestconfig: pytest.Config) -> Iterator[str]:
-    """Bootstrap address of an Apache Kafka. It starts with the first test that asks for it."""
-    with open_broker() as broker:
-        pytestconfig.stash[_BROKER] = broker
+def kafka(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap address of an Apache Kafka, one for all processes of the run; the first test that asks starts it."""
+
+    @contextmanager
+    def started() -> Iterator[dict[str, Any]]:
+        with open_broker() as broker:
+            yield asdict(broker)
+
+    with shared(shared_folder(pytestconfig, tmp_path_factory) / "kafka.json", started) as found:
+        broker = pytestconfig.stash[_BROKER] = Broker(**found)
         yield broker.bootstrap_servers
 
 
@@ -39,29 +50,56 @@ def topics(kafka: str, unique: str) -> Topics:
     return Topics(kafka, unique)
 
 
-def pytest_runtest_call(item: pytest.Item) -> None:
-    """Reached only when the fixtures could be set up."""
-    if "kafka" in getattr(item, "fixturenames", ()):
-        item.config.stash[_TESTS] = item.config.stash.get(_TESTS, 0) + 1
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Give the report along what its test said, and on which broker it ran."""
+    report = yield
+    report.user_properties += [("note", note) for note in corpus.taken()]
+    if call.when == "call" and "kafka" in getattr(item, "fixturenames", ()):
+        broker = item.config.stash[_BROKER]
+        report.user_properties.append(("kafka", f"{broker.kind} at {broker.bootstrap_servers}"))
+    return report
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A run that should prove something on a broker fails when nothing ran on one."""
-    if _kafka_was_missed(session.config) and session.exitstatus == pytest.ExitCode.OK:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+class RunReport:
+    """What the tests of all processes said; it is printed by the one that has a terminal."""
+
+    def __init__(self) -> None:
+        self.brokers = Counter[str]()
+        self.notes: dict[str, tuple[int, int] | None] = {}  # a corpus with its size and what was wrong, or a line
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Reports of other processes come by here too."""
+        for kind, value in report.user_properties:
+            if kind == "kafka":
+                self.brokers[str(value)] += 1
+            elif kind == "note":
+                name, size, wrong = cast("corpus.Note", value)
+                sizes = self.notes.get(name) or (0, 0)
+                self.notes[name] = None if size is None else (sizes[0] + size, sizes[1] + wrong)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """A run that should prove something on a broker fails when nothing ran on one."""
+        if self._kafka_was_missed(session.config) and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+        """How large the corpora were, and how many tests ran on which broker."""
+        for name, sizes in self.notes.items():
+            terminalreporter.write_line(f"{name}: {sizes[0]} cases, {sizes[1]} wrong" if sizes else name)
+        for broker, count in self.brokers.items():
+            terminalreporter.write_line(f"Apache Kafka: {count} tests on {broker}")
+        if self._kafka_was_missed(config):
+            terminalreporter.write_line("Apache Kafka: no test ran on it, and REQUIRE_KAFKA=1 wants some to", red=True)
+
+    def _kafka_was_missed(self, config: pytest.Config) -> bool:
+        wanted = os.environ.get("REQUIRE_KAFKA") == "1" and not config.option.collectonly
+        return wanted and not self.brokers
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """How large the corpora were, and how many tests ran on which broker."""
-    for line in corpus.LINES:
-        terminalreporter.write_line(line)
-    if broker := config.stash.get(_BROKER, None):
-        count = config.stash.get(_TESTS, 0)
-        terminalreporter.write_line(f"Apache Kafka: {count} tests on {broker.kind} at {broker.bootstrap_servers}")
-    if _kafka_was_missed(config):
-        terminalreporter.write_line("Apache Kafka: no test ran on it, and REQUIRE_KAFKA=1 wants some to", red=True)
-
-
-def _kafka_was_missed(config: pytest.Config) -> bool:
-    wanted = os.environ.get("REQUIRE_KAFKA") == "1" and not config.option.collectonly
-    return wanted and not config.stash.get(_TESTS, 0)
+def pytest_configure(config: pytest.Config) -> None:
+    """One process reports: this one, unless it runs tests for another."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(RunReport())

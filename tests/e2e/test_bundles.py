@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.golden import DEPLOYABLE, GOLDEN, build, files_below, shipped
+from tests.support.golden import DEPLOYABLE, GOLDEN, build, files_below, shipped
 
 
 @pytest.mark.parametrize("case", DEPLOYABLE)

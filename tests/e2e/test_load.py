@@ -4,8 +4,8 @@ import asyncio
 from pathlib import Path
 
 from schemas import State
-from tests.builders import blueprint_document, edge, mount_volume, node, operation, shared_folder
-from tests.e2e.stage import open_stage
+from tests.support.builders import blueprint_document, edge, mount_volume, node, operation, shared_folder
+from tests.support.stage import open_stage
 from worker.sandbox.graphene_data import Stored, make_model, make_pipeline
 from worker.sandbox.users import User
 

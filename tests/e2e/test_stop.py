@@ -5,9 +5,9 @@ import signal
 from pathlib import Path
 
 from schemas import State
-from tests.builders import blueprint_document, node
-from tests.e2e.stage import open_stage
-from tests.faults.world import open_world
+from tests.support.builders import blueprint_document, node
+from tests.support.faults.world import open_world
+from tests.support.stage import open_stage
 from worker.sandbox.graphene_data import make_pipeline
 
 STORED = make_pipeline("Slow", blueprint_document(node("a")), {"a": "syntax = 'proto3';"})

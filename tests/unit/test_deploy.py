@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
+from worker.delivery.attempts import Policy
 
 from schemas import FINAL_STATES, DeploymentStatus, Kind, State
-from tests.builders import CALLER, OPTIONS, SHIPPED, blueprint, node, record, solution
-from tests.counted import counted
-from tests.fakes import FakeArtifacts, FakeCatalog, FakeJob, FakePlayground, FakeTokens, fake_deployer
+from tests.support.builders import CALLER, OPTIONS, SHIPPED, blueprint, node, record, solution
+from tests.support.counted import counted
+from tests.support.fakes import FakeArtifacts, FakeCatalog, FakeJob, FakePlayground, FakeTokens, fake_deployer
 from worker.build import Builder
-from worker.delivery.attempts import Policy
 from worker.domain.overrides.overrides import NO_OVERRIDES, Overrides, read_overrides
 from worker.domain.request import Record
 from worker.domain.solution import Solution
@@ -235,16 +235,16 @@ async def test_nothing_is_sent_before_the_intent_is_durable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "outcome", "reason"),
+    ("changes", "state", "code"),
     [
         ({}, "deployed", ""),
         ({"token_error": Unauthenticated("token-expired", "Too old.")}, "rejected", "token-expired"),
         ({"playground_error": PlaygroundRefused("playground-refused", "No.")}, "failed", "playground-refused"),
     ],
 )
-async def test_a_request_that_ended_is_counted(changes: dict[str, Any], outcome: str, reason: str) -> None:
+async def test_a_request_that_ended_is_counted(changes: dict[str, Any], state: str, code: str) -> None:
     """Once, by its final state and error code, and with its duration."""
-    labels = {"outcome": outcome, "reason": reason}
+    labels = {"state": state, "code": code}
     before = counted("requests_total", **labels), counted("request_duration_seconds_count")
     await World(**changes).handle()
     assert (before[0] + 1, before[1] + 1) == (
@@ -255,18 +255,18 @@ async def test_a_request_that_ended_is_counted(changes: dict[str, Any], outcome:
 
 async def test_a_dead_letter_is_counted() -> None:
     """By the code that made it one; a request that was merely refused is none."""
-    before = counted("dlq_total", reason="not-json"), counted("dlq_total", reason="token-expired")
+    before = counted("dead_letters_total", code="not-json"), counted("dead_letters_total", code="token-expired")
     await World().handle(record(b"no JSON"))
     await World(token_error=Unauthenticated("token-expired", "Too old.")).handle()
     assert (before[0] + 1, before[1]) == (
-        counted("dlq_total", reason="not-json"),
-        counted("dlq_total", reason="token-expired"),
+        counted("dead_letters_total", code="not-json"),
+        counted("dead_letters_total", code="token-expired"),
     )
 
 
 async def test_a_request_whose_status_is_not_out_is_not_counted() -> None:
     """The partition's next owner ends it, and counts it."""
-    before = counted("requests_total", outcome="deployed", reason="")
+    before = counted("requests_total", state="deployed", code="")
     with pytest.raises(StatusNotPublished):
         await World(fails_at=3).handle()
-    assert before == counted("requests_total", outcome="deployed", reason="")
+    assert before == counted("requests_total", state="deployed", code="")

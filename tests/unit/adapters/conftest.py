@@ -1,3 +1,3 @@
-from tests.servers import serve, serve_raw
+from tests.support.servers import serve, serve_raw
 
 __all__ = ["serve", "serve_raw"]

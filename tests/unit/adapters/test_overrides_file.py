@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import OPTIONS
+from tests.support.builders import OPTIONS
 from worker.adapters.overrides_file import load_overrides
 from worker.domain.overrides.overrides import NO_OVERRIDES, Overrides
 from worker.errors import ConfigurationError
@@ -52,25 +52,25 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     ("text", "problem"),
     [
         ("", "the file: must be an object."),
-        ("overrides: []\noverrides: []", "is no YAML at line 2, column 1: the key 'overrides' is there twice."),
-        ("a: {b: 1, b: 2}", "is no YAML at line 1, column 11: the key 'b' is there twice."),
-        ("1: x", "is no YAML at line 1, column 1: a key is text; put it in quotes, and write merges (<<) out."),
-        ("on: x", "is no YAML at line 1, column 1: a key is text; put it in quotes, and write merges (<<) out."),
+        ("overrides: []\noverrides: []", "is not YAML at line 2, column 1: the key 'overrides' occurs twice."),
+        ("a: {b: 1, b: 2}", "is not YAML at line 1, column 11: the key 'b' occurs twice."),
+        ("1: x", "is not YAML at line 1, column 1: a key is text; put it in quotes, and write merges (<<) out."),
+        ("on: x", "is not YAML at line 1, column 1: a key is text; put it in quotes, and write merges (<<) out."),
         ("a: &a {}\nb: {<<: *a}", "at line 2, column 5: a key is text; put it in quotes, and write merges (<<) out."),
         ("? [a]\n: x", "at line 1, column 3: a key is text; put it in quotes, and write merges (<<) out."),
-        ("a: !!set {x}", "at line 1, column 4: set is nothing that manifests have."),
-        ("a: !!binary aGk=", "at line 1, column 4: binary is nothing that manifests have."),
-        ("a: !!python/name:os.system x", "python/name:os.system is nothing that manifests have."),
-        ("a: !mine x", "at line 1, column 4: !mine is nothing that manifests have."),
+        ("a: !!set {x}", "at line 1, column 4: set is not a type that manifests have."),
+        ("a: !!binary aGk=", "at line 1, column 4: binary is not a type that manifests have."),
+        ("a: !!python/name:os.system x", "python/name:os.system is not a type that manifests have."),
+        ("a: !mine x", "at line 1, column 4: !mine is not a type that manifests have."),
         ("a: &a [*a]", "nested deeper than 40 levels."),
         ("a: &a {b: *a}", "nested deeper than 40 levels."),
-        ("a: " + "[" * 1500, "is no YAML"),
-        ("a: *b", "is no YAML at line 1, column 4: found undefined alias 'b'."),
-        ("a: 1\n b: 2", "is no YAML at line 2, column 3: mapping values are not allowed here."),
-        ("a: 1\n---\nb: 1", "is no YAML at line 2, column 1: but found another document."),
-        ("a: !!int x", "is no YAML"),
-        (b"a: \xff", "is no YAML (ReaderError)."),
-        (b"a: \x00", "is no YAML (ReaderError)."),
+        ("a: " + "[" * 1500, "is not YAML"),
+        ("a: *b", "is not YAML at line 1, column 4: found undefined alias 'b'."),
+        ("a: 1\n b: 2", "is not YAML at line 2, column 3: mapping values are not allowed here."),
+        ("a: 1\n---\nb: 1", "is not YAML at line 2, column 1: but found another document."),
+        ("a: !!int x", "is not YAML"),
+        (b"a: \xff", "is not YAML (ReaderError)."),
+        (b"a: \x00", "is not YAML (ReaderError)."),
         ("#" * (1024 * 1024 + 1), "is larger than 1048576 bytes."),
     ],
 )

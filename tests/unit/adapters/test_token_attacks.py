@@ -1,4 +1,4 @@
-"""Hostile and broken tokens (tests/token_attacks.py) against a worker with the portal's secret, or with public keys."""
+"""Hostile and broken tokens (tests/support/token_attacks.py) against a worker with a secret, or with public keys."""
 
 import inspect
 import re
@@ -6,9 +6,9 @@ import re
 import pytest
 from jwt.algorithms import HMACAlgorithm
 
-from tests import corpus
-from tests.token_attacks import SIGNATURE, attacks
-from tests.tokens import SECRET, USER, Issuer, decode, encode
+from tests.support import corpus
+from tests.support.token_attacks import SIGNATURE, attacks
+from tests.support.tokens import SECRET, USER, Issuer, decode, encode
 from worker.errors import Unauthenticated
 
 SETUPS = (Issuer("HS512"), Issuer("RS256"), Issuer("ES256"))

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests import corpus
-from tests.tokens import CLAIMS, NOW, Issuer
+from tests.support import corpus
+from tests.support.tokens import CLAIMS, NOW, Issuer
 from worker.errors import Unauthenticated
 
 LEEWAY, MAX_QUEUE_AGE = 30, 900

@@ -6,7 +6,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from tests.tokens import ALGORITHMS, CLAIMS, KEY, PORTAL, Issuer, document, encode, mac, part, public_jwk
+from tests.support.tokens import ALGORITHMS, CLAIMS, KEY, PORTAL, Issuer, document, encode, mac, part, public_jwk
 from worker.errors import ConfigurationError, Unauthenticated, Unavailable
 from worker.settings import AuthSettings, PublicKeyAlgorithm, SecretAlgorithm
 

@@ -1,20 +1,31 @@
 """Recorded and generated verdicts: Project Wycheproof, the portal's own library, and the modes of Wycheproof's JWS."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from tests import corpus
-from tests.token_attacks import public_forms, serialised
-from tests.tokens import ALGORITHMS, CLAIMS, PORTAL, USER, Issuer, decode, document, encode, mac, part, public_jwk
+from tests.support import corpus
+from tests.support.paths import DATA
+from tests.support.token_attacks import public_forms, serialised
+from tests.support.tokens import (
+    ALGORITHMS,
+    CLAIMS,
+    PORTAL,
+    USER,
+    Issuer,
+    decode,
+    document,
+    encode,
+    mac,
+    part,
+    public_jwk,
+)
 from worker.adapters.tokens import Signatures
 from worker.domain.tokens import jjwt_key
 from worker.errors import Unauthenticated
 
-DATA = Path(__file__).parents[2] / "data"
 GROUPS = json.loads((DATA / "wycheproof" / "signatures.json").read_text())
 JJWT_TOKENS = json.loads((DATA / "jjwt-tokens.json").read_text())
 UUID_SECRET = "41f25a3c-5e0d-4d43-9a0c-1a7b8f6f0b11"  # what Graphene's installer makes
@@ -24,7 +35,7 @@ OLD_TOKEN = (
     "VkOSIsImVtYWlsIjoiYWRhQGV4YW1wbGUub3JnIiwib3JnTmFtZSI6bnVsbH0sImNyZWF0ZWQiOjE4MDAwMDAwMDAwMDAsImV4cCI6MTgwMDAwMD"
     "A2MH0.Pi9yHMhsUatz-_8dxxnFglozpLHi5gzxa7whq4u6TqJ9G1O4Edel32BFmwAoins7Zm-rbSJbPwFOASdWz0SIBw"
 )
-# Signed with the 64 bytes of tests.tokens.SECRET by JJWT 0.12.6 on Java 17.
+# Signed with the 64 bytes of tests.support.tokens.SECRET by JJWT 0.12.6 on Java 17.
 NEW_TOKEN = (
     "eyJhbGciOiJIUzUxMiJ9.eyJtbHB1c2VyIjp7InVzZXJJZCI6IjhjYmVjY2QwLTBiODQtNDc5Ny04ZDMyLTlkNjZlMWQxM2VkOSIsImVtYWlsIj"
     "oiYWRhQGV4YW1wbGUub3JnIn0sImV4cCI6MTgwMDAwMDA2MH0.IkaCuTc5d_WtjiBvrBDk-F7P-QwHwQQKNTPk-H0OPmdcH-KFrvAOlGIHIASJs"
@@ -45,7 +56,7 @@ def test_wycheproofs_signatures() -> None:
         assert key is not None
         for number, message, signature, verdict in group["tests"]:
             size += 1
-            right = signatures.right(decode(message), key, decode(signature))
+            right = signatures.verify(decode(message), key, decode(signature))
             if verdict not in ("acceptable", "valid" if right else "invalid"):
                 wrong.append((group["source"], number, verdict))
     corpus.record("Wycheproof signatures", size, len(wrong))

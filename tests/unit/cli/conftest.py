@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.logging_state import logging_as_it_was
+from tests.support.logging_state import logging_as_it_was
 
 
 @pytest.fixture(autouse=True)

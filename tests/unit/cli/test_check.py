@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.tokens import SECRET, document, public_jwk
+from tests.support.tokens import SECRET, document, public_jwk
 from worker.cli.check import CHECKS
 from worker.errors import Unavailable
-from worker.sandbox.serving import served
+from worker.sandbox.http_server import served
 from worker.settings import Settings
 
 OTHERS = {

@@ -2,13 +2,13 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
+from tests.support.paths import ROOT
 from worker.cli import main
-from worker.cli.failures import CommandError, explain
+from worker.cli.error_messages import CommandError, error_message
 from worker.errors import ConfigurationError, NotFound, StatusNotPublished
 
 COMMANDS = ("run", "demo", "submit", "watch", "bundle", "check", "resolve", "dead-letter", "sandbox")
@@ -40,8 +40,7 @@ def test_help_loads_nothing_heavy() -> None:
         "try: main(['submit', '--help'])\n"
         "except SystemExit: print({'pydantic', 'aiokafka', 'aiohttp', 'rich'} & set(sys.modules))"
     )
-    root = Path(__file__).parents[3]
-    shown = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "set()" == shown.splitlines()[-1]
 
 
@@ -64,9 +63,9 @@ def test_help_loads_nothing_heavy() -> None:
         (["bundle", *IDS], "--output --dir"),
         (["bundle", *IDS, "--output", "a.zip", "--dir", "a"], "not allowed with"),
         (["watch", "now"], "unrecognized arguments: now"),
-        (["resolve", "r-1"], "--as"),
-        (["resolve", "r-1", "--as", "gone"], "invalid choice: 'gone'"),
-        (["resolve", "r 1", "--as", "failed"], "use 1 to 128 letters"),
+        (["resolve", "r-1"], "--outcome"),
+        (["resolve", "r-1", "--outcome", "gone"], "invalid choice: 'gone'"),
+        (["resolve", "r 1", "--outcome", "failed"], "use 1 to 128 letters"),
         (["dead-letter"], "ACTION"),
         (["dead-letter", "show"], "PARTITION:OFFSET"),
         (["dead-letter", "show", "3"], "'3' is not PARTITION:OFFSET"),
@@ -93,7 +92,7 @@ def test_wrong_usage_is_2(arguments: list[str], said: str, capsys: pytest.Captur
     [
         (["run"], "DEPLOYER_AUTH__SECRET"),
         (["watch"], "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
-        (["resolve", "r-1", "--as", "failed"], "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
+        (["resolve", "r-1", "--outcome", "failed"], "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
         (["dead-letter", "list"], "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
         (["submit", *IDS], "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
         (["bundle", *IDS, "--output", "a.zip"], "DEPLOYER_CATALOG__URL"),
@@ -127,13 +126,12 @@ def test_a_missing_setting_is_1(arguments: list[str], variable: str, capsys: pyt
 )
 def test_errors_become_sentences(error: Exception, sentence: str | None) -> None:
     """Every foreseen error is a sentence; what nobody foresaw keeps its traceback."""
-    said = explain(error)
+    said = error_message(error)
     assert (sentence is None) == (said is None)
     assert (sentence or "") in (said or "")
 
 
 def test_python_dash_m_is_the_same() -> None:
     """`python -m worker` is the command under its own name."""
-    root = Path(__file__).parents[3]
-    ended = subprocess.run([sys.executable, "-m", "worker"], cwd=root, capture_output=True, text=True, check=False)
+    ended = subprocess.run([sys.executable, "-m", "worker"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (2, True) == (ended.returncode, ended.stderr.startswith("usage: playground-deployer"))

@@ -1,6 +1,6 @@
 import json
 
-from tests.builders import REVISION_ID, SOLUTION_ID, record
+from tests.support.builders import REVISION_ID, SOLUTION_ID, record
 from worker.domain.dead_letter import DeadLetter, dead_letter
 from worker.domain.request import Record, read_request
 from worker.errors import DeploymentError, Unavailable, Unreadable

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-ONTARGET = Path(__file__).parents[3] / "worker" / "ontarget"
+from tests.support.paths import ROOT
+
+ONTARGET = ROOT / "worker" / "ontarget"
 SCRIPT = "kubernetes-client-script.py"
 SOLUTION = "1e300000-0225-4bf1-a99c-b99638a22232"  # begins like a number, as one UUID in twenty does
 REVISION = "0889694e-a908-46df-a58d-bad87bbbad23"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.script import load_script
+from tests.support.script import load_script
 from tests.unit.ontarget.bundles import AUTHS
 from tests.unit.ontarget.kube_api import TOKEN, KubeApi, serving
 from tests.unit.ontarget.running import Result

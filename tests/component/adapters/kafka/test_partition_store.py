@@ -1,0 +1,112 @@
+"""What the lanes rely on, on Apache Kafka itself: fencing, proof, and everything or nothing."""
+
+from contextlib import AsyncExitStack
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+from worker.domain.messages import Message
+
+from tests.support.topics import Topics
+from worker import settings
+from worker.adapters.kafka.partition_store import KafkaLedger, TransactionalWriter
+from worker.domain.messages import Message
+from worker.errors import PartitionLost
+
+
+class Partition:
+    """Partition 0 of a group's topics, and what a read_committed reader sees of it."""
+
+    def __init__(
+        self, kafka: settings.KafkaSettings, member: AIOKafkaConsumer, open_producer: type = AIOKafkaProducer
+    ) -> None:
+        self.kafka = kafka
+        self.ledger = KafkaLedger(kafka, member, "cluster", open_producer)
+        self.requests = TopicPartition(kafka.requests_topic, 0)
+
+    def message(self, text: str) -> Message:
+        return Message(self.kafka.status_topic, 0, b"r-1", text.encode(), ())
+
+    async def seen(self) -> list[str]:
+        """Everything that is committed."""
+        place = TopicPartition(self.kafka.status_topic, 0)
+        async with AIOKafkaConsumer(
+            bootstrap_servers=self.kafka.bootstrap_servers,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+        ) as reader:
+            reader.assign([place])
+            end = (await reader.end_offsets([place]))[place]
+            texts: list[str] = []
+            while await reader.position(place) < end:
+                for records in (await reader.getmany(timeout_ms=100)).values():
+                    texts += [record.value.decode() for record in records]
+            return texts
+
+
+@pytest.fixture
+async def options(kafka: str, topics: Topics) -> settings.KafkaSettings:
+    """Topics of this test's own."""
+    names = {f"{it}_topic": await topics.create(it) for it in ("requests", "status", "settlements", "dead_letter")}
+    return settings.KafkaSettings(bootstrap_servers=kafka, group_id=topics.name("group"), **names)
+
+
+def member(options: settings.KafkaSettings, group: str | None = None) -> AIOKafkaConsumer:
+    """A consumer that is the group's member when it starts."""
+    return AIOKafkaConsumer(
+        options.requests_topic,
+        bootstrap_servers=options.bootstrap_servers,
+        group_id=group or options.group_id,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+    )
+
+
+async def test_whoever_was_fenced_commits_nothing(options: settings.KafkaSettings) -> None:
+    """Neither its status nor its offset is there, whatever it had begun."""
+    async with member(options) as consumer:
+        partition = Partition(options, consumer)
+        async with AsyncExitStack() as stack:
+            old = await partition.ledger.fence(0)
+            stack.push_async_callback(old.close)
+            await old.commit([partition.message("old")], None)
+            new = await partition.ledger.fence(0)
+            stack.push_async_callback(new.close)
+            with pytest.raises(KafkaError):
+                await old.commit([partition.message("stale")], 5)
+            await new.commit([partition.message("new")], 1)
+        assert ["old", "new"] == await partition.seen()
+        assert 1 == await consumer.committed(partition.requests)
+
+
+async def test_the_proof_is_the_members_only(options: settings.KafkaSettings) -> None:
+    """A worker that is not in the group, or has lost the partition, is told so."""
+    async with member(options) as consumer:
+        await consumer.getmany(timeout_ms=100)
+        assert 0 == await Partition(options, consumer).ledger.prove(0)
+        async with member(options, "another-group") as stranger:
+            stranger.unsubscribe()
+            stranger.assign([])
+            with pytest.raises((PartitionLost, KafkaError)):
+                await Partition(options, stranger).ledger.prove(0)
+
+
+class BreaksBeforeCommit(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
+    """Everything is sent, and nothing committed."""
+
+    async def commit_transaction(self) -> None:
+        """As a worker that dies there."""
+        raise KafkaError("before the commit")
+
+
+async def test_statuses_and_offset_are_one_transaction(options: settings.KafkaSettings) -> None:
+    """What was sent before a commit that never came is never seen, and the offset has not moved."""
+    async with member(options) as consumer:
+        broken = Partition(options, consumer, BreaksBeforeCommit)
+        writer: TransactionalWriter = await broken.ledger.fence(0)
+        with pytest.raises(KafkaError):
+            await writer.commit([broken.message("half")], 7)
+        await writer.close()
+        await (await Partition(options, consumer).ledger.fence(0)).close()
+        assert [] == await broken.seen()
+        assert await consumer.committed(broken.requests) is None

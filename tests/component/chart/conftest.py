@@ -1,0 +1,23 @@
+"""Renders many sets of values at once, before the tests use them one by one."""
+
+import pytest
+
+from tests.component.chart.combinations import combinations
+from tests.component.chart.features import FEATURES
+from tests.component.chart.golden import NAMES, values_of
+from tests.component.chart.helm_binary import HELM_3, helm_binary
+from tests.component.chart.refusals import REFUSALS
+from tests.component.chart.rendering import MIDDLE, NEWEST, OLDEST, render_ahead
+from tests.support.kept import needed
+
+
+@pytest.fixture(scope="session", autouse=True)
+def rendered_ahead() -> None:
+    """Render in parallel: one helm after the other takes three times as long."""
+    needed(helm_binary)
+    render_ahead([*(it.on for it in FEATURES), *(it.off for it in FEATURES), *(it.values for it in REFUSALS)])
+    render_ahead(combinations())
+    golden = [values_of(name) for name in NAMES]
+    for kubernetes in (MIDDLE, OLDEST, NEWEST):
+        render_ahead(golden, kubernetes)
+    render_ahead(golden, version=HELM_3)

@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+
+from tests.component.chart.environment import environment, said_by_values
+from tests.component.chart.golden import NAMES, expected, rendered, values_of
+from tests.component.chart.helm_binary import HELM_3
+from tests.component.chart.judging import pods, problems, restricted_problems
+from tests.component.chart.rendering import MIDDLE, NEWEST, OLDEST, objects, render, text, worker
+from tests.component.chart.worker_settings import chart_settings
+from worker.settings import Settings, read_settings
+
+_NEEDS_NEWER = {"placed"}  # preStopSleepSeconds
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_as_somebody_looked_at_it(name: str) -> None:
+    """`make chart` writes them again; the reviewer reads the diff."""
+    assert expected(name) == rendered(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_helm_3_says_the_same(name: str) -> None:
+    """The oldest supported helm renders the same objects, in an order of its own."""
+    found, of_helm_3 = (objects(it) for it in (expected(name), text(values_of(name), version=HELM_3)))
+    assert sorted(found, key=str) == sorted(of_helm_3, key=str)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kubernetes", [OLDEST, MIDDLE, NEWEST])
+def test_a_cluster_takes_it(name: str, kubernetes: str) -> None:
+    """For each of three versions of Kubernetes, what it does not support is left out."""
+    version = MIDDLE if name in _NEEDS_NEWER and kubernetes == OLDEST else kubernetes
+    assert [] == problems(render(values_of(name), kubernetes=version), version)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pod_security(name: str) -> None:
+    """Every pod passes `restricted`, including that of `helm test`."""
+    found = render(values_of(name))
+    assert 2 == len(list(pods(found)))
+    assert [] == restricted_problems(found)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_worker_reads_what_values_say(name: str, tmp_path: Path) -> None:
+    """From the rendered variables and files the worker reads the settings in the values."""
+    found = render(values_of(name))
+    settings = read_settings(environment(found, tmp_path), Settings)
+    assert Settings.model_validate(said_by_values(values_of(name), tmp_path)) == settings
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_check_sees_what_the_worker_sees(name: str) -> None:
+    """The pod of `helm test` has the worker's variables, mounts, volumes and image."""
+    found = render(values_of(name))
+    of_worker = dict(next(spec for _, spec in pods(found) if "restartPolicy" not in spec))
+    of_check = dict(next(spec for _, spec in pods(found) if "restartPolicy" in spec))
+    assert of_worker["volumes"] == of_check["volumes"]
+    shared = ("image", "env", "envFrom", "volumeMounts", "securityContext")
+    (check,) = of_check["containers"]
+    assert [worker(found).get(key) for key in shared] == [check.get(key) for key in shared]
+    assert ["check"] == check["args"]
+
+
+def test_no_setting_is_left_out() -> None:
+    """`every-setting` has all of them, and none at its default."""
+    given = values_of("every-setting")["settings"]
+    at_default = [it for it in chart_settings() if given.get(it.group, {}).get(it.key, it.default) == it.default]
+    # With a secret there are no public keys.
+    assert ["jwks_url"] == [it.name for it in at_default]

@@ -1,0 +1,91 @@
+import pytest
+
+from tests.component.chart.combinations import combinations
+from tests.component.chart.golden import NAMES, values_of
+from tests.component.chart.judging import problems
+from tests.component.chart.rendering import MIDDLE, find, render
+from tests.component.chart.values import Json
+
+_RENAMED = {"extended", "placed"}  # nameOverride, fullnameOverride
+
+
+def _immutable(found: list[Json]) -> Json:
+    selector: Json = find(found, "Deployment")["spec"]["selector"]
+    return selector
+
+
+@pytest.mark.parametrize("name", [it for it in NAMES if it != "extended"])
+def test_selectors_stay(name: str) -> None:
+    """Only the names change immutable fields of a Deployment; otherwise an upgrade would fail."""
+    assert {
+        "matchLabels": {
+            "app.kubernetes.io/name": "playground-deployer",
+            "app.kubernetes.io/instance": "deployer",
+            "app.kubernetes.io/component": "worker",
+        }
+    } == _immutable(render(values_of(name)))
+
+
+def test_selectors_stay_in_all_combinations() -> None:
+    """The same holds for every pair of choices, except those of the name."""
+    selectors = [_immutable(render(values))["matchLabels"] for values in combinations() if "nameOverride" not in values]
+    assert len(selectors) > 5
+    assert [] == [it for it in selectors if it != selectors[0]]
+
+
+@pytest.mark.parametrize(
+    "label", ["app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component"]
+)
+def test_labels_of_the_selector_are_taken(label: str) -> None:
+    """Values cannot remove them from a pod."""
+    found = render({"podLabels": {label: "other"}, "commonLabels": {label: "other"}})
+    assert [] == problems(found, MIDDLE)
+    assert "other" not in _immutable(found)["matchLabels"].values()
+
+
+@pytest.mark.parametrize(
+    ("release", "values", "name"),
+    [
+        ("deployer", {}, "deployer-playground-deployer"),
+        ("playground-deployer", {}, "playground-deployer"),
+        ("my-playground-deployer-2", {}, "my-playground-deployer-2"),
+        ("x", {"nameOverride": "worker"}, "x-worker"),
+        ("x", {"fullnameOverride": "all"}, "all"),
+        ("123", {"service": {"enabled": False}}, "123-playground-deployer"),
+        ("a.b", {}, "a-b-playground-deployer"),
+        ("x", {"image": {"tag": "1.0-"}}, "x-playground-deployer"),
+        ("r" * 53, {}, "r" * 50),
+        ("x", {"fullnameOverride": "f" * 49 + "-f"}, "f" * 49),
+    ],
+)
+def test_name(release: str, values: Json, name: str) -> None:
+    """Names follow the convention of charts, and are short enough for every suffix."""
+    found = render(_ALL, values, release=release)
+    assert name == find(found, "Deployment")["metadata"]["name"]
+    assert [] == problems(found, MIDDLE)
+
+
+_ALL: Json = {
+    "service": {"enabled": True},
+    "networkPolicy": {"enabled": True},
+    "serviceAccount": {"create": True},
+    "scaling": {"mode": "keda", "minReplicas": 2},
+    "topics": {"mode": "strimzi", "strimzi": {"cluster": "main"}},
+    "dashboard": {"enabled": True},
+    "overrides": {"entries": [{}]},
+}
+
+
+@pytest.mark.parametrize("secret", ["123", "true", "null", "1e3", "0x10"])
+def test_names_that_look_like_something_else(secret: str) -> None:
+    """Such names are allowed; they stay strings."""
+    found = render({"secrets": {"catalog": {"existingSecret": secret, "key": secret}}, "priorityClassName": secret})
+    assert [] == problems(found, MIDDLE)
+
+
+def test_labels_of_every_object() -> None:
+    """All objects have the recommended labels."""
+    recommended = {f"app.kubernetes.io/{it}" for it in ("name", "instance", "version", "managed-by")}
+    found = render(_ALL, {"podMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}})
+    assert 15 == len(found)
+    assert [] == [it["kind"] for it in found if not recommended | {"helm.sh/chart"} <= it["metadata"]["labels"].keys()]

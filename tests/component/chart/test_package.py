@@ -1,0 +1,102 @@
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.component.chart.golden import NAMES, values_of
+from tests.component.chart.helm_binary import HELM_3, HELM_4
+from tests.component.chart.rendering import LEAST, NAMESPACE, RELEASE, helm, merged, objects, worker
+from tests.component.chart.values import CHART, Json
+from worker import __version__
+
+
+def _lint(changes: Json) -> str:
+    return helm("lint", "--strict", str(CHART), values=json.dumps(merged(LEAST, changes)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lint(name: str) -> None:
+    """`helm lint --strict` finds nothing."""
+    assert "0 chart(s) failed" in _lint(values_of(name))
+
+
+def test_packages_are_the_same(tmp_path: Path) -> None:
+    """Two packages hold the same names and bytes, and no development files."""
+    contents = []
+    for folder in (tmp_path / "one", tmp_path / "other"):
+        helm("package", str(CHART), "--destination", str(folder))
+        with tarfile.open(folder / f"playground-deployer-{__version__}.tgz") as package:
+            contents.append([(it.name, it.mode, package.extractfile(it).read()) for it in package if it.isfile()])  # type: ignore[union-attr]
+    assert contents[0] == contents[1]
+    tracked = {f"playground-deployer/{path.relative_to(CHART)}" for path in CHART.rglob("*") if path.is_file()}
+    assert tracked - {"playground-deployer/.helmignore"} == {name for name, _, _ in contents[0]} - {
+        "playground-deployer/.helmignore"
+    }
+
+
+def test_part_of_another_chart(tmp_path: Path) -> None:
+    """The parent chart's globals reach it, and may hold values of other charts."""
+    (tmp_path / "charts").mkdir()
+    (tmp_path / "charts" / "playground-deployer").symlink_to(CHART)
+    (tmp_path / "Chart.yaml").write_text("{apiVersion: v2, name: graphene, version: 1.0.0}")
+    values = {"playground-deployer": LEAST, "global": {"domain": "example", "imageRegistry": "mirror.example"}}
+    found = objects(helm("template", RELEASE, str(tmp_path), values=json.dumps(values)))
+    assert f"mirror.example/playground-deployer:{__version__}" == worker(found)["image"]
+
+
+def _notes(*changes: Json) -> str:
+    output = helm(
+        *("install", RELEASE, str(CHART), "--namespace", NAMESPACE, "--dry-run=client"),
+        values=json.dumps(merged(LEAST, *changes)),
+    )
+    return output.partition("NOTES:\n")[2]
+
+
+def test_notes_say_what_is_next() -> None:
+    """They say how to wait for it, test it and read its log, without a warning."""
+    notes = _notes()
+    assert "kubectl --namespace graphene rollout status deployment/deployer-playground-deployer" in notes
+    assert "helm test deployer --namespace graphene --logs" in notes
+    assert "WARNING" not in notes
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"scaling": {"replicas": 13}}, "WARNING: scaling.replicas is more than settings.kafka.partitions"),
+        ({"demo": {"enabled": True}}, "WARNING: demo.enabled stores secrets in the release."),
+        (
+            {"podMonitor": {"enabled": True}, "networkPolicy": {"enabled": True}},
+            "WARNING: podMonitor.enabled, but networkPolicy.metricsFrom allows no one",
+        ),
+        ({}, "The topics must exist"),
+        ({"networkPolicy": {"enabled": True}}, "networkPolicy.egress.*.ports"),
+    ],
+)
+def test_notes_warn(changes: Json, said: str) -> None:
+    """They warn of what is valid but probably unintended."""
+    assert said in _notes(changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "silent"),
+    [
+        ({"topics": {"mode": "worker"}}, "The topics must exist"),
+        ({}, "networkPolicy.egress"),
+        ({"podMonitor": {"enabled": True}}, "WARNING"),
+        (
+            {"podMonitor": {"enabled": True}, "networkPolicy": {"enabled": True, "metricsFrom": [{"podSelector": {}}]}},
+            "WARNING",
+        ),
+    ],
+)
+def test_notes_are_silent(changes: Json, silent: str) -> None:
+    """There is no warning without a reason."""
+    assert silent not in _notes(changes)
+
+
+@pytest.mark.parametrize(("lock", "version"), [(HELM_4, "v4.3.1"), (HELM_3, "v3.17.2")])
+def test_helm_is_the_locked_one(lock: Path, version: str) -> None:
+    """The wheels contain the versions they claim."""
+    assert version == helm("version", "--template", "{{.Version}}", version=lock)

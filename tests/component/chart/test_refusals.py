@@ -1,0 +1,52 @@
+import pytest
+
+from tests.component.chart.refusals import REFUSALS, Refusal
+from tests.component.chart.rendering import LEAST, Refused, helm, nested, render, text
+from tests.component.chart.values import CHART
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda it: it.because)
+def test_refused(refusal: Refusal) -> None:
+    """The error message names the value."""
+    with pytest.raises(Refused) as refused:
+        render(refusal.values, kubernetes=refusal.kubernetes)
+    assert refusal.because in str(refused.value)
+
+
+def test_nothing_is_given() -> None:
+    """One error lists all missing values, one line each."""
+    with pytest.raises(Refused) as refused:
+        helm("template", "deployer", str(CHART))
+    assert [
+        "settings.kafka.bootstrapServers",
+        "settings.catalog.url",
+        "settings.catalog.username",
+        "settings.artifacts.url",
+        "settings.artifacts.username",
+        "settings.playground.deployUrl",
+        "secrets.artifacts.existingSecret",
+        "secrets.auth.existingSecret",
+        "secrets.catalog.existingSecret",
+    ] == [line.partition(":")[0] for line in str(refused.value).splitlines() if ": missing." in line]
+
+
+def test_older_kubernetes_is_refused() -> None:
+    """kubeVersion is in force: 1.24 is not for this chart."""
+    with pytest.raises(Refused, match=r"chart requires kubeVersion: >=1\.25\.0-0"):
+        text(kubernetes="1.24")
+
+
+@pytest.mark.parametrize("version", ["1.25", "1.26", "1.28", "1.30", "1.33", "1.35", "1.37"])
+def test_newer_kubernetes_is_taken(version: str) -> None:
+    """Every version from the oldest one on is accepted."""
+    assert 3 == len(render(kubernetes=version))
+
+
+def test_least_values() -> None:
+    """None of them can be left out."""
+    left_out = [
+        f"{group}.{name}.{key}" for group, names in LEAST.items() for name, keys in names.items() for key in keys
+    ]
+    for path in left_out:
+        with pytest.raises(Refused, match=f"{path}: missing"):
+            text(nested(path, "" if path.startswith("secrets") else None))

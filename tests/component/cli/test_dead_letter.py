@@ -1,0 +1,244 @@
+"""`dead-letter` on Apache Kafka: letters as the worker writes them, and requests sent once more."""
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from worker.domain.messages import dead_letter_message
+
+from schemas import DeploymentRequested
+from tests.component.cli.test_commands import REVISION, SOLUTION, Desk
+from worker.cli.client import Ask, open_requests
+from worker.domain.dead_letter import MAX_REPLAYS, TIMESTAMP, DeadLetter, dead_letter, replay_id
+from worker.domain.messages import dead_letter_message
+from worker.domain.request import Record, Request, read_request
+from worker.errors import CODES, Unavailable, Unreadable
+from worker.sandbox.users import SANDBOX_USER, User, sandbox_token
+
+BUSY = Unavailable("playground-busy", CODES["playground-busy"], "submit")
+SLOW = Unavailable("catalog-timeout", CODES["catalog-timeout"], "fetch")
+OTHER_USER = User("user-2", "bob", "bob@graphene.example")
+PARTITION = 2  # not where the key leads: replays go where their originals went
+
+
+@dataclass(slots=True)
+class Box:
+    """The dead-letter topic of one test."""
+
+    desk: Desk
+    tokens: list[str]
+
+    async def request(self, request_id: str, user: User = SANDBOX_USER, replay_of: str | None = None) -> Record:
+        """A request that is in its topic, with a token of its own."""
+        token = sandbox_token(datetime.now(UTC), timedelta(hours=1, seconds=len(self.tokens)), user)
+        self.tokens.append(token)
+        ask = OutgoingRequest(request_id, SOLUTION, REVISION, token, replay_of)
+        async with open_publisher(self.desk.kafka) as requests:
+            await requests.publish(ask, partition=PARTITION)
+        return await self.received()
+
+    async def received(self) -> Record:
+        """The next request in the topic."""
+        await self.desk.answer()
+        return self.desk.seen[-1][0]
+
+    async def put(self, letter: DeadLetter, producer: AIOKafkaProducer | None = None) -> str:
+        """A letter into its topic, and its place."""
+        message = dead_letter_message(letter, self.desk.kafka.dead_letter_topic)
+        written = await (producer or self.desk.producer).send_and_wait(
+            message.topic, message.value, key=message.key, headers=[*message.headers]
+        )
+        return f"{written.partition}:{written.offset}"
+
+    async def give_up(self, request_id: str, error: Unavailable = BUSY, **more: Any) -> str:
+        """A request that ended after four attempts; the place of its letter."""
+        return await self.put(letter(await self.request(request_id, **more), error))
+
+    async def run(self, *arguments: str, code: int = 0) -> tuple[list[str], str]:
+        """`dead-letter` with these arguments: lines of stdout, and stderr; nothing of a token in either."""
+        ended, output, errors = await self.desk.run("dead-letter", *arguments)
+        assert code == ended, errors
+        shown = "\n".join((*output, errors))
+        assert not [part for token in self.tokens for part in token.split(".") if part in shown]
+        assert "Traceback" not in errors
+        return output, errors
+
+    async def sent(self) -> int:
+        """How many requests are in their topic."""
+        consumer = self.desk.consumer
+        return sum((await consumer.end_offsets(consumer.assignment())).values())
+
+    async def expire(self) -> None:
+        """Kafka deletes all requests."""
+        consumer, admin = self.desk.consumer, AIOKafkaAdminClient(bootstrap_servers=self.desk.kafka.bootstrap_servers)
+        ends = await consumer.end_offsets(consumer.assignment())
+        await admin.start()
+        try:
+            await admin.delete_records({place: RecordsToDelete(end) for place, end in ends.items() if end})
+        finally:
+            await admin.close()
+
+
+@pytest.fixture
+async def box(desk: Desk) -> Box:
+    """Empty."""
+    return Box(desk, [])
+
+
+def letter(record: Record, error: Unavailable = BUSY) -> DeadLetter:
+    """As the worker writes it."""
+    request_id, request = read_request(record)
+    assert isinstance(request, Request)
+    return dead_letter(record, request_id, request, error, 4)
+
+
+def unreadable() -> DeadLetter:
+    """Of a record that was no request."""
+    record = Record("cluster", "requests", 1, 3, 1_700_000_000_000, True, b"user-1", b"{")
+    request_id, problem = read_request(record)
+    assert isinstance(problem, Unreadable)
+    return dead_letter(record, request_id, problem, problem, 1)
+
+
+async def test_list_shows_one_line_each(box: Box) -> None:
+    """What a filter takes, in words and as JSON; what was not committed is not there."""
+    busy, slow = await box.give_up("r-1"), await box.give_up("r-2", SLOW)
+    other = await box.give_up("r-3", user=OTHER_USER)
+    lost = await box.put(unreadable())
+    producer = AIOKafkaProducer(
+        bootstrap_servers=box.desk.kafka.bootstrap_servers, transactional_id=box.desk.kafka.group_id
+    )
+    async with producer:
+        with suppress(LookupError):
+            async with producer.transaction():
+                await box.put(unreadable(), producer)
+                raise LookupError
+    lines, errors = await box.run("list")
+    assert ("", {busy, slow, other, lost}) == (errors, {line.split()[0] for line in lines})
+    line = next(line for line in lines if line.startswith(f"{busy} "))
+    assert f"  r-1  attempt 4  {box.desk.kafka.requests_topic}/{PARTITION}:0  {CODES['playground-busy']}" in line
+    hour_ago, soon = (f"{datetime.now(UTC) + timedelta(hours=it):%Y-%m-%dT%H:%M:%SZ}" for it in (-1, 1))
+    for arguments, expected in {
+        ("--code", "catalog-timeout"): {slow},
+        ("--code", "playground-busy", "--key", OTHER_USER.user_id): {other},
+        ("--request-id", "r-1"): {busy},
+        ("--offset", busy, "--offset", lost): {busy, lost},
+        (busy,): {busy},
+        ("99:0",): set(),
+        ("--since", hour_ago): {busy, slow, other, lost},
+        ("--since", soon): set(),
+    }.items():
+        lines, _ = await box.run("list", "--json", *arguments)
+        assert expected == {json.loads(line)["place"] for line in lines}, arguments
+
+
+async def test_show_tells_everything(box: Box) -> None:
+    """Headers and value, and nothing that a terminal would obey."""
+    record = await box.request("r-1")
+    whole = letter(record)
+    odd = DeadLetter(whole.key, b'{"mood": "\\u001b[2J\x7f"}', (*whole.headers, ("x", b"\x1b[31m")))
+    place, other = await box.put(whole), await box.put(odd)
+    lines, _ = await box.run("show", place)
+    shown = json.loads("\n".join(lines))
+    assert {name: value.decode() for name, value in whole.headers} == shown["headers"]
+    assert json.loads(whole.value) == shown["value"]
+    assert ("r-1", "playground-busy", 4) == (shown["requestId"], shown["code"], shown["attempt"])
+    assert {"topic": record.topic, "partition": PARTITION, "offset": 0, "timestamp": record.timestamp_ms} == shown[
+        "original"
+    ]
+    lines, _ = await box.run("show", other)
+    assert all(line.isprintable() for line in lines)
+    assert {"mood": "\x1b[2J\x7f"} == json.loads("\n".join(lines))["value"]
+    _, errors = await box.run("show", place, "0:99", code=1)
+    assert "There is no dead letter at 0:99. List them with: playground-deployer dead-letter list." in errors
+
+
+async def test_a_replay_is_the_request_under_a_new_id(box: Box) -> None:
+    """Key, partition and token are the original's; sent twice it is the same request, which the worker absorbs."""
+    place = await box.give_up("r-1")
+    await box.give_up("r-2", SLOW)
+    new = replay_id("r-1", 1)
+    lines, _ = await box.run("replay", "--code", "playground-busy", "--dry-run")
+    assert [f"{place}  r-1 → {new}", "1 would be replayed, 0 not."] == lines
+    assert 2 == await box.sent()
+    for _ in range(2):
+        lines, errors = await box.run("replay", "--offset", place)
+        assert ([f"{place}  r-1 → {new}", "1 were replayed, 0 not."], "") == (lines, errors)
+        record = await box.received()
+        assert (SANDBOX_USER.user_id.encode(), PARTITION) == (record.key, record.partition)
+        assert (new, Request(new, SOLUTION, REVISION, f"Bearer {box.tokens[0]}", "r-1")) == read_request(record)
+        headers = dict(record.headers)
+        assert (DeploymentRequested.TYPE.encode(), new.encode()) == (headers["ce_type"], headers["ce_id"])
+        assert "jwtToken" not in json.loads(record.value or b"")
+
+
+async def test_what_cannot_be_replayed_is_passed_over(box: Box) -> None:
+    """A line for each says why, the others are sent, and the exit code is 1."""
+    chained = await box.give_up(replay_id("r-0", MAX_REPLAYS), replay_of="r-0")
+    lost = await box.put(unreadable())
+    record = await box.request("r-2")
+    whole = letter(record)
+    earlier = tuple((name, b"1" if name == TIMESTAMP else value) for name, value in whole.headers)
+    another = await box.put(DeadLetter(whole.key, whole.value, earlier))  # the topic was made anew since
+    good = await box.give_up("r-3")
+    lines, errors = await box.run("replay", "--all", code=1)
+    assert [f"{good}  r-3 → {replay_id('r-3', 1)}", "1 were replayed, 3 not."] == lines
+    said = {line.split()[0]: line for line in errors.splitlines()}
+    assert {chained, lost, another} == said.keys()
+    assert f"already been replayed {MAX_REPLAYS} times" in said[chained]
+    assert "could not be read (not-json)" in said[lost]
+    assert "Kafka has deleted its record, and the token with it." in said[another]
+    assert replay_id("r-3", 1) == read_request(await box.received())[0]
+    lines, _ = await box.run("replay", chained, "--force")
+    assert f"{chained}  {replay_id('r-0', MAX_REPLAYS)} → {replay_id('r-0', MAX_REPLAYS + 1)}" == lines[0]
+
+
+async def test_a_token_file_replaces_tokens_that_are_gone(box: Box, tmp_path: Path) -> None:
+    """One token for all requests of its user; another user's is not sent under it."""
+    place, other = await box.give_up("r-1"), await box.give_up("r-2", user=OTHER_USER)
+    await box.expire()
+    lines, errors = await box.run("replay", "--all", code=1)
+    assert (["0 were replayed, 2 not."], 2) == (lines, errors.count("--token-file"))
+    token = sandbox_token(datetime.now(UTC), timedelta(hours=2))
+    box.tokens.append(token)
+    file = tmp_path / "token"
+    file.write_text(f"Bearer {token}\n")
+    lines, errors = await box.run("replay", "--all", "--token-file", str(file), code=1)
+    assert [f"{place}  r-1 → {replay_id('r-1', 1)}", "1 were replayed, 1 not."] == lines
+    assert errors.startswith(f"{other}  r-2: it belongs to another user than the token.")
+    _, request = read_request(await box.received())
+    assert isinstance(request, Request)
+    assert f"Bearer {token}" == request.token
+    _, errors = await box.run("replay", "--all", "--token-file", token, code=1)
+    assert "--token-file: " in errors
+
+
+async def test_replays_take_their_time(box: Box) -> None:
+    """No more a second than `--rate`."""
+    for number in range(3):
+        await box.give_up(f"r-{number}")
+    began = monotonic()
+    lines, _ = await box.run("replay", "--all", "--rate", "2")
+    assert ("3 were replayed, 0 not.", True) == (lines[-1], monotonic() - began >= 1)
+
+
+async def test_a_replay_has_to_be_chosen(box: Box) -> None:
+    """Nobody replays everything by mistake."""
+    await box.give_up("r-1")
+    _, errors = await box.run("replay", code=1)
+    assert "which ones?" in errors
+    assert 1 == await box.sent()
+
+
+async def test_a_topic_that_does_not_exist_is_named(box: Box) -> None:
+    """At once, in a sentence."""
+    name = box.desk.environment["DEPLOYER_KAFKA__DEAD_LETTER_TOPIC"] = f"{box.desk.kafka.group_id}.none"
+    _, errors = await box.run("list", code=1)
+    assert f"DEPLOYER_KAFKA__DEAD_LETTER_TOPIC: the topic '{name}' does not exist" in errors

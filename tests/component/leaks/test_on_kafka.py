@@ -1,0 +1,95 @@
+"""A worker as a process, at `debug`, on a real Kafka: its log, its pages, and every record it wrote."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import aiohttp
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from tests.support.stage import PARTITIONS, Stage, open_stage
+from tests.unit.leaks.canaries import TOKEN, USER, Watch, token
+from tests.unit.leaks.test_requests import RECORDS, TOKENS
+from tests.unit.leaks.world import MODEL, PIPELINE, Echo, canary_graphene
+from tests.unit.leaks.world import environment as canary_environment
+from worker.sandbox.graphene import CCDS_PATH
+from worker.sandbox.playground import EVERYBODY
+
+# The playground's own pages say who deployed what, and show its files. They know no token and no password of ours.
+SHOWN_BY_THE_PLAYGROUND = {
+    "claim email",
+    "password in the blueprint",
+    "zip in base64",  # the icon, as an image inside the page
+    "zip's description",
+    "zip's icon",
+    "zip's protobuf",
+}
+
+
+async def everything(stage: Stage, topics: Sequence[str]) -> str:
+    """All records of these topics: keys, values and headers. A dead letter keeps the record's key, the user's id."""
+    letters = stage.topics.dead_letter_topic
+    consumer = AIOKafkaConsumer(bootstrap_servers=stage.bootstrap, auto_offset_reset="earliest")
+    async with consumer:
+        places = [TopicPartition(topic, number) for topic in topics for number in range(PARTITIONS)]
+        consumer.assign(places)
+        ends = await consumer.end_offsets(places)
+        read: list[str] = []
+        while any([await consumer.position(place) < end for place, end in ends.items()]):
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                read += [f"{record.value.decode()} {record.headers!r}" for record in records]
+                read += [repr(it.key) for it in records if it.topic != letters or it.key != USER.user_id.encode()]
+    return "\n".join(read)
+
+
+async def pages(url: str, paths: Sequence[str]) -> str:
+    """What these pages say, asked for with a token."""
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        return "\n".join([await (await session.get(f"{url}{path}?token={TOKEN}")).text() for path in paths])
+
+
+def worker_settings(stage: Stage) -> Mapping[str, str]:
+    """Secrets of the canaries; without a login, which this Kafka has not."""
+    secrets = canary_environment(stage.graphene_url, stage.graphene_url, stage.playground_url)
+    ours = {name: value for name, value in secrets.items() if "KAFKA" not in name and "TIMEOUT" not in name}
+    return ours | {"DEPLOYER_RUNTIME__REQUEST_DEADLINE_SECONDS": "1"}  # an outage that is made here is over soon
+
+
+async def test_a_worker_on_kafka(kafka: str, unique: str, tmp_path: Path, watch: Watch) -> None:
+    """Requests that end well and badly, and dependencies that repeat what they are told."""
+    async with open_stage(kafka, unique, tmp_path, make_graphene=canary_graphene) as stage:
+        stage.env |= worker_settings(stage)
+        log = tmp_path / "worker.log"
+        async with stage.worker(log) as worker:
+            await stage.ask(PIPELINE, "pipeline", USER, token=token())
+            await stage.ask(MODEL, "model", USER, token=token())
+            await stage.until_final(["pipeline", "model"])
+            bundle = await stage.bundle_alone(PIPELINE)
+            watch.learn_zip(bundle.data)
+            stage.playground.faults[EVERYBODY] = Echo(500, "deploy solution failed with: ")
+            await stage.ask(PIPELINE, "echo-of-the-playground", USER, token=token())
+            await stage.until_final(["echo-of-the-playground"])
+            stage.graphene.faults[CCDS_PATH] = Echo(500)
+            await stage.ask(PIPELINE, "echo-of-CCDS", USER, token=token())
+            await stage.until_final(["echo-of-CCDS"])
+            stage.graphene.faults.clear()
+            for number, make in enumerate(TOKENS.values()):
+                await stage.ask(PIPELINE, f"token-{number}", USER, token=make())
+            for one in [make() for make in RECORDS.values()]:
+                await stage.publish(one.value or b"", one.key, one.headers)
+            await stage.ask(PIPELINE, "last", USER, token=token())
+            await stage.until_final(["echo-of-CCDS", "last", *(f"token-{number}" for number in range(len(TOKENS)))])
+            said = await pages(worker.url, ["/live", "/ready", "/metrics", "/none"])
+            deployed = list(stage.playground.deployments)
+            shown = await pages(
+                stage.playground_url, ["/", "/api/deployments", *(f"/deployments/{it}" for it in deployed)]
+            )
+
+        names = stage.topics
+        records = await everything(stage, [names.status_topic, names.settlements_topic, names.dead_letter_topic])
+        assert 2 == len(deployed)
+        assert "deployed" in records
+        watch.check("Kafka: worker's log", log.read_bytes())
+        watch.check("Kafka: worker's pages", said)
+        watch.check("Kafka: statuses, settlements and dead letters", records)
+        assert watch.found(shown) <= SHOWN_BY_THE_PLAYGROUND

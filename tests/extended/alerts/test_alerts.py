@@ -1,0 +1,78 @@
+"""The alert rules and the dashboard's queries, judged by Prometheus's own promtool."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.debian import debian_tool
+from tests.support.paths import ROOT
+
+RULES = ROOT / "helm" / "files" / "alerts.yaml"
+TESTS = Path(__file__).with_name("test.yaml")
+DASHBOARD = ROOT / "helm" / "files" / "dashboard.json"
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Path:
+    return debian_tool("prometheus", "usr/bin/promtool")
+
+
+def judge(promtool: Path, *arguments: str | Path) -> str:
+    """Empty when all is well, else what promtool says."""
+    done = subprocess.run([promtool, *arguments], capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def test_every_rule_is_valid(promtool: Path) -> None:
+    """As Prometheus would load it."""
+    assert "" == judge(promtool, "check", "rules", RULES)
+
+
+def test_every_alert_fires_when_it_should_and_else_is_silent(promtool: Path) -> None:
+    """The series and the moments are in test.yaml."""
+    assert "" == judge(promtool, "test", "rules", TESTS)
+
+
+def test_every_alert_has_a_test_that_fires_and_one_that_does_not() -> None:
+    """A new rule without both is noticed here."""
+    alerts = {rule["alert"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]}
+    fires: set[str] = set()
+    silent: set[str] = set()
+    for one in yaml.safe_load(TESTS.read_text())["tests"]:
+        for expected in one["alert_rule_test"]:
+            (fires if expected["exp_alerts"] else silent).add(expected["alertname"])
+    assert (alerts, alerts) == (fires, silent)
+
+
+def test_a_wrong_rule_is_noticed(promtool: Path, tmp_path: Path) -> None:
+    """The tests above can fail: with another threshold they do."""
+    files, tests = tmp_path / "helm" / "files", tmp_path / "tests" / "alerts"
+    files.mkdir(parents=True)
+    tests.mkdir(parents=True)
+    (files / RULES.name).write_text(RULES.read_text().replace("600 + sum", "0 + sum"))
+    (tests / TESTS.name).write_text(TESTS.read_text())
+    assert "a request that is given up after its hour of retries" in judge(
+        promtool, "test", "rules", tests / TESTS.name
+    )
+
+
+def test_every_query_of_the_dashboard_is_promql(promtool: Path, tmp_path: Path) -> None:
+    """Each is a recording rule here, with Grafana's variables filled in."""
+    queries = [target["expr"] for panel in panels() for target in panel.get("targets", [])]
+    rules = [{"record": f"panel:{number}", "expr": filled(query)} for number, query in enumerate(queries)]
+    path = tmp_path / "queries.yaml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+    assert "" == judge(promtool, "check", "rules", path)
+
+
+def filled(query: str) -> str:
+    return query.replace("$namespace", ".*").replace("$__rate_interval", "5m").replace("$__range", "6h")
+
+
+def panels() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(DASHBOARD.read_text())["panels"]
+    return found

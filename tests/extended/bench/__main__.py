@@ -1,0 +1,41 @@
+"""`python -m tests.extended.bench [--requests N]`: run everything, print the table, write bench.json."""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.extended.bench import bundles, delivery, results, workers
+from tests.support.broker import open_broker
+
+
+async def measure_workers(bootstrap: str, requests: int) -> list[results.Row]:
+    """Everything that needs a broker."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        return [
+            *await workers.latency(bootstrap, folder),
+            *await delivery.idle(bootstrap, folder),
+            *await delivery.loaded(bootstrap, folder, 2000),
+            *await workers.throughput(bootstrap, folder, 3000),
+            *await workers.start_and_memory(bootstrap, folder, requests),
+        ]
+
+
+def main() -> None:
+    """Print and write."""
+    parser = argparse.ArgumentParser(prog="make bench")
+    parser.add_argument(
+        "--requests", type=int, default=20_000, help="for the growth of memory; the full run has 100000"
+    )
+    arguments = parser.parse_args()
+    rows = bundles.measure()
+    with open_broker() as broker:
+        rows += asyncio.run(measure_workers(broker.bootstrap_servers, arguments.requests))
+    results.write(rows, Path("bench.json"))
+    sys.stdout.write(results.table(rows) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""CCDS, Nexus and playground for measurements: a process of its own that answers with next to no work.
+
+`python -m tests.extended.bench.dependencies NODES LATENCY_SECONDS` prints its address and serves one pipeline until
+it is terminated. Answers are made once; a request costs a look at its first line.
+"""
+
+import asyncio
+import json
+import sys
+from uuid import UUID
+
+from tests.support.builders import blueprint, edge, node, operation
+from worker.sandbox.graphene import CCDS_PATH, NEXUS_PATH
+
+SOLUTION_ID = UUID("11111111-1111-4111-8111-111111111111")
+REVISION_ID = UUID("22222222-2222-4222-8222-222222222222")
+BLUEPRINT_URI = "org/blueprint.json"
+PROTO = (
+    b'syntax = "proto3";\n' + b"message M { string text = 1; }\n" * 20 + b"service Model { rpc run(M) returns (M); }\n"
+)
+
+
+def pipeline(nodes: int) -> bytes:
+    """A circle of so many nodes, each with a protobuf of its own."""
+    names = [f"node-{number}" for number in range(nodes)]
+    return blueprint(*(node(name, operation("run", edge(names[(at + 1) % nodes]))) for at, name in enumerate(names)))
+
+
+class Server(asyncio.Protocol):
+    """One connection. Requests are answered in order, each after the latency."""
+
+    def __init__(self, answers: dict[bytes, bytes], deployed: bytes, latency: float) -> None:
+        self._answers = answers
+        self._deployed = deployed
+        self._latency = latency
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while b"\r\n\r\n" in self._buffer:
+            head, _, rest = self._buffer.partition(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
+            if len(rest) < length:
+                return
+            self._buffer = rest[length:]
+            asyncio.get_running_loop().call_later(self._latency, self._answer, head.split(b" ", 2)[:2])
+
+    def _answer(self, request: list[bytes]) -> None:
+        method, path = request
+        self._transport.write(self._deployed if method == b"POST" else self._answers.get(path, _http(b"")))
+
+
+def _http(body: bytes, content_type: bytes = b"application/json") -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s" % (content_type, len(body), body)
+
+
+def answers(nodes: int) -> dict[bytes, bytes]:
+    """Path → the whole answer."""
+    solution = {"solutionId": str(SOLUTION_ID), "name": "Bench", "toolkitTypeCode": "CP"}
+    revision = {"solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID)}
+    documents = {
+        f"/solution/{SOLUTION_ID}": solution,
+        f"/solution/{SOLUTION_ID}/revision/{REVISION_ID}": revision,
+        f"/revision/{REVISION_ID}/artifact": [{"artifactTypeCode": "BP", "uri": BLUEPRINT_URI}],
+        f"/catalog/solution/{SOLUTION_ID}": [],
+        f"/access/user/user-0/solution/{SOLUTION_ID}": {"count": 1},
+    }
+    documents |= {f"/access/user/user-{user}/solution/{SOLUTION_ID}": {"count": 1} for user in range(2000)}
+    found = {f"{CCDS_PATH}{path}".encode(): _http(json.dumps(it).encode()) for path, it in documents.items()}
+    found[f"{CCDS_PATH}/solution/{SOLUTION_ID}/pic".encode()] = _http(b"", b"application/octet-stream")
+    found[f"{NEXUS_PATH}/{BLUEPRINT_URI}".encode()] = _http(pipeline(nodes))
+    for number in range(nodes):
+        found[f"{NEXUS_PATH}/org/node-{number}.proto".encode()] = _http(PROTO, b"text/plain")
+    return found
+
+
+async def main() -> None:
+    """Serve until terminated."""
+    ready = answers(int(sys.argv[1]))
+    deployed = _http(b"/dashboard?selected_deployment_id=bench-1", b"text/html")
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Server(ready, deployed, float(sys.argv[2])), "127.0.0.1", 0
+    )
+    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)  # noqa: T201
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,68 @@
+"""`python -m tests.extended.bench.plain`: the same worker without transactions, to say what they cost.
+
+Statuses go out by an idempotent producer as they come, and the offset by a commit of its own afterwards. Nothing of
+what docs/guarantees.md promises holds for it.
+"""
+
+import asyncio
+import os
+from collections.abc import Sequence
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from worker.domain.messages import Message
+
+from worker.adapters.kafka.clients import stop_client
+from worker.adapters.kafka.partition_store import KafkaLedger
+from worker.app import run
+from worker.cli.run import secret_values
+from worker.observability import logs
+from worker.settings import KafkaSettings, Settings, read_settings
+
+
+class PlainWriter:
+    """One producer per partition, as the other one has, but without transactions."""
+
+    def __init__(self, producer: AIOKafkaProducer, consumer: AIOKafkaConsumer, requests: TopicPartition) -> None:
+        self._producer = producer
+        self._consumer = consumer
+        self._requests = requests
+
+    async def commit(self, messages: Sequence[Message], mark: int | None) -> None:
+        """Statuses, then the offset."""
+        sent = [
+            await self._producer.send(it.topic, it.value, key=it.key, partition=it.partition, headers=list(it.headers))
+            for it in messages
+        ]
+        await asyncio.gather(*sent)
+        if mark is not None:
+            await self._consumer.commit({self._requests: mark})
+
+    async def close(self) -> None:
+        """As the other one."""
+        await stop_client(self._producer.stop, 2)
+
+
+class PlainLedger(KafkaLedger):
+    """Fences nobody."""
+
+    async def fence(self, partition: int) -> PlainWriter:  # type: ignore[override]
+        """A producer."""
+        producer = AIOKafkaProducer(**self._options, enable_idempotence=True)
+        await producer.start()
+        return PlainWriter(producer, self._consumer, TopicPartition(self._kafka.requests_topic, partition))
+
+
+def open_plain(kafka: KafkaSettings, consumer: AIOKafkaConsumer, cluster_id: str) -> PlainLedger:
+    """In place of KafkaLedger."""
+    return PlainLedger(kafka, consumer, cluster_id)
+
+
+async def main() -> None:
+    """Until it is killed."""
+    settings = read_settings(os.environ, Settings)
+    logs.configure(settings.runtime.log_level, settings.runtime.log_format, secrets=secret_values(settings))
+    await run(settings, asyncio.Event(), open_plain)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

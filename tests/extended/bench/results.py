@@ -1,0 +1,45 @@
+"""Rows of the table: what was measured, and whether it is what we aim at."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure. `at_most` or `at_least` is the aim; neither means it stands for comparison."""
+
+    name: str
+    value: float
+    unit: str
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @property
+    def reached(self) -> bool | None:
+        """None where there is no aim."""
+        if self.at_most is not None:
+            return self.value <= self.at_most
+        return None if self.at_least is None else self.value >= self.at_least
+
+    @property
+    def aim(self) -> str:
+        """The aim in words."""
+        if self.at_most is not None:
+            return f"≤ {self.at_most:g}"
+        return "" if self.at_least is None else f"≥ {self.at_least:g}"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """For people, and for docs/performance.md."""
+    verdicts = {True: "yes", False: "**no**", None: ""}
+    lines = ["| figure | measured | aim | reached |", "|---|---|---|---|"]
+    lines += [f"| {row.name} | {row.value:.4g} {row.unit} | {row.aim} | {verdicts[row.reached]} |" for row in rows]
+    return "\n".join(lines)
+
+
+def write(rows: Sequence[Row], path: Path) -> None:
+    """For machines."""
+    documents = [asdict(row) | {"reached": row.reached} for row in rows]
+    path.write_text(json.dumps(documents, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,181 @@
+"""The chart on a real API server, in namespaces that enforce Pod Security `restricted`."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.component.chart.custom_resources import RESOURCES, Resource
+from tests.component.chart.golden import NAMES, values_of
+from tests.component.chart.helm_binary import HELM_3, HELM_4
+from tests.component.chart.judging import pods
+from tests.component.chart.rendering import LEAST, RELEASE, helm, merged, objects
+from tests.component.chart.values import CHART, Json
+from tests.extended.cluster.api import Api, Refused, until
+from tests.extended.cluster.control_plane import ControlPlane
+
+_DEFINITIONS = "apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+# What `placed` asks for, and what its pods would be refused without.
+_CLUSTER_OBJECTS: dict[str, Json] = {
+    "apis/scheduling.k8s.io/v1/priorityclasses": {"metadata": {"name": "graphene-high"}, "value": 1000},
+    "apis/node.k8s.io/v1/runtimeclasses": {"metadata": {"name": "gvisor"}, "handler": "runsc"},
+}
+# The topics of the chart go with it, so that nothing is left.
+_TOPICS_GO: Json = {"topics": {"strimzi": {"namespace": "", "keep": False}}}
+_ALL: Json = {
+    "scaling": {"mode": "keda", "minReplicas": 2},
+    "topics": {"mode": "strimzi", "strimzi": {"cluster": "main"}},
+    **{name: {"enabled": True} for name in ("service", "podMonitor", "prometheusRule", "dashboard", "networkPolicy")},
+    "demo": {"enabled": True, "secrets": {"kafka": "not-a-secret"}},
+    "serviceAccount": {"create": True},
+    "overrides": {"entries": [{"match": {"node": "*"}, "patch": {"spec": {"replicas": 2}}}]},
+    "settings": {"kafka": {"securityProtocol": "SASL_SSL", "saslUsername": "u"}},
+    "tls": {"kafka": {"ca": {"existingConfigMap": "ca"}, "client": {"existingSecret": "client"}}},
+}
+RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
+
+
+@pytest.fixture(scope="module")
+def api(cluster: ControlPlane) -> Iterator[Api]:
+    """One that knows the custom resources."""
+    with closing(cluster.open_api()) as api:
+        for resource in RESOURCES.values():
+            api.call("POST", _DEFINITIONS, resource.definition)
+        for path, document in _CLUSTER_OBJECTS.items():
+            api.call("POST", path, document)
+        assert until(lambda: all(_is_served(api, it) for it in RESOURCES.values()))
+        yield api
+        for path, document in _CLUSTER_OBJECTS.items():
+            api.call("DELETE", f"{path}/{document['metadata']['name']}")
+        for resource in RESOURCES.values():
+            api.call("DELETE", f"{_DEFINITIONS}/{resource.definition['metadata']['name']}")
+
+
+def _is_served(api: Api, resource: Resource) -> bool:
+    """Not at once when it is established: its storage takes a second."""
+    try:
+        api.call("GET", f"apis/{resource.api_version}/{resource.plural}")
+    except Refused:
+        return False
+    return True
+
+
+class Release:
+    """`helm` in one namespace."""
+
+    def __init__(self, api: Api, cluster: ControlPlane, namespace: str, home: Path) -> None:
+        api.make_namespace(namespace, RESTRICTED)
+        self.namespace = namespace
+        self._api = api
+        self._home = home
+        self._access = ("--kubeconfig", str(cluster.kubeconfig), "--namespace", namespace)
+
+    def helm(self, verb: str, *more: str, values: Json | None = None, version: Path = HELM_4) -> str:
+        """What it prints. Raises tests.component.chart.rendering.Refused."""
+        text = "" if values is None else json.dumps(merged(LEAST, values, _TOPICS_GO))
+        return helm(verb, RELEASE, *more, *self._access, values=text, home=self._home, version=version)
+
+    def installed(self) -> set[tuple[str, str]]:
+        """Kind and name of what `helm get manifest` says, each found on the API server."""
+        found = objects(helm("get", "manifest", RELEASE, *self._access, home=self._home))
+        there = {(it["kind"], it["metadata"]["name"]) for it in self._api.everything(self.namespace)}
+        wanted = {(it["kind"], it["metadata"]["name"]) for it in found}
+        assert set() == wanted - there
+        return wanted
+
+    def check_pod(self) -> Json:
+        """That of `helm test`."""
+        (pod,) = objects(helm("get", "hooks", RELEASE, *self._access, home=self._home))
+        return pod
+
+    def deployment(self) -> Json:
+        """The one there is."""
+        (found,) = self._api.find("Deployment", self.namespace)
+        return found
+
+    def pods_are_made(self) -> bool:
+        """As many as wanted: Pod Security lets them in."""
+        wanted = self.deployment()["spec"]["replicas"]
+        return bool(until(lambda: wanted == len(self._api.find("Pod", self.namespace))))
+
+    def is_gone(self) -> bool:
+        """Nothing of any kind is left in the namespace."""
+        return bool(until(lambda: not self._api.everything(self.namespace)))
+
+
+@pytest.fixture
+def release(api: Api, cluster: ControlPlane, tmp_path: Path) -> Callable[[str], Release]:
+    """Makes the namespace."""
+    return lambda namespace: Release(api, cluster, namespace, tmp_path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_install_and_uninstall(name: str, release: Callable[[str], Release], api: Api) -> None:
+    """The API server takes every object and makes the pods, and takes the pod of `helm test`; nothing is left."""
+    here = release(f"chart-{name}")
+
+    here.helm("install", str(CHART), values=values_of(name))
+
+    assert len(here.installed()) >= 1
+    assert here.pods_are_made(), here.deployment()["status"]
+    api.try_pod(here.check_pod(), here.namespace)
+
+    here.helm("uninstall")
+    assert here.is_gone(), [it["metadata"]["name"] for it in api.everything(here.namespace)]
+
+
+def test_upgrades(release: Callable[[str], Release]) -> None:
+    """From each set of values to the next, on the same Deployment: no immutable field changes."""
+    here = release("chart-upgrades")
+    here.helm("install", str(CHART), values={})
+    identity = here.deployment()["metadata"]["uid"]
+    seen = set()
+
+    for values in [*(values_of(name) for name in NAMES if name not in ("extended", "placed")), _ALL]:
+        here.helm("upgrade", str(CHART), values=values)
+        seen |= {kind for kind, _ in here.installed()}
+        assert identity == here.deployment()["metadata"]["uid"]
+
+    assert {"HorizontalPodAutoscaler", "NetworkPolicy", "PodDisruptionBudget", "Secret", *RESOURCES} <= seen
+    here.helm("rollback")
+    assert identity == here.deployment()["metadata"]["uid"]
+    here.helm("uninstall")
+    assert here.is_gone()
+
+
+def test_from_helm_3_to_helm_4(release: Callable[[str], Release]) -> None:
+    """What the older helm installed and changed, the newer one changes and removes."""
+    here = release("chart-helm-3")
+    here.helm("install", str(CHART), values={}, version=HELM_3)
+    identity = here.deployment()["metadata"]["uid"]
+    here.helm("upgrade", str(CHART), values={"scaling": {"mode": "hpa"}}, version=HELM_3)
+    here.helm("upgrade", str(CHART), values=_ALL)
+    assert here.installed()
+    assert identity == here.deployment()["metadata"]["uid"]
+    here.helm("uninstall")
+    assert here.is_gone()
+
+
+def test_upgrade_to_another_name(release: Callable[[str], Release]) -> None:
+    """Other objects take the place of the first; none of those stays."""
+    here = release("chart-renamed")
+    here.helm("install", str(CHART), values={})
+    before = here.installed()
+    here.helm("upgrade", str(CHART), values={"fullnameOverride": "other"})
+    assert set() == before & here.installed()
+    assert "other" == here.deployment()["metadata"]["name"]
+    here.helm("uninstall")
+    assert here.is_gone()
+
+
+def test_what_pod_security_stops(release: Callable[[str], Release], api: Api) -> None:
+    """`restricted` is in force there: the same pod with one right more is refused."""
+    here = release("chart-refused")
+    here.helm("install", str(CHART), values={})
+    check = here.check_pod()
+    ((_, spec),) = pods([check])
+    del spec["containers"][0]["securityContext"]["capabilities"]
+    with pytest.raises(Refused, match="unrestricted capabilities"):
+        api.try_pod(check, here.namespace)

@@ -1,0 +1,137 @@
+"""R7, R8: brokers that go and come back, and a network that does not do its work."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+
+from schemas import FINAL_STATES
+from tests.extended.faults.kafka_nodes import RunningNode, behind_a_proxy, three_nodes
+from tests.extended.faults.report import Row, size
+from tests.extended.faults.test_members import under_load
+from tests.support.faults.verdict import Verdict
+from tests.support.faults.world import World, open_world
+
+pytestmark = pytest.mark.timeout(3000)
+RECOVERS = size(30, 10)  # seconds after the fault's end; the short form may run on a machine that is busy
+MEGABYTE = 1024 * 1024
+
+
+async def recovered(world: World) -> float:
+    """Seconds until a new request is deployed, from now."""
+    began, number = time.monotonic(), len(world.asked)
+    name = f"probe-{number}"
+    while True:  # the tests' own producer may need the broker back, too; what it sends twice is the same request
+        try:
+            async with asyncio.timeout(5):
+                await world.ask(name, number)
+                break
+        except Exception:  # noqa: BLE001 - whatever it is, it is over soon
+            await asyncio.sleep(0.2)
+    await world.until([name], lambda status: status.state in FINAL_STATES)
+    return time.monotonic() - began
+
+
+def megabytes(world: World) -> float:
+    """The largest worker's resident memory."""
+    return max(float(psutil.Process(it.process.pid).memory_info().rss) / MEGABYTE for it in world.workers if it.runs)
+
+
+def judged(row: Row, verdict: Verdict, slowest: float, grown: float, **more: int) -> None:
+    """Everything is deployed in the end, soon after the fault, without more memory."""
+    kept = (
+        verdict.deployed == verdict.requests
+        and not (verdict.lost or verdict.ended_twice or verdict.illegal or verdict.wrong_bundles or verdict.overlaps)
+        and verdict.doubled_posts == 0
+        and slowest <= RECOVERS
+        and grown <= 50
+    )
+    figures = verdict.figures() | more
+    row.report(figures | {"slowest_recovery_seconds": round(slowest, 1), "memory_growth_mb": round(grown)}, kept=kept)
+    assert kept
+
+
+async def faulty(world: World, faults: Sequence[Callable[[], Awaitable[None]]], load: bool) -> tuple[float, float]:
+    """Each fault in turn; the slowest recovery, and how much memory the workers got."""
+    world.playground.latency = 0.1
+    await asyncio.gather(*(world.start() for _ in range(2)))
+    await recovered(world)
+    before, slowest = megabytes(world), 0.0
+
+    async def run() -> None:
+        nonlocal slowest
+        for fault in faults:
+            await fault()
+            slowest = max(slowest, await recovered(world))
+
+    if load:
+        await under_load(world, run())
+    else:
+        await run()
+    await world.until_ended(world.asked, seconds=180)
+    await world.settle_parked()
+    return slowest, megabytes(world) - before
+
+
+async def test_brokers_go_and_come_back(tmp_path: Path) -> None:
+    """R7: a broker, the coordinator's and the leader's included, is killed; all of them are."""
+    row, rounds = Row("R7", "SIGKILL of one broker of three, then of all of them"), size(1, 3)
+    random = row.random()
+    async with three_nodes(tmp_path / "kafka") as (servers, nodes):
+
+        def one(node: RunningNode, seconds: float) -> Callable[[], Awaitable[None]]:
+            async def fault() -> None:
+                await node.kill()
+                await asyncio.sleep(seconds)
+                node.start()
+
+            return fault
+
+        async def all_of_them() -> None:
+            await asyncio.gather(*(node.kill() for node in nodes))
+            for node in nodes:
+                node.start()
+            await asyncio.sleep(8)  # in which they elect each other
+
+        faults = [one(node, random.choice((1, 5))) for _ in range(rounds) for node in nodes]
+        async with open_world(servers, tmp_path / "world", replicas=3) as world:
+            slowest, grown = await faulty(world, [*faults, *[all_of_them] * size(1, 2)], load=False)
+            verdict = world.judge()
+    judged(row, verdict, slowest, grown, faults=len(faults) + size(1, 2))
+
+
+async def test_networks(tmp_path: Path) -> None:
+    """R8: latency, resets, answers that do not come, and nothing that comes at all."""
+    row, rounds = Row("R8", "latency of 0.5 s, resets, half-open, black hole, on the way to Kafka"), size(1, 1)
+    async with behind_a_proxy(tmp_path / "kafka") as (direct, proxied, proxy):
+
+        async def latency() -> None:
+            proxy.latency = 0.5
+            await asyncio.sleep(5)
+            proxy.latency = 0
+
+        async def resets() -> None:
+            for _ in range(5):
+                proxy.reset()
+                await asyncio.sleep(0.5)
+
+        async def half_open() -> None:
+            proxy.answers.clear()
+            await asyncio.sleep(size(8, 20))
+            proxy.answers.set()
+            proxy.reset()
+
+        async def black_hole() -> None:
+            proxy.open.clear()
+            await asyncio.sleep(size(8, 90))
+            proxy.open.set()
+            proxy.reset()
+
+        async with open_world(direct, tmp_path / "world", workers_see=proxied) as world:
+            faults = [latency, resets, half_open, black_hole] * rounds
+            slowest, grown = await faulty(world, faults, load=True)
+            verdict = world.judge()
+    judged(row, verdict, slowest, grown, faults=len(faults))

@@ -1,0 +1,48 @@
+"""pytest in a fresh process, on a copy of the tree."""
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import ROOT
+
+COPIED = ("schemas", "worker", "tests", "pyproject.toml")
+SECONDS = 120.0  # for the tests of one mutant: one that hangs has been noticed
+SECONDS_FOR_ALL = 1200.0
+# Without the plugin of hypothesis, which takes longer to load than most of the tests do.
+OPTIONS = ("-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+# Half of a short test run is loading libraries: once is enough. Not pytest's plugins, which it has to load itself.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    ["pytest", "aiohttp", "aiokafka", "jwt", "kubernetes.client", "nh3", "pydantic", "ruamel.yaml", "structlog"]
+)
+
+
+def run(tree: Path, tests: Sequence[str], seconds: float = SECONDS) -> tuple[int, str]:
+    """pytest's exit code in this copy, and the end of what it printed. A run that hangs counts as a failed test."""
+    printed = tree / "printed"
+    process = CONTEXT.Process(target=_pytest, args=(tree, tests, printed))
+    process.start()
+    process.join(seconds)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+        return 1, f"FAILED {' '.join(tests)} - did not end within {seconds:.0f} s"
+    return process.exitcode, printed.read_text(encoding="utf-8", errors="replace")[-4000:]
+
+
+def _pytest(tree: Path, tests: Sequence[str], printed: Path) -> None:
+    """In a process of its own: it has the libraries in its memory already, and nothing of ours but the copy's."""
+    with printed.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.chdir(tree)
+    os.environ["LANE_CASES"] = "300"  # enough to see what is broken on purpose
+    for name in [name for name in sys.modules if name.partition(".")[0] in COPIED]:
+        del sys.modules[name]
+    sys.path[:] = [str(tree), *(path for path in sys.path if path not in ("", str(ROOT)))]
+    sys.exit(int(pytest.main([*OPTIONS, *tests])))

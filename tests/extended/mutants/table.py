@@ -1,0 +1,386 @@
+"""Every guard that has to hold, and a way to break it: text that stands exactly once in its file, and what replaces it.
+
+When a guard's code changes, its row is pointed at the new text; a row that fits nowhere is an error.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+ADAPTERS, DOMAIN, UNIT = "worker/adapters", "worker/domain", "tests/unit"
+LOG, SHOWN, COMMANDS, REQUESTS = (f"{UNIT}/leaks/test_{name}.py" for name in ("log", "shown", "commands", "requests"))
+KAFKA_SECURITY = "tests/component/kafka_security"
+BUNDLE = f"{UNIT}/domain/bundle/test_archive.py"
+
+LIMITS, ANSWERS = f"{UNIT}/refusals/test_limits.py", f"{UNIT}/refusals/test_answers.py"
+
+Row = tuple[str, str, str] | tuple[str, str, str, str]
+"""The guard, its text, the broken text, and the tests if they are others than those of the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One guard, broken. `tests` are files or node ids, separated by spaces; only they are run."""
+
+    guard: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+# File and the tests that look at it → the guards in it.
+ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
+    (f"{DOMAIN}/bundle/plan.py", f"{UNIT}/domain/bundle/test_names.py"): (
+        ("name: hash of the original", "sha256(original.encode(", "sha256(words.encode("),
+        ("name: room for webuiingress", "63 - len(WEBUI_INGRESS)", "63"),
+        ("name: a letter first", "if not words[:1].isalpha():", "if not words:"),
+        ("name: orchestrator in any case", "original.lower() == ORCH", "original == ORCH"),
+        ("name: room for the namespace's end", "63 - 33", "63"),
+        (
+            "name: names of the cluster",
+            "if any(_RESERVED_NAMESPACE.fullmatch(",
+            "if False and any(_RESERVED_NAMESPACE.fullmatch(",
+        ),
+        ("name: no device of Windows", " and not _DEVICE.fullmatch(original)", ""),
+    ),
+    (f"{DOMAIN}/bundle/plan.py", f"{UNIT}/domain/bundle/test_blueprint.py"): (
+        ("name: collisions", "if wanted in owners:", "if False:"),
+        ("name: collisions with web pages", "(taken, name), (taken, name + WEBUI)", "(taken, name)"),
+    ),
+    (f"{DOMAIN}/bundle/blueprint.py", f"{UNIT}/domain/bundle/test_blueprint.py"): (
+        ("limit: blueprint's bytes", "max_bytes=MAX_BYTES", "max_bytes=1 << 40", LIMITS),
+        ("limit: nodes", "> max_nodes:", "> 1 << 40:"),
+        ("shared folder: edges to it go", " or to_folder)", ")"),
+        ("shared folder: mountVolume goes", " or _is_mount_volume(item)", ""),
+        ("shared folder: no dots in its path", ' or {".", ".."} & set(path.split("/"))', ""),
+    ),
+    (f"{DOMAIN}/bundle/blueprint.py", f"{UNIT}/domain/bundle/test_images.py"): (
+        ("image: no scheme", "    if separator:", "    if False:"),
+        (
+            "image: the whole reference",
+            "_REFERENCE.fullmatch(_with_registry(image))",
+            "_REFERENCE.match(_with_registry(image))",
+        ),
+    ),
+    (f"{DOMAIN}/bundle/manifests.py", f"{UNIT}/domain/bundle/test_yaml.py"): (
+        ("YAML: words of YAML 1.1", " and value.lower() not in _WORDS", ""),
+        ("YAML: escapes", "[\\x7f-\\xa0\\u2028\\u2029\\ufeff\\ufffe\\uffff]", "[\\ufffe\\uffff]"),
+        ("YAML: no digit first", 're.compile(r"[A-Za-z/]', 're.compile(r"[A-Za-z0-9/]'),
+        ("YAML: plain to the end", "_PLAIN.fullmatch(value)", "_PLAIN.match(value)"),
+    ),
+    (f"{DOMAIN}/strict_json.py", f"{UNIT}/domain/test_strict_json.py"): (
+        ("JSON: no NaN", "parse_constant=_constant", "parse_constant=float"),
+        ("JSON: no doubled keys", "if len(members) != len(pairs):", "if False:"),
+        ("limit: values", 'if sum(map(text.count, ",[{")) > max_values:', "if False:"),
+        ("limit: depth", "if depth > max_depth:", "if False:"),
+        ("limit: strings", "len(_utf8(text))) > max_string:", "len(_utf8(text))) > 1 << 40:"),
+    ),
+    (f"{DOMAIN}/request.py", f"{UNIT}/domain/test_request.py"): (
+        ("request id: closed alphabet", " and _REQUEST_ID.match(wanted) is not None", ""),
+        ("token: exactly one", "if len(given) > 1:", "if False:"),
+        ("redaction: repr of a request", "token: str = field(repr=False)", "token: str"),
+    ),
+    (f"{DOMAIN}/solution.py", SHOWN): (
+        ("redaction: repr of a caller", "email: str = field(repr=False)", "email: str"),
+    ),
+    (f"{DOMAIN}/bundle/presentation.py", f"{UNIT}/domain/bundle/test_presentation.py {UNIT}/refusals/test_descriptions.py"): (
+        ("HTML: sanitised", "_CLEANER.clean(bounded).strip()", "bounded.strip()"),
+        (
+            "HTML: schemes",
+            'SCHEMES = {"http", "https", "mailto"}',
+            'SCHEMES = {"http", "https", "mailto", "javascript"}',
+        ),
+        ("HTML: length", "if len(text) > MAX_CHARS:", "if False:"),
+        ("HTML: number of tags", "> MAX_TAGS:", "> 1 << 40:"),
+    ),
+    (f"{DOMAIN}/bundle/presentation.py", f"{UNIT}/domain/bundle/test_presentation.py"): (
+        ("picture: an image", "if not icon.startswith(_SIGNATURES)", "if False"),
+        ("limit: a picture", "if len(icon) > MAX_ICON:", "if False:"),
+    ),
+    (f"{DOMAIN}/bundle/archive.py", LIMITS): (("limit: all protobufs", "> MAX_PROTOS_BYTES:", "> 1 << 40:"),),
+    (f"{DOMAIN}/bundle/archive.py", f"{UNIT}/domain/bundle/test_stored_zip.py {BUNDLE}"): (
+        ("zip: sorted", "for path in sorted(files):", "for path in files:"),
+        ("zip: one date", "_TIME, _DATE = 0, 33", "_TIME, _DATE = 0, 34"),
+        ("zip: closed alphabet", "if not _NAME.fullmatch(path):", "if not _NAME.match(path):"),
+    ),
+    (f"{ADAPTERS}/graphene.py", f"{UNIT}/refusals/test_uris.py"): (
+        ("uri: no scheme", "not _SCHEME.match(uri)", "True"),
+        ("uri: no dots", " and not _DOTS.fullmatch(segment)", ""),
+        ("uri: closed alphabet", "_SEGMENT.fullmatch(segment)", "_SEGMENT.match(segment)"),
+    ),
+    (f"{ADAPTERS}/http.py", f"{UNIT}/adapters/test_artifacts_client.py"): (
+        ("uri: below the base", "if not kept or ", "if "),
+        (
+            "redirects are not followed",
+            "allow_redirects=False",
+            "allow_redirects=True",
+            (
+                f"{UNIT}/adapters/test_artifacts_client.py {UNIT}/adapters/test_jwks.py "
+                f"{UNIT}/adapters/test_playground_client.py"
+            ),
+        ),
+        ("limit: answers of CCDS and Nexus", "if len(answer.body) > max_bytes:", "if len(answer.body) > 1 << 40:"),
+        ("limit: what is read of an answer", "if len(body) > max_bytes:  # enough", "if False:  # enough", ANSWERS),
+        ("limit: what is unpacked of an answer", "if len(body) > max_bytes:  # a bomb", "if False:  # a bomb", ANSWERS),
+        ("limit: what is fetched of all protobufs", "if total > max_total:", "if False:", LIMITS),
+    ),
+    (f"{DOMAIN}/tokens.py", f"{UNIT}/domain/test_tokens.py {UNIT}/adapters/test_token_attacks.py"): (
+        ("token: canonical base64", ' or base64.urlsafe_b64encode(data).rstrip(b"=") != segment.encode()', ""),
+        ("token: size", "if len(text) > MAX_TOKEN:", "if False:"),
+        ("token: depth", "max_depth=MAX_DEPTH", "max_depth=32"),
+        ("token: no extensions", "if READ_OTHERWISE & header.keys():", "if False:"),
+        ("token: of no other kind", "if kind not in TYPES:", "if False:"),
+    ),
+    (
+        f"{DOMAIN}/tokens.py",
+        f"{UNIT}/adapters/test_token_expiry.py {UNIT}/adapters/test_tokens.py {UNIT}/adapters/test_token_attacks.py",
+    ): (
+        ("token: times are whole numbers", "if type(value) is not int or", "if not isinstance(value, int) or"),
+        ("token: times within a century", " or abs(value - now) > CENTURY", ""),
+        ("token: exp is required", 'if "exp" not in claims:', 'if not (claims := {"exp": int(now), **claims}):'),
+        ("token: wait in the queue is bounded", " and now - appended_at <= max_queue_age", ""),
+        ("token: user id is no path of dots", 'if not user_id.strip("."):', "if False:"),
+        ("token: issuer", "if issuer is not None and", "if False and"),
+        ("token: audience", "if audience is not None and", "if False and"),
+    ),
+    (f"{ADAPTERS}/tokens.py", f"{UNIT}/adapters/test_tokens.py {UNIT}/adapters/test_token_attacks.py"): (
+        ("token: one algorithm", "if read.algorithm != self._settings.algorithm:", "if False:"),
+        ("token: signature", " or not self._signatures.verify(read.signed, key, read.signature)", ""),
+        ("token: no weak secret", "if len(key) < MIN_KEY_BYTES and not settings.allow_weak_secret:", "if False:"),
+    ),
+    (f"{ADAPTERS}/tokens.py", f"{UNIT}/adapters/test_jwks.py {UNIT}/adapters/test_token_attacks.py"): (
+        ("keys: none that is private", "if _PRIVATE & jwk.keys():", "if False:"),
+        ("keys: none that is short", "if key.key_size < MIN_RSA_BITS:", "if False:"),
+        ("keys: none for another use", 'and jwk.get("use", "sig") == "sig"', "and True"),
+    ),
+    (f"{ADAPTERS}/jwks.py", f"{UNIT}/adapters/test_jwks.py"): (
+        ("keys: unknown names ask seldom", " and self._clock() - self._read_began >= MIN_INTERVAL", ""),
+        ("keys: old ones lapse", "if self._age() >= stale or not self._known:", "if not self._known:"),
+    ),
+    (f"{ADAPTERS}/graphene.py", f"{UNIT}/adapters/test_catalog_client.py"): (
+        ("CCDS: who may read", "if not allowed:", "if False:"),
+        ("CCDS: the revision belongs to the solution", "if owner.lower() != str(solution_id):", "if False:"),
+        ("CCDS: 200 without a body is not found", "if body else None", "if True else None"),
+    ),
+    (f"{ADAPTERS}/playground.py", f"{UNIT}/adapters/test_playground.py"): (
+        ("playground: 302 is a refusal", "if 300 <= status < 400:", "if 303 <= status < 400:"),
+        ("playground: None is no deployment", 'if text == f"{_DASHBOARD}None":', "if False:"),
+        ("playground: the whole answer", "_DEPLOYED.fullmatch(text)", "_DEPLOYED.match(text)"),
+        ("playground: 5xx is an unknown outcome", "if status >= 500:", "if status >= 502:"),
+        ("playground: no connection is used twice", "force_close=True", "force_close=False"),
+        ("limit: answers of the playground", "max_bytes=MAX_ANSWER", "max_bytes=1 << 40", ANSWERS),
+        (
+            "redaction: the playground repeats the bundle",
+            "_without_bundle(line, solution).removesuffix",
+            "line.removesuffix",
+        ),
+        (
+            "redaction: the playground repeats the user",
+            "_without_user(without_encoded(text), ",
+            "(lambda text, _: text)(text, ",
+        ),
+        ("redaction: the playground repeats a token", "_without_user(without_encoded(text), ", "_without_user(text, "),
+    ),
+    (f"{DOMAIN}/messages.py", f"{UNIT}/domain/test_messages.py"): (
+        ("limit: a status", "if len(value) > DeploymentStatus.MAX_BYTES:", "if False:"),
+        ("statuses: in their request's partition", "Message(topic, status.source.partition, ", "Message(topic, None, "),
+        (
+            "dead letters: in their status's transaction",
+            "return message, dead_letter_message(dead_letter, self.dead_letter_topic)",
+            "return (message,)",
+        ),
+    ),
+    ("worker/deploy.py", f"{UNIT}/test_deploy.py"): (
+        (
+            "metrics: dead letters alone are counted as such",
+            "    if letter:\n        DEAD_LETTERS",
+            "    if True:\n        DEAD_LETTERS",
+        ),
+        ("token: record key is its user", "if job.record.key != caller.user_id.encode():", "if False:"),
+        (
+            "redaction: verified tokens and users",
+            "logs.hide(request.token, caller.user_id, caller.email)",
+            "",
+            f"{REQUESTS}::test_defects",
+        ),
+        ("statuses: whatever happens, one is final", "except Exception:", "except ValueError:"),
+        ("statuses: none after one that was not taken", "except StatusNotPublished:", "except ZeroDivisionError:"),
+        ("delivery: late attempts send nothing", "if seconds <= 0:", "if False:", f"{UNIT}/delivery/test_attempts.py"),
+        (
+            "delivery: the same again is absorbed",
+            "return job.absorbed()\n            raise",
+            "pass\n            raise",
+            f"{UNIT}/delivery/test_attempts.py",
+        ),
+    ),
+    ("worker/delivery/progress.py", f"{UNIT}/delivery/test_progress.py {UNIT}/test_deploy.py"): (
+        (
+            "delivery: no POST before its intent is durable",
+            "await published  # durable before anything is sent",
+            "pass",
+            f"{UNIT}/test_deploy.py",
+        ),
+        ("statuses: legal order", "if state not in SUCCESSORS[self.state]:", "if False:"),
+        ("statuses: no gaps", "self._sequence += 1", "self._sequence += 2"),
+    ),
+    ("worker/delivery/offsets.py", f"{UNIT}/delivery/test_offsets.py"): (
+        (
+            "delivery: no commit before the finish",
+            "return next(iter(self._open), self.following)",
+            "return self.following",
+        ),
+    ),
+    ("worker/delivery/admission.py", f"{UNIT}/delivery/test_turns.py"): (
+        ("turns: one of a user at a time", "append(turn)\n        queue[0].first", "append(turn)\n        turn.first"),
+        (
+            "turns: a cancelled one is left",
+            "except asyncio.CancelledError:\n            self.close()",
+            "except ZeroDivisionError:\n            self.close()",
+        ),
+    ),
+    ("worker/delivery/admission.py", f"{UNIT}/delivery/test_capacity.py"): (
+        ("turns: so many in all", "self._free -= 1", "pass"),
+        (
+            "turns: who posts goes first",
+            "for queue in (self._posts, self._builds):",
+            "for queue in (self._builds, self._posts):",
+        ),
+    ),
+    ("worker/delivery/partition.py", f"{UNIT}/delivery/test_partition.py"): (
+        (
+            "delivery: status and offset in one transaction",
+            "await writer.commit([message for item in batch for message in item.messages], mark)",
+            (
+                "await writer.commit([], mark)\n"
+                "                        await writer.commit([it for item in batch for it in item.messages], None)"
+            ),
+        ),
+        ("delivery: proof before work", "committed = await self._ledger.prove(self.partition)", "committed = 0"),
+        ("delivery: the journal before work", "self.journal, known = await", "_, known = await"),
+    ),
+    ("worker/delivery/job.py", f"{UNIT}/delivery/test_partition.py"): (
+        ("delivery: a POST outlives its lane", "await asyncio.shield(self._post)\n\n", "await self._post\n\n"),
+    ),
+    ("worker/adapters/kafka/acls.py", f"{KAFKA_SECURITY}/test_worker.py"): (
+        ("Kafka: a missing ACL is noticed", "return bool(known and", "return bool(False and"),
+        ("Kafka: a hidden topic is noticed", "and operation in _IMPLY_DESCRIBE", "and False"),
+    ),
+    ("worker/adapters/kafka/diagnosis.py", f"{KAFKA_SECURITY}/test_connections.py"): (
+        ("Kafka: refused is not unreachable", "raise refused or KafkaConnectionError(", "raise KafkaConnectionError("),
+        (
+            "Kafka: unreachable is not refused",
+            "raise refused or KafkaConnectionError(",
+            "raise refused or ConfigurationError(",
+        ),
+    ),
+    ("worker/adapters/kafka/startup.py", f"{KAFKA_SECURITY}/test_running.py"): (
+        ("Kafka: a worker whose access is denied says so", "if isinstance(denial, Exception):", "if False:"),
+        ("Kafka: one denial stops no worker", "MAX_DENIALS = 3", "MAX_DENIALS = 1"),
+    ),
+    ("worker/adapters/kafka/partition_store.py", "tests/component/adapters/kafka/test_partition_store.py"): (
+        (
+            "delivery: one transactional id per partition",
+            'transactional_id=f"{transactional_id_prefix(self._kafka)}{partition}"',
+            "transactional_id=f\"{self._kafka.group_id}.{id(object())}.{__import__('time').time_ns()}\"",
+        ),
+        (
+            "delivery: the offset in the transaction",
+            "if mark is not None:\n                offsets",
+            "if False:\n                offsets",
+        ),
+        ("delivery: the proof", "await self._consumer.commit({requests: offset})", "pass"),
+    ),
+    ("worker/delivery/attempts.py", f"{UNIT}/delivery/test_attempts.py"): (
+        ("delivery: park, and do not send again", 'if self._policy.on_unknown == "park":', "if False:"),
+        (
+            "delivery: who ends workers is not tried again",
+            "if progress.interruptions >= WORKERS_IT_MAY_END:",
+            "if False:",
+        ),
+        ("retries: an end", "if again > given_up and not self._breakers.any_open():", "if False:"),
+        ("delivery: a POST is waited out", "else SERVER_MARGIN\n", "else timedelta()\n"),
+    ),
+    ("worker/delivery/admission.py", f"{UNIT}/delivery/test_breakers.py"): (
+        ("breakers: one tries", "if left <= 0 and not self._trying:", "if left <= 0:"),
+        ("breakers: credentials at once", "if self._trying or at_once or", "if self._trying or"),
+    ),
+    ("worker/observability/logs.py", f"{UNIT}/observability/test_logs.py"): (
+        ("redaction: by name", "if any(secret in name.lower() for secret in _SECRET_NAMES):", "if False:"),
+        ("redaction: by looks", "text = without_encoded(text)", ""),
+        ("redaction: by value", "text = text.replace(secret, REMOVED)", "pass", LOG),
+        ("redaction: bytes", "if isinstance(value, bytes | bytearray | memoryview):", "if False:", LOG),
+        ("redaction: no local variables", "show_locals=False", "show_locals=True"),
+        (
+            "redaction: libraries are heard from warning on",
+            "max(logging.WARNING, getattr(logging, level.upper()))",
+            "10",
+        ),
+        ("redaction: uncaught exceptions", "sys.excepthook = _uncaught", "", f"{COMMANDS}::test_what_nobody_catches"),
+        (
+            "redaction: exceptions in threads",
+            "threading.excepthook = _uncaught_in_thread",
+            "",
+            f"{COMMANDS}::test_what_nobody_catches",
+        ),
+        (
+            "redaction: exceptions in __del__",
+            "sys.unraisablehook = _unraisable",
+            "",
+            f"{COMMANDS}::test_what_nobody_catches",
+        ),
+        ("redaction: warnings", "warnings.showwarning = _warning", "", f"{COMMANDS}::test_what_nobody_catches"),
+    ),
+    ("worker/observability/telemetry.py", f"{UNIT}/observability/test_telemetry.py"): (
+        ("trace: goes on from the last status", "last_traceparent or record.traceparent", "record.traceparent"),
+        ("trace: no text of exceptions", "_failed(span, error.code if", "_failed(span, str(error) if"),
+        ("trace: no exception is recorded", "record_exception=False", "record_exception=True"),
+    ),
+    (f"{ADAPTERS}/http.py", f"{UNIT}/adapters/test_http.py"): (
+        ("metrics: an exchange that is cancelled", 'outcome = ""  # it says', 'outcome = "error"  # it says'),
+        ("metrics: an exchange that times out", 'outcome = "timeout"', 'outcome = "error"'),
+    ),
+    ("worker/observability/traces.py", f"{UNIT}/observability/test_telemetry.py"): (
+        ("trace: the sender decides", "ParentBased(TraceIdRatioBased(tracing.sample_ratio))", "None"),
+    ),
+    ("worker/delivery/collector.py", f"{UNIT}/delivery/test_collector.py"): (
+        ("metrics: parked ones are not old", "if job.entry.state is not State.PARKED", ""),
+        (
+            "metrics: no lag below zero",
+            "max(0, self.ends[lane.partition] - lane.tracker.mark)",
+            "self.ends[lane.partition] - lane.tracker.mark",
+        ),
+        ("metrics: brokers that are away", "            ends = {}  #", "            return  #"),
+        ("metrics: before the take-over", " for lane in lanes if lane.alive}", " for lane in lanes}"),
+    ),
+    ("worker/settings.py", SHOWN): (
+        ("redaction: refused settings", "hide_input_in_errors=True", "hide_input_in_errors=False"),
+        ("redaction: no password in a URL", "(/[^\\s?#@]*)?$", "(/[^\\s?#]*)?$"),
+    ),
+    ("schemas/events.py", SHOWN): (
+        ("redaction: refused events", "hide_input_in_errors=True", "hide_input_in_errors=False"),
+    ),
+    ("worker/cli/run.py", f"{COMMANDS}::test_the_worker_whom_kafka_refuses"): (
+        ("redaction: the settings' secrets", ", secrets=secret_values(settings)", ""),
+    ),
+    ("worker/cli/__init__.py", f"{COMMANDS}::test_mistakes_on_the_command_line"): (
+        (
+            "redaction: the command line repeats a token",
+            "super().error(without_encoded(message))",
+            "super().error(message)",
+        ),
+    ),
+    ("worker/cli/sandbox.py", f"{UNIT}/cli/test_sandbox.py"): (
+        (
+            "sandbox: bundles of this machine alone",
+            "if IPv4Address(host).is_loopback else None",
+            "if not host else None",
+        ),
+    ),
+}
+
+
+def mutants() -> Iterator[Mutant]:
+    """All of them."""
+    for (file, tests), rows in ROWS.items():
+        for guard, old, new, *others in rows:
+            yield Mutant(guard, file, old, new, others[0] if others else tests)

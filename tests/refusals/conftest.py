@@ -1,3 +1,0 @@
-from tests.servers import serve, serve_raw
-
-__all__ = ["serve", "serve_raw"]

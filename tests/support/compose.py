@@ -1,0 +1,93 @@
+"""docker-compose.yml without Docker: its services as processes of this machine.
+
+Each service has its own network there and none here, so addresses are translated: a service's name becomes 127.0.0.1,
+and each port another one that is free.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.support.paths import ROOT
+from worker.sandbox.kafka_node import unused_ports
+
+Json = dict[str, Any]
+
+
+def read_compose() -> Json:
+    """The file, its anchors resolved."""
+    document: Json = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    return document
+
+
+class Translated:
+    """The services with addresses and files of this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` takes the volumes."""
+        self._folder = folder
+        self._document = read_compose()
+        self._ports: dict[tuple[str, str], str] = {}
+        self.services: Json = self._document["services"]
+
+    def environment(self, service: str) -> dict[str, str]:
+        """Nothing but what the file sets, and the way to programs."""
+        variables: Mapping[str, str] = self.services[service].get("environment", {})
+        translated = {name: self._text(service, value) for name, value in variables.items()}
+        if service == "worker":  # the default is the same for all workers of this machine
+            translated["DEPLOYER_RUNTIME__HTTP_PORT"] = self._port("worker", "8080")
+        return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **translated}
+
+    def command(self, service: str) -> list[str]:
+        """What the image's entry point gets."""
+        return [self._text(service, word) for word in self.services[service].get("command", ["run"])]
+
+    def is_healthy(self, service: str) -> bool:
+        """Ask its own health check."""
+        kind, program, *words = self.services[service]["healthcheck"]["test"]
+        assert "CMD" == kind
+        program = {"python3": sys.executable}.get(program, program)
+        command = [program, *(self._text(service, word) for word in words)]
+        return 0 == subprocess.run(command, capture_output=True, timeout=10, check=False).returncode
+
+    def volume(self, target: str) -> Path:
+        """Where a folder of a container is."""
+        place = self._folder / target.lstrip("/")
+        place.mkdir(parents=True, exist_ok=True)
+        return place
+
+    def _text(self, service: str, text: str) -> str:
+        def address(found: re.Match[str]) -> str:
+            host, separator, port = found.groups()
+            if host in self.services:
+                return f"127.0.0.1{separator}{self._port(host, port)}"
+            return f"{host}{separator}{self._port(service, port)}"
+
+        text = re.sub(r"([\w.]*)([:/])(\d{4,5})\b", address, text)
+        for name, secret in self._document["secrets"].items():
+            text = text.replace(f"/run/secrets/{name}", str(ROOT / secret["file"]))
+        for volume in self.services[service].get("volumes", ()):
+            target = volume.partition(":")[2]
+            text = text.replace(target, str(self.volume(target)))
+        return text
+
+    def _port(self, service: str, port: str) -> str:
+        if (service, port) not in self._ports:
+            (free,) = unused_ports(1)
+            self._ports[service, port] = str(free)
+        return self._ports[service, port]
+
+
+def lines_to_try() -> dict[str, str]:
+    """What `make up` prints: command → its line for a shell, with $PROGRAM for the program in the container."""
+    text = (ROOT / "compose" / "try.txt").read_text(encoding="utf-8").replace("\\\n", "")
+    lines = [
+        re.sub(r"docker compose exec (-T )?worker playground-deployer", "$PROGRAM", it) for it in text.splitlines()
+    ]
+    return {line.split("$PROGRAM ")[-1].split()[0]: line.strip() for line in lines if "$PROGRAM" in line}

@@ -1,0 +1,128 @@
+"""`python -m tests.support.faults.worker`: the worker as it is, with shorter waits, and perhaps an end at a point.
+
+FAULTS_KILL=point:request id sends it SIGKILL when that request reaches the point, with FAULTS_STOP=1 SIGSTOP. Only the
+waits and the points are patched in: they are what a test cannot reach from outside.
+"""
+
+import asyncio
+import io
+import os
+import signal
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from worker.delivery.progress import Progress
+from worker.domain.messages import Message
+
+from worker import app
+from worker.adapters import http as http_module
+from worker.adapters.kafka.partition_store import TransactionalWriter
+from worker.adapters.playground import PlaygroundClient
+from worker.cli.run import secret_values
+from worker.delivery import attempts
+from worker.observability import logs
+from worker.settings import Settings, read_settings
+
+POINTS = (
+    "before-intent", "after-intent", "before-bytes", "mid-body", "before-response", "after-response", "before-commit",
+    "mid-commit", "after-commit",
+)  # fmt: skip
+SESSION_MS = 6000
+SERVER_MARGIN = timedelta(seconds=1)
+
+
+class Kill:
+    """Knows which request ends at which point."""
+
+    def __init__(self, text: str) -> None:
+        self.point, _, self.request_id = text.partition(":")
+
+    def at(self, point: str, request_id: str) -> None:
+        """SIGKILL, when it is this one."""
+        if (point, request_id) == (self.point, self.request_id):
+            self.request_id = ""  # a worker that was only stopped goes on
+            os.kill(os.getpid(), signal.SIGSTOP if os.environ.get("FAULTS_STOP") else signal.SIGKILL)
+
+
+def install(kill: Kill) -> None:
+    """Put the points where they belong."""
+    submitting, submit = Progress.submitting, PlaygroundClient.submit
+
+    async def around_intent(self: Progress, *arguments: Any) -> datetime:
+        request_id = self._known["request_id"]
+        kill.at("before-intent", request_id)
+        deadline = await submitting(self, *arguments)
+        kill.at("after-intent", request_id)
+        return deadline
+
+    async def around_post(self: PlaygroundClient, bundle: bytes, user: str, request_id: str, seconds: float) -> Any:
+        kill.at("before-bytes", request_id)
+        if kill.point == "mid-body" and kill.request_id == request_id:
+            http_module.io = _Io(kill)  # type: ignore[assignment, attr-defined]
+        answer = await submit(self, bundle, user, request_id, seconds)
+        kill.at("after-response", request_id)
+        return answer
+
+    async def commit(self: TransactionalWriter, messages: Sequence[Message], mark: int | None) -> None:
+        deployed = any(
+            b'"state":"deployed"' in message.value and message.key == kill.request_id.encode() for message in messages
+        )
+        if deployed:
+            kill.at("before-commit", kill.request_id)
+        producer_commit = self._producer.commit_transaction
+
+        async def around_commit() -> None:
+            kill.at("mid-commit", kill.request_id)
+            await producer_commit()
+            kill.at("after-commit", kill.request_id)
+
+        self._producer.commit_transaction = around_commit if deployed else producer_commit
+        try:
+            await commit_plainly(self, messages, mark)
+        finally:
+            self._producer.commit_transaction = producer_commit
+
+    commit_plainly = TransactionalWriter._commit
+    Progress.submitting = around_intent  # type: ignore[method-assign, assignment]
+    PlaygroundClient.submit = around_post  # type: ignore[method-assign, assignment]
+    TransactionalWriter._commit = commit  # type: ignore[method-assign]
+
+
+class _Io:
+    """In place of the module `io`: bodies that end in the middle."""
+
+    def __init__(self, kill: Kill) -> None:
+        class HalfSent(io.BytesIO):
+            """Half of it, then the point."""
+
+            def read(self, size: int | None = -1) -> bytes:
+                length = len(self.getbuffer())
+                if self.tell() >= length // 2:
+                    kill.at("mid-body", kill.request_id)
+                return super().read(length // 2 + 1)
+
+        self.BytesIO = HalfSent
+
+
+def say_what_waits() -> None:
+    """Where every task stands, for a test that waits in vain."""
+    for task in asyncio.all_tasks():
+        task.print_stack()
+
+
+async def main() -> None:
+    """Until it is stopped or killed."""
+    app.SESSION_MS = SESSION_MS
+    attempts.SERVER_MARGIN = SERVER_MARGIN
+    install(Kill(os.environ.get("FAULTS_KILL", "")))
+    settings = read_settings(os.environ, Settings)
+    logs.configure(settings.runtime.log_level, settings.runtime.log_format, secrets=secret_values(settings))
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, say_what_waits)
+    await app.run(settings, stop)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

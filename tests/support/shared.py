@@ -1,0 +1,55 @@
+"""One of something for all processes of a test run, be it one process or many."""
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+
+def shared_folder(config: pytest.Config, factory: pytest.TempPathFactory) -> Path:
+    """Return the temporary folder of the whole run, not of this process alone."""
+    base = factory.getbasetemp()
+    return base.parent if hasattr(config, "workerinput") else base
+
+
+def seed_of_the_run() -> int:
+    """Return a number that no other run has, the same in all processes of this one."""
+    return Random(os.environ.get("PYTEST_XDIST_TESTRUNUID")).randrange(2**32)
+
+
+@contextmanager
+def shared(place: Path, start: Callable[[], AbstractContextManager[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """Yield what `start` yields: the first process that asks starts it, and stops it when nobody needs it any more.
+
+    Who uses it holds a shared lock on the file `place`, which tells the others what was started.
+    """
+    with place.open("a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        while not (found := _told(place)):
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not _told(place):
+                break  # nobody else starts it now
+            fcntl.flock(file, fcntl.LOCK_SH)  # perhaps not at once: what was started may be stopped before
+        if found:
+            yield found
+            return
+        with start() as started:
+            place.write_text(json.dumps(started), encoding="utf-8")
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH)
+                yield started
+                fcntl.flock(file, fcntl.LOCK_EX)  # until the others have done with it
+            finally:
+                place.write_text("", encoding="utf-8")
+
+
+def _told(place: Path) -> dict[str, Any] | None:
+    text = place.read_text(encoding="utf-8")
+    found: dict[str, Any] | None = json.loads(text) if text else None
+    return found

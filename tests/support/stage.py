@@ -1,0 +1,128 @@
+"""A whole world for one test: topics of its own, a Graphene, a playground, and workers as processes."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from aiokafka import AIOKafkaProducer
+from worker.sandbox.serving import served
+
+from schemas import DeploymentStatus
+from tests.support.statuses import Reached, Statuses, ended, followed_statuses
+from tests.support.topics import committed_offsets, create_worker_topics
+from tests.support.worker_process import WorkerProcess, running_worker
+from worker.app import open_builder
+from worker.domain.bundle.archive import Bundle
+from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, GRAPHENE, NEXUS_LOGIN, NEXUS_PATH, Graphene, graphene_app
+from worker.sandbox.graphene_data import Stored
+from worker.sandbox.playground import PLAYGROUND, Playground, playground_app
+from worker.sandbox.users import JWT_SECRET, SANDBOX_USER, User, sandbox_token
+from worker.settings import BuilderSettings, ClientSettings, KafkaSettings, read_settings
+
+PARTITIONS = 12
+
+
+@dataclass(slots=True)
+class Stage:
+    """Everything around the worker. `env` is what a worker is started with; a test may change it before."""
+
+    env: dict[str, str]
+    graphene: Graphene
+    playground: Playground
+    producer: AIOKafkaProducer
+    bootstrap: str
+    topics: KafkaSettings
+    statuses: Statuses
+    graphene_url: str
+    playground_url: str
+
+    async def ask(self, stored: Stored, request_id: str, user: User = SANDBOX_USER, **changes: Any) -> None:
+        """Publish one request as a portal would; `changes` go into value, key, headers or token."""
+        token = changes.pop("token", None) or sandbox_token(datetime.now(UTC), user=user)
+        value = {
+            "requestId": request_id,
+            "solutionId": str(stored.solution_id),
+            "revisionId": str(stored.revision_id),
+        } | changes.pop("value", {})
+        headers = changes.pop("headers", [("authorization", f"Bearer {token}".encode())])
+        await self.publish(json.dumps(value).encode(), changes.pop("key", user.user_id.encode()), headers)
+
+    async def publish(self, value: bytes, key: bytes | None, headers: Sequence[tuple[str, bytes]] = ()) -> None:
+        """Publish a record as it is."""
+        await self.producer.send_and_wait(self.topics.requests_topic, value, key=key, headers=list(headers))
+
+    async def until_final(self, request_ids: Sequence[str]) -> dict[str, list[DeploymentStatus]]:
+        """All statuses by request id, once each of these requests has a final one."""
+        return await self.until(request_ids, ended)
+
+    async def until(self, request_ids: Sequence[str], reached: Reached) -> dict[str, list[DeploymentStatus]]:
+        """All statuses by request id, as they are once each of these requests is so far."""
+        await self.statuses.until(request_ids, reached)
+        return {request_id: list(of) for request_id, of in self.statuses.of.items()}
+
+    async def committed(self) -> int:
+        """How many records of the requests topic the group has committed."""
+        return sum((await committed_offsets(self.bootstrap, self.topics.group_id)).values())
+
+    async def bundle_alone(self, stored: Stored) -> Bundle:
+        """What `bundle` builds for this solution, with nothing else going on."""
+        async with open_builder(read_settings(self.env, BuilderSettings)) as builder:
+            _, bundle = await builder.build(stored.solution_id, stored.revision_id, None)
+            return bundle
+
+    def worker(self, log: Path) -> AbstractAsyncContextManager[WorkerProcess]:
+        """A worker as a process of its own, ready; it must end well when it is told to stop."""
+        return running_worker(self.env, log)
+
+
+@asynccontextmanager
+async def open_stage(
+    bootstrap: str,
+    prefix: str,
+    folder: Path,
+    partitions: int = PARTITIONS,
+    make_graphene: Callable[[], web.Application] = graphene_app,
+) -> AsyncIterator[Stage]:
+    """Serve the dependencies and make the topics, all of them this test's own."""
+    graphene, playground = make_graphene(), playground_app(folder / "playground", run_scripts=False)
+    async with served(graphene) as graphene_url, served(playground) as playground_url:
+        env = environment(bootstrap, prefix, graphene_url, playground_url)
+        env["DEPLOYER_KAFKA__PARTITIONS"] = str(partitions)
+        kafka = read_settings(env, ClientSettings).kafka
+        await create_worker_topics(kafka)
+        async with (
+            AIOKafkaProducer(bootstrap_servers=bootstrap) as producer,
+            followed_statuses(bootstrap, kafka.status_topic, partitions) as statuses,
+        ):
+            yield Stage(
+                env, graphene[GRAPHENE], playground[PLAYGROUND], producer, bootstrap, kafka, statuses,
+                graphene_url, playground_url,
+            )  # fmt: skip
+
+
+def environment(bootstrap: str, prefix: str, graphene_url: str, playground_url: str) -> dict[str, str]:
+    """The settings of a worker on this stage."""
+    return {
+        "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": bootstrap,
+        "DEPLOYER_KAFKA__REQUESTS_TOPIC": f"{prefix}.requests",
+        "DEPLOYER_KAFKA__STATUS_TOPIC": f"{prefix}.status",
+        "DEPLOYER_KAFKA__SETTLEMENTS_TOPIC": f"{prefix}.settlements",
+        "DEPLOYER_KAFKA__DEAD_LETTER_TOPIC": f"{prefix}.dead-letter",
+        "DEPLOYER_KAFKA__GROUP_ID": prefix,
+        "DEPLOYER_KAFKA__CREATE_TOPICS": "true",
+        "DEPLOYER_KAFKA__PARTITIONS": str(PARTITIONS),
+        "DEPLOYER_KAFKA__REPLICATION_FACTOR": "1",
+        "DEPLOYER_AUTH__SECRET": JWT_SECRET,
+        "DEPLOYER_CATALOG__URL": graphene_url + CCDS_PATH,
+        "DEPLOYER_CATALOG__USERNAME": CCDS_LOGIN[0],
+        "DEPLOYER_CATALOG__PASSWORD": CCDS_LOGIN[1],
+        "DEPLOYER_ARTIFACTS__URL": graphene_url + NEXUS_PATH,
+        "DEPLOYER_ARTIFACTS__USERNAME": NEXUS_LOGIN[0],
+        "DEPLOYER_ARTIFACTS__PASSWORD": NEXUS_LOGIN[1],
+        "DEPLOYER_PLAYGROUND__DEPLOY_URL": f"{playground_url}/deploy_solution",
+    }

@@ -1,0 +1,77 @@
+"""The statuses on a topic, as a client of the contract reads them."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from schemas import FINAL_STATES, DeploymentStatus
+
+Reached = Callable[[list[DeploymentStatus]], bool]
+
+
+class Statuses:
+    """All that are committed, by request id, from the topic's beginning; they become more while one looks."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, list[DeploymentStatus]] = defaultdict(list)
+        self._changed = asyncio.Condition()
+        self._failure: BaseException | None = None
+
+    async def until(self, request_ids: Iterable[str], reached: Reached, seconds: float = 120) -> None:
+        """Wait until each of these requests has statuses and they are so far. Raises TimeoutError."""
+        wanted = list(request_ids)
+
+        def left() -> list[str]:
+            return [it for it in wanted if not self.of.get(it) or not reached(self.of[it])]
+
+        try:
+            async with asyncio.timeout(seconds), self._changed:
+                await self._changed.wait_for(lambda: self._failure or not left())
+        except TimeoutError:
+            where = [(it, [status.state.value for status in self.of.get(it, [])]) for it in left()]
+            raise TimeoutError(f"after {seconds} s: {where}") from None
+        if self._failure:
+            raise self._failure
+
+    async def read(self, reader: AIOKafkaConsumer) -> None:
+        """Keep up with the topic, for ever."""
+        try:
+            while True:
+                for records in (await reader.getmany(timeout_ms=200)).values():
+                    async with self._changed:
+                        for record in records:
+                            status = DeploymentStatus.model_validate_json(record.value)
+                            assert f"{status.request_id}:{status.sequence}".encode() == dict(record.headers)["ce_id"]
+                            assert status.source.partition == record.partition
+                            self.of[status.request_id].append(status)
+                        self._changed.notify_all()
+        except Exception as error:
+            async with self._changed:
+                self._failure = error
+                self._changed.notify_all()
+            raise
+
+
+@asynccontextmanager
+async def followed_statuses(bootstrap_servers: str, topic: str, partitions: int) -> AsyncIterator[Statuses]:
+    """Read the topic in the background as long as the block runs."""
+    statuses = Statuses()
+    reader = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest", isolation_level="read_committed"
+    )
+    async with reader:
+        reader.assign([TopicPartition(topic, number) for number in range(partitions)])
+        reading = asyncio.create_task(statuses.read(reader))
+        try:
+            yield statuses
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+
+def ended(statuses: list[DeploymentStatus]) -> bool:
+    """Whether there is a final status among them."""
+    return any(status.state in FINAL_STATES for status in statuses)

@@ -1,0 +1,81 @@
+"""Topics of a test's own, and what a group has committed in them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import for_code
+
+from worker.adapters.kafka.topics import prepare_topics
+from worker.settings import KafkaSettings
+
+
+class Topics:
+    """Names that no other test uses, and topics under them."""
+
+    def __init__(self, bootstrap_servers: str, unique: str) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._unique = unique
+
+    def name(self, word: str) -> str:
+        """The same for the same word within a test; good for groups and transactional ids too."""
+        return f"{self._unique}.{word}"
+
+    async def create(self, word: str, partitions: int = 1, **configs: str) -> str:
+        """Create the topic and return its name; `cleanup_policy="compact"` sets cleanup.policy. Raises KafkaError."""
+        name = self.name(word)
+        topic = NewTopic(name, partitions, 1, topic_configs={key.replace("_", "."): it for key, it in configs.items()})
+        await create_topics(self._bootstrap_servers, topic)
+        return name
+
+
+def unique_name() -> str:
+    """Starts with a letter and is short enough for every suffix."""
+    return f"t{uuid4().hex[:12]}"
+
+
+async def create_topics(bootstrap_servers: str, *topics: NewTopic) -> None:
+    """Create them and wait until the metadata say so: before, a group's members are given none of their partitions.
+
+    Raises KafkaError.
+    """
+    async with admin_client(bootstrap_servers) as admin:
+        answer = await admin.create_topics([*topics])
+        for name, code, reason in answer.topic_errors:
+            if code:  # aiokafka does not raise these
+                raise for_code(code)(f"{name}: {reason}")
+        names = [topic.name for topic in topics]
+        while not all(map(_has_leaders, await admin.describe_topics(names))):  # noqa: ASYNC110 - the broker does not tell
+            await asyncio.sleep(0.02)
+
+
+def _has_leaders(topic: dict[str, object]) -> bool:
+    partitions = topic["partitions"]
+    assert isinstance(partitions, list)
+    return not topic["error_code"] and not any(it["error_code"] or it["leader"] < 0 for it in partitions)
+
+
+async def create_worker_topics(kafka: KafkaSettings) -> None:
+    """Create the topics of a worker, as it does itself with CREATE_TOPICS."""
+    async with admin_client(kafka.bootstrap_servers) as admin:
+        await prepare_topics(admin, kafka)
+
+
+async def committed_offsets(bootstrap_servers: str, group: str) -> dict[int, int]:
+    """Return the group's offsets by partition; a worker's group reads one topic."""
+    async with admin_client(bootstrap_servers) as admin:
+        offsets = await admin.list_consumer_group_offsets(group)
+        return {place.partition: offset.offset for place, offset in offsets.items()}
+
+
+@asynccontextmanager
+async def admin_client(bootstrap_servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Yield a client that is connected."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()

@@ -1,0 +1,106 @@
+"""The arguments of every Kafka client, and its stop."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+from cryptography.hazmat.primitives import serialization
+
+from tests.support.certificates import Authority
+from worker.adapters.kafka.clients import client_options, running_client, stop_client
+from worker.errors import ConfigurationError
+from worker.settings import KafkaSettings
+
+
+async def test_a_cancellation_that_is_not_ours_is_a_stop() -> None:
+    """aiokafka's consumer raises one when its broker is gone; the worker would exit as if interrupted."""
+
+    async def stop() -> None:
+        raise asyncio.CancelledError
+
+    assert await stop_client(stop, 10)
+
+
+async def test_a_stop_that_takes_too_long_is_abandoned() -> None:
+    """Without brokers aiokafka's producer waits for ever."""
+    assert not await stop_client(asyncio.Event().wait, 0.01)
+
+
+async def test_our_own_cancellation_goes_through() -> None:
+    """Otherwise a command that is closing could not be interrupted."""
+    stopping = asyncio.Event()
+
+    async def stop() -> None:
+        stopping.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(stop_client(stop, 10))
+    await stopping.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+class Client:
+    """A client that starts when its broker answers."""
+
+    def __init__(self) -> None:
+        self.answer = asyncio.Event()
+        self.stopped = False
+
+    async def start(self) -> None:
+        await self.answer.wait()
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+
+async def test_a_client_that_does_not_start_in_time_is_stopped() -> None:
+    """The caller learns that Kafka cannot be reached, and no connection is left open."""
+    client = Client()
+    with pytest.raises(KafkaConnectionError):
+        async with running_client(client, start_seconds=0.01):
+            raise AssertionError("it started")
+    assert client.stopped
+
+
+async def test_a_timeout_inside_the_block_is_not_taken_for_a_failed_start() -> None:
+    """Only the start has a limit here; what the block raises goes through."""
+    client = Client()
+    client.answer.set()
+    with pytest.raises(TimeoutError):
+        async with running_client(client, start_seconds=10):
+            raise TimeoutError
+    assert client.stopped
+
+
+CA = "DEPLOYER_KAFKA__SSL_CA_FILE: it cannot be used: "
+OURS = "DEPLOYER_KAFKA__SSL_CERT_FILE and DEPLOYER_KAFKA__SSL_KEY_FILE: they cannot be used: "
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"ssl_ca_file": "missing.pem"}, f"{CA}No such file or directory. "),
+        ({"ssl_ca_file": "words.pem"}, CA),
+        ({"ssl_cert_file": "missing.pem"}, f"{OURS}No such file or directory. "),
+        ({"ssl_key_file": "other.key"}, f"{OURS}KEY_VALUES_MISMATCH. "),
+        ({"ssl_key_file": "locked.key"}, OURS),
+    ],
+)
+def test_files_that_cannot_be_used_are_named(changes: dict[str, str], expected: str, tmp_path: Path) -> None:
+    """By their settings; nobody is asked for the password of a key."""
+    authority = Authority(tmp_path, "authority")
+    ours, _ = authority.issue("ours"), authority.issue("other")
+    (tmp_path / "words.pem").write_text("This is no certificate.")
+    key = serialization.load_pem_private_key(ours.key.read_bytes(), None)
+    locked = serialization.BestAvailableEncryption(b"a password")
+    (tmp_path / "locked.key").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
+    )
+    files = {"ssl_ca_file": authority.file, "ssl_cert_file": ours.certificate, "ssl_key_file": ours.key}
+    given = files | {name: tmp_path / value for name, value in changes.items()}
+    with pytest.raises(ConfigurationError) as raised:
+        client_options(KafkaSettings(bootstrap_servers="localhost:9093", security_protocol="SSL", **given))
+    assert expected == str(raised.value)[: len(expected)]

@@ -1,0 +1,106 @@
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from tests.support.compose import Json, Translated, read_compose
+from tests.support.dockerfile import read_dockerfile
+from tests.support.paths import ROOT
+from worker.sandbox.environment import worker_environment
+from worker.sandbox.kafka_installation import VERSION
+from worker.settings import Settings, read_settings
+
+OURS = ("worker", "graphene", "playground")
+SCHEMA = ROOT / "tests" / "data" / "compose" / "compose-spec.json"
+
+
+@pytest.fixture
+def services() -> Json:
+    found: Json = read_compose()["services"]
+    return found
+
+
+def violations(document: Any) -> list[str]:
+    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(document)]
+
+
+def test_the_file_is_of_the_compose_specification() -> None:
+    """Its own schema accepts it, and would not accept a misspelt key."""
+    document = read_compose()
+    assert [] == violations(document)
+    document["services"]["worker"]["read-only"] = True
+    assert 1 == len(violations(document))
+
+
+def test_the_worker_accepts_its_settings(tmp_path: Path) -> None:
+    """Every variable is one, and with the secrets from their files they are what the demo's worker is told."""
+    environment = Translated(tmp_path).environment("worker")
+    settings = read_settings(environment, Settings)
+    told = worker_environment(
+        environment["DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"],
+        environment["DEPLOYER_CATALOG__URL"].removesuffix("/ccds"),
+        environment["DEPLOYER_PLAYGROUND__DEPLOY_URL"].removesuffix("/deploy_solution"),
+    ) | {"DEPLOYER_RUNTIME__HTTP_PORT": environment["DEPLOYER_RUNTIME__HTTP_PORT"]}
+    assert read_settings(told, Settings) == settings
+
+
+def test_a_misspelt_variable_is_refused(tmp_path: Path) -> None:
+    """The test above would notice one, because the worker does."""
+    environment = Translated(tmp_path).environment("worker")
+    with pytest.raises(Exception, match="DEPLOYER_KAFKA__TOPIC: unknown setting"):
+        read_settings(environment | {"DEPLOYER_KAFKA__TOPIC": "x"}, Settings)
+
+
+def test_nothing_is_reached_from_other_machines(services: Json) -> None:
+    """Each published port is bound to 127.0.0.1, and no service takes the machine's own network."""
+    ports = [port for service in services.values() for port in service.get("ports", ())]
+    assert {"127.0.0.1"} == {port.split(":")[0] for port in ports}
+    assert not {"network_mode", "privileged", "pid", "devices", "cap_add"} & {
+        key for it in services.values() for key in it
+    }
+
+
+def test_every_image_has_a_version(services: Json) -> None:
+    """Apache Kafka's is that of the embedded one; ours is built from here."""
+    images = {name: service["image"] for name, service in services.items()}
+    assert f"apache/kafka:{VERSION}" == images["kafka"]
+    assert {"playground-deployer:compose"} == {images[name] for name in OURS}
+    assert "." == services["worker"]["build"]
+
+
+def test_every_service_can_little_and_comes_back(services: Json) -> None:
+    """No capabilities, no new privileges, a restart policy and a health check everywhere; ours cannot write."""
+    for name, service in services.items():
+        assert (["ALL"], ["no-new-privileges:true"]) == (service["cap_drop"], service["security_opt"]), name
+        assert ("unless-stopped", True) == (service["restart"], "healthcheck" in service), name
+        assert "user" not in service, name  # the image's own, which is nobody's
+    for name in OURS:
+        assert (True, 1) == (services[name]["read_only"], len(services[name]["tmpfs"])), name
+
+
+def test_the_services_fit_the_image(services: Json) -> None:
+    """The ports and programs that the file names are those of the Dockerfile."""
+    last = read_dockerfile((ROOT / "Dockerfile").read_text(encoding="utf-8"), {"PATH": "/usr/bin"})[-1]
+    assert f"127.0.0.1:{last.facts['EXPOSE']}:{last.facts['EXPOSE']}" == services["worker"]["ports"][0]
+    assert {"sandbox"} == {services[name]["command"][0] for name in ("graphene", "playground")}
+    assert "command" not in services["worker"]
+
+
+def test_the_worker_starts_last_and_may_finish(services: Json, tmp_path: Path) -> None:
+    """It waits until the others are healthy, and a stop gives it the time to drain."""
+    waits = services["worker"]["depends_on"]
+    assert {name: {"condition": "service_healthy"} for name in ("kafka", "graphene", "playground")} == waits
+    drain = read_settings(Translated(tmp_path).environment("worker"), Settings).runtime.drain_seconds
+    grace = re.fullmatch(r"(\d+)s", services["worker"]["stop_grace_period"])
+    assert grace and int(grace[1]) >= drain + 30
+
+
+def test_what_must_last_is_in_a_volume_with_a_name(services: Json) -> None:
+    """Apache Kafka's data outlive `make down`, and nothing is written into this folder."""
+    assert {"kafka-data"} == set(read_compose()["volumes"])
+    volumes = {name: service["volumes"] for name, service in services.items() if "volumes" in service}
+    assert {"kafka": [f"kafka-data:{services['kafka']['environment']['KAFKA_LOG_DIRS']}"]} == volumes

@@ -1,0 +1,100 @@
+"""Alerts, dashboard and page speak of metrics that exist, and the page of all of them."""
+
+import json
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import yaml
+from prometheus_client import Metric
+
+from tests.support.fakes import FakeTime
+from tests.support.paths import ROOT
+from worker.delivery.admission import Breakers, Capacity
+from worker.delivery.collector import Readings
+from worker.observability.metrics import PREFIX, REGISTRY
+
+PAGE = ROOT / "docs" / "operating.md"
+ALERTS = ROOT / "helm" / "files" / "alerts.yaml"
+DASHBOARD = ROOT / "helm" / "files" / "dashboard.json"
+
+
+def families() -> list[Metric]:
+    """Ours, counted ones first, then those that are read off the state."""
+    time = FakeTime()
+    tracker = SimpleNamespace(mark=0, open=0)
+    lane = SimpleNamespace(partition=0, alive=True, tracker=tracker, buffered=0, bytes=0, jobs=[])
+    requests: Any = SimpleNamespace(lanes={0: lane}, draining_since=None)
+    breakers = Breakers(time.seconds, time.sleep)
+    limits = {"request": 0.0, "post": 0.0}
+    readings = Readings(requests, Capacity(1), breakers, limits, time.wall, time.seconds)
+    readings.ends = {0: 0}
+    return [it for it in REGISTRY.collect() if it.name.startswith(PREFIX)] + list(readings.collect())
+
+
+def names() -> set[str]:
+    """As queries write them."""
+    return {name for family in families() for name in _samples(family)}
+
+
+def _samples(family: Metric) -> list[str]:
+    if family.type == "counter":
+        return [f"{family.name}_total"]
+    if family.type == "histogram":
+        return [f"{family.name}_{it}" for it in ("bucket", "count", "sum")]
+    return [family.name]
+
+
+def metrics_table() -> str:
+    """What belongs between the page's marks."""
+    rows = ["| metric | labels | kind | meaning |", "|---|---|---|---|"]
+    for it in families():
+        shown = f"{it.name}_total" if it.type == "counter" else it.name
+        labels = sorted({label for sample in it.samples for label in sample.labels} - {"le"})
+        rows.append(f"| `{shown}` | {', '.join(labels)} | {it.type} | {it.documentation} |")
+    return "\n".join(rows)
+
+
+def used(text: str) -> set[str]:
+    return set(re.findall(rf"\b{PREFIX}_[a-z_]+", text))
+
+
+def queries() -> str:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    return "\n".join(target["expr"] for panel in panels for target in panel.get("targets", []))
+
+
+def rules() -> list[dict[str, Any]]:
+    return [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
+
+
+def test_alerts_ask_for_metrics_that_exist() -> None:
+    """A renamed metric would leave its alert silent for ever."""
+    assert set() == used("\n".join(rule["expr"] for rule in rules())) - names()
+
+
+def test_the_dashboard_shows_every_metric_and_no_other() -> None:
+    """A histogram by its buckets."""
+    shown = {it.removesuffix("_bucket") for it in used(queries())}
+    assert {_samples(it)[0].removesuffix("_bucket") for it in families()} == shown
+    assert set() == used(queries()) - names()
+
+
+def test_the_dashboard_s_panels_are_told_apart() -> None:
+    """Grafana drops one of two with the same id; each has a title and a sentence."""
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    assert len(panels) == len({panel["id"] for panel in panels}) == len({panel["title"] for panel in panels})
+    assert all(panel["description"].endswith(".") for panel in panels if panel["type"] != "row")
+
+
+def test_the_page_explains_every_metric() -> None:
+    """The table is made of the metrics themselves; a red test prints what belongs between the marks."""
+    table = re.search(r"<!-- metrics -->\n(.*)\n<!-- /metrics -->", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert table is not None
+    assert metrics_table() == table[1]
+
+
+def test_the_page_says_what_to_do_about_every_alert() -> None:
+    """A heading each, in the order of the rules."""
+    headings = re.findall(r"^### (PlaygroundDeployer\w+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [rule["alert"] for rule in rules()] == headings

@@ -1,0 +1,15 @@
+"""The table of `make mutants`, which takes too long for every run, stays true of the code."""
+
+from pathlib import Path
+
+from tests.extended.mutants.__main__ import wrong
+from tests.extended.mutants.table import mutants
+from tests.support.paths import ROOT
+
+
+def test_every_row_breaks_a_guard_that_is_there() -> None:
+    """Its text is in the file once, what takes its place is Python, and the tests that notice it exist."""
+    sources = {file: (ROOT / file).read_text(encoding="utf-8") for file in {it.file for it in mutants()}}
+    assert [] == [problem for it in mutants() if (problem := wrong(it, sources[it.file]))]
+    tests = {test.partition("::")[0] for it in mutants() for test in it.tests.split()}
+    assert [] == sorted(test for test in tests if not Path(ROOT, test).exists())

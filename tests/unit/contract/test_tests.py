@@ -1,0 +1,45 @@
+import ast
+
+from tests.support.paths import ROOT
+
+TESTS = ROOT / "tests"
+UNIT = TESTS / "unit"
+SUBJECTS = {"contract", "leaks", "properties", "refusals", "release", "support"}
+BROKERS = {"kafka", "topics", "desk", "scene", "secured"}  # fixtures that start one
+
+
+def test_every_test_says_what_it_proves() -> None:
+    """One sentence at least, so that a red test explains itself."""
+    silent = [
+        f"{path.relative_to(TESTS)}::{function.name}"
+        for path in TESTS.rglob("test_*.py")
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        and function.name.startswith("test_")
+        and not ast.get_docstring(function)
+    ]
+    assert [] == silent
+
+
+def test_unit_tests_lie_as_their_modules_do() -> None:
+    """A folder of them is a folder of worker/, or one of the subjects that go across."""
+    folders = {path.parent.relative_to(UNIT) for path in UNIT.rglob("test_*.py")}
+    across = {it for it in folders if it.parts[:1] and it.parts[0] in SUBJECTS}
+    assert [] == sorted(it for it in folders - across if not (ROOT / "worker" / it).is_dir())
+
+
+def test_unit_tests_need_no_broker() -> None:
+    """Who has a minute and no Java can run them."""
+    users = [
+        f"{path.relative_to(UNIT)}::{function.name}"
+        for path in UNIT.rglob("*.py")
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (function.name.startswith("test_") or _is_fixture(function))
+        and BROKERS & {argument.arg for argument in function.args.args}
+    ]
+    assert [] == users
+
+
+def _is_fixture(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return any("fixture" in ast.unparse(decorator) for decorator in function.decorator_list)

@@ -1,0 +1,126 @@
+"""The lane against a model: whatever happens in whatever order, the promises hold."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from itertools import count, pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from schemas import FINAL_STATES, SUCCESSORS, State
+from tests.unit.delivery.partition_model import Model, Worker, records
+
+CASES = int(os.environ.get("LANE_CASES") or 10_000)
+ROUND = 500  # the more hypothesis remembers, the slower it gets; and rounds spread over processes
+
+# "move": the group gives the partition to the other worker. "kill": a process ends at once. "zombie": the owner does
+# not notice that it lost the partition. "before", "after": the next commit fails, undone or done.
+EVENTS = st.lists(
+    st.tuples(st.sampled_from(("run", "run", "move", "kill", "zombie", "stop", "before", "after")), st.integers(0, 12)),
+    max_size=14,
+)
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    """One loop for all cases."""
+    with asyncio.Runner() as running:
+        yield running
+
+
+@pytest.mark.parametrize("number", range((CASES + ROUND - 1) // ROUND))
+@settings(max_examples=min(CASES, ROUND), database=None)
+@given(requests=st.integers(1, 5), users=st.integers(1, 3), events=EVENTS)
+def test_whatever_happens_the_promises_hold(
+    runner: asyncio.Runner, number: int, requests: int, users: int, events: list[tuple[str, int]]
+) -> None:
+    """Each request ends once, gaplessly; it is POSTed after its intent, and never again unless nothing was sent."""
+    with capture_logs():
+        model = runner.run(_run(Model(records(requests, users)), events))
+    assert [] == model.broken
+    for number in range(requests):
+        states = [None, *(it.state for it in model.log if it.request_id == f"r-{number}")]
+        sequence = [it.sequence for it in model.log if it.request_id == f"r-{number}"]
+        assert list(range(len(sequence))) == sequence
+        assert all(after in SUCCESSORS[before] for before, after in pairwise(states))
+        assert 1 == sum(state in FINAL_STATES for state in states)
+        posts = model.posts[f"r-{number}"]
+        assert posts <= 1
+        assert posts == 1 or states[-1] is State.FAILED
+    assert requests == model.committed
+
+
+class Group:
+    """The workers: one that the group has given the partition to, and those that have not noticed that they lost it."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.zombies: list[Worker] = []
+        self._numbers = count()
+        self.owner = self._next()
+
+    def happen(self, what: str) -> None:
+        """One event."""
+        if what in ("before", "after"):
+            self.model.errors.append(what)
+        elif what == "stop":
+            self.owner.lane.stop()
+        elif what in ("move", "kill", "zombie"):
+            if what == "zombie":
+                self.zombies.append(self.owner)
+            else:
+                self.owner.task.cancel()
+            if what == "kill":  # a dead process hands nothing over
+                self.owner.dead = True
+            self.owner = self._next()
+
+    def _next(self) -> Worker:
+        self.model.owner = f"worker {next(self._numbers)}"
+        return Worker(self.model, self.model.owner)
+
+    async def steps(self, turns: int) -> None:
+        """So many turns of the loop."""
+        for _ in range(turns):
+            for worker in (self.owner, *self.zombies):
+                worker.poll()
+            await asyncio.sleep(0)
+
+    async def end(self) -> None:
+        """Everything is done, or never will be."""
+        self.model.errors.clear()
+        if self.owner.lane.stopping:
+            self.happen("move")  # who stops leaves
+        for _ in range(1000):
+            if self.model.committed == len(self.model.records):
+                break
+            await self.steps(1)
+        tasks = [worker.task for worker in (self.owner, *self.zombies)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)
+
+
+async def _run(model: Model, events: list[tuple[str, int]]) -> Model:
+    group = Group(model)
+    for what, turns in events:
+        group.happen(what)
+        await group.steps(turns + 1)
+    await group.end()
+    return model
+
+
+async def test_a_post_outlives_its_lane() -> None:
+    """Its bytes cannot be called back: what the playground answers is handed over to the partition's next owner."""
+    with capture_logs():
+        group = Group(Model(records(1, 1)))
+        while not group.model.posts:
+            await group.steps(1)
+        group.happen("move")
+        await group.steps(30)
+        await group.end()
+    assert ["deployed"] == [settled.outcome for settled in group.model.settled]
+    assert State.DEPLOYED is group.model.log[-1].state

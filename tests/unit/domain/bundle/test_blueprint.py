@@ -1,0 +1,187 @@
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.builders import blueprint, edge, mount_volume, node, operation, shared_folder
+from worker.domain.bundle.blueprint import MAX_BYTES, Blueprint, read_blueprint
+from worker.domain.bundle.plan import Plan, plan_pipeline
+from worker.errors import NotDeployable
+
+
+def read(*nodes: Any, **more: Any) -> Blueprint:
+    return read_blueprint(blueprint(*nodes, **more), max_nodes=10)
+
+
+def planned(*nodes: Any, **more: Any) -> Plan:
+    return plan_pipeline(solution(), read(*nodes, **more), OPTIONS.orchestrator_image)
+
+
+def refused(data: bytes) -> tuple[str, str]:
+    with pytest.raises(NotDeployable) as refusal:
+        plan_pipeline(solution(), read_blueprint(data, max_nodes=3), OPTIONS.orchestrator_image)
+    return refusal.value.code, refusal.value.message
+
+
+def test_valid_names_and_unknown_keys_are_kept() -> None:
+    """What Graphene adds tomorrow travels along unchanged, nulls and numbers included."""
+    first = node("gui", operation("run", edge("solver")), data_broker_map=None, extra={"x": [1.5, None, "é"]})
+    result = planned(first, node("solver", operation("run", edge("gui"))), pipeline_id="graphene:1", odd=None)
+    sent = json.loads(
+        blueprint(first, node("solver", operation("run", edge("gui"))), pipeline_id="graphene:1", odd=None)
+    )
+    assert sent == result.document
+
+
+def test_edges_follow_a_node_that_is_renamed() -> None:
+    """The editor lower-cases node names but not the edges to them; all end up with the same name."""
+    result = planned(
+        node("My Gui", operation("run", edge("Solver"), edge("MY GUI"))),
+        node("solver"),
+        input_ports=[edge("my gui")],
+    )
+    gui = result.containers[0].name
+    first = result.document["nodes"][0]
+    targets = [target["container_name"] for target in first["operation_signature_list"][0]["connected_to"]]
+    assert [gui, "solver", "orchestrator"] == [it.name for it in result.containers]
+    assert gui == first["container_name"]
+    assert ["solver", gui] == targets
+    assert gui == result.document["input_ports"][0]["container_name"]
+
+
+def test_names_that_end_up_apart_do_not_collide() -> None:
+    """`GuiWebUI` gets a name of its own, so it takes that of nobody's web page."""
+    gui, *others, _ = planned(node("gui"), node("GuiWebUI"), node("OrchestratorWebUI")).containers
+    assert ["gui", "guiwebui-", "orchestratorwebui-"] == [gui.name, *(it.name[:-8] for it in others)]
+
+
+def test_missing_lists_are_filled_in() -> None:
+    """The orchestrator cannot do without operation_signature_list and connected_to."""
+    bare = {"container_name": "a", "image": "a:1", "operation_signature_list": None}
+    half = node("b") | {"operation_signature_list": [{"operation_signature": operation()["operation_signature"]}]}
+    document = read(bare, half).document
+    assert [] == document["nodes"][0]["operation_signature_list"]
+    assert [] == document["nodes"][1]["operation_signature_list"][0]["connected_to"]
+
+
+def test_a_shared_folder_leaves_no_trace() -> None:
+    """The node, every mountVolume, and every edge to either goes; the user's other operations stay."""
+    result = read(
+        shared_folder("/data/shared", "Trainer"),
+        node(
+            "trainer", mount_volume(), operation("train", edge("/data/shared", "provideFolder"), edge("board", "show"))
+        ),
+        node("board", mount_volume(), operation("show")),
+        node("viewer", mount_volume()),
+        input_ports=[edge("trainer", "mountVolume"), edge("/DATA/shared"), edge("board", "show")],
+    )
+    assert "mountvolume" not in json.dumps(result.document).lower()
+    assert "/data/shared" not in json.dumps(result.document).lower()
+    assert ["trainer", "board", "viewer"] == [one["container_name"] for one in result.document["nodes"]]
+    assert [] == result.document["nodes"][2]["operation_signature_list"]
+    assert ["board"] == [port["container_name"] for port in result.document["input_ports"]]
+    assert [True, True, False] == [one.dialled for one in result.nodes]
+
+
+def test_shared_folders_are_found_in_any_spelling() -> None:
+    """Detection and removal use the same rule; one path twice is one folder, other paths get numbers."""
+    folder = shared_folder("/data/shared/", "a") | {"node_type": "sharedfolder"}
+    result = read(folder, shared_folder("/models", "B"), shared_folder("/data/shared"), node("a"), node("b"))
+    found = [(it.path, it.claim, it.file_name, set(it.users)) for it in result.shared_folders]
+    assert [
+        ("/data/shared", "shared-folder", "pvc.yaml", {"a"}),
+        ("/models", "shared-folder-2", "pvc-2.yaml", {"b"}),
+    ] == found
+
+
+def test_a_node_that_connects_to_the_folder_is_a_user_too() -> None:
+    """Edges count in either direction."""
+    result = read(shared_folder("/data"), node("a", operation("run", edge("/data", "provideFolder"))))
+    assert frozenset({"a"}) == result.shared_folders[0].users
+
+
+@pytest.mark.parametrize("path", ["data", "/", "", "/a/../b", "/a b", "/a:b", "//a", "/$(x)"])
+def test_a_shared_folder_needs_a_mountable_path(path: str) -> None:
+    """Its name becomes a mount path and an environment variable."""
+    assert "shared-folder-invalid" == refused(blueprint(shared_folder(path), node("a")))[0]
+
+
+@pytest.mark.parametrize(
+    ("code", "nodes"),
+    [
+        ("no-nodes", []),
+        ("no-nodes", [shared_folder("/data")]),
+        ("too-many-nodes", [node(name) for name in "abcd"]),
+        ("node-not-runnable", [node("a", node_type="Splitter", image="")]),
+        ("node-not-runnable", [node("a", node_type="collator")]),
+        ("name-reserved", [node("Orchestrator")]),
+        ("name-collision", [node("a"), node("a")]),
+        ("name-collision", [node("A"), node("a")]),
+        ("name-collision", [node("a"), node("awebui")]),
+        ("name-collision", [node("awebui"), node("a")]),
+        ("name-collision", [node("orchestratorwebui")]),
+        ("blueprint-invalid", [node("")]),
+        ("blueprint-invalid", [{"node_type": "MLModel"}]),
+        ("blueprint-invalid", [node("a", image=5)]),
+        ("blueprint-invalid", [node("a", operation("run", edge("nowhere")))]),
+        ("blueprint-invalid", [node("a", operation("run", edge("a", "other")))]),
+        ("blueprint-invalid", [node("a", operation("run"), operation("run"))]),
+        ("blueprint-invalid", [node("a", operation("run", edge("a"), takes="Empty"))]),
+        ("blueprint-invalid", [node("a", {"operation_signature": {"operation_name": "run"}})]),
+        ("blueprint-invalid", [node("a", {"operation_signature": None})]),
+        ("blueprint-invalid", ["a"]),
+    ],
+)
+def test_what_cannot_run_is_refused(code: str, nodes: list[Any]) -> None:
+    """Never half deployed: the orchestrator would refuse such a pipeline when it starts."""
+    assert code == refused(blueprint(*nodes))[0]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"{",
+        b'{"name": "x", "nodes": 5}',
+        b'{"nodes": []}',
+        b'{"name": null}',
+        b'{"name": NaN}',
+        b"\xff",
+        b'{"name": "a", "name": "b"}',
+        b"[" * 100_000,
+        b'{"name": "' + b"x" * 2_000_000 + b'"}',
+    ],
+)
+def test_what_is_no_blueprint_is_refused(data: bytes) -> None:
+    """One code, and a sentence that says where."""
+    code, message = refused(data)
+    assert code in ("blueprint-invalid", "no-nodes")
+    assert message.endswith((".", "again."))
+
+
+def test_the_longest_blueprint() -> None:
+    """A mebibyte is read, one byte more is not."""
+    data = blueprint(node("a"), more=["x" * 4000] * 250)
+    longest = data + b" " * (MAX_BYTES - len(data))
+    assert read_blueprint(longest, 200).nodes
+    code, message = refused(longest + b" ")
+    assert "blueprint-invalid" == code
+    assert f"longer than {MAX_BYTES} bytes" in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("probeIndicator", [{"value": "true"}], True),
+        ("probeIndicator", [{"value": "true"}, {"value": "False"}], False),
+        ("probeIndocator", [{"value": "True"}], True),
+        ("probeIndicator", [{}], False),
+        ("probeIndicator", None, False),
+        ("probeIndicator", "true", False),
+    ],
+)
+def test_a_wanted_probe_is_noticed(key: str, value: Any, wanted: bool) -> None:
+    """The last value counts, in either spelling of the key."""
+    assert wanted == read(node("a"), **{key: value}).wants_probe

@@ -1,0 +1,78 @@
+import re
+
+import pytest
+
+from worker.domain.bundle.plan import node_name, pipeline_name
+from worker.errors import NotDeployable
+
+LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+
+
+@pytest.mark.parametrize("name", ["a", "sudoku-gui", "x1", "n", "null", "true", "a" * 51])
+def test_a_valid_node_name_is_kept(name: str) -> None:
+    """A name that Kubernetes takes, suffixes included, is kept byte for byte."""
+    assert name == node_name(name)
+
+
+@pytest.mark.parametrize(
+    ("original", "prefix"),
+    [
+        ("Sudoku Solver", "sudoku-solver-"),
+        ("3d-model", "node-3d-model-"),
+        ("news_classifier", "news-classifier-"),
+        ("Größe", "groe-"),
+        ("日本語", "node-"),
+        ("", "node-"),
+        ("../x", "x-"),
+        ("a" * 52, "a" * 40 + "-"),
+        ("trailing-", "trailing-"),
+        ("x; rm -rf /", "x-rm-rf-"),
+        ("con", "con-"),
+        ("lpt9", "lpt9-"),
+        ("\ud800", "node-"),
+    ],
+)
+def test_an_invalid_node_name_becomes_a_readable_valid_one(original: str, prefix: str) -> None:
+    """What Kubernetes, or Windows for `con.proto`, would refuse keeps a readable beginning and room for suffixes."""
+    name = node_name(original)
+    assert prefix == name[: len(prefix)]
+    assert LABEL.fullmatch(name + "webuiingress")
+    assert len(name + "webuiingress") <= 63
+
+
+def test_names_that_look_alike_stay_apart() -> None:
+    """The hash is of the original, so slugs that are the same do not collide."""
+    originals = ["a b", "a_b", "a.b", "A-B", "a  b", "ä b", "a-b"]
+    assert len(originals) == len({node_name(original) for original in originals})
+
+
+@pytest.mark.parametrize("name", ["orchestrator", "Orchestrator"])
+def test_the_orchestrators_name_is_reserved(name: str) -> None:
+    """A node cannot take the orchestrator's place."""
+    with pytest.raises(NotDeployable) as refusal:
+        node_name(name)
+    assert "name-reserved" == refusal.value.code
+
+
+@pytest.mark.parametrize("name", ["Sudoku Tutorial", "HelloWorld3Nodes", "news_training", "3d", "a" * 30])
+def test_a_pipeline_name_the_playground_can_use_is_kept(name: str) -> None:
+    """The playground makes the namespace by lower-casing and replacing space and underscore."""
+    assert name == pipeline_name(name)
+
+
+@pytest.mark.parametrize("name", ["a" * 31, "Straße", "a/b", ".", "-a", "a-", "İ", "x y z!"])
+def test_a_pipeline_name_the_playground_cannot_use_is_made_valid(name: str) -> None:
+    """Otherwise the playground would answer with a bare redirect."""
+    changed = pipeline_name(name)
+    assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", changed)
+    assert len(changed) <= 30
+
+
+@pytest.mark.parametrize(
+    "name", ["kube-system", "Kube System", "KUBE_PUBLIC", "default", "Default", "kube", "openshift-x"]
+)
+def test_names_of_the_cluster_are_refused(name: str) -> None:
+    """In unique mode the playground's script may delete the namespace of that name."""
+    with pytest.raises(NotDeployable) as refusal:
+        pipeline_name(name)
+    assert "name-reserved" == refusal.value.code

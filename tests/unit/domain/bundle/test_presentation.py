@@ -1,0 +1,111 @@
+"""Picture and description: what is passed on, and what a user is told about the rest."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.builders import PNG, solution
+from schemas import Kind
+from worker.domain.bundle.plan import Plan, plan_single_model
+from worker.domain.bundle.presentation import MAX_CHARS, MAX_ICON, MAX_TAGS
+from worker.domain.solution import LeftOut
+
+WEBP = b"RIFF\x24\0\0\0WEBPVP8 "
+
+
+def plan(**about: Any) -> Plan:
+    """A model with this picture and this description."""
+    return plan_single_model(solution(kind=Kind.SINGLE_MODEL, name="model", image="registry.example/model:1", **about))
+
+
+def warnings(**about: Any) -> str:
+    """What is said about the one that is given; the other is well."""
+    given = plan(**({"icon": PNG, "description": "Good."} | about))
+    assert (given.icon is None) == ("icon" in about)
+    return " ".join(given.warnings)
+
+
+@pytest.mark.parametrize("icon", [PNG, b"\xff\xd8\xff\xe0JFIF", b"GIF87a", b"GIF89a;", WEBP, PNG.ljust(MAX_ICON)])
+def test_an_image_is_passed_on(icon: bytes) -> None:
+    """PNG, JPEG, GIF and WebP, told by their first bytes; unchanged."""
+    presented = plan(icon=icon, description="Good.")
+    assert (icon, ()) == (presented.icon, presented.warnings)
+
+
+@pytest.mark.parametrize(
+    "icon",
+    [
+        b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>",
+        b"<?xml version='1.0'?><svg/>",
+        b"\xef\xbb\xbf<svg/>",
+        b"<!doctype html><script>alert(1)</script>",
+        b"GIF8",
+        b"GIF88a",
+        b"\x89PNG\n\x1a\n",
+        b" " + PNG,
+        b"RIFF\0\0\0\0WAVE",
+        b"BM\0\0\0\0",
+        b"\0\0\1\0",
+        b"%PDF-1.7",
+        b"PK\x03\x04",
+        b"\x7fELF",
+        b"#!/bin/sh",
+        b"MZ",
+        b'{"status": 400, "error": "none"}',
+        b"\0",
+        b"",
+    ],
+)
+def test_what_is_no_image_is_left_out(icon: bytes) -> None:
+    """SVG among it, which carries scripts. The warning says what would be taken."""
+    assert warnings(icon=icon) == (
+        "The picture is left out: it is not a PNG, JPEG, GIF or WebP image. Upload it as one."
+    )
+
+
+@pytest.mark.parametrize(
+    ("about", "warning"),
+    [
+        ({"icon": None}, "The solution has no picture; the playground shows none."),
+        ({"icon": LeftOut("it is ill.")}, "The picture is left out: it is ill."),
+        ({"icon": PNG.ljust(MAX_ICON + 1)}, "The picture is left out: it is larger than 2 MiB. Make it smaller."),
+    ],
+)
+def test_a_picture_that_is_not_there(about: dict[str, Any], warning: str) -> None:
+    """Nothing dramatic: a solution needs none."""
+    assert warning == warnings(**about)
+
+
+@pytest.mark.parametrize(
+    ("description", "warning"),
+    [
+        (None, "The solution has no description; the playground shows none."),
+        (LeftOut("it is ill."), "The description is left out: it is ill."),
+        ("x" * (MAX_CHARS + 1), "The description is left out: it is longer than 200000 characters. Simplify it."),
+        ("<p>" * (MAX_TAGS + 1), "The description is left out: it has more than 8000 tags. Simplify it."),
+        ("<b <b " * 20, "The description is left out: its tags are not well formed. Simplify it."),
+        (" <script>x</script> ", "The description is left out: nothing of it may be shown. Simplify it."),
+    ],
+)
+def test_a_description_that_is_not_there(description: Any, warning: str) -> None:
+    """The reason, and the way out where there is one."""
+    presented = plan(icon=PNG, description=description)
+    assert (None, (warning,)) == (presented.description, presented.warnings)
+
+
+def test_a_description_that_lost_something() -> None:
+    """As many names as a warning in a status has room for."""
+    html = "x" + "".join(f"<tag-number-{n}-of-a-long-name>" for n in range(20))
+    (warning,) = plan(icon=PNG, description=html).warnings
+    assert (
+        "tag-number-0-of-a-long-name, tag-number-1-of-a-long-name, tag-number-10-of-a-long-name, and more: " in warning
+    )
+    assert len(warning) <= 200
+
+
+def test_a_clean_description_is_not_talked_about() -> None:
+    """Silence when nothing was removed."""
+    presented = plan(icon=PNG, description="<p>Good.</p>")
+    assert () == presented.warnings
+    assert presented.description
+    assert presented.description.endswith(b"\n<p>Good.</p>\n")

@@ -1,0 +1,123 @@
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import pytest
+
+from schemas import DeploymentRequested
+from tests.support.builders import REVISION_ID, SOLUTION_ID, record
+from worker.domain.request import Record, Request, read_request
+from worker.errors import Unreadable
+
+IDS = {"solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID)}
+DERIVED = str(uuid5(NAMESPACE_URL, "cluster/requests/3/7/1700000000000"))
+TYPE = ("ce_type", DeploymentRequested.TYPE.encode())
+TOKEN = ("authorization", b"Bearer header-token")
+
+
+def code(of: Record) -> str:
+    _, refusal = read_request(of)
+    assert isinstance(refusal, Unreadable)
+    return refusal.code
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        record(IDS, headers=(TYPE, ("ce_id", b"r-1"), TOKEN)),
+        record(IDS | {"requestId": "r-1", "jwtToken": "Bearer header-token", "unknown": {"a": 1}}),
+        record(
+            {"specversion": "1.0", "id": "r-1", "type": DeploymentRequested.TYPE, "data": IDS | {"jwtToken": None}},
+            headers=(TOKEN,),
+        ),
+    ],
+    ids=["binary", "bare", "structured"],
+)
+def test_a_request_is_read_in_every_mode(given: Record) -> None:
+    """CloudEvents in binary and structured mode, and bare JSON; unknown fields are ignored."""
+    assert ("r-1", Request("r-1", SOLUTION_ID, REVISION_ID, "Bearer header-token")) == read_request(given)
+
+
+@pytest.mark.parametrize(
+    ("request_id", "ce_id", "expected"),
+    [
+        ("field", b"header", "field"),
+        (None, b"header", "header"),
+        (None, None, DERIVED),
+        ("bad id!", b"header", DERIVED),
+        ("x" * 129, None, DERIVED),
+        ("trailing\n", None, DERIVED),
+        (5, None, DERIVED),
+        ("", None, DERIVED),
+        (None, b"\xff", DERIVED),
+        ("a.b_c:d-1", None, "a.b_c:d-1"),
+    ],
+)
+def test_a_request_id_is_given_or_derived(request_id: Any, ce_id: bytes | None, expected: str) -> None:
+    """The field, else the CloudEvents id; what does not match is replaced and never echoed."""
+    headers = (TOKEN,) + ((("ce_id", ce_id),) if ce_id is not None else ())
+    found, request = read_request(record(IDS | {"requestId": request_id}, headers=headers))
+    assert isinstance(request, Request)
+    assert (expected, expected) == (found, request.id)
+
+
+def test_an_unreadable_record_keeps_its_cloudevents_id() -> None:
+    """So that the sender finds the refusal; without one the id is derived from the record's place."""
+    assert "r-9" == read_request(record(b"not json", headers=(("ce_id", b"r-9"),)))[0]
+    assert read_request(record(b"not json"))[0] == DERIVED
+    assert 5 == UUID(DERIVED).version
+
+
+@pytest.mark.parametrize(
+    ("expected", "given"),
+    [
+        ("not-json", record(b"")),
+        ("not-json", record(b"x")),
+        ("not-json", record(b"\xff\xfe")),
+        ("not-json", record(b'{"a": NaN}')),
+        ("not-json", record(b'{"solutionId": "1", "solutionId": "2"}')),
+        ("not-json", record(b"[" * 50_000)),
+        ("not-json", record(b'"' + b"x" * 70_000 + b'"')),
+        ("invalid-request", record(b"null")),
+        ("invalid-request", record([])),
+        ("invalid-request", record({})),
+        ("invalid-request", record(IDS | {"solutionId": "no-uuid"}, headers=(TOKEN,))),
+        ("invalid-request", record(IDS | {"revisionId": 5}, headers=(TOKEN,))),
+        ("invalid-request", record(IDS | {"jwtToken": 5})),
+        ("invalid-request", record(IDS | {"replayOf": "not an id"}, headers=(TOKEN,))),
+        ("unknown-event-type", record(IDS, headers=(("ce_type", b"other.v1"), TOKEN))),
+        ("unknown-event-type", record({"specversion": "1.0", "id": "1", "type": "other.v1", "data": IDS})),
+        ("token-missing", record(IDS)),
+        ("token-missing", record(IDS | {"jwtToken": "  "})),
+        ("token-twice", record(IDS | {"jwtToken": "a"}, headers=(TOKEN,))),
+    ],
+)
+def test_what_is_no_request_is_refused(expected: str, given: Record) -> None:
+    """Each kind of mistake has its own code."""
+    assert expected == code(given)
+
+
+def test_a_refusal_names_the_fields_and_not_their_values() -> None:
+    """A value may be a secret in the wrong place."""
+    _, refusal = read_request(record({"solutionId": "s3cret", "jwtToken": "t0ken"}))
+    assert isinstance(refusal, Unreadable)
+    assert "solutionId" in refusal.message
+    assert "revisionId" in refusal.message
+    assert "s3cret" not in refusal.message + repr(refusal)
+
+
+def test_the_token_is_in_no_representation() -> None:
+    """Neither of the record nor of the request."""
+    given = record(IDS | {"jwtToken": "s3cret"})
+    assert "s3cret" not in repr(given) + repr(read_request(given))
+
+
+def test_only_the_brokers_time_counts_as_arrival() -> None:
+    """A producer may write any time it likes."""
+    assert 1_700_000_000.0 == record().appended_at
+    assert record(appended_by_broker=False).appended_at is None
+
+
+@pytest.mark.parametrize(("value", "kept"), [(b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01", True), (b"x\ny", False)])
+def test_a_trace_context_is_carried_over_when_it_is_one(value: bytes, kept: bool) -> None:
+    """Anything else is dropped."""
+    assert kept == (record(headers=(("traceparent", value),)).traceparent is not None)

@@ -1,0 +1,20 @@
+"""The watch over all paths, and logging as it was."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.logging_state import logging_as_it_was
+from tests.unit.leaks.canaries import Watch
+
+
+@pytest.fixture(scope="session")
+def watch() -> Watch:
+    """One for all tests of a process: no two paths have the same name."""
+    return Watch()
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    with logging_as_it_was():
+        yield

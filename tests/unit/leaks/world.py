@@ -1,0 +1,297 @@
+"""A deployer with its real adapters among dependencies that repeat what they are told, and all that it writes."""
+
+import asyncio
+import json
+import logging
+import time
+import traceback
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from aiohttp import encode_basic_auth, web
+from aiohttp.typedefs import Handler
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import generate_latest
+from worker.delivery.attempts import Clocks, Policy
+from worker.domain.messages import Addresses, Message
+
+from schemas import DeploymentStatus
+from tests.support.builders import record
+from tests.support.fakes import FakeJob
+from tests.support.logging_state import LIBRARIES
+from tests.unit.leaks import canaries
+from worker.adapters.graphene import ArtifactsClient, CatalogClient
+from worker.adapters.http import dependency_session
+from worker.adapters.playground import PlaygroundClient, playground_session
+from worker.adapters.tokens import TokenVerifier
+from worker.build import Builder
+from worker.cli.run import secret_values
+from worker.delivery.admission import Breakers, Capacity
+from worker.deploy import Deployer
+from worker.domain.dead_letter import DeadLetter
+from worker.domain.request import Record
+from worker.observability import logs
+from worker.observability.logs import Format
+from worker.observability.metrics import REGISTRY
+from worker.observability.traces import open_tracing
+from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, GRAPHENE, NEXUS_LOGIN, NEXUS_PATH, Graphene, graphene_app
+from worker.sandbox.graphene_data import Stored, make_model, make_pipeline
+from worker.sandbox.http_server import Fault, served
+from worker.sandbox.playground import PLAYGROUND, Playground, playground_app
+from worker.settings import Settings, TracingSettings, read_settings
+
+USER_ID = canaries.USER.user_id.encode()
+SHIPPED = {
+    "kubernetes-client-script.py": b"print('script')\n",
+    "deployment-readme.txt": b"read me\n",
+    "requirements.txt": b"kubernetes\n",
+    "requirements-single.txt": b"kubernetes\n",
+}
+PIPELINE = make_pipeline(
+    "Leaks",
+    json.loads(canaries.BLUEPRINT),
+    {"a": canaries.PROTO, "b": canaries.PROTO},
+    icon=canaries.ICON,
+    description=f"<p>{canaries.IN_THE_DESCRIPTION}</p>",
+)
+MODEL = make_model("Leaking model", "registry.example/m:1", canaries.PROTO, icon=canaries.ICON)
+
+
+_LOGINS = {
+    encode_basic_auth(canaries.CCDS_USERNAME, canaries.CCDS_PASSWORD): encode_basic_auth(*CCDS_LOGIN),
+    encode_basic_auth(canaries.NEXUS_USERNAME, canaries.NEXUS_PASSWORD): encode_basic_auth(*NEXUS_LOGIN),
+}
+
+
+TOLD = [""]  # what was repeated last
+
+
+class Echo(Fault):
+    """Answers with everything it was sent, in its text and in a header."""
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """As a server in debug mode would."""
+        told = TOLD[0] = f"{self.body}{request.method} {request.rel_url} {dict(request.headers)} {await request.text()}"
+        headers = {"X-Echo": request.headers.get("Authorization", "none"), **self.headers}
+        return web.Response(status=self.status, text=told, headers=headers)
+
+
+class Job(FakeJob):
+    """Keeps what would go to Kafka, as text: keys, headers and all."""
+
+    sent: list[str]
+
+    def publish(self, status: DeploymentStatus, dead_letter: DeadLetter | None = None) -> asyncio.Future[None]:
+        """Into the transaction."""
+        self.sent += map(repr_all, Addresses("statuses", "dead-letters", "/worker")(status, dead_letter, None))
+        return super().publish(status, dead_letter)
+
+
+def repr_all(message: Message) -> str:
+    """With what its own repr hides. The user's id as a record's key is the one claim that a dead letter may hold."""
+    if message.topic == "dead-letters" and message.key in (None, USER_ID):
+        return f"{message.value.decode()} {message.headers!r}"
+    return f"{message.topic} {message.value.decode()} {message.key!r} {message.headers!r}"
+
+
+@dataclass
+class World:
+    """One worker's inside. A test changes what the dependencies do, sends records, and looks at `written`."""
+
+    settings: Settings
+    graphene: Graphene
+    playground: Playground
+    tokens: TokenVerifier
+    catalog: CatalogClient
+    artifacts: ArtifactsClient
+    submitter: PlaygroundClient
+    builder: Builder
+    deployer: Deployer
+    log: StringIO
+    spans: InMemorySpanExporter
+    errors: list[str] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)
+    statuses: list[DeploymentStatus] = field(default_factory=list)
+
+    async def handle(self, one: Record) -> None:
+        """As the consumer does it: in a task of its own."""
+        job = Job(one)
+        job.sent, job.statuses = self.sent, self.statuses
+        await asyncio.create_task(self.deployer.handle(job))
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """The last status."""
+        status: dict[str, Any] = json.loads(self.statuses[-1].to_json())
+        return status
+
+    @property
+    def written(self) -> list[str]:
+        """Everything that left the worker, and every error that an adapter raised in it."""
+        spans = [span.to_json() for span in self.spans.get_finished_spans()]
+        return [self.log.getvalue(), *self.sent, *self.errors, *spans, generate_latest(REGISTRY).decode()]
+
+    def forget(self) -> None:
+        """Before the next path."""
+        self.graphene.faults.clear()
+        self.playground.faults.clear()
+        self.sent.clear()
+        self.statuses.clear()
+        self.errors.clear()
+        self.spans.clear()
+        self.log.seek(0)
+        self.log.truncate()
+
+    def witness(self, adapter: object, method: str) -> None:
+        """Keep what its errors show."""
+        inner = getattr(adapter, method)
+
+        async def outer(*arguments: Any, **more: Any) -> Any:
+            try:
+                return await inner(*arguments, **more)
+            except Exception as error:
+                self.errors.append(shown(error))
+                raise
+
+        setattr(adapter, method, outer)
+
+
+def shown(error: BaseException) -> str:
+    """Everything an exception says in some way."""
+    return "\n".join([str(error), repr(error), repr(vars(error)), repr(error.args), *traceback.format_exception(error)])
+
+
+def request(token: str | None = None, stored: Stored = PIPELINE, **changes: Any) -> Record:
+    """A record as the user of the canaries sends it."""
+    headers = (("authorization", f"Bearer {token or canaries.token()}".encode()),)
+    value = {"requestId": "request-1", "solutionId": str(stored.solution_id), "revisionId": str(stored.revision_id)}
+    now = int(datetime.now(UTC).timestamp() * 1000)
+    values: dict[str, Any] = {"value": value, "headers": headers, "key": USER_ID, "timestamp_ms": now}
+    return record(**(values | changes))
+
+
+def environment(ccds: str, nexus: str, playground: str) -> dict[str, str]:
+    """Settings whose secrets are canaries."""
+    return {
+        "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "DEPLOYER_KAFKA__SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "DEPLOYER_KAFKA__SASL_MECHANISM": "PLAIN",
+        "DEPLOYER_KAFKA__SASL_USERNAME": canaries.SASL_USERNAME,
+        "DEPLOYER_KAFKA__SASL_PASSWORD": canaries.SASL_PASSWORD,
+        "DEPLOYER_AUTH__SECRET": canaries.JWT_SECRET,
+        "DEPLOYER_CATALOG__URL": ccds + CCDS_PATH,
+        "DEPLOYER_CATALOG__USERNAME": canaries.CCDS_USERNAME,
+        "DEPLOYER_CATALOG__PASSWORD": canaries.CCDS_PASSWORD,
+        "DEPLOYER_CATALOG__TIMEOUT_SECONDS": "0.3",
+        "DEPLOYER_ARTIFACTS__URL": nexus + NEXUS_PATH,
+        "DEPLOYER_ARTIFACTS__USERNAME": canaries.NEXUS_USERNAME,
+        "DEPLOYER_ARTIFACTS__PASSWORD": canaries.NEXUS_PASSWORD,
+        "DEPLOYER_ARTIFACTS__TIMEOUT_SECONDS": "0.3",
+        "DEPLOYER_PLAYGROUND__DEPLOY_URL": f"{playground}/deploy_solution",
+        "DEPLOYER_PLAYGROUND__TIMEOUT_SECONDS": "0.3",
+        "DEPLOYER_BUNDLE__ORCHESTRATOR_IMAGE": "registry.example/orchestrator:1.8",
+        "DEPLOYER_RUNTIME__LOG_LEVEL": "debug",
+        "DEPLOYER_RUNTIME__HTTP_PORT": "0",
+    }
+
+
+@web.middleware
+async def _door(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The sandbox knows its own logins only: ours stand for them."""
+    if fault := request.app[GRAPHENE].fault(request.path):
+        return await fault.answer(request)
+    login = request.headers.get("Authorization", "")
+    return await handler(request.clone(headers={**request.headers, "Authorization": _LOGINS.get(login, login)}))
+
+
+def canary_graphene() -> web.Application:
+    """The sandbox's Graphene, with our logins and our two solutions."""
+    app = graphene_app()
+    app.middlewares.insert(0, _door)
+    for stored in (PIPELINE, MODEL):
+        app[GRAPHENE].add(stored)
+    return app
+
+
+@asynccontextmanager
+async def open_world(folder: Path, log_format: Format, **servers: str) -> AsyncIterator[World]:
+    """Served by the sandbox, except for the `ccds`, `nexus` or `playground` that is given by its address.
+
+    The worker logs at `debug`, and so do the libraries.
+    """
+    graphene, playground = canary_graphene(), playground_app(folder, run_scripts=False)
+    async with AsyncExitStack() as stack:
+        graphene_url = await stack.enter_async_context(served(graphene))
+        urls = {
+            "ccds": graphene_url,
+            "nexus": graphene_url,
+            "playground": await stack.enter_async_context(served(playground)),
+        } | servers
+        settings = read_settings(environment(**urls) | {"DEPLOYER_RUNTIME__LOG_FORMAT": log_format}, Settings)
+        log = StringIO()
+        logs.configure("debug", log_format, log, secret_values(settings))
+        for library in LIBRARIES:
+            logging.getLogger(library).setLevel(logging.DEBUG)
+        spans = InMemorySpanExporter()
+        tracing = TracingSettings(endpoint="http://collector.example")
+        await stack.enter_async_context(open_tracing(tracing, lambda _: SimpleSpanProcessor(spans)))
+        session = await stack.enter_async_context(dependency_session())
+        tokens = TokenVerifier(settings.auth, lambda: datetime.now(UTC).timestamp())
+        catalog, artifacts = CatalogClient(session, settings.catalog), ArtifactsClient(session, settings.artifacts)
+        submitter = PlaygroundClient(
+            await stack.enter_async_context(playground_session(settings.playground)), settings.playground
+        )
+        builder = Builder(catalog, artifacts, SHIPPED, settings.bundle)
+        clocks = Clocks(lambda: datetime.now(UTC), time.monotonic, asyncio.sleep, lambda: 0.5)
+        # No second attempt: what one says is looked at.
+        policy = Policy(submit_seconds=0.3, deadline_seconds=0)
+        deployer = Deployer(
+            tokens, builder, submitter, Capacity(32), Breakers(time.monotonic, asyncio.sleep, ()), clocks, policy
+        )
+        world = World(
+            settings,
+            graphene[GRAPHENE],
+            playground[PLAYGROUND],
+            tokens,
+            catalog,
+            artifacts,
+            submitter,
+            builder,
+            deployer,
+            log,
+            spans,
+        )
+        for adapter, method in (
+            (tokens, "authenticate"),
+            (catalog, "find"),
+            (artifacts, "fetch"),
+            (submitter, "submit"),
+        ):
+            world.witness(adapter, method)
+        yield world
+
+
+@asynccontextmanager
+async def mirror(answer: str) -> AsyncIterator[str]:
+    """A server that writes its answer, with all it was sent in it, and closes. Yields its address."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            told = " ".join(head.split())
+            if "POST" in head:
+                told += (await reader.readuntil(b'"}')).decode()[-600:]
+            writer.write(answer.format(told, told, told).encode()[:200_000])
+            await writer.drain()
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    async with server:
+        yield "http://{}:{}".format(*server.sockets[0].getsockname())

@@ -1,0 +1,123 @@
+"""The metrics of a request and of a call, and the spans of its trace."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
+
+from schemas import State
+from tests.support.builders import record
+from tests.support.counted import counted
+from worker.errors import NotFound
+from worker.observability.telemetry import Spans, client_span, ended, processing, publishing, stage
+from worker.observability.traces import open_tracing
+from worker.settings import TracingSettings
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+ASKED = f"00-{TRACE}-b7ad6b7169203331-01"
+NOT_SAMPLED = f"00-{TRACE}-b7ad6b7169203331-00"
+
+
+@asynccontextmanager
+async def traces(sample_ratio: float = 1.0) -> AsyncIterator[InMemorySpanExporter]:
+    exporter = InMemorySpanExporter()
+    tracing = TracingSettings(endpoint="http://collector.example:4318", sample_ratio=sample_ratio)
+    async with open_tracing(tracing, lambda _: SimpleSpanProcessor(exporter)):
+        yield exporter
+
+
+def parents(spans: tuple[ReadableSpan, ...]) -> Mapping[str, str | None]:
+    """Name of a span → name of the one around it."""
+    names = {it.context.span_id: it.name for it in spans}
+    return {it.name: names.get(it.parent.span_id) if it.parent else None for it in spans}
+
+
+def test_a_stage_is_timed_however_it_ends() -> None:
+    """A slow failure is slow, too."""
+    before = counted("stage_duration_seconds_count", stage="bundle")
+    with pytest.raises(ValueError, match="no"), stage("bundle"):
+        raise ValueError("no")
+    assert before + 1 == counted("stage_duration_seconds_count", stage="bundle")
+
+
+async def test_a_trace_goes_from_the_request_to_its_statuses() -> None:
+    """The sender's trace goes on; stages, calls and statuses are inside of the request's span."""
+    async with traces() as exporter:
+        with processing(record(headers=(("traceparent", ASKED.encode()),)), "r-1", None):
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            said = publishing(State.BUILDING, done)
+            with stage("fetch"), client_span("catalog", "GET") as headers:
+                sent = headers
+            done.set_result(None)
+            await asyncio.sleep(0)
+        spans = exporter.get_finished_spans()
+    by_name = {it.name: it for it in spans}
+    process = "process requests"
+    assert {
+        process: None,
+        "send building": process,
+        "fetch": process,
+        "GET catalog": "fetch",
+    } == parents(spans)
+    assert {TRACE} == {f"{it.context.trace_id:032x}" for it in spans}
+    first = by_name[process].parent
+    assert first is not None
+    assert "b7ad6b7169203331" == f"{first.span_id:016x}"
+    assert f"00-{TRACE}-{by_name['send building'].context.span_id:016x}-01" == said
+    assert {"traceparent": f"00-{TRACE}-{by_name['GET catalog'].context.span_id:016x}-01"} == sent
+
+
+async def test_after_a_take_over_the_trace_goes_on_from_the_last_status() -> None:
+    """The worker before left its traceparent there; the sender's is further back in the same trace."""
+    left = f"00-{TRACE}-00f067aa0ba902b7-01"
+    async with traces() as exporter:
+        with processing(record(headers=(("traceparent", ASKED.encode()),)), "r-1", left):
+            pass
+        (span,) = exporter.get_finished_spans()
+    assert span.parent is not None
+    assert 0x00F067AA0BA902B7 == span.parent.span_id
+
+
+async def test_a_failure_shows_its_code_and_no_text() -> None:
+    """Texts of exceptions may hold what users or dependencies wrote."""
+    async with traces() as exporter:
+        with processing(record(), "r-1", None):
+            with pytest.raises(NotFound), stage("fetch"):
+                raise NotFound("proto-missing", "The protobuf of node 'the-users-own-word' is gone.")
+            ended(State.REJECTED, "proto-missing", 0.1)
+        spans = exporter.get_finished_spans()
+    assert ["proto-missing"] * 2 == [(it.attributes or {}).get("error.type") for it in spans]
+    assert [StatusCode.ERROR] * 2 == [it.status.status_code for it in spans]
+    assert not any("the-users-own-word" in it.to_json() for it in spans)
+    assert [()] * 2 == [it.events for it in spans]
+
+
+async def test_the_sender_decides_whether_its_request_is_traced() -> None:
+    """Not sampled there means not kept here; its statuses still belong to the trace, and say so."""
+    async with traces() as exporter:
+        with processing(record(headers=(("traceparent", NOT_SAMPLED.encode()),)), "r-1", None):
+            said = publishing(State.BUILDING, asyncio.get_running_loop().create_future())
+        assert () == exporter.get_finished_spans()
+    assert said is not None
+    assert (TRACE, "00") == (said[3:35], said[-2:])
+
+
+async def test_the_ratio_decides_for_requests_without_a_trace() -> None:
+    """0: none of them is kept."""
+    async with traces(sample_ratio=0.0) as exporter:
+        with processing(record(), "r-1", None), stage("fetch"):
+            pass
+        assert () == exporter.get_finished_spans()
+
+
+async def test_without_an_endpoint_nothing_is_traced() -> None:
+    """There is no tracer to ask for spans, and statuses keep the sender's traceparent, for there is none of ours."""
+    async with open_tracing(TracingSettings(), lambda _: pytest.fail("a processor was opened")):
+        with processing(record(headers=(("traceparent", ASKED.encode()),)), "r-1", None):
+            assert publishing(State.BUILDING, asyncio.get_running_loop().create_future()) is None
+            assert Spans.tracer is None

@@ -1,0 +1,254 @@
+"""Generated solutions: each is refused for a reason, or becomes a bundle that keeps every promise.
+
+PROPERTIES=50000 makes so many pipelines instead of 2,000, and a fifth as many single models. PROPERTIES_SEED
+repeats a run.
+"""
+
+import asyncio
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis.strategies import SearchStrategy
+
+from schemas import Kind
+from tests.support.builders import OPTIONS, SHIPPED, edge, node, operation, solution
+from tests.support.corpus import record, say
+from tests.support.fakes import FakeArtifacts, FakeCatalog
+from tests.support.script import load_script
+from tests.support.shared import seed_of_the_run
+from tests.unit.properties import grammar, oracle, promises
+from tests.unit.properties.blueprints import pipelines, single_models
+from tests.unit.properties.choices import Case, Choices
+from tests.unit.properties.faults import FAULTS
+from worker.build import Builder
+from worker.domain.bundle.archive import Bundle
+from worker.domain.bundle.plan import Plan
+from worker.errors import CODES, DeploymentError, one_line
+
+WANTED = int(os.environ.get("PROPERTIES") or 2000)
+SEED = int(os.environ.get("PROPERTIES_SEED") or seed_of_the_run())
+SAMPLE = 2000
+ROUND = 250  # hypothesis remembers what it tried; rounds let it forget, and spread over processes
+
+
+class Tally:
+    """What was generated, and what became of it."""
+
+    def __init__(self) -> None:
+        self.all = Counter[str]()
+        self.codes = Counter[str]()
+        self.nodes = Counter[str]()
+        self.folders = Counter[int]()
+
+    def count(self, case: Case, code: str | None) -> None:
+        """One case; `code` of its refusal."""
+        self.all["cases"] += 1
+        self.codes[code or "deployed"] += 1
+        if case.document is None:
+            return
+        nodes = _objects(case.document.get("nodes"))
+        models = [it for it in nodes if not oracle.is_folder(it)]
+        self.folders[len(nodes) - len(models)] += 1
+        for limit in (1, 5, 20, 100, 200):
+            if len(models) <= limit:
+                self.nodes[f"up to {limit}"] += 1
+                break
+        self.all["hostile"] += _is_hostile(case.document.get("name"), models)
+        self.all["cyclic"] += _is_cyclic(models)
+
+    def lines(self, what: str) -> Iterator[str]:
+        """The table."""
+        share = {name: f"{100 * count / self.all['cases']:.0f} %" for name, count in self.all.items()}
+        hostile = f", hostile names or images {share['hostile']}, cyclic {share['cyclic']}" if self.nodes else ""
+        yield f"  {what}, seed {SEED}: deployed {100 * self.codes['deployed'] / self.all['cases']:.0f} %{hostile}"
+        if self.nodes:
+            sizes = ", ".join(f"{name} {self.nodes[name]}" for name in sorted(self.nodes, key=_number))
+            folders = ", ".join(f"{number}: {count}" for number, count in sorted(self.folders.items()))
+            yield f"  nodes {sizes}; shared folders {folders}"
+        yield f"  {', '.join(f'{code} {count}' for code, count in self.codes.most_common())}"
+
+
+pytestmark = pytest.mark.timeout(600)  # a round takes seconds, but making a failure small may take minutes
+
+
+def _number(text: str) -> int:
+    return int(text.rpartition(" ")[2])
+
+
+def _objects(value: object) -> list[promises.Json]:
+    return [it for it in value if isinstance(it, dict)] if isinstance(value, list) else []
+
+
+def _is_hostile(name: object, models: list[promises.Json]) -> bool:
+    names = [str(it.get("container_name")) for it in models]
+    images = [str(it.get("image")) for it in models]
+    return not (
+        grammar.keeps_its_pipeline_name(str(name))
+        and all(map(grammar.keeps_its_name, names))
+        and all(map(grammar.is_image, images))
+    )
+
+
+def _is_cyclic(models: list[promises.Json]) -> bool:
+    """Some node reaches itself."""
+    edges: dict[str, set[str]] = {}
+    for model in models:
+        targets = edges.setdefault(str(model.get("container_name")).lower(), set())
+        for entry in _objects(model.get("operation_signature_list")):
+            targets |= {str(it.get("container_name")).lower() for it in _objects(entry.get("connected_to"))}
+    while leaves := {name for name, targets in edges.items() if not targets & edges.keys()}:
+        edges = {name: targets for name, targets in edges.items() if name not in leaves}
+    return bool(edges)
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    """One loop for all cases."""
+    with asyncio.Runner() as running:
+        yield running
+
+
+def build(case: Case, runner: asyncio.Runner) -> tuple[Plan, Bundle] | DeploymentError:
+    """As the worker does it, with dependencies that have what the case holds."""
+    artifacts = FakeArtifacts(promises.PROTOS | {"org/blueprint.json": case.data})
+    builder = Builder(FakeCatalog(case.solution), artifacts, SHIPPED, case.options)
+    try:
+        return runner.run(builder.build(case.solution.solution_id, case.solution.revision_id, None))
+    except DeploymentError as refusal:
+        return refusal
+
+
+def allowed_codes(case: Case) -> set[str]:
+    """With which the case may be refused; none: it must be deployed."""
+    if case.solution.kind is Kind.SINGLE_MODEL:
+        return oracle.judge_single_model(case.solution.name, case.solution.image)
+    if case.document is None:
+        return {"blueprint-invalid"}
+    return oracle.judge_pipeline(case.document, case.options.max_nodes)
+
+
+def judge(case: Case, runner: asyncio.Runner) -> str | None:
+    """Asserts everything about one case; the code of its refusal."""
+    outcome, allowed = build(case, runner), allowed_codes(case)
+    if isinstance(outcome, DeploymentError):
+        assert outcome.code in allowed & CODES.keys(), outcome.message
+        assert is_a_sentence(outcome.message)
+        return outcome.code
+    assert not allowed
+    plan, bundle = outcome
+    promises.keep_all(case, plan, bundle, load_script())
+    assert all(map(is_a_sentence, map(one_line, plan.warnings)))
+    if promises.is_in_sample(bundle, 4):
+        again = build(case, runner)
+        assert isinstance(again, tuple)
+        assert bundle.data == again[1].data
+    return None
+
+
+def is_a_sentence(message: str) -> bool:
+    """One line that begins like one, ends like one, and obeys no terminal."""
+    return re.match(r"[A-Z'].*\.$", message) is not None and message.isprintable() and len(message) <= 1000
+
+
+def drawn(cases: SearchStrategy[Case], size: int, number: int, judged: Callable[[Case], object]) -> None:
+    """One round of a property."""
+
+    @seed(SEED + number)
+    @settings(
+        max_examples=size,
+        deadline=None,
+        database=None,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate, Phase.shrink),
+    )
+    @given(cases)
+    def holds(case: Case) -> None:
+        judged(case)
+
+    holds()
+
+
+def judge_all(name: str, cases: SearchStrategy[Case], size: int, number: int, runner: asyncio.Runner) -> None:
+    """One round, every case of which must hold."""
+    wrong = 1
+    try:
+        drawn(cases, size, number, lambda case: judge(case, runner))
+        wrong = 0
+    finally:
+        record(f"{name}, seed {SEED}", size, wrong)
+
+
+@pytest.mark.parametrize("number", range((WANTED + ROUND - 1) // ROUND))
+def test_pipelines(number: int, runner: asyncio.Runner) -> None:
+    """Each is refused for a reason that an independent judge knows too, or its bundle keeps every promise."""
+    judge_all("generated pipelines", pipelines(), min(ROUND, WANTED - number * ROUND), number, runner)
+
+
+@pytest.mark.parametrize("number", range((WANTED // 5 + ROUND - 1) // ROUND))
+def test_single_models(number: int, runner: asyncio.Runner) -> None:
+    """Likewise for one model on its own."""
+    judge_all("generated single models", single_models(), min(ROUND, WANTED // 5 - number * ROUND), number, runner)
+
+
+def with_fault(fault: int, value: int) -> Case:
+    """A tame pipeline with one thing wrong."""
+    document: promises.Json = {
+        "name": "faulty",
+        "nodes": [
+            node("first", operation("run", edge("second")), proto_uri="org/b.proto"),
+            node("second", operation(), proto_uri="org/shared.proto"),
+        ],
+    }
+    FAULTS[fault](document, Choices(bytes((0, value))))
+    return Case(solution(), document, json.dumps(document).encode(), OPTIONS)
+
+
+VALUES = range(8)
+
+
+@pytest.mark.parametrize("fault", range(len(FAULTS)))
+def test_every_fault_on_its_own(fault: int, runner: asyncio.Runner) -> None:
+    """In a tame pipeline, with each of its values: the rare ones are reached whatever the seed."""
+    for value in VALUES:
+        judge(with_fault(fault, value), runner)
+
+
+def test_the_generator_reaches_every_corner() -> None:
+    """The properties prove little if their inputs are tame: enough of them are hostile, large, deployed, refused.
+
+    What becomes of each is the independent judge's word, to which the tests above hold the deployer.
+    """
+    found, single_models_found = Tally(), Tally()
+    for number in range(SAMPLE // ROUND):
+        drawn(pipelines(), ROUND, number, lambda case: found.count(case, verdict(case)))
+    drawn(single_models(), SAMPLE // 5, 0, lambda case: single_models_found.count(case, verdict(case)))
+    for fault in range(len(FAULTS)):
+        for value in VALUES:
+            case = with_fault(fault, value)
+            found.count(case, verdict(case))
+    for what, tally in (("pipelines", found), ("single models", single_models_found)):
+        for line in tally.lines(what):
+            say(line)
+    assert found.all["hostile"] >= 0.3 * found.all["cases"]
+    assert found.all["cyclic"] >= 0.2 * found.all["cases"]
+    assert found.codes["deployed"] >= 0.5 * found.all["cases"]
+    assert single_models_found.codes["deployed"] >= 0.5 * single_models_found.all["cases"]
+    assert {0, 1, 2, 3} <= found.folders.keys()
+    assert {"up to 1", "up to 5", "up to 20", "up to 100", "up to 200"} <= found.nodes.keys()
+    plan_codes = {
+        "blueprint-invalid", "no-nodes", "too-many-nodes", "node-not-runnable", "image-empty", "image-invalid",
+        "name-reserved", "name-collision", "shared-folder-invalid", "proto-missing",
+    }  # fmt: skip
+    assert plan_codes <= found.codes.keys()
+
+
+def verdict(case: Case) -> str | None:
+    """The code with which it is refused, if it is."""
+    allowed = allowed_codes(case)
+    return min(allowed, default=None) if len(allowed) < 2 else "one of several"

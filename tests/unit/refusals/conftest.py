@@ -1,0 +1,3 @@
+from tests.support.servers import serve, serve_raw
+
+__all__ = ["serve", "serve_raw"]

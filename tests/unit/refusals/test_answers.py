@@ -1,0 +1,161 @@
+"""Broken and evil answers of CCDS, Nexus and the playground: each ends in its code, in time, in little memory."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+from uuid import UUID
+
+import pytest
+from pydantic import SecretStr
+
+from tests.support.corpus import record
+from tests.unit.refusals.answers import BROKEN, GONE, LARGE, SLOW, UNWANTED, Speak
+from tests.unit.refusals.memory import growth
+from worker.adapters.graphene import ArtifactsClient, CatalogClient
+from worker.adapters.http import dependency_session
+from worker.adapters.playground import PlaygroundClient, playground_session
+from worker.errors import DeploymentError
+from worker.settings import ArtifactsSettings, CatalogSettings, PlaygroundSettings
+
+Ask = Callable[[str, float], Coroutine[Any, Any, object]]
+
+
+async def artifacts(url: str, seconds: float) -> object:
+    """Fetch one file."""
+    options = ArtifactsSettings(url=url, username="u", password=SecretStr("p"), timeout_seconds=seconds)
+    async with dependency_session() as session:
+        return await ArtifactsClient(session, options).fetch(["a.proto"])
+
+
+async def catalog(url: str, seconds: float) -> object:
+    """Find one solution: every answer is evil, those about its picture and description too."""
+    options = CatalogSettings(url=url, username="u", password=SecretStr("p"), timeout_seconds=seconds)
+    async with dependency_session() as session:
+        return await CatalogClient(session, options).find(UUID(int=1), UUID(int=2), None)
+
+
+async def playground(url: str, seconds: float) -> object:
+    """Submit one bundle."""
+    options = PlaygroundSettings(deploy_url=f"{url}/deploy_solution", timeout_seconds=seconds)
+    async with playground_session(options) as session:
+        return await PlaygroundClient(session, options).submit(b"zip", "ada@example.org", "request-1", seconds)
+
+
+CODES: dict[Ask, dict[str, str]] = {
+    artifacts: {
+        "large": "artifact-too-large",
+        "broken": "artifacts-error",
+        "gone": "artifacts-unavailable",
+        "slow": "artifacts-timeout",
+    },
+    catalog: {
+        "large": "catalog-error",
+        "broken": "catalog-error",
+        "gone": "catalog-unavailable",
+        "slow": "catalog-timeout",
+    },
+    playground: {
+        "large": "playground-refused",
+        "broken": "outcome-unknown",
+        "gone": "outcome-unknown",
+        "slow": "outcome-unknown",
+    },
+}
+AT_ONCE = {"large": LARGE, "broken": BROKEN, "gone": GONE}
+REFUSED: dict[Ask, str] = {artifacts: "[None]", catalog: "solution-not-found", playground: "playground-refused"}
+FAILED: dict[Ask, str] = {artifacts: "artifacts-error", catalog: "catalog-error", playground: "outcome-unknown"}
+REDIRECTED: dict[Ask, str] = {
+    artifacts: "artifacts-error",
+    catalog: "catalog-error",
+    playground: "playground-redirected",
+}
+
+
+@asynccontextmanager
+async def dependency(speak: Speak) -> AsyncIterator[str]:
+    """A server that answers so; gives its URL."""
+    running: set[asyncio.Task[Any]] = set()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        running.add(task)
+        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            await reader.readuntil(b"\r\n\r\n")
+            await speak(writer)
+        writer.close()
+        running.discard(task)
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server.close()
+    for task in running.copy():
+        task.cancel()
+    await asyncio.sleep(0)
+
+
+async def verdict(ask: Ask, speak: Speak, seconds: float) -> tuple[str, float]:
+    """The code it ends in, and after how many seconds; any other exception ends the test."""
+    async with dependency(speak) as url:
+        start = time.perf_counter()
+        try:
+            said = repr(await ask(url, seconds))[:60]
+        except DeploymentError as error:
+            said = error.code
+        return said, time.perf_counter() - start
+
+
+async def wrong_at_once(ask: Ask) -> list[tuple[str, str, float]]:
+    """Those of the answers that end otherwise than they should, or not at once."""
+    found = []
+    for kind, answers in AT_ONCE.items():
+        for name, speak in answers.items():
+            said, seconds = await verdict(ask, speak, 30)
+            if said != CODES[ask][kind] or seconds > 5:
+                found.append((name, said, seconds))
+    return found
+
+
+async def wrong_when_slow(ask: Ask, limit: float) -> list[tuple[str, str, float]]:
+    """Those of the answers that end otherwise than with the time-out, or not with it. All of them at once."""
+    verdicts = await asyncio.gather(*(verdict(ask, speak, limit) for speak in SLOW.values()))
+    return [
+        (name, said, seconds)
+        for name, (said, seconds) in zip(SLOW, verdicts, strict=True)
+        if said != CODES[ask]["slow"] or not limit / 2 < seconds < limit + 5
+    ]
+
+
+@pytest.mark.parametrize("ask", CODES)
+async def test_every_evil_answer_ends_in_its_code(ask: Ask) -> None:
+    """At once where it is too large, broken or gone; else when the time is over."""
+    wrong = await wrong_at_once(ask) + await wrong_when_slow(ask, 1.0)
+    record(f"evil answers ({ask.__name__})", sum(map(len, AT_ONCE.values())) + len(SLOW), len(wrong))
+    assert [] == wrong
+
+
+@pytest.mark.parametrize("ask", CODES)
+@pytest.mark.parametrize("name", UNWANTED)
+async def test_a_body_nobody_wants_is_not_waited_for(ask: Ask, name: str) -> None:
+    """Where the status says all, the rest may be as long as it likes."""
+    codes = {"an error": FAILED, "a refusal": REFUSED, "a redirect": REDIRECTED}[" ".join(name.split()[:2])]
+    said, seconds = await verdict(ask, UNWANTED[name], 0.5)
+    assert codes[ask] == said
+    assert seconds < 5
+
+
+def test_no_answer_takes_much_memory() -> None:
+    """All of them one after the other, in a process of its own, servers included."""
+    code = """
+async def main():
+    for ask in CODES:
+        await wrong_at_once(ask)
+        await wrong_when_slow(ask, 0.4)
+        for speak in UNWANTED.values():
+            await verdict(ask, speak, 0.4)
+asyncio.run(main())
+"""
+    before = "from tests.unit.refusals.test_answers import *\nasyncio.run(verdict(catalog, GONE['nothing'], 5))"
+    assert growth(code, before) < 32
