@@ -18,14 +18,14 @@ from types import FrameType
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-
-import schemas
-import worker
 from tests.bench.neighbours import REVISION_ID, SOLUTION_ID
 from tests.broker import unique_name
 from tests.e2e.stage import environment
-from worker import app, logs
 from worker.environment import read_settings
+
+import schemas
+import worker
+from worker import app, logs
 from worker.sandbox.kafka import EmbeddedKafka
 from worker.sandbox.users import User, sandbox_token
 from worker.settings import Settings
@@ -39,6 +39,7 @@ def traced(calls: list[tuple[str, str]]) -> Iterator[None]:
     """Write down file and name of each of our functions that is called meanwhile."""
 
     seen: set[int] = set()
+
     def note(frame: FrameType, event: str, _: Any) -> None:
         code = frame.f_code
         if event == "call" and not code.co_name.startswith("<") and code.co_filename.startswith(OURS):
@@ -77,7 +78,9 @@ async def main() -> None:
             async with (
                 AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers) as producer,
                 AIOKafkaConsumer(
-                    bootstrap_servers=kafka.bootstrap_servers, isolation_level="read_committed", auto_offset_reset="earliest"
+                    bootstrap_servers=kafka.bootstrap_servers,
+                    isolation_level="read_committed",
+                    auto_offset_reset="earliest",
                 ) as statuses,
             ):
                 await _until_topic(statuses, settings.kafka.status_topic)

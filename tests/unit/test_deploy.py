@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
-from worker.delivery.attempts import Policy
 
 from schemas import FINAL_STATES, DeploymentStatus, Kind, State
 from tests.support.builders import CALLER, OPTIONS, SHIPPED, blueprint, node, record, solution
@@ -50,13 +49,12 @@ class World:
         self.fails_at = fails_at
         options = OPTIONS.model_copy(update={"max_nodes": max_nodes})
         builder = Builder(FakeCatalog(found or solution()), self.artifacts, SHIPPED, options, overrides)
-        # One attempt: what follows it is test_attempts' matter.
-        policy = Policy(330, deadline_seconds=0)
-        self.deployer = fake_deployer(FakeTokens(token_error), builder, self.playground, policy=policy)
+        self.deployer = fake_deployer(FakeTokens(token_error), builder, self.playground, request_deadline_seconds=0.001)
         self.job = FakeJob()
 
     async def handle(self, one: Record | None = None) -> list[State]:
-        self.job = FakeJob(one, fails_at=self.fails_at)
+        self.job = FakeJob(one)
+        self.job.processor.fails_at = self.fails_at
         await self.deployer.handle(self.job)
         assert list(range(len(self.job.statuses))) == [status.sequence for status in self.job.statuses]
         return [status.state for status in self.job.statuses]
@@ -67,7 +65,7 @@ async def test_a_request_goes_from_accepted_to_deployed() -> None:
     world = World()
     assert [State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.DEPLOYED] == await world.handle()
     last = world.job.statuses[-1]
-    assert last.bundle and last.deployment and last.identity
+    assert last.bundle and last.deployment and last.fingerprint
     assert ("Demo Pipeline", Kind.PIPELINE, "demo-1") == (last.solution_name, last.kind, last.deployment.id)
     assert ("a", "b", "c", "orchestrator") == last.bundle.nodes
     bundle, username, request_id = world.playground.received[0]
@@ -86,8 +84,8 @@ async def test_submitting_says_until_when_it_may_take() -> None:
     world = World()
     await world.handle()
     status = world.job.statuses[2]
-    assert status.deadline is not None
-    assert 331 >= (status.deadline - status.time).total_seconds() >= 329
+    assert status.attempt_deadline is not None
+    assert 331 >= (status.attempt_deadline - status.time).total_seconds() >= 329
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from worker.errors import (
     DeploymentError,
     NotSettled,
     OutcomeUnknown,
+    OverridesInvalid,
     PartitionLost,
     StatusNotPublished,
     Unavailable,
@@ -357,6 +358,8 @@ class Job:
         if status.state in FINAL_STATES and isinstance(error, Unreadable | Unavailable | OutcomeUnknown):
             letter = dead_letter(self.record, status.request_id, self.request, error, status.attempt)
             DEAD_LETTERS.labels(error.code).inc()
+        if isinstance(error, OverridesInvalid):
+            log.error("overrides invalid", detail=error.message)
         done = self._processor.publish(self, status, letter)
         self.published = status
         if status.state is State.SUBMITTING:

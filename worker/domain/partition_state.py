@@ -36,8 +36,13 @@ class RequestTable:
         """Return the state of this id; a new one if there is none, so that the next record with this id finds it."""
         state = self._states.get(request_id)
         if state is None:
-            state = self._states[request_id] = RequestState.of_record(request_id, record, request, now)
+            state = RequestState.of_record(request_id, record, request, now)
+            self.add(state)
         return state
+
+    def add(self, state: RequestState) -> None:
+        """Take a state as it is."""
+        self._states[state.request_id] = state
 
     def drop(self, state: RequestState) -> None:
         """Forget an id that got no status."""
@@ -49,7 +54,7 @@ class RequestTable:
         state = self._states.get(status.request_id)
         if state is None:
             state = RequestState(status.request_id, status.source.offset, since or status.time, traceparent=traceparent)
-            self._states[status.request_id] = state
+            self.add(state)
         state.apply(status)
         state.forget()
 

@@ -15,9 +15,7 @@ from worker.domain.messages import dead_letter_message
 
 from schemas import DeploymentRequested
 from tests.component.cli.test_commands import REVISION, SOLUTION, Desk
-from worker.cli.client import Ask, open_requests
 from worker.domain.dead_letter import MAX_REPLAYS, TIMESTAMP, DeadLetter, dead_letter, replay_id
-from worker.domain.messages import dead_letter_message
 from worker.domain.request import Record, Request, read_request
 from worker.errors import CODES, Unavailable, Unreadable
 from worker.sandbox.users import SANDBOX_USER, User, sandbox_token

@@ -83,7 +83,10 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     (f"{DOMAIN}/solution.py", SHOWN): (
         ("redaction: repr of a caller", "email: str = field(repr=False)", "email: str"),
     ),
-    (f"{DOMAIN}/bundle/presentation.py", f"{UNIT}/domain/bundle/test_presentation.py {UNIT}/refusals/test_descriptions.py"): (
+    (
+        f"{DOMAIN}/bundle/presentation.py",
+        f"{UNIT}/domain/bundle/test_presentation.py {UNIT}/refusals/test_descriptions.py",
+    ): (
         ("HTML: sanitised", "_CLEANER.clean(bounded).strip()", "bounded.strip()"),
         (
             "HTML: schemes",

@@ -10,12 +10,9 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.cli.test_letters import read, written
-from tests.support.builders import REVISION_ID, SOLUTION_ID
-from worker.cli.client import Ask
 from worker.cli.failures import CommandError
-from worker.cli.letters import Letter
-from worker.cli.replays import Originals, Replays, bare, repeated
-from worker.cli.words import Place
+
+from tests.support.builders import REVISION_ID, SOLUTION_ID
 from worker.domain.dead_letter import MAX_REPLAYS, replay_id
 from worker.sandbox.users import SANDBOX_USER, sandbox_token
 

@@ -21,7 +21,7 @@ from tests.support.builders import (
     solution,
 )
 from tests.support.corpus import record as note
-from tests.support.fakes import FakeArtifacts, FakeCatalog, FakeClock, FakeJob
+from tests.support.fakes import FakeCatalog, FakeClock, FakeJob
 from tests.support.ways_out import tells_what_to_do
 from tests.unit.refusals.memory import growth
 from worker import settings

@@ -10,7 +10,6 @@ from worker.domain.messages import Message
 from tests.support.topics import Topics
 from worker import settings
 from worker.adapters.kafka.partition_store import KafkaLedger, TransactionalWriter
-from worker.domain.messages import Message
 from worker.errors import PartitionLost
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.builders import PNG, solution
 from schemas import Kind
+from tests.support.builders import PNG, solution
 from worker.domain.bundle.plan import Plan, plan_single_model
 from worker.domain.bundle.presentation import MAX_CHARS, MAX_ICON, MAX_TAGS
 from worker.domain.solution import LeftOut

@@ -5,11 +5,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from worker.delivery.attempts import Policy
-from worker.delivery.journal import Entry
-from worker.delivery.progress import identity
 
-from schemas import DeploymentSettled, DeploymentStatus, SourceInfo, State
+from schemas import DeploymentSettled, DeploymentStatus, SourceInfo, State, fingerprint
 from tests.support.builders import CALLER, OPTIONS, REVISION_ID, SHIPPED, SOLUTION_ID, blueprint, node, record, solution
 from tests.support.fakes import (
     FakeArtifacts,
@@ -22,10 +19,11 @@ from tests.support.fakes import (
     fake_deployer,
 )
 from worker.build import Builder
+from worker.domain.lifecycle import RequestState
 from worker.domain.request import derived_id, read_request
 from worker.errors import DeploymentError, OutcomeUnknown, Unauthenticated, Unavailable
 
-MINE = identity(CALLER.user_id, SOLUTION_ID, REVISION_ID)
+MINE = fingerprint(CALLER.user_id, SOLUTION_ID, REVISION_ID)
 ID, _ = read_request(record())
 NOW = FakeClock().now
 BUSY = Unavailable("playground-busy", "Busy.", "submit", retry_after=20)
@@ -36,14 +34,14 @@ class World:
     """A deployer whose time passes only while it sleeps."""
 
     def __init__(
-        self, *errors: DeploymentError | None, token_error: DeploymentError | None = None, **policy: Any
+        self, *errors: DeploymentError | None, token_error: DeploymentError | None = None, **settings: Any
     ) -> None:
         self.playground = FakePlayground(*errors)
         self.tokens = FakeTokens(token_error)
         self.time = FakeTime()
         files = {"org/blueprint.json": blueprint(node("a", proto_uri="p")), "p": b"p"}
         builder = Builder(FakeCatalog(solution()), FakeArtifacts(files), SHIPPED, OPTIONS)
-        self.deployer = fake_deployer(self.tokens, builder, self.playground, self.time, Policy(**policy))
+        self.deployer = fake_deployer(self.tokens, builder, self.playground, self.time, **settings)
 
     async def handle(self, job: FakeJob) -> list[State]:
         await self.deployer.handle(job)
@@ -59,9 +57,9 @@ def left(state: State, **changes: Any) -> DeploymentStatus:
         "time": NOW,
         "attempt": 2,
         "message": "So far.",
-        "identity": MINE,
+        "fingerprint": MINE,
         "source": SourceInfo(topic="requests", partition=3, offset=7),
-        "deadline": NOW + timedelta(seconds=330) if state is State.SUBMITTING else None,
+        "attempt_deadline": NOW + timedelta(seconds=330) if state is State.SUBMITTING else None,
     }
     return DeploymentStatus(**(values | changes))
 
@@ -69,7 +67,7 @@ def left(state: State, **changes: Any) -> DeploymentStatus:
 def settled(outcome: str, attempt: int = 2) -> DeploymentSettled:
     """What an operator says."""
     return DeploymentSettled.model_validate(
-        {"requestId": ID, "attempt": attempt, "as": outcome, "reason": "It is there.", "by": "ada"}
+        {"requestId": ID, "attempt": attempt, "outcome": outcome, "reason": "It is there.", "by": "ada"}
     )
 
 
@@ -77,6 +75,11 @@ def code(job: FakeJob) -> str | None:
     """Of the last status."""
     error = job.statuses[-1].error
     return error.code if error else None
+
+
+def waits(job: FakeJob) -> list[timedelta]:
+    """How long after each failure the next attempt comes."""
+    return [status.next_attempt_at - status.time for status in job.statuses if status.next_attempt_at]
 
 
 async def test_an_outage_is_waited_out() -> None:
@@ -87,23 +90,23 @@ async def test_an_outage_is_waited_out() -> None:
     retrying = job.statuses[3]
     assert retrying.error
     assert ("playground-unavailable", True) == (retrying.error.code, retrying.error.retryable)
-    assert retrying.next_attempt_at and retrying.deadline
-    assert [0.75] == world.time.slept
+    assert retrying.next_attempt_at and retrying.give_up_at
+    assert timedelta(seconds=0.75) == retrying.next_attempt_at - retrying.time
     assert [1, 1, 1, 1, 2, 2, 2] == [status.attempt for status in job.statuses]
 
 
 async def test_retry_after_is_respected() -> None:
     """The dependency knows best; its own wait is longer than ours."""
-    world = World(BUSY, None)
-    await world.handle(FakeJob())
-    assert [20] == world.time.slept
+    world, job = World(BUSY, None), FakeJob()
+    await world.handle(job)
+    assert [timedelta(seconds=20)] == waits(job)
 
 
 async def test_retries_end_at_the_deadline_with_a_dead_letter() -> None:
     """The last reason counts, and what is kept of the record has no token. An open breaker would hold time still."""
-    world, job = World(BUSY, deadline_seconds=65), FakeJob()
+    world, job = World(BUSY, request_deadline_seconds=65), FakeJob()
     states = await world.handle(job)
-    assert (State.FAILED, "playground-busy", [20, 20]) == (states[-1], code(job), world.time.slept)
+    assert (State.FAILED, "playground-busy", [timedelta(seconds=20)] * 2) == (states[-1], code(job), waits(job))
     [letter] = job.dead_letters
     kept = json.loads(letter.value)
     assert {"requestId": ID, "solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID)} == kept
@@ -112,7 +115,7 @@ async def test_retries_end_at_the_deadline_with_a_dead_letter() -> None:
 
 async def test_while_a_dependency_is_down_the_deadline_stands_still() -> None:
     """Ten attempts without an answer take far longer than the deadline, and then it is deployed all the same."""
-    world, job = World(*[DOWN] * 10, None, deadline_seconds=120), FakeJob()
+    world, job = World(*[DOWN] * 10, None, request_deadline_seconds=120), FakeJob()
     assert State.DEPLOYED == (await world.handle(job))[-1]
     assert 11 == job.statuses[-1].attempt
 
@@ -120,7 +123,7 @@ async def test_while_a_dependency_is_down_the_deadline_stands_still() -> None:
 async def test_refused_credentials_wait_for_the_operator() -> None:
     """However long it takes: no request ends because of an operator's mistake."""
     refused = Unavailable("playground-unauthorized", "Not allowed.", "submit")
-    world, job = World(*[refused] * 20, None, deadline_seconds=60), FakeJob()
+    world, job = World(*[refused] * 20, None, request_deadline_seconds=60), FakeJob()
     assert State.DEPLOYED == (await world.handle(job))[-1]
 
 
@@ -135,7 +138,7 @@ async def test_an_unknown_outcome_is_parked_and_then_unresolved() -> None:
 
 async def test_an_unknown_outcome_may_be_sent_again() -> None:
     """Where the operator prefers two deployments to none."""
-    world, job = World(OutcomeUnknown("Nobody knows."), None, on_unknown="retry"), FakeJob()
+    world, job = World(OutcomeUnknown("Nobody knows."), None, on_unknown_outcome="retry"), FakeJob()
     states = await world.handle(job)
     assert [State.RETRYING, State.BUILDING, State.SUBMITTING, State.DEPLOYED] == states[-4:]
 
@@ -153,7 +156,7 @@ async def test_another_workers_request_goes_on(last: DeploymentStatus, states: l
     world, job = World(), FakeJob(last=last)
     assert states == await world.handle(job)
     assert [6, 7, 8] == [status.sequence for status in job.statuses]
-    assert ({attempt}, {MINE}) == ({it.attempt for it in job.statuses}, {it.identity for it in job.statuses})
+    assert ({attempt}, {MINE}) == ({it.attempt for it in job.statuses}, {it.fingerprint for it in job.statuses})
     assert [False] == world.tokens.judged
 
 
@@ -199,7 +202,7 @@ async def test_a_settlement_of_another_attempt_says_nothing() -> None:
 
 async def test_a_post_without_an_outcome_is_waited_for() -> None:
     """Until its deadline and a margin; then the operator's choice."""
-    world, job = World(on_unknown="retry"), FakeJob(last=left(State.SUBMITTING))
+    world, job = World(on_unknown_outcome="retry"), FakeJob(last=left(State.SUBMITTING))
     assert [State.RETRYING, State.BUILDING, State.SUBMITTING, State.DEPLOYED] == await world.handle(job)
     assert NOW + timedelta(seconds=360) == job.waited_until
 
@@ -229,20 +232,20 @@ EXPIRED = Unauthenticated("token-expired", "Expired.")
 async def test_a_replay_of_an_accepted_request_may_be_old(whose: str | None, state: State) -> None:
     """The journal knows the original, accepted for the same user and solution: expiry is not judged again."""
     value = {"solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID), "jwtToken": "t", "replayOf": "r-0"}
-    job = FakeJob(record(value), known={"r-0": Entry("r-0", 1, NOW, whose, State.FAILED)})
+    job = FakeJob(record(value), known=[RequestState("r-0", 1, NOW, fingerprint=whose, state=State.FAILED)])
     assert state == (await World(token_error=EXPIRED).handle(job))[-1]
 
 
-def first(whose: str | None) -> Entry:
+def first(whose: str | None) -> RequestState:
     """The id is that of an earlier record."""
-    return Entry(ID, 3, NOW, whose, State.DEPLOYED)
+    return RequestState(ID, 3, NOW, fingerprint=whose, state=State.DEPLOYED)
 
 
 async def test_the_same_request_again_gets_nothing_new() -> None:
     """No status and no second deployment; its offset passes."""
-    world, job = World(), FakeJob(entry=first(MINE))
+    world, job = World(), FakeJob(original=first(MINE))
     assert [] == await world.handle(job)
-    assert (True, []) == (job.was_absorbed, world.playground.received)
+    assert ([7], []) == (job.processor.finished, world.playground.received)
 
 
 @pytest.mark.parametrize(
@@ -253,16 +256,9 @@ async def test_another_request_with_the_same_id_ends_under_its_own(
     whose: str | None, error: DeploymentError | None, reason: str
 ) -> None:
     """The id's own statuses are not touched, whoever sends it."""
-    job = FakeJob(entry=first(whose))
+    job = FakeJob(original=first(whose))
     assert [State.REJECTED] == await World(token_error=error).handle(job)
     assert (derived_id(job.record), reason) == (job.statuses[0].request_id, code(job))
-
-
-async def test_a_conflict_that_ended_before_is_passed_over() -> None:
-    """Its status went out, and its offset waited for another one's."""
-    known = {derived_id(record()): Entry("", 7, NOW, None, State.REJECTED)}
-    job = FakeJob(entry=first("0" * 64), known=known)
-    assert ([], True) == (await World().handle(job), job.was_absorbed)
 
 
 def test_the_clock_of_these_tests_is_whole() -> None:
