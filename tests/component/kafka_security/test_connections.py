@@ -9,7 +9,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from tests.component.kafka_security.administrator import Administrator
-from tests.component.kafka_security.conftest import PASSWORD
+from tests.component.kafka_security.conftest import PASSWORD, startup_error
 from tests.component.kafka_security.secured import Secured
 from tests.support.stage import environment
 from worker.adapters.kafka.diagnosis import connected
