@@ -14,7 +14,6 @@ from worker.domain.partition_state import (
     MAX_STATUSES,
     OffsetTracker,
     PartitionState,
-    PendingStatus,
     RequestTable,
     RequestTableReader,
     StatusEncoder,
@@ -180,6 +179,9 @@ def test_a_dead_letter_goes_with_its_status() -> None:
 # ------------------------------------------------------------------------------------------------ the partition
 
 
+ENCODER = StatusEncoder("statuses", "dead-letters", "/worker")
+
+
 class Partition:
     """A partition's state, from offset 5 on, with what the status topic says."""
 
@@ -197,7 +199,7 @@ class Partition:
     def publish(self, *statuses: DeploymentStatus) -> None:
         """Into the next transaction."""
         for one in statuses:
-            self.state.enqueue(PendingStatus(one, (one.to_message("statuses", "/worker"),)))
+            self.state.enqueue(one, None, None, ENCODER)
 
     def idle(self) -> bool:
         """Whether nothing waits to be written."""

@@ -214,7 +214,7 @@ def test_the_largest_status_fits() -> None:
     state = RequestState.of_record("r" * 128, source, replace(request, replay_of="r" * 128), NOW)
     state.apply(state.accepted(NOW, "0" * 64))
     state.apply(state.building(NOW))
-    submitting = state.submitting(NOW, plan, bundle, 330).model_copy(update={"bundle": longest})
+    submitting = state.submitting(NOW, plan, bundle, NOW).model_copy(update={"bundle": longest})
     state.apply(submitting)
     error = Internal()
     error.message = WIDE * 5000
