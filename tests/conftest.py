@@ -30,7 +30,7 @@ def kafka(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory)
 
     @contextmanager
     def started() -> Iterator[dict[str, Any]]:
-        with open_broker() as broker:
+        with open_broker(short_lived=True) as broker:
             yield asdict(broker)
 
     with shared(shared_folder(pytestconfig, tmp_path_factory) / "kafka.json", started) as found:
