@@ -1,4 +1,4 @@
-# The worker, and nothing that builds it. Runs as a user without a name, on a read-only root, without capabilities.
+# The worker and its commands, and nothing that builds it. Runs as a user without a name, with a read-only root and no capabilities.
 # A digest fits in here as well: PYTHON=3.13-slim-bookworm@sha256:…
 ARG PYTHON=3.13-slim-bookworm
 

@@ -91,6 +91,12 @@ chart: install ## write what is made from helm/values.yaml and the worker's sett
 schemas: install ## write schemas/generated from schemas/events.py
 	$(BIN)/python -m schemas.export
 
+pages: install ## write the parts of the pages in docs/ that are made from the code
+	$(BIN)/python -m tests.support.pages
+
+trace: install ## the files that one request crosses, counted
+	$(BIN)/python -m tests.extended.trace
+
 lock: install ## newest versions that pyproject.toml allows, with hashes and without registry addresses
 	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-annotate --no-header --output-file requirements.lock
@@ -109,4 +115,4 @@ release: install ## wheel, SBOM and their SHA-256 into dist/, the same bytes eac
 clean: ## remove what the commands made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output dist
 
-.PHONY: help install demo image up down test test-unit test-component test-e2e test-alerts test-cluster test-faults test-image soak bench properties mutants check format golden chart schemas lock licences release clean
+.PHONY: help install demo image up down test test-unit test-component test-e2e test-alerts test-cluster test-faults test-image soak bench properties mutants check format golden chart schemas pages trace lock licences release clean

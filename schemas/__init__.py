@@ -14,8 +14,11 @@ from schemas.events import (
     DeploymentStatus,
     ErrorInfo,
     Kind,
+    Message,
     SourceInfo,
     State,
+    cloud_event_headers,
+    fingerprint,
 )
 
 __all__ = [
@@ -28,6 +31,9 @@ __all__ = [
     "DeploymentStatus",
     "ErrorInfo",
     "Kind",
+    "Message",
     "SourceInfo",
     "State",
+    "cloud_event_headers",
+    "fingerprint",
 ]

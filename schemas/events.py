@@ -1,11 +1,15 @@
 """The events, strict in what we write and tolerant in what we read.
 
 Field names on the wire are camelCase (the aliases); Python code uses snake_case.
-Each event class carries its CloudEvents type and the default name of its topic.
+Each event class carries its CloudEvents type and the default name of its topic, and becomes a Kafka record in
+CloudEvents' binary mode.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from hashlib import sha256
 from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
@@ -169,21 +173,38 @@ class DeploymentStatus(_Part):
         None, ge=1, description="How many workers ended one after the other while they built its bundle; absent: none."
     )
     next_attempt_at: Time | None = Field(None, description="With `retrying`: not before.")
-    deadline: Time | None = Field(
+    attempt_deadline: Time | None = Field(
+        None, description="With `submitting`: when the playground must have answered at the latest."
+    )
+    give_up_at: Time | None = Field(
         None,
-        description="With `submitting`: when the attempt ends at the latest; with `retrying`: when the request is "
-        "given up, unless the dependency it waits for is known to be down.",
+        description="From the first `retrying` on: when the request is given up, unless a dependency that it waits for "
+        "is known to be down.",
     )
     replay_of: RequestId | None = Field(None, description="The request this one repeats.")
-    identity: Sha256 | None = Field(
+    fingerprint: Sha256 | None = Field(
         None,
         description="SHA-256 of user, solution and revision id; absent when the token was not verified.",
     )
     source: SourceInfo
 
     def to_json(self) -> bytes:
-        """The event's data as UTF-8 JSON; absent fields are left out."""
+        """Return the event's data as UTF-8 JSON; absent fields are left out."""
         return self.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+    def to_message(self, topic: str, source: str, traceparent: str | None = None) -> "Message":
+        """Return the record of the status topic.
+
+        Raises:
+            ValueError: it is larger than MAX_BYTES. A record that the producer refuses would spoil its numbering.
+        """
+        value = self.to_json()
+        if len(value) > self.MAX_BYTES:
+            raise ValueError(f"a status of {len(value)} bytes is larger than {self.MAX_BYTES}")
+        attributes = {"id": f"{self.request_id}:{self.sequence}", "subject": self.request_id}
+        attributes |= {"time": self.time.isoformat()}
+        headers = cloud_event_headers(self.TYPE, source, attributes, traceparent)
+        return Message(topic, self.source.partition, self.request_id.encode(), value, headers)
 
 
 class DeploymentSettled(_Part):
@@ -194,7 +215,42 @@ class DeploymentSettled(_Part):
 
     request_id: RequestId = Field(description="The request that is settled; also the record key.")
     attempt: int = Field(ge=1, description="The attempt that is settled, as its status says.")
-    outcome: Literal["deployed", "failed", "retry"] = Field(alias="as", description="What became of the attempt.")
+    outcome: Literal["deployed", "failed", "retry"] = Field(description="What became of the attempt.")
     deployment: DeploymentInfo | None = None
     reason: Sentence = Field(description="How the outcome is known; a sentence for people.")
     by: str = Field(max_length=200, description="The operator or the worker that says so.")
+
+    def to_message(self, topic: str, source: str, partition: int) -> "Message":
+        """Return the record of the settlements topic, for the worker that owns the request's partition."""
+        attributes = {"id": f"{self.request_id}:{self.attempt}:{self.by}", "subject": self.request_id}
+        value = self.model_dump_json(by_alias=True, exclude_none=True).encode()
+        headers = cloud_event_headers(self.TYPE, source, attributes)
+        return Message(topic, partition, self.request_id.encode(), value, headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A Kafka record to be written. `partition` None: wherever the key leads."""
+
+    topic: str
+    partition: int | None
+    key: bytes | None = field(repr=False)
+    value: bytes = field(repr=False)
+    headers: tuple[tuple[str, bytes], ...] = field(repr=False)
+
+
+def cloud_event_headers(
+    event_type: str, source: str, attributes: Mapping[str, str], traceparent: str | None = None
+) -> tuple[tuple[str, bytes], ...]:
+    """Return the headers of a CloudEvent in Kafka's binary mode. `attributes` are its further ones, without `ce_`."""
+    headers = {"ce_specversion": "1.0", "ce_type": event_type, "ce_source": source}
+    headers |= {f"ce_{name}": value for name, value in attributes.items()}
+    headers["content-type"] = "application/json"
+    if traceparent:
+        headers["traceparent"] = traceparent
+    return tuple((name, value.encode()) for name, value in headers.items())
+
+
+def fingerprint(user_id: str, solution_id: UUID, revision_id: UUID) -> str:
+    """Return the SHA-256 in hex of who asks for what; it tells a repeated request from another one with its id."""
+    return sha256(f"{user_id}\n{solution_id}\n{revision_id}".encode()).hexdigest()

@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from socket import gethostname
 
 import structlog
 from aiokafka import AIOKafkaConsumer
@@ -19,41 +18,40 @@ from schemas import DeploymentSettled
 from worker.adapters.graphene import ArtifactsClient, CatalogClient
 from worker.adapters.http import dependency_session
 from worker.adapters.jwks import open_tokens
-from worker.adapters.kafka.clients import client_options
-from worker.adapters.kafka.partition_store import KafkaLedger, record_of
-from worker.adapters.kafka.settlements import SettlementSender, SettlementTail
-from worker.adapters.kafka.startup import STOP_SECONDS, admitted, prepare_kafka, started
+from worker.adapters.kafka.clients import WORKER_STOP_SECONDS, client_options, running_client
+from worker.adapters.kafka.partition_store import KafkaPartitionStore, record_of
+from worker.adapters.kafka.settlements import SettlementReader, SettlementSender
+from worker.adapters.kafka.startup import prepare_kafka, watch_authorization
 from worker.adapters.overrides_file import load_overrides
 from worker.adapters.playground import PlaygroundClient, playground_session
 from worker.build import Builder
-from worker.delivery.admission import Breakers, Capacity, Turns
-from worker.delivery.attempts import Clocks, Policy
-from worker.delivery.collector import Readings
+from worker.delivery.admission import Admission, Breakers, KeyQueue, Limiter
+from worker.delivery.collector import WorkerCollector
 from worker.delivery.consumer import RequestConsumer
-from worker.delivery.partition import Handler, Lane, Ledger
+from worker.delivery.partition import PartitionProcessor, Shared
 from worker.deploy import Deployer
-from worker.domain.messages import Addresses
+from worker.domain.lifecycle import Lifecycle
+from worker.domain.partition_state import StatusEncoder
 from worker.observability.health import HealthServer, Probes
 from worker.observability.metrics import REGISTRY
 from worker.observability.traces import open_tracing
-from worker.ports import Tokens
-from worker.settings import BuilderSettings, KafkaSettings, RuntimeSettings, Settings
+from worker.ports import Clocks, Store
+from worker.settings import BuilderSettings, KafkaSettings, Settings
 
 SESSION_MS = 10_000  # a worker that is silent for so long has lost its partitions
-# Lanes in a transaction at once; more would only cost CPU, and the others batch meanwhile.
-TRANSACTIONS_AT_ONCE = 4
+CLOCKS = Clocks(partial(datetime.now, UTC), time.monotonic, asyncio.sleep, random.random)
 
 ONTARGET = Path(__file__).parent / "ontarget"
 
 log = structlog.get_logger()
 
-OpenLedger = Callable[[KafkaSettings, AIOKafkaConsumer, str], Ledger]
+OpenStore = Callable[[KafkaSettings, AIOKafkaConsumer, str], Store]
 
 
-async def run(settings: Settings, stop: asyncio.Event, open_ledger: OpenLedger | None = None) -> None:
+async def run(settings: Settings, stop: asyncio.Event, open_store: OpenStore = KafkaPartitionStore) -> None:
     """Work until `stop` is set. Raises ConfigurationError, KafkaError.
 
-    `open_ledger`: another way to write than Kafka's transactions.
+    `open_store`: another way to write than Kafka's transactions.
     """
     async with AsyncExitStack() as stack:
         tokens = await stack.enter_async_context(open_tokens(settings.auth, time.time))
@@ -71,113 +69,76 @@ async def run(settings: Settings, stop: asyncio.Event, open_ledger: OpenLedger |
         cluster_id = await prepare_kafka(settings.kafka, stop)
         if cluster_id is None:
             return
-        capacity, breakers = Capacity(settings.runtime.max_in_flight), Breakers(time.monotonic, asyncio.sleep)
-        deployer = _deployer(tokens, builder, playground, capacity, breakers, settings)
+        breakers = Breakers(CLOCKS.monotonic, CLOCKS.sleep)
+        admission = Admission(Limiter(settings.runtime.max_in_flight), breakers)
+        decide = Lifecycle(settings.playground, settings.runtime)
+        deployer = Deployer(tokens, builder, playground, admission, CLOCKS, decide)
         consumer = _kafka_consumer(settings)
-        await stack.enter_async_context(started(consumer, consumer.stop))
-        ledger = (open_ledger or KafkaLedger)(settings.kafka, consumer, cluster_id)
-        probes.requests = await stack.enter_async_context(
-            open_requests(settings.kafka, settings.runtime, consumer, ledger, deployer.handle, cluster_id)
-        )
+        await stack.enter_async_context(running_client(consumer, stop_seconds=WORKER_STOP_SECONDS))
+        store = open_store(settings.kafka, consumer, cluster_id)
+        requests = open_requests(settings, consumer, store, deployer, cluster_id)
+        probes.requests = await stack.enter_async_context(requests)
         limits = {
             "request": settings.runtime.request_deadline_seconds,
             "post": settings.playground.timeout_seconds,
         }
-        readings = Readings(probes.requests, capacity, breakers, limits, _now, time.monotonic)
-        followed = _followed(readings, consumer, settings.kafka.requests_topic)
-        async with followed, admitted(settings.kafka, stop):
+        collector = WorkerCollector(probes.requests, admission, limits, CLOCKS)
+        collected = _collected(collector, consumer, settings.kafka.requests_topic)
+        async with collected, watch_authorization(settings.kafka, stop):
             await probes.requests.run(stop)
 
 
 @asynccontextmanager
 async def open_requests(
-    kafka: KafkaSettings,
-    runtime: RuntimeSettings,
-    consumer: AIOKafkaConsumer,
-    ledger: Ledger,
-    handle: Handler,
-    cluster_id: str,
+    settings: Settings, consumer: AIOKafkaConsumer, store: Store, deployer: Deployer, cluster_id: str
 ) -> AsyncIterator[RequestConsumer]:
-    """The stream: a lane per partition, settlements in and out."""
+    """Open what reads requests: a processor for each partition, settlements in and out."""
+    kafka = settings.kafka
     source = f"/playground-deployer/{kafka.group_id}"
     sender = SettlementSender(kafka, source)
-    turns, pace = Turns(), asyncio.Semaphore(TRANSACTIONS_AT_ONCE)
+    encoder = StatusEncoder(kafka.status_topic, kafka.dead_letter_topic, source)
+    shared = Shared(store, deployer.handle, encoder, KeyQueue(), CLOCKS, sender.hand_over)
 
-    def open_lane(partition: int, live: Callable[[Lane, int], None]) -> Lane:
-        addresses = Addresses(kafka.status_topic, kafka.dead_letter_topic, source)
-        return Lane(
-            partition,
-            ledger,
-            handle,
-            addresses,
-            turns,
-            pace,
-            _now,
-            sender.hand_over,
-            live,
-            f"worker {gethostname()}"[:200],
-        )
+    def open_processor(partition: int, on_ready: Callable[[PartitionProcessor, int], None]) -> PartitionProcessor:
+        return PartitionProcessor(partition, shared, on_ready)
 
-    def told(partition: int, settled: DeploymentSettled) -> None:
-        if lane := requests.lanes.get(partition):
-            lane.settlements.add(settled)
+    def on_settlement(partition: int, settled: DeploymentSettled) -> None:
+        if processor := requests.processors.get(partition):
+            processor.on_settlement(settled)
 
     reader = AIOKafkaConsumer(
         **client_options(kafka), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
     )
-    tail = SettlementTail(reader, kafka.settlements_topic, told)
+    settlements = SettlementReader(reader, kafka.settlements_topic, on_settlement)
     requests = RequestConsumer(
-        consumer, open_lane, partial(record_of, cluster_id), tail.watch, kafka.requests_topic, runtime
+        consumer,
+        open_processor,
+        partial(record_of, cluster_id),
+        settlements.watch,
+        kafka.requests_topic,
+        settings.runtime,
     )
-    async with started(reader, reader.stop):
-        following = asyncio.create_task(tail.run(), name="settlements")
+    async with running_client(reader, stop_seconds=WORKER_STOP_SECONDS):
+        reading = asyncio.create_task(settlements.run(), name="settlements")
         try:
             yield requests
         finally:
-            await sender.finished(STOP_SECONDS)
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+            await sender.finished(WORKER_STOP_SECONDS)
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
 
 
 @asynccontextmanager
-async def _followed(readings: Readings, consumer: AIOKafkaConsumer, topic: str) -> AsyncIterator[None]:
-    """`/metrics` shows them meanwhile."""
-    REGISTRY.register(readings)
-    following = asyncio.create_task(readings.follow(consumer, topic), name="readings")
+async def _collected(collector: WorkerCollector, consumer: AIOKafkaConsumer, topic: str) -> AsyncIterator[None]:
+    """Show it on `/metrics` meanwhile."""
+    REGISTRY.register(collector)
+    following = asyncio.create_task(collector.follow(consumer, topic), name="collector")
     try:
         yield
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
-        REGISTRY.unregister(readings)
-
-
-def _deployer(
-    tokens: Tokens,
-    builder: Builder,
-    playground: PlaygroundClient,
-    capacity: Capacity,
-    breakers: Breakers,
-    settings: Settings,
-) -> Deployer:
-    return Deployer(
-        tokens,
-        builder,
-        playground,
-        capacity,
-        breakers,
-        Clocks(_now, time.monotonic, asyncio.sleep, random.random),
-        Policy(
-            settings.playground.timeout_seconds,
-            settings.runtime.request_deadline_seconds,
-            settings.playground.park_max_seconds,
-            settings.playground.on_unknown_outcome,
-        ),
-    )
+        REGISTRY.unregister(collector)
 
 
 def run_until_signal(settings: Settings) -> None:

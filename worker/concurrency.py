@@ -8,9 +8,9 @@ T = TypeVar("T")
 
 
 async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results in order. On the first failure the rest is cancelled and awaited, and it is raised itself.
+    """Return the results in order; on the first failure, cancel and await the rest, then raise that failure.
 
-    Of several failures in one round the first in order counts, so that the same input gives the same error.
+    Of several failures at the same time the first in order is raised, so that the same input gives the same error.
     """
     tasks: list[asyncio.Task[T]] = []
     try:

@@ -1,28 +1,28 @@
-"""The error family: everything that ends a request other than `deployed`.
+"""Every error of the worker, and the codes of those that end a request.
 
-    DeploymentError                  code, message, stage, retryable, final state
-    ├── Rejected                     the request's own fault; the same request never succeeds
-    │   ├── Unreadable               receive:       the record is no deployment request
-    │   ├── Conflict                 receive:       its id is another request's
-    │   ├── Unauthenticated          authenticate:  no token, or one that proves nothing
-    │   ├── NotAllowed               authorise:     a valid user who may not do this
-    │   ├── NotFound                 fetch:         something the solution names does not exist
-    │   └── NotDeployable            plan:          the solution cannot run on a playground
-    └── Failed                       not the request's fault
-        ├── Unavailable              a dependency is down, slow or refuses our credentials; retryable
-        ├── PlaygroundRefused        submit:        the playground server said no
-        ├── OutcomeUnknown           submit:        bytes were sent and no answer came
-        ├── NotSettled               submit:        an unknown outcome that was settled as failed, or by nobody
-        ├── WorkerDied               internal:      it ended three workers in a row
-        ├── OverridesInvalid         bundle:        the operator's overrides spoil a manifest
-        └── Internal                 a defect of ours
+    WorkerError                          root of all errors that the worker raises itself
+    ├── DeploymentError                  ends a request; has a code, a message, a stage, a final state
+    │   ├── Rejected                     the request's own fault; the same request never succeeds
+    │   │   ├── Unreadable               receive:       the record is not a deployment request
+    │   │   ├── Conflict                 receive:       another request has its id
+    │   │   ├── Unauthenticated          authenticate:  no token, or an invalid one
+    │   │   ├── NotAllowed               authorise:     a valid user who may not read the solution
+    │   │   ├── NotFound                 fetch:         something that the solution refers to does not exist
+    │   │   └── NotDeployable            plan:          the solution cannot run on a playground
+    │   └── Failed                       not the request's fault
+    │       ├── Unavailable              a dependency is down, slow or rejects our credentials; retryable
+    │       ├── PlaygroundRefused        submit:        the playground server refused the bundle
+    │       ├── OutcomeUnknown           submit:        the bundle was sent and no answer came
+    │       ├── NotSettled               submit:        an unknown outcome that was resolved as failed, or not in time
+    │       ├── WorkerDied               internal:      three workers in a row died while building its bundle
+    │       ├── OverridesInvalid         bundle:        the operator's overrides make a manifest invalid
+    │       └── Internal                 internal:      a bug in the worker
+    ├── StatusNotPublished               a status was not committed; the record is read again after the next take-over
+    ├── PartitionLost                    the consumer group has assigned the partition to another worker
+    └── ConfigurationError               the worker cannot start; the message names the setting
 
-    StatusNotPublished               not of a request: Kafka did not take a status; the lane dies, the record is read again
-    NotOurs                          not of a request: the proof of a lane's take-over failed
-    ConfigurationError               not of a request: the worker cannot start; names the setting
-
-Adapters turn foreign errors into these where they enter, and nowhere else. `CODES` holds every code;
-docs/contract.md prints it and a test keeps the two alike.
+Adapters translate foreign errors into these where they enter, and nowhere else. `CODES` holds every code;
+docs/contract.md lists them, and a test keeps the two identical.
 """
 
 from collections.abc import Mapping
@@ -32,92 +32,96 @@ from schemas import ErrorInfo, State
 
 Stage = Literal["receive", "authenticate", "authorise", "fetch", "plan", "bundle", "submit", "internal"]
 
-# Three tables by how a request ends; each says of a code what it means and what to do about it.
+# Three tables, by how the request ends; a sentence says what the code means and what to do.
 REJECTED: dict[str, str] = {
     # receive
     "not-json": "The record's value is not strict JSON (UTF-8, no NaN, no duplicate keys). Send one JSON object.",
-    "invalid-request": "A field is missing or has the wrong type; the message names it. Correct it and send again.",
-    "unknown-event-type": "`ce_type` names an event this topic does not carry. Send the type of docs/contract.md.",
-    "request-id-conflict": "Another request has this id already, for another user or solution. Send a new id.",
+    "invalid-request": "A field is missing or has the wrong type; the message names it. Correct it and send the request again.",
+    "unknown-event-type": "`ce_type` names an event that this topic does not carry. Send the type given in docs/contract.md.",
+    "request-id-conflict": "Another request, for another user or solution, already has this id. Send a new id.",
     # authenticate
     "token-missing": "Neither the header `authorization` nor `jwtToken` holds a token. Send exactly one.",
-    "token-twice": "More than one token came, in headers `authorization` or in `jwtToken`. Send exactly one.",
-    "token-malformed": "The token is not a JSON Web Token in its strict form. Send it as Graphene issued it.",
-    "token-algorithm": "The token is signed with another algorithm than the configured one. Log in again.",
-    "token-signature": "The token's signature is wrong: it was altered, or signed with another key. Log in again.",
+    "token-twice": "More than one token was sent, in `authorization` headers or `jwtToken`. Send exactly one.",
+    "token-malformed": "The token is not a well-formed JSON Web Token. Send it as Graphene issued it.",
+    "token-algorithm": "The token is not signed with the configured algorithm. Log in again.",
+    "token-signature": "The token's signature is invalid: it was altered, or signed with another key. Log in again.",
     "token-claims": "A claim is missing or has the wrong type; the message names it. Log in again.",
-    "token-not-yet-valid": "The token's `nbf` lies in the future. Check the issuer's clock.",
-    "token-expired": "The token expired before the request reached Kafka, or waited too long there. Log in and send again.",
-    "wrong-record-key": "The record key is not the token's user id (`mlpuser.userId`). Send it as the key.",
+    "token-not-yet-valid": "The token's `nbf` is in the future. Check the issuer's clock.",
+    "token-expired": "The token expired before the request reached Kafka, or while it waited there for too long. Log in and send the request again.",
+    "wrong-record-key": "The record key is not the token's user id (`mlpuser.userId`). Use that as the key.",
     # authorise
     "no-access": "The user may not read this solution. Ask its owner for access.",
-    # fetch: what the solution names
-    "solution-not-found": "Graphene knows no solution with this id. Check the id.",
-    "revision-not-found": "Graphene knows no revision with this id. Check the id.",
-    "revision-of-another-solution": "The revision belongs to another solution. Send ids that belong together.",
+    # fetch: what the solution refers to
+    "solution-not-found": "Graphene has no solution with this id. Check the id.",
+    "revision-not-found": "Graphene has no revision with this id. Check the id.",
+    "revision-of-another-solution": "The revision belongs to another solution. Send ids that match.",
     "blueprint-missing": "The pipeline has no blueprint, or its file is gone. Save the pipeline again in the editor.",
     "image-missing": "The model has no Docker image artifact. On-board it again.",
     "proto-missing": "A node has no protobuf, or its file is gone. On-board the model again.",
-    "artifact-uri-invalid": "An artifact's uri is not a plain path below the repository. On-board the model again.",
-    "artifact-too-large": "A file of the solution is larger than the limit in the message. Make it smaller.",
+    "artifact-uri-invalid": "An artifact's URI is not a plain path in the repository. On-board the model again.",
+    "artifact-too-large": "A file of the solution exceeds the limit in the message. Make it smaller.",
     # plan
-    "blueprint-invalid": "The blueprint is not what the editor writes; the message names the place. Save the pipeline again.",
-    "no-nodes": "The pipeline has no node that can be deployed. Add one.",
+    "blueprint-invalid": "The blueprint is not in the editor's format; the message says where. Save the pipeline again.",
+    "no-nodes": "The pipeline has no deployable node. Add one.",
     "too-many-nodes": "The pipeline has more nodes than the operator allows. Split it.",
-    "node-not-runnable": "A node is of a type without a container (Splitter, Collator). Replace it.",
+    "node-not-runnable": "A node has a type without a container (Splitter, Collator). Replace it.",
     "image-empty": "A node has no container image. On-board its model again.",
-    "image-invalid": "A container image is not a valid reference; the message says why. Correct it.",
-    "name-reserved": "A pipeline or node has a name that is kept for the cluster or the orchestrator. Rename it.",
+    "image-invalid": "A container image reference is invalid; the message says why. Correct it.",
+    "name-reserved": "A pipeline or node has a name that is reserved for the cluster or the orchestrator. Rename it.",
     "name-collision": "Two nodes would get the same name in the cluster. Rename one.",
-    "shared-folder-invalid": "A shared folder's path is not an absolute path. Correct the folder's name in the editor.",
-    "bundle-too-large": "The bundle is larger than the limit in the message. Make its files smaller.",
+    "shared-folder-invalid": "A shared folder's path is not absolute. Correct the folder's name in the editor.",
+    "bundle-too-large": "The bundle exceeds the limit in the message. Make its files smaller.",
 }
 
 UNAVAILABLE: dict[str, str] = {
     # authenticate
-    "keys-unavailable": "The issuer's public keys cannot be read. Send again later. Operator: DEPLOYER_AUTH__JWKS_URL.",
+    "keys-unavailable": "The issuer's public keys cannot be fetched. Send the request again later. Operator: check DEPLOYER_AUTH__JWKS_URL.",
     # fetch
-    "catalog-unauthorized": "Graphene's database refuses our credentials. Operator: DEPLOYER_CATALOG__USERNAME, __PASSWORD.",
-    "catalog-unavailable": "Graphene's database cannot be reached. Send again later.",
-    "catalog-timeout": "Graphene's database did not answer in time. Send again later.",
-    "catalog-error": "Graphene's database answered with an error or something unreadable. Send again later.",
-    "artifacts-unauthorized": "The repository refuses our credentials. Operator: DEPLOYER_ARTIFACTS__USERNAME, __PASSWORD.",
-    "artifacts-unavailable": "The repository cannot be reached. Send again later.",
-    "artifacts-timeout": "The repository did not answer in time. Send again later.",
-    "artifacts-error": "The repository answered with an error. Send again later.",
+    "catalog-unauthorized": "Graphene's database rejects our credentials. Operator: check DEPLOYER_CATALOG__USERNAME and __PASSWORD.",
+    "catalog-unavailable": "Graphene's database cannot be reached. Send the request again later.",
+    "catalog-timeout": "Graphene's database did not answer in time. Send the request again later.",
+    "catalog-error": "Graphene's database answered with an error or in an unknown format. Send the request again later.",
+    "artifacts-unauthorized": "The repository rejects our credentials. Operator: check DEPLOYER_ARTIFACTS__USERNAME and __PASSWORD.",
+    "artifacts-unavailable": "The repository cannot be reached. Send the request again later.",
+    "artifacts-timeout": "The repository did not answer in time. Send the request again later.",
+    "artifacts-error": "The repository answered with an error. Send the request again later.",
     # submit
-    "playground-unauthorized": "The playground does not accept this worker's address. Operator: `allowed_ip_addresses` there.",
-    "playground-unavailable": "The playground cannot be reached. Send again later.",
-    "playground-busy": "The playground asked to come back later. Send again later.",
-    "attempt-late": "The worker was held up and its time to send was over; nothing was sent. Send again later.",
+    "playground-unauthorized": "The playground rejects this worker's address. Operator: add it to `allowed_ip_addresses` there.",
+    "playground-unavailable": "The playground cannot be reached. Send the request again later.",
+    "playground-busy": "The playground is busy. Send the request again later.",
+    "attempt-late": "The worker was delayed until it was too late to send the bundle; nothing was sent. Send the request again later.",
 }
 
 FAILED: dict[str, str] = {
     # submit
     "playground-redirected": "The playground answered with a redirect: it could not read or deploy the bundle. Tell the operator.",
-    "playground-refused": "The playground refused the bundle; the message gives its reason. Correct it, or tell the operator.",
-    "playground-name-taken": "The playground made no deployment: another user owns one of this name. Rename the pipeline.",
-    "deployment-failed": "The bundle's script failed on the playground; the message gives its reason. Correct it, or tell the operator.",
-    "outcome-unknown": "The playground did not answer: it may or may not have deployed. Operator: `playground-deployer resolve`.",
-    "settled-as-failed": "It was settled as failed; the message says by whom and why. Send it again when that is mended.",
-    "unresolved": "The playground did not answer, and nobody settled it in time. Look at the dashboard, then send again.",
-    "request-gone": "It was to be tried again, but Kafka has deleted its record. Send it again.",
+    "playground-refused": "The playground refused the bundle; the message says why. Correct it, or tell the operator.",
+    "playground-name-taken": "The playground created no deployment: another user owns one with this name. Rename the pipeline.",
+    "deployment-failed": "The bundle's script failed on the playground; the message says why. Correct it, or tell the operator.",
+    "outcome-unknown": "The playground did not answer: it may or may not have deployed. Operator: run `playground-deployer resolve`.",
+    "resolved-as-failed": "The outcome was resolved as failed; the message says by whom and why. Send the request again when that is fixed.",
+    "unresolved": "The playground did not answer, and the outcome was not resolved in time. Look at the dashboard, then send the request again.",
+    "request-gone": "The request was due for a retry, but Kafka has deleted its record. Send it again.",
     # bundle
-    "overrides-invalid": "The operator's overrides do not fit this solution; the message names the place. Tell the operator.",
+    "overrides-invalid": "The operator's overrides do not fit this solution; the message says where. Tell the operator.",
     # anywhere
-    "worker-died": "Three workers died while they built its bundle. Tell the operator; send it again when that is mended.",
-    "internal": "A defect of the deployer; its log has the details under the request id. Tell the operator.",
+    "worker-died": "Three workers died while building the bundle. Tell the operator; send the request again when that is fixed.",
+    "internal": "A bug in the deployer; its log has the details under the request id. Tell the operator.",
 }
 
 CODES = REJECTED | UNAVAILABLE | FAILED
 
 
 def one_line(text: str) -> str:
-    """Sentences for people may quote what users wrote; no control or direction character of theirs gets through."""
+    """Replace control and direction characters: messages quote what users wrote."""
     return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
 
 
-class DeploymentError(Exception):
+class WorkerError(Exception):
+    """Root of all errors that the worker raises itself."""
+
+
+class DeploymentError(WorkerError):
     """Ends a request. `message` is one sentence for the user and holds no secret."""
 
     state: ClassVar[State]
@@ -129,48 +133,48 @@ class DeploymentError(Exception):
         message = one_line(message)
         super().__init__(message)
         if code not in self.codes:
-            raise KeyError(f"{code} is no code of {type(self).__name__} in worker.errors")
+            raise KeyError(f"{code} is not a code of {type(self).__name__} in worker.errors")
         self.code = code
         self.message = message
 
     def info(self) -> ErrorInfo:
-        """The error as a status carries it."""
+        """Return the error as a status carries it."""
         return ErrorInfo(code=self.code, message=self.message[:1000], stage=self.stage, retryable=self.retryable)
 
 
 class Rejected(DeploymentError):
-    """The request's own fault."""
+    """The request's own fault; the same request never succeeds."""
 
     state = State.REJECTED
     codes = REJECTED
 
 
 class Unreadable(Rejected):
-    """The record is no deployment request."""
+    """The record is not a deployment request."""
 
     stage = "receive"
 
 
 class Conflict(Rejected):
-    """Its id is another request's."""
+    """Another request has its id."""
 
     stage = "receive"
 
 
 class Unauthenticated(Rejected):
-    """No token, or one that proves nothing."""
+    """No token, or an invalid one."""
 
     stage = "authenticate"
 
 
 class NotAllowed(Rejected):
-    """A valid user who may not do this."""
+    """A valid user who may not read the solution."""
 
     stage = "authorise"
 
 
 class NotFound(Rejected):
-    """Something the solution names does not exist."""
+    """Something that the solution refers to does not exist."""
 
     stage = "fetch"
 
@@ -189,36 +193,36 @@ class Failed(DeploymentError):
 
 
 class Unavailable(Failed):
-    """A dependency is down, slow or refuses our credentials."""
+    """A dependency is down, slow or rejects our credentials."""
 
     retryable = True
     codes = UNAVAILABLE
 
     def __init__(self, code: str, message: str, stage: Stage = "fetch", *, retry_after: float | None = None) -> None:
-        """`retry_after`: seconds the dependency wants to be left alone."""
+        """`retry_after`: seconds after which the dependency asks to be tried again."""
         super().__init__(code, message)
         self.stage = stage
         self.retry_after = retry_after
 
     @property
     def dependency(self) -> str:
-        """Who it was: keys, catalog, artifacts or playground."""
+        """The dependency: keys, catalog, artifacts or playground."""
         return self.code.partition("-")[0]
 
     @property
     def needs_operator(self) -> bool:
-        """Our credentials or our address are refused: no other request will fare better."""
+        """Whether our credentials or our address are rejected: every other request would fail, too."""
         return self.code.endswith("-unauthorized")
 
 
 class PlaygroundRefused(Failed):
-    """The playground server said no."""
+    """The playground server refused the bundle."""
 
     stage = "submit"
 
 
 class OutcomeUnknown(Failed):
-    """Bytes of the bundle were sent and no answer came."""
+    """The bundle was sent, at least in part, and no answer came."""
 
     stage = "submit"
 
@@ -227,13 +231,13 @@ class OutcomeUnknown(Failed):
 
 
 class NotSettled(Failed):
-    """The outcome of its POST stayed unknown, or was settled as failed."""
+    """The unknown outcome of a POST was resolved as failed, or not in time."""
 
     stage = "submit"
 
 
 class WorkerDied(Failed):
-    """Three workers in a row ended while they built its bundle."""
+    """Three workers in a row died while building its bundle."""
 
     stage = "internal"
 
@@ -242,7 +246,7 @@ class WorkerDied(Failed):
 
 
 class OverridesInvalid(Failed):
-    """The operator's overrides spoil a manifest. Not retryable: this worker keeps the overrides it started with."""
+    """The operator's overrides make a manifest invalid. Not retryable: a worker keeps the overrides it started with."""
 
     stage = "bundle"
 
@@ -251,23 +255,23 @@ class OverridesInvalid(Failed):
 
 
 class Internal(Failed):
-    """A defect of ours."""
+    """A bug in the worker."""
 
     stage = "internal"
 
     def __init__(self) -> None:
         super().__init__(
-            "internal", "The deployer met a defect of its own; its log has the details. Tell the operator."
+            "internal", "A bug in the deployer ended the request; its log has the details. Tell the operator."
         )
 
 
-class StatusNotPublished(Exception):
-    """Kafka did not take a status. The record stays uncommitted and is read again."""
+class StatusNotPublished(WorkerError):
+    """A status was not committed. The record is read again after the next take-over of its partition."""
 
 
-class NotOurs(Exception):
-    """The group has given the partition to another worker, or is about to."""
+class PartitionLost(WorkerError):
+    """The consumer group has assigned the partition to another worker, or is about to."""
 
 
-class ConfigurationError(Exception):
-    """The worker cannot start. The message names the setting and the way out."""
+class ConfigurationError(WorkerError):
+    """The worker cannot start. The message names the setting and says what to do."""

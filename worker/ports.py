@@ -1,17 +1,16 @@
-"""What the path of a request needs of the world: the adapters' and the lane's side of it, as protocols."""
+"""What the path of a request needs of the world: the adapters' side of it, as protocols, and the clocks."""
 
-from collections.abc import Coroutine
-from contextlib import AbstractAsyncContextManager
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from schemas import DeploymentInfo, DeploymentSettled
-from worker.delivery.journal import Entry
-from worker.delivery.progress import Reporter
-from worker.domain.request import Record, Request
+from schemas import DeploymentInfo, DeploymentSettled, Message
+from worker.domain.partition_state import RequestTable
+from worker.domain.request import Record
 from worker.domain.solution import Caller, Solution
-from worker.errors import DeploymentError, NotFound
 
 
 class Tokens(Protocol):
@@ -27,9 +26,9 @@ class Catalog(Protocol):
 
 
 class Artifacts(Protocol):
-    """One file of a solution. Raises `missing` when there is none, else NotFound, Unavailable."""
+    """Files of a solution, by their uris; None for one that is gone. Raises NotFound, NotDeployable, Unavailable."""
 
-    async def fetch(self, uri: str, missing: NotFound) -> bytes: ...
+    async def fetch(self, uris: Sequence[str]) -> list[bytes | None]: ...
 
 
 class Playground(Protocol):
@@ -38,44 +37,49 @@ class Playground(Protocol):
     async def submit(self, bundle: bytes, username: str, request_id: str, seconds: float) -> DeploymentInfo: ...
 
 
-class Job(Reporter, Protocol):
-    """One record, or what another worker left of it, in the lane that owns its partition."""
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """What time it is, for people and for measuring; how to wait; and a jitter from 0 to 1."""
 
-    record: Record
-    request_id: str
-    request: Request | DeploymentError  # or why there is none
-    entry: Entry  # of its id, in the journal
-    stopping: bool  # the worker stops; only then may a cancelled job still report
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+    sleep: Callable[[float], Coroutine[Any, Any, None]]
+    jitter: Callable[[], float]
 
-    @property
-    def posted(self) -> bool:
-        """Whether a POST has begun whose outcome no status tells."""
+    async def sleep_until(self, moment: datetime) -> None:
+        """Return at once when it is past."""
+        await self.sleep(max(0.0, (moment - self.now()).total_seconds()))
+
+
+class Writer(Protocol):
+    """The fenced producer of one partition."""
+
+    def commit(self, messages: Sequence[Message], offset: int | None) -> Awaitable[None]:
+        """Write one transaction with the offset. Raises when it did not succeed, or may not have."""
         ...
 
-    def turn(self) -> AbstractAsyncContextManager[None]:
-        """The first of its key, in the order of the records."""
+    async def close(self) -> None:
+        """Close within seconds, whatever state it is in."""
         ...
 
-    def known(self, request_id: str) -> Entry | None:
-        """Another request of the partition."""
+
+class Store(Protocol):
+    """What a processor needs of Kafka. Everything raises KafkaError or TimeoutError, and nothing waits without end."""
+
+    transaction_slots: asyncio.Semaphore  # how many transactions may run at once; the others batch meanwhile
+
+    async def fence(self, partition: int) -> Writer:
+        """Refuse the transactions of everybody else on this partition from here on."""
         ...
 
-    def absorbed(self) -> None:
-        """It repeats what is known: its offset may pass, and nothing is said."""
+    async def verify_ownership(self, partition: int) -> int:
+        """Return the group's offset. Raises PartitionLost when the group has not assigned the partition to us."""
         ...
 
-    def rename(self, request_id: str) -> None:
-        """The id is another request's: this one goes on under its own."""
+    async def load(self, partition: int) -> tuple[RequestTable, list[DeploymentSettled]]:
+        """Read all statuses and settlements up to now."""
         ...
 
-    async def first_status(self) -> None:
-        """Until the journal has a status of its id."""
-        ...
-
-    async def settlement(self, attempt: int, until: datetime) -> DeploymentSettled | None:
-        """What somebody else knows of the attempt; None: nobody by then."""
-        ...
-
-    async def post(self, attempt: int, post: Coroutine[Any, Any, DeploymentInfo]) -> DeploymentInfo:
-        """A POST. It goes on when the lane is lost, and its outcome is handed over as a settlement."""
+    async def fetch(self, partition: int, offset: int) -> Record | None:
+        """Read one record of the requests topic; None when it is gone."""
         ...

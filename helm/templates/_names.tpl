@@ -2,14 +2,14 @@
 {{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* Room is left for the suffixes of other objects. */}}
+{{/* Leaves room for the suffixes of other objects. */}}
 {{- define "deployer.fullname" -}}
 {{- $name := .Values.nameOverride | default .Chart.Name -}}
 {{- $both := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
 {{- .Values.fullnameOverride | default $both | replace "." "-" | trunc 50 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* What selects the workers. Immutable in a Deployment: nothing that values or versions change, but the name. */}}
+{{/* The selector of the workers. Immutable in a Deployment: nothing in it depends on values or versions, except the name. */}}
 {{- define "deployer.selectorLabels" -}}
 {{ include "deployer.instanceLabels" . }}
 app.kubernetes.io/component: worker

@@ -1,4 +1,4 @@
-{{/* What workers and the pod of `helm test` have in common. */}}
+{{/* What the workers and the pod of `helm test` share. */}}
 
 {{- define "deployer.podBasics" -}}
 automountServiceAccountToken: false
@@ -62,7 +62,7 @@ httpGet: {path: {{ .path }}, port: http}
 {{ toYaml .numbers }}
 {{- end }}
 
-{{/* Running requests may end, and leaving Kafka takes a moment. */}}
+{{/* Time for running requests to end, and a little more to leave the consumer group. */}}
 {{- define "deployer.leastGracePeriod" -}}
 {{- add (ceil .Values.settings.runtime.drainSeconds) .Values.preStopSleepSeconds 15 -}}
 {{- end }}

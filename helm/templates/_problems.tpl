@@ -1,4 +1,4 @@
-{{/* Values that no schema can refuse: one line each. */}}
+{{/* Problems that the schema cannot express: one line each. */}}
 {{- define "deployer.problems" -}}
 {{- include "deployer.missingSettings" . }}
 {{- include "deployer.secretProblems" . }}
@@ -25,34 +25,34 @@ settings.{{ .path }}: missing. {{ .sentence }}
 {{- range $group, $value := $demo.secrets }}
 {{- $existing := (get $.Values.secrets $group).existingSecret }}
 {{- if and $value (not $demo.enabled) }}
-demo.secrets.{{ $group }}: given without demo.enabled. Put it into a Secret and name that in secrets.{{ $group }}.existingSecret.
+demo.secrets.{{ $group }}: set without demo.enabled. Put it into a Secret and set secrets.{{ $group }}.existingSecret.
 {{- else if and $value $existing }}
-demo.secrets.{{ $group }}: given together with secrets.{{ $group }}.existingSecret. Give one.
+demo.secrets.{{ $group }}: set together with secrets.{{ $group }}.existingSecret. Set only one.
 {{- else if and (hasKey $needed $group) (not $existing) (not $value) }}
-secrets.{{ $group }}.existingSecret: missing. Name the Secret that holds it.
+secrets.{{ $group }}.existingSecret: missing. Set the name of the Secret with it.
 {{- end }}
 {{- end }}
 {{- with .Values.settings.auth }}
 {{- if and .jwksUrl (or $.Values.secrets.auth.existingSecret $demo.secrets.auth) }}
-settings.auth.jwksUrl: given together with a secret of `auth`. Give the portal's secret or the address of public keys.
+settings.auth.jwksUrl: set together with a secret of `auth`. Set either the portal's secret or the URL of public keys.
 {{- end }}
 {{- if and .jwksUrl (hasPrefix "HS" .algorithm) }}
-settings.auth.algorithm: {{ .algorithm }} needs a secret. With settings.auth.jwksUrl set what its keys are for, e.g. RS256.
+settings.auth.algorithm: {{ .algorithm }} requires a secret. With settings.auth.jwksUrl set its keys' algorithm, e.g. RS256.
 {{- end }}
 {{- if and (not .jwksUrl) (not (hasPrefix "HS" .algorithm)) }}
-settings.auth.algorithm: {{ .algorithm }} needs settings.auth.jwksUrl. With a secret use HS512.
+settings.auth.algorithm: {{ .algorithm }} requires settings.auth.jwksUrl. With a secret use HS512.
 {{- end }}
 {{- end }}
 {{- if and (include "deployer.usesSasl" .) (not (or .Values.settings.kafka.saslUsername .Values.secrets.kafka.usernameKey)) }}
-settings.kafka.saslUsername: missing. settings.kafka.securityProtocol {{ .Values.settings.kafka.securityProtocol }} needs a user.
+settings.kafka.saslUsername: missing. settings.kafka.securityProtocol {{ .Values.settings.kafka.securityProtocol }} requires a user name.
 {{- end }}
 {{- range $group := list "kafka" "catalog" "artifacts" }}
 {{- $name := eq $group "kafka" | ternary "saslUsername" "username" }}
 {{- with (get $.Values.secrets $group) }}
 {{- if and .usernameKey (get (get $.Values.settings $group) $name) }}
-settings.{{ $group }}.{{ $name }}: given together with secrets.{{ $group }}.usernameKey. Give one.
+settings.{{ $group }}.{{ $name }}: set together with secrets.{{ $group }}.usernameKey. Set only one.
 {{- else if and .usernameKey (not .existingSecret) }}
-secrets.{{ $group }}.usernameKey: needs secrets.{{ $group }}.existingSecret.
+secrets.{{ $group }}.usernameKey: requires secrets.{{ $group }}.existingSecret.
 {{- end }}
 {{- end }}
 {{- end }}
@@ -62,7 +62,7 @@ secrets.{{ $group }}.usernameKey: needs secrets.{{ $group }}.existingSecret.
 {{- range $of := list "kafka" "playground" }}
 {{- with (get $.Values.tls $of).ca }}
 {{- if and .existingSecret .existingConfigMap }}
-tls.{{ $of }}.ca.existingConfigMap: given together with existingSecret. Give one.
+tls.{{ $of }}.ca.existingConfigMap: set together with existingSecret. Set only one.
 {{- end }}
 {{- end }}
 {{- end }}
@@ -70,10 +70,10 @@ tls.{{ $of }}.ca.existingConfigMap: given together with existingSecret. Give one
 {{- $protocol := $.Values.settings.kafka.securityProtocol }}
 {{- $used := contains "SSL" $protocol }}
 {{- if and (or .ca.existingSecret .ca.existingConfigMap) (not $used) }}
-tls.kafka.ca: of no use with settings.kafka.securityProtocol {{ $protocol }}. Set SSL or SASL_SSL.
+tls.kafka.ca: not used with settings.kafka.securityProtocol {{ $protocol }}. Set SSL or SASL_SSL.
 {{- end }}
 {{- if and .client.existingSecret (not $used) }}
-tls.kafka.client: of no use with settings.kafka.securityProtocol {{ $protocol }}. Set SSL or SASL_SSL.
+tls.kafka.client: not used with settings.kafka.securityProtocol {{ $protocol }}. Set SSL or SASL_SSL.
 {{- end }}
 {{- end }}
 {{- end }}
@@ -84,11 +84,11 @@ tls.kafka.client: of no use with settings.kafka.securityProtocol {{ $protocol }}
 {{- $timeout := .Values.settings.playground.timeoutSeconds }}
 {{- if eq $scaling.mode "fixed" }}
 {{- with $scaling.maxReplicas }}
-scaling.maxReplicas: {{ . }} is for scaling.mode hpa or keda. With fixed set scaling.replicas.
+scaling.maxReplicas: {{ . }} requires scaling.mode hpa or keda. With fixed set scaling.replicas.
 {{- end }}
 {{- else }}
 {{- if not (kindIs "invalid" $scaling.replicas) }}
-scaling.replicas: {{ $scaling.replicas }} is for scaling.mode fixed. With {{ $scaling.mode }} set scaling.minReplicas.
+scaling.replicas: {{ $scaling.replicas }} requires scaling.mode fixed. With {{ $scaling.mode }} set scaling.minReplicas.
 {{- end }}
 {{- $max := include "deployer.maxReplicas" . | int }}
 {{- if gt $max $partitions }}
@@ -98,18 +98,18 @@ scaling.maxReplicas: {{ $max }} is more than settings.kafka.partitions ({{ $part
 scaling.minReplicas: {{ $scaling.minReplicas }} is more than scaling.maxReplicas ({{ $max }}).
 {{- end }}
 {{- if le (float64 $scaling.stabilizationSeconds) (float64 $timeout) }}
-scaling.stabilizationSeconds: {{ $scaling.stabilizationSeconds }} must be more than settings.playground.timeoutSeconds ({{ $timeout }}), the longest deployment.
+scaling.stabilizationSeconds: {{ $scaling.stabilizationSeconds }} must exceed settings.playground.timeoutSeconds ({{ $timeout }}), the longest deployment.
 {{- end }}
 {{- end }}
 {{- if and (eq $scaling.mode "keda") (le (float64 $scaling.keda.cooldownPeriod) (float64 $timeout)) }}
-scaling.keda.cooldownPeriod: {{ $scaling.keda.cooldownPeriod }} must be more than settings.playground.timeoutSeconds ({{ $timeout }}), the longest deployment.
+scaling.keda.cooldownPeriod: {{ $scaling.keda.cooldownPeriod }} must exceed settings.playground.timeoutSeconds ({{ $timeout }}), the longest deployment.
 {{- end }}
 {{- if eq $scaling.mode "hpa" }}
 {{- if not (or $scaling.hpa.cpuUtilization $scaling.hpa.metrics) }}
-scaling.hpa.metrics: empty, and scaling.hpa.cpuUtilization is null. One is needed.
+scaling.hpa.metrics: empty, and scaling.hpa.cpuUtilization is null. Set one of them.
 {{- end }}
 {{- if and $scaling.hpa.cpuUtilization (not (dig "requests" "cpu" "" .Values.resources)) }}
-scaling.hpa.cpuUtilization: is a part of resources.requests.cpu, which is missing.
+scaling.hpa.cpuUtilization: requires resources.requests.cpu, which is missing.
 {{- end }}
 {{- end }}
 {{- end }}
@@ -118,33 +118,33 @@ scaling.hpa.cpuUtilization: is a part of resources.requests.cpu, which is missin
 {{- $drain := .Values.settings.runtime.drainSeconds }}
 {{- $least := addf .Values.settings.playground.timeoutSeconds 30 }}
 {{- if lt (float64 $drain) $least }}
-settings.runtime.drainSeconds: {{ $drain }} is less than {{ $least }}, settings.playground.timeoutSeconds + 30; a stop would cut deployments off.
+settings.runtime.drainSeconds: {{ $drain }} is less than {{ $least }}, settings.playground.timeoutSeconds + 30; a shutdown would cut off deployments.
 {{- end }}
 {{- with .Values.terminationGracePeriodSeconds }}
 {{- $grace := include "deployer.leastGracePeriod" $ | int }}
 {{- if lt (int .) $grace }}
-terminationGracePeriodSeconds: {{ . }} is less than {{ $grace }}, which settings.runtime.drainSeconds asks for.
+terminationGracePeriodSeconds: {{ . }} is less than {{ $grace }}, the minimum with settings.runtime.drainSeconds.
 {{- end }}
 {{- end }}
 {{- if and .Values.preStopSleepSeconds (semverCompare "<1.30-0" .Capabilities.KubeVersion.Version) }}
-preStopSleepSeconds: needs Kubernetes 1.30; this is {{ .Capabilities.KubeVersion.Version }}.
+preStopSleepSeconds: requires Kubernetes 1.30; this is {{ .Capabilities.KubeVersion.Version }}.
 {{- end }}
 {{- if and (has (toString .Values.rollingUpdate.maxSurge) (list "0" "0%")) (has (toString .Values.rollingUpdate.maxUnavailable) (list "0" "0%")) }}
-rollingUpdate.maxUnavailable: 0 together with rollingUpdate.maxSurge 0 allows no update.
+rollingUpdate.maxUnavailable: 0 together with rollingUpdate.maxSurge 0 would block every update.
 {{- end }}
 {{- end }}
 
 {{- define "deployer.otherProblems" -}}
 {{- if eq (int .Values.settings.runtime.httpPort) 0 }}
-settings.runtime.httpPort: 0 is any port, and the probes must know it.
+settings.runtime.httpPort: 0 is any free port, but the probes need a fixed one.
 {{- end }}
 {{- if and .Values.service.enabled (regexMatch "^[0-9]" (include "deployer.fullname" .)) }}
-service.enabled: a Service's name must begin with a letter, and {{ include "deployer.fullname" . }} does not. Set fullnameOverride.
+service.enabled: a Service's name must start with a letter, and {{ include "deployer.fullname" . }} does not. Set fullnameOverride.
 {{- end }}
 {{- if and .Values.overrides.entries .Values.overrides.existingConfigMap }}
-overrides.entries: given together with overrides.existingConfigMap. Give one.
+overrides.entries: set together with overrides.existingConfigMap. Set only one.
 {{- end }}
 {{- if and (eq .Values.topics.mode "strimzi") (not .Values.topics.strimzi.cluster) }}
-topics.strimzi.cluster: missing. Name the Kafka object that the topics belong to.
+topics.strimzi.cluster: missing. Set the name of the Kafka resource of the topics.
 {{- end }}
 {{- end }}

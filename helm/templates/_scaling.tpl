@@ -2,7 +2,7 @@
 {{- kindIs "invalid" .Values.scaling.replicas | ternary 2 .Values.scaling.replicas -}}
 {{- end }}
 
-{{/* The fewest pods there are. */}}
+{{/* The minimum number of pods. */}}
 {{- define "deployer.minReplicas" -}}
 {{- eq .Values.scaling.mode "fixed" | ternary (include "deployer.fixedReplicas" .) .Values.scaling.minReplicas -}}
 {{- end }}
@@ -11,12 +11,12 @@
 {{- .Values.scaling.maxReplicas | default .Values.settings.kafka.partitions -}}
 {{- end }}
 
-{{/* The most pods there may be. */}}
+{{/* The maximum number of pods. */}}
 {{- define "deployer.mostReplicas" -}}
 {{- eq .Values.scaling.mode "fixed" | ternary (include "deployer.fixedReplicas" .) (include "deployer.maxReplicas" .) -}}
 {{- end }}
 
-{{/* One pod at a time, and none in haste: each change is a rebalance. */}}
+{{/* One pod at a time, and slowly: each change is a rebalance. */}}
 {{- define "deployer.scalingBehavior" -}}
 scaleDown:
   stabilizationWindowSeconds: {{ .Values.scaling.stabilizationSeconds }}

@@ -1,4 +1,4 @@
-{{/* What the pods read: variables for settings, files for secrets and certificates. */}}
+{{/* The configuration of the pods: variables for settings, files for secrets and certificates. */}}
 
 {{- define "deployer.filesFolder" -}}/etc/playground-deployer{{- end }}
 
@@ -10,7 +10,7 @@
 {{- if hasPrefix "SASL_" .Values.settings.kafka.securityProtocol }}yes{{ end -}}
 {{- end }}
 
-{{/* The secrets that are needed: group → its setting. */}}
+{{/* The required secrets: group → its setting. */}}
 {{- define "deployer.neededSecrets" -}}
 catalog: PASSWORD
 artifacts: PASSWORD
@@ -41,7 +41,7 @@ key: {{ .group }}
 {{- end -}}
 {{- end }}
 
-{{/* Certificates in use: file → where it is from. */}}
+{{/* Certificates in use: file → its source. */}}
 {{- define "deployer.certificates" -}}
 {{- $tls := .Values.tls -}}
 {{- range $of := list "kafka" "playground" }}
@@ -67,7 +67,7 @@ kafka-client.key: {kind: secret, name: {{ tpl .existingSecret $ | quote }}, key:
 {{- if or .Values.overrides.entries .Values.overrides.existingConfigMap }}yes{{ end -}}
 {{- end }}
 
-{{/* What is left at the worker's default is left to the worker, so that an older image can be run. */}}
+{{/* Defaults are left to the worker, so that an older image can run. */}}
 {{- define "deployer.env" -}}
 {{- $folder := include "deployer.filesFolder" . -}}
 {{- $defaults := (.Files.Get "files/settings.yaml" | fromYaml).defaults -}}
@@ -102,7 +102,7 @@ kafka-client.key: {kind: secret, name: {{ tpl .existingSecret $ | quote }}, key:
 {{- end }}
 {{- end }}
 
-{{/* One volume holds every file. A changed Secret reaches it; the worker reads it at its start. */}}
+{{/* One volume holds all files. Kubernetes updates it with a Secret; the worker reads it at startup. */}}
 {{- define "deployer.files" -}}
 name: files
 projected:

@@ -10,9 +10,8 @@ from pathlib import Path
 from signal import SIGTERM
 
 from tests.support.compose import Translated, lines_to_try
-from worker.sandbox.guarded import GuardedProcess
-from worker.sandbox.java import find_java
-from worker.sandbox.kafka_jars import kafka_jars
+from worker.sandbox.kafka_installation import find_java, kafka_jars
+from worker.sandbox.supervised_process import SupervisedProcess
 
 SECONDS = 60
 PROGRAM = (sys.executable, "-m", "worker")
@@ -28,7 +27,7 @@ class Running:
     def __init__(self, folder: Path) -> None:
         self.translated = Translated(folder)
         self._folder = folder
-        self.processes: dict[str, GuardedProcess] = {}
+        self.processes: dict[str, SupervisedProcess] = {}
 
     async def up(self) -> None:
         """As `up --wait`: return when each says that it is healthy."""
@@ -59,9 +58,9 @@ class Running:
         """What it wrote."""
         return self._folder / f"{name}.log"
 
-    async def _start(self, name: str, command: list[str]) -> GuardedProcess:
+    async def _start(self, name: str, command: list[str]) -> SupervisedProcess:
         environment = self.translated.environment(name)
-        process = GuardedProcess(command, folder=self._folder, log=self.log(name), environment=environment)
+        process = SupervisedProcess(command, folder=self._folder, log=self.log(name), environment=environment)
         self.processes[name] = process
         return process
 

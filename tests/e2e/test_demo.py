@@ -18,7 +18,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from tests.support.paths import ROOT
-from worker.cli.demo import PARTS
+from worker.cli.demo import DEMO_REQUESTS
 
 TRANSCRIPT = ROOT / "tests" / "data" / "demo.txt"
 DEPLOYED = ("sudoku", "news-training", "entity-recogniser")
@@ -89,7 +89,7 @@ def comparable(said: str) -> str:
     ):
         said = re.sub(pattern, word, said)
     lines = [line for line in said.splitlines(keepends=True) if "files, which are kept" not in line]
-    order = {part.label: place for place, part in enumerate(PARTS)}
+    order = {part.label: place for place, part in enumerate(DEMO_REQUESTS)}
     statuses = [line for line in lines if line.split()[:1] and line.split()[0] in order]
     first = lines.index(statuses[0])
     assert statuses == lines[first : first + len(statuses)]
@@ -112,7 +112,9 @@ async def test_the_demo_ends_as_its_transcript_says(tmp_path: Path) -> None:
                 it: hashlib.sha256(archive.read(it)).hexdigest() for it in archive.namelist() if it != "MANIFEST.json"
             }
     ended = [json.loads(line) for line in (output / "worker.log").read_text().splitlines() if "request ended" in line]
-    assert {f"demo-{part.label}": part.state for part in PARTS} == {it["request_id"]: it["state"] for it in ended}
+    assert {f"demo-{part.label}": part.state for part in DEMO_REQUESTS} == {
+        it["request_id"]: it["state"] for it in ended
+    }
 
 
 @pytest.mark.parametrize(
@@ -131,7 +133,7 @@ async def test_nothing_runs_on_after_an_interruption(
         await running.until(when)
         running.process.send_signal(number)
         assert expected == await running.end()
-        assert (number != signal.SIGKILL) == running.said.endswith("Everything is stopped.\n")
+        assert (number != signal.SIGKILL) == running.said.endswith("Everything has been stopped.\n")
         assert "Traceback" not in running.said
         while number == signal.SIGKILL and running.left_running():  # noqa: ASYNC110 - nothing else tells us
             await asyncio.sleep(0.02)
@@ -200,7 +202,7 @@ async def test_a_terminal_gets_a_table_that_moves(kafka: str, tmp_path: Path) ->
     assert "\x1b[1A" in shown
     assert None is re.search(r"\x1b\[[0-9;]*3[0-9]m", shown)
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
-    assert "All four ended as they should" in shown
+    assert "All four ended as expected" in shown
 
 
 def read_all(terminal: int) -> str:
@@ -217,5 +219,5 @@ async def test_no_kafka_at_the_given_address(tmp_path: Path) -> None:
     """The sentence says what to do instead."""
     async with demo(tmp_path, "--kafka", "127.0.0.1:1") as running:
         assert 1 == await running.end()
-    assert "playground-deployer: No Kafka answers at 127.0.0.1:1. Give another with --kafka" in running.said
+    assert "playground-deployer: No Kafka answers at 127.0.0.1:1. Give another address with --kafka" in running.said
     assert "Traceback" not in running.said

@@ -23,7 +23,7 @@ from tests.support.stage import PARTITIONS, Stage, open_stage
 from tests.support.worker_process import WorkerProcess
 from worker.sandbox.graphene import CCDS_LOGIN, NEXUS_LOGIN
 from worker.sandbox.graphene_data import make_model, make_pipeline
-from worker.sandbox.serving import served
+from worker.sandbox.http_server import served
 from worker.sandbox.users import JWT_SECRET, SANDBOX_USER, sandbox_token
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -112,10 +112,10 @@ async def test_metrics_say_what_happened(kafka: str, unique: str, tmp_path: Path
             page, read = await metrics(worker)
             while read["request_duration_seconds_count",] < 3:  # a status is out a moment before it is counted
                 page, read = await metrics(worker)
-    assert 1 == read["requests_total", "deployed", ""]
-    assert 1 == read["requests_total", "rejected", "solution-not-found"]
-    assert 1 == read["requests_total", "rejected", "not-json"]
-    assert 1 == read["dlq_total", "not-json"]
+    assert 1 == read["requests_total", "", "deployed"]
+    assert 1 == read["requests_total", "solution-not-found", "rejected"]
+    assert 1 == read["requests_total", "not-json", "rejected"]
+    assert 1 == read["dead_letters_total", "not-json"]
     assert 3 == read["request_duration_seconds_count",]
     assert 1 == read["http_requests_total", "2xx", "playground"]
     assert 2 == read["http_requests_total", "2xx", "artifacts"]
@@ -123,13 +123,13 @@ async def test_metrics_say_what_happened(kafka: str, unique: str, tmp_path: Path
         read["stage_duration_seconds_count", it] for it in ("authenticate", "fetch", "bundle", "submit")
     ]
     assert (0, PARTITIONS, 0, 0) == (
-        read["txn_commits_total", "failed"],
+        read["transactions_total", "failed"],
         read["partitions_assigned",],
-        read["inflight",],
-        read["in_doubt",],
+        read["requests_in_flight",],
+        read["parked_requests",],
     )
     assert (7200, 330) == (read["limit_seconds", "request"], read["limit_seconds", "post"])
-    assert read["txn_commits_total", "committed"] == read["txn_duration_seconds_count",] >= 5
+    assert read["transactions_total", "committed"] == read["transaction_duration_seconds_count",] >= 5
     assert [] == [secret for secret in SECRETS if secret in page]
 
 
@@ -150,8 +150,8 @@ async def test_a_trace_goes_from_the_portal_to_the_statuses(kafka: str, unique: 
     assert {TRACE, *own} == set(spans)
     expected = [
         *["GET artifacts"] * 2, *["GET catalog"] * 6, "POST playground", "authenticate", "bundle", "fetch",
-        f"process {stage.topics.requests_topic}", "send accepted", "send building", "send deployed",
-        "send submitting", "submit", "turn",
+        "key_queue", f"process {stage.topics.requests_topic}", "send accepted", "send building", "send deployed",
+        "send submitting", "submit",
     ]  # fmt: skip
     assert expected == spans[TRACE]
     assert 4 == len(set(said["r-1"])) == len(statuses["r-1"])

@@ -11,10 +11,9 @@ import pytest
 from schemas import FINAL_STATES, State
 from tests.support.builders import blueprint_document, edge, node, operation
 from tests.support.stage import Stage, open_stage
-from worker.sandbox import faults
-from worker.sandbox.faults import Fault
 from worker.sandbox.graphene import CCDS_PATH, NEXUS_PATH
 from worker.sandbox.graphene_data import Stored, make_model, make_pipeline
+from worker.sandbox.http_server import GARBAGE, HANG, RESET, Fault
 from worker.sandbox.playground import EVERYBODY, PLAYGROUND_FAULTS
 from worker.sandbox.users import SANDBOX_USER, STRANGER, User, sandbox_token
 
@@ -116,11 +115,11 @@ async def ask_with_broken_dependencies(cases: Cases) -> None:
 
 SOLUTION, BLUEPRINT = CCDS_PATH + "/solution/{id}", NEXUS_PATH + "/org/acumos/{id}"
 OUTAGES: dict[str, tuple[tuple[str, Fault], ...]] = {
-    "catalog-error": ((SOLUTION, Fault(500, "database gone")), (SOLUTION, faults.GARBAGE)),
-    "catalog-unavailable": ((SOLUTION, faults.RESET),),
-    "catalog-timeout": ((SOLUTION, faults.HANG),),
+    "catalog-error": ((SOLUTION, Fault(500, "database gone")), (SOLUTION, GARBAGE)),
+    "catalog-unavailable": ((SOLUTION, RESET),),
+    "catalog-timeout": ((SOLUTION, HANG),),
     "artifacts-error": ((BLUEPRINT, Fault(500)),),
-    "artifacts-timeout": ((BLUEPRINT, faults.HANG),),
+    "artifacts-timeout": ((BLUEPRINT, HANG),),
     "artifacts-unauthorized": ((BLUEPRINT, Fault(401)),),
 }
 

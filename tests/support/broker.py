@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from aiokafka.errors import KafkaError
 
 from worker.sandbox.kafka import START_SECONDS, EmbeddedKafka
-from worker.sandbox.kafka_jars import VERSION
+from worker.sandbox.kafka_installation import VERSION
 from worker.sandbox.kafka_node import ONE_NODE, free_ports, use_as_client
 
 

@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """As files; `store` has key and certificate, as Kafka's PEM key stores want them."""
+    """A certificate as files; `store` holds key and certificate, as a PEM key store of Kafka does."""
 
     certificate: Path
     key: Path
@@ -21,14 +21,14 @@ class Certificate:
 
 
 class Authority:
-    """Signs. Everything it makes lies in its folder."""
+    """A certificate authority; all its files are in one folder."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
         own = (
-            _begun(self._name, self._name, self._key.public_key(), timedelta(days=1))
+            _builder(self._name, self._name, self._key.public_key(), timedelta(days=1))
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(_SIGNS, critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
@@ -37,15 +37,15 @@ class Authority:
         self.file.write_bytes(_pem(own.sign(self._key, hashes.SHA256())))
 
     def issue(self, name: str, *hosts: str, valid: timedelta = timedelta(days=1)) -> Certificate:
-        """For a broker at these hosts, or for a client; a negative validity has passed already."""
+        """Issue a certificate for a broker at these hosts, or for a client; a negative validity has expired."""
         key = ec.generate_private_key(ec.SECP256R1())
-        begun = _begun(_name(name), self._name, key.public_key(), valid).add_extension(
+        builder = _builder(_name(name), self._name, key.public_key(), valid).add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
         )
         if hosts:
             names = [x509.IPAddress(IPv4Address(it)) if it[0].isdigit() else x509.DNSName(it) for it in hosts]
-            begun = begun.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        certificate = _pem(begun.sign(self._key, hashes.SHA256()))
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        certificate = _pem(builder.sign(self._key, hashes.SHA256()))
         private = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -55,7 +55,7 @@ class Authority:
         return made
 
 
-# Pythons from 3.13 on refuse authorities that do not say so, and certificates that do not say whose they are.
+# Python 3.13 and newer refuse authorities without keyUsage, and certificates without an authority key identifier.
 _SIGNS = x509.KeyUsage(
     key_cert_sign=True,
     crl_sign=True,
@@ -75,7 +75,7 @@ def _name(name: str) -> x509.Name:
     )
 
 
-def _begun(
+def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, valid: timedelta
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)

@@ -1,8 +1,7 @@
 """Small honest stand-ins for the adapters, passed in where the real ones go."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -10,15 +9,17 @@ from uuid import UUID
 from schemas import DeploymentInfo, DeploymentSettled, DeploymentStatus
 from tests.support.builders import CALLER, record
 from worker.build import Builder
-from worker.delivery.admission import Breakers, Capacity
-from worker.delivery.attempts import Clocks, Policy
-from worker.delivery.journal import Entry
+from worker.delivery.admission import Admission, Breakers, KeyQueue, Limiter
+from worker.delivery.partition import Job, PartitionProcessor, Shared
 from worker.deploy import Deployer
 from worker.domain.dead_letter import DeadLetter
-from worker.domain.request import Record, Request, read_request
+from worker.domain.lifecycle import Lifecycle, RequestState
+from worker.domain.partition_state import StatusEncoder
+from worker.domain.request import Record, derived_id, read_request
 from worker.domain.solution import Caller, Solution
-from worker.errors import DeploymentError, NotFound, StatusNotPublished
-from worker.ports import Playground, Tokens
+from worker.errors import DeploymentError, StatusNotPublished
+from worker.ports import Clocks, Playground, Tokens
+from worker.settings import PlaygroundSettings, RuntimeSettings
 
 
 class FakeTokens:
@@ -54,11 +55,9 @@ class FakeArtifacts:
         self.files = files
         self.fetched: list[str] = []
 
-    async def fetch(self, uri: str, missing: NotFound) -> bytes:
-        self.fetched.append(uri)
-        if uri not in self.files:
-            raise missing
-        return self.files[uri]
+    async def fetch(self, uris: Sequence[str]) -> list[bytes | None]:
+        self.fetched.extend(uris)
+        return [self.files.get(uri) for uri in uris]
 
 
 class FakePlayground:
@@ -89,72 +88,80 @@ class FakeClock:
         return self.now
 
 
-class FakeJob:
-    """A lane's side of one record: keeps what is said, and knows what the test tells it."""
+class FakeProcessor(PartitionProcessor):
+    """A partition whose transactions succeed at once: keeps what is published, and knows what the test tells it."""
+
+    def __init__(self, clocks: Clocks) -> None:
+        encoder = StatusEncoder("statuses", "dead-letters", "/worker")
+        super().__init__(3, Shared(_NO_STORE, _never, encoder, KeyQueue(), clocks, lambda *_: None), lambda *_: None)
+        self.statuses: list[DeploymentStatus] = []
+        self.dead_letters: list[DeadLetter] = []
+        self.finished: list[int] = []
+        self.fails_at: int | None = None  # the sequence number that Kafka does not take
+
+    def publish(self, job: Job, status: DeploymentStatus, dead_letter: DeadLetter | None) -> asyncio.Future[None]:
+        if status.sequence == self.fails_at:
+            raise StatusNotPublished
+        self.statuses.append(status)
+        self.dead_letters += [dead_letter] if dead_letter else []
+        job.state.apply(status)
+        job.on_committed(status)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+    def finish(self, job: Job) -> None:
+        self.finished.append(job.record.offset)
+
+
+class FakeJob(Job):
+    """A request at work, in a partition of its own."""
+
+    processor_class: type[FakeProcessor] = FakeProcessor
 
     def __init__(
         self,
         given: Record | None = None,
         *,
         last: DeploymentStatus | None = None,
-        entry: Entry | None = None,
+        original: RequestState | None = None,
         settlements: Sequence[DeploymentSettled] = (),
-        known: Mapping[str, Entry] | None = None,
-        fails_at: int | None = None,
+        known: Sequence[RequestState] = (),
+        clocks: Clocks | None = None,
     ) -> None:
-        """`last`: where another worker left it. `entry`: of its id, when that is another record's."""
-        self.record = given or record()
-        self.request_id, asked = read_request(self.record)
-        self.request: Request | DeploymentError = asked
-        self.entry = entry or Entry(self.request_id, self.record.offset, FakeClock().now)
+        """`last`: where another worker left it. `original`: of the earlier record that has its id."""
+        read = given or record()
+        request_id, request = read_request(read)
+        self.processor = self.processor_class(clocks or FakeTime().clocks())
+        for state in known:
+            self.processor.state.requests.add(state)
+        for settled in settlements:
+            self.processor.on_settlement(settled)
+        own = derived_id(read) if original else request_id
+        state = self.processor.state.requests.claim(own, read, request, FakeClock().now)
         if last:
-            self.entry.now(last)
-        self.stopping = False
-        self.posted = False
-        self.statuses: list[DeploymentStatus] = []
-        self.dead_letters: list[DeadLetter] = []
-        self.was_absorbed = False
+            state.apply(last)
+        super().__init__(self.processor, read, request, state, original)
         self.waited_until: datetime | None = None
-        self._settlements = {(it.request_id, it.attempt): it for it in settlements}
-        self._known = known or {}
-        self._fails_at = fails_at
 
-    def publish(self, status: DeploymentStatus, dead_letter: DeadLetter | None = None) -> asyncio.Future[None]:
-        if status.sequence == self._fails_at:
-            raise StatusNotPublished
-        self.statuses.append(status)
-        self.dead_letters += [dead_letter] if dead_letter else []
-        self.entry.now(status)
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        done.set_result(None)
-        return done
+    @property
+    def statuses(self) -> list[DeploymentStatus]:
+        return self.processor.statuses
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        yield
+    @property
+    def dead_letters(self) -> list[DeadLetter]:
+        return self.processor.dead_letters
 
-    def known(self, request_id: str) -> Entry | None:
-        return self._known.get(request_id)
-
-    def absorbed(self) -> None:
-        self.was_absorbed = True
-
-    def rename(self, request_id: str) -> None:
-        self.request_id = request_id
-        self.entry = self._known.get(request_id) or Entry(request_id, self.record.offset, self.entry.since)
-
-    async def first_status(self) -> None:
-        pass
-
-    async def settlement(self, attempt: int, until: datetime) -> DeploymentSettled | None:
+    async def wait_for_settlement(self, until: datetime) -> DeploymentSettled | None:
         self.waited_until = until
-        return self._settlements.get((self.request_id, attempt))
+        return await super().wait_for_settlement(until)
 
-    async def post(self, attempt: int, post: Coroutine[Any, Any, DeploymentInfo]) -> DeploymentInfo:
-        self.posted = True
-        deployment = await post
-        self.posted = False
-        return deployment
+
+async def _never(job: Job) -> None:
+    raise AssertionError("a test handles its job itself")
+
+
+_NO_STORE: Any = None
 
 
 class FakeTime:
@@ -179,21 +186,20 @@ class FakeTime:
         await asyncio.sleep(0)
 
 
-def fake_deployer(
-    tokens: Tokens,
-    builder: Builder,
-    playground: Playground,
-    time: FakeTime | None = None,
-    policy: Policy | None = None,
-) -> Deployer:
-    """With room for 32, closed breakers, and time that does not pass by itself."""
-    clocks = (time or FakeTime()).clocks()
-    return Deployer(
-        tokens,
-        builder,
-        playground,
-        Capacity(32),
-        Breakers(clocks.monotonic, clocks.sleep),
-        clocks,
-        policy or Policy(330, 3600),
+def lifecycle(**changes: Any) -> Lifecycle:
+    """The decisions under the default settings; `changes` are fields of the groups `playground` and `runtime`."""
+    playground = {name: value for name, value in changes.items() if name in PlaygroundSettings.model_fields}
+    runtime = {name: value for name, value in changes.items() if name not in playground}
+    return Lifecycle(
+        PlaygroundSettings(deploy_url="https://playground.example/deploy_solution", **playground),
+        RuntimeSettings(**runtime),
     )
+
+
+def fake_deployer(
+    tokens: Tokens, builder: Builder, playground: Playground, time: FakeTime | None = None, **changes: Any
+) -> Deployer:
+    """With room for 32, closed breakers, and time that does not pass by itself; `changes` as for `lifecycle`."""
+    clocks = (time or FakeTime()).clocks()
+    admission = Admission(Limiter(32), Breakers(clocks.monotonic, clocks.sleep))
+    return Deployer(tokens, builder, playground, admission, clocks, lifecycle(**changes))

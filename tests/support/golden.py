@@ -15,7 +15,7 @@ from tests.support.paths import DATA
 from worker.app import shipped_files
 from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, NEXUS_LOGIN, NEXUS_PATH, graphene_app
 from worker.sandbox.graphene_data import CASES
-from worker.sandbox.serving import served
+from worker.sandbox.http_server import served
 
 GOLDEN = DATA / "bundles"
 DEPLOYABLE = sorted(CASES.keys() - {"broken"})

@@ -11,7 +11,6 @@ from tests.support.builders import CALLER, OPTIONS, SHIPPED, blueprint, node, re
 from tests.support.counted import counted
 from tests.support.fakes import FakeArtifacts, FakeCatalog, FakeJob, FakePlayground, FakeTokens, fake_deployer
 from worker.build import Builder
-from worker.delivery.attempts import Policy
 from worker.domain.overrides.overrides import NO_OVERRIDES, Overrides, read_overrides
 from worker.domain.request import Record
 from worker.domain.solution import Solution
@@ -50,13 +49,12 @@ class World:
         self.fails_at = fails_at
         options = OPTIONS.model_copy(update={"max_nodes": max_nodes})
         builder = Builder(FakeCatalog(found or solution()), self.artifacts, SHIPPED, options, overrides)
-        # One attempt: what follows it is test_attempts' matter.
-        policy = Policy(330, deadline_seconds=0)
-        self.deployer = fake_deployer(FakeTokens(token_error), builder, self.playground, policy=policy)
+        self.deployer = fake_deployer(FakeTokens(token_error), builder, self.playground, request_deadline_seconds=0.001)
         self.job = FakeJob()
 
     async def handle(self, one: Record | None = None) -> list[State]:
-        self.job = FakeJob(one, fails_at=self.fails_at)
+        self.job = FakeJob(one)
+        self.job.processor.fails_at = self.fails_at
         await self.deployer.handle(self.job)
         assert list(range(len(self.job.statuses))) == [status.sequence for status in self.job.statuses]
         return [status.state for status in self.job.statuses]
@@ -67,7 +65,7 @@ async def test_a_request_goes_from_accepted_to_deployed() -> None:
     world = World()
     assert [State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.DEPLOYED] == await world.handle()
     last = world.job.statuses[-1]
-    assert last.bundle and last.deployment and last.identity
+    assert last.bundle and last.deployment and last.fingerprint
     assert ("Demo Pipeline", Kind.PIPELINE, "demo-1") == (last.solution_name, last.kind, last.deployment.id)
     assert ("a", "b", "c", "orchestrator") == last.bundle.nodes
     bundle, username, request_id = world.playground.received[0]
@@ -86,8 +84,8 @@ async def test_submitting_says_until_when_it_may_take() -> None:
     world = World()
     await world.handle()
     status = world.job.statuses[2]
-    assert status.deadline is not None
-    assert 331 >= (status.deadline - status.time).total_seconds() >= 329
+    assert status.attempt_deadline is not None
+    assert 331 >= (status.attempt_deadline - status.time).total_seconds() >= 329
 
 
 @pytest.mark.parametrize(
@@ -235,16 +233,16 @@ async def test_nothing_is_sent_before_the_intent_is_durable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "outcome", "reason"),
+    ("changes", "state", "code"),
     [
         ({}, "deployed", ""),
         ({"token_error": Unauthenticated("token-expired", "Too old.")}, "rejected", "token-expired"),
         ({"playground_error": PlaygroundRefused("playground-refused", "No.")}, "failed", "playground-refused"),
     ],
 )
-async def test_a_request_that_ended_is_counted(changes: dict[str, Any], outcome: str, reason: str) -> None:
+async def test_a_request_that_ended_is_counted(changes: dict[str, Any], state: str, code: str) -> None:
     """Once, by its final state and error code, and with its duration."""
-    labels = {"outcome": outcome, "reason": reason}
+    labels = {"state": state, "code": code}
     before = counted("requests_total", **labels), counted("request_duration_seconds_count")
     await World(**changes).handle()
     assert (before[0] + 1, before[1] + 1) == (
@@ -255,18 +253,18 @@ async def test_a_request_that_ended_is_counted(changes: dict[str, Any], outcome:
 
 async def test_a_dead_letter_is_counted() -> None:
     """By the code that made it one; a request that was merely refused is none."""
-    before = counted("dlq_total", reason="not-json"), counted("dlq_total", reason="token-expired")
+    before = counted("dead_letters_total", code="not-json"), counted("dead_letters_total", code="token-expired")
     await World().handle(record(b"no JSON"))
     await World(token_error=Unauthenticated("token-expired", "Too old.")).handle()
     assert (before[0] + 1, before[1]) == (
-        counted("dlq_total", reason="not-json"),
-        counted("dlq_total", reason="token-expired"),
+        counted("dead_letters_total", code="not-json"),
+        counted("dead_letters_total", code="token-expired"),
     )
 
 
 async def test_a_request_whose_status_is_not_out_is_not_counted() -> None:
     """The partition's next owner ends it, and counts it."""
-    before = counted("requests_total", outcome="deployed", reason="")
+    before = counted("requests_total", state="deployed", code="")
     with pytest.raises(StatusNotPublished):
         await World(fails_at=3).handle()
-    assert before == counted("requests_total", outcome="deployed", reason="")
+    assert before == counted("requests_total", state="deployed", code="")

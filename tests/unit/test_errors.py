@@ -63,15 +63,19 @@ def family(root: type[DeploymentError] = DeploymentError) -> set[type[Deployment
 
 
 def named_codes() -> set[str]:
-    """The codes that the worker's text names, those composed of a dependency's group and a kind included."""
+    """The codes that the worker's text names, those composed of a dependency's name and a kind included."""
     written = {code for text in SOURCES.values() for code in re.findall(r'"([a-z-]+)"', _without_tables(text))}
-    groups = {group for text in SOURCES.values() for group in re.findall(r'group="([a-z]+)"', text)}
+    names = {
+        name
+        for text in SOURCES.values()
+        for name in re.findall(r'Dependency\(session, settings, name="([a-z]+)"', text)
+    }
     kinds = {
         kind
         for text in SOURCES.values()
-        for kind in re.findall(r'\{self\._group\}-([a-z]+)"|_unavailable\("([a-z]+)"', text)
+        for kind in re.findall(r'\{self\._name\}-([a-z]+)"|_unavailable\("([a-z]+)"', text)
     }
-    return written | {f"{group}-{''.join(kind)}" for group in groups for kind in kinds}
+    return written | {f"{name}-{''.join(kind)}" for name in names for kind in kinds}
 
 
 def _without_tables(text: str) -> str:

@@ -97,7 +97,7 @@ def test_everything_wrong_is_named_at_once() -> None:
 )
 def test_unknown_setting_is_refused(name: str) -> None:
     """A typing error does not silently become a default."""
-    assert f"{name}: no such setting; README.md lists them all" == refusal(**{name: "1"})
+    assert f"{name}: unknown setting; docs/settings.md lists them all" == refusal(**{name: "1"})
 
 
 @pytest.mark.parametrize(
@@ -164,23 +164,23 @@ def test_public_keys_in_place_of_a_secret(algorithm: str) -> None:
         (
             {"DEPLOYER_AUTH__SECRET": ""},
             (
-                "DEPLOYER_AUTH__SECRET or DEPLOYER_AUTH__JWKS_URL: missing; give one, "
-                "the portal's secret or the address of public keys"
+                "DEPLOYER_AUTH__SECRET or DEPLOYER_AUTH__JWKS_URL: neither is set; set one, "
+                "the portal's secret or the URL of public keys"
             ),
         ),
         (
             {"DEPLOYER_AUTH__JWKS_URL": "https://issuer.example/keys", "DEPLOYER_AUTH__ALGORITHM": "RS256"},
             (
-                "DEPLOYER_AUTH__SECRET or DEPLOYER_AUTH__JWKS_URL: both are given; give one, "
-                "the portal's secret or the address of public keys"
+                "DEPLOYER_AUTH__SECRET or DEPLOYER_AUTH__JWKS_URL: both are set; set one, "
+                "the portal's secret or the URL of public keys"
             ),
         ),
         *(
             (
                 KEYS | algorithm,
                 (
-                    f"DEPLOYER_AUTH__ALGORITHM: {name} needs DEPLOYER_AUTH__SECRET; "
-                    "with DEPLOYER_AUTH__JWKS_URL set what its keys are for, e.g. RS256"
+                    f"DEPLOYER_AUTH__ALGORITHM: {name} requires DEPLOYER_AUTH__SECRET; "
+                    "with DEPLOYER_AUTH__JWKS_URL set its keys' algorithm, e.g. RS256"
                 ),
             )
             for name, algorithm in {"HS512": {}, "HS256": {"DEPLOYER_AUTH__ALGORITHM": "HS256"}}.items()
@@ -188,7 +188,10 @@ def test_public_keys_in_place_of_a_secret(algorithm: str) -> None:
         *(
             (
                 {"DEPLOYER_AUTH__ALGORITHM": name},
-                f"DEPLOYER_AUTH__ALGORITHM: {name} needs DEPLOYER_AUTH__JWKS_URL; with DEPLOYER_AUTH__SECRET use HS512",
+                (
+                    f"DEPLOYER_AUTH__ALGORITHM: {name} requires DEPLOYER_AUTH__JWKS_URL; "
+                    "with DEPLOYER_AUTH__SECRET use HS512"
+                ),
             )
             for name in ("RS256", "PS512", "ES384", "EdDSA")
         ),
@@ -237,7 +240,7 @@ def test_value_and_file_together_are_refused(tmp_path: Path) -> None:
 
     message = refusal(DEPLOYER_AUTH__SECRET_FILE=str(tmp_path / "secret"))
 
-    assert "DEPLOYER_AUTH__SECRET_FILE: the value and its file are both given; give one" == message
+    assert "DEPLOYER_AUTH__SECRET_FILE: both the value and its file are set; set one" == message
 
 
 def test_secrets_are_never_shown() -> None:

@@ -1,15 +1,14 @@
-"""FETCH and AUTHORISE: Graphene's database service (CCDS) → what a revision is, and whether the caller may read it.
+"""Graphene: its database service (CCDS), which says what a revision is and who may read it, and its files in Nexus.
 
 CCDS says "not found" with status 200 and an empty body; older versions say 400 or 404. Whatever else is not a 200
 with JSON is an outage, and never "a single model". It looks a revision up without regard to the solution in the
-path, and checks nobody's rights by itself: both are done here.
+path, and checks no access rights by itself: both are done here.
 """
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, TypeVar
+from collections.abc import Coroutine, Sequence
+from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
@@ -17,7 +16,8 @@ import aiohttp
 import structlog
 
 from schemas import Kind
-from worker.adapters.http import Dependency, TooLarge
+from worker.adapters.http import Dependency, TooLarge, TooLargeTogether, stop
+from worker.domain.bundle.archive import MAX_PROTOS_BYTES, protos_too_large
 from worker.domain.bundle.presentation import MAX_ICON
 from worker.domain.solution import Caller, LeftOut, Solution
 from worker.domain.strict_json import JsonError, loads
@@ -30,7 +30,13 @@ MAX_CATALOGS = 32  # a solution is published in one or two
 
 _SLOW = LeftOut("Graphene's database did not answer in time.")
 
-T = TypeVar("T")
+# The answers without which there is no solution: solution, revision, artifacts, and the access check if there is one.
+_REQUIRED: Sequence[tuple[type, Stage]] = ((dict, "fetch"), (dict, "fetch"), (list, "fetch"), (dict, "authorise"))
+_CATALOGS: Sequence[tuple[type, Stage]] = ((list, "fetch"),)
+_TEXT: Sequence[tuple[type, Stage]] = ((dict, "fetch"),)
+
+Answer = bytes | BaseException | None
+"""A file, None when CCDS does not have it, or why it could not be had."""
 
 log = structlog.get_logger()
 
@@ -39,16 +45,16 @@ class CatalogClient:
     """Reads CCDS. One per worker, because its connections are shared."""
 
     def __init__(self, session: aiohttp.ClientSession, settings: CatalogSettings) -> None:
-        """Raises ConfigurationError when the settings cannot be used."""
-        self._ccds = Dependency(session, settings, group="catalog", name="Graphene's database")
+        """Raise ConfigurationError when the settings cannot be used."""
+        self._ccds = Dependency(session, settings, name="catalog", called="Graphene's database", nothing=(400, 404))
         self._check_access = settings.check_access
         self._timeout = settings.timeout_seconds
 
     async def find(self, solution_id: UUID, revision_id: UUID, caller: Caller | None) -> Solution:
-        """What CCDS knows of this revision; everything is asked at the same time.
+        """Look up a revision; what does not depend on another answer is asked for at the same time.
 
-        Without a caller nobody's access is checked. Of several problems the same one is reported every time: an
-        outage first, then what does not exist, then what is not allowed, then what the solution lacks.
+        Without a caller no access is checked. Of several problems the same one is reported every time: an outage
+        first, then what does not exist, then what is not allowed, then what the solution lacks.
         The icon and the description may fail, and are waited for no longer than one time-out.
 
         Raises:
@@ -56,32 +62,73 @@ class CatalogClient:
             NotFound: there is no such solution or revision, they do not belong together, or a file is missing.
             NotAllowed: the caller may not read the solution.
         """
-        async with (
-            _aside(self._icon(solution_id)) as icon,
-            _aside(self._description(solution_id, revision_id)) as description,
-        ):
-            solution, revision, artifacts, allowed = await _all(
-                self._object(f"solution/{solution_id}"),
-                self._object(f"solution/{solution_id}/revision/{revision_id}"),
-                self._list(f"revision/{revision_id}/artifact"),
-                self._allowed(solution_id, caller),
-            )
+        required = [
+            self._get(f"solution/{solution_id}"),
+            self._get(f"solution/{solution_id}/revision/{revision_id}"),
+            self._get(f"revision/{revision_id}/artifact"),
+        ]
+        if caller is not None and self._check_access:
+            user = quote(caller.user_id, safe="")
+            required.append(self._get(f"access/user/{user}/solution/{solution_id}", stage="authorise"))
+        # Not Accept: application/json, which CCDS refuses for a picture.
+        icon = _settled(self._ccds.get(f"solution/{solution_id}/pic", accept="*/*", max_bytes=MAX_ICON))
+        catalogs = _settled(self._get(f"catalog/solution/{solution_id}"))
+        optional: list[asyncio.Future[Any]] = [icon, catalogs]
+        try:
+            solution, revision, artifacts, *access = self._read(await _settled(*required), _REQUIRED)
+            allowed = self._allowed(*access)
             name, kind = self._solution(solution)
             self._check_revision(revision, solution_id)
             if not allowed:
                 raise NotAllowed("no-access", CODES["no-access"])
-            files, remarks = _files(kind, artifacts)
-            await asyncio.wait([icon, description], timeout=self._timeout)
+            files, remarks = _files(kind, artifacts or ())
+            description = asyncio.create_task(self._description(catalogs, revision_id))
+            optional.append(description)
+            await asyncio.wait(optional, timeout=self._timeout)
             return Solution(
                 solution_id,
                 revision_id,
                 name,
                 kind,
                 **files,
-                icon=icon.result() if icon.done() else _SLOW,
+                icon=_icon(*icon.result()) if icon.done() else _SLOW,
                 description=description.result() if description.done() else _SLOW,
                 remarks=remarks,
             )
+        finally:
+            await stop(*optional)
+
+    def _get(self, path: str, max_bytes: int = MAX_JSON, stage: Stage = "fetch") -> Coroutine[Any, Any, bytes | None]:
+        return self._ccds.get(path, accept="application/json", max_bytes=max_bytes, stage=stage)
+
+    def _read(self, answers: Sequence[Answer], expected: Sequence[tuple[type, Stage]]) -> list[Any]:
+        """Read each answer as the JSON that is expected, or None when CCDS has nothing to say. Raises Unavailable."""
+        values = []
+        for answer, (kind, stage) in zip(answers, expected, strict=False):  # the access check may be missing
+            if isinstance(answer, TooLarge):
+                raise self._ccds.error(str(answer), stage)
+            if isinstance(answer, BaseException):
+                raise answer
+            body = (answer or b"").strip()
+            try:
+                value = loads(body, max_bytes=MAX_DESCRIPTION, max_string=MAX_DESCRIPTION) if body else None
+            except JsonError as error:
+                raise self._ccds.error(str(error), stage) from None
+            items = value if isinstance(value, list) else ()
+            if not isinstance(value, kind | None) or not all(isinstance(item, dict) for item in items):
+                raise self._ccds.error("JSON of another shape than was asked for", stage)
+            values.append(value)
+        return values
+
+    def _allowed(self, *access: dict[str, Any] | None) -> bool:
+        """Tell whether CCDS counts an access, where it was asked."""
+        for answer in access:
+            count = 0 if answer is None else answer.get("count")
+            if type(count) is not int:
+                raise self._ccds.error("an access check without count", "authorise")
+            if count <= 0:
+                return False
+        return True
 
     def _solution(self, solution: dict[str, Any] | None) -> tuple[str, Kind]:
         if solution is None:
@@ -101,83 +148,36 @@ class CatalogClient:
         if owner.lower() != str(solution_id):
             raise NotFound("revision-of-another-solution", CODES["revision-of-another-solution"])
 
-    async def _allowed(self, solution_id: UUID, caller: Caller | None) -> bool:
-        if caller is None or not self._check_access:
-            return True
-        path = f"access/user/{quote(caller.user_id, safe='')}/solution/{solution_id}"
-        answer = await self._object(path, stage="authorise")
-        if answer is None:
-            return False
-        count = answer.get("count")
-        if type(count) is not int:
-            raise self._ccds.error("an access check without count", "authorise")
-        return count > 0
-
-    async def _icon(self, solution_id: UUID) -> bytes | LeftOut | None:
-        # Not Accept: application/json, which CCDS refuses for a picture.
-        got = await _optional("icon", self._ccds.get(f"solution/{solution_id}/pic", accept="*/*", max_bytes=MAX_ICON))
-        if got is None or isinstance(got, LeftOut):
-            return got
-        if got.status not in (200, 400, 404):
-            return LeftOut(f"Graphene's database answered with status {got.status}.")
-        return got.body or None
-
-    async def _description(self, solution_id: UUID, revision_id: UUID) -> str | LeftOut | None:
-        """The text for the first catalog, in CCDS's order, that has one; else why one could not be read."""
-        catalogs = await _optional("description", self._list(f"catalog/solution/{solution_id}"))
-        if isinstance(catalogs, LeftOut):
-            return catalogs
-        ids = [catalog_id for catalog in catalogs if (catalog_id := _uuid(catalog.get("catalogId")))]
-        async with AsyncExitStack() as stack:
-            texts = [
-                await stack.enter_async_context(_aside(_optional("description", self._text(revision_id, catalog_id))))
-                for catalog_id in ids[:MAX_CATALOGS]
-            ]
-            missed = None
-            for text in texts:
-                found = await text
-                if isinstance(found, str):
-                    return found
-                missed = missed or found
-        return missed
-
-    async def _text(self, revision_id: UUID, catalog_id: UUID) -> str | None:
-        answer = await self._object(f"revision/{revision_id}/catalog/{catalog_id}/descr", MAX_DESCRIPTION)
-        text = answer.get("description") if answer else None
-        return text if isinstance(text, str) and text.strip() else None
-
-    async def _object(self, path: str, max_bytes: int = MAX_JSON, stage: Stage = "fetch") -> dict[str, Any] | None:
-        value = await self._json(path, max_bytes, stage)
-        if not isinstance(value, dict | None):
-            raise self._ccds.error("something else than a JSON object", stage)
-        return value
-
-    async def _list(self, path: str) -> list[dict[str, Any]]:
-        value = await self._json(path, MAX_JSON, "fetch")
-        if value is None:
-            return []
-        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-            raise self._ccds.error("something else than a list of JSON objects")
-        return value
-
-    async def _json(self, path: str, max_bytes: int, stage: Stage) -> Any:
-        """The answer's JSON; None when CCDS knows nothing of it."""
+    async def _description(self, catalogs: asyncio.Future[list[Answer]], revision_id: UUID) -> str | LeftOut | None:
+        """Fetch the text for the first catalog, in CCDS's order, that has one; else say why one could not be read."""
         try:
-            answer = await self._ccds.get(path, accept="application/json", max_bytes=max_bytes, stage=stage)
-        except TooLarge:
-            raise self._ccds.error(f"longer than {max_bytes} bytes", stage) from None
-        if answer.status in (400, 404) or (answer.status == 200 and not answer.body.strip()):
+            (listed,) = self._read(await catalogs, _CATALOGS)
+        except Unavailable as error:
+            return _left_out("description", error.message)
+        ids = [catalog_id for catalog in listed or () if (catalog_id := _uuid(catalog.get("catalogId")))]
+        if not ids:
             return None
-        if answer.status != 200:
-            raise self._ccds.error(f"status {answer.status}", stage)
+        paths = [f"revision/{revision_id}/catalog/{catalog_id}/descr" for catalog_id in ids[:MAX_CATALOGS]]
+        texts = [_settled(self._get(path, MAX_DESCRIPTION)) for path in paths]
+        missed = None
         try:
-            return loads(answer.body, max_bytes=max_bytes, max_string=max_bytes)
-        except JsonError as error:
-            raise self._ccds.error(str(error), stage) from None
+            for text in texts:
+                try:
+                    (found,) = self._read(await text, _TEXT)
+                except Unavailable as error:
+                    reason = _left_out("description", error.message)
+                    missed = missed or reason
+                    continue
+                description = found.get("description") if found else None
+                if isinstance(description, str) and description.strip():
+                    return description
+            return missed
+        finally:
+            await stop(*texts)
 
 
 def _files(kind: Kind, artifacts: Sequence[dict[str, Any]]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The uris of what has to be there, as fields of Solution, and remarks on what was chosen."""
+    """Choose the uris of what has to be there, as fields of Solution; with remarks where there was a choice."""
     if kind is Kind.PIPELINE:
         blueprints = _uris(artifacts, "BP", "blueprint-missing")
         return {"blueprint_uri": blueprints[0]}, _chosen(blueprints, "blueprints", "first")
@@ -206,42 +206,24 @@ def _uuid(value: Any) -> UUID | None:
         return None
 
 
-async def _all(*work: Coroutine[Any, Any, Any]) -> list[Any]:
-    """The results in order. All are waited for, so that chance does not choose which of two failures is raised."""
-    results = await asyncio.gather(*work, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results
+def _settled(*work: Coroutine[Any, Any, bytes | None]) -> asyncio.Future[list[Answer]]:
+    """Start it all, and wait for every result or error, so that chance does not choose which of two errors counts."""
+    return asyncio.gather(*work, return_exceptions=True)
 
 
-async def _optional(what: str, work: Coroutine[Any, Any, T]) -> T | LeftOut:
-    try:
-        return await work
-    except TooLarge:
-        reason = "it is too large. Make it smaller."
-    except Unavailable as error:
-        reason = error.message
+def _icon(answer: Answer) -> bytes | LeftOut | None:
+    if isinstance(answer, TooLarge):
+        return _left_out("icon", "it is too large. Make it smaller.")
+    if isinstance(answer, Unavailable):
+        return _left_out("icon", answer.message)
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer or None
+
+
+def _left_out(what: str, reason: str) -> LeftOut:
     log.warning("left out of the bundle", what=what, reason=reason)
     return LeftOut(reason)
-
-
-@asynccontextmanager
-async def _aside(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]:
-    """Runs beside the block and never outlives it."""
-    task = asyncio.create_task(work)
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
-# ----------------------------------------------------------------------------------------------------
-# FETCH: the Nexus repository → blueprints and protobufs.
-#
-# An artifact's uri comes out of the database or a blueprint, which users write. It is a path below the configured
-# repository and nothing else, so that no uri can reach another server or another path with our credentials.
 
 
 MAX_URI = 512  # characters; the width of CCDS's column
@@ -254,10 +236,13 @@ _DOTS = re.compile(r"\.+")
 
 
 def artifact_path(uri: str) -> str:
-    """The uri as a percent-encoded path, to stand behind the repository's URL and a slash.
+    """Turn a uri into a percent-encoded path, to stand behind the repository's URL and a slash.
+
+    A uri comes out of the database or a blueprint, which users write. It is a path below the configured repository
+    and nothing else, so that no uri can reach another server or another path with our credentials.
 
     Raises:
-        NotFound: `artifact-uri-invalid`; it is no plain relative path. It is not repeated, as a user wrote it.
+        NotFound: `artifact-uri-invalid`; it is not a plain relative path. It is not repeated, as a user wrote it.
     """
     segments = uri.split("/")
     plain = (
@@ -271,28 +256,26 @@ def artifact_path(uri: str) -> str:
 
 
 class ArtifactsClient:
-    """Reads Nexus. One per worker, because its connections are shared."""
+    """Reads the Nexus repository: blueprints and protobufs. One per worker, because its connections are shared."""
 
     def __init__(self, session: aiohttp.ClientSession, settings: ArtifactsSettings) -> None:
-        """Raises ConfigurationError when the settings cannot be used."""
-        self._nexus = Dependency(session, settings, group="artifacts", name="The repository")
+        """Raise ConfigurationError when the settings cannot be used."""
+        self._nexus = Dependency(session, settings, name="artifacts", called="The repository", nothing=(404,))
 
-    async def fetch(self, uri: str, missing: NotFound, max_bytes: int = MAX_FILE) -> bytes:
-        """One file of at most `max_bytes`.
+    async def fetch(self, uris: Sequence[str]) -> list[bytes | None]:
+        """Fetch the files of these uris at the same time; None for one that the repository does not have.
 
         Raises:
-            NotFound: `missing` when the repository has no such file; the uri is no plain path; the file is too large.
+            NotFound: a uri is not a plain path, or a file is larger than MAX_FILE.
+            NotDeployable: together they are larger than a bundle may be.
             Unavailable: the repository is down, slow, refuses our credentials or answers with an error.
         """
-        path = artifact_path(uri)
+        paths = [artifact_path(uri) for uri in uris]
         try:
-            answer = await self._nexus.get(path, accept="*/*", max_bytes=max_bytes)
+            return await self._nexus.get_all(paths, accept="*/*", max_bytes=MAX_FILE, max_total=MAX_PROTOS_BYTES)
         except TooLarge:
             raise NotFound(
-                "artifact-too-large", f"A file of the solution is larger than {max_bytes} bytes. Make it smaller."
+                "artifact-too-large", f"A file of the solution is larger than {MAX_FILE} bytes. Make it smaller."
             ) from None
-        if answer.status == 404:
-            raise missing
-        if answer.status != 200:
-            raise self._nexus.error(f"status {answer.status}")
-        return answer.body
+        except TooLargeTogether:
+            raise protos_too_large() from None

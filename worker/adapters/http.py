@@ -1,86 +1,190 @@
-"""What the clients of CCDS and Nexus share: one bounded GET, and one reading of what can go wrong with it.
+"""One bounded HTTP exchange, and the GETs from dependencies that are only read.
 
 Answers are cut off at a limit in bytes, after decompression. Redirects are not followed, because credentials would
 follow them. Connections are kept alive; aiohttp repeats a GET by itself when one of them turns out to be stale.
 """
 
 import asyncio
+import io
 import zlib
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Container, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+from opentelemetry.trace import get_current_span
 from yarl import URL
 
 from worker.errors import CODES, ConfigurationError, Stage, Unavailable
-from worker.observability.telemetry import call
+from worker.observability import telemetry
+from worker.observability.metrics import HTTP_REQUESTS
 from worker.settings import ArtifactsSettings, CatalogSettings
 
-# Unpacked here and not by aiohttp, which takes a gzip that breaks off for a whole one.
+# Decompressed here and not by aiohttp, which takes a truncated gzip stream for a complete one.
 SESSION: Mapping[str, Any] = {"headers": {"Accept-Encoding": "gzip"}, "auto_decompress": False}
-PIECE = 64 * 1024  # bytes unpacked at a time
+PIECE = 64 * 1024  # bytes decompressed at a time
 
 CONNECTIONS = 32  # open to one dependency at the same time; more requests wait, and their time-out has not begun
+
+_NO_HEADERS: Mapping[str, str] = {}
 
 
 class TooLarge(Exception):
     """An answer is longer than the limit."""
 
 
+class TooLargeTogether(Exception):
+    """Several answers are longer than the limit for all of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a dependency said. The body is read with status 200 only, and is no longer than the limit."""
+    """What a server said."""
 
     status: int
-    body: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)  # longer than the limit when there was more to come
 
 
 @asynccontextmanager
 async def dependency_session() -> AsyncIterator[aiohttp.ClientSession]:
-    """A session for CCDS and Nexus: kept alive, no cookies carried from one user's request to another's."""
+    """Open a session for CCDS and Nexus: kept alive, no cookies carried from one user's request to another's."""
     connector = aiohttp.TCPConnector(limit=0)  # each Dependency has its own limit
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), **SESSION) as session:
         yield session
 
 
 def configured_url(text: str, variable: str) -> URL:
-    """The URL with which a client starts. Raises ConfigurationError naming the variable when it is none."""
+    """Check the URL with which a client starts. Raises ConfigurationError naming the variable."""
     try:
         url = URL(text)
         usable = bool(url.host and url.port)  # yarl looks at both only when asked
     except ValueError:
         usable = False
     if not usable:
-        raise ConfigurationError(f"{variable}: this is no URL; check its host and port.")
+        raise ConfigurationError(f"{variable}: this is not a valid URL; check its host and port.")
     return url
+
+
+async def exchange(
+    session: aiohttp.ClientSession,
+    dependency: str,
+    method: str,
+    url: URL,
+    *,
+    headers: Mapping[str, str],
+    limits: aiohttp.ClientTimeout,
+    max_bytes: int,
+    data: bytes | None = None,
+) -> Answer:
+    """Send one request and read its answer; count it, and trace it when there are traces.
+
+    The body is read with status 200, and with every status when data was sent: it says why the data was refused.
+    Raises aiohttp.ClientError or TimeoutError: there is no answer, or it is incomplete and its body matters.
+    """
+    outcome = "error"
+    try:
+        with telemetry.client_span(dependency, method) if telemetry.Spans.tracer else nullcontext(_NO_HEADERS) as trace:
+            async with session.request(
+                method,
+                url,
+                headers={**headers, **trace},
+                data=None if data is None else io.BytesIO(data),
+                timeout=limits,
+                allow_redirects=False,
+            ) as response:
+                get_current_span().set_attribute("http.response.status_code", response.status)
+                body = bytearray()
+                if response.status == 200 or data is not None:
+                    await _read(response, body, max_bytes)
+        outcome = f"{response.status // 100}xx"
+        return Answer(response.status, response.headers, bytes(body))
+    except TimeoutError:
+        outcome = "timeout"
+        raise
+    except asyncio.CancelledError:
+        outcome = ""  # it says nothing about the dependency
+        raise
+    finally:
+        if outcome:
+            HTTP_REQUESTS.labels(dependency, outcome).inc()
+
+
+async def _read(response: aiohttp.ClientResponse, body: bytearray, max_bytes: int) -> None:
+    """Add the body to `body`, decompressed, until it is longer than `max_bytes`."""
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    unpacker = None if encoding == "identity" else zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        if encoding not in ("identity", "gzip", "x-gzip"):
+            raise aiohttp.ClientPayloadError("an encoding that was not asked for")
+        async for piece in response.content.iter_any():
+            if unpacker is None:
+                body += piece
+            else:
+                _unpack(unpacker, piece, body, max_bytes)
+            if len(body) > max_bytes:  # enough to know that it is too long
+                return
+        if unpacker is not None and not unpacker.eof:
+            raise aiohttp.ClientPayloadError("the gzip stream breaks off")
+    except (aiohttp.ClientError, TimeoutError):
+        if response.status == 200 or response.status >= 500:
+            raise  # with every other status, the status says enough
+
+
+def _unpack(unpacker: Any, packed: bytes, body: bytearray, max_bytes: int) -> None:
+    """Add what is packed, a piece at a time, so that a bomb never grows far beyond the limit."""
+    while packed and not unpacker.eof:
+        try:
+            body += unpacker.decompress(packed, PIECE)
+        except zlib.error:
+            raise aiohttp.ClientPayloadError("not gzip") from None
+        if len(body) > max_bytes:  # a bomb, perhaps
+            return
+        packed = unpacker.unconsumed_tail
+    if packed or unpacker.unused_data:
+        raise aiohttp.ClientPayloadError("something after the gzip stream")
 
 
 class Dependency:
     """A server behind one base URL that is only read from, with HTTP Basic credentials."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, settings: CatalogSettings | ArtifactsSettings, group: str, name: str
+        self,
+        session: aiohttp.ClientSession,
+        settings: CatalogSettings | ArtifactsSettings,
+        *,
+        name: str,
+        called: str,
+        nothing: Container[int],
     ) -> None:
-        """`group` starts its error codes and names its settings, `name` is how messages call it.
+        """Check the settings.
 
-        Raises ConfigurationError when the URL is none or the user name cannot be sent with HTTP Basic.
+        Args:
+            session: keeps the connections.
+            settings: the group `name` of the settings.
+            name: starts its error codes.
+            called: how messages call it.
+            nothing: the statuses with which it says that it does not have what was asked for.
+
+        Raises:
+            ConfigurationError: the URL is invalid, or the user name cannot be sent with HTTP Basic.
         """
         self._session = session
-        self._group = group
         self._name = name
-        self._timeout = aiohttp.ClientTimeout(total=settings.timeout_seconds)
+        self._called = called
+        self._nothing = nothing
+        self._limits = aiohttp.ClientTimeout(total=settings.timeout_seconds)
         self._slots = asyncio.Semaphore(CONNECTIONS)
-        variable = f"DEPLOYER_{group.upper()}__"
+        variable = f"DEPLOYER_{name.upper()}__"
         self._base = configured_url(settings.url.rstrip("/") + "/", f"{variable}URL")
         try:
             self._credentials = aiohttp.encode_basic_auth(settings.username, settings.password.get_secret_value())
         except ValueError:
             raise ConfigurationError(f"{variable}USERNAME: HTTP Basic allows no colon in it; use another.") from None
 
-    async def get(self, path: str, *, accept: str, max_bytes: int, stage: Stage = "fetch") -> Answer:
-        """GET one answer, whatever its status, except 401 and 403.
+    async def get(self, path: str, *, accept: str, max_bytes: int, stage: Stage = "fetch") -> bytes | None:
+        """GET one file, or None when the dependency does not have it.
 
         Args:
             path: below the base, percent-encoded, without a slash at its start.
@@ -90,20 +194,21 @@ class Dependency:
 
         Raises:
             TooLarge: the body is longer than `max_bytes`.
-            Unavailable: no whole answer in time, or our credentials are refused.
+            Unavailable: no usable answer in time, or our credentials are refused.
         """
         url = self._below_base(path)
         headers = {"Accept": accept, "Authorization": self._credentials}
         try:
             async with self._slots:
-                with call(self._group, "GET") as running:
-                    headers |= running.headers
-                    async with self._session.get(
-                        url, headers=headers, timeout=self._timeout, allow_redirects=False
-                    ) as response:
-                        running.status = response.status
-                        body = await read_bounded(response, max_bytes) if response.status == 200 else b""
-                        answer = Answer(response.status, body)
+                answer = await exchange(
+                    self._session,
+                    self._name,
+                    "GET",
+                    url,
+                    headers=headers,
+                    limits=self._limits,
+                    max_bytes=max_bytes,
+                )
         except TimeoutError:
             raise self._unavailable("timeout", stage) from None
         except aiohttp.ClientConnectionError:
@@ -112,19 +217,50 @@ class Dependency:
             raise self.error("its answer is not valid HTTP or broke off", stage) from None
         if answer.status in (401, 403):
             raise self._unavailable("unauthorized", stage)
-        return answer
+        if answer.status in self._nothing:
+            return None
+        if answer.status != 200:
+            raise self.error(f"status {answer.status}", stage)
+        if len(answer.body) > max_bytes:
+            raise TooLarge(f"longer than {max_bytes} bytes")
+        return answer.body
+
+    async def get_all(self, paths: Sequence[str], *, accept: str, max_bytes: int, max_total: int) -> list[bytes | None]:
+        """GET several files at the same time, each as `get` does; the first failure ends them all.
+
+        Of several failures at the same time the first in order is raised, so that chance does not choose.
+        Raises TooLargeTogether as soon as they have more than `max_total` bytes, and what `get` raises.
+        """
+        total = 0
+
+        async def counted(path: str) -> bytes | None:
+            nonlocal total
+            body = await self.get(path, accept=accept, max_bytes=max_bytes)
+            total += len(body or b"")
+            if total > max_total:
+                raise TooLargeTogether
+            return body
+
+        if not paths:
+            return []
+        tasks = [asyncio.create_task(counted(path)) for path in paths]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            return [task.result() for task in tasks if task.done()]
+        finally:
+            await stop(*tasks)
 
     def error(self, problem: str, stage: Stage = "fetch") -> Unavailable:
-        """The dependency answered, and its answer is of no use."""
-        message = f"{self._name} gave no usable answer: {problem}. Send the request again later."
-        return Unavailable(f"{self._group}-error", message, stage)
+        """Make the error for an answer that is of no use."""
+        message = f"{self._called} gave no usable answer: {problem}. Send the request again later."
+        return Unavailable(f"{self._name}-error", message, stage)
 
     def _unavailable(self, kind: str, stage: Stage) -> Unavailable:
-        code = f"{self._group}-{kind}"
+        code = f"{self._name}-{kind}"
         return Unavailable(code, CODES[code], stage)
 
     def _below_base(self, path: str) -> URL:
-        """The one place where a path becomes a URL. Callers give clean paths; this holds if one of them fails to."""
+        """Make a URL of a path: the one place that does. Callers give clean paths; this holds if one fails to."""
         url = URL(str(self._base) + path, encoded=True)
         kept = url.origin() == self._base.origin() and url.raw_path == self._base.raw_path + path
         if not kept or {".", ".."} & set(path.split("/")):
@@ -132,44 +268,9 @@ class Dependency:
         return url
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of a Retry-After (RFC 9110 10.2.3), at most an hour; None: there is none, or it is a date."""
-    value = next((it for name, it in headers.items() if name.lower() == "retry-after"), "").strip()
-    return float(min(int(value), 3600)) if value.isascii() and value.isdigit() and len(value) < 10 else None
-
-
-async def read_bounded(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    """The whole body, unpacked. Raises TooLarge as soon as it is longer than `max_bytes`."""
-    body = bytearray()
-    async for piece in pieces(response):
-        body += piece
-        if len(body) > max_bytes:
-            raise TooLarge
-    return bytes(body)
-
-
-async def pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """The body as it arrives, unpacked piece by piece, so that a bomb is as large as its first pieces.
-
-    Raises aiohttp.ClientPayloadError: it breaks off, or comes in an encoding nobody asked for.
-    """
-    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding == "identity":
-        async for piece in response.content.iter_any():
-            yield piece
-        return
-    if encoding not in ("gzip", "x-gzip"):
-        raise aiohttp.ClientPayloadError("an encoding nobody asked for")
-    unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-    async for packed in response.content.iter_any():
-        rest = packed
-        while rest and not unpacker.eof:
-            try:
-                yield unpacker.decompress(rest, PIECE)
-            except zlib.error:
-                raise aiohttp.ClientPayloadError("no gzip") from None
-            rest = unpacker.unconsumed_tail
-        if rest or unpacker.unused_data:
-            raise aiohttp.ClientPayloadError("something behind the gzip")
-    if not unpacker.eof:
-        raise aiohttp.ClientPayloadError("the gzip breaks off")
+async def stop(*work: "asyncio.Future[Any]") -> None:
+    """Cancel what has not ended, and wait until it has: nothing of a request outlives it."""
+    if not all(one.done() and (one.cancelled() or one.exception() is None) for one in work):
+        for one in work:
+            one.cancel()
+        await asyncio.gather(*work, return_exceptions=True)

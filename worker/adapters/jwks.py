@@ -2,10 +2,10 @@
 
 - Keys are read when the first token comes, and again when they are older than FRESH_SECONDS or a token names a key
   that is not among them: an issuer may rotate its keys at any time. At most one read runs, and at most one begins in
-  LEAST_INTERVAL, whatever tokens say.
-- During an outage of the issuer the keys of before count, up to STALE_SECONDS. After that, and for keys we could not
-  look up, the request fails as our fault and not as the token's.
-- The address comes from the settings. Redirects are not followed and nothing in a token is.
+  MIN_INTERVAL, whatever tokens say.
+- During an outage of the issuer the keys of before count, up to STALE_SECONDS. After that, and for keys that could not
+  be looked up, the request fails as our fault and not as the token's.
+- The address comes from the settings. No redirect is followed, and nothing in a token.
 """
 
 import asyncio
@@ -21,16 +21,15 @@ import aiohttp
 import structlog
 from yarl import URL
 
-from worker.adapters.http import TooLarge, configured_url, dependency_session, read_bounded
+from worker.adapters.http import configured_url, dependency_session, exchange
 from worker.adapters.tokens import PublicKey, Signatures, TokenVerifier, UnusableKey
 from worker.domain.strict_json import JsonError, loads
 from worker.errors import CODES, Unavailable
-from worker.observability.telemetry import call
 from worker.settings import AuthSettings
 
 FRESH_SECONDS = 600.0
-STALE_SECONDS = 3600.0  # an outage of the issuer may last so long; a key it withdrew counts so long at most
-LEAST_INTERVAL = 10.0  # seconds from the start of one read to the start of the next
+STALE_SECONDS = 3600.0  # how long an outage of the issuer may last, and how long a withdrawn key may still count
+MIN_INTERVAL = 10.0  # seconds from the start of one read to the start of the next
 TIMEOUT_SECONDS = 5.0
 MAX_BODY = 256 * 1024  # bytes; a key with its certificates has 5 KiB
 MAX_KEYS = 100
@@ -55,7 +54,7 @@ class _Known:
     nameless: tuple[PublicKey, ...] = ()
 
     def find(self, kid: str | None) -> PublicKey | None:
-        """Without `kid` the token can only mean the single key there is."""
+        """Find a key; without `kid` the token can only mean the single key there is."""
         if kid is not None:
             return self.named.get(kid)
         keys = (*self.named.values(), *self.nameless)
@@ -69,7 +68,7 @@ class IssuerKeys:
     """Finds the issuer's key for a token."""
 
     def __init__(self, read: Read, signatures: Signatures, clock: Callable[[], float]) -> None:
-        """`clock` gives seconds that never go back."""
+        """Start without keys. `clock` gives seconds that never go back."""
         self._read = read
         self._signatures = signatures
         self._clock = clock
@@ -78,22 +77,22 @@ class IssuerKeys:
         self._reading = asyncio.Lock()
 
     async def find(self, kid: str | None) -> PublicKey | None:
-        """The key a token names; None when the issuer has no such key. Raises Unavailable when we cannot know."""
+        """Return the key a token names, or None when the issuer has no such key. Raises Unavailable when unknown."""
         key = (await self._known_since(FRESH_SECONDS, STALE_SECONDS)).find(kid)
         if key is None:
-            # A key we do not know may be new. That it does not exist is said only by what was read just now.
-            key = (await self._known_since(LEAST_INTERVAL, LEAST_INTERVAL)).find(kid)
+            # An unknown key may be new: only what was read just now can say that it does not exist.
+            key = (await self._known_since(MIN_INTERVAL, MIN_INTERVAL)).find(kid)
         return key
 
     async def refresh(self) -> None:
-        """Read the keys unless that was done just now. Raises Unavailable when there is none for our algorithm."""
-        await self._known_since(LEAST_INTERVAL, LEAST_INTERVAL)
+        """Read the keys unless that was done just now. Raises Unavailable when no key is for our algorithm."""
+        await self._known_since(MIN_INTERVAL, MIN_INTERVAL)
 
     async def _known_since(self, fresh: float, stale: float) -> _Known:
-        """What was read at most `fresh` seconds ago; when that cannot be had, at most `stale` seconds ago."""
+        """Return what was read at most `fresh` seconds ago, or when that fails, at most `stale` seconds ago."""
         if self._age() >= fresh and not (self._reading.locked() and self._age() < stale):
             async with self._reading:
-                if self._age() >= fresh and self._clock() - self._read_began >= LEAST_INTERVAL:
+                if self._age() >= fresh and self._clock() - self._read_began >= MIN_INTERVAL:
                     await self._read_again()
         if self._age() >= stale or not self._known:
             raise Unavailable("keys-unavailable", CODES["keys-unavailable"], stage="authenticate")
@@ -114,7 +113,7 @@ class IssuerKeys:
             log.warning("the issuer publishes no key for the configured algorithm", keys=len(entries))
 
     def _usable(self, entries: list[Any], now: float) -> _Known:
-        """The entries that may be used; why another must not is logged, with its place in the list."""
+        """Choose the entries that may be used; log why another may not, with its place in the list."""
         named: list[tuple[str, PublicKey]] = []
         nameless: list[PublicKey] = []
         for place, entry in enumerate(entries):
@@ -136,7 +135,7 @@ class IssuerKeys:
 
 def _name(kid: object) -> str:
     if not isinstance(kid, str):
-        raise UnusableKey("its name is no text")
+        raise UnusableKey("its name is not a text")
     return kid
 
 
@@ -154,35 +153,33 @@ def _entries(body: bytes) -> list[Any]:
 
 
 async def read_document(session: aiohttp.ClientSession, url: URL, seconds: float = TIMEOUT_SECONDS) -> bytes:
-    """GET the JWKS document within so many seconds. Raises KeysUnreadable."""
+    """GET the JWKS document within this many seconds. Raises KeysUnreadable."""
     try:
-        with call("issuer", "GET") as running:
-            async with session.get(
-                url,
-                headers={"Accept": "application/jwk-set+json, application/json", **running.headers},
-                timeout=aiohttp.ClientTimeout(total=seconds),
-                allow_redirects=False,
-            ) as response:
-                running.status = response.status
-                body = await read_bounded(response, MAX_BODY) if response.status == 200 else b""
-    except TooLarge:
-        problem = f"the answer is longer than {MAX_BODY} bytes"
+        answer = await exchange(
+            session,
+            "issuer",
+            "GET",
+            url,
+            headers={"Accept": "application/jwk-set+json, application/json"},
+            limits=aiohttp.ClientTimeout(total=seconds),
+            max_bytes=MAX_BODY,
+        )
     except TimeoutError:
-        problem = f"no answer within {seconds:g} s"
+        raise KeysUnreadable(f"no answer within {seconds:g} s") from None
     except aiohttp.ClientConnectionError:
-        problem = "no connection"
+        raise KeysUnreadable("no connection") from None
     except aiohttp.ClientError:
-        problem = "the answer is not valid HTTP or broke off"
-    else:
-        if running.status == 200:
-            return body
-        problem = f"the answer has status {running.status}"
-    raise KeysUnreadable(problem)
+        raise KeysUnreadable("the answer is not valid HTTP or broke off") from None
+    if answer.status != 200:
+        raise KeysUnreadable(f"the answer has status {answer.status}")
+    if len(answer.body) > MAX_BODY:
+        raise KeysUnreadable(f"the answer is longer than {MAX_BODY} bytes")
+    return answer.body
 
 
 @asynccontextmanager
 async def open_tokens(settings: AuthSettings, clock: Callable[[], float]) -> AsyncIterator[TokenVerifier]:
-    """A verifier with what its keys need: a connection to the issuer when JWKS_URL is set.
+    """Open a verifier with what its keys need: a connection to the issuer when JWKS_URL is set.
 
     Raises ConfigurationError when the secret or the address cannot be used.
     """

@@ -12,7 +12,7 @@ from worker.errors import ConfigurationError
 
 SETTING = "DEPLOYER_BUNDLE__OVERRIDES_FILE"
 MAX_BYTES = 1024 * 1024
-MAX_DEPTH = 40  # a Deployment's deepest field lies at half of it; only an alias inside itself goes deeper
+MAX_DEPTH = 40  # a Deployment's deepest field lies at half of it; only an alias that contains itself goes deeper
 
 _TAG = "tag:yaml.org,2002:"
 _TEXT = frozenset({f"{_TAG}str", f"{_TAG}timestamp"})  # JSON has no dates
@@ -20,7 +20,7 @@ _OTHER_SCALARS = frozenset({f"{_TAG}null", f"{_TAG}bool", f"{_TAG}int", f"{_TAG}
 
 
 def load_overrides(options: settings.BundleSettings) -> Overrides:
-    """None without a file.
+    """Read the overrides; there are none without a file.
 
     Raises ConfigurationError with a line for every problem. Names, quantities and choices are repeated in it; what a
     variable, an argument, a command or a header holds is not.
@@ -48,13 +48,13 @@ def _read(path: Path) -> Any:
         # The error's own text quotes the file.
         mark = error.problem_mark
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise PatchError(f"is no YAML{where}: {error.problem}.") from None
+        raise PatchError(f"is not YAML{where}: {error.problem}.") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise PatchError(f"is no YAML ({type(error).__name__}).") from None
+        raise PatchError(f"is not YAML ({type(error).__name__}).") from None
 
 
 def _plain(node: yaml.Node, depth: int) -> Any:
-    """What JSON has and nothing else: no key twice, no keys but text, no dates, nothing inside itself."""
+    """Convert to what JSON has and nothing else: no key twice, no keys but text, no dates, no recursion."""
     if depth > MAX_DEPTH:
         raise _refusal(node, f"nested deeper than {MAX_DEPTH} levels")
     if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
@@ -65,7 +65,7 @@ def _plain(node: yaml.Node, depth: int) -> Any:
         return node.value
     if node.tag in _OTHER_SCALARS:
         return yaml.SafeLoader("").construct_object(node)
-    raise _refusal(node, f"{node.tag.removeprefix(_TAG)[:40]} is nothing that manifests have")
+    raise _refusal(node, f"{node.tag.removeprefix(_TAG)[:40]} is not a type that manifests have")
 
 
 def _mapping(node: yaml.MappingNode, depth: int) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def _mapping(node: yaml.MappingNode, depth: int) -> dict[str, Any]:
         if key.tag not in _TEXT:
             raise _refusal(key, "a key is text; put it in quotes, and write merges (<<) out")
         if key.value in mapping:
-            raise _refusal(key, f"the key '{key.value[:80]}' is there twice")
+            raise _refusal(key, f"the key '{key.value[:80]}' occurs twice")
         mapping[key.value] = _plain(value, depth + 1)
     return mapping
 

@@ -1,13 +1,13 @@
 """SUBMIT: the bundle → the playground server, in one POST.
 
 A POST is never repeated here, and no connection is used twice: a kept-alive one that the server has just closed
-would fail after bytes were sent, and then nobody knows whether the server deployed. `judge` is the table of what
+would fail after bytes were sent, and then it is unknown whether the server deployed. `judge` is the table of what
 an answer means; the server's own words reach the user shortened, on one line, without the user's name and without
-what it repeats of the bundle.
+what they repeat of the bundle.
 """
 
+import asyncio
 import base64
-import io
 import json
 import re
 import ssl
@@ -19,15 +19,14 @@ from urllib.parse import quote
 import aiohttp
 
 from schemas import DeploymentInfo
-from worker.adapters.http import SESSION, configured_url, pieces, retry_after
+from worker.adapters.http import SESSION, configured_url, exchange
 from worker.errors import CODES, ConfigurationError, DeploymentError, OutcomeUnknown, PlaygroundRefused, Unavailable
 from worker.observability.logs import without_encoded
-from worker.observability.telemetry import call
 from worker.settings import PlaygroundSettings
 
 MAX_ANSWER = 1024 * 1024  # bytes that are read; a failed script's whole output is in it
 MAX_REASON = 500  # characters of the server's own words
-LEAST_MAILBOX = 8  # characters: a shorter first part of an e-mail address may be a word that means something else
+MIN_MAILBOX = 8  # characters: a shorter first part of an e-mail address may be an ordinary word
 CONNECT_SECONDS = 30
 
 _PATH = "/deploy_solution"
@@ -40,7 +39,7 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/=]{16,}")
 
 @asynccontextmanager
 async def playground_session(settings: PlaygroundSettings) -> AsyncIterator[aiohttp.ClientSession]:
-    """A session in which every request has a connection of its own. Raises ConfigurationError for a bad CA file."""
+    """Open a session in which every request has its own connection. Raises ConfigurationError for a bad CA file."""
     connector = aiohttp.TCPConnector(limit=0, force_close=True, ssl=_trusted(settings.ca_file))
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), **SESSION) as session:
         yield session
@@ -56,10 +55,10 @@ def _trusted(ca_file: Path | None) -> ssl.SSLContext | bool:
 
 
 class PlaygroundClient:
-    """Posts bundles. Use it with `playground_session`, and never twice at once for one user."""
+    """Posts bundles. Use it with `playground_session`, and never twice at the same time for one user."""
 
     def __init__(self, session: aiohttp.ClientSession, settings: PlaygroundSettings) -> None:
-        """Raises ConfigurationError when the URL is none."""
+        """Raise ConfigurationError when the URL is invalid."""
         self._session = session
         self._deploy_url = settings.deploy_url
         self._url = configured_url(settings.deploy_url, "DEPLOYER_PLAYGROUND__DEPLOY_URL")
@@ -76,22 +75,26 @@ class PlaygroundClient:
         Raises:
             Unavailable: nothing was deployed; the same POST may succeed later.
             PlaygroundRefused: the server said no.
-            OutcomeUnknown: something was sent, and no answer tells what became of it.
+            OutcomeUnknown: something was sent, and no answer says what became of it.
         """
-        # Put together by hand, because the encoder would look at every character of the base64 text.
+        # Written by hand, because the encoder would look at every character of the base64 text.
         solution = base64.b64encode(bundle)
         body = b'{"solution":"%b","username":%b}' % (solution, json.dumps(username).encode())
         headers = {"Content-Type": "application/json", "Idempotency-Key": request_id}
         # Connecting has the shorter limit, so that the longer one can only run out after something was sent.
-        timeout = aiohttp.ClientTimeout(total=seconds, connect=min(CONNECT_SECONDS, seconds / 2))
+        limits = aiohttp.ClientTimeout(total=seconds, connect=min(CONNECT_SECONDS, seconds / 2))
+        post = exchange(
+            self._session,
+            "playground",
+            "POST",
+            self._url,
+            headers=headers,
+            limits=limits,
+            max_bytes=MAX_ANSWER,
+            data=body,
+        )
         try:
-            with call("playground", "POST") as running:
-                headers |= running.headers
-                async with self._session.post(
-                    self._url, data=io.BytesIO(body), headers=headers, timeout=timeout, allow_redirects=False
-                ) as response:
-                    running.status = status = response.status
-                    answered, text = response.headers, await _read(response)
+            answer = await asyncio.create_task(post)  # its own task: what waits for it is resumed once, at its end
         except aiohttp.ClientSSLError:
             raise Unavailable(
                 "playground-unavailable", "The playground's certificate is not trusted. Tell the operator.", "submit"
@@ -101,7 +104,12 @@ class PlaygroundClient:
         except (aiohttp.ClientError, TimeoutError):
             raise OutcomeUnknown(CODES["outcome-unknown"]) from None
         verdict = judge(
-            status, answered, text, deploy_url=self._deploy_url, username=username, solution=solution.decode()
+            answer.status,
+            answer.headers,
+            answer.body[:MAX_ANSWER],
+            deploy_url=self._deploy_url,
+            username=username,
+            solution=solution.decode(),
         )
         if isinstance(verdict, DeploymentError):
             raise verdict
@@ -111,7 +119,7 @@ class PlaygroundClient:
 def judge(
     status: int, headers: Mapping[str, str], body: bytes, *, deploy_url: str, username: str, solution: str = ""
 ) -> DeploymentInfo | DeploymentError:
-    """What the server's answer means.
+    """Decide what the server's answer means.
 
     `username` and `solution`, the bundle's base64, are what was sent and must not show in an error's message.
     """
@@ -123,7 +131,7 @@ def judge(
             "playground-unauthorized", "The playground refuses this worker. Tell the operator.", "submit"
         )
     if status == 429 or (status == 503 and "retry-after" in {name.lower() for name in headers}):
-        return Unavailable("playground-busy", CODES["playground-busy"], "submit", retry_after=retry_after(headers))
+        return Unavailable("playground-busy", CODES["playground-busy"], "submit", retry_after=_retry_after(headers))
     if 300 <= status < 400:
         return PlaygroundRefused("playground-redirected", CODES["playground-redirected"])
     if status == 500 and _FAILED in text:
@@ -152,7 +160,7 @@ def _refused(status: int, reason: str) -> PlaygroundRefused:
 
 
 def _reason(text: str, username: str, solution: str) -> str:
-    """The server's words on one line: their beginning, and their end, where a traceback says what was wrong."""
+    """Put the server's words on one line: their beginning, and their end, where a traceback says what was wrong."""
     if text.lstrip().startswith("<"):
         return "a web page instead of a reason."
     text = _without_user(without_encoded(text), username.strip())
@@ -165,34 +173,26 @@ def _reason(text: str, username: str, solution: str) -> str:
 
 
 def _without_user(text: str, name: str) -> str:
-    """As it is, as pages have it in their addresses, and in hexadecimal, as the server's paths have it."""
+    """Remove the user's name: as it is, as in the addresses of pages, and in hexadecimal, as in the server's paths."""
     mailbox = name.partition("@")[0]
     forms = [name, quote(name), quote(name, safe=""), name.encode().hex(), name.lower().encode().hex()]
-    if len(mailbox) >= LEAST_MAILBOX:
+    if len(mailbox) >= MIN_MAILBOX:
         forms.append(mailbox)
     known = "|".join(re.escape(form) for form in forms if form)
     return re.sub(known, "(user)", text, flags=re.IGNORECASE) if known else text
 
 
 def _without_bundle(line: str, solution: str) -> str:
-    """Without the words that hold 16 or more characters in a row of what was sent.
+    """Remove the words that repeat 16 or more characters in a row of what was sent.
 
-    So many hold one of its blocks of 8, of which there are far fewer than places to look at.
+    Any 16 in a row contain a whole block of 8, and there are far fewer blocks than positions to look at.
     """
     pieces = {line[start : start + 8] for start in range(len(line) - 7)}
     sent = {block for start in range(0, len(solution) - 7, 8) if (block := solution[start : start + 8]) in pieces}
     return _BASE64.sub(lambda word: "(bundle)" if any(block in word[0] for block in sent) else word[0], line)
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The body's beginning. One that breaks off matters only where the body tells success from failure."""
-    body = bytearray()
-    try:
-        async for piece in pieces(response):
-            body += piece
-            if len(body) >= MAX_ANSWER:
-                break
-    except (aiohttp.ClientError, TimeoutError):
-        if response.status == 200 or response.status >= 500:
-            raise
-    return bytes(body[:MAX_ANSWER])
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read Retry-After (RFC 9110 10.2.3): its seconds, at most an hour; None when it is missing or a date."""
+    value = next((it for name, it in headers.items() if name.lower() == "retry-after"), "").strip()
+    return float(min(int(value), 3600)) if value.isascii() and value.isdigit() and len(value) < 10 else None

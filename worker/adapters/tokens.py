@@ -19,17 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from worker.domain.solution import Caller
-from worker.domain.tokens import (
-    ACCESS_TOKEN,
-    Token,
-    caller_of,
-    check_access_token,
-    check_parties,
-    check_times,
-    decoded,
-    jjwt_key,
-    read_token,
-)
+from worker.domain.tokens import caller_of, decoded, jjwt_key, read_token
 from worker.errors import ConfigurationError, Unauthenticated
 from worker.settings import AuthSettings
 
@@ -37,31 +27,32 @@ PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey 
 Key: TypeAlias = bytes | PublicKey
 """The bytes of an HMAC secret, or a public key."""
 
-LEAST_RSA_BITS = 2048  # RFC 7518 3.3
-LONGEST_NUMBER = 1366  # characters of base64url: 8192 bits, above which one verification takes milliseconds
+MIN_KEY_BYTES = 16  # bytes of an HMAC secret
+MIN_RSA_BITS = 2048  # RFC 7518 3.3
+MAX_NUMBER = 1366  # characters of base64url: 8192 bits, above which one verification takes milliseconds
 
 _CURVES = {"ES256": {"P-256"}, "ES384": {"P-384"}, "ES512": {"P-521"}, "EdDSA": {"Ed25519", "Ed448"}}
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
 
 class UnusableKey(ValueError):
-    """A key that is meant for our algorithm must not be used; the message says why and shows nothing of it."""
+    """A key for our algorithm that must not be used; the message says why and shows nothing of it."""
 
 
 class Signatures:
-    """One algorithm, pinned: whether a signature is right, and which published keys are for it."""
+    """One algorithm, pinned: verifies signatures, and tells which published keys are for it."""
 
     def __init__(self, algorithm: str) -> None:
-        """`algorithm` as RFC 7518 names it: HS512, RS256, …"""
+        """Take the algorithm by its name in RFC 7518: HS512, RS256, …"""
         self.algorithm = algorithm
         self._jwt = jwt.get_algorithm_by_name(algorithm)
 
-    def right(self, signed: bytes, key: Key, signature: bytes) -> bool:
-        """Whether `signature` was made over `signed` with this key; HMACs are compared in constant time."""
+    def verify(self, signed: bytes, key: Key, signature: bytes) -> bool:
+        """Tell whether `signature` was made over `signed` with this key; HMACs are compared in constant time."""
         return self._jwt.verify(signed, key, signature)
 
     def public_key(self, jwk: object) -> PublicKey | None:
-        """The key in an entry of a JWKS (RFC 7517 4); None when it is meant for something else.
+        """Read the key in an entry of a JWKS (RFC 7517 4); None when it is meant for something else.
 
         Raises:
             UnusableKey: it is meant for this algorithm and broken, too weak, or not public at all.
@@ -75,13 +66,13 @@ class Signatures:
         try:
             key = cast("PublicKey", self._jwt.from_jwk(jwk))  # without a private part it is a public one
         except (ValueError, jwt.InvalidKeyError, UnsupportedAlgorithm):
-            raise UnusableKey("its numbers are no key") from None
+            raise UnusableKey("its numbers are not a key") from None
         if isinstance(key, RSAPublicKey):
             _check_rsa(key)
         return key
 
     def _meant_for_us(self, jwk: Mapping[str, Any]) -> bool:
-        """By `kty` and `crv`, and by `use`, `key_ops` and `alg` where they are given."""
+        """Judge by `kty` and `crv`, and by `use`, `key_ops` and `alg` where they are given."""
         curves = _CURVES.get(self.algorithm)
         kty = "RSA" if curves is None else "OKP" if self.algorithm == "EdDSA" else "EC"
         operations = jwk.get("key_ops", ["verify"])
@@ -99,28 +90,22 @@ def _check_number(jwk: Mapping[str, Any], name: str, *, optional: bool) -> None:
     value = jwk.get(name)
     if optional and value is None:
         return
-    if not isinstance(value, str) or len(value) > LONGEST_NUMBER or not decoded(value):
-        raise UnusableKey(f"its `{name}` is no number in base64url, or too long")
+    if not isinstance(value, str) or len(value) > MAX_NUMBER or not decoded(value):
+        raise UnusableKey(f"its `{name}` is not a number in base64url, or too long")
 
 
 def _check_rsa(key: RSAPublicKey) -> None:
-    if key.key_size < LEAST_RSA_BITS:
-        raise UnusableKey(f"it has {key.key_size} bits, fewer than {LEAST_RSA_BITS}")
+    if key.key_size < MIN_RSA_BITS:
+        raise UnusableKey(f"it has {key.key_size} bits, fewer than {MIN_RSA_BITS}")
     if key.public_numbers().n % 2 == 0:
-        raise UnusableKey("its numbers are no key")
-
-
-# `jjwt_key` is part of this module's face: what a secret becomes is asked for where tokens are verified.
-__all__ = ["Keys", "SecretKey", "TokenVerifier", "jjwt_key"]
-
-LEAST_KEY = 16  # bytes
+        raise UnusableKey("its numbers are not a key")
 
 
 class Keys(Protocol):
     """Where the key to verify with comes from."""
 
     async def find(self, kid: str | None) -> Key | None:
-        """The key for a token that names `kid`; None when there is none. Raises Unavailable when nobody can say."""
+        """Return the key for a token that names `kid`, or None. Raises Unavailable when that cannot be known."""
         ...
 
     async def refresh(self) -> None:
@@ -132,19 +117,19 @@ class SecretKey:
     """The one HMAC key of the settings, whatever a token names."""
 
     def __init__(self, settings: AuthSettings) -> None:
-        """Raises ConfigurationError when the secret cannot or must not be used."""
+        """Raise ConfigurationError when the secret cannot or must not be used."""
         self._algorithm = settings.algorithm
         self._key = _secret_key(settings)
 
     async def find(self, kid: str | None) -> bytes:  # noqa: ARG002 - nothing in a token chooses the key
-        """The key."""
+        """Return the key."""
         return self._key
 
     async def refresh(self) -> None:
-        """It is always at hand."""
+        """Do nothing: the key is always at hand."""
 
     def weaknesses(self) -> list[str]:
-        """What an operator should know about the secret."""
+        """List what an operator should know about the secret."""
         wanted = int(self._algorithm.removeprefix("HS")) // 8  # RFC 7518 3.2
         given = len(self._key)
         weakness = (
@@ -158,7 +143,7 @@ class TokenVerifier:
     """Verifies tokens with one algorithm. `warnings` are for the operator, at the start."""
 
     def __init__(self, settings: AuthSettings, clock: Callable[[], float], keys: Keys | None = None) -> None:
-        """`clock` gives unix seconds; without `keys` the settings' secret is the key.
+        """Use the settings' secret as the key, unless there are `keys`; `clock` gives unix seconds.
 
         Raises ConfigurationError when the secret cannot or must not be used.
         """
@@ -166,10 +151,10 @@ class TokenVerifier:
         self._clock = clock
         self._signatures = Signatures(settings.algorithm)
         self._keys: Keys = SecretKey(settings) if keys is None else keys
-        self.warnings = self._keys.weaknesses() if isinstance(self._keys, SecretKey) else _open_doors(settings)
+        self.warnings = self._keys.weaknesses() if isinstance(self._keys, SecretKey) else _key_warnings(settings)
 
     async def authenticate(self, token: str, appended_at: float | None, *, times: bool = True) -> Caller:
-        """The user a token names.
+        """Return the user a token names.
 
         Args:
             token: with or without "Bearer " before it.
@@ -180,32 +165,21 @@ class TokenVerifier:
             Unauthenticated: the token proves nothing; `code` says why.
             Unavailable: the issuer's keys cannot be read.
         """
-        settings = self._settings
         read = read_token(token)
-        await self._verify(read)
-        caller = caller_of(read.claims)
-        check_parties(read.claims, settings.issuer, settings.audience)
-        if read.kind == ACCESS_TOKEN:
-            check_access_token(read.claims)
-        if times:
-            now = self._clock()
-            check_times(read.claims, now, appended_at, settings.leeway_seconds, settings.max_queue_age_seconds)
-        return caller
+        if read.algorithm != self._settings.algorithm:
+            raise Unauthenticated(
+                "token-algorithm", f"The token is not signed with {self._settings.algorithm}. Log in to Graphene again."
+            )
+        key = await self._keys.find(read.kid)
+        if key is None or not self._signatures.verify(read.signed, key, read.signature):
+            raise Unauthenticated(
+                "token-signature", "The token's signature is wrong. Log in to Graphene again and send the new token."
+            )
+        return caller_of(read, self._settings, self._clock() if times else None, appended_at)
 
     async def refresh(self) -> None:
         """Read the issuer's keys now, where they are read at all. Raises Unavailable."""
         await self._keys.refresh()
-
-    async def _verify(self, token: Token) -> None:
-        if token.header.get("alg") != self._settings.algorithm:
-            raise Unauthenticated(
-                "token-algorithm", f"The token is not signed with {self._settings.algorithm}. Log in to Graphene again."
-            )
-        key = await self._keys.find(token.kid)
-        if key is None or not self._signatures.right(token.signed, key, token.signature):
-            raise Unauthenticated(
-                "token-signature", "The token's signature is wrong. Log in to Graphene again and send the new token."
-            )
 
 
 def _secret_key(settings: AuthSettings) -> bytes:
@@ -213,7 +187,7 @@ def _secret_key(settings: AuthSettings) -> bytes:
     if "-----BEGIN" in secret or secret.startswith("ssh-"):
         raise ConfigurationError(
             "DEPLOYER_AUTH__SECRET: this is a key file and not the portal's `jwt.auth.secret.key`; "
-            "a public key is no secret, use DEPLOYER_AUTH__JWKS_URL for it."
+            "a public key is not a secret, use DEPLOYER_AUTH__JWKS_URL for it."
         )
     try:
         key = jjwt_key(secret)
@@ -226,21 +200,21 @@ def _secret_key(settings: AuthSettings) -> bytes:
         raise ConfigurationError(
             "DEPLOYER_AUTH__SECRET: it decodes to nothing; copy the portal's `jwt.auth.secret.key` exactly."
         )
-    if len(key) < LEAST_KEY and not settings.allow_weak_secret:
+    if len(key) < MIN_KEY_BYTES and not settings.allow_weak_secret:
         raise ConfigurationError(
-            f"DEPLOYER_AUTH__SECRET: it decodes to {len(key)} bytes, fewer than {LEAST_KEY}; choose a longer one "
+            f"DEPLOYER_AUTH__SECRET: it decodes to {len(key)} bytes, fewer than {MIN_KEY_BYTES}; choose a longer one "
             "in the portal and here, or set DEPLOYER_AUTH__ALLOW_WEAK_SECRET=true."
         )
     return key
 
 
-def _open_doors(settings: AuthSettings) -> list[str]:
-    """What is risky about reading keys as configured."""
+def _key_warnings(settings: AuthSettings) -> list[str]:
+    """List what is risky about reading keys as configured."""
     warnings = []
     if settings.jwks_url and settings.jwks_url.startswith("http:"):
-        warnings.append("DEPLOYER_AUTH__JWKS_URL is not https: whoever sits between can name the keys. Use https.")
+        warnings.append("DEPLOYER_AUTH__JWKS_URL is not https: anyone on the way can replace the keys. Use https.")
     if settings.audience is None:
         warnings.append(
-            "DEPLOYER_AUTH__AUDIENCE is not set: every token of the issuer counts, whomever it is for. Set it."
+            "DEPLOYER_AUTH__AUDIENCE is not set: every token of the issuer is accepted, whoever it is for. Set it."
         )
     return warnings

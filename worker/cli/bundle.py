@@ -2,30 +2,33 @@
 
 import argparse
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 
+from schemas import Kind
 from worker.app import open_builder
-from worker.cli.explain import explain
-from worker.cli.failures import CommandError
-from worker.cli.terminal import quiet, run
+from worker.cli.error_messages import CommandError
+from worker.cli.terminal import configure_logging, run
 from worker.domain.bundle.archive import Bundle
+from worker.domain.bundle.plan import NODE_NAME_LIMIT, PIPELINE_NAME_LIMIT, Plan
+from worker.errors import one_line
+from worker.sandbox.environment import graphene_environment
 from worker.sandbox.graphene import graphene_app
-from worker.sandbox.serving import served
-from worker.sandbox.stage import graphene_environment
+from worker.sandbox.http_server import served
 from worker.settings import BuilderSettings, read_settings
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Build it, then write it; 1 when the revision makes no bundle."""
-    quiet()
+    """Build the bundle and write it; return 1 when the revision cannot be deployed."""
+    configure_logging()
     return run(_bundle(arguments))
 
 
 async def _bundle(arguments: argparse.Namespace) -> int:
     if arguments.dir and not arguments.force:
-        refuse_filled(arguments.dir)
+        require_empty(arguments.dir)
     async with _settings(sandbox=arguments.sandbox) as settings, open_builder(settings) as builder:
         plan, bundle = await builder.build(arguments.solution_id, arguments.revision_id, None)
     if arguments.explain:
@@ -40,37 +43,105 @@ async def _settings(*, sandbox: bool) -> AsyncIterator[BuilderSettings]:
     if not sandbox:
         yield read_settings(os.environ, BuilderSettings)
         return
-    ours = {name: value for name, value in os.environ.items() if name.startswith("DEPLOYER_BUNDLE__")}
+    bundle_settings = {name: value for name, value in os.environ.items() if name.startswith("DEPLOYER_BUNDLE__")}
     async with served(graphene_app()) as address:
-        yield read_settings(ours | graphene_environment(address), BuilderSettings)
+        yield read_settings(bundle_settings | graphene_environment(address), BuilderSettings)
 
 
-def refuse_filled(folder: Path) -> None:
-    """Raises CommandError when there is something in the folder, OSError when it is none."""
+# ---------------------------------------------------------------------------------------------------------- writing
+
+
+def require_empty(folder: Path) -> None:
+    """Verify that the folder is empty or does not exist. Raises CommandError, or OSError if it is not a folder."""
     if folder.exists() and any(folder.iterdir()):
         raise CommandError(f"{folder} is not empty. Choose another folder, or add --force to write into this one.")
 
 
 def write_zip(bundle: Bundle, path: Path) -> Path:
-    """Beside it first, so that nobody ever reads half a zip. Raises CommandError, OSError."""
-    if path.is_dir() or not path.parent.is_dir():
-        raise CommandError(
-            f"{path} cannot be written: {'it' if path.is_dir() else path.parent} is "
-            f"{'a' if path.is_dir() else 'no'} folder."
-        )
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write the zip atomically: under a temporary name first, then renamed. Raises CommandError, OSError."""
+    if path.is_dir():
+        raise CommandError(f"{path} cannot be written: it is a folder.")
+    if not path.parent.is_dir():
+        raise CommandError(f"{path} cannot be written: {path.parent} is not a folder.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_bytes(bundle.data)
-        beside.replace(path)
+        temporary.write_bytes(bundle.data)
+        temporary.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     return path
 
 
 def write_files(bundle: Bundle, folder: Path) -> Path:
-    """What unpacking the zip would give; other files in the folder stay. Raises OSError."""
+    """Write what unpacking the zip would give; other files in the folder stay. Raises OSError."""
     for name, data in bundle.files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     return folder
+
+
+# --------------------------------------------------------------------------------------------------------- --explain
+
+# Pattern of an entry → what the entry is for; the first match counts.
+PURPOSES = (
+    ("blueprint.json", "the pipeline, as the orchestrator runs it"),
+    ("dockerinfo.json", "where the orchestrator finds each node"),
+    ("deployments/pvc*.yaml", "the claim of a shared folder"),
+    ("deployments/*service.yaml", "how its node is reached"),
+    ("deployments/*deployment.yaml", "its node's container"),
+    ("microservice/*.proto", "its node's protobuf"),
+    ("orchestrator_client/*", "starts and watches the pipeline on the target"),
+    ("protobuf/*", "the orchestrator's interface"),
+    ("kubernetes-client-script.py", "deploys all of this on the target"),
+    ("requirements*.txt", "what the scripts need on the target"),
+    ("deployment-readme.txt", "how to deploy by hand"),
+    ("modelname.txt", "the model's name, for older playground servers"),
+    ("solution_icon.png", "the solution's picture"),
+    ("solution_description.html", "the solution's description, sanitised"),
+    ("*url*", "where the solution came from"),
+    ("MANIFEST.json", "which solution this is, and each file's sha256"),
+)
+
+RENAMED = " is called "  # in the warnings of worker.domain.bundle.plan
+NAMES = (
+    f"A node's name becomes a DNS label: lower-case letters, digits and hyphens, a letter first, at most "
+    f"{NODE_NAME_LIMIT} characters; a pipeline's must fit a namespace, at most {PIPELINE_NAME_LIMIT}. "
+    "Other names get a readable form and a short hash."
+)
+
+
+def explain(plan: Plan, bundle: Bundle) -> Iterator[str]:
+    """Yield lines that say what is in the bundle, and where and why it differs from what the author wrote."""
+    kind = "A single model" if plan.kind is Kind.SINGLE_MODEL else "A pipeline"
+    yield one_line(plan.solution_name)
+    yield f"{kind}: solution {plan.solution_id}, revision {plan.revision_id}."
+    yield ""
+    yield "What runs"
+    for container in plan.containers:
+        yield f"  {container.name}  {container.image}"
+    for folder in plan.shared_folders:
+        yield f"  shared folder {folder.path}: claim {folder.claim}, mounted in every model"
+    yield ""
+    yield "What differs from the author's solution"
+    yield from (f"  {one_line(warning)}" for warning in plan.warnings or ("Nothing: every name is unchanged.",))
+    if any(RENAMED in warning for warning in plan.warnings):
+        yield f"  {NAMES}"
+    yield ""
+    if bundle.overridden:
+        yield "What the operator's overrides changed"
+        yield from (f"  {name}: {_entries(numbers)}" for name, numbers in bundle.overridden.items())
+        yield ""
+    yield "Files"
+    width = max(map(len, bundle.files))
+    yield from (f"  {name:<{width}}  {purpose(name)}" for name in sorted(bundle.files))
+    yield ""
+
+
+def purpose(name: str) -> str:
+    """Return what an entry of the zip is for."""
+    return next((text for pattern, text in PURPOSES if fnmatch(name, pattern)), "")
+
+
+def _entries(numbers: tuple[int, ...]) -> str:
+    return f"{'entry' if len(numbers) == 1 else 'entries'} {', '.join(map(str, numbers))}"

@@ -1,36 +1,32 @@
-"""A client of the contract: publishes requests, reads statuses. What `submit`, `watch` and `demo` share."""
+"""A client of the event contract, shared by the commands: publishes requests and reads statuses."""
 
-import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError
 from aiokafka.partitioner import DefaultPartitioner
 from pydantic import ValidationError
 
-from schemas import DeploymentRequested, DeploymentStatus
-from worker.adapters.kafka.acls import Operation, granted, rights_on
-from worker.adapters.kafka.clients import client_options, stop_client
+from schemas import DeploymentRequested, DeploymentStatus, cloud_event_headers
+from worker.adapters.kafka.acls import Operation, topic_acls, verify_acls
+from worker.adapters.kafka.clients import client_options, running_client
 from worker.adapters.kafka.diagnosis import connected
-from worker.cli.failures import CommandError
+from worker.cli.error_messages import CommandError
 from worker.errors import ConfigurationError
 from worker.settings import KafkaSettings
 
 SOURCE = "/playground-deployer/submit"
-START_SECONDS = 20  # aiokafka itself would try for ever with some brokers
-STOP_SECONDS = 5
+START_SECONDS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """One request as a user makes it. The token is never shown."""
+class OutgoingRequest:
+    """A deployment request as a user sends it. The token is never shown."""
 
     request_id: str
     solution_id: UUID
@@ -40,7 +36,7 @@ class Ask:
 
     @property
     def user_id(self) -> str:
-        """The record key. The token is not verified here: the worker does that, and refuses a wrong key."""
+        """The record key. The token is not verified here: the worker does that, and rejects a wrong key."""
         try:
             payload = self.token.split(".")[1]
             claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
@@ -53,14 +49,14 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class StatusEvent:
     """A status, and its JSON as it was published."""
 
     status: DeploymentStatus
     json: bytes
 
 
-class Requests:
+class RequestPublisher:
     """Publishes requests as CloudEvents in binary mode."""
 
     def __init__(self, producer: AIOKafkaProducer, topic: str, partitions: int) -> None:
@@ -68,61 +64,53 @@ class Requests:
         self._topic = topic
         self._partitions = list(range(partitions))
 
-    def partition(self, ask: Ask) -> int:
-        """Where Kafka's default partitioner puts this user's requests."""
-        return int(DefaultPartitioner()(ask.user_id.encode(), self._partitions, self._partitions))
+    def partition(self, request: OutgoingRequest) -> int:
+        """Return the partition that Kafka's default partitioner chooses for this user."""
+        return int(DefaultPartitioner()(request.user_id.encode(), self._partitions, self._partitions))
 
-    async def publish(self, ask: Ask, *, key: bytes | None = None, partition: int | None = None) -> int:
-        """Returns the record's offset when all in-sync replicas have it. Raises KafkaError.
+    async def publish(self, request: OutgoingRequest, *, key: bytes | None = None, partition: int | None = None) -> int:
+        """Publish a request; return its offset once all in-sync replicas have it. Raises KafkaError.
 
-        `key` and `partition` are the user's, unless a replay says otherwise.
+        A replay gives the original's `key` and `partition`; otherwise they follow from the user.
         """
         data = {
-            "requestId": ask.request_id,
-            "solutionId": str(ask.solution_id),
-            "revisionId": str(ask.revision_id),
+            "requestId": request.request_id,
+            "solutionId": str(request.solution_id),
+            "revisionId": str(request.revision_id),
         }
-        if ask.replay_of is not None:
-            data["replayOf"] = ask.replay_of
-        headers = [
-            ("ce_specversion", b"1.0"),
-            ("ce_type", DeploymentRequested.TYPE.encode()),
-            ("ce_source", SOURCE.encode()),
-            ("ce_id", ask.request_id.encode()),
-            ("content-type", b"application/json"),
-            ("authorization", f"Bearer {ask.token}".encode()),
-        ]
+        if request.replay_of is not None:
+            data["replayOf"] = request.replay_of
+        headers = cloud_event_headers(DeploymentRequested.TYPE, SOURCE, {"id": request.request_id})
         written = await self._producer.send_and_wait(
             self._topic,
             json.dumps(data).encode(),
-            key=ask.user_id.encode() if key is None else key,
-            partition=self.partition(ask) if partition is None else partition,
-            headers=headers,
+            key=request.user_id.encode() if key is None else key,
+            partition=self.partition(request) if partition is None else partition,
+            headers=[*headers, ("authorization", f"Bearer {request.token}".encode())],
         )
         return int(written.offset)
 
 
 @asynccontextmanager
-async def open_requests(kafka: KafkaSettings) -> AsyncIterator[Requests]:
-    """Raises KafkaError, ConfigurationError when the topic does not exist."""
+async def open_publisher(kafka: KafkaSettings) -> AsyncIterator[RequestPublisher]:
+    """Open a publisher. Raises KafkaError, or ConfigurationError when the topic does not exist."""
     partitions = await partition_count(kafka, "DEPLOYER_KAFKA__REQUESTS_TOPIC", kafka.requests_topic, Operation.WRITE)
-    # Idempotent, so that a send that is repeated within does not become two deployments.
-    async with running(AIOKafkaProducer(**client_options(kafka), enable_idempotence=True)) as producer:
-        yield Requests(producer, kafka.requests_topic, partitions)
+    async with open_producer(kafka) as producer:
+        yield RequestPublisher(producer, kafka.requests_topic, partitions)
 
 
 @asynccontextmanager
 async def open_statuses(
     kafka: KafkaSettings, partitions: Sequence[int] | None = None, *, from_beginning: bool = False
-) -> AsyncIterator[AsyncIterator[Event]]:
-    """Statuses from now on, or from the topic's beginning; of all partitions unless some are named.
+) -> AsyncIterator[AsyncIterator[StatusEvent]]:
+    """Read statuses from now on, or from the topic's beginning, from all partitions unless some are named.
 
-    Whatever is published after this has opened is seen. Raises KafkaError, ConfigurationError.
+    Nothing that is published after this has opened is missed. Raises KafkaError, ConfigurationError.
     """
     setting = "DEPLOYER_KAFKA__STATUS_TOPIC"
-    every = range(await partition_count(kafka, setting, kafka.status_topic, Operation.READ))
-    wanted = every if partitions is None else partitions
-    if not set(wanted) <= set(every):  # aiokafka would wait for the missing one without end
+    existing = range(await partition_count(kafka, setting, kafka.status_topic, Operation.READ))
+    wanted = existing if partitions is None else partitions
+    if not set(wanted) <= set(existing):  # aiokafka would wait for the missing one for ever
         raise ConfigurationError(
             f"{setting}: '{kafka.status_topic}' has fewer partitions than '{kafka.requests_topic}'. Add partitions."
         )
@@ -133,23 +121,23 @@ async def open_statuses(
         isolation_level="read_committed",
         auto_offset_reset="earliest" if from_beginning else "latest",
     )
-    async with running(consumer):
-        places = [TopicPartition(kafka.status_topic, number) for number in wanted]
-        consumer.assign(places)
-        for place in places:  # asks for the end now, not at the first read
-            await consumer.position(place)
-        yield _events(consumer)
+    async with running_client(consumer, start_seconds=START_SECONDS):
+        tps = [TopicPartition(kafka.status_topic, number) for number in wanted]
+        consumer.assign(tps)
+        for tp in tps:  # looks up the end now, not at the first read
+            await consumer.position(tp)
+        yield _status_events(consumer)
 
 
-async def _events(consumer: AIOKafkaConsumer) -> AsyncIterator[Event]:
+async def _status_events(consumer: AIOKafkaConsumer) -> AsyncIterator[StatusEvent]:
     async for record in consumer:
         status = read_status(record)
         if status is not None:
-            yield Event(status, record.value)
+            yield StatusEvent(status, record.value)
 
 
 def read_status(record: ConsumerRecord) -> DeploymentStatus | None:
-    """The status in a record; None when it holds something else. Fields of later versions are ignored."""
+    """Return the status in a record; None when it holds something else. Fields of later versions are ignored."""
     if ("ce_type", DeploymentStatus.TYPE.encode()) not in record.headers:
         return None
     try:
@@ -158,33 +146,27 @@ def read_status(record: ConsumerRecord) -> DeploymentStatus | None:
         return None
 
 
-async def partition_count(kafka: KafkaSettings, setting: str, topic: str, *uses: Operation) -> int:
-    """How many partitions the topic has that is to be used so.
+async def partition_count(kafka: KafkaSettings, setting: str, topic: str, *operations: Operation) -> int:
+    """Return how many partitions a topic has, and verify that these operations are allowed on it.
 
-    Raises KafkaError, ConfigurationError when it does not exist, or when we may not.
+    Raises KafkaError, or ConfigurationError when the topic does not exist or an ACL is missing.
     """
     async with connected(kafka) as connection:
-        count = (await granted(connection, kafka, rights_on(topic, *uses))).get(topic)
+        count = (await verify_acls(connection, kafka, topic_acls(topic, *operations))).get(topic)
     if count is None:
         raise ConfigurationError(
             f"{setting}: the topic '{topic}' does not exist. "
-            "Make it, or start the worker with DEPLOYER_KAFKA__CREATE_TOPICS=true."
+            "Create it, or start the worker with DEPLOYER_KAFKA__CREATE_TOPICS=true."
         )
     return count
 
 
-Client = TypeVar("Client", AIOKafkaAdminClient, AIOKafkaConsumer, AIOKafkaProducer)
+def open_producer(kafka: KafkaSettings) -> AbstractAsyncContextManager[AIOKafkaProducer]:
+    """Open a producer. It is idempotent, so that an internal retry does not become a second deployment."""
+    producer = AIOKafkaProducer(**client_options(kafka), enable_idempotence=True)
+    return running_client(producer, start_seconds=START_SECONDS)
 
 
-@asynccontextmanager
-async def running(client: Client) -> AsyncIterator[Client]:
-    """A Kafka client, started. Raises KafkaError, KafkaConnectionError above all."""
-    try:
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                await client.start()
-        except TimeoutError:
-            raise KafkaConnectionError from None
-        yield client
-    finally:
-        await stop_client(client.close if isinstance(client, AIOKafkaAdminClient) else client.stop, STOP_SECONDS)
+def open_admin(kafka: KafkaSettings) -> AbstractAsyncContextManager[AIOKafkaAdminClient]:
+    """Open an admin client. Raises KafkaError, KafkaConnectionError in particular."""
+    return running_client(AIOKafkaAdminClient(**client_options(kafka)), start_seconds=START_SECONDS)

@@ -1,4 +1,4 @@
-"""`demo`: four requests from start to end on this machine, with a real Apache Kafka and a worker of its own."""
+"""`demo`: four requests from start to finish on this machine, with a real Apache Kafka and a worker of its own."""
 
 import argparse
 import asyncio
@@ -11,25 +11,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError
 from rich.console import Console
 
 from schemas import FINAL_STATES, DeploymentStatus, State
-from worker.adapters.kafka.clients import client_options
-from worker.adapters.kafka.topics import prepare_topics, wanted_topics
-from worker.cli.client import Ask, open_requests, open_statuses, running
-from worker.cli.demo_output import Output, command
-from worker.cli.failures import CommandError
-from worker.cli.story import Story
-from worker.cli.terminal import quiet, run, until_stopped
+from worker.adapters.kafka.topics import prepare_topics, required_topics
+from worker.cli.client import OutgoingRequest, open_admin, open_publisher, open_statuses
+from worker.cli.demo_output import DemoConsole, OutputFolder, called_command
+from worker.cli.error_messages import CommandError
+from worker.cli.terminal import configure_logging, run, until_stopped
+from worker.sandbox.environment import running_worker, worker_environment
 from worker.sandbox.graphene import graphene_app
 from worker.sandbox.graphene_data import CASES, Case
-from worker.sandbox.guarded import GuardedProcess
+from worker.sandbox.http_server import served
 from worker.sandbox.kafka import EmbeddedKafka
 from worker.sandbox.playground import playground_app
-from worker.sandbox.serving import served
-from worker.sandbox.stage import running_worker, worker_environment
+from worker.sandbox.supervised_process import SupervisedProcess
 from worker.sandbox.users import sandbox_token
 from worker.settings import ClientSettings, KafkaSettings, read_settings
 
@@ -38,19 +35,19 @@ T = TypeVar("T")
 LIMIT_SECONDS = 120.0  # for all four; they take about ten
 
 INTRO = """\
-Four deployment requests from start to end, all on this machine.
-A request goes into Apache Kafka. The worker takes it, builds a bundle of the
+Four deployment requests from start to finish, all on this machine.
+A request goes into Apache Kafka. The worker reads it, builds a bundle of the
 solution from Graphene's data, sends it to the playground, and publishes a
 status at every step. Graphene and the playground are sandboxes.
 """
 REQUESTS = "\nThree of the requests can be deployed; the token of the fourth has expired.\n"
-NEXT = "\nLook next into the zips (deployments/, MANIFEST.json), then at README.md."
+NEXT = "\nNext, look into the zips (deployments/, MANIFEST.json), then read README.md."
 MORE = "To try more commands with everything up: {command} demo --keep\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One of the four requests, and how it has to end."""
+class DemoRequest:
+    """One of the four requests, and how it must end."""
 
     label: str
     title: str
@@ -59,167 +56,174 @@ class Part:
     state: State
     code: str | None = None
 
-    def holds(self, status: DeploymentStatus) -> bool:
-        """Whether this is the end it has to have."""
+    @property
+    def request_id(self) -> str:
+        """The id under which it is published."""
+        return f"demo-{self.label}"
+
+    def ended_as_expected(self, status: DeploymentStatus) -> bool:
+        """Return whether this is the final status that it must have."""
         return (status.state, status.error and status.error.code) == (self.state, self.code)
 
 
 HOUR = timedelta(hours=1)
-PARTS = (
+DEMO_REQUESTS = (
     *(
-        Part(key, CASES[key].title, CASES[key], HOUR, State.DEPLOYED)
+        DemoRequest(key, CASES[key].title, CASES[key], HOUR, State.DEPLOYED)
         for key in ("sudoku", "news-training", "entity-recogniser")
     ),
-    Part(
-        "expired-token", "Sudoku once more, with an old token", CASES["sudoku"], -HOUR, State.REJECTED, "token-expired"
+    DemoRequest(
+        "expired-token", "Sudoku again, with an expired token", CASES["sudoku"], -HOUR, State.REJECTED, "token-expired"
     ),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """Everything that is up."""
+class DemoServices:
+    """Everything that has been started."""
 
     kafka: KafkaSettings
     graphene: str
     playground: str
     environment: Mapping[str, str]
-    worker: GuardedProcess
+    worker: SupervisedProcess
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """0 only when the four requests ended exactly as they should."""
-    quiet()
-    output = Output(arguments.output, [part.label for part in PARTS])
-    return run(_demo(arguments.kafka, output, Story(Console()), keep=arguments.keep))
+    """Run the demo; return 0 only if the four requests ended exactly as expected."""
+    configure_logging()
+    output = OutputFolder(arguments.output, [request.label for request in DEMO_REQUESTS])
+    return run(_demo(arguments.kafka, output, DemoConsole(Console()), keep=arguments.keep))
 
 
-async def _demo(kafka: str | None, output: Output, story: Story, *, keep: bool) -> int:
-    story.say(INTRO)
+async def _demo(kafka: str | None, output: OutputFolder, console: DemoConsole, *, keep: bool) -> int:
+    console.say(INTRO)
     output.prepare()
     try:
         async with AsyncExitStack() as stack:
-            stage = await _set_up(stack, kafka, output, story)
-            story.say(REQUESTS)
-            ends = await _while_it_runs(stage.worker, _deploy(stage.kafka, story), output)
-            well = await _report(ends, stage.playground, output, story)
-            story.say(NEXT)
+            services = await _start(stack, kafka, output, console)
+            console.say(REQUESTS)
+            final = await while_running(services.worker, _deploy(services.kafka, console), output)
+            succeeded = await report(final, services.playground, output, console)
+            console.say(NEXT)
             if keep:
-                await _keep(stage, output, story)
+                await _keep(services, output, console)
             else:
-                story.say(MORE.format(command=command()))
+                console.say(MORE.format(command=called_command()))
     finally:
-        story.say("Everything is stopped.")
-    return 0 if well else 1
+        console.say("Everything has been stopped.")
+    return 0 if succeeded else 1
 
 
-async def _set_up(stack: AsyncExitStack, given: str | None, output: Output, story: Story) -> Stage:
-    """Start all parts; `stack` stops them in reverse order."""
-    with story.starting("Apache Kafka") as step:
+async def _start(stack: AsyncExitStack, given: str | None, output: OutputFolder, console: DemoConsole) -> DemoServices:
+    """Start all services; `stack` stops them in reverse order."""
+    with console.starting("Apache Kafka") as step:
         if given is None:
-            embedded = await stack.enter_async_context(EmbeddedKafka(progress=step.fetched))
+            embedded = await stack.enter_async_context(EmbeddedKafka(progress=step.downloaded))
         step.place = address = given or embedded.bootstrap_servers
-    with story.starting("Graphene, sandbox") as step:
+    with console.starting("Graphene, sandbox") as step:
         step.place = graphene = await stack.enter_async_context(served(graphene_app()))
-    with story.starting("playground, sandbox") as step:
+    with console.starting("playground, sandbox") as step:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="playground-")))
         step.place = playground = await stack.enter_async_context(served(playground_app(folder)))
-    # On a Kafka that is not ours nothing but what has our name is touched.
+    # In a Kafka of the user's, only topics and a group with the demo's own prefix are touched.
     prefix = f"playground-demo-{uuid4().hex[:8]}" if given else ""
     environment = worker_environment(address, graphene, playground, prefix)
     kafka = read_settings(environment, ClientSettings).kafka
-    with story.starting("topics") as step:
+    with console.starting("topics") as step:
         await stack.enter_async_context(_topics(kafka, remove=bool(prefix)))
         step.place = f"{kafka.requests_topic} and others"
-    with story.starting("worker") as step:
+    with console.starting("worker") as step:
         worker = await stack.enter_async_context(running_worker(environment, output.log, remove=folder))
         step.place = f"a process of its own, logs to {output.log}"
-    return Stage(kafka, graphene, playground, environment, worker)
+    return DemoServices(kafka, graphene, playground, environment, worker)
 
 
 @asynccontextmanager
 async def _topics(kafka: KafkaSettings, *, remove: bool) -> AsyncIterator[None]:
-    """Made here, so that requests can be published before the worker has started."""
+    """Create the topics, so that requests can be published before the worker has started."""
     try:
-        async with running(AIOKafkaAdminClient(**client_options(kafka))) as admin:
+        async with open_admin(kafka) as admin:
             await prepare_topics(admin, kafka)
     except KafkaConnectionError:
         raise CommandError(
-            f"No Kafka answers at {kafka.bootstrap_servers}. Give another with --kafka, or none."
+            f"No Kafka answers at {kafka.bootstrap_servers}. Give another address with --kafka, or omit it."
         ) from None
     try:
         yield
     finally:
         if remove:
-            async with running(AIOKafkaAdminClient(**client_options(kafka))) as admin:
-                await admin.delete_topics([topic.name for topic in wanted_topics(kafka)])
+            async with open_admin(kafka) as admin:
+                await admin.delete_topics([topic.name for topic in required_topics(kafka)])
 
 
-async def _deploy(kafka: KafkaSettings, story: Story) -> dict[str, DeploymentStatus]:
-    """Publish the four requests and follow each to its final status; label → that status."""
+async def _deploy(kafka: KafkaSettings, console: DemoConsole) -> dict[str, DeploymentStatus]:
+    """Publish the four requests and follow them; return label → final status."""
     now = datetime.now(UTC)
-    asks = {
-        f"demo-{part.label}": Ask(
-            f"demo-{part.label}", part.case.solution_id, part.case.revision_id, sandbox_token(now, part.lifetime)
-        )
-        for part in PARTS
-    }
-    labels = {f"demo-{part.label}": part.label for part in PARTS}
-    ends: dict[str, DeploymentStatus] = {}
-    async with open_requests(kafka) as requests, open_statuses(kafka) as events:
-        for ask in asks.values():
-            await requests.publish(ask)
-        with story.requests(labels, {f"demo-{part.label}": part.title for part in PARTS}) as show:
+    labels = {request.request_id: request.label for request in DEMO_REQUESTS}
+    titles = {request.request_id: request.title for request in DEMO_REQUESTS}
+    final: dict[str, DeploymentStatus] = {}
+    async with open_publisher(kafka) as publisher, open_statuses(kafka) as events:
+        for request in DEMO_REQUESTS:
+            ids = (request.request_id, request.case.solution_id, request.case.revision_id)
+            await publisher.publish(OutgoingRequest(*ids, sandbox_token(now, request.lifetime)))
+        with console.requests(labels, titles) as show:
             async for event in events:
                 show(event.status)
                 if event.status.state in FINAL_STATES:
-                    ends[labels[event.status.request_id]] = event.status
-                if len(ends) == len(PARTS):
+                    final[labels[event.status.request_id]] = event.status
+                if len(final) == len(DEMO_REQUESTS):
                     break
-    return ends
+    return final
 
 
-async def _while_it_runs(worker: GuardedProcess, work: Coroutine[Any, Any, T], output: Output) -> T:
-    """The result of `work`. Raises CommandError when the worker ends before, or time runs out."""
+async def while_running(worker: SupervisedProcess, work: Coroutine[Any, Any, T], output: OutputFolder) -> T:
+    """Return the result of `work`. Raises CommandError when the worker ends or the time is up first."""
 
-    async def outlive() -> None:
+    async def worker_ended() -> None:
         while await worker.wait(0.5) is None:
             pass
 
-    task, life = asyncio.ensure_future(work), asyncio.ensure_future(outlive())
+    working, ended = asyncio.ensure_future(work), asyncio.ensure_future(worker_ended())
     try:
-        done, _ = await asyncio.wait({task, life}, timeout=LIMIT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        if task in done:
-            return task.result()
-        problem = "The worker has ended" if life in done else f"Not all is finished after {LIMIT_SECONDS:g} s"
-        raise CommandError(f"{problem}; {output.log} says why.")
+        done, _ = await asyncio.wait({working, ended}, timeout=LIMIT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if working in done:
+            return working.result()
+        problem = "The worker has ended" if ended in done else f"The requests did not end within {LIMIT_SECONDS:g} s"
+        raise CommandError(f"{problem}; see {output.log} for the reason.")
     finally:
-        task.cancel()
-        life.cancel()
-        await asyncio.gather(task, life, return_exceptions=True)
+        working.cancel()
+        ended.cancel()
+        await asyncio.gather(working, ended, return_exceptions=True)
 
 
-async def _report(ends: Mapping[str, DeploymentStatus], playground: str, output: Output, story: Story) -> bool:
-    """Fetch the zips and say how it went; whether all four ended as they should."""
-    wrong = [part for part in PARTS if not part.holds(ends[part.label])]
-    story.say()
-    for part in PARTS:
-        if ends[part.label].state is State.DEPLOYED:
-            story.say(f"  {await output.fetch(part.label, playground, ends[part.label])}")
-    for part in wrong:
-        story.say(f"  {part.label} should have ended otherwise: {part.state} {part.code or ''}".rstrip(), "red")
+async def report(
+    final: Mapping[str, DeploymentStatus], playground: str, output: OutputFolder, console: DemoConsole
+) -> bool:
+    """Download the zips and print the result; return whether all four requests ended as expected."""
+    wrong = [request for request in DEMO_REQUESTS if not request.ended_as_expected(final[request.label])]
+    console.say()
+    for request in DEMO_REQUESTS:
+        if final[request.label].state is State.DEPLOYED:
+            console.say(f"  {await output.download(request.label, playground, final[request.label])}")
+    for request in wrong:
+        console.say(f"  {request.label} should have ended as {request.state} {request.code or ''}".rstrip(), "red")
     if wrong:
-        story.say(f"\nNot as it should be, after {story.duration}; {output.log} says why.", "bold red")
+        console.say(f"\nNot all ended as expected, after {console.duration}; see {output.log}.", "bold red")
     else:
-        story.say(f"\nAll four ended as they should, after {story.duration}.", "bold green")
+        console.say(f"\nAll four ended as expected, after {console.duration}.", "bold green")
     return not wrong
 
 
-async def _keep(stage: Stage, output: Output, story: Story) -> None:
-    output.write_access(stage.environment, sandbox_token(datetime.now(UTC), timedelta(hours=12)))
+async def _keep(services: DemoServices, output: OutputFolder, console: DemoConsole) -> None:
+    output.write_access(services.environment, sandbox_token(datetime.now(UTC), timedelta(hours=12)))
     try:
-        places = {"playground": stage.playground, "graphene": stage.graphene, "kafka": stage.kafka.bootstrap_servers}
-        story.say(output.invitation(places, CASES["sudoku"]))
+        addresses = {
+            "playground": services.playground,
+            "graphene": services.graphene,
+            "kafka": services.kafka.bootstrap_servers,
+        }
+        console.say(output.kept_message(addresses, CASES["sudoku"]))
         await until_stopped()
     finally:
-        output.forget_access()
+        output.remove_access()

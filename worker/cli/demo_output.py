@@ -1,25 +1,34 @@
-"""The folder the demo leaves behind: a zip per deployed request, the worker's log, and with --keep the way in."""
+"""What the demo prints while it runs, and the folder that it leaves behind."""
 
 import os
 import shlex
 import sys
+import time
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
 import aiohttp
+from rich.console import Console
+from rich.live import Live
+from rich.status import Status
+from rich.text import Text
 
 from schemas import DeploymentStatus
-from worker.cli.failures import CommandError
+from worker.cli.error_messages import CommandError
+from worker.cli.status_table import PUBLISHED, STATE_WIDTH, StatusTable, can_redraw, duration, status_line
 from worker.sandbox.graphene_data import Case
 
-INVITATION = """
+NAME_WIDTH = 22
+KEPT = """
 Everything stays up until Ctrl-C.
 
   playground  {playground}
-              what arrived, file by file
+              what it received, file by file
   Graphene    {graphene}
   Kafka       {kafka}
 
@@ -35,17 +44,96 @@ Try in another terminal:
 """
 
 
-def command() -> str:
-    """How this program was called, for commands to copy."""
+def called_command() -> str:
+    """Return how this program was called, for commands to copy."""
     called = Path(sys.argv[0])
     return sys.argv[0] if called.name == "playground-deployer" else "python -m worker"
 
 
-class Output:
-    """One folder. It is the user's: nothing is removed from it that is not ours by its name."""
+# ---------------------------------------------------------------------------------------------------------- console
+
+
+class StartupStep:
+    """One service that is being started."""
+
+    def __init__(self, name: str, say: Callable[[str], None], spinner: Status | None) -> None:
+        self._name = name
+        self._say = say
+        self._spinner = spinner
+        self._downloading = False
+        self.place = ""  # where it can be reached, once it has started
+
+    def downloaded(self, done: int, total: int) -> None:
+        """Report that one of the files needed for the first start has been downloaded."""
+        if self._spinner:
+            self._spinner.update(f"{self._name}: {done} of {total} files downloaded; they are kept for the next time")
+        elif not self._downloading:
+            self._say(f"  {self._name:<{NAME_WIDTH}}downloading {total} files, which are kept for the next time")
+        self._downloading = True
+
+
+class DemoConsole:
+    """Reports progress: plain lines, and on a terminal a spinner and a live table. `clock` returns seconds."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._began = clock()
+        self._redraw = can_redraw(console)
+
+    @property
+    def duration(self) -> str:
+        """The time since the beginning."""
+        return duration(self._clock() - self._began)
+
+    def say(self, text: str = "", style: str = "") -> None:
+        """Print text unchanged, with its own line breaks."""
+        self._console.print(Text(text, style), soft_wrap=True)
+
+    @contextmanager
+    def starting(self, name: str) -> Iterator[StartupStep]:
+        """Show a spinner inside the block, then one line with the service's address and the time it took to start."""
+        began = self._clock()
+        spinner = self._console.status(f"{name} …") if self._redraw else None
+        if spinner:
+            spinner.start()
+        try:
+            step = StartupStep(name, self.say, spinner)
+            yield step
+        finally:
+            if spinner:
+                spinner.stop()
+        self.say(f"  {name:<{NAME_WIDTH}}{step.place}  ({duration(self._clock() - began)})")
+
+    @contextmanager
+    def requests(
+        self, labels: Mapping[str, str], titles: Mapping[str, str]
+    ) -> Iterator[Callable[[DeploymentStatus], object]]:
+        """Yield a function that shows a status: in the request's row on a terminal, otherwise as a line."""
+        width = max(map(len, labels.values()))
+        if not self._redraw:
+            for request_id, label in labels.items():
+                self.say(f"  {label:<{width}}  {PUBLISHED:<{STATE_WIDTH}}  {titles[request_id]}")
+            yield lambda status: self.say(f"  {status_line(status, f'{labels[status.request_id]:<{width}}')}")
+            return
+        table = StatusTable(lambda: datetime.now(UTC), labels, titles)
+        for request_id in labels:
+            table.publish(request_id)
+        with Live(table, console=self._console, refresh_per_second=8):
+            yield table.update
+
+
+# ----------------------------------------------------------------------------------------------------------- folder
+
+
+class OutputFolder:
+    """A zip per deployed request, the worker's log, and with --keep the access to the running demo.
+
+    The folder is the user's: only files with the demo's own names are removed from it.
+    """
 
     def __init__(self, folder: Path, labels: Sequence[str]) -> None:
-        """`labels` name the zips."""
+        """Describe the folder; `labels` are the names of the zips."""
         self._folder = folder
         self._zips = {label: folder / f"{label}.zip" for label in labels}
         self.log = folder / "worker.log"
@@ -53,14 +141,14 @@ class Output:
         self._token = folder / "demo.token"
 
     def prepare(self) -> None:
-        """Make it, and remove what an earlier demo left there. Raises OSError."""
+        """Create the folder, and remove what an earlier demo left in it. Raises OSError."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for old in (*self._zips.values(), self.log):
             old.unlink(missing_ok=True)
-        self.forget_access()
+        self.remove_access()
 
-    async def fetch(self, label: str, playground: str, status: DeploymentStatus) -> str:
-        """Download what the playground received; returns a line about it.
+    async def download(self, label: str, playground: str, status: DeploymentStatus) -> str:
+        """Download what the playground received; return a line about it.
 
         Raises CommandError when it is not the bundle that the status names.
         """
@@ -76,26 +164,26 @@ class Output:
             return f"{self._zips[label]}, {len(archive.namelist())} files"
 
     def write_access(self, environment: Mapping[str, str], token: str) -> None:
-        """What other commands need to reach the demo; for this user only. Raises OSError."""
+        """Write what other commands need to reach the demo, readable by this user only. Raises OSError."""
         lines = [f"{name}={shlex.quote(value)}\n" for name, value in environment.items()]
         _write_private(self._env, "".join(lines))
         _write_private(self._token, f"{token}\n")
 
-    def forget_access(self) -> None:
-        """It leads nowhere once the demo has ended."""
+    def remove_access(self) -> None:
+        """Remove the files of `write_access`, which are useless once the demo has ended."""
         self._env.unlink(missing_ok=True)
         self._token.unlink(missing_ok=True)
 
-    def invitation(self, places: Mapping[str, str], case: Case) -> str:
-        """What to try while everything is up, with commands to copy."""
+    def kept_message(self, addresses: Mapping[str, str], case: Case) -> str:
+        """Return what to try while everything is up, with commands to copy."""
         shown = {"env": self._env, "token": self._token, "folder": self._folder}
         quoted = {name: shlex.quote(str(path)) for name, path in shown.items()}
         ids = {"solution": case.solution_id, "revision": case.revision_id}
-        return INVITATION.format(**places, **quoted, **ids, command=command())
+        return KEPT.format(**addresses, **quoted, **ids, command=called_command())
 
 
 def _write_private(path: Path, text: str) -> None:
-    """New, so that it has this mode from the beginning."""
+    """Write a new file, so that it has this mode from the beginning."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         file.write(text)

@@ -14,7 +14,7 @@ from worker.settings import Settings, read_settings
 
 
 def execute(_: argparse.Namespace) -> int:
-    """Work until SIGTERM or SIGINT; 0 after a stop in good order, 130 when a second signal cut it short."""
+    """Work until SIGTERM or SIGINT; return 0 after a graceful shutdown, 130 when a second signal cut it short."""
     settings = read_settings(os.environ, Settings)
     logs.configure(settings.runtime.log_level, settings.runtime.log_format, secrets=secret_values(settings))
     try:
@@ -25,7 +25,7 @@ def execute(_: argparse.Namespace) -> int:
 
 
 def secret_values(settings: Settings) -> list[str]:
-    """Every secret of the settings, and each login as HTTP Basic writes it."""
+    """Return every secret in the settings, and each login in its HTTP Basic form."""
     found: list[str] = []
     for _, group in settings:
         secrets = {name: value.get_secret_value() for name, value in group if isinstance(value, SecretStr)}

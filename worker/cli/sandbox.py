@@ -10,33 +10,33 @@ from pathlib import Path
 
 from aiohttp import web
 
-from worker.cli.terminal import quiet, run, until_stopped
+from worker.cli.terminal import configure_logging, run, until_stopped
 from worker.sandbox.graphene import graphene_app
+from worker.sandbox.http_server import served
 from worker.sandbox.playground import playground_app
-from worker.sandbox.serving import served
 from worker.sandbox.users import sandbox_token
 
 TOKEN_LIFETIME = timedelta(hours=12)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """0 when it was told to stop, or has printed the token."""
+    """Print a token, or serve until told to stop."""
     if arguments.part == "token":
         print(sandbox_token(datetime.now(UTC), TOKEN_LIFETIME))
         return 0
-    quiet()
+    configure_logging()
     host, _, port = arguments.listen.rpartition(":")
-    with dependency(arguments.part, host) as app:
+    with open_dependency(arguments.part, host) as app:
         return run(_serve(arguments.part, app, host, int(port)))
 
 
 @contextmanager
-def dependency(part: str, host: str) -> Iterator[web.Application]:
-    """The application of this part, to be served at this address."""
+def open_dependency(part: str, host: str) -> Iterator[web.Application]:
+    """Create the application of this part, which will be served at this address."""
     if part == "graphene":
         yield graphene_app()
         return
-    # Who lets other machines in wants their POSTs.
+    # An address that other machines can reach means that their POSTs are wanted.
     allowed = ("127.0.0.1", host) if IPv4Address(host).is_loopback else None
     with tempfile.TemporaryDirectory(prefix="playground-") as folder:
         yield playground_app(Path(folder), allowed_addresses=allowed)

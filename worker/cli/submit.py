@@ -1,20 +1,20 @@
-"""`submit`: publish one deployment request, and follow it when asked to."""
+"""`submit`: publish one deployment request, and follow it if asked to."""
 
 import argparse
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import TextIO
 from uuid import uuid4
 
-from schemas import FINAL_STATES, DeploymentStatus, State
-from worker.cli.client import Ask, Event, open_requests, open_statuses
-from worker.cli.failures import CommandError
-from worker.cli.terminal import quiet, run
-from worker.cli.view import line
-from worker.delivery.progress import identity
+from schemas import FINAL_STATES, DeploymentStatus, State, fingerprint
+from worker.cli.client import OutgoingRequest, StatusEvent, open_publisher, open_statuses
+from worker.cli.error_messages import CommandError
+from worker.cli.status_table import status_line
+from worker.cli.terminal import configure_logging, run
+from worker.domain.tokens import strip_bearer
 from worker.settings import ClientSettings, KafkaSettings, read_settings
 
 TIMED_OUT = 3
@@ -22,80 +22,93 @@ TOKEN_VARIABLE = "DEPLOYER_TOKEN"  # noqa: S105 - the variable's name
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """0 when published, or with --wait when deployed; 1 when it ended otherwise, 3 when time ran out."""
-    quiet()
+    """Publish; return 0, or with --wait 0 if the request is deployed, 1 if not, 3 if the time is up first."""
+    configure_logging()
     kafka = read_settings(os.environ, ClientSettings).kafka
     token = read_token(arguments.token_file, os.environ, sys.stdin if arguments.token_stdin else None)
-    ask = Ask(arguments.request_id or str(uuid4()), arguments.solution_id, arguments.revision_id, token)
+    request_id = arguments.request_id or str(uuid4())
+    request = OutgoingRequest(request_id, arguments.solution_id, arguments.revision_id, token)
     if not arguments.wait:
-        return run(_submit(kafka, ask))
-    return run(_submit_and_wait(kafka, ask, arguments.timeout, from_beginning=arguments.request_id is not None))
+        return run(_submit(kafka, request))
+    from_beginning = arguments.request_id is not None  # sent before, perhaps: its status may be there already
+    return run(_submit_and_wait(kafka, request, arguments.timeout, from_beginning=from_beginning))
 
 
 def read_token(file: Path | None, environ: Mapping[str, str], stdin: TextIO | None) -> str:
-    """The token, from the first of them that is given; never from the command line, where others could read it.
+    """Return the token from the first source that is given; never from the command line, which others can see.
 
     Raises CommandError.
     """
     try:
         if file is not None:
-            token = file.read_text(encoding="utf-8")
+            text = file.read_text(encoding="utf-8")
         else:
-            token = stdin.read() if stdin else environ.get(TOKEN_VARIABLE, "")
-    except OSError as error:  # the file's name is not repeated: it may be the token itself
+            text = stdin.read() if stdin else environ.get(TOKEN_VARIABLE, "")
+    except OSError as error:  # does not repeat the file's name, which may be the token itself
         raise CommandError(f"--token-file: {error.strerror or 'it cannot be read'}. Give the name of a file.") from None
     except UnicodeDecodeError:
-        raise CommandError("What should be a token is no text. Give it as Graphene issued it.") from None
-    words = token.split()
-    if len(words) == 2 and words[0].lower() == "bearer":
-        words = words[1:]
-    if len(words) != 1:
-        problem = "There is more than a token" if words else "There is no token"
+        raise CommandError("The token is not text. Give it as Graphene issued it.") from None
+    token = strip_bearer(" ".join(text.split()))
+    if not token or " " in token:
+        problem = "There is more than a token" if token else "There is no token"
         raise CommandError(f"{problem}. Give one with --token-file or --token-stdin, or set {TOKEN_VARIABLE}.")
-    return words[0]
+    return token
 
 
-async def _submit(kafka: KafkaSettings, ask: Ask) -> int:
-    async with open_requests(kafka) as requests:
-        await requests.publish(ask)
-    print(ask.request_id, flush=True)
+async def _submit(kafka: KafkaSettings, request: OutgoingRequest) -> int:
+    async with open_publisher(kafka) as publisher:
+        await publisher.publish(request)
+    print(request.request_id, flush=True)
     return 0
 
 
-async def _submit_and_wait(kafka: KafkaSettings, ask: Ask, seconds: float, *, from_beginning: bool) -> int:
-    """A request id that was given may have been used before: then its status may be there already."""
+async def _submit_and_wait(
+    kafka: KafkaSettings, request: OutgoingRequest, seconds: float, *, from_beginning: bool
+) -> int:
     async with (
-        open_requests(kafka) as requests,
-        # Opened before the request is published, so that not one status is missed.
-        open_statuses(kafka, [requests.partition(ask)], from_beginning=from_beginning) as events,
+        open_publisher(kafka) as publisher,
+        # Opened before the request is published, so that no status is missed.
+        open_statuses(kafka, [publisher.partition(request)], from_beginning=from_beginning) as events,
     ):
-        offset = await requests.publish(ask)
-        print(ask.request_id, flush=True)
-        try:
-            async with asyncio.timeout(seconds):
-                return await _follow(events, ask, offset)
-        except TimeoutError:
-            print(
-                f"playground-deployer: no final status within {seconds:g} s. Go on with: "
-                f"playground-deployer watch --from-beginning --request-id {ask.request_id}",
-                file=sys.stderr,
-            )
-            return TIMED_OUT
+        offset = await publisher.publish(request)
+        print(request.request_id, flush=True)
+        return await follow(
+            events,
+            lambda status: is_about(status, request, offset),
+            State.DEPLOYED,
+            request.request_id,
+            seconds,
+        )
 
 
-async def _follow(events: AsyncIterator[Event], ask: Ask, offset: int) -> int:
-    async for event in events:
-        status = event.status
-        if is_about(status, ask, offset):
-            print(line(status), flush=True)
-            if status.state in FINAL_STATES:
-                return 0 if status.state is State.DEPLOYED else 1
-    raise AssertionError("aiokafka ended a stream without end")
+async def follow(
+    events: AsyncIterator[StatusEvent],
+    is_wanted: Callable[[DeploymentStatus], bool],
+    expected: State,
+    request_id: str,
+    seconds: float,
+) -> int:
+    """Print the wanted statuses up to the final one; return 0 if it is the expected one, 1 if not, 3 on a timeout."""
+    try:
+        async with asyncio.timeout(seconds):
+            async for event in events:
+                if is_wanted(event.status):
+                    print(status_line(event.status), flush=True)
+                    if event.status.state in FINAL_STATES:
+                        return 0 if event.status.state is expected else 1
+    except TimeoutError:
+        print(
+            f"playground-deployer: no final status within {seconds:g} s. Continue with: "
+            f"playground-deployer watch --from-beginning --request-id {request_id}",
+            file=sys.stderr,
+        )
+        return TIMED_OUT
+    raise AssertionError("aiokafka ended an endless stream")
 
 
-def is_about(status: DeploymentStatus, ask: Ask, offset: int) -> bool:
-    """Whether a status is about the record at this offset, or about the same request sent earlier."""
+def is_about(status: DeploymentStatus, request: OutgoingRequest, offset: int) -> bool:
+    """Return whether a status is about the record at this offset, or about the same request sent earlier."""
     if status.source.offset == offset:
         return True
-    same = identity(ask.user_id, ask.solution_id, ask.revision_id)
-    return status.request_id == ask.request_id and status.identity == same
+    same = fingerprint(request.user_id, request.solution_id, request.revision_id)
+    return status.request_id == request.request_id and status.fingerprint == same

@@ -1,4 +1,4 @@
-"""What the commands share in how they speak and how they stop."""
+"""How every command logs, and how it stops."""
 
 import asyncio
 import logging
@@ -8,45 +8,45 @@ from typing import Any
 
 from worker.observability import logs
 
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def quiet() -> None:
-    """Our own warnings go to stderr; Kafka's client is silent, because we say ourselves what it meets."""
+def configure_logging() -> None:
+    """Log our own warnings to stderr and silence Kafka's client, whose errors the commands report themselves."""
     logs.configure("warning", "console")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL + 1)
 
 
-def run(work: Coroutine[Any, Any, int]) -> int:
-    """Run to the end and return its exit code.
+def run(command: Coroutine[Any, Any, int]) -> int:
+    """Run a command to its end and return its exit code.
 
-    The first SIGINT, SIGTERM or SIGHUP cancels it, so that everything it opened is closed; the code is then
-    128 + the signal's number, unless the work takes the cancellation for its ordinary end.
+    The first SIGINT, SIGTERM or SIGHUP cancels it, so that it closes everything it has opened; the exit code is then
+    128 + the signal's number, unless the command takes the cancellation for its normal end.
     """
 
     async def main() -> int:
-        task = asyncio.ensure_future(work)
-        caught: list[int] = []
+        task = asyncio.ensure_future(command)
+        received: list[int] = []
 
         def stop(number: int) -> None:
-            if not caught:  # a second one must not interrupt the closing
+            if not received:  # a second signal must not interrupt the cleanup
                 task.cancel()
-            caught.append(number)
+            received.append(number)
 
-        for number in STOPS:
+        for number in STOP_SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, stop, number)
         try:
             return await task
         except asyncio.CancelledError:
-            if not caught:
+            if not received:
                 raise
-            return 128 + caught[0]
+            return 128 + received[0]
 
     return asyncio.run(main())
 
 
 async def until_stopped() -> None:
-    """Wait for one of the signals; to the work this is its ordinary end."""
+    """Wait for one of the signals, as the normal end of the command."""
     try:
         await asyncio.get_running_loop().create_future()
     except asyncio.CancelledError:

@@ -1,139 +1,262 @@
-"""Dependencies that are known to be down: no attempt is burnt on them, and nothing else stops."""
+"""Who may work now: one request of a user at a time, so many in all, and none on a dependency that is down."""
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from types import TracebackType
+from datetime import timedelta
+from typing import Protocol
 
 import structlog
 
+from worker.domain.lifecycle import Outage
 from worker.errors import DeploymentError, OutcomeUnknown, PlaygroundRefused, Unavailable
 from worker.observability.telemetry import stage
 
 FAILURES = 5  # in a row, of different requests: one that is refused for its own sake is no outage
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds
-LOOK_AGAIN = 0.1  # seconds, while another one tries
-
-Sleep = Callable[[float], Awaitable[None]]
+FIRST_OPEN_SECONDS, MAX_OPEN_SECONDS = 5.0, 60.0
+RECHECK_SECONDS = 0.1  # while another request is the trial
+DEPENDENCIES = ("catalog", "artifacts", "playground")  # in the order in which an attempt needs them
 
 log = structlog.get_logger()
 
 
-class Breaker:
-    """Closed; open after FAILURES in a row, or at once when our credentials are refused; then one request tries."""
+# ------------------------------------------------------------------------------------------------ one of a key
 
-    def __init__(self, dependency: str, clock: Callable[[], float], sleep: Sleep) -> None:
+
+class KeyQueue:
+    """Requests with the same key work one after the other, in the order in which they joined."""
+
+    def __init__(self) -> None:
+        self._queues: dict[object, deque[KeyLock]] = {}
+
+    def join(self, key: bytes | None) -> "KeyLock":
+        """Queue behind the key's earlier locks, at once: the caller's order is the order of work.
+
+        A record without a key queues behind nothing. The lock must be released, acquired or not.
+        """
+        lock = KeyLock(self, key if key is not None else object())
+        queue = self._queues.setdefault(lock.key, deque())
+        queue.append(lock)
+        queue[0].first.set()
+        return lock
+
+    def leave(self, lock: "KeyLock") -> None:
+        """Take a lock out of its queue, wherever it stands. Leaving twice does nothing."""
+        queue = self._queues.get(lock.key)
+        if queue is None or lock not in queue:
+            return
+        queue.remove(lock)
+        if queue:
+            queue[0].first.set()
+        else:
+            del self._queues[lock.key]
+
+
+class KeyLock:
+    """A place in the queue of a key."""
+
+    def __init__(self, queue: KeyQueue, key: object) -> None:
+        self.key = key
+        self.first = asyncio.Event()
+        self.acquired = False
+        self._queue = queue
+
+    async def acquire(self) -> None:
+        """Wait until it is the first of its key."""
+        with stage("key_queue"):
+            await self.first.wait()
+        self.acquired = True
+
+    def release(self) -> None:
+        """Let the next one of the key go."""
+        self.acquired = False
+        self._queue.leave(self)
+
+
+# ------------------------------------------------------------------------------------------------ so many in all
+
+
+class Limiter:
+    """MAX_IN_FLIGHT requests call dependencies at the same time.
+
+    As many again may be between two such steps, waiting for Kafka to make a status durable: so its transactions cost no
+    throughput, and the bundles in memory have a bound.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """`limit`: MAX_IN_FLIGHT."""
+        self.attempts = asyncio.Semaphore(2 * limit)
+        self._limit = limit
+        self._free = limit
+        self._posts: deque[asyncio.Future[None]] = deque()
+        self._builds: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def in_use(self) -> int:
+        """How many of the slots are in use."""
+        return self._limit - self._free
+
+    @asynccontextmanager
+    async def build(self) -> AsyncIterator[None]:
+        """Hold a slot to fetch and build."""
+        await self._acquire(self._builds)
+        try:
+            yield
+        finally:
+            self._release()
+
+    @asynccontextmanager
+    async def post(self) -> AsyncIterator[None]:
+        """Hold a slot to POST. It goes before those that want to build: a finished bundle takes memory."""
+        await self._acquire(self._posts)
+        try:
+            yield
+        finally:
+            self._release()
+
+    async def _acquire(self, queue: deque[asyncio.Future[None]]) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        slot = asyncio.get_running_loop().create_future()
+        queue.append(slot)
+        try:
+            with stage("limiter"):
+                await slot
+        except asyncio.CancelledError:
+            if slot.done() and not slot.cancelled():
+                self._release()
+            raise  # a cancelled slot is passed over in its queue
+
+    def _release(self) -> None:
+        for queue in (self._posts, self._builds):
+            while queue:
+                slot = queue.popleft()
+                if not slot.done():
+                    return slot.set_result(None)
+        self._free += 1
+        return None
+
+
+# ------------------------------------------------------------------------------------------------ what is down
+
+
+class Breaker:
+    """A circuit breaker: closed; open after FAILURES in a row, or at once when our credentials are refused; half-open.
+
+    Half-open, one request is the trial, and the others wait for how it ends.
+    """
+
+    def __init__(self, dependency: str, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]) -> None:
         """`clock` gives monotonic seconds."""
         self.dependency = dependency
         self._clock = clock
         self._sleep = sleep
         self._failures = 0
-        self._pause = FIRST_PAUSE
-        self._opens_at: float | None = None  # None: closed
-        self._trying = False
+        self._open_seconds = FIRST_OPEN_SECONDS
+        self._half_open_at: float | None = None  # None: closed
+        self._trial = False
 
     @property
     def open(self) -> bool:
-        """Whether requests wait."""
-        return self._opens_at is not None
+        """Whether requests wait, half-open or not."""
+        return self._half_open_at is not None
 
     @property
     def state(self) -> int:
-        """0 closed, 1 open, 2 open and one request tries."""
-        return 0 if self._opens_at is None else 1 + self._trying
+        """0 closed, 1 open, 2 half-open: the trial is on its way."""
+        return 0 if self._half_open_at is None else 1 + self._trial
 
-    async def passed(self) -> bool:
-        """Returns when a request may go: whether it is the one that tries whether the dependency is back."""
-        while self._opens_at is not None:
-            left = self._opens_at - self._clock()
-            if left <= 0 and not self._trying:
-                self._trying = True
+    async def acquire(self) -> bool:
+        """Wait until a request may go. Return whether it is the trial, which must be released."""
+        while self._half_open_at is not None:
+            left = self._half_open_at - self._clock()
+            if left <= 0 and not self._trial:
+                self._trial = True
                 return True
-            await self._sleep(min(max(left, LOOK_AGAIN), 1.0))
+            await self._sleep(min(max(left, RECHECK_SECONDS), 1.0))
         return False
 
-    def failed(self, *, at_once: bool) -> None:
-        """No answer, or none of use."""
+    def release(self) -> None:
+        """End the trial, whether or not it reached the dependency."""
+        self._trial = False
+
+    def fail(self, *, at_once: bool) -> None:
+        """Count a failure: no answer, or a useless one. `at_once`: open without counting further ones."""
         self._failures += 1
-        if self._trying or at_once or self._failures >= FAILURES:
+        if self._trial or at_once or self._failures >= FAILURES:
             if not self.open:
-                log.error("a dependency is down: its requests wait", dependency=self.dependency, seconds=self._pause)
-            self._opens_at = self._clock() + self._pause
-            self._pause = min(2 * self._pause, LONGEST_PAUSE)
-            self._trying = False
+                log.error("breaker opened", dependency=self.dependency, seconds=self._open_seconds)
+            self._half_open_at = self._clock() + self._open_seconds
+            self._open_seconds = min(2 * self._open_seconds, MAX_OPEN_SECONDS)
+            self._trial = False
 
-    def succeeded(self) -> None:
-        """An answer."""
+    def succeed(self) -> None:
+        """Count an answer."""
         if self.open:
-            log.warning("a dependency is back", dependency=self.dependency)
-        self._failures, self._pause, self._opens_at, self._trying = 0, FIRST_PAUSE, None, False
-
-    def abandoned(self) -> None:
-        """The one that should try never reached it."""
-        self._trying = False
+            log.warning("breaker closed", dependency=self.dependency)
+        self._failures, self._open_seconds, self._half_open_at, self._trial = 0, FIRST_OPEN_SECONDS, None, False
 
 
 class Breakers:
-    """One per dependency that an attempt needs, in the order in which it needs them."""
+    """One for each dependency that an attempt needs, in the order in which it needs them."""
 
     def __init__(
         self,
         clock: Callable[[], float],
-        sleep: Sleep,
-        dependencies: Sequence[str] = ("catalog", "artifacts", "playground"),
+        sleep: Callable[[float], Awaitable[None]],
+        dependencies: Sequence[str] = DEPENDENCIES,
     ) -> None:
         self._clock = clock
         self.all = {name: Breaker(name, clock, sleep) for name in dependencies}
-        self._down = 0.0
+        self._down_before = 0.0
         self._down_since: float | None = None
 
     def any_open(self) -> bool:
-        """Whether some dependency is known to be down."""
-        return any(breaker.open for breaker in self.all.values())
+        """Return whether some dependency is known to be down."""
+        return self._down_since is not None
 
     def down_seconds(self) -> float:
-        """For how long that was so, since the start."""
-        return self._down + (self._clock() - self._down_since if self._down_since is not None else 0.0)
+        """Return for how long that was so, since the start."""
+        return self._down_before + (self._clock() - self._down_since if self._down_since is not None else 0.0)
 
     @asynccontextmanager
-    async def closed(self) -> AsyncIterator[None]:
-        """Around one attempt: waits until none is open, and learns how it ended."""
-        trying: list[Breaker] = []
+    async def guard(self) -> AsyncIterator[None]:
+        """Guard one attempt: wait until none is open, and learn how it ends."""
+        trials: list[Breaker] = []
         try:
             for breaker in self.all.values():
-                if await breaker.passed():
-                    trying.append(breaker)  # noqa: PERF401 - what was taken before an interruption is given back
+                if await breaker.acquire():
+                    trials.append(breaker)  # noqa: PERF401 - what was acquired before a cancellation is released
             yield
             self._learn(None)
         except DeploymentError as error:
             self._learn(error)
             raise
         finally:
-            for breaker in trying:
-                breaker.abandoned()
+            for breaker in trials:
+                breaker.release()
 
     def _learn(self, error: DeploymentError | None) -> None:
-        """Who was reached before the attempt ended succeeded."""
-        self._judge(error)
-        if self.any_open() and self._down_since is None:
-            self._down_since = self._clock()
-        elif not self.any_open() and self._down_since is not None:
-            self._down, self._down_since = self.down_seconds(), None
-
-    def _judge(self, error: DeploymentError | None) -> None:
+        """Whichever was reached before the attempt ended has answered."""
         at_fault = _at_fault(error)
         for name, breaker in self.all.items():
             if name == at_fault:
-                return breaker.failed(at_once=isinstance(error, Unavailable) and error.needs_operator)
+                breaker.fail(at_once=isinstance(error, Unavailable) and error.needs_operator)
+                break
             if (
                 error is None
                 or name == "catalog"
                 or (error.stage == "submit" and name != "playground")
                 or isinstance(error, PlaygroundRefused)
             ):
-                breaker.succeeded()
-        return None
+                breaker.succeed()
+        now_open = any(breaker.open for breaker in self.all.values())
+        if now_open and self._down_since is None:
+            self._down_since = self._clock()
+        elif not now_open and self._down_since is not None:
+            self._down_before, self._down_since = self.down_seconds(), None
 
 
 def _at_fault(error: DeploymentError | None) -> str | None:
@@ -142,128 +265,28 @@ def _at_fault(error: DeploymentError | None) -> str | None:
     return error.dependency if isinstance(error, Unavailable) else None
 
 
-# ----------------------------------------------------------------------------------------------------
-# Who may work now: one request per key, in the order they came, and so many at once in all.
+class Downtime(Protocol):
+    """Who remembers when it last asked."""
+
+    down_seconds: float | None
 
 
-class Turns:
-    """Hands out turns, one per key at a time."""
+class Admission:
+    """Both gates that an attempt goes through."""
 
-    def __init__(self) -> None:
-        self._queues: dict[object, deque[Turn]] = {}
-
-    def join(self, key: bytes | None) -> "Turn":
-        """Queue behind the key's earlier turns, at once: the caller's order is the order of work.
-
-        A record without a key queues behind nobody. The turn must be closed, entered or not.
-        """
-        turn = Turn(self, key if key is not None else object())
-        queue = self._queues.setdefault(turn.key, deque())
-        queue.append(turn)
-        queue[0].first.set()
-        return turn
-
-    def leave(self, turn: "Turn") -> None:
-        """Take a turn out of its queue, wherever it stands. Leaving twice does nothing."""
-        queue = self._queues.get(turn.key)
-        if queue is None or turn not in queue:
-            return
-        queue.remove(turn)
-        if queue:
-            queue[0].first.set()
-        else:
-            del self._queues[turn.key]
-
-
-class Turn:
-    """`async with turn:` waits until it is the first of its key."""
-
-    def __init__(self, turns: Turns, key: object) -> None:
-        self.key = key
-        self.first = asyncio.Event()
-        self._turns = turns
-
-    async def __aenter__(self) -> None:
-        try:
-            with stage("turn"):
-                await self.first.wait()
-        except asyncio.CancelledError:
-            self.close()
-            raise
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let the next one go."""
-        self._turns.leave(self)
-
-
-# ----------------------------------------------------------------------------------------------------
-# How much is worked on at once.
-#
-# MAX_IN_FLIGHT requests speak to dependencies at the same time. As many again may be between two such steps, waiting
-# for Kafka to make a status durable: so its transactions cost no throughput, and the bundles in memory have a bound.
-
-
-class Capacity:
-    """`async with capacity.begun():` around a whole attempt, `building()` and `posting()` around its two steps."""
-
-    def __init__(self, limit: int) -> None:
-        """`limit`: MAX_IN_FLIGHT."""
-        self._limit = limit
-        self._begun = asyncio.Semaphore(2 * limit)
-        self._free = limit
-        self._posts: deque[asyncio.Future[None]] = deque()
-        self._builds: deque[asyncio.Future[None]] = deque()
-
-    @property
-    def taken(self) -> int:
-        """How many of the places are in use."""
-        return self._limit - self._free
-
-    def begun(self) -> asyncio.Semaphore:
-        """From the attempt's beginning to the end of its POST."""
-        return self._begun
+    def __init__(self, limiter: Limiter, breakers: Breakers) -> None:
+        self.limiter = limiter
+        self.breakers = breakers
 
     @asynccontextmanager
-    async def building(self) -> AsyncIterator[None]:
-        """Fetch and build."""
-        async with self._taken(self._builds):
+    async def attempt(self) -> AsyncIterator[None]:
+        """Hold what an attempt needs from its beginning to the end of its POST."""
+        async with self.breakers.guard(), self.limiter.attempts:
             yield
 
-    @asynccontextmanager
-    async def posting(self) -> AsyncIterator[None]:
-        """POST. Goes before those who want to build: a finished bundle takes memory."""
-        async with self._taken(self._posts):
-            yield
-
-    @asynccontextmanager
-    async def _taken(self, queue: deque[asyncio.Future[None]]) -> AsyncIterator[None]:
-        if self._free:
-            self._free -= 1
-        else:
-            place = asyncio.get_running_loop().create_future()
-            queue.append(place)
-            try:
-                with stage("capacity"):
-                    await place
-            except asyncio.CancelledError:
-                if place.done() and not place.cancelled():
-                    self._give_back()
-                raise  # a cancelled place is passed over in its queue
-        try:
-            yield
-        finally:
-            self._give_back()
-
-    def _give_back(self) -> None:
-        for queue in (self._posts, self._builds):
-            while queue:
-                place = queue.popleft()
-                if not place.done():
-                    return place.set_result(None)
-        self._free += 1
-        return None
+    def outage(self, asking: Downtime) -> Outage:
+        """Return for how long a dependency was known to be down since the last call for `asking`."""
+        down = self.breakers.down_seconds()
+        past = timedelta(seconds=down - (down if asking.down_seconds is None else asking.down_seconds))
+        asking.down_seconds = down
+        return Outage(past, self.breakers.any_open())

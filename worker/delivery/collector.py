@@ -5,7 +5,6 @@ Only the ends of the partitions are Kafka's to tell: they are asked for every EN
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from datetime import datetime
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -13,127 +12,129 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from schemas import State
-from worker.delivery.admission import Breakers, Capacity
+from worker.delivery.admission import Admission
 from worker.delivery.consumer import RequestConsumer
-from worker.delivery.partition import Lane
+from worker.delivery.partition import PartitionProcessor
 from worker.observability.metrics import LOOP_LAG, PREFIX
+from worker.ports import Clocks
 
 ENDS_SECONDS = 15
 ENDS_TIMEOUT_SECONDS = 5
 
 
-class Readings(Collector):
-    """Of one worker. Register it where `/metrics` looks, and let `follow` run."""
+class WorkerCollector(Collector):
+    """Metrics of one worker. Register it where `/metrics` looks, and let `follow` run."""
 
     def __init__(
-        self,
-        requests: RequestConsumer,
-        capacity: Capacity,
-        breakers: Breakers,
-        limits: Mapping[str, float],
-        now: Callable[[], datetime],
-        clock: Callable[[], float],
+        self, requests: RequestConsumer, admission: Admission, limits: Mapping[str, float], clocks: Clocks
     ) -> None:
-        """
-        Args:
-            limits: seconds by name, for `limit_seconds`.
-            now: for the age of requests.
-            clock: monotonic seconds, for how long a stop takes.
-        """
+        """`limits` are seconds by name, for the metric `limit_seconds`."""
         self._requests = requests
-        self._capacity = capacity
-        self._breakers = breakers
+        self._admission = admission
         self._limits = limits
-        self._now = now
-        self._clock = clock
+        self._clocks = clocks
         self.ends: Mapping[int, int] = {}  # partition → its end offset, when it was last asked for
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """What Prometheus reads."""
-        lanes = list(self._requests.lanes.values())
-        yield _gauge("inflight", "Requests that call a dependency now; MAX_IN_FLIGHT at most.", self._capacity.taken)
-        yield _gauge("buffered_records", "Records read and not finished.", sum(lane.buffered for lane in lanes))
-        yield _gauge("buffered_bytes", "Their bytes.", sum(lane.bytes for lane in lanes))
-        yield from self._of_partitions(lanes)
+        """Yield what Prometheus reads."""
+        processors = list(self._requests.processors.values())
+        yield _gauge(
+            "requests_in_flight",
+            "Requests that call a dependency now, at most MAX_IN_FLIGHT.",
+            self._admission.limiter.in_use,
+        )
+        yield _gauge(
+            "buffered_records",
+            "Records that have been read and are not finished.",
+            sum(it.state.offsets.open for it in processors),
+        )
+        yield _gauge(
+            "buffered_bytes",
+            "Bytes of the buffered records.",
+            sum(it.state.offsets.open_bytes for it in processors),
+        )
+        yield from self._of_partitions(processors)
         yield _gauge(
             "oldest_incomplete_age_seconds",
-            "How long ago the oldest request was read that has not ended; parked ones, which wait for people, "
-            "do not count. 0: there is none.",
-            self._oldest(lanes),
+            "Time since the oldest unfinished request was read; 0 without one. Parked requests do not count: they wait "
+            "for an operator.",
+            self._oldest(processors),
         )
         yield _gauge(
-            "in_doubt",
-            "Requests that are `parked`: their POST got no answer, and somebody has to settle them.",
-            sum(job.entry.state is State.PARKED for lane in lanes for job in lane.jobs),
+            "parked_requests",
+            "Requests in the state `parked`: their POST was not answered, and an operator has to resolve them.",
+            sum(job.state.state is State.PARKED for it in processors for job in it.jobs),
         )
-        yield _gauge("drain_seconds", "How long a stop has waited for running requests; 0 otherwise.", self._draining())
+        yield _gauge(
+            "drain_seconds", "How long a shutdown has waited for running requests; 0 otherwise.", self._draining()
+        )
         yield _gauge(
             "breaker_state",
-            "0: closed, all is well; 1: open, the dependency is down and its requests wait; 2: one request tries.",
-            {(name,): breaker.state for name, breaker in self._breakers.all.items()},
+            "0: closed; 1: open, the dependency is down and its requests wait; 2: half-open, one request tries it.",
+            {(name,): breaker.state for name, breaker in self._admission.breakers.all.items()},
             "dependency",
         )
         yield _gauge(
             "limit_seconds",
-            "Settings that alerts compare with: `request` is REQUEST_DEADLINE_SECONDS, `post` the playground's "
+            "Settings that the alerts compare with: `request` is REQUEST_DEADLINE_SECONDS, `post` the playground's "
             "TIMEOUT_SECONDS.",
             {(name,): seconds for name, seconds in self._limits.items()},
             "limit",
         )
 
-    def _of_partitions(self, lanes: Iterable[Lane]) -> Iterator[GaugeMetricFamily]:
-        by = {(str(lane.partition),): lane for lane in lanes if lane.alive}  # before, it does not know its offset
+    def _of_partitions(self, processors: Iterable[PartitionProcessor]) -> Iterator[GaugeMetricFamily]:
+        by = {(str(it.partition),): it for it in processors if it.ready}  # before, it does not know its offset
         yield _gauge(
-            "partition_low_water_offset",
-            "The offset below which every request has ended: what is or will be committed.",
-            {key: lane.tracker.mark for key, lane in by.items()},
+            "partition_committable_offset",
+            "The committable offset: every request below it has ended.",
+            {key: it.state.offsets.committable_offset for key, it in by.items()},
             "partition",
         )
         yield _gauge(
-            "partition_incomplete",
-            "Records of the partition that are read and not finished.",
-            {key: lane.tracker.open for key, lane in by.items()},
+            "partition_incomplete_records",
+            "Records of the partition that have been read and are not finished.",
+            {key: it.state.offsets.open for key, it in by.items()},
             "partition",
         )
         yield _gauge(
             "consumer_lag_records",
-            "Records of the partition that are not finished, read or not: its end less its low-water offset.",
+            "Records of the partition that are not finished, read or not: its end offset minus the committable offset.",
             {
-                key: max(0, self.ends[lane.partition] - lane.tracker.mark)
-                for key, lane in by.items()
-                if lane.partition in self.ends
+                key: max(0, self.ends[it.partition] - it.state.offsets.committable_offset)
+                for key, it in by.items()
+                if it.partition in self.ends
             },
             "partition",
         )
 
-    def _oldest(self, lanes: Iterable[Lane]) -> float:
-        now = self._now()
-        ages = (now - job.entry.since for lane in lanes for job in lane.jobs if job.entry.state is not State.PARKED)
+    def _oldest(self, processors: Iterable[PartitionProcessor]) -> float:
+        now = self._clocks.now()
+        ages = (now - job.state.since for it in processors for job in it.jobs if job.state.state is not State.PARKED)
         return max((age.total_seconds() for age in ages), default=0.0)
 
     def _draining(self) -> float:
         since = self._requests.draining_since
-        return 0.0 if since is None else self._clock() - since
+        return 0.0 if since is None else self._clocks.monotonic() - since
 
     async def follow(
         self, consumer: AIOKafkaConsumer, topic: str, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
-        """Until it is cancelled: looks at the loop every second, and at the partitions' ends every ENDS_SECONDS."""
+        """Run until it is cancelled: look at the loop every second, and at the partitions' ends every ENDS_SECONDS."""
         while True:
             await self._look(consumer, topic)
             for _ in range(ENDS_SECONDS):
-                began = self._clock()
+                began = self._clocks.monotonic()
                 await sleep(1)
-                LOOP_LAG.observe(max(0.0, self._clock() - began - 1))
+                LOOP_LAG.observe(max(0.0, self._clocks.monotonic() - began - 1))
 
     async def _look(self, consumer: AIOKafkaConsumer, topic: str) -> None:
-        places = [TopicPartition(topic, partition) for partition in self._requests.lanes]
+        tps = [TopicPartition(topic, partition) for partition in self._requests.processors]
         try:
             async with asyncio.timeout(ENDS_TIMEOUT_SECONDS):
-                ends = await consumer.end_offsets(places) if places else {}
+                ends = await consumer.end_offsets(tps) if tps else {}
         except (KafkaError, TimeoutError):
             ends = {}  # no lag is better than an old one: that Kafka is away is seen by it
-        self.ends = {place.partition: end for place, end in ends.items()}
+        self.ends = {tp.partition: end for tp, end in ends.items()}
 
 
 def _gauge(name: str, about: str, value: float | Mapping[tuple[str, ...], float], *labels: str) -> GaugeMetricFamily:

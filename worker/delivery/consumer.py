@@ -1,7 +1,7 @@
-"""RECEIVE: reads the requests topic and gives each record to the lane of its partition.
+"""RECEIVE: reads the requests topic and gives each record to the processor of its partition.
 
 The poll loop never waits for a request, so a slow playground cannot push the worker out of its group. After a
-rebalance aiokafka starts every partition afresh: lanes of partitions that stayed go on where they were.
+rebalance aiokafka starts every partition afresh: processors of partitions that stayed continue where they were.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 
 from worker import settings
-from worker.delivery.partition import Lane
+from worker.delivery.partition import PartitionProcessor
 from worker.domain.request import Record
 from worker.observability.metrics import PARTITIONS, REBALANCES
 
@@ -27,28 +27,32 @@ log = structlog.get_logger()
 
 
 class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
-    """Runs until it is stopped, or until Kafka's client fails for good."""
+    """Runs until it is stopped, or until Kafka's client fails permanently."""
 
     def __init__(
         self,
         consumer: AIOKafkaConsumer,
-        open_lane: Callable[[int, Callable[[Lane, int], None]], Lane],
+        open_processor: Callable[[int, Callable[[PartitionProcessor, int], None]], PartitionProcessor],
         to_record: Callable[[ConsumerRecord], Record],
-        watch: Callable[[frozenset[int]], None],
+        on_assignment: Callable[[frozenset[int]], None],
         topic: str,
         runtime: settings.RuntimeSettings,
     ) -> None:
-        """`open_lane`: partition, and what is told when it is live. `watch`: is told which partitions are ours."""
+        """
+        Args:
+            open_processor: gets a partition, and what to call when that is ready.
+            on_assignment: gets the partitions that are assigned to this worker.
+        """
         self._consumer = consumer
-        self._open_lane = open_lane
+        self._open_processor = open_processor
         self._to_record = to_record
-        self._watch = watch
+        self._on_assignment = on_assignment
         self._topic = topic
         self._runtime = runtime
-        self.lanes: dict[int, Lane] = {}
-        self._running: dict[Lane, asyncio.Task[None]] = {}
+        self.processors: dict[int, PartitionProcessor] = {}
+        self._running: dict[PartitionProcessor, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
-        self._held: set[int] = set()
+        self._paused: set[int] = set()
         self.draining_since: float | None = None  # monotonic seconds; None: no stop is on its way
         self._unreadable_ahead = False
         self.polled_at = time.monotonic()
@@ -76,22 +80,22 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
     async def _drain(self) -> None:
         """What does not finish in time has an unknown outcome for the partition's next owner."""
         self.draining_since = time.monotonic()
-        for lane in self.lanes.values():
-            lane.stop()
-        idle = [asyncio.create_task(lane.idle()) for lane in self.lanes.values()]
+        for processor in self.processors.values():
+            processor.stop()
+        idle = [asyncio.create_task(processor.wait_until_idle()) for processor in self.processors.values()]
         if idle:
             _, late = await asyncio.wait(idle, timeout=self._runtime.drain_seconds)
             if late:
                 log.warning("running deployments were cut off", partitions=len(late))
-        for lane in [*self.lanes.values()]:
-            self._retire(lane)
+        for processor in [*self.processors.values()]:
+            self._close(processor)
         PARTITIONS.set(0)
         await asyncio.gather(*idle, *self._ending, return_exceptions=True)
 
-    def _retire(self, lane: Lane) -> None:
-        del self.lanes[lane.partition]
-        self._held.discard(lane.partition)
-        task = self._running.pop(lane)
+    def _close(self, processor: PartitionProcessor) -> None:
+        del self.processors[processor.partition]
+        self._paused.discard(processor.partition)
+        task = self._running.pop(processor)
         task.cancel()
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
@@ -100,7 +104,7 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
 
     async def _poll_for_ever(self) -> None:
         while True:
-            self._hold()
+            self._apply_back_pressure()
             try:
                 if self._unreadable_ahead:
                     await self._poll_singly()
@@ -113,52 +117,57 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             self.polled_at = time.monotonic()
 
     def _take(self, batches: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
-        for place, records in batches.items():
+        for tp, records in batches.items():
             for record in records:
-                if lane := self.lanes.get(place.partition):
-                    lane.start(self._to_record(record))
+                if processor := self.processors.get(tp.partition):
+                    processor.receive(self._to_record(record))
 
     def _buffered(self) -> int:
-        return sum(lane.buffered for lane in self.lanes.values())
+        return sum(processor.state.offsets.open for processor in self.processors.values())
 
-    def _hold(self) -> None:
+    def _apply_back_pressure(self) -> None:
         """A partition that has its share, or every one when the bounds are reached, until half of that is free."""
         records, size = self._runtime.max_buffered_records, self._runtime.max_buffered_bytes
-        all_records, all_bytes = self._buffered(), sum(lane.bytes for lane in self.lanes.values())
-        for partition, lane in self.lanes.items():
-            part = 0.5 if partition in self._held else 1.0
+        all_records, all_bytes = (
+            self._buffered(),
+            sum(processor.state.offsets.open_bytes for processor in self.processors.values()),
+        )
+        for partition, processor in self.processors.items():
+            part = 0.5 if partition in self._paused else 1.0
             full = (
-                not lane.alive
+                not processor.ready
                 or all_records >= part * records
                 or all_bytes >= part * size
-                or lane.buffered >= part * SHARE * records
-                or lane.bytes >= part * SHARE * size
+                or processor.state.offsets.open >= part * SHARE * records
+                or processor.state.offsets.open_bytes >= part * SHARE * size
             )
-            if full != (partition in self._held):
-                place = TopicPartition(self._topic, partition)
-                (self._consumer.pause if full else self._consumer.resume)(place)
-                (self._held.add if full else self._held.discard)(partition)
+            if full != (partition in self._paused):
+                tp = TopicPartition(self._topic, partition)
+                (self._consumer.pause if full else self._consumer.resume)(tp)
+                (self._paused.add if full else self._paused.discard)(partition)
 
     def _begin_again_singly(self) -> None:
         """aiokafka fails at a header whose name is no UTF-8, does not say where, and drops what it has read."""
-        for partition, lane in self.lanes.items():
-            if lane.alive:
-                self._consumer.seek(TopicPartition(self._topic, partition), lane.tracker.following)
+        for partition, processor in self.processors.items():
+            if processor.ready:
+                self._consumer.seek(TopicPartition(self._topic, partition), processor.state.offsets.next_offset)
         self._unreadable_ahead = True
 
     async def _poll_singly(self) -> None:
         """Read one at a time until the one is found that cannot be read, and refuse it as it is."""
-        for partition, lane in [*self.lanes.items()]:
-            place = TopicPartition(self._topic, partition)
-            if partition in self._held:
+        for partition, processor in [*self.processors.items()]:
+            tp = TopicPartition(self._topic, partition)
+            if partition in self._paused:
                 continue
             try:
-                self._take(await self._consumer.getmany(place, timeout_ms=SINGLE_MS, max_records=1))
+                self._take(await self._consumer.getmany(tp, timeout_ms=SINGLE_MS, max_records=1))
             except UnicodeDecodeError:
-                offset = await self._consumer.position(place)
-                self._consumer.seek(place, offset + 1)
+                offset = await self._consumer.position(tp)
+                self._consumer.seek(tp, offset + 1)
                 self._unreadable_ahead = False
-                lane.start(Record("", self._topic, partition, offset, 0, False, None, None, unreadable=_UNREADABLE))
+                processor.receive(
+                    Record("", self._topic, partition, offset, 0, False, None, None, unreadable=_UNREADABLE)
+                )
 
     # ----------------------------------------------------------------------------------------------------- rebalance
 
@@ -167,24 +176,24 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Nothing in here waits, or the whole group would."""
-        ours = {place.partition for place in assigned}
-        for lane in [*self.lanes.values()]:
-            if lane.partition not in ours:
-                self._retire(lane)
-        self._held.clear()  # aiokafka has forgotten that any was paused
+        ours = {tp.partition for tp in assigned}
+        for processor in [*self.processors.values()]:
+            if processor.partition not in ours:
+                self._close(processor)
+        self._paused.clear()  # aiokafka has forgotten that any was paused
         for partition in sorted(ours):
             self._consumer.pause(TopicPartition(self._topic, partition))
-            self._held.add(partition)
+            self._paused.add(partition)
             if self.draining_since is not None:
                 continue
-            if (kept := self.lanes.get(partition)) is None:
-                lane = self.lanes[partition] = self._open_lane(partition, self._on_live)
-                self._running[lane] = asyncio.create_task(lane.run(), name=f"lane {partition}")
+            if (kept := self.processors.get(partition)) is None:
+                processor = self.processors[partition] = self._open_processor(partition, self._on_ready)
+                self._running[processor] = asyncio.create_task(processor.run(), name=f"partition {partition}")
             else:
-                kept.given()
-                if kept.alive:
-                    self._on_live(kept, kept.tracker.following)
-        self._watch(frozenset(ours))
+                kept.on_assigned()
+                if kept.ready:
+                    self._on_ready(kept, kept.state.offsets.next_offset)
+        self._on_assignment(frozenset(ours))
         self._unreadable_ahead = False
         self.polled_at = time.monotonic()  # no poll returns during a rebalance
         self.assigned.set()
@@ -192,10 +201,10 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         PARTITIONS.set(len(ours))
         log.info("partitions assigned", partitions=sorted(ours))
 
-    def _on_live(self, lane: Lane, offset: int) -> None:
+    def _on_ready(self, processor: PartitionProcessor, offset: int) -> None:
         """Read from there. At once: as one that is held it would wait until half of the bounds is free."""
-        if self.lanes.get(lane.partition) is lane:
-            place = TopicPartition(self._topic, lane.partition)
-            self._consumer.seek(place, offset)
-            self._consumer.resume(place)
-            self._held.discard(lane.partition)
+        if self.processors.get(processor.partition) is processor:
+            tp = TopicPartition(self._topic, processor.partition)
+            self._consumer.seek(tp, offset)
+            self._consumer.resume(tp)
+            self._paused.discard(processor.partition)

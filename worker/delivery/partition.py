@@ -1,329 +1,448 @@
-"""A lane: everything of one owned partition. Nobody else writes its statuses, and nothing is written without proof.
+"""A partition's processor: the async shell around `PartitionState`, and the jobs of its requests.
 
-Take-over, in this order: fence the last owner's producer; prove by a plain commit that the group gave the partition
-to us, because fencing alone always wins; read the journal; go on from where it ends. A lane dies with any transaction
-whose outcome is not success, and only the same take-over brings it back. Where the proof is refused it waits until
-the group gives the partition anew.
+Only the processor writes its partition's statuses, and it writes nothing before it has taken over, in this order: fence
+the last owner's producer; verify the ownership with a plain commit, because fencing alone always wins; load what the
+status topic says; go on from there. A transaction that did not succeed, or may not have, ends all of that, and only the
+same take-over brings it back. Where the ownership is refused it waits until the group assigns the partition again.
+
+Processor and job are in one file because each needs the other to be right: what a job may say depends on whether its
+processor still owns the partition, and what the processor hands over at its end depends on how far the job has come.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from socket import gethostname
+from typing import Any
 
 import structlog
 
-from schemas import FINAL_STATES, DeploymentSettled, DeploymentStatus, State
-from worker.delivery.admission import Turns
-from worker.delivery.job import LaneJob
-from worker.delivery.journal import Entry, Journal
-from worker.delivery.offsets import OffsetTracker
-from worker.delivery.settlements import Changed, Settlements
-from worker.domain.dead_letter import DeadLetter
-from worker.domain.messages import Message
+from schemas import FINAL_STATES, DeploymentInfo, DeploymentSettled, DeploymentStatus, State
+from worker.delivery.admission import KeyLock, KeyQueue
+from worker.domain.dead_letter import DeadLetter, dead_letter
+from worker.domain.lifecycle import RequestState
+from worker.domain.partition_state import PartitionState, PendingStatus, RequestTable, StatusEncoder, Transaction
 from worker.domain.request import Record, Request, derived_id, read_request
-from worker.errors import CODES, DeploymentError, NotOurs, NotSettled, StatusNotPublished
-from worker.observability.metrics import TXN_COMMITS, TXN_SECONDS
-from worker.observability.telemetry import publishing
+from worker.domain.solution import Caller
+from worker.errors import (
+    CODES,
+    DeploymentError,
+    NotSettled,
+    OutcomeUnknown,
+    OverridesInvalid,
+    PartitionLost,
+    StatusNotPublished,
+    Unavailable,
+    Unreadable,
+)
+from worker.observability import telemetry
+from worker.observability.metrics import DEAD_LETTERS, TRANSACTION_SECONDS, TRANSACTIONS
+from worker.ports import Clocks, Store, Writer
 
-BATCH = 200  # statuses in one transaction
-REBIRTH_SECONDS = 0.5
+RESTART_SECONDS = 0.5  # between a failure and the next take-over
+WORKER_NAME = f"worker {gethostname()}"[:200]  # as settlements name it
 
 log = structlog.get_logger()
 
 
-class Writer(Protocol):
-    """The fenced producer of one partition."""
-
-    async def commit(self, messages: Sequence[Message], mark: int | None) -> None:
-        """One transaction with the offset. Raises when it did not succeed, or may not have."""
-        ...
-
-    async def close(self) -> None:
-        """Within seconds, whatever state it is in."""
-        ...
-
-
-class Ledger(Protocol):
-    """What a lane needs of Kafka. Everything raises KafkaError or TimeoutError, and nothing waits without end."""
-
-    async def fence(self, partition: int) -> Writer:
-        """Nobody else's transactions on this partition succeed from here on."""
-        ...
-
-    async def prove(self, partition: int) -> int:
-        """The group's offset. Raises NotOurs when the group has not given the partition to us."""
-        ...
-
-    async def read(self, partition: int) -> tuple[Journal, list[DeploymentSettled]]:
-        """All statuses and settlements up to now."""
-        ...
-
-    async def fetch(self, partition: int, offset: int) -> Record | None:
-        """One record of the requests topic; None when it is gone."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One status on its way into a transaction."""
+class Shared:
+    """What the partitions of one worker share.
 
-    job: LaneJob
-    status: DeploymentStatus
-    messages: Sequence[Message]
-    done: asyncio.Future[None]
+    `handle` takes a job to its end; `hand_over` publishes the settlement of an attempt, in its own time.
+    """
+
+    store: Store
+    handle: Callable[["Job"], Coroutine[Any, Any, None]]
+    encoder: StatusEncoder
+    key_queue: KeyQueue
+    clocks: Clocks
+    hand_over: Callable[[int, Coroutine[Any, Any, DeploymentSettled | None]], None]
 
 
-Handler = Callable[[LaneJob], Coroutine[Any, Any, None]]
-Address = Callable[[DeploymentStatus, DeadLetter | None, str | None], Sequence[Message]]
-HandOver = Callable[[int, Coroutine[Any, Any, DeploymentSettled | None]], None]
+class Signal:
+    """Wakes those that wait for a condition, so that they look at it again."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        """Wake them."""
+        event, self._event = self._event, asyncio.Event()
+        event.set()
+
+    async def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Return when it holds."""
+        while not condition():
+            await self._event.wait()
 
 
-class Lane:
-    """Runs until it is cancelled: takes over, works, and after a death takes over again."""
+class PartitionProcessor:
+    """Runs until it is cancelled: takes over, works, and after a failure takes over again."""
 
-    def __init__(
-        self,
-        partition: int,
-        ledger: Ledger,
-        handle: Handler,
-        address: Address,
-        turns: Turns,
-        pace: asyncio.Semaphore,
-        now: Callable[[], datetime],
-        hand_over: HandOver,
-        live: Callable[["Lane", int], None],
-        by: str,
-        rebirth_seconds: float = REBIRTH_SECONDS,
-    ) -> None:
-        """
-        Args:
-            handle: takes a job to its end.
-            address: the records of a status, its dead letter and its traceparent. Raises ValueError: too large.
-            pace: how many lanes may be in a transaction at once; the others batch meanwhile.
-            hand_over: publishes a settlement, in its own time.
-            live: told the offset to read from, when the lane may be given records.
-            by: how settlements name this worker.
-            rebirth_seconds: between a death and the next take-over.
-        """
+    def __init__(self, partition: int, shared: Shared, on_ready: Callable[["PartitionProcessor", int], None]) -> None:
+        """`on_ready`: told the offset to read from, when records may be given to it."""
         self.partition = partition
-        self.turns = turns
-        self.journal = Journal()
-        self.settlements = Settlements(now)
-        self.changed = Changed()
-        self.alive = False
+        self.shared = shared
+        self.state = PartitionState(RequestTable(), 0)
+        self.jobs: set[Job] = set()
+        self.settlements: dict[tuple[str, int], DeploymentSettled] = {}  # by request id and attempt
+        self.ready = False
         self.stopping = False
-        self.jobs: set[LaneJob] = set()
-        self.tracker = OffsetTracker(0)
-        self.bytes = 0
-        self._ledger = ledger
-        self._handle = handle
-        self._address = address
-        self._pace = pace
-        self._now = now
-        self._hand_over = hand_over
-        self._live = live
-        self._by = by
-        self._rebirth_seconds = rebirth_seconds
-        self._outbox: deque[Item] = deque()
-        self._work = asyncio.Event()
-        self._sizes: dict[int, int] = {}
+        self.changed = Signal()
+        self._on_ready = on_ready
+        self._writable = asyncio.Event()
+        self._waiting: dict[PendingStatus, tuple[Job, asyncio.Future[None]]] = {}
         self._failure: BaseException | None = None
-        self._given = asyncio.Event()
+        self._assigned = asyncio.Event()
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Run until it is cancelled."""
         while True:
-            self._given.clear()
+            self._assigned.clear()
             try:
                 await self._take_over_and_work()
-            except NotOurs:
-                log.warning("a partition is another worker's", partition=self.partition)
-                await self._given.wait()  # which may have come while the proof was on its way
+            except PartitionLost:
+                log.warning("partition lost", partition=self.partition)
+                await self._assigned.wait()  # which may have come while the ownership was verified
                 continue
             except Exception as error:  # noqa: BLE001 - whatever it was, only a take-over tells what is so
-                log.warning("a lane died", partition=self.partition, error=type(error).__name__)
-            await asyncio.sleep(self._rebirth_seconds)
+                log.warning("partition processor failed", partition=self.partition, error=type(error).__name__)
+            await self.shared.clocks.sleep(RESTART_SECONDS)
 
     async def _take_over_and_work(self) -> None:
-        writer = await self._ledger.fence(self.partition)
+        store = self.shared.store
+        writer = await store.fence(self.partition)
         try:
-            committed = await self._ledger.prove(self.partition)
-            self.journal, known = await self._ledger.read(self.partition)
-            for settled in known:
-                self.settlements.add(settled)
-            self._begin(committed, await self._left_behind(committed))
-            await self._commit(writer)
+            committed = await store.verify_ownership(self.partition)
+            requests, settlements = await store.load(self.partition)
+            self.state = PartitionState(requests, committed)
+            for settled in settlements:
+                self.on_settlement(settled)
+            left = self.state.left_behind()
+            records = [await store.fetch(self.partition, state.offset) for state in left]
+            self._start(committed, list(zip(left, records, strict=True)))
+            await self._commit_for_ever(writer)
         finally:
-            self._die()
+            self._end()
             await writer.close()
 
-    async def _left_behind(self, committed: int) -> list[tuple[Entry, Record]]:
-        """Requests without a final state whose offset has passed: parked ones, and what became of some of them."""
-        left = [entry for entry in self.journal.open() if entry.offset < committed]
-        records = [await self._ledger.fetch(self.partition, entry.offset) for entry in left]
-        return [(entry, record or self._gone(entry)) for entry, record in zip(left, records, strict=True)]
+    def _start(self, committed: int, left: Sequence[tuple[RequestState, Record | None]]) -> None:
+        self.ready = True
+        requests = len(self.state.requests)
+        log.info("partition taken over", partition=self.partition, offset=committed, requests=requests)
+        for state, found in left:
+            record = found or _placeholder(state)
+            self._spawn(Job(self, record, _request_of(state, record), state))
+        self._on_ready(self, committed)
 
-    def _gone(self, entry: Entry) -> Record:
-        """In place of a record that retention took."""
-        topic = entry.last.source.topic if entry.last else ""
-        return Record("", topic, self.partition, entry.offset, 0, False, None, None)
+    def on_assigned(self) -> None:
+        """Note that the group has assigned the partition to this worker, perhaps once more."""
+        self._assigned.set()
 
-    def _begin(self, committed: int, left: Sequence[tuple[Entry, Record]]) -> None:
-        self.tracker = OffsetTracker(committed)
-        self.alive = True
-        log.info("partition taken over", partition=self.partition, offset=committed, requests=len(self.journal))
-        for entry, record in left:
-            self._spawn(LaneJob(self, record, entry.request_id, _asked(entry, record), entry))
-        self._live(self, committed)
+    def on_settlement(self, settled: DeploymentSettled) -> None:
+        """Note what is said of an attempt. The first settlement of an attempt counts."""
+        self.settlements.setdefault((settled.request_id, settled.attempt), settled)
+        self.changed.set()
 
-    def given(self) -> None:
-        """The group has given the partition to this worker, perhaps once more."""
-        self._given.set()
+    # ---------------------------------------------------------------------------------------------------- requests
 
-    # ------------------------------------------------------------------------------------------------------ records
+    def receive(self, record: Record) -> None:
+        """Take a record of the partition, in its order. One that was read before is passed over."""
+        if self.ready and record.offset >= self.state.offsets.next_offset:
+            request_id, request = read_request(record)
+            if received := self.state.receive(record, request_id, request, self.shared.clocks.now()):
+                self._spawn(Job(self, record, request, *received))
+            self._writable.set()
 
-    def start(self, record: Record) -> None:
-        """A record of the partition, in its order. One that was read before is passed over."""
-        if not self.alive or record.offset < self.tracker.following:
-            return None
-        self.tracker.start(record.offset)
-        self._sizes[record.offset] = record.size
-        self.bytes += record.size
-        request_id, request = read_request(record)
-        entry = self.journal.claim(request_id, record.offset, self._now())
-        if entry.offset == record.offset and entry.state in (*FINAL_STATES, State.PARKED):
-            # An earlier worker ended it, and its offset waited for another one's. A parked one was left behind above.
-            if entry.state is State.PARKED:
-                self._spawn(LaneJob(self, record, request_id, request, entry))
-            return self.finish(record.offset)
-        return self._spawn(LaneJob(self, record, request_id, request, entry))
+    def finish(self, job: "Job") -> None:
+        """Let its offset pass without a status."""
+        if job in self.jobs and self.state.offsets.finish(job.record.offset):
+            self._writable.set()
 
-    def finish(self, offset: int) -> None:
-        """Its offset may pass, without a status."""
-        self._finished(offset)
-        self._work.set()
-
-    @property
-    def buffered(self) -> int:
-        """Records that are read and not finished."""
-        return len(self._sizes)
-
-    def _finished(self, offset: int) -> None:
-        self.tracker.finish(offset)
-        self.bytes -= self._sizes.pop(offset, 0)
-
-    def _spawn(self, job: LaneJob) -> None:
+    def _spawn(self, job: "Job") -> None:
         self.jobs.add(job)
-        job.task = asyncio.create_task(self._handle(job), name=f"request {self.partition}/{job.record.offset}")
+        job.task = asyncio.create_task(self.shared.handle(job), name=f"request {self.partition}/{job.record.offset}")
         job.task.add_done_callback(lambda task: self._ended(job, task))
 
-    def _ended(self, job: LaneJob, task: asyncio.Task[None]) -> None:
+    def _ended(self, job: "Job", task: asyncio.Task[None]) -> None:
         self.jobs.discard(job)
         job.end()
         failure = None if task.cancelled() else task.exception()
         if failure and not isinstance(failure, StatusNotPublished):
             self._failure = failure  # a defect: without a final status its offset would hold up the partition
-        self._work.set()
+            self._writable.set()
         self.changed.set()
 
-    def hand_over(self, job: LaneJob, attempt: int) -> None:
-        """The attempt's outcome is for the partition's next owner, who may be this lane in its next life."""
-        self._hand_over(self.partition, job.outcome(attempt, self._by))
+    # ---------------------------------------------------------------------------------------------------- statuses
 
-    # ----------------------------------------------------------------------------------------------------- statuses
+    def publish(self, job: "Job", status: DeploymentStatus, dead_letter: DeadLetter | None) -> asyncio.Future[None]:
+        """Put a status into the next transaction; the future ends with that.
 
-    def publish(
-        self, job: LaneJob, status: DeploymentStatus, dead_letter: DeadLetter | None = None
-    ) -> asyncio.Future[None]:
-        """For the next transaction. Raises StatusNotPublished: the lane is dead; ValueError: it is too large."""
-        if job not in self.jobs or not self.alive:
+        Raises StatusNotPublished: the partition is lost, now or by the time of the transaction; ValueError: too large.
+        """
+        if job not in self.jobs or not self.ready:
             raise StatusNotPublished(f"status {status.sequence} ({status.state}) was not published")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        ours = publishing(status.state, done)
-        messages = self._address(status, dead_letter, ours or job.record.traceparent or job.entry.traceparent)
-        self._outbox.append(Item(job, status, messages, done))
-        self._work.set()
+        ours = telemetry.publishing(status.state, done) if telemetry.Spans.tracer else None
+        pending = self.state.enqueue(
+            status, dead_letter, ours or job.record.traceparent or job.state.traceparent, self.shared.encoder
+        )
+        job.state.apply(status)
+        self._waiting[pending] = job, done
+        self._writable.set()
         return done
 
-    async def _commit(self, writer: Writer) -> None:
-        """At once when idle; what comes meanwhile goes into the next transaction."""
+    async def _commit_for_ever(self, writer: Writer) -> None:
+        """Commit at once when idle; what comes meanwhile goes into the next transaction."""
         while True:
-            await self._work.wait()
-            async with self._pace:
-                self._work.clear()
+            await self._writable.wait()
+            async with self.shared.store.transaction_slots:
+                self._writable.clear()
                 if self._failure:
                     failure, self._failure = self._failure, None
                     raise failure
-                batch = [self._outbox.popleft() for _ in range(min(BATCH, len(self._outbox)))]
-                for item in batch:
-                    if item.status.state in FINAL_STATES or item.status.state is State.PARKED:
-                        self._finished(item.status.source.offset)
-                mark = self.tracker.uncommitted()
-                if batch or mark is not None:
+                if transaction := self.state.next_transaction():
                     try:
-                        with TXN_SECONDS.time():
-                            await writer.commit([message for item in batch for message in item.messages], mark)
-                    except BaseException as error:
-                        self._outbox.extendleft(reversed(batch))  # so that those who wait for them are told
-                        if isinstance(error, Exception):
-                            TXN_COMMITS.labels("failed").inc()
+                        with TRANSACTION_SECONDS.time():
+                            await writer.commit(transaction.messages, transaction.offset)
+                    except Exception:
+                        TRANSACTIONS.labels("failed").inc()
                         raise
-                    self._committed(batch, mark)
-            if self._outbox:
-                self._work.set()
+                    self._committed(transaction)
 
-    def _committed(self, batch: Sequence[Item], mark: int | None) -> None:
-        TXN_COMMITS.labels("committed").inc()
-        if mark is not None:
-            self.tracker.committed(mark)
-        for item in batch:
-            self.journal.record(item.status)
-            item.job.published(item.status)
-            if not item.done.done():
-                item.done.set_result(None)
+    def _committed(self, transaction: Transaction) -> None:
+        TRANSACTIONS.labels("committed").inc()
+        if self.state.committed(transaction):
+            self._writable.set()
+        for pending in transaction.pending:
+            job, done = self._waiting.pop(pending)
+            job.on_committed(pending.status)
+            if not done.done():
+                done.set_result(None)
         self.changed.set()
 
-    # --------------------------------------------------------------------------------------------------------- ends
+    # -------------------------------------------------------------------------------------------------------- ends
 
     def stop(self) -> None:
-        """No new POST: whatever does not POST now is left to others."""
+        """Begin no new POST: whatever does not POST now is left to others."""
         self.stopping = True
         for job in [*self.jobs]:
-            job.stopping = True
-            if job.task and not job.posted:
+            if job.task and not job.posting:
                 job.task.cancel()
 
-    async def idle(self) -> None:
-        """Returns when nothing runs any more and everything said is durable, or the lane is dead."""
-        await self.changed.until(lambda: not self.alive or not (self.jobs or self._outbox or self._uncommitted()))
+    async def wait_until_idle(self) -> None:
+        """Return when nothing runs any more and everything said is durable, or the partition is lost."""
+        await self.changed.wait_for(lambda: not self.ready or not (self.jobs or self._waiting or not self.state.idle))
 
-    def _uncommitted(self) -> bool:
-        return self.tracker.uncommitted() is not None
-
-    def _die(self) -> None:
-        """Nobody may say anything in its name any more."""
-        self.alive = False
-        self._work.clear()
-        while self._outbox:
-            item = self._outbox.popleft()
-            if not item.done.done():
-                item.done.set_exception(StatusNotPublished(f"status {item.status.sequence} may not be out"))
-                item.done.exception()  # looked at: not every status is waited for
+    def _end(self) -> None:
+        """Let nobody say anything in the partition's name any more."""
+        self.ready = False
+        self._writable.clear()
+        self.state = PartitionState(RequestTable(), 0)
+        waiting, self._waiting = self._waiting, {}
+        for pending, (_, done) in waiting.items():
+            if not done.done():
+                done.set_exception(StatusNotPublished(f"status {pending.status.sequence} may not be out"))
+                done.exception()  # looked at: not every status is waited for
         for job in [*self.jobs]:
             if job.task:
                 job.task.cancel()
             self.jobs.discard(job)
-        self._sizes.clear()
-        self.bytes = 0
         self.changed.set()
 
 
-def _asked(entry: Entry, record: Record) -> Request | DeploymentError:
-    """What the record asks for, unless it is gone and another one stands there, or none."""
+class Job:
+    """One request at work: its state, and what this worker holds of it besides. It ends with its partition's term.
+
+    Only its POST goes on when the partition is lost; what came of it is handed over as a settlement.
+    """
+
+    def __init__(
+        self,
+        processor: PartitionProcessor,
+        record: Record,
+        request: Request | DeploymentError,
+        state: RequestState,
+        original: RequestState | None = None,
+    ) -> None:
+        """
+        Args:
+            request: what the record asks for, or why it cannot be read.
+            original: the state of the record that the id belongs to, when that is another one.
+        """
+        self.record = record
+        self.request = request
+        self.state = state
+        self.original = original
+        self.repeats = False
+        self.caller: Caller | None = None
+        self.tries = 0
+        self.has_turn = False  # whether it is the first of its key
+        self.began = processor.shared.clocks.now()
+        self.down_seconds: float | None = None  # of dependencies, when it was last decided on
+        self.published: DeploymentStatus | None = None  # the last of this worker's statuses
+        self.task: asyncio.Task[None] | None = None
+        self._processor = processor
+        self._lock: KeyLock | None = None
+        # A parked request queues when it is settled: until then it holds up nobody of its user.
+        if state.state is not State.PARKED:
+            self._lock = processor.shared.key_queue.join(record.key)
+        self._attempt: int | None = None  # whose outcome no status tells yet
+        self._post: asyncio.Task[DeploymentInfo] | None = None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the worker stops; only then may a cancelled job still report."""
+        return self._processor.stopping
+
+    @property
+    def posting(self) -> bool:
+        """Whether a POST has begun whose outcome no status tells."""
+        return self._post is not None
+
+    @property
+    def may_be_sent(self) -> bool:
+        """Whether something of the attempt in `submitting` may have been sent, by this worker or an earlier one."""
+        return self._attempt is None or self.posting
+
+    async def wait_for_turn(self) -> None:
+        """Wait until it is the first of its key, in the order of the records."""
+        self._lock = self._lock or self._processor.shared.key_queue.join(self.record.key)
+        await self._lock.acquire()
+        self.has_turn = True
+
+    def _release_turn(self) -> None:
+        """Let the next of its key go."""
+        if self._lock:
+            self._lock.release()
+            self._lock, self.has_turn = None, False
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing is published under its id, which is its own."""
+        return self.original is None and self.state.state is None
+
+    def readable_request(self) -> Request:
+        """Return what the record asks for. Raises DeploymentError, mostly Unreadable."""
+        if not isinstance(self.request, Request):
+            raise self.request
+        return self.request
+
+    def accepted_fingerprint(self) -> str | None:
+        """Return the fingerprint under which it was accepted once, or the request that it repeats."""
+        self.tries += 1
+        before = self.original or self.state
+        replayed = self.request.replay_of if isinstance(self.request, Request) else None
+        if before.fingerprint is None and replayed:
+            before = self._processor.state.requests.find(replayed) or before
+        return before.fingerprint
+
+    async def original_fingerprint(self) -> str | None:
+        """Wait until the original has a status, and return its fingerprint."""
+        original = self.original or self.state
+        await self._processor.changed.wait_for(lambda: original.state is not None)
+        return original.fingerprint
+
+    def publish(self, status: DeploymentStatus, error: DeploymentError | None = None) -> asyncio.Future[None]:
+        """Put a status into the partition's next transaction, with a dead letter where `error` leaves one.
+
+        Raises as PartitionProcessor.publish does.
+        """
+        letter = None
+        if status.state in FINAL_STATES and isinstance(error, Unreadable | Unavailable | OutcomeUnknown):
+            letter = dead_letter(self.record, status.request_id, self.request, error, status.attempt)
+            DEAD_LETTERS.labels(error.code).inc()
+        if isinstance(error, OverridesInvalid):
+            log.error("overrides invalid", detail=error.message)
+        done = self._processor.publish(self, status, letter)
+        self.published = status
+        if status.state is State.SUBMITTING:
+            self._attempt = status.attempt
+        elif status.state is State.PARKED:
+            self._release_turn()
+            log.warning("request parked", attempt=status.attempt)
+        return done
+
+    def on_committed(self, status: DeploymentStatus) -> None:
+        """Note that a status is durable."""
+        if status.state is not State.SUBMITTING:
+            self._post = self._attempt = None
+            if self.stopping and status.state not in FINAL_STATES and self.task:
+                self.task.cancel()
+
+    def finish(self) -> None:
+        """Let its offset pass, if no status did that, and sum it up."""
+        self._processor.finish(self)
+        if status := self.published:
+            seconds = (self._processor.shared.clocks.now() - self.began).total_seconds()
+            telemetry.ended(status.state, status.error.code if status.error else None, seconds)
+            log.info(
+                "request ended",
+                state=status.state,
+                code=status.error.code if status.error else None,
+                message=status.message,
+                statuses=status.sequence + 1,
+                seconds=round(seconds, 3),
+            )
+        elif self.original:
+            telemetry.duplicate()
+            log.info("request repeated", original=self.original.request_id, original_offset=self.original.offset)
+
+    async def wait_for_settlement(self, until: datetime) -> DeploymentSettled | None:
+        """Return what somebody says of the attempt; None: nobody by then."""
+        settlements, attempt = self._processor.settlements, (self.state.request_id, self.state.attempt)
+        if attempt not in settlements:
+            settled = asyncio.ensure_future(self._processor.changed.wait_for(lambda: attempt in settlements))
+            timer = asyncio.ensure_future(self._processor.shared.clocks.sleep_until(until))
+            try:
+                await asyncio.wait((settled, timer), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                settled.cancel()
+                timer.cancel()
+        return settlements.get(attempt)
+
+    async def post(self, post: Coroutine[Any, Any, DeploymentInfo]) -> DeploymentInfo:
+        """Run the POST, shielded: its bytes cannot be called back."""
+        self._post = asyncio.create_task(post, name=f"POST {self.state.request_id}")
+        return await asyncio.shield(self._post)
+
+    def end(self) -> None:
+        """Let the next of its key go. What no status tells of the attempt is for the partition's next owner."""
+        self._release_turn()
+        self.state.forget()
+        self._processor.state.requests.drop(self.state)
+        if self._attempt is not None:
+            self._processor.shared.hand_over(self._processor.partition, self._outcome(self._attempt))
+
+    async def _outcome(self, attempt: int) -> DeploymentSettled | None:
+        """Return what became of the attempt; None: nobody knows, as when nobody had been here."""
+        outcome, reason, deployment = "retry", "Nothing was sent.", None
+        if self._post:
+            try:
+                deployment = await asyncio.shield(self._post)
+                outcome, reason = "deployed", "The playground said so."
+            except Unavailable as error:
+                reason = error.message
+            except OutcomeUnknown:
+                return None
+            except DeploymentError as error:
+                outcome, reason = "failed", error.message
+        fields = {"requestId": self.state.request_id, "attempt": attempt, "outcome": outcome, "by": WORKER_NAME}
+        return DeploymentSettled.model_validate({**fields, "reason": reason[:1000], "deployment": deployment})
+
+
+def _placeholder(state: RequestState) -> Record:
+    """Return what stands in place of a record that retention took."""
+    source = state.last.source if state.last else None
+    topic, partition = (source.topic, source.partition) if source else ("", 0)
+    return Record("", topic, partition, state.offset, 0, False, None, None)
+
+
+def _request_of(state: RequestState, record: Record) -> Request | DeploymentError:
+    """Return what the record asks for, unless it is gone and another one stands there, or none."""
     request_id, request = read_request(record)
-    if request_id in (entry.request_id, derived_id(record)) and record.value is not None:
+    if request_id in (state.request_id, derived_id(record)) and record.value is not None:
         return request
     return NotSettled("request-gone", CODES["request-gone"])

@@ -1,6 +1,7 @@
 """A record that could not be read, or a request whose retries ran out, kept for people and for `dead-letter replay`.
 
-Without the token: of a readable record the value's other members, of an unreadable one only what says how it looked.
+It is kept without the token: of a readable record the other fields of its value, of an unreadable one only its size and
+hash. A replay is the same request once more, under an id that says so and is the same however often it is sent.
 """
 
 import json
@@ -15,6 +16,10 @@ from worker.errors import DeploymentError
 TOPIC, PARTITION, OFFSET, TIMESTAMP = (f"dlt-original-{it}" for it in ("topic", "partition", "offset", "timestamp"))
 CODE, MESSAGE, ATTEMPT, REQUEST_ID = "dlt-error-code", "dlt-error-message", "dlt-attempt", "dlt-request-id"
 
+MAX_REPLAYS = 5  # of one request, unless --force is given
+_COUNTED = 1000  # replays of one request that are recognised by their ids
+_NAMESPACE = uuid5(NAMESPACE_URL, DeploymentRequested.TYPE)
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
@@ -28,7 +33,7 @@ class DeadLetter:
 def dead_letter(
     record: Record, request_id: str, request: Request | DeploymentError, error: DeploymentError, attempt: int
 ) -> DeadLetter:
-    """What is kept of the record, and why it ended."""
+    """Keep what may be kept of the record, and why it ended."""
     headers = {
         TOPIC: record.topic,
         PARTITION: record.partition,
@@ -63,17 +68,8 @@ def _what_it_was(record: Record) -> dict[str, str | int]:
     return {"size": len(value), "sha256": sha256(value).hexdigest()}
 
 
-# ----------------------------------------------------------------------------------------------------
-# Replays: the same request once more, under an id that says so and is the same however often it is sent.
-
-
-MOST = 5  # replays of one request; whoever wants more says so
-_COUNTED = 1000  # replays of one request that are found by their ids
-_NAMESPACE = uuid5(NAMESPACE_URL, DeploymentRequested.TYPE)
-
-
 def replay_id(original: str, number: int) -> str:
-    """The id of the n-th replay, from 1. The worker knows it when it comes twice."""
+    """Make the id of the n-th replay, from 1. The worker recognises it when it comes twice."""
     return str(uuid5(_NAMESPACE, f"{original}/replay/{number}"))  # no request id has a `/`
 
 
@@ -86,14 +82,14 @@ class Replay:
 
     @property
     def request_id(self) -> str:
-        """Its own id."""
+        """The replay's own id."""
         return replay_id(self.original, self.number)
 
 
 def next_replay(request_id: str, replay_of: str | None) -> Replay:
-    """What follows a request, which is an original or a replay itself.
+    """Return the replay that follows a request, which is an original or a replay itself.
 
-    A request that says to be a replay, and has none of our ids, was repeated by its sender: it is an original to us.
+    A request that calls itself a replay and has another id was repeated by its sender: it counts as an original.
     """
     if replay_of is not None:
         for number in range(1, _COUNTED):

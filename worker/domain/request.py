@@ -1,4 +1,4 @@
-"""RECEIVE: one record of the requests topic → one deployment request, or the reason why it is none.
+"""RECEIVE: one record of the requests topic → one deployment request, or the reason why it is not one.
 
 CloudEvents over Kafka in binary mode (`ce_` headers), structured mode (the event in the value), or bare JSON.
 """
@@ -20,7 +20,7 @@ MAX_BYTES = 64 * 1024
 
 _REQUEST_ID = re.compile(REQUEST_ID_PATTERN.removesuffix("$") + r"\Z")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-# Each allowed on its own line of a refusal; an unknown field name is the sender's text and is not echoed.
+# The names that a refusal may repeat: an unknown one is the sender's text.
 _FIELDS = {field.alias or name for name, field in DeploymentRequested.model_fields.items()}
 
 
@@ -39,37 +39,33 @@ class Record:
     headers: Sequence[tuple[str, bytes]] = field(repr=False, default=())
     unreadable: str | None = None  # why Kafka's client could not read it; then there is neither key nor value
 
-    @property
-    def source(self) -> SourceInfo:
-        """Where the record stands, as a status says it."""
-        return SourceInfo(topic=self.topic, partition=self.partition, offset=self.offset)
+    # What follows from the rest, worked out once.
+    size: int = field(init=False)  # bytes of what the sender chose; tokens are in the headers
+    source: SourceInfo = field(init=False)  # where the record stands, as a status says it
+    appended_at: float | None = field(init=False)  # unix seconds; None when only the producer gives a time
+    traceparent: str | None = field(init=False)  # the W3C trace context to carry over
 
-    @property
-    def size(self) -> int:
-        """Bytes of what the sender chose; tokens are in the headers."""
+    def __post_init__(self) -> None:
         headers = sum(len(key) + len(value or b"") for key, value in self.headers)
-        return len(self.value or b"") + len(self.key or b"") + headers
-
-    @property
-    def appended_at(self) -> float | None:
-        """Unix seconds at which the broker took the record; None when only the producer says so."""
-        return self.timestamp_ms / 1000 if self.appended_by_broker else None
+        trace = next(reversed(self.all_headers("traceparent")), None)
+        derived = {
+            "size": len(self.value or b"") + len(self.key or b"") + headers,
+            "source": SourceInfo(topic=self.topic, partition=self.partition, offset=self.offset),
+            "appended_at": self.timestamp_ms / 1000 if self.appended_by_broker else None,
+            "traceparent": trace if trace and _TRACEPARENT.fullmatch(trace) else None,
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
     def header(self, name: str) -> str | None:
-        """The last header of this name; what is not UTF-8 in it is replaced, and so valid nowhere."""
+        """Return the last header of this name; what is not UTF-8 in it is replaced, and so valid nowhere."""
         return next(reversed(self.all_headers(name)), None)
 
     def all_headers(self, name: str) -> list[str]:
-        """Every header of this name in its order; Kafka's null values left out."""
+        """Return every header of this name in its order; Kafka's null values are left out."""
         return [
             value.decode(errors="replace") for key, value in self.headers if key.lower() == name and value is not None
         ]
-
-    @property
-    def traceparent(self) -> str | None:
-        """The W3C trace context to carry over, if it is one."""
-        value = self.header("traceparent")
-        return value if value and _TRACEPARENT.fullmatch(value) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +90,7 @@ class _Event:
 
 
 def read_request(record: Record) -> tuple[str, Request | Unreadable]:
-    """The request id, and the request or why there is none.
+    """Return the request id, and the request or why there is none.
 
     The id is the field `requestId`, else the CloudEvents id; one that is missing or does not match is
     replaced by a UUIDv5 of the record's place and time, and never echoed.
@@ -136,7 +132,9 @@ def _request(record: Record, event: _Event, request_id: str) -> Request:
             "unknown-event-type", f"The record's event type is unknown. Send {DeploymentRequested.TYPE}, or none."
         )
     if not isinstance(event.data, dict):
-        raise Unreadable("invalid-request", "The request is no JSON object. Send one with solutionId and revisionId.")
+        raise Unreadable(
+            "invalid-request", "The request is not a JSON object. Send one with solutionId and revisionId."
+        )
     try:
         asked = DeploymentRequested.model_validate({**event.data, "requestId": request_id})
     except ValidationError as error:
@@ -157,13 +155,13 @@ def _token(record: Record, asked: DeploymentRequested) -> str:
 
 
 def _explain(error: ValidationError) -> str:
-    """Names the field and what is wrong with it, without its value."""
+    """Name the field and what is wrong with it, without its value."""
     details: Sequence[Mapping[str, Any]] = error.errors(include_input=False, include_url=False, include_context=False)
     problems = [f"{detail['loc'][0]}: {detail['msg']}" for detail in details if detail["loc"][0] in _FIELDS]
     return f"The request cannot be used: {'; '.join(problems)}. Correct it and send it again."
 
 
 def derived_id(record: Record) -> str:
-    """The id of a record that brings none, or another's: a UUIDv5 of its place and time."""
+    """Make the id of a record that brings none, or another's: a UUIDv5 of its place and time."""
     place = f"{record.cluster_id}/{record.topic}/{record.partition}/{record.offset}/{record.timestamp_ms}"
     return str(uuid5(NAMESPACE_URL, place))

@@ -1,4 +1,4 @@
-"""What the other parts say about a request: who asks, and what Graphene knows of the solution."""
+"""What is known about a request: who is asking, and what Graphene knows of the solution."""
 
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -34,4 +34,4 @@ class Solution:
     image: str | None = None  # single models: the DI artifact's uri is the image reference
     icon: bytes | LeftOut | None = field(default=None, repr=False)  # None: it has none
     description: str | LeftOut | None = field(default=None, repr=False)  # HTML as the user wrote it
-    remarks: tuple[str, ...] = ()  # sentences for people: what was chosen where Graphene knows more than one
+    remarks: tuple[str, ...] = ()  # sentences for people: what was chosen where Graphene has several

@@ -1,10 +1,11 @@
-"""JSON as RFC 8259 has it, from sources we do not trust: one value or one kind of error, nothing in between.
+"""JSON as RFC 8259 has it, from sources that are not trusted: one value or one kind of error.
 
-The standard library's parser takes NaN, doubled keys and lone surrogates, and answers hostile input with four
-kinds of exception. Hooks refuse what it would take; one pass over the result checks depth and lengths.
+The standard library's parser accepts NaN, duplicate keys and lone surrogates, and answers hostile input with four
+kinds of exception. Hooks refuse what it would accept; one pass over the result checks depth and lengths.
 """
 
 import json
+from collections.abc import Iterable
 from math import isfinite
 from typing import Any, NoReturn
 
@@ -13,7 +14,7 @@ MAX_VALUES = 50_000  # a megabyte of `{},` would take half a second and 46 MiB; 
 
 
 class JsonError(ValueError):
-    """The text is no strict JSON. The message says why and never repeats the text."""
+    """The text is not strict JSON. The message says why and never repeats the text."""
 
 
 def loads(
@@ -110,11 +111,10 @@ def _check(value: Any, max_depth: int, max_string: int) -> None:
         nested = False
         for item in level:
             if isinstance(item, str):
-                _check_string(item, max_string)
+                _check_strings((item,), max_string)
             elif isinstance(item, dict):
                 nested = True
-                for key in item:
-                    _check_string(key, max_string)
+                _check_strings(item, max_string)
                 below.extend(item.values())
             elif isinstance(item, list):
                 nested = True
@@ -125,6 +125,7 @@ def _check(value: Any, max_depth: int, max_string: int) -> None:
         level = below
 
 
-def _check_string(text: str, max_string: int) -> None:
-    if (len(text) if text.isascii() else len(_utf8(text))) > max_string:
-        raise JsonError(f"a string is longer than {max_string} bytes")
+def _check_strings(texts: Iterable[str], max_string: int) -> None:
+    for text in texts:
+        if (len(text) if text.isascii() else len(_utf8(text))) > max_string:
+            raise JsonError(f"a string is longer than {max_string} bytes")

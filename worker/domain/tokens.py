@@ -1,7 +1,9 @@
-"""The strict shape of a token, before anything in it is believed (RFC 7515 2 and 4, RFC 7519 7.2, RFC 8725 3).
+"""What a token says: its strict shape, before anything in it is believed, and its claims, once its signature is valid.
 
-Libraries are lenient where it matters: they take padded base64, doubled members, and headers that change how the
-rest is to be read. A token has one spelling here. No error repeats anything of a token.
+Libraries are lenient where it matters: they accept padded base64, duplicate members, and headers that change how the
+rest is to be read. A token has one spelling here (RFC 7515 2 and 4, RFC 7519 7.2, RFC 8725 3), and no error repeats
+anything of it. The third part is the key that the portal signs with: JJWT reads the configured secret as base64 in
+its own lenient way.
 """
 
 import base64
@@ -14,17 +16,23 @@ from typing import Any
 from worker.domain.solution import Caller
 from worker.domain.strict_json import JsonError, loads
 from worker.errors import Unauthenticated
+from worker.settings import AuthSettings
 
 MAX_TOKEN = 8192  # characters: what HTTP servers take as a header, so the portal never issues more
 MAX_DEPTH = 8
 MAX_KID = 256
+MAX_USER_ID = 128  # CCDS makes UUIDs
+MAX_EMAIL = 254  # RFC 5321
+CENTURY = 100 * 365.25 * 24 * 3600  # seconds: a time further off is not a time (milliseconds, 10^400)
 
 # Members of the header that change how a token is to be read: extensions (RFC 7515 4.1.11, RFC 7797), compression
 # (JJWT's own, too), a token inside the token, encryption.
 READ_OTHERWISE = frozenset({"crit", "b64", "zip", "calg", "cty", "enc"})
-# Tokens of other kinds (for logout, of proof, of identity) never count as one of ours (RFC 8725 3.11).
+# Tokens of other kinds (for logout, of proof, of identity) are never accepted (RFC 8725 3.11).
 ACCESS_TOKEN = "at+jwt"  # noqa: S105 - RFC 9068
 TYPES = frozenset({"jwt", ACCESS_TOKEN})
+# What a token has to say when it calls itself an access token (RFC 9068 2.2); the portal's own never do.
+_OF_ACCESS_TOKENS = ("iss", "aud", "sub", "client_id", "jti")
 
 _BEARER = re.compile(r"\Abearer(?: +|\Z)", re.IGNORECASE)
 _SEGMENT = re.compile(r"[A-Za-z0-9_-]*")
@@ -34,26 +42,22 @@ _SEGMENT = re.compile(r"[A-Za-z0-9_-]*")
 class Token:
     """A token in its strict shape; nothing of it is verified yet, and nothing of it shows."""
 
-    header: Mapping[str, Any] = field(repr=False)
+    algorithm: object = field(repr=False)  # what it says it is signed with
+    kid: str | None = field(repr=False)  # the name of the key it says it is signed with: only ever compared
+    kind: str = field(repr=False)  # what it says it is, in lower case; `jwt` when it says nothing
     claims: Mapping[str, Any] = field(repr=False)
     signed: bytes = field(repr=False)
     signature: bytes = field(repr=False)
 
-    @property
-    def kid(self) -> str | None:
-        """The name of the key it says it is signed with: only ever compared, never followed."""
-        kid: str | None = self.header.get("kid")
-        return kid
 
-    @property
-    def kind(self) -> str:
-        """What it says it is, in lower case; `jwt` when it says nothing."""
-        return str(self.header.get("typ", "jwt")).lower().removeprefix("application/")
+def strip_bearer(text: str) -> str:
+    """Remove surrounding white space and the scheme "Bearer"."""
+    return _BEARER.sub("", text.strip(" \t\r\n"), count=1)
 
 
 def read_token(text: str) -> Token:
     """Read a token with or without "Bearer " before it. Raises Unauthenticated: token-missing, token-malformed."""
-    text = _BEARER.sub("", text.strip(" \t\r\n"), count=1)
+    text = strip_bearer(text)
     if not text:
         raise Unauthenticated("token-missing", "The request has no token. Send one as Graphene issued it.")
     if len(text) > MAX_TOKEN:
@@ -61,18 +65,25 @@ def read_token(text: str) -> Token:
     parts = text.split(".", maxsplit=3)
     if len(parts) != 3:
         raise _malformed("it does not have three parts")
-    header, claims, signature = (decoded(part) for part in parts)
+    header, claims, signature = map(decoded, parts)
     if header is None or claims is None or signature is None:
         raise _malformed("a part of it is not base64url in its canonical form")
-    token = Token(_object(header, "header"), _object(claims, "payload"), text.rpartition(".")[0].encode(), signature)
-    _check_header(token)
-    return token
+    objects = {}
+    for part, data in (("header", header), ("payload", claims)):
+        try:
+            value = loads(data, max_bytes=MAX_TOKEN, max_depth=MAX_DEPTH, max_string=MAX_TOKEN)
+        except JsonError:
+            value = None
+        if not isinstance(value, dict):
+            raise _malformed(f"its {part} is not a strict JSON object")
+        objects[part] = value
+    return _token(objects["header"], objects["payload"], text.rpartition(".")[0].encode(), signature)
 
 
 def decoded(segment: str) -> bytes | None:
-    """The bytes of base64url in the one canonical spelling (RFC 7515 2), None when it is another.
+    """Decode base64url in its one canonical spelling (RFC 7515 2): no padding, no spare bits, nothing else.
 
-    No padding, no spare bits, nothing outside the alphabet.
+    None: it is another spelling.
     """
     try:
         data = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)) if _SEGMENT.fullmatch(segment) else None
@@ -83,101 +94,84 @@ def decoded(segment: str) -> bytes | None:
     return data
 
 
-def _object(data: bytes, part: str) -> dict[str, Any]:
-    try:
-        value = loads(data, max_bytes=MAX_TOKEN, max_depth=MAX_DEPTH, max_string=MAX_TOKEN)
-    except JsonError:
-        value = None
-    if not isinstance(value, dict):
-        raise _malformed(f"its {part} is not a strict JSON object")
-    return value
-
-
-def _check_header(token: Token) -> None:
-    if READ_OTHERWISE & token.header.keys():
+def _token(header: Mapping[str, Any], claims: Mapping[str, Any], signed: bytes, signature: bytes) -> Token:
+    if READ_OTHERWISE & header.keys():
         raise _malformed("its header asks for extensions that are not supported")
-    kid = token.header.get("kid", "")
-    if not isinstance(kid, str) or len(kid) > MAX_KID:
+    kid = header.get("kid")
+    if ("kid" in header and not isinstance(kid, str)) or len(kid or "") > MAX_KID:
         raise _malformed("its header names no usable key")
-    if token.kind not in TYPES:
+    kind = str(header.get("typ", "jwt")).lower().removeprefix("application/")
+    if kind not in TYPES:
         raise _malformed("its header says that it is a token of another kind")
+    return Token(header.get("alg"), kid, kind, claims, signed, signature)
 
 
 def _malformed(reason: str) -> Unauthenticated:
     return Unauthenticated("token-malformed", f"The token is malformed: {reason}. Send it as Graphene issued it.")
 
 
-# ----------------------------------------------------------------------------------------------------
-# What the claims of a verified token say: whom it names, for whom it is, and when it counts.
+def caller_of(token: Token, settings: AuthSettings, now: float | None, appended_at: float | None) -> Caller:
+    """Return the user that a verified token names, if it is for us and counts. Raises Unauthenticated.
 
-
-MAX_USER_ID = 128  # CCDS makes UUIDs
-MAX_EMAIL = 254  # RFC 5321
-CENTURY = 100 * 365.25 * 24 * 3600  # seconds: a time further off is no time (milliseconds, 10^400)
-
-# What a token has to say when it calls itself an access token (RFC 9068 2.2); the portal's own never do.
-_OF_ACCESS_TOKENS = ("iss", "aud", "sub", "client_id", "jti")
-
-
-def caller_of(claims: Mapping[str, Any]) -> Caller:
-    """The user a token names. Raises Unauthenticated."""
+    Args:
+        token: its signature is valid.
+        settings: the issuer and the audience, where one is asked for, and how long a request may wait.
+        now: unix seconds; None when the token's times are not judged.
+        appended_at: unix seconds at which the broker took the request; None when only the producer gives a time.
+    """
+    claims = token.claims
     user = claims.get("mlpuser")
     if not isinstance(user, dict):
         raise _claim("mlpuser", "is missing or not an object")
     user_id = _text(user, "userId", MAX_USER_ID)
     if not user_id.strip("."):  # it becomes a segment of a CCDS path, where dots alone would lead elsewhere
         raise _claim("mlpuser.userId", "is not a user id")
-    return Caller(user_id=user_id, email=_text(user, "email", MAX_EMAIL).strip())
+    caller = Caller(user_id=user_id, email=_text(user, "email", MAX_EMAIL).strip())
+    issuer, audience, audiences = settings.issuer, settings.audience, claims.get("aud")
+    if issuer is not None and claims.get("iss") != issuer:
+        raise _claim("iss", "is not the issuer this playground trusts")
+    if audience is not None and audience not in (audiences if isinstance(audiences, list) else [audiences]):
+        raise _claim("aud", "does not name this playground")
+    if token.kind == ACCESS_TOKEN:
+        _check_access_token(claims)
+    if now is not None:
+        _check_times(claims, settings, now, appended_at)
+    return caller
 
 
-def check_access_token(claims: Mapping[str, Any]) -> None:
-    """What calls itself an access token must be a whole one (RFC 9068 2.2). Raises Unauthenticated."""
+def _check_access_token(claims: Mapping[str, Any]) -> None:
+    """Refuse what calls itself an access token and is not a complete one (RFC 9068 2.2)."""
     for name in _OF_ACCESS_TOKENS:
         value = claims.get(name)
         texts = value if name == "aud" and isinstance(value, list) else [value]
         if not texts or not all(isinstance(text, str) and text for text in texts):
-            raise _claim(name, "is missing or no text")
+            raise _claim(name, "is missing or not a text")
     if "iat" not in claims:
         raise _claim("iat", "is missing")
 
 
-def check_parties(claims: Mapping[str, Any], issuer: str | None, audience: str | None) -> None:
-    """A token is from the issuer and for the audience, where one is asked for. Raises Unauthenticated."""
-    if issuer is not None and claims.get("iss") != issuer:
-        raise _claim("iss", "is not the issuer this playground trusts")
-    audiences = claims.get("aud")
-    if audience is not None and audience not in (audiences if isinstance(audiences, list) else [audiences]):
-        raise _claim("aud", "does not name this playground")
+def _check_times(claims: Mapping[str, Any], settings: AuthSettings, now: float, appended_at: float | None) -> None:
+    """Refuse a token that does not count, neither now nor when the broker took its request.
 
-
-def check_times(
-    claims: Mapping[str, Any], now: float, appended_at: float | None, leeway: float, max_queue_age: float
-) -> None:
-    """A token counts now, or did when the broker took it; see `in_time`. Raises Unauthenticated."""
+    A token that expired while its request waited in Kafka counts if it was valid when the broker took the record
+    and the wait was short.
+    """
+    leeway, max_queue_age = settings.leeway_seconds, settings.max_queue_age_seconds
     if "exp" not in claims:
         raise _claim("exp", "is missing")
     times = {name: _time(name, claims[name], now) for name in ("exp", "nbf", "iat") if name in claims}
     if times.get("nbf", now) > now + leeway:
         raise Unauthenticated("token-not-yet-valid", "The token is not valid yet. Check the clock of its issuer.")
-    if not in_time(times["exp"], now, appended_at, leeway, max_queue_age):
+    end = times["exp"] + leeway
+    in_time = now <= end or (appended_at is not None and appended_at <= end and now - appended_at <= max_queue_age)
+    if not in_time:
         raise Unauthenticated("token-expired", "The token has expired. Log in to Graphene and send the request again.")
-
-
-def in_time(expires: int, now: float, appended_at: float | None, leeway: float, max_queue_age: float) -> bool:
-    """Whether a token still counts (all in unix seconds).
-
-    A token that ran out while its request waited in Kafka counts if it was valid when the broker took the record
-    and the wait was short. `appended_at` is the broker's own time; None when only the producer says so.
-    """
-    if now <= expires + leeway:
-        return True
-    return appended_at is not None and appended_at <= expires + leeway and now - appended_at <= max_queue_age
 
 
 def _text(user: Mapping[str, Any], name: str, longest: int) -> str:
     text = user.get(name)
     if not isinstance(text, str) or not text.strip():
-        raise _claim(f"mlpuser.{name}", "is missing or no text")
+        raise _claim(f"mlpuser.{name}", "is missing or not a text")
     if len(text) > longest or not text.isprintable():
         raise _claim(f"mlpuser.{name}", "is too long or not printable")
     return text
@@ -193,10 +187,6 @@ def _claim(name: str, problem: str) -> Unauthenticated:
     return Unauthenticated("token-claims", f"The token's claim {name} {problem}. Log in to Graphene again.")
 
 
-# ----------------------------------------------------------------------------------------------------
-# The key that the portal signs with: JJWT reads the configured secret as base64 in its own lenient way.
-
-
 _PADDING = 127
 _SEXTETS = {
     char: number for number, char in enumerate("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
@@ -204,7 +194,7 @@ _SEXTETS = {
 
 
 def jjwt_key(secret: str) -> bytes:
-    """The HMAC key that JJWT (0.6 to 0.9.1, over JAXB's parseBase64Binary) makes of its configured string.
+    """Make the HMAC key that JJWT (0.6 to 0.9.1, over JAXB's parseBase64Binary) makes of its configured string.
 
     Characters outside the alphabet are dropped, and so is an incomplete last group of four. `=` in the third and
     fourth place of a group leaves that byte out; elsewhere it counts as the number 127.
@@ -230,7 +220,7 @@ def jjwt_key(secret: str) -> bytes:
 
 
 def _expected_length(secret: str) -> int:
-    """The room JAXB makes before it decodes: tight when the string looks well padded. It fails when it needs more."""
+    """Return the room JAXB makes before it decodes: tight when the string looks well padded. It fails on more."""
     packed = secret.rstrip("=")
     padding = len(secret) - len(packed)
     well_padded = padding <= 2 and (not packed or packed[-1] in _SEXTETS)

@@ -1,1 +1,1 @@
-"""What an operator sees of the worker: logs, metrics, traces and the health endpoints."""
+"""What operators see of the worker: logs, metrics, traces and the health endpoints."""

@@ -12,50 +12,49 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 
 from worker.observability.metrics import REGISTRY
 
-# A poll loop that is silent for so long is stuck: it turns at least five times a second.
-STUCK_SECONDS = 60
+STUCK_SECONDS = 60  # the poll loop runs at least five times a second
 
 Check = Callable[[], str | None]
-"""None when all is well, else the reason in one sentence, without secrets."""
+"""Returns None when the check passes, otherwise the reason in one sentence, without secrets."""
 
 
 class Polling(Protocol):
-    """What the probes look at of the poll loop."""
+    """The part of the poll loop that the probes read."""
 
     polled_at: float  # monotonic seconds
-    assigned: asyncio.Event  # the group has given it partitions
+    assigned: asyncio.Event  # set while the group has assigned partitions to it
 
 
 class Probes:
-    """What /live and /ready say. A broker that is away makes the worker neither dead nor restarted."""
+    """The checks behind /live and /ready. An unreachable broker does not make Kubernetes restart the worker."""
 
     def __init__(self, stop: asyncio.Event) -> None:
         self._stop = stop
-        self.requests: Polling | None = None  # until Kafka is reached
+        self.requests: Polling | None = None  # until the worker has reached Kafka
 
     def live(self) -> str | None:
-        """None, or why the process should be restarted. A rebalance waits for running deployments: no reason."""
+        """Return why the process should be restarted, or None. A rebalance is no reason: it waits for deployments."""
         if self.requests is None or self._stop.is_set() or not self.requests.assigned.is_set():
             return None
         silent = time.monotonic() - self.requests.polled_at
-        return f"the poll loop is silent for {silent:.0f} s" if silent > STUCK_SECONDS else None
+        return f"the poll loop has not run for {silent:.0f} s" if silent > STUCK_SECONDS else None
 
     def ready(self) -> str | None:
-        """None, or why no request is taken now."""
+        """Return why the worker takes no requests now, or None."""
         if self._stop.is_set():
             return "stopping"
         if self.requests is None:
-            return "Kafka is not reached yet"
+            return "Kafka has not been reached yet"
         return None if self.requests.assigned.is_set() else "waiting for partitions"
 
 
 class HealthServer:
-    """Answers the probes, and Prometheus, while it is open.
+    """The HTTP server for the probes and Prometheus, for as long as it is open.
 
         async with HealthServer(settings.runtime.http_port, live=…, ready=…) as health:
             print(health.port)
 
-    Port 0 takes any free one. Opening raises OSError when the port is taken.
+    Port 0 takes any free port. Opening raises OSError when the port is in use.
     """
 
     def __init__(self, port: int, live: Check, ready: Check) -> None:
@@ -67,7 +66,7 @@ class HealthServer:
                 web.get("/metrics", make_aiohttp_handler(REGISTRY)),
             ]
         )
-        # The probes come every few seconds: logging each would drown the rest.
+        # No access log: a line per probe would drown all others.
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         self._wanted_port = port
         self.port = port
@@ -86,7 +85,7 @@ class HealthServer:
 
 
 def _listen(port: int) -> socket.socket:
-    """On every address, IPv6 too where there is IPv6: the kubelet uses the pod's own, of either family."""
+    """Listen on every address, IPv6 included where available: the kubelet uses the pod's own, of either family."""
     if socket.has_dualstack_ipv6():
         return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
     return socket.create_server(("", port))

@@ -1,14 +1,14 @@
-"""Logs: one line per event on stderr, the request id on each, and nothing in them that opens a door.
+"""Logs: one line per event on stderr, with the request id where there is one, and without any secret.
 
-stderr, because `bundle`, `submit` and `watch` print their results to stdout; containers collect both.
-Our own events come from `structlog.get_logger()`; bind the request id with `structlog.contextvars`.
-Client libraries log through the standard library. They are heard from `warning` on whatever the
-level, because at `debug` they print headers and records; and not twice the same within 10 s, because
-aiokafka has 70 lines a second to say about a broker that is away. Warnings, and exceptions that nobody
-catches, take the same way: Python itself would print them as they are.
+Results of `bundle`, `submit` and `watch` go to stdout, so logs go to stderr; containers collect both.
+Our own events come from `structlog.get_logger()`; the request id is bound with `structlog.contextvars`.
+Client libraries log through the standard library. Their lines are kept from `warning` on, whatever the level, because
+at `debug` they print headers and records; and each kind of line at most once in 10 s, because aiokafka logs 70 lines a
+second while a broker is unreachable. Warnings and uncaught exceptions take the same path: Python would print them
+unredacted.
 
-Secrets are known by how they look, by the name that stands before them, and by their value: those of the settings
-are told to `configure`, those of a request to `hide`.
+A secret is recognised by its form, by the name in front of it, and by its value: `configure` is given the values of the
+settings, `hide` those of a request.
 """
 
 import contextlib
@@ -31,28 +31,28 @@ Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["json", "console"]
 
 REMOVED = "[removed]"
-SELDOM_SECONDS = 10
-_KINDS = 1000
+REPEAT_SECONDS = 10
+_MAX_KINDS = 1000
 
 _SECRET_NAMES = ("authorization", "password", "secret", "token")
 _ANY_NAME = "|".join(_SECRET_NAMES)
 
-# A JSON Web Token starts with the base64url of `{"`. A part of one counts as well: it may have been cut off.
-# No word of ours is as long as keys and archives in base64 are. An archive's bytes begin with PK, whoever writes them.
-# One pattern, because what is taken out first must not leave the rest of another behind.
+# A JSON Web Token starts with the base64url of `{"`; a part of one counts as well, because it may be truncated.
+# Keys and archives in base64 are longer than any word of ours. An archive's bytes start with PK.
+# This is one pattern, because one that is removed first could leave the rest of another match behind.
 _ENCODED = re.compile(
     r"(?:eyJ[\w-]{5,}|[\w+/=-]{129,})(?:\.[\w-]*)*"
-    r"|PK\x03\x04[\s\S]*|PK\\+(?:x03\\+x04|u0003\\+u0004).*"  # written out, an archive has no line breaks
+    r"|PK\x03\x04[\s\S]*|PK\\+(?:x03\\+x04|u0003\\+u0004).*"  # escaped, an archive has no line breaks
 )
 _CREDENTIALS = re.compile(r"\b(bearer|basic)(\s+)[\w.~+/=-]+", re.IGNORECASE)
 # token=… as in a URL's query; 'password': '…' and ('authorization', b'…') as in a repr or in JSON.
 _PARAMETER = re.compile(rf"((?:{_ANY_NAME})[\w-]*=)[^\s\"'&]+", re.IGNORECASE)
 _ITEM = re.compile(rf"""((?:{_ANY_NAME})[\w-]*\\*["']\s*[:,]\s*b?)(\\*["']).*?\2""", re.IGNORECASE | re.DOTALL)
 
-LEAST_SECRET = 6  # characters: what is shorter stands in words that are no secret, and is not known by its value
-LONG_WORD = 16  # characters: a word of a secret that counts as one by itself, as the parts of a token do
+MIN_SECRET = 6  # characters: a shorter one is part of ordinary words, and is not recognised by its value
+LONG_WORD = 16  # characters: a word of a secret that is a secret by itself, like the parts of a token
 
-_SPELLED_ALIKE = re.compile(r"[\w.~-]*", re.ASCII)  # as it is, and as Python, JSON and URLs write it
+_NEVER_ESCAPED = re.compile(r"[\w.~-]*", re.ASCII)  # Python, JSON and URLs write it as it is
 
 _of_this_process: list[str] = []
 _of_this_task: ContextVar[tuple[str, ...]] = ContextVar("secrets of this task", default=())
@@ -61,8 +61,8 @@ _of_this_task: ContextVar[tuple[str, ...]] = ContextVar("secrets of this task", 
 def configure(level: Level, log_format: Format, stream: TextIO | None = None, secrets: Iterable[str] = ()) -> None:
     """Set up structlog and the standard library's logging for this process.
 
-    `level` is the least that is logged of our own events. `stream` is stderr unless given. `secrets` are values that
-    no line may hold, whatever stands around them. May be called again; the last call holds.
+    `level` is the lowest level logged of our own events. `stream` defaults to stderr. `secrets` are values that no line
+    may contain, whatever surrounds them. May be called again; the last call counts.
     """
     stream = stream or sys.stderr
     _of_this_process[:] = _spellings(secrets)
@@ -79,7 +79,7 @@ def configure(level: Level, log_format: Format, stream: TextIO | None = None, se
         cache_logger_on_first_use=False,
     )
     handler = _Handler(stream)
-    handler.addFilter(_Seldom())
+    handler.addFilter(_RateLimit())
     handler.setLevel(max(logging.WARNING, getattr(logging, level.upper())))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -90,33 +90,33 @@ def configure(level: Level, log_format: Format, stream: TextIO | None = None, se
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(handler.level)
-    _take_over_hooks()
+    _install_hooks()
 
 
 def hide(*secrets: str) -> None:
-    """From now on no line of this task, and of those it starts, holds these values, whatever stands around them.
+    """Remove these values from all further lines of this task and of those that it starts, whatever surrounds them.
 
-    For values that were verified: a sender must not be able to blank our own words in the lines about him.
+    Only for verified values: a sender must not be able to blank out our own words in the lines about its request.
     """
     _of_this_task.set((*_of_this_task.get(), *_spellings(secrets)))
 
 
 def _spellings(secrets: Iterable[str]) -> list[str]:
-    """What is looked for: the secrets and their long words, as they are and as Python, JSON and URLs write them."""
+    """Return the secrets and their long words, as they are and as Python, JSON and URLs escape them."""
     found: set[str] = set()
     for secret in secrets:
         for text in (secret, *(word for word in re.split(r"[\s.]", secret) if len(word) >= LONG_WORD)):
-            if len(text) >= LEAST_SECRET:
+            if len(text) >= MIN_SECRET:
                 found.add(text)
-                if not _SPELLED_ALIKE.fullmatch(text):
+                if not _NEVER_ESCAPED.fullmatch(text):
                     found |= {repr(text)[1:-1], json.dumps(text)[1:-1], quote(text, safe="")}
-    return sorted(found, key=len, reverse=True)  # a whole before its parts
+    return sorted(found, key=len, reverse=True)  # the whole before its parts
 
 
 def scrub(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Take out tokens, credentials and values whose name says they are secret, however deep they are.
+    """Remove tokens, credentials and values with the name of a secret, at any depth.
 
-    Objects that are not plain data become their repr here, so that the renderer cannot bring anything back.
+    Objects that are not plain data are replaced by their repr here, so that the renderer cannot add anything.
     """
     return {str(key): _scrubbed(value, str(key)) for key, value in event.items()}
 
@@ -136,7 +136,7 @@ def _scrubbed(value: Any, name: str = "") -> Any:
 
 
 def without_encoded(text: str) -> str:
-    """Foreign words without tokens, archives, and whatever else is too long in base64 to be a word."""
+    """Return a text without tokens, archives, and anything else in base64 that is too long to be a word."""
     return _ENCODED.sub(REMOVED, text)
 
 
@@ -150,7 +150,7 @@ def _text(text: str) -> str:
 
 
 def _exceptions(log_format: Format) -> Processor:
-    """Exceptions without local variables, which hold tokens: structured in JSON, a traceback on a console."""
+    """Render exceptions without local variables, which hold tokens: structured in JSON, a traceback on a console."""
     if log_format == "json":
         return structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
     return structlog.processors.format_exc_info
@@ -162,8 +162,8 @@ def _renderer(log_format: Format, stream: TextIO) -> Processor:
     return structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)
 
 
-class _Seldom(logging.Filter):
-    """Lets each kind of line of a library through once in SELDOM_SECONDS."""
+class _RateLimit(logging.Filter):
+    """Lets each kind of line of a library through once in REPEAT_SECONDS."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -171,25 +171,25 @@ class _Seldom(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
-        kind = (record.name, record.levelno, text[:200])  # its arguments are not in it yet
-        if record.created - self._last.get(kind, 0) < SELDOM_SECONDS:
+        kind = (record.name, record.levelno, text[:200])  # before its arguments are filled in
+        if record.created - self._last.get(kind, 0) < REPEAT_SECONDS:
             return False
-        if len(self._last) >= _KINDS:  # a library that formats its lines itself makes a kind of each
+        if len(self._last) >= _MAX_KINDS:  # a library that formats its lines itself makes each a kind of its own
             self._last.clear()
         self._last[kind] = record.created
         return True
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Says only that a line was lost when one cannot be written; the default prints the line's arguments."""
+    """Logs that a line could not be written; the default handler would print the line's arguments."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         with contextlib.suppress(OSError, ValueError):  # the stream itself is gone
             structlog.get_logger().error("log line lost", logger=record.name, line=f"{record.pathname}:{record.lineno}")
 
 
-def _take_over_hooks() -> None:
-    """What Python itself prints goes the way of all lines."""
+def _install_hooks() -> None:
+    """Send what Python itself would print through these logs."""
     sys.excepthook = _uncaught
     sys.unraisablehook = _unraisable
     threading.excepthook = _uncaught_in_thread
@@ -209,9 +209,9 @@ def _uncaught_in_thread(caught: threading.ExceptHookArgs) -> None:
 
 
 def _unraisable(caught: "sys.UnraisableHookArgs") -> None:
-    """Raised where nobody can catch it, as in `__del__`. The object is named by its type: its repr may show all."""
-    about = type(caught.object).__name__
-    structlog.get_logger().error("ignored exception", about=about, exc_info=caught.exc_value)
+    """Log an exception that cannot be caught, as in `__del__`; the object's repr may hold secrets, so only its type."""
+    kind = type(caught.object).__name__
+    structlog.get_logger().error("unraisable exception", type=kind, exc_info=caught.exc_value)
 
 
 def _warning(
@@ -219,7 +219,7 @@ def _warning(
     category: type[Warning],
     filename: str,
     lineno: int,
-    file: TextIO | None = None,  # noqa: ARG001 - the hook's form
+    file: TextIO | None = None,  # noqa: ARG001 - the hook's signature
     line: str | None = None,  # noqa: ARG001
 ) -> None:
     structlog.get_logger().warning(str(message), category=category.__name__, line=f"{filename}:{lineno}")

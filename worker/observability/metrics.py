@@ -1,7 +1,7 @@
-"""What is counted and timed; `/metrics` shows it. docs/operating.md explains each, from the sentences here.
+"""The counters, histograms and gauges of `/metrics`; docs/operating.md is made from their sentences.
 
-Labels have few values, all of them ours: no id, name or address of anybody. What can be read off the worker's state
-when somebody asks is in `worker/delivery/collector.py`.
+Labels have few values, all defined here: no ids, names or addresses. `worker/delivery/collector.py` has the gauges that
+are computed from the worker's state at each scrape.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
@@ -13,75 +13,79 @@ from worker.errors import CODES, REJECTED
 PREFIX = "playground_deployer"
 
 REGISTRY = CollectorRegistry()
-ProcessCollector(registry=REGISTRY)  # memory, CPU and files of the process
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each would say only when the process started
+ProcessCollector(registry=REGISTRY)  # memory, CPU and open files of the process
+disable_created_metrics()  # type: ignore[no-untyped-call]  # an extra series for each, which only tells when the process started
 
 _QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, INF)
 _SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 3600.0, INF)
 
 
-def _counter(name: str, about: str, *labels: str) -> Counter:
-    return Counter(name, about, labels, namespace=PREFIX, registry=REGISTRY)
+def _counter(name: str, sentence: str, *labels: str) -> Counter:
+    return Counter(name, sentence, labels, namespace=PREFIX, registry=REGISTRY)
 
 
-def _histogram(name: str, about: str, *labels: str, buckets: tuple[float, ...]) -> Histogram:
-    return Histogram(name, about, labels, namespace=PREFIX, registry=REGISTRY, buckets=buckets)
+def _histogram(name: str, sentence: str, *labels: str, buckets: tuple[float, ...]) -> Histogram:
+    return Histogram(name, sentence, labels, namespace=PREFIX, registry=REGISTRY, buckets=buckets)
 
 
 REQUESTS = _counter(
     "requests",
-    "Requests that ended, by final state (or `repeated`) and by error code, which is empty for those deployed.",
-    "outcome",
-    "reason",
+    "Requests that ended, by final state and error code, which is empty for `deployed`. A repeated request that "
+    "changes nothing counts as `duplicate`.",
+    "state",
+    "code",
 )
 REQUEST_SECONDS = _histogram(
     "request_duration_seconds",
-    "From the reading of a record, or of what another worker left of it, to its final status.",
+    "Time from reading a request, or from taking it over unfinished, to its final status.",
     buckets=_SLOW,
 )
 STAGE_SECONDS = _histogram(
     "stage_duration_seconds",
-    "Parts of a request: `authenticate`, `turn` (waiting for the same user's earlier requests), `capacity` (waiting "
-    "for a place among MAX_IN_FLIGHT), `fetch`, `bundle` and `submit` (the POST).",
+    "Time spent in a stage of a request: `authenticate`, `key_queue` (waiting for earlier requests of the same user), "
+    "`limiter` (waiting for one of MAX_IN_FLIGHT places), `fetch`, `bundle` and `submit` (the POST).",
     "stage",
     buckets=_SLOW,
 )
 HTTP_REQUESTS = _counter(
     "http_requests",
-    "Requests to a dependency (`catalog`, `artifacts`, `playground`, `issuer`), by class of the answer: "
-    "`2xx` to `5xx`, `timeout`, or `error` for no HTTP answer at all.",
+    "HTTP requests to a dependency (`catalog`, `artifacts`, `playground`, `issuer`), by class of the response: "
+    "`2xx` to `5xx`, `timeout`, or `error` without an HTTP response.",
     "dependency",
     "class",
 )
-TXN_COMMITS = _counter(
-    "txn_commits",
+TRANSACTIONS = _counter(
+    "transactions",
     "Kafka transactions with statuses and offsets, by result: `committed`, or `failed`, after which the partition is "
-    "taken over anew.",
+    "taken over again.",
     "result",
 )
-TXN_SECONDS = _histogram("txn_duration_seconds", "A Kafka transaction, from begin to commit.", buckets=_QUICK)
-DEAD_LETTERS = _counter("dlq", "Dead letters written, by error code.", "reason")
-REQUESTS_LOST = _counter(
-    "requests_lost", "Requests that Kafka deleted before any worker read them: its retention is shorter than the wait."
+TRANSACTION_SECONDS = _histogram(
+    "transaction_duration_seconds", "Duration of a Kafka transaction, from begin to commit.", buckets=_QUICK
 )
-BUILD = Gauge("build_info", "1; the label says the version.", ["version"], namespace=PREFIX, registry=REGISTRY)
+DEAD_LETTERS = _counter("dead_letters", "Dead letters written, by error code.", "code")
+REQUESTS_LOST = _counter(
+    "requests_lost",
+    "Requests that Kafka deleted before any worker read them: the topic's retention is shorter than the backlog.",
+)
+BUILD = Gauge(
+    "build_info", "Always 1; the label is the worker's version.", ["version"], namespace=PREFIX, registry=REGISTRY
+)
 PARTITIONS = Gauge(
     "partitions_assigned",
-    "Partitions of the requests topic that this worker has; 0 until Kafka is reached, too.",
+    "Partitions of the requests topic that are assigned to this worker; 0 until it has joined the group.",
     namespace=PREFIX,
     registry=REGISTRY,
 )
-REBALANCES = _counter("rebalances", "How often the group gave this worker its partitions anew.")
-LOOP_LAG = _histogram(
-    "loop_lag_seconds", "How late the event loop ran a timer, looked at once a second.", buckets=_QUICK
-)
+REBALANCES = _counter("rebalances", "Rebalances of the consumer group in which this worker took part.")
+LOOP_LAG = _histogram("loop_lag_seconds", "Delay of the event loop's timers, measured once a second.", buckets=_QUICK)
 
 
-def _begin_at_zero() -> None:
-    """Prometheus sees no increase in a series that begins with 1: the first failure would alert nobody."""
+def _create_series() -> None:
+    """Create every series at 0: Prometheus sees no increase in one that starts at 1, and the alert would miss it."""
     BUILD.labels(__version__).set(1)
-    for outcome in ("deployed", "repeated"):
-        REQUESTS.labels(outcome, "")
+    for state in ("deployed", "duplicate"):
+        REQUESTS.labels(state, "")
     for code in CODES:
         REQUESTS.labels("rejected" if code in REJECTED else "failed", code)
         DEAD_LETTERS.labels(code)
@@ -89,9 +93,9 @@ def _begin_at_zero() -> None:
         for kind in ("2xx", "3xx", "4xx", "5xx", "timeout", "error"):
             HTTP_REQUESTS.labels(dependency, kind)
     for result in ("committed", "failed"):
-        TXN_COMMITS.labels(result)
-    for stage in ("authenticate", "turn", "capacity", "fetch", "bundle", "submit"):
+        TRANSACTIONS.labels(result)
+    for stage in ("authenticate", "key_queue", "limiter", "fetch", "bundle", "submit"):
         STAGE_SECONDS.labels(stage)
 
 
-_begin_at_zero()
+_create_series()

@@ -1,15 +1,16 @@
-"""Where the time of a request goes: each stage and each call is timed for Prometheus and is a span of its trace.
+"""Where the time of a request goes: every stage and every call is timed for Prometheus, and is a span of its trace.
 
-Traces are OpenTelemetry's and off unless `worker/observability/traces.py` gives a tracer. Then they go on from the
-request's `traceparent`, and dependencies and statuses get one of ours. Spans carry no claims, no paths with ids, and no
-exceptions, whose texts are not ours; `error.type` is a code of `worker/errors.py` or a class.
+Traces are OpenTelemetry's and off unless `worker/observability/traces.py` sets a tracer. Then they continue the
+request's `traceparent`, and dependencies and statuses get a `traceparent` of our spans. Spans hold no claims, no
+paths with ids and no exceptions, whose texts others may have written; `error.type` is a code of `worker/errors.py` or
+a class.
 """
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager
 
+import structlog
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode, Tracer, get_current_span, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -17,28 +18,30 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from schemas import State
 from worker.domain.request import Record
 from worker.errors import DeploymentError
-from worker.observability.metrics import HTTP_REQUESTS, REQUEST_SECONDS, REQUESTS, STAGE_SECONDS
+from worker.observability.metrics import REQUEST_SECONDS, REQUESTS, STAGE_SECONDS
 
 _W3C = TraceContextTextMapPropagator()
 
 
-class _Spans:
+class Spans:
+    """Where spans go."""
+
     tracer: Tracer | None = None  # None: no traces, and nothing of them costs time
 
 
 @contextmanager
 def traced_by(tracer: Tracer) -> Iterator[None]:
-    """Give spans to `tracer` meanwhile."""
-    before, _Spans.tracer = _Spans.tracer, tracer
+    """Send spans to `tracer` inside the block."""
+    before, Spans.tracer = Spans.tracer, tracer
     try:
         yield
     finally:
-        _Spans.tracer = before
+        Spans.tracer = before
 
 
 @contextmanager
-def processing(record: Record, request_id: str, left: str | None) -> Iterator[None]:
-    """The whole of one request. `left`: the traceparent in the last status of the worker that had it before."""
+def processing(record: Record, request_id: str, last_traceparent: str | None) -> Iterator[None]:
+    """Trace a request from start to end; `last_traceparent` is that of the last status of its previous worker."""
     attributes: dict[str, str | int] = {
         "messaging.system": "kafka",
         "messaging.operation.name": "process",
@@ -48,68 +51,50 @@ def processing(record: Record, request_id: str, left: str | None) -> Iterator[No
         "messaging.kafka.offset": record.offset,
         "messaging.message.id": request_id,
     }
-    before = _W3C.extract({"traceparent": left or record.traceparent or ""}, Context())
-    with _span(f"process {record.topic}", SpanKind.CONSUMER, attributes, before):
+    context = structlog.contextvars.bound_contextvars(request_id=request_id)
+    parent = _W3C.extract({"traceparent": last_traceparent or record.traceparent or ""}, Context())
+    with context, _span(f"process {record.topic}", SpanKind.CONSUMER, attributes, parent):
         yield
 
 
-def ended(outcome: State | None, code: str | None, seconds: float) -> None:
-    """The final status of the request is out; inside `processing`."""
-    REQUESTS.labels(outcome, code or "").inc()
+def ended(state: State | None, code: str | None, seconds: float) -> None:
+    """Record the final state of a request, inside `processing`."""
+    REQUESTS.labels(state, code or "").inc()
     REQUEST_SECONDS.observe(seconds)
     span = get_current_span()
-    span.set_attribute("playground_deployer.outcome", str(outcome))
+    span.set_attribute("playground_deployer.state", str(state))
     if code:
         _failed(span, code)
 
 
-def repeated() -> None:
-    """It asked again for what is known, and got nothing new."""
-    REQUESTS.labels("repeated", "").inc()
+def duplicate() -> None:
+    """Record a repeated request that changed nothing."""
+    REQUESTS.labels("duplicate", "").inc()
+
+
+def stage(name: str) -> AbstractContextManager[object]:
+    """Time one part of a request; `worker/observability/metrics.py` lists them."""
+    timer = STAGE_SECONDS.labels(name).time()
+    return timer if Spans.tracer is None else _timed_span(timer, name)
 
 
 @contextmanager
-def stage(name: str) -> Iterator[None]:
-    """One part of a request; `worker/observability/metrics.py` lists them."""
-    with STAGE_SECONDS.labels(name).time(), _span(name):
+def _timed_span(timer: AbstractContextManager[object], name: str) -> Iterator[None]:
+    with timer, _span(name):
         yield
 
 
-@dataclass(slots=True)
-class Call:
-    """An HTTP request that runs."""
-
-    headers: Mapping[str, str] = field(default_factory=dict)  # to send with it
-    status: int | None = None  # of its answer
-
-
 @contextmanager
-def call(dependency: str, method: str) -> Iterator[Call]:
-    """Around one HTTP request to a dependency; whoever makes it sets `status` when the answer comes."""
-    with _span(
-        f"{method} {dependency}", SpanKind.CLIENT, {"http.request.method": method, "peer.service": dependency}
-    ) as span:
-        running = Call(_headers(span))
-        kind = "error"
-        try:
-            yield running
-            kind = f"{(running.status or 0) // 100}xx"
-        except TimeoutError:
-            kind = "timeout"
-            raise
-        except asyncio.CancelledError:
-            kind = ""  # it says nothing of the dependency
-            raise
-        finally:
-            if kind:
-                HTTP_REQUESTS.labels(dependency, kind).inc()
-            if running.status:
-                span.set_attribute("http.response.status_code", running.status)
+def client_span(dependency: str, method: str) -> Iterator[Mapping[str, str]]:
+    """Trace one HTTP request to a dependency; gives the headers to send with it."""
+    attributes = {"http.request.method": method, "peer.service": dependency}
+    with _span(f"{method} {dependency}", SpanKind.CLIENT, attributes) as span:
+        yield _headers(span)
 
 
 def publishing(state: State, done: "asyncio.Future[None]") -> str | None:
-    """A span from here until `done`, and its traceparent for the status; None without a trace of ours."""
-    if _Spans.tracer is None:
+    """Start a span that ends with `done`; return its traceparent for the status, None without traces."""
+    if Spans.tracer is None:
         return None
     attributes = {
         "messaging.system": "kafka",
@@ -117,7 +102,7 @@ def publishing(state: State, done: "asyncio.Future[None]") -> str | None:
         "messaging.operation.type": "send",
         "playground_deployer.state": str(state),
     }
-    span = _Spans.tracer.start_span(f"send {state}", kind=SpanKind.PRODUCER, attributes=attributes)
+    span = Spans.tracer.start_span(f"send {state}", kind=SpanKind.PRODUCER, attributes=attributes)
     done.add_done_callback(lambda _: span.end())
     return _headers(span).get("traceparent")
 
@@ -127,13 +112,13 @@ def _span(
     name: str,
     kind: SpanKind = SpanKind.INTERNAL,
     attributes: Mapping[str, str | int] | None = None,
-    before: Context | None = None,
+    parent: Context | None = None,
 ) -> Iterator[Span]:
-    if _Spans.tracer is None:
+    if Spans.tracer is None:
         yield INVALID_SPAN
         return
-    with _Spans.tracer.start_as_current_span(
-        name, before, kind, attributes, record_exception=False, set_status_on_exception=False
+    with Spans.tracer.start_as_current_span(
+        name, parent, kind, attributes, record_exception=False, set_status_on_exception=False
     ) as span:
         try:
             yield span
@@ -142,13 +127,13 @@ def _span(
             raise
 
 
-def _failed(span: Span, why: str) -> None:
-    span.set_attribute("error.type", why)
+def _failed(span: Span, error_type: str) -> None:
+    span.set_attribute("error.type", error_type)
     span.set_status(StatusCode.ERROR)
 
 
 def _headers(span: Span) -> Mapping[str, str]:
-    """What goes on to whoever is spoken to: nothing without traces."""
+    """Return the headers that pass the trace on; none without traces."""
     headers: dict[str, str] = {}
     _W3C.inject(headers, set_span_in_context(span))
     return headers

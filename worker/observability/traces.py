@@ -1,7 +1,7 @@
-"""Spans → an OpenTelemetry collector, as OTLP over HTTP.
+"""The export of spans to an OpenTelemetry collector, as OTLP over HTTP.
 
-The settings say whether and where; the SDK's own variables (`OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME`,
-`OTEL_RESOURCE_ATTRIBUTES`, `OTEL_BSP_…`) say the rest.
+The settings say whether and where to; the SDK's own variables (`OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME`,
+`OTEL_RESOURCE_ATTRIBUTES`, `OTEL_BSP_…`) configure the rest.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from worker.observability.telemetry import traced_by
 from worker.settings import TracingSettings
 
 EXPORT_SECONDS = 5  # for one batch
-STOP_SECONDS = 5  # a collector that is away costs the stop no more than this
+SHUTDOWN_SECONDS = 5  # an unreachable collector delays the shutdown by no more
 
 OpenProcessor = Callable[[str], SpanProcessor]
 
@@ -31,7 +31,7 @@ def _otlp(endpoint: str) -> SpanProcessor:
 
 @asynccontextmanager
 async def open_tracing(tracing: TracingSettings, open_processor: OpenProcessor = _otlp) -> AsyncIterator[None]:
-    """Spans are kept meanwhile, when an endpoint is set; the last ones are sent at the end."""
+    """Export spans inside the block, when an endpoint is set; the last ones are sent at its end."""
     if tracing.endpoint is None:
         yield
         return
@@ -46,7 +46,7 @@ async def open_tracing(tracing: TracingSettings, open_processor: OpenProcessor =
         with traced_by(provider.get_tracer("playground-deployer", __version__)):
             yield
     finally:
-        # It sends, and waits for that, batch by batch: in a thread that nobody has to wait for.
+        # It sends batch by batch, and blocks meanwhile: in a thread that the process need not wait for.
         closing = Thread(target=provider.shutdown, daemon=True)
         closing.start()
-        await asyncio.to_thread(closing.join, STOP_SECONDS)
+        await asyncio.to_thread(closing.join, SHUTDOWN_SECONDS)

@@ -1,7 +1,8 @@
-"""A Graphene to try things on: its database service (CCDS) and its repository (Nexus), over HTTP with Basic auth.
+"""A Graphene for trials: its database service (CCDS) and its repository (Nexus), over HTTP with Basic auth.
 
-It answers as the real ones do, oddities included: CCDS says "not found" with status 200 and an empty body, finds a
-revision whatever solution the path names, and gives a picture only to those who accept `application/octet-stream`.
+It answers as the real ones do, oddities included: CCDS reports "not found" with status 200 and an empty body, finds a
+revision whatever solution the path names, and returns a picture only to clients that accept
+`application/octet-stream`.
 """
 
 import asyncio
@@ -15,9 +16,8 @@ import aiohttp
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from worker.sandbox import faults
-from worker.sandbox.faults import Fault
 from worker.sandbox.graphene_data import CASES, Json, Stored, stored_case
+from worker.sandbox.http_server import Fault, enable_faults
 from worker.sandbox.users import STRANGER
 
 CCDS_PATH = "/ccds"
@@ -30,39 +30,39 @@ _CREDENTIALS = {
     CCDS_PATH: aiohttp.encode_basic_auth(*CCDS_LOGIN),
     NEXUS_PATH: aiohttp.encode_basic_auth(*NEXUS_LOGIN),
 }
-_OPEN = frozenset({f"{CCDS_PATH}/healthcheck", f"{CCDS_PATH}/version"})
+_WITHOUT_LOGIN = frozenset({f"{CCDS_PATH}/healthcheck", f"{CCDS_PATH}/version"})
 
 
 @dataclass(slots=True)
 class Graphene:
-    """What it holds and how it behaves; tests may change all of it while it runs."""
+    """The data and the behaviour of the servers; tests may change both while they run."""
 
     latency: float = 0.0  # seconds before each answer
-    faults: dict[str, Fault] = field(default_factory=dict)  # start of a path → what happens there instead
+    faults: dict[str, Fault] = field(default_factory=dict)  # start of a path → answer instead of the real one
     strangers: set[str] = field(default_factory=lambda: {STRANGER.user_id})  # user ids that may read nothing
-    asked: Counter[str] = field(default_factory=Counter)  # path → how often it was asked for
+    asked: Counter[str] = field(default_factory=Counter)  # path → number of requests
     files: dict[str, bytes] = field(default_factory=dict)  # uri in the repository → content
     _revisions: dict[str, Stored] = field(default_factory=dict)
 
     def add(self, stored: Stored) -> None:
-        """Hold one more revision of a solution, or another one in its place."""
+        """Add a revision of a solution, or replace it."""
         self._revisions[stored.revision["revisionId"]] = stored
         self.files.update(stored.files)
 
     def revision(self, revision_id: str) -> Stored | None:
-        """By its id alone, as CCDS does."""
+        """Find a revision by its id alone, as CCDS does."""
         return self._revisions.get(revision_id)
 
     def revisions(self, solution_id: str) -> list[Stored]:
-        """All of one solution, in the order they were added."""
+        """List the revisions of a solution in the order in which they were added."""
         return [it for it in self._revisions.values() if it.solution["solutionId"] == solution_id]
 
     def latest(self, solution_id: str) -> Stored | None:
-        """The one whose solution object counts."""
+        """Return the latest revision, whose solution object is current."""
         return next(reversed(self.revisions(solution_id)), None)
 
     def fault(self, path: str) -> Fault | None:
-        """The first whose path `path` starts with."""
+        """Return the first fault whose key is a prefix of `path`."""
         return next((fault for start, fault in self.faults.items() if path.startswith(start)), None)
 
 
@@ -70,12 +70,12 @@ GRAPHENE = web.AppKey("graphene", Graphene)
 
 
 def graphene_app(latency: float = 0.0) -> web.Application:
-    """The application with the sandbox's own cases; `app[GRAPHENE]` is what it holds."""
-    app = web.Application(middlewares=[_door])
+    """Create the application with the sandbox's own cases; `app[GRAPHENE]` is its state."""
+    app = web.Application(middlewares=[_gateway])
     graphene = app[GRAPHENE] = Graphene(latency)
     for key in CASES:
         graphene.add(stored_case(key))
-    faults.prepare(app)
+    enable_faults(app)
     for path, question in _CCDS.items():
         app.router.add_get(CCDS_PATH + path, _ccds_handler(question))
     app.router.add_get(CCDS_PATH + "/solution/{solution}/pic", _picture)
@@ -135,7 +135,7 @@ def _access(graphene: Graphene, ids: Ids) -> Json:
 Question = Callable[[Graphene, Ids], Any]
 
 _CCDS: dict[str, Question] = {
-    "/healthcheck": lambda *_: {"status": 200, "data": "the sandbox is well"},
+    "/healthcheck": lambda *_: {"status": 200, "data": "the sandbox is healthy"},
     "/version": lambda *_: {"status": 200, "data": "3.1.1"},
     "/solution/{solution}": _solution,
     "/solution/{solutions}/revision": _revisions,
@@ -176,7 +176,7 @@ def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = Non
 def _framework_error(
     request: web.Request, status: int, error: str, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """What Spring answers by itself, before or instead of a controller."""
+    """Return an error as Spring itself answers it, without a controller."""
     document = {
         "timestamp": "2026-01-05T09:00:00.000+0000",
         "status": status,
@@ -192,7 +192,7 @@ def _framework_error(
 
 
 async def _start_page(_: web.Request) -> web.Response:
-    """A Maven repository cannot be browsed; Nexus says so with status 200."""
+    """Answer as Nexus does: a Maven repository cannot be browsed, which it says with status 200."""
     return web.Response(text="<title>Repository - Nexus</title>", content_type="text/html")
 
 
@@ -207,20 +207,20 @@ async def _file(request: web.Request) -> web.Response:
     return response
 
 
-# ------------------------------------------------------------------------------------------------------------- door
+# ---------------------------------------------------------------------------------------------------------- gateway
 
 
 @web.middleware
-async def _door(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """What happens to every request: delay, faults, log-in."""
+async def _gateway(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Apply delay, faults and login to every request."""
     graphene = request.app[GRAPHENE]
     graphene.asked[request.path] += 1
     await asyncio.sleep(graphene.latency)
     if fault := graphene.fault(request.path):
         return await fault.answer(request)
     service = next((path for path in _REALMS if request.path.startswith(f"{path}/")), None)
-    if service and request.path not in _OPEN and request.headers.get("Authorization") != _CREDENTIALS[service]:
-        return _log_in(request, service)
+    if service and request.path not in _WITHOUT_LOGIN and request.headers.get("Authorization") != _CREDENTIALS[service]:
+        return _unauthorized(request, service)
     try:
         return await handler(request)
     except web.HTTPNotFound:
@@ -229,7 +229,7 @@ async def _door(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise
 
 
-def _log_in(request: web.Request, service: str) -> web.Response:
+def _unauthorized(request: web.Request, service: str) -> web.Response:
     challenge = {"WWW-Authenticate": f'Basic realm="{_REALMS[service]}"'}
     if service == CCDS_PATH:
         return _framework_error(request, 401, "Unauthorized", challenge)

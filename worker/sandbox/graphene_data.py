@@ -1,6 +1,6 @@
-"""What the sandbox Graphene holds: revisions of solutions, as its database and its repository know them.
+"""The data of the sandbox Graphene: revisions of solutions, as its database and its repository store them.
 
-Four come with the package (`CASES`, one folder each under data/); tests make more from Python data.
+Four come with the package (`CASES`, one folder each under data/); tests create more from Python data.
 """
 
 import copy
@@ -14,7 +14,7 @@ from uuid import UUID, uuid5
 Json = dict[str, Any]
 
 _DATA = Path(__file__).parent / "data"
-_OURS = UUID("3f0a4b52-6c0b-4e0e-9d8b-6f5d1f2f7c11")  # ids of solutions that tests make are derived from it
+_ID_NAMESPACE = UUID("3f0a4b52-6c0b-4e0e-9d8b-6f5d1f2f7c11")  # for the ids of solutions that tests create
 _WRITTEN = "2026-01-05T09:00:00Z"
 _OWNER = "6d0c3f6e-95f1-4f0b-8a9c-2f0e5b8f7a31"
 
@@ -31,7 +31,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One revision of one solution. The objects are those of CCDS, with all their fields."""
+    """One revision of one solution. The objects have all the fields that CCDS gives them."""
 
     solution: Json
     revision: Json
@@ -44,17 +44,17 @@ class Stored:
 
     @property
     def solution_id(self) -> UUID:
-        """Which solution."""
+        """The id of the solution."""
         return UUID(self.solution["solutionId"])
 
     @property
     def revision_id(self) -> UUID:
-        """Which revision of it."""
+        """The id of the revision."""
         return UUID(self.revision["revisionId"])
 
 
 def stored_case(key: str) -> Stored:
-    """Read data/<key>/."""
+    """Read the case in data/<key>/."""
     folder = _DATA / key
     ccds = json.loads((folder / "ccds.json").read_text(encoding="utf-8"))
     icon = folder / "icon.png"
@@ -78,7 +78,7 @@ def _case(key: str, title: str) -> Case:
 CASES: dict[str, Case] = {
     case.key: case
     for case in (
-        _case("sudoku", "Sudoku tutorial, a pipeline of three nodes in a circle"),
+        _case("sudoku", "Sudoku tutorial, a pipeline of three nodes in a cycle"),
         _case("news-training", "News training, a pipeline with a shared folder"),
         _case("entity-recogniser", "Entity recogniser, a single model"),
         _case("broken", "Split and count, a pipeline that cannot run"),
@@ -94,12 +94,12 @@ def make_pipeline(
     icon: bytes | None = None,
     description: str | None = None,
 ) -> Stored:
-    """A pipeline made of Python data; the same name gives the same ids.
+    """Create a pipeline from Python data; the same name gives the same ids.
 
     Args:
-        name: of the solution.
-        blueprint: an object; bytes are stored as they are; None makes a pipeline without a blueprint.
-        protos: container name → text. The nodes of these names get a `proto_uri` to it.
+        name: name of the solution.
+        blueprint: an object; bytes are stored unchanged; None gives a pipeline without a blueprint.
+        protos: container name → text. Nodes with these names get a `proto_uri` that leads to it.
         icon: an image.
         description: HTML.
     """
@@ -128,20 +128,20 @@ def make_model(
     icon: bytes | None = None,
     description: str | None = None,
 ) -> Stored:
-    """A single model; without an image or a proto it has no such artifact. The same name gives the same ids."""
+    """Create a single model, with the artifacts that are given. The same name gives the same ids."""
     stored = _stored(name, None, icon, description)
     if proto is not None:
         uri = _uri(stored, "model", ".proto")
         stored.files[uri] = _bytes(proto)
         stored.artifacts.append(_artifact(stored, "MI", uri, len(stored.files[uri])))
     if image is not None:
-        stored.artifacts.append(_artifact(stored, "DI", image, -1))  # no size is known of an image elsewhere
+        stored.artifacts.append(_artifact(stored, "DI", image, -1))  # the size of an image in a registry is unknown
     return stored
 
 
 def _stored(name: str, toolkit: str | None, icon: bytes | None, description: str | None) -> Stored:
-    solution_id = str(uuid5(_OURS, name))
-    revision_id = str(uuid5(_OURS, f"{name} 1.0.0"))
+    solution_id = str(uuid5(_ID_NAMESPACE, name))
+    revision_id = str(uuid5(_ID_NAMESPACE, f"{name} 1.0.0"))
     times = {"created": _WRITTEN, "modified": _WRITTEN}
     solution = dict.fromkeys(("metadata", "modelTypeCode", "origin", "lastDownload", "featured", "sourceId")) | {
         "solutionId": solution_id,
@@ -162,7 +162,7 @@ def _stored(name: str, toolkit: str | None, icon: bytes | None, description: str
     }
     stored = Stored(solution | times, revision | times, [], {}, icon=icon)
     if description is not None:
-        catalog_id = str(uuid5(_OURS, f"{name} catalog"))
+        catalog_id = str(uuid5(_ID_NAMESPACE, f"{name} catalog"))
         catalog = dict.fromkeys(("publisher", "description", "origin")) | {
             "catalogId": catalog_id,
             "accessTypeCode": "PB",
@@ -176,8 +176,8 @@ def _stored(name: str, toolkit: str | None, icon: bytes | None, description: str
 
 
 def _uri(stored: Stored, name: str, suffix: str) -> str:
-    """A path in Maven's way; the revision in it is another one than that of the request, as Graphene has it."""
-    some_revision = uuid5(_OURS, f"{stored.revision_id} {name}")
+    """Return a Maven path. As in Graphene, the revision in it is not the revision that is requested."""
+    some_revision = uuid5(_ID_NAMESPACE, f"{stored.revision_id} {name}")
     return f"org/acumos/{stored.solution_id}/{some_revision}/{name}/1.0.0/{name}-1.0.0{suffix}"
 
 

@@ -1,6 +1,6 @@
-"""Apache Kafka on this machine: one KRaft node from its own jars, no Docker.
+"""Apache Kafka on this machine: one KRaft node from its own jars, without Docker.
 
-`python -m worker.sandbox.kafka` starts one for as long as it runs and prints its address.
+`python -m worker.sandbox.kafka` runs one until it is stopped, and prints its address.
 """
 
 import argparse
@@ -18,27 +18,26 @@ from typing import Self
 from aiokafka.errors import KafkaError
 
 from worker.errors import ConfigurationError
-from worker.sandbox.guarded import GuardedProcess
-from worker.sandbox.java import find_java
-from worker.sandbox.kafka_jars import VERSION, WAYS_OUT, Progress, kafka_jars
+from worker.sandbox.kafka_installation import ALTERNATIVES, VERSION, Progress, find_java, kafka_jars
 from worker.sandbox.kafka_node import HOST, Node, Ports, free_ports, use_as_client
+from worker.sandbox.supervised_process import SupervisedProcess
 
 START_SECONDS = 60
 STOP_SECONDS = 10
-_STARTS = 3
-"""A free port may be taken by somebody else before Kafka opens it."""
-_LOG_LINES = 20
+_START_ATTEMPTS = 3
+"""Another process may take a free port before Kafka opens it."""
+_LOG_TAIL_LINES = 20
 
 
 class EmbeddedKafka:
-    """One Apache Kafka that ends with us.
+    """One Apache Kafka, which ends with this process.
 
         async with EmbeddedKafka() as kafka:
             AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers)
 
-    After `stop` or `kill` it can be started again, at the same address. Its data lie in `folder` and stay there;
-    without one they lie in a temporary folder, which outlives `kill`, but neither `stop` nor this process.
-    Bound to no event loop: `stop` may run in another one than `start`.
+    After `stop` or `kill` it can be started again, at the same address. Its data is kept in `folder`; without one it
+    is kept in a temporary folder, which survives `kill` but neither `stop` nor this process.
+    Not tied to an event loop: `stop` may run in another one than `start`.
     """
 
     def __init__(
@@ -49,21 +48,24 @@ class EmbeddedKafka:
         pick_ports: Callable[[], Ports] = free_ports,
         properties: Mapping[str, str] | None = None,
     ) -> None:
-        """`progress` is told of each jar that has to be fetched. `properties` of the broker go over those it has here;
-        the port of `bootstrap_servers` must stay one that anybody may use."""
-        self._given = folder
-        self._temporary: Path | None = None
+        """Keep the options for the first start.
+
+        `progress` is called after each download. `properties` override the broker's; the listener of
+        `bootstrap_servers` must stay one that needs no login.
+        """
+        self._given_folder = folder
+        self._temporary_folder: Path | None = None
         self._progress = progress
         self._pick_ports = pick_ports
         self._properties = properties or {}
         self._ports: Ports | None = None
-        self._process: GuardedProcess | None = None
+        self._process: SupervisedProcess | None = None
 
     @property
     def bootstrap_servers(self) -> str:
-        """127.0.0.1:port. Raises RuntimeError before the first start."""
+        """The address, 127.0.0.1:port. Raises RuntimeError before the first start."""
         if self._ports is None:
-            raise RuntimeError("the Apache Kafka was not started yet")
+            raise RuntimeError("Apache Kafka has not been started yet")
         return f"{HOST}:{self._ports.broker}"
 
     async def __aenter__(self) -> Self:
@@ -76,12 +78,12 @@ class EmbeddedKafka:
         await self.stop()
 
     async def start(self) -> None:
-        """Return when clients can use it, groups and transactions too: after about 4 s.
+        """Return when clients can use it, including groups and transactions: after about 4 s.
 
-        Raises ConfigurationError when it cannot be fetched, or is not usable within START_SECONDS.
+        Raises ConfigurationError when it cannot be downloaded, or is not usable within START_SECONDS.
         """
         if self._process:
-            raise RuntimeError("the Apache Kafka runs already")
+            raise RuntimeError("Apache Kafka is already running")
         java = await asyncio.to_thread(find_java)
         jars = await kafka_jars(progress=self._progress)
         try:
@@ -91,32 +93,32 @@ class EmbeddedKafka:
             raise
 
     async def stop(self) -> None:
-        """SIGTERM, and SIGKILL after STOP_SECONDS. May be called again."""
+        """Send SIGTERM, and SIGKILL after STOP_SECONDS. May be called again."""
         try:
             await self._end(signal.SIGTERM)
         finally:
-            if self._temporary:
-                await asyncio.to_thread(shutil.rmtree, self._temporary, ignore_errors=True)
-                self._temporary = None
+            if self._temporary_folder:
+                await asyncio.to_thread(shutil.rmtree, self._temporary_folder, ignore_errors=True)
+                self._temporary_folder = None
 
     async def kill(self) -> None:
-        """SIGKILL, as a fault would be. What it had on disk stays; the next start takes about 5 s."""
+        """Send SIGKILL, as a crash would end it. Its files stay; the next start takes about 5 s."""
         await self._end(signal.SIGKILL)
 
     def _folder(self) -> Path:
-        if self._given:
-            return self._given.absolute()
-        if not self._temporary:
-            self._temporary = Path(tempfile.mkdtemp(prefix="playground-kafka-"))
-        return self._temporary
+        if self._given_folder:
+            return self._given_folder.absolute()
+        if not self._temporary_folder:
+            self._temporary_folder = Path(tempfile.mkdtemp(prefix="playground-kafka-"))
+        return self._temporary_folder
 
     async def _run(self, node: Node) -> None:
-        for _ in range(_STARTS):
+        for _ in range(_START_ATTEMPTS):
             ports = self._ports or self._pick_ports()
             node.configure(ports)
             if not node.cluster_id:
                 await self._format(node)
-            self._process = _guarded(node, node.run_command(), remove=self._temporary)
+            self._process = self._supervised(node, node.run_command())
             with suppress(TimeoutError):
                 async with asyncio.timeout(START_SECONDS):
                     if await _becomes_usable(self._process, f"{HOST}:{ports.broker}", node.cluster_id):
@@ -124,16 +126,21 @@ class EmbeddedKafka:
                         return
             await self.kill()
             log = node.log.read_text(encoding="utf-8", errors="replace")
-            # Clients know the address since the first start, so a later one cannot take another.
+            # Clients have known the address since the first start, so a later one cannot use another.
             if self._ports or "Address already in use" not in log:
                 break
-        tail = "\n".join(log.splitlines()[-_LOG_LINES:])
-        raise ConfigurationError(f"Apache Kafka {VERSION} does not start here. {WAYS_OUT}. The end of its log:\n{tail}")
+        tail = "\n".join(log.splitlines()[-_LOG_TAIL_LINES:])
+        raise ConfigurationError(
+            f"Apache Kafka {VERSION} does not start here. {ALTERNATIVES}. The end of its log:\n{tail}"
+        )
 
     async def _format(self, node: Node) -> None:
-        self._process = _guarded(node, node.format_command(), remove=self._temporary)
+        self._process = self._supervised(node, node.format_command())
         await self._process.wait(START_SECONDS)
         await self.kill()
+
+    def _supervised(self, node: Node, command: Sequence[str]) -> SupervisedProcess:
+        return SupervisedProcess(command, folder=node.folder, log=node.log, remove=self._temporary_folder)
 
     async def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None
@@ -145,14 +152,10 @@ class EmbeddedKafka:
                 process.close()
 
 
-def _guarded(node: Node, command: Sequence[str], remove: Path | None) -> GuardedProcess:
-    return GuardedProcess(command, folder=node.folder, log=node.log, remove=remove)
-
-
-async def _becomes_usable(process: GuardedProcess, address: str, cluster_id: str | None) -> bool:
-    """False when the process ended before."""
+async def _becomes_usable(process: SupervisedProcess, address: str, cluster_id: str | None) -> bool:
+    """Wait until the broker answers clients; return False when the process ends first."""
     while process.running:
-        # Not for ever: whoever took our port may accept connections and never answer.
+        # Limited: another process on this port may accept connections and never answer.
         with suppress(OSError, KafkaError):
             async with asyncio.timeout(2):
                 await use_as_client(address, cluster_id)
@@ -168,14 +171,14 @@ async def _serve(folder: Path | None) -> None:
         await asyncio.Event().wait()
 
 
-def _show_progress(fetched: int, of: int) -> None:
-    sys.stderr.write(f"\rfetching Apache Kafka {VERSION}: {fetched} of {of} jars" + "\n" * (fetched == of))
+def _show_progress(fetched: int, total: int) -> None:
+    sys.stderr.write(f"\rdownloading Apache Kafka {VERSION}: {fetched} of {total} jars" + "\n" * (fetched == total))
     sys.stderr.flush()
 
 
 async def _main() -> None:
     parser = argparse.ArgumentParser(description="Apache Kafka on this machine, until Ctrl-C or SIGTERM.")
-    parser.add_argument("folder", nargs="?", type=Path, help="keeps the data; without one they go at the end")
+    parser.add_argument("folder", nargs="?", type=Path, help="where to keep the data (default: a temporary folder)")
     serving = asyncio.create_task(_serve(parser.parse_args().folder))
     for ending in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(ending, serving.cancel)

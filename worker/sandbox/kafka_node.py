@@ -1,4 +1,4 @@
-"""What one node of Apache Kafka needs: two ports, its folder, its commands, and a look whether it works."""
+"""One node of Apache Kafka: its ports, folder and commands, and a check that it serves clients."""
 
 import asyncio
 import base64
@@ -13,6 +13,8 @@ from pathlib import Path
 from random import SystemRandom
 
 from aiokafka.admin import AIOKafkaAdminClient
+
+from worker.adapters.kafka.clients import running_client
 
 HOST = "127.0.0.1"
 
@@ -29,11 +31,11 @@ ONE_NODE = {
     "share.coordinator.state.topic.min.isr": "1",
     "group.initial.rebalance.delay.ms": "0",
     "auto.create.topics.enable": "false",
-    # After SIGKILL the controller holds the broker's old session against it: 9 s by default.
+    # After SIGKILL the controller refuses the broker until its old session has timed out: 9 s by default.
     "broker.session.timeout.ms": "3000",
     "broker.heartbeat.interval.ms": "500",
 }
-"""Settings of a broker that is its own controller, at whatever address."""
+"""Settings of a broker that is its own controller; its address is added to them."""
 
 _LOG4J2 = """\
 status = error
@@ -46,31 +48,31 @@ rootLogger.appenderRef.out.ref = OUT
 """
 
 _PORTS = range(20_000, 30_000)
-"""Below those that systems hand out for outgoing connections, so that none takes the port while a broker restarts."""
+"""Below the ephemeral ports, so that no outgoing connection takes the port while a broker restarts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the node listens: for clients, and for itself as controller."""
+    """The ports on which the node listens as broker and as controller."""
 
     broker: int
     controller: int
 
 
 def free_ports() -> Ports:
-    """Two that nobody uses now."""
+    """Return two ports that are not in use."""
     return Ports(*unused_ports(2))
 
 
 def unused_ports(count: int) -> Iterator[int]:
-    """Different ones that nobody uses now."""
+    """Yield different ports that are not in use."""
     shuffled = SystemRandom().sample(_PORTS, len(_PORTS))
     return islice(filter(_is_free, shuffled), count)
 
 
 def _is_free(port: int) -> bool:
     with socket.socket() as candidate:
-        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Java does: TIME_WAIT is no obstacle
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Java does: TIME_WAIT does not matter
         try:
             candidate.bind((HOST, port))
         except OSError:
@@ -80,22 +82,22 @@ def _is_free(port: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A folder with everything of one node. Commands run in it, so that no path needs escaping in its files."""
+    """One node and its folder. Its commands run in the folder, so that no path in its files needs escaping."""
 
     folder: Path
     java: Path
     jars: Sequence[Path]
     properties: Mapping[str, str] = field(default_factory=dict, kw_only=True)
-    """Of the broker, over those that it has here."""
+    """Broker properties that override those set here."""
 
     @property
     def log(self) -> Path:
-        """What its commands wrote since it was configured, which is at each start."""
+        """The output of its commands since `configure`, which every start calls."""
         return self.folder / "server.log"
 
     @property
     def cluster_id(self) -> str | None:
-        """None before `format_command` ran."""
+        """The id of its cluster; None until `format_command` has run."""
         try:
             text = (self.folder / "data" / "meta.properties").read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -104,7 +106,7 @@ class Node:
         return found[1] if found else None
 
     def configure(self, ports: Ports) -> None:
-        """Write its files, and empty the log. Raises OSError."""
+        """Write its files and empty the log. Raises OSError."""
         settings = ONE_NODE | {
             "log.dirs": "data",
             "listeners": f"PLAINTEXT://{HOST}:{ports.broker},CONTROLLER://{HOST}:{ports.controller}",
@@ -119,14 +121,14 @@ class Node:
         self.log.write_bytes(b"")
 
     def format_command(self) -> list[str]:
-        """Makes the data folder of a new cluster; about 0.8 s."""
+        """Return the command that creates the data folder of a new cluster; it takes about 0.8 s."""
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        # `--cluster-id=`, because an id may begin with a dash.
+        # `--cluster-id=`, because an id may start with a hyphen.
         arguments = ["format", f"--cluster-id={cluster_id}", "-c", "server.properties"]
         return self._java("-XX:TieredStopAtLevel=1", main="kafka.tools.StorageTool") + arguments
 
     def run_command(self) -> list[str]:
-        """Runs it until SIGTERM; about 300 MB."""
+        """Return the command that runs the node until SIGTERM; it needs about 300 MB."""
         return [*self._java("-Xms128m", "-Xmx384m", main="kafka.Kafka"), "server.properties"]
 
     def _java(self, *options: str, main: str) -> list[str]:
@@ -134,8 +136,8 @@ class Node:
             str(self.java),
             *options,
             "-XX:+UseSerialGC",
-            "-XX:-UsePerfData",  # or SIGKILL leaves a file in the system's temporary folder
-            f"-Djava.io.tmpdir={self.folder / 'tmp'}",  # the same, for the compression codecs' native code
+            "-XX:-UsePerfData",  # SIGKILL would leave its file in the system's temporary folder
+            f"-Djava.io.tmpdir={self.folder / 'tmp'}",  # likewise for the compression codecs' native code
             "-Dlog4j2.configurationFile=log4j2.properties",
             "-cp",
             os.pathsep.join(str(jar) for jar in self.jars),
@@ -144,21 +146,17 @@ class Node:
 
 
 async def use_as_client(address: str, cluster_id: str | None = None) -> None:
-    """Talk to the broker, and to its coordinators of groups and of transactions.
+    """Call the broker and its group and transaction coordinators.
 
-    Raises OSError or KafkaError when one does not answer yet, or when the address belongs to another cluster.
+    Raises OSError or KafkaError when one of them does not answer yet, or when the address belongs to another cluster.
     """
     host, _, port = address.rpartition(":")
     _, writer = await asyncio.open_connection(host, int(port))  # aiokafka logs each refusal as an error
     writer.close()
     await writer.wait_closed()
-    admin = AIOKafkaAdminClient(bootstrap_servers=address)
-    try:
-        await admin.start()
+    async with running_client(AIOKafkaAdminClient(bootstrap_servers=address)) as admin:
         answering = (await admin.describe_cluster())["cluster_id"]
         if cluster_id not in (None, answering):
             raise ConnectionError(f"{address} belongs to another cluster")
         for coordinator in (0, 1):  # of groups, of transactions
             await admin.find_coordinator("playground-deployer", coordinator)
-    finally:
-        await admin.close()

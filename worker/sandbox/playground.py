@@ -1,8 +1,8 @@
-"""A playground server to try things on: answers as the real one does, and shows what arrived.
+"""A playground server for trials: answers as the real one does, and shows what it received.
 
-POST /deploy_solution takes a bundle, runs its script with both of the real server's command lines in --dry-run,
-and refuses what fails. There is no cluster. As at the real server, whoever may POST can run code: the sandbox listens
-on this machine only, and only to addresses it was told of.
+POST /deploy_solution accepts a bundle, runs its script with both of the real server's command lines in --dry-run, and
+refuses what fails. There is no cluster. As with the real server, whoever may POST can run code: by default the sandbox
+accepts bundles from this machine only.
 """
 
 import asyncio
@@ -16,11 +16,18 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from worker.sandbox import faults, playground_page
-from worker.sandbox.deployment import Deployment
-from worker.sandbox.dry_run import DryRuns, ScriptFailed
-from worker.sandbox.faults import HANG, RESET, Fault
-from worker.sandbox.upload import Unusable, namespace_of, read_json, read_upload, solution_name, unpack
+from worker.sandbox import playground_page
+from worker.sandbox.http_server import HANG, RESET, Fault, enable_faults
+from worker.sandbox.playground_dry_run import DryRuns, ScriptFailed
+from worker.sandbox.playground_upload import (
+    Deployment,
+    Unusable,
+    namespace_of,
+    read_json,
+    read_upload,
+    solution_name,
+    unpack,
+)
 
 MAX_REQUEST = 128 * 1024 * 1024  # bytes of one POST
 EVERYBODY = "*"
@@ -28,7 +35,7 @@ EVERYBODY = "*"
 DASHBOARD = "/dashboard?selected_deployment_id="
 _FAILED = "deploy solution failed with: "
 
-# What the real server is known to answer when it does not deploy; `hang` and `reset` come after the body was read.
+# Known answers of the real server when it does not deploy; `hang` and `reset` happen after the body has been read.
 PLAYGROUND_FAULTS: dict[str, Fault] = {
     "302": Fault(302, headers={"Location": "/"}),
     "401": Fault(401, "Not allowed for your domain: 127.0.0.1"),
@@ -42,7 +49,7 @@ PLAYGROUND_FAULTS: dict[str, Fault] = {
 
 
 class Playground:
-    """What it has taken and how it behaves; tests may change `faults` and `allowed_addresses` while it runs."""
+    """The state of the server; tests may change `faults` and `allowed_addresses` while it runs."""
 
     def __init__(
         self,
@@ -54,9 +61,9 @@ class Playground:
         unique_names: bool,
     ) -> None:
         self.deployments: dict[str, Deployment] = {}  # by namespace, in the order of their arrival
-        self.faults: dict[str, Fault] = {}  # username or EVERYBODY → what happens instead
+        self.faults: dict[str, Fault] = {}  # username or EVERYBODY → answer instead of the real one
         self.allowed_addresses = allowed_addresses
-        self.overlaps = 0  # POSTs that came while another one of the same user ran; the real server mixes them up
+        self.overlaps = 0  # concurrent POSTs of one user, which the real server mixes up
         self._running: Counter[str] = Counter()
         self._folder = folder
         self._dry_runs = dry_runs
@@ -64,8 +71,8 @@ class Playground:
         self._unique_names = unique_names
 
     @contextmanager
-    def watched(self, username: str) -> Iterator[None]:
-        """Count what a user sends at the same time."""
+    def count_overlaps(self, username: str) -> Iterator[None]:
+        """Count POSTs that arrive while another one of the same user is running."""
         self.overlaps += self._running[username] > 0
         self._running[username] += 1
         try:
@@ -74,7 +81,7 @@ class Playground:
             self._running[username] -= 1
 
     async def deploy(self, username: str, archive: bytes, request_id: str | None) -> str | None:
-        """Check and keep a bundle; returns its namespace, None when its name is another user's.
+        """Check and store a bundle; return its namespace, or None if its name belongs to another user.
 
         Raises Unusable, ScriptFailed.
         """
@@ -108,21 +115,21 @@ def playground_app(
     script_seconds: float = 60,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> web.Application:
-    """The application; `app[PLAYGROUND]` is what it has taken.
+    """Create the application; `app[PLAYGROUND]` is its state.
 
     Args:
-        folder: where zips are kept; made if missing.
-        allowed_addresses: who may POST; None: everybody.
+        folder: where zips are stored; created if missing.
+        allowed_addresses: addresses that may POST; None allows all.
         unique_names: one deployment per solution name, as the server's `unique_deployment_per_solution`.
-        run_scripts: whether bundles have to prove themselves; without it only what makes the zip unusable is refused.
+        run_scripts: whether to run the script of each bundle; otherwise only unusable zips are refused.
         script_seconds: time limit of one run.
-        clock: the current time.
+        clock: returns the current time.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    app = web.Application(middlewares=[_door], client_max_size=MAX_REQUEST)
+    app = web.Application(middlewares=[_redirect_unknown_posts], client_max_size=MAX_REQUEST)
     dry_runs = DryRuns(folder, script_seconds) if run_scripts else None
     app[PLAYGROUND] = Playground(folder, allowed_addresses, dry_runs, clock, unique_names=unique_names)
-    faults.prepare(app)
+    enable_faults(app)
     app.router.add_post("/deploy_solution", _deploy_solution)
     app.router.add_get("/deploy_solution", _log_in)
     app.router.add_get("/", _list)
@@ -141,7 +148,7 @@ async def _deploy_solution(request: web.Request) -> web.Response:
         if playground.allowed_addresses is not None and request.remote not in playground.allowed_addresses:
             return _answer(f"Not allowed for your domain: {request.remote}", 401)
         username, archive = read_upload(document)
-        with playground.watched(username):
+        with playground.count_overlaps(username):
             if fault := playground.faults.get(username) or playground.faults.get(EVERYBODY):
                 return await fault.answer(request)
             namespace = await playground.deploy(username, archive, request.headers.get("Idempotency-Key"))
@@ -157,8 +164,8 @@ def _answer(text: str, status: int = 200) -> web.Response:
 
 
 @web.middleware
-async def _door(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The real server sends everything it does not understand to its start page."""
+async def _redirect_unknown_posts(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Redirect a POST to an unknown path to the start page, as the real server does."""
     try:
         return await handler(request)
     except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
@@ -186,13 +193,13 @@ async def _list(request: web.Request) -> web.Response:
     return _html(playground_page.list_page(list(request.app[PLAYGROUND].deployments.values())))
 
 
-def _asked_for(request: web.Request) -> Deployment | None:
+def _requested_deployment(request: web.Request) -> Deployment | None:
     namespace = request.match_info.get("namespace") or request.query.get("selected_deployment_id", "")
     return request.app[PLAYGROUND].deployments.get(namespace)
 
 
 async def _dashboard(request: web.Request) -> web.Response:
-    deployment = _asked_for(request)
+    deployment = _requested_deployment(request)
     if deployment is None:
         return _html(playground_page.missing_page(), status=404)
     files = unpack(await asyncio.to_thread(deployment.archive.read_bytes))
@@ -200,7 +207,7 @@ async def _dashboard(request: web.Request) -> web.Response:
 
 
 async def _archive(request: web.Request) -> web.StreamResponse:
-    deployment = _asked_for(request)
+    deployment = _requested_deployment(request)
     if deployment is None:
         return _html(playground_page.missing_page(), status=404)
     headers = {"Content-Disposition": 'attachment; filename="solution.zip"'}

@@ -1,4 +1,4 @@
-"""The sandbox playground's pages: pure functions from what arrived to HTML. Everything that arrived is escaped."""
+"""The sandbox playground's pages: pure functions from deployments to HTML. Everything received is escaped."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from hashlib import sha256
 from html import escape
 from urllib.parse import quote
 
-from worker.sandbox.deployment import Deployment
+from worker.sandbox.playground_upload import Deployment
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2733; --dim: #5b6b7b; --paper: #f6f8fa; --card: #fff; --line: #d9e0e7;
@@ -42,7 +42,7 @@ figure img { max-width: 100%; }
 
 _STYLE_HASH = base64.b64encode(sha256(_STYLE.encode()).digest()).decode()
 
-# Nothing from elsewhere, no scripts; what arrived can be looked at and do nothing.
+# No foreign content and no scripts: whatever a bundle holds, the page cannot run it.
 HEADERS = {
     "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -55,23 +55,23 @@ _IMAGES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"G
 
 
 def list_page(deployments: Sequence[Deployment]) -> str:
-    """All that arrived, the newest first."""
+    """Return the page of all deployments, newest first."""
     if not deployments:
-        intro = "Nothing has arrived yet. Send a deployment request, then reload this page."
+        intro = "No bundle has been received yet. Send a deployment request, then reload this page."
     else:
         count = f"{len(deployments)} deployment" + ("s" if len(deployments) > 1 else "")
-        intro = f"{count}, the newest first. Nothing of it runs: there is no cluster."
+        intro = f"{count}, newest first. Nothing is running: there is no cluster."
     entries = "".join(map(_entry, reversed(deployments)))
     return _page("Playground sandbox", f'<h1>Playground sandbox</h1><p class="dim">{intro}</p>{entries}')
 
 
 def deployment_page(deployment: Deployment, files: Mapping[str, bytes]) -> str:
-    """One deployment with each of its files."""
+    """Return the page of one deployment with all its files."""
     facts = {
-        "Who": escape(deployment.username),
-        "When": _time(deployment.time),
+        "User": escape(deployment.username),
+        "Time": _time(deployment.time),
         "Namespace": escape(deployment.namespace),
-        "Request": escape(deployment.request_id or "without an id"),
+        "Request": escape(deployment.request_id or "no id"),
         "Bundle": f"{len(files)} files, {_size(deployment.size)} · {_download(deployment)}",
         "SHA-256": deployment.sha256,
     }
@@ -81,16 +81,16 @@ def deployment_page(deployment: Deployment, files: Mapping[str, bytes]) -> str:
 
 
 def missing_page() -> str:
-    """For a namespace nobody deployed to."""
-    text = '<h1>No such deployment</h1><p>Nothing arrived for this namespace. <a href="/">See all deployments</a></p>'
+    """Return the page for a namespace without a deployment."""
+    text = '<h1>No such deployment</h1><p>This namespace has none. <a href="/">See all deployments</a></p>'
     return _page("No such deployment", text)
 
 
 def login_page() -> str:
-    """The real server asks people to log in here; bundles are POSTed."""
+    """Return the page at the address to which bundles are POSTed, where the real server asks people to log in."""
     text = (
         "<h1>Log in</h1><p>The real playground asks you to log in here. The sandbox has no accounts: "
-        '<a href="/">see what arrived</a></p>'
+        '<a href="/">see all deployments</a></p>'
     )
     return _page("Log in", text)
 
@@ -124,7 +124,7 @@ def _download(deployment: Deployment) -> str:
 
 
 def _folders(files: Mapping[str, bytes]) -> str:
-    """The files of the top folder first, then folder by folder."""
+    """Render the files of the top folder first, then folder by folder."""
     folders: dict[str, list[str]] = {}
     for name in sorted(files):
         folders.setdefault(name.rpartition("/")[0], []).append(name)
@@ -148,7 +148,7 @@ def _content(content: bytes) -> str:
     try:
         text = content.decode()
     except UnicodeDecodeError:
-        text = "This file is no text. Download solution.zip to open it."
+        text = "This file is not text. Download solution.zip to open it."
     return f"<pre>{escape(text) or 'This file is empty.'}</pre>"
 
 

@@ -1,4 +1,4 @@
-"""Who logs in to the sandbox Graphene, and the tokens its portal would give them."""
+"""Users of the sandbox Graphene, and the tokens that its portal would issue to them."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,16 +8,16 @@ import jwt
 
 from worker.domain.tokens import jjwt_key
 
-# The portal's `jwt.auth.secret.key`. JJWT reads it as base64, leaves the hyphens out and drops an incomplete end.
+# The portal's `jwt.auth.secret.key`. JJWT reads it as base64, skips the hyphens and drops an incomplete last group.
 JWT_SECRET = (
-    "this-text-signs-the-tokens-of-the-sandbox-and-of-nothing-else-because-"  # noqa: S105 - of the sandbox only
+    "this-text-signs-the-tokens-of-the-sandbox-and-of-nothing-else-because-"  # noqa: S105 - for the sandbox only
     "everybody-can-read-it-here-use-uuidgen-or-better-for-your-own"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user as the portal's token describes one."""
+    """A user as the portal's token describes them."""
 
     user_id: str
     login_name: str
@@ -37,7 +37,7 @@ def sandbox_token(
     secret: str = JWT_SECRET,
     algorithm: str = "HS512",
 ) -> str:
-    """A token as the portal makes it at `now`; a lifetime below zero gives one that has expired."""
+    """Create a token as the portal issues it at `now`; a negative lifetime gives an expired token."""
     claims = {
         "sub": user.login_name,
         "exp": int((now + lifetime).timestamp()),  # seconds
@@ -62,7 +62,7 @@ def _role(now: datetime) -> dict[str, Any]:
 
 
 def _mlp_user(user: User, now: datetime) -> dict[str, Any]:
-    """The portal's own user object, in which the API token stands in clear text: nothing of it may be logged."""
+    """Return the portal's user object. It holds the API token in clear text, so nothing of it may be logged."""
     return {
         "userId": user.user_id,
         "firstName": user.first_name,
@@ -89,5 +89,5 @@ def _mlp_user(user: User, now: datetime) -> dict[str, Any]:
 
 
 def _instant(time: datetime) -> dict[str, int]:
-    """Jackson writes an Instant like this when nobody tells it otherwise."""
+    """Write an instant as Jackson does by default."""
     return {"epochSecond": int(time.timestamp()), "nano": time.microsecond * 1000}

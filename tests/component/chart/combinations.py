@@ -68,7 +68,7 @@ _Pair = tuple[tuple[str, int], tuple[str, int]]
 
 
 def wanted_pairs() -> set[_Pair]:
-    """Every two choices of different values."""
+    """Return every pair of choices of different values."""
     return {
         ((one, first), (other, second))
         for one, other in pairs_of(CHOICES, 2)
@@ -78,7 +78,7 @@ def wanted_pairs() -> set[_Pair]:
 
 @cache
 def chosen() -> list[dict[str, int]]:
-    """Greedily: each row starts with a pair that is missing, and takes whatever covers most of the others."""
+    """Build rows greedily: each starts with a missing pair and adds what covers most of the others."""
     missing = wanted_pairs()
     rows: list[dict[str, int]] = []
     while missing:
@@ -92,7 +92,7 @@ def chosen() -> list[dict[str, int]]:
 
 
 def combinations() -> list[Json]:
-    """The values of each row."""
+    """Return the values of each row."""
     return [merged({}, *(CHOICES[name][row[name]] for name in CHOICES)) for row in chosen()]
 
 

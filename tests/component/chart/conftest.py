@@ -1,4 +1,4 @@
-"""Many renders at once, before the tests want them one by one."""
+"""Renders many sets of values at once, before the tests use them one by one."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from tests.support.kept import needed
 
 @pytest.fixture(scope="session", autouse=True)
 def rendered_ahead() -> None:
-    """One helm after the other takes three times as long."""
+    """Render in parallel: one helm after the other takes three times as long."""
     needed(helm_binary)
     render_ahead([*(it.on for it in FEATURES), *(it.off for it in FEATURES), *(it.values for it in REFUSALS)])
     render_ahead(combinations())

@@ -1,4 +1,4 @@
-"""The custom resources that the chart makes: the part of their definitions that it uses, closed.
+"""The custom resources that the chart creates: the part of their definitions that it uses, closed.
 
 The render tests judge with them as JSON Schema, and the API server of `make test-cluster` gets them as CRDs.
 """
@@ -20,7 +20,7 @@ _DURATION: Json = {
 
 
 def _object(*required: str, **properties: Json) -> Json:
-    """An empty `required` is refused in definitions."""
+    """Build an object schema; definitions may not have an empty `required`."""
     return {"type": "object", "properties": properties, **({"required": list(required)} if required else {})}
 
 
@@ -110,7 +110,7 @@ _SPECS: dict[str, Json] = {
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A kind of its own."""
+    """A custom kind."""
 
     kind: str
     group: str
@@ -118,12 +118,12 @@ class Resource:
 
     @property
     def api_version(self) -> str:
-        """As objects name it."""
+        """The apiVersion in its objects."""
         return f"{self.group}/{self.version}"
 
     @property
     def plural(self) -> str:
-        """As addresses name it."""
+        """The plural in its URLs."""
         return self.kind.lower() + "s"
 
     @property
@@ -158,7 +158,7 @@ RESOURCES = {
 
 
 def _closed(schema: Json) -> Json:
-    """As the API server judges: what is not named is refused."""
+    """Validate as the API server does: unknown fields are errors."""
     if schema.get("type") == "array":
         return schema | {"items": _closed(schema["items"])}
     if "properties" not in schema:
@@ -171,7 +171,7 @@ _VALIDATORS = {kind: Draft202012Validator(_closed(spec)) for kind, spec in _SPEC
 
 
 def shape_problems(it: Json) -> list[str]:
-    """What is wrong with one of them."""
+    """Return what is invalid in an object."""
     versions = {RESOURCES[it["kind"]].api_version} | ({"kafka.strimzi.io/v1"} if it["kind"] == "KafkaTopic" else set())
     wrong = [] if it["apiVersion"] in versions else [f"apiVersion {it['apiVersion']}"]
     return wrong + [fault.message for fault in _VALIDATORS[it["kind"]].iter_errors(it["spec"])]

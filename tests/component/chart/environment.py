@@ -1,4 +1,4 @@
-"""The worker's environment as its pod has it: the variables, and the files they name."""
+"""The worker's environment in its pod: the variables, and the files that they name."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ FOLDER = "/etc/playground-deployer"
 
 
 def environment(found: list[Json], folder: Path) -> dict[str, str]:
-    """The mounted files lie in the folder, and each says where it is from: kind/object/key."""
+    """Write the mounted files into the folder, each with its source as content: kind/object/key."""
     for name, source in mounted_files(found).items():
         (folder / name).write_text(f"{source}\n", encoding="utf-8")
     given = {it["name"]: _value(it) for it in worker(found)["env"] if it["name"].startswith(PREFIX)}
@@ -26,7 +26,7 @@ def _value(variable: Json) -> str:
 
 
 def said_by_values(changes: Json, folder: Path) -> Json:
-    """The settings that values say, by group, read without the chart's templates."""
+    """Return the settings in the values, by group, without the chart's templates."""
     defaults = merged({}, *(nested(it.path, it.default) for it in read_values(VALUES.read_text(encoding="utf-8"))))
     values = merged(defaults, LEAST, changes)
     settings: Json = {}

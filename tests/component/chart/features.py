@@ -12,7 +12,7 @@ from worker import __version__
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One entry."""
+    """An entry of features.yaml."""
 
     name: str
     on: Json
@@ -22,7 +22,7 @@ class Feature:
     seen_else: Any
 
     def looked_up(self, found: list[Json]) -> Any:
-        """What is there; None when nothing is."""
+        """Return the rendered object, or None."""
         what, *path = self.look.split(" ")
         match what:
             case "pod":

@@ -1,4 +1,4 @@
-"""What is written from the values and the worker's settings: `make chart`; `--check` only compares.
+"""The files generated from the values and the worker's settings: `make chart`; `--check` only compares.
 
 The worker's settings become the part `settings` of values.yaml; values.yaml becomes values.schema.json and the table
 in the chart's README; the worker's version becomes the chart's.
@@ -21,7 +21,7 @@ README = CHART / "README.md"
 
 
 def files() -> dict[Path, str]:
-    """Every generated file, as it must be."""
+    """Return the content of every generated file."""
     values_text = _between(VALUES.read_text(encoding="utf-8"), "# <settings>\n", values_block(), "# </settings>")
     of_settings = schemas()
     values = [replace(it, own_schema=of_settings.get(it.path, it.own_schema)) for it in read_values(values_text)]
@@ -38,7 +38,7 @@ def files() -> dict[Path, str]:
 
 
 def stale() -> list[str]:
-    """Names of the files that are missing or different."""
+    """Return the names of files that are missing or different."""
     return [
         path.relative_to(CHART.parent).as_posix()
         for path, text in files().items()

@@ -14,23 +14,23 @@ NAMES = sorted(path.name.removesuffix(".values.yaml") for path in CHART_DATA.glo
 
 
 def values_of(name: str) -> Json:
-    """What a case changes."""
+    """Return the values of a case."""
     values: Json = yaml.safe_load((CHART_DATA / f"{name}.values.yaml").read_text(encoding="utf-8"))
     return values
 
 
 def rendered(name: str) -> str:
-    """As helm renders it now."""
+    """Return what helm renders now."""
     return text(values_of(name))
 
 
 def expected(name: str) -> str:
-    """As it was rendered when somebody looked."""
+    """Return the reviewed render."""
     return (CHART_DATA / f"{name}.rendered.yaml").read_text(encoding="utf-8")
 
 
 def main() -> None:
-    """Write all."""
+    """Write all renders."""
     with ThreadPoolExecutor(4) as pool:
         for name, result in zip(NAMES, pool.map(rendered, NAMES), strict=True):
             (CHART_DATA / f"{name}.rendered.yaml").write_text(result, encoding="utf-8")

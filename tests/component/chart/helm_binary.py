@@ -17,7 +17,7 @@ HELM_3 = Path(__file__).with_name("helm-3.lock")  # 3.17.2, the oldest that docs
 
 @cache
 def helm_binary(lock: Path = HELM_4) -> Path:
-    """Some milliseconds when it is there, else a download of 38 MB. Raises Unavailable, which says what to do."""
+    """Return the helm binary, downloading 38 MB if needed. Raises Unavailable, which says what to do."""
     if (sys.platform, platform.machine()) == ("linux", "x86_64"):
         return kept(lock.stem, [lock.read_bytes()], partial(_install, lock)) / "helm"
     if found := shutil.which("helm"):

@@ -1,4 +1,4 @@
-"""What a cluster would have against rendered objects."""
+"""What a cluster would reject in rendered objects."""
 
 from collections.abc import Iterator
 
@@ -13,14 +13,14 @@ _VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persist
 
 
 def problems(found: list[Json], kubernetes: str) -> list[str]:
-    """Schemas, names, labels, references; empty when a cluster of that version takes all of it."""
+    """Return problems with schemas, names, labels and references; empty if a cluster of that version accepts all."""
     wrong = [f"{it['kind']} {it['metadata']['name']}: {fault}" for it in found for fault in _alone(it, kubernetes)]
     wrong += twice("object", ((it["kind"], it["metadata"]["name"]) for it in found))
     return wrong + list(_references(found))
 
 
 def pods(found: list[Json]) -> Iterator[tuple[str, Json]]:
-    """Every pod spec, with its name."""
+    """Yield every pod spec with its name."""
     for it in found:
         if it["kind"] == "Pod":
             yield it["metadata"]["name"], it["spec"]
@@ -29,7 +29,7 @@ def pods(found: list[Json]) -> Iterator[tuple[str, Json]]:
 
 
 def restricted_problems(found: list[Json]) -> list[str]:
-    """What Pod Security `restricted` has against the pods."""
+    """Return what Pod Security `restricted` rejects in the pods."""
     return [f"{name}: {fault}" for name, spec in pods(found) for fault in _restricted(spec)]
 
 
@@ -50,7 +50,7 @@ def _alone(it: Json, kubernetes: str) -> Iterator[str]:
 
 
 def _references(found: list[Json]) -> Iterator[str]:
-    """Whatever selects, scales or uses must mean what is there."""
+    """Check that everything that is selected, scaled or used exists."""
     worker = next(it for it in found if it["kind"] == "Deployment")
     own = worker["spec"]["template"]["metadata"]["labels"]
     names = {(it["kind"], it["metadata"]["name"]) for it in found}

@@ -1,4 +1,4 @@
-"""tests/data/chart/refusals.yaml: values that do not go together, and the sentence that says so."""
+"""tests/data/chart/refusals.yaml: invalid values and their error messages."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from tests.component.chart.values import Json
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One entry."""
+    """An entry of refusals.yaml."""
 
     values: Json
     because: str

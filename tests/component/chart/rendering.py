@@ -1,4 +1,4 @@
-"""The chart as helm renders it; what was rendered once is kept."""
+"""The chart as helm renders it; every render is cached."""
 
 import copy
 import json
@@ -24,15 +24,15 @@ FULL_NAME = "deployer-playground-deployer"
 OLDEST, MIDDLE, NEWEST = VALIDATORS  # versions of Kubernetes
 
 LEAST: Json = yaml.safe_load((CHART_DATA / "least.values.yaml").read_text(encoding="utf-8"))
-"""The least that values must say."""
+"""The minimum values."""
 
 
 class Refused(Exception):
-    """What helm said instead."""
+    """Helm's error message."""
 
 
 def helm(*arguments: str, values: str = "", home: Path | None = None, version: Path = HELM_4) -> str:
-    """What helm prints. Raises Refused with its complaint. In `home` it keeps what it learns of a cluster."""
+    """Return what helm prints. Raises Refused with its message. `home` holds helm's cache of a cluster."""
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         file.write(values)
         file.flush()
@@ -59,7 +59,7 @@ def _template(values: str, release: str, kubernetes: str, version: Path) -> str 
 
 
 def merged(base: Json, *changes: Json) -> Json:
-    """Later values win, as with several --values files."""
+    """Merge values; later ones win, as with several --values files."""
     result = copy.deepcopy(base)
     for change in changes:
         for key, value in change.items():
@@ -69,13 +69,13 @@ def merged(base: Json, *changes: Json) -> Json:
 
 
 def nested(path: str, value: Any) -> Json:
-    """`a.b: 1` as {a: {b: 1}}."""
+    """Return `a.b: 1` as {a: {b: 1}}."""
     first, _, rest = path.partition(".")
     return {first: nested(rest, value) if rest else value}
 
 
 def text(*changes: Json, release: str = RELEASE, kubernetes: str = MIDDLE, version: Path = HELM_4) -> str:
-    """What helm renders of LEAST and the changes. Raises Refused."""
+    """Return what helm renders of LEAST and the changes. Raises Refused."""
     result = _template(json.dumps(merged(LEAST, *changes)), release, f"{kubernetes}.0", version)
     if isinstance(result, Refused):
         raise result
@@ -83,17 +83,17 @@ def text(*changes: Json, release: str = RELEASE, kubernetes: str = MIDDLE, versi
 
 
 def render(*changes: Json, release: str = RELEASE, kubernetes: str = MIDDLE) -> list[Json]:
-    """The objects of it."""
+    """Return the rendered objects."""
     return objects(text(*changes, release=release, kubernetes=kubernetes))
 
 
 def objects(rendered: str) -> list[Json]:
-    """Those of a text with several documents."""
+    """Return the objects in a text with several documents."""
     return [it for it in yaml.load_all(rendered, yaml.CSafeLoader) if it]
 
 
 def render_ahead(cases: Iterable[Json], kubernetes: str = MIDDLE, version: Path = HELM_4) -> None:
-    """Render many at once, for tests that want them one by one."""
+    """Render many at once, for tests that use them one by one."""
 
     def one(changes: Json) -> None:
         _template(json.dumps(merged(LEAST, changes)), RELEASE, f"{kubernetes}.0", version)
@@ -103,35 +103,35 @@ def render_ahead(cases: Iterable[Json], kubernetes: str = MIDDLE, version: Path 
 
 
 def find(found: list[Json], kind: str, suffix: str = "") -> Json:
-    """The one object of a kind."""
+    """Return the only object of a kind."""
     (it,) = find_all(found, kind, suffix)
     return it
 
 
 def find_all(found: list[Json], kind: str, suffix: str = "") -> list[Json]:
-    """Objects of a kind whose name ends so."""
+    """Return the objects of a kind with this end of their name."""
     return [it for it in found if it["kind"] == kind and it["metadata"]["name"].endswith(suffix)]
 
 
 def pod(found: list[Json]) -> Json:
-    """The workers' pod spec."""
+    """Return the workers' pod spec."""
     spec: Json = find(found, "Deployment")["spec"]["template"]["spec"]
     return spec
 
 
 def worker(found: list[Json]) -> Json:
-    """Their container."""
+    """Return the worker container."""
     container: Json = next(it for it in pod(found)["containers"] if it["name"] == "worker")
     return container
 
 
 def variables(found: list[Json]) -> dict[str, str]:
-    """Its variables with values."""
+    """Return its variables that have values."""
     return {it["name"]: it["value"] for it in worker(found)["env"] if "value" in it}
 
 
 def mounted_files(found: list[Json]) -> dict[str, str]:
-    """The files that the worker is given: name → kind/object/key."""
+    """Return the worker's files: name → kind/object/key."""
     (volume,) = (it for it in pod(found)["volumes"] if it["name"] == "files")
     return {
         item["path"]: f"{kind}/{source['name']}/{item['key']}"

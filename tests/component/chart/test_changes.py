@@ -2,7 +2,7 @@ from typing import Any
 
 from tests.component.chart.rendering import find, find_all, nested, render
 from tests.component.chart.values import Json
-from worker.adapters.kafka.topics import wanted_topics
+from worker.adapters.kafka.topics import required_topics
 from worker.settings import KafkaSettings
 
 
@@ -11,14 +11,14 @@ def _pod_template(*changes: Json) -> Any:
 
 
 def test_pods_follow_their_overrides() -> None:
-    """The worker reads them once, so another content is another pod; the same content is the same pod."""
+    """The worker reads them once, so changed content takes new pods; unchanged content keeps the pods."""
     one, other = ({"overrides": {"entries": [{"match": {"node": node}}]}} for node in ("a", "b"))
     assert _pod_template(one) == _pod_template(one, {"service": {"enabled": True}})
     assert _pod_template(one) != _pod_template(other)
 
 
 def test_pods_follow_the_demo_s_secrets() -> None:
-    """The same for the Secret that the chart makes."""
+    """The same holds for the Secret that the chart creates."""
     one, other = (
         {"demo": {"enabled": True, "secrets": {"catalog": it}}, "secrets": {"catalog": {"existingSecret": ""}}}
         for it in ("a", "b")
@@ -28,7 +28,7 @@ def test_pods_follow_the_demo_s_secrets() -> None:
 
 
 def test_pods_are_left_alone() -> None:
-    """What is none of their business starts none of them again."""
+    """A change that does not concern them restarts no pods."""
     for change in (
         nested("scaling.replicas", 3),
         nested("service.enabled", True),
@@ -41,7 +41,7 @@ def test_pods_are_left_alone() -> None:
 
 
 def test_no_secret_is_rendered() -> None:
-    """Existing Secrets are named, and the chart's own exists in the demo only."""
+    """Existing Secrets are referenced, and the chart's own exists in the demo only."""
     assert [] == find_all(render(), "Secret")
     demo = render({"demo": {"enabled": True, "secrets": {"kafka": "s3cret"}}})
     assert {"kafka": "s3cret"} == find(demo, "Secret")["stringData"]
@@ -49,12 +49,12 @@ def test_no_secret_is_rendered() -> None:
 
 
 def test_topics_are_those_the_worker_wants() -> None:
-    """Names, partitions, replicas and configuration, as the worker would make them."""
+    """Names, partitions, replicas and configuration are those that the worker would create."""
     kafka = KafkaSettings(bootstrap_servers="kafka:9092", requests_topic="r", status_topic="s", partitions=5)
     given = {"requestsTopic": "r", "statusTopic": "s", "partitions": 5}
     found = render({"topics": {"mode": "strimzi", "strimzi": {"cluster": "main"}}, "settings": {"kafka": given}})
     assert [
-        (topic.name, kafka.partitions, kafka.replication_factor, dict(topic.configs)) for topic in wanted_topics(kafka)
+        (it.name, kafka.partitions, kafka.replication_factor, dict(it.configs)) for it in required_topics(kafka)
     ] == [
         (
             it["spec"]["topicName"],
@@ -67,7 +67,7 @@ def test_topics_are_those_the_worker_wants() -> None:
 
 
 def test_topics_survive() -> None:
-    """`helm uninstall` takes no data with it, if nobody says so."""
+    """`helm uninstall` deletes no data unless told to."""
     topics: Json = {"topics": {"mode": "strimzi", "strimzi": {"cluster": "main", "namespace": "kafka"}}}
     for it in find_all(render(topics), "KafkaTopic"):
         assert {"helm.sh/resource-policy": "keep"} == it["metadata"]["annotations"]

@@ -6,8 +6,8 @@ from tests.component.chart.environment import FOLDER
 from tests.component.chart.rendering import find, mounted_files, render
 from tests.component.chart.values import CHART, Json
 from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, NEXUS_LOGIN, NEXUS_PATH, graphene_app
+from worker.sandbox.http_server import served
 from worker.sandbox.playground import playground_app
-from worker.sandbox.serving import served
 from worker.sandbox.users import JWT_SECRET
 
 
@@ -36,7 +36,7 @@ def _values(kafka: str, graphene: str, playground: str, prefix: str) -> Json:
 
 
 def _mount(found: list[Json], folder: Path) -> None:
-    """As the kubelet does it, from the objects of the chart."""
+    """Mount files as the kubelet does, from the objects of the chart."""
     for name, source in mounted_files(found).items():
         kind, of, key = source.split("/")
         holder = find(found, {"secret": "Secret", "configMap": "ConfigMap"}[kind], of)
@@ -44,7 +44,7 @@ def _mount(found: list[Json], folder: Path) -> None:
 
 
 async def test_helm_test_is_content(kafka: str, unique: str, tmp_path: Path) -> None:
-    """The command of that pod, with its variables and files, reaches every dependency and finds the overrides fit."""
+    """The command of that pod, with its variables and files, reaches every dependency and finds the overrides valid."""
     async with served(graphene_app()) as graphene, served(playground_app(tmp_path / "playground")) as playground:
         found = render(_values(kafka, graphene, playground, unique))
         _mount(found, tmp_path)
@@ -59,4 +59,4 @@ async def test_helm_test_is_content(kafka: str, unique: str, tmp_path: Path) -> 
         output, errors = (text.decode() for text in await process.communicate())
     assert (0, "") == (process.returncode, errors), output
     assert [] == [line for line in output.splitlines() if not line.startswith("ok ")]
-    assert "overrides: 1, each fits what it is for" in output
+    assert "overrides: 1, all valid" in output

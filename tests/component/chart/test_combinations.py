@@ -7,7 +7,7 @@ from tests.component.chart.values import Json
 
 
 def test_every_two_choices_meet() -> None:
-    """The rows are few, and no pair of choices is left out."""
+    """The rows are few, and every pair of choices occurs."""
     met = {
         ((one, row[one]), (other, row[other]))
         for row in chosen()
@@ -20,5 +20,5 @@ def test_every_two_choices_meet() -> None:
 
 @pytest.mark.parametrize("values", combinations(), ids=range(len(combinations())))
 def test_a_cluster_takes_it(values: Json) -> None:
-    """Whatever is chosen together, the objects are valid and fit together."""
+    """For every pair of choices the objects are valid and consistent."""
     assert [] == problems(render(values), MIDDLE)

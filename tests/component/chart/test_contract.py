@@ -12,7 +12,7 @@ from tests.component.chart.generated import files
 from tests.component.chart.values import CHART, VALUES, Json, read_values
 from tests.component.chart.worker_settings import ELSEWHERE, camel_case
 from worker import __version__
-from worker.adapters.kafka.topics import wanted_topics
+from worker.adapters.kafka.topics import required_topics
 from worker.settings import KafkaSettings, Settings
 
 DEFAULTS: Json = yaml.safe_load(VALUES.read_text(encoding="utf-8"))
@@ -36,12 +36,12 @@ def schema_at(path: str) -> Json:
 
 @pytest.mark.parametrize("path", files(), ids=lambda it: it.name)
 def test_generated_files_are_fresh(path: Any) -> None:
-    """A red test says `make chart`."""
+    """If this fails, run `make chart`."""
     assert files()[path] == path.read_text(encoding="utf-8")
 
 
 def test_every_setting_has_a_value_and_no_value_lacks_a_setting() -> None:
-    """Both ways; those that are elsewhere are elsewhere indeed."""
+    """Every setting has its value, and the other way round; those listed as elsewhere are elsewhere."""
     here = {f"{group}.{name}" for group, name, _ in fields()} - ELSEWHERE.keys()
     assert {tuple(map(camel_case, it.split("."))) for it in here} == {
         (group, key) for group, keys in DEFAULTS["settings"].items() for key in keys
@@ -53,14 +53,14 @@ def test_every_setting_has_a_value_and_no_value_lacks_a_setting() -> None:
 
 
 def test_secrets_are_no_settings() -> None:
-    """No password, and no file of one, can stand in the values' settings."""
+    """The values' settings cannot hold a password or the file of one."""
     secret = {f"{group}.{name}" for group, name, it in fields() if it.annotation in (SecretStr, SecretStr | None)}
     assert {"kafka.sasl_password", "auth.secret", "catalog.password", "artifacts.password"} <= secret
     assert secret <= ELSEWHERE.keys()
 
 
 def test_defaults_are_the_worker_s() -> None:
-    """The worker's default, or null where it has none."""
+    """It is the worker's default, or null without one."""
     for group, name, setting in fields():
         if f"{group}.{name}" not in ELSEWHERE:
             default = None if setting.is_required() else setting.default
@@ -71,7 +71,7 @@ def test_defaults_are_the_worker_s() -> None:
     "value", [None, True, "", "x", "a:1", "http://h/deploy_solution", "HS256", "SSL", -1, 0, 0.5, 1, 121, 301, 70000]
 )
 def test_the_schema_takes_what_the_worker_takes(value: Any) -> None:
-    """Types, enums and bounds: a value is refused here exactly when it is refused there. null is "not set"."""
+    """Types, enums and bounds: the schema rejects exactly the values that the worker rejects. null is "not set"."""
     for group, name, setting in fields():
         if f"{group}.{name}" in ELSEWHERE:
             continue
@@ -90,7 +90,7 @@ def _takes(adapter: TypeAdapter[Any], value: Any) -> bool:
 
 
 def test_every_value_says_what_it_is() -> None:
-    """A type and one sentence for each; and nothing is open but maps whose keys are the user's."""
+    """Each has a type and one sentence; only maps whose keys are the user's are open."""
     for path, schema in _leaves(SCHEMA):
         assert schema["description"].strip().endswith((".", ")")), path
         assert schema.keys() & {"type", "$ref", "enum"}, path
@@ -119,7 +119,7 @@ def test_values_and_schema_hold_the_same() -> None:
 
 
 def test_every_value_is_used() -> None:
-    """A value that no template reads would be a promise that nobody keeps."""
+    """A value that no template reads would have no effect."""
     templates = "".join(path.read_text(encoding="utf-8") for path in (CHART / "templates").rglob("*.*"))
     unread = {
         path
@@ -131,14 +131,14 @@ def test_every_value_is_used() -> None:
 
 
 def test_one_version() -> None:
-    """The worker's is the chart's, its appVersion's, and that of the image that the chart's hub is told of."""
+    """The worker's version is that of the chart, its appVersion, and the image in its annotations."""
     assert [__version__] * 2 == [ABOUT["version"], ABOUT["appVersion"]]
     (image,) = yaml.safe_load(ABOUT["annotations"]["artifacthub.io/images"])
     assert f"playground-deployer:{__version__}" == image["image"]
 
 
 def test_documented_topics_are_those_the_worker_wants() -> None:
-    """The commands of docs/helm.md; a red test prints what belongs between the marks."""
+    """docs/helm.md has the commands; if this fails, it prints what belongs between the marks."""
     page = (CHART.parent / "docs" / "helm.md").read_text(encoding="utf-8")
     kafka = KafkaSettings(bootstrap_servers="kafka:9092")
     commands = "".join(
@@ -146,6 +146,6 @@ def test_documented_topics_are_those_the_worker_wants() -> None:
         f"--partitions {kafka.partitions} --replication-factor {kafka.replication_factor} \\\n  "
         + " ".join(f"--config {key}={value}" for key, value in topic.configs.items())
         + "\n"
-        for topic in wanted_topics(kafka)
+        for topic in required_topics(kafka)
     )
     assert f"<!-- topics -->\n```\n{commands}```\n<!-- /topics -->" in page

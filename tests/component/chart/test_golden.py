@@ -15,13 +15,13 @@ _NEEDS_NEWER = {"placed"}  # preStopSleepSeconds
 
 @pytest.mark.parametrize("name", NAMES)
 def test_as_somebody_looked_at_it(name: str) -> None:
-    """`make chart` writes them anew; then the diff is what a reviewer reads."""
+    """`make chart` writes them again; the reviewer reads the diff."""
     assert expected(name) == rendered(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_helm_3_says_the_same(name: str) -> None:
-    """The oldest helm that is promised makes the same objects, in an order of its own."""
+    """The oldest supported helm renders the same objects, in an order of its own."""
     found, of_helm_3 = (objects(it) for it in (expected(name), text(values_of(name), version=HELM_3)))
     assert sorted(found, key=str) == sorted(of_helm_3, key=str)
 
@@ -29,14 +29,14 @@ def test_helm_3_says_the_same(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kubernetes", [OLDEST, MIDDLE, NEWEST])
 def test_a_cluster_takes_it(name: str, kubernetes: str) -> None:
-    """Three versions of Kubernetes; what one of them does not know is left out for it."""
+    """For each of three versions of Kubernetes, what it does not support is left out."""
     version = MIDDLE if name in _NEEDS_NEWER and kubernetes == OLDEST else kubernetes
     assert [] == problems(render(values_of(name), kubernetes=version), version)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_pod_security(name: str) -> None:
-    """Every pod passes `restricted`, that of `helm test` too."""
+    """Every pod passes `restricted`, including that of `helm test`."""
     found = render(values_of(name))
     assert 2 == len(list(pods(found)))
     assert [] == restricted_problems(found)
@@ -44,7 +44,7 @@ def test_pod_security(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_worker_reads_what_values_say(name: str, tmp_path: Path) -> None:
-    """Its own reader, on the rendered variables and files, comes to the settings that the values say."""
+    """From the rendered variables and files the worker reads the settings in the values."""
     found = render(values_of(name))
     settings = read_settings(environment(found, tmp_path), Settings)
     assert Settings.model_validate(said_by_values(values_of(name), tmp_path)) == settings
@@ -64,7 +64,7 @@ def test_check_sees_what_the_worker_sees(name: str) -> None:
 
 
 def test_no_setting_is_left_out() -> None:
-    """`every-setting` has each one, and none at its default."""
+    """`every-setting` has all of them, and none at its default."""
     given = values_of("every-setting")["settings"]
     at_default = [it for it in chart_settings() if given.get(it.group, {}).get(it.key, it.default) == it.default]
     # With a secret there are no public keys.

@@ -52,7 +52,7 @@ _TOO_MUCH: dict[str, Break] = {
 
 @pytest.mark.parametrize("mistake", _MISTAKES)
 def test_mistake(mistake: str) -> None:
-    """The judge of the other tests finds it; without it there is nothing to find."""
+    """The judge of the other tests finds the problem; without it there is none."""
     found = render(_ALL)
     assert [] == problems(found, MIDDLE)
     _MISTAKES[mistake](found)
@@ -61,7 +61,7 @@ def test_mistake(mistake: str) -> None:
 
 @pytest.mark.parametrize("right", _TOO_MUCH)
 def test_too_much_for_restricted(right: str) -> None:
-    """The same for what Pod Security refuses."""
+    """The same holds for what Pod Security rejects."""
     found = render(_ALL)
     assert [] == restricted_problems(found)
     _TOO_MUCH[right](found)

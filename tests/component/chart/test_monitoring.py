@@ -11,7 +11,7 @@ DASHBOARD = CHART / "files" / "dashboard.json"
 
 
 def test_alerts_are_those_of_the_file() -> None:
-    """Word for word, `{{ $value }}` included, but for the release's namespace: each selector has it."""
+    """They are unchanged, `{{ $value }}` included, except that each selector has the release's namespace."""
     groups = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]
     for rule in (rule for group in groups for rule in group["rules"]):
         selectors = re.findall(r"playground_deployer_[a-z_]+\b.?", rule["expr"])
@@ -22,7 +22,7 @@ def test_alerts_are_those_of_the_file() -> None:
 
 
 def test_labels_for_each_alert() -> None:
-    """Added to the alerts' own, which stay; recordings get none."""
+    """They are added to the alerts' own labels; recording rules get none."""
     found = render({"prometheusRule": {"enabled": True, "ruleLabels": {"team": "graphene"}}})
     groups = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
@@ -33,14 +33,14 @@ def test_labels_for_each_alert() -> None:
 
 
 def test_a_severity_of_one_s_own() -> None:
-    """A label given by value wins over the file's."""
+    """A label in the values overrides the file's."""
     found = render({"prometheusRule": {"enabled": True, "ruleLabels": {"severity": "page"}}})
     alerts = [rule for group in find(found, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
     assert {"page"} == {rule["labels"]["severity"] for rule in alerts if "alert" in rule}
 
 
 def test_dashboard_is_that_of_the_file() -> None:
-    """Byte for byte: Grafana's own `{{…}}` stay untouched."""
+    """The bytes are the file's: Grafana's own `{{…}}` are untouched."""
     data = find(render({"dashboard": {"enabled": True}}), "ConfigMap")["data"]
     text = DASHBOARD.read_text(encoding="utf-8")
     assert {"playground-deployer.json": text.strip() + "\n"} == data
@@ -49,7 +49,7 @@ def test_dashboard_is_that_of_the_file() -> None:
 
 
 def test_sidecar_label() -> None:
-    """The usual one; further ones come beside it, and another sidecar's replaces it."""
+    """The default label is there; others are added, and another sidecar's label replaces it."""
 
     def labels(given: Json) -> Json:
         found = render({"dashboard": {"enabled": True, "labels": given}})
@@ -62,7 +62,7 @@ def test_sidecar_label() -> None:
 
 
 def test_metrics_are_read_where_they_are() -> None:
-    """PodMonitor and Service name the port that the container has, whatever its number."""
+    """PodMonitor and Service refer to the container's port by name, whatever its number."""
     found = render(
         {
             "podMonitor": {"enabled": True},

@@ -16,7 +16,7 @@ def _immutable(found: list[Json]) -> Json:
 
 @pytest.mark.parametrize("name", [it for it in NAMES if it != "extended"])
 def test_selectors_stay(name: str) -> None:
-    """No values but the name change what a Deployment may never change; an upgrade would be refused."""
+    """Only the names change immutable fields of a Deployment; otherwise an upgrade would fail."""
     assert {
         "matchLabels": {
             "app.kubernetes.io/name": "playground-deployer",
@@ -27,7 +27,7 @@ def test_selectors_stay(name: str) -> None:
 
 
 def test_selectors_stay_in_all_combinations() -> None:
-    """The same for every two choices, those of the name apart."""
+    """The same holds for every pair of choices, except those of the name."""
     selectors = [_immutable(render(values))["matchLabels"] for values in combinations() if "nameOverride" not in values]
     assert len(selectors) > 5
     assert [] == [it for it in selectors if it != selectors[0]]
@@ -37,7 +37,7 @@ def test_selectors_stay_in_all_combinations() -> None:
     "label", ["app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component"]
 )
 def test_labels_of_the_selector_are_taken(label: str) -> None:
-    """Values cannot take them away from a pod."""
+    """Values cannot remove them from a pod."""
     found = render({"podLabels": {label: "other"}, "commonLabels": {label: "other"}})
     assert [] == problems(found, MIDDLE)
     assert "other" not in _immutable(found)["matchLabels"].values()
@@ -59,7 +59,7 @@ def test_labels_of_the_selector_are_taken(label: str) -> None:
     ],
 )
 def test_name(release: str, values: Json, name: str) -> None:
-    """As charts are used to, and short enough for every suffix."""
+    """Names follow the convention of charts, and are short enough for every suffix."""
     found = render(_ALL, values, release=release)
     assert name == find(found, "Deployment")["metadata"]["name"]
     assert [] == problems(found, MIDDLE)
@@ -78,13 +78,13 @@ _ALL: Json = {
 
 @pytest.mark.parametrize("secret", ["123", "true", "null", "1e3", "0x10"])
 def test_names_that_look_like_something_else(secret: str) -> None:
-    """Objects may be called so; they stay text."""
+    """Such names are allowed; they stay strings."""
     found = render({"secrets": {"catalog": {"existingSecret": secret, "key": secret}}, "priorityClassName": secret})
     assert [] == problems(found, MIDDLE)
 
 
 def test_labels_of_every_object() -> None:
-    """The recommended ones, on all the chart makes."""
+    """All objects have the recommended labels."""
     recommended = {f"app.kubernetes.io/{it}" for it in ("name", "instance", "version", "managed-by")}
     found = render(_ALL, {"podMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}})
     assert 15 == len(found)

@@ -19,7 +19,7 @@ def _ports(*changes: Json) -> list[Any]:
 
 
 def test_default() -> None:
-    """Nobody comes in; out go DNS and the ports of the dependencies: brokers, Nexus, CCDS, playground."""
+    """No ingress; egress to DNS and the ports of the dependencies: brokers, Nexus, CCDS, playground."""
     spec = _policy()
     assert ["Ingress", "Egress"] == spec["policyTypes"]
     assert "ingress" not in spec
@@ -32,7 +32,7 @@ def test_default() -> None:
     [("kafka:9092", [9092]), ("a:1,b:2,c:1", [1, 2]), ("[::1]:9094, [fd00::2]:9095", [9094, 9095])],
 )
 def test_ports_of_brokers(servers: str, ports: list[int]) -> None:
-    """Each once; IPv6 too."""
+    """Each port is listed once, with IPv6 as well."""
     rule = _policy({"settings": {"kafka": {"bootstrapServers": servers}}})["egress"][3]
     assert [{"port": port, "protocol": "TCP"} for port in ports] == rule["ports"]
 
@@ -48,12 +48,12 @@ def test_ports_of_brokers(servers: str, ports: list[int]) -> None:
     ],
 )
 def test_port_of_a_url(url: str, port: int) -> None:
-    """The one it names, else that of its scheme."""
+    """It is the URL's port, or that of its scheme."""
     assert [53, 53, 443, port, 9092, 443] == _ports({"settings": {"catalog": {"url": url}}})
 
 
 def test_issuer() -> None:
-    """Where public keys come from is a dependency only when there is one."""
+    """The issuer of public keys is a dependency only if it is set."""
     jwks: Json = {
         "settings": {"auth": {"jwksUrl": "https://issuer:9443/certs", "algorithm": "RS256"}},
         "secrets": {"auth": {"existingSecret": ""}},
@@ -62,12 +62,12 @@ def test_issuer() -> None:
 
 
 def test_collector() -> None:
-    """The same for that of traces."""
+    """The same holds for the trace collector."""
     assert [53, 53, 443, 8000, 9092, 443, 4318] == _ports({"settings": {"tracing": {"endpoint": "http://otel:4318"}}})
 
 
 def test_ports_behind_a_service() -> None:
-    """Policies see the pods' ports, not those of a Service, and brokers may advertise others: both can be added."""
+    """Policies apply to the pods' ports, not a Service's, and brokers may advertise others: both can be added."""
     egress = {"dns": {"ports": [5353]}, "kafka": {"ports": [32000, 9092]}, "catalog": {"ports": [8080]}}
     assert [53, 53, 5353, 5353, 443, 8000, 8080, 9092, 32000, 443] == _ports({"networkPolicy": {"egress": egress}})
 
@@ -77,19 +77,19 @@ _DEPENDENCIES = ["dns", "artifacts", "catalog", "kafka", "playground"]
 
 @pytest.mark.parametrize("dependency", _DEPENDENCIES)
 def test_place_of_a_dependency(dependency: str) -> None:
-    """Given by value, for this dependency alone."""
+    """Peers in the values apply to that dependency alone."""
     rules = _policy({"networkPolicy": {"egress": {dependency: {"to": _PEERS}}}})["egress"]
     assert [_PEERS if it == dependency else None for it in _DEPENDENCIES] == [rule.get("to") for rule in rules]
 
 
 def test_whoever_reads_metrics() -> None:
-    """May come in at the one port, and nowhere else."""
+    """Its peers may connect to that one port only."""
     (rule,) = _policy({"networkPolicy": {"metricsFrom": _PEERS}})["ingress"]
     assert {"ports": [{"port": "http", "protocol": "TCP"}], "from": _PEERS} == rule
 
 
 def test_further_rules() -> None:
-    """As they are given, with templates in them."""
+    """They are rendered as given, templates included."""
     rule: Json = {"to": [{"podSelector": {"matchLabels": {"a": "{{ .Release.Name }}"}}}]}
     assert {"to": [{"podSelector": {"matchLabels": {"a": "deployer"}}}]} == _policy(
         {"networkPolicy": {"extraEgress": [rule]}}
@@ -97,7 +97,7 @@ def test_further_rules() -> None:
 
 
 def test_check_may_go_where_the_worker_may() -> None:
-    """The pod of `helm test` is under the same policy, and is no worker to anybody else."""
+    """The pod of `helm test` is subject to the same policy, and no other selector matches it."""
     found = render({"service": {"enabled": True}, "podMonitor": {"enabled": True}})
     own = find(found, "Pod")["metadata"]["labels"]
     assert _policy()["podSelector"]["matchLabels"].items() <= own.items()

@@ -17,12 +17,12 @@ def _lint(changes: Json) -> str:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_lint(name: str) -> None:
-    """`helm lint --strict` has nothing to say."""
+    """`helm lint --strict` finds nothing."""
     assert "0 chart(s) failed" in _lint(values_of(name))
 
 
 def test_packages_are_the_same(tmp_path: Path) -> None:
-    """Two packages hold the same names and bytes, and nothing that is only ours."""
+    """Two packages hold the same names and bytes, and no development files."""
     contents = []
     for folder in (tmp_path / "one", tmp_path / "other"):
         helm("package", str(CHART), "--destination", str(folder))
@@ -36,7 +36,7 @@ def test_packages_are_the_same(tmp_path: Path) -> None:
 
 
 def test_part_of_another_chart(tmp_path: Path) -> None:
-    """Its globals are the other chart's as well, and hold what is none of ours."""
+    """The parent chart's globals reach it, and may hold values of other charts."""
     (tmp_path / "charts").mkdir()
     (tmp_path / "charts" / "playground-deployer").symlink_to(CHART)
     (tmp_path / "Chart.yaml").write_text("{apiVersion: v2, name: graphene, version: 1.0.0}")
@@ -54,7 +54,7 @@ def _notes(*changes: Json) -> str:
 
 
 def test_notes_say_what_is_next() -> None:
-    """Wait for it, test it, look at its log; and nothing is warned of."""
+    """They say how to wait for it, test it and read its log, without a warning."""
     notes = _notes()
     assert "kubectl --namespace graphene rollout status deployment/deployer-playground-deployer" in notes
     assert "helm test deployer --namespace graphene --logs" in notes
@@ -65,17 +65,17 @@ def test_notes_say_what_is_next() -> None:
     ("changes", "said"),
     [
         ({"scaling": {"replicas": 13}}, "WARNING: scaling.replicas is more than settings.kafka.partitions"),
-        ({"demo": {"enabled": True}}, "WARNING: demo.enabled keeps secrets in the release."),
+        ({"demo": {"enabled": True}}, "WARNING: demo.enabled stores secrets in the release."),
         (
             {"podMonitor": {"enabled": True}, "networkPolicy": {"enabled": True}},
-            "WARNING: podMonitor.enabled, but networkPolicy.metricsFrom lets nobody",
+            "WARNING: podMonitor.enabled, but networkPolicy.metricsFrom allows no one",
         ),
         ({}, "The topics must exist"),
         ({"networkPolicy": {"enabled": True}}, "networkPolicy.egress.*.ports"),
     ],
 )
 def test_notes_warn(changes: Json, said: str) -> None:
-    """Of what is allowed and perhaps not meant."""
+    """They warn of what is valid but probably unintended."""
     assert said in _notes(changes)
 
 
@@ -92,11 +92,11 @@ def test_notes_warn(changes: Json, said: str) -> None:
     ],
 )
 def test_notes_are_silent(changes: Json, silent: str) -> None:
-    """Where there is no reason."""
+    """There is no warning without a reason."""
     assert silent not in _notes(changes)
 
 
 @pytest.mark.parametrize(("lock", "version"), [(HELM_4, "v4.3.1"), (HELM_3, "v3.17.2")])
 def test_helm_is_the_locked_one(lock: Path, version: str) -> None:
-    """The versions that the wheels are known for."""
+    """The wheels contain the versions they claim."""
     assert version == helm("version", "--template", "{{.Version}}", version=lock)

@@ -7,14 +7,14 @@ from tests.component.chart.values import CHART
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda it: it.because)
 def test_refused(refusal: Refusal) -> None:
-    """With the sentence, which names the value."""
+    """The error message names the value."""
     with pytest.raises(Refused) as refused:
         render(refusal.values, kubernetes=refusal.kubernetes)
     assert refusal.because in str(refused.value)
 
 
 def test_nothing_is_given() -> None:
-    """All that is missing is said at once, one line each."""
+    """One error lists all missing values, one line each."""
     with pytest.raises(Refused) as refused:
         helm("template", "deployer", str(CHART))
     assert [
@@ -38,12 +38,12 @@ def test_older_kubernetes_is_refused() -> None:
 
 @pytest.mark.parametrize("version", ["1.25", "1.26", "1.28", "1.30", "1.33", "1.35", "1.37"])
 def test_newer_kubernetes_is_taken(version: str) -> None:
-    """Every version from the oldest on."""
+    """Every version from the oldest one on is accepted."""
     assert 3 == len(render(kubernetes=version))
 
 
 def test_least_values() -> None:
-    """Nothing of them can be left out."""
+    """None of them can be left out."""
     left_out = [
         f"{group}.{name}.{key}" for group, names in LEAST.items() for name, keys in names.items() for key in keys
     ]

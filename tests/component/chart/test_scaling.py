@@ -14,7 +14,7 @@ def _trigger(*changes: Json) -> Json:
 
 
 def test_keda_looks_at_the_worker_s_own_lag() -> None:
-    """Brokers, group and topic are those of the settings; the traps of the scaler are closed."""
+    """Brokers, group and topic come from the settings; the scaler's pitfalls are avoided."""
     kafka = {"bootstrapServers": "a:1, b:2", "groupId": "g", "requestsTopic": "t"}
     assert {
         "bootstrapServers": "a:1,b:2",
@@ -36,7 +36,7 @@ def test_keda_looks_at_the_worker_s_own_lag() -> None:
     ("in_flight", "given", "threshold"), [(8, None, "8"), (8, 100, "100"), (1000000, None, "1000000")]
 )
 def test_lag_per_pod(in_flight: int, given: int | None, threshold: str) -> None:
-    """One pod's worth is what it works on at a time, if nothing else is said."""
+    """By default the threshold is the number of requests that a pod works on at once."""
     changes = {"settings": {"runtime": {"maxInFlight": in_flight}}, "scaling": {"keda": {"lagThreshold": given}}}
     assert threshold == _trigger(changes)["lagThreshold"]
 
@@ -51,14 +51,14 @@ def test_lag_per_pod(in_flight: int, given: int | None, threshold: str) -> None:
     ],
 )
 def test_keda_logs_in_as_the_worker(protocol: str, mechanism: str, sasl: str, tls: str) -> None:
-    """Each protocol and mechanism in KEDA's words."""
+    """Each protocol and mechanism has KEDA's name."""
     kafka = {"securityProtocol": protocol, "saslMechanism": mechanism, "saslUsername": "u"}
     seen = _trigger({"settings": {"kafka": kafka}, "secrets": _KAFKA_LOGIN})
     assert (sasl, tls) == (seen["sasl"], seen["tls"])
 
 
 def test_keda_reads_the_worker_s_secrets() -> None:
-    """Password and certificates by reference; the user from the worker's variable, wherever that comes from."""
+    """Password and certificates are referenced; the user name comes from the worker's variable."""
     changes: Json = {
         "settings": {"kafka": {"securityProtocol": "SASL_SSL"}},
         "secrets": {"kafka": {"existingSecret": "login", "usernameKey": "user"}},
@@ -80,13 +80,13 @@ def test_keda_reads_the_worker_s_secrets() -> None:
     [("keda", "ScaledObject", "maxReplicaCount"), ("hpa", "HorizontalPodAutoscaler", "maxReplicas")],
 )
 def test_no_more_pods_than_partitions(mode: str, kind: str, most: str) -> None:
-    """Unset means as many as there are partitions."""
+    """Unset, it is the number of partitions."""
     found = render({"scaling": {"mode": mode}, "settings": {"kafka": {"partitions": 7}}})
     assert 7 == find(found, kind)["spec"][most]
 
 
 def test_pods_go_one_by_one() -> None:
-    """Both scalers wait as long, and take one a minute: each change is a rebalance."""
+    """Both scalers wait as long, and remove one pod a minute: each change is a rebalance."""
     down = {
         "scaleDown": {
             "stabilizationWindowSeconds": 900,
@@ -101,7 +101,7 @@ def test_pods_go_one_by_one() -> None:
 
 
 def test_metrics_of_the_autoscaler() -> None:
-    """CPU alone, a metric of one's own alone, or both."""
+    """CPU alone, a custom metric alone, or both."""
     own = {"type": "External", "external": {"metric": {"name": "lag"}, "target": {"type": "Value", "value": "5"}}}
 
     def metrics(**hpa: object) -> list[str]:
@@ -115,7 +115,7 @@ def test_metrics_of_the_autoscaler() -> None:
 
 @pytest.mark.parametrize("mode", ["hpa", "keda"])
 def test_who_scales_decides(mode: str) -> None:
-    """The Deployment names no number then, or each upgrade would undo the scaler's."""
+    """The Deployment then has no replica count, or each upgrade would overwrite the scaler's."""
     assert "replicas" not in find(render({"scaling": {"mode": mode}}), "Deployment")["spec"]
 
 

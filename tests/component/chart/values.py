@@ -1,4 +1,4 @@
-"""The chart's values.yaml, its one source: each value with its sentence (`# --`) and its JSON Schema (`# @schema`)."""
+"""The chart's values.yaml, the only source: each value with its sentence (`# --`) and its JSON Schema (`# @schema`)."""
 
 import re
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One that can be set."""
+    """A value that can be set."""
 
     path: str
     sentence: str
@@ -38,12 +38,12 @@ class Value:
 
     @property
     def schema(self) -> Json:
-        """What values.schema.json says of it."""
+        """Its JSON Schema."""
         return {"description": self.sentence, **self._type, **self.own_schema, "default": self.default}
 
     @property
     def type(self) -> str:
-        """For people."""
+        """Its type, for readers."""
         resolved = {**self._type, **self.own_schema}
         if reference := resolved.get("$ref"):
             resolved = DEFINITIONS[reference.rpartition("/")[2]]
@@ -59,7 +59,7 @@ class Value:
 
 
 def read_values(text: str) -> list[Value]:
-    """Every value, in the file's order. A key without a sentence holds a group of them."""
+    """Read every value, in the file's order. A key without a sentence is a group."""
     defaults = yaml.safe_load(text)
     return [
         Value(".".join(path), sentence, _look_up(defaults, path), own) for path, sentence, own in _annotated_keys(text)
@@ -67,7 +67,7 @@ def read_values(text: str) -> list[Value]:
 
 
 def schema_of(values: list[Value]) -> Json:
-    """The whole values.schema.json: closed, but for maps whose keys are the user's.
+    """Return values.schema.json: closed, except for maps whose keys are the user's.
 
     `global` is one of them: a chart that has this one as a part shares its own there.
     """

@@ -23,7 +23,7 @@ ELSEWHERE = {
     "playground.ca_file": "tls.playground.ca",
     "bundle.overrides_file": "overrides.entries",
 }
-"""Settings that are files or secrets, and one that is a choice of several: where the chart has them."""
+"""Where the chart has the settings that are files or secrets, and one that is part of a choice."""
 
 _BOUNDS = ("enum", "minimum", "maximum", "exclusiveMinimum")
 
@@ -41,18 +41,18 @@ class Setting:
 
     @property
     def key(self) -> str:
-        """As values spell it."""
+        """Its key in the values."""
         return camel_case(self.name)
 
 
 def camel_case(name: str) -> str:
-    """max_in_flight → maxInFlight."""
+    """Return maxInFlight for max_in_flight."""
     first, *more = name.split("_")
     return first + "".join(word.capitalize() for word in more)
 
 
 def all_settings() -> Iterator[Setting]:
-    """Every field of every group."""
+    """Yield every field of every group."""
     root = Settings.model_json_schema()
     for group, reference in root["properties"].items():
         model = root["$defs"][reference["$ref"].rpartition("/")[2]]
@@ -62,12 +62,12 @@ def all_settings() -> Iterator[Setting]:
 
 
 def chart_settings() -> Iterator[Setting]:
-    """Those that stand under `settings` in the values."""
+    """Return those that are under `settings` in the values."""
     return (it for it in all_settings() if f"{it.group}.{it.name}" not in ELSEWHERE)
 
 
 def values_block() -> str:
-    """The part `settings` of values.yaml."""
+    """Return the section `settings` of values.yaml."""
     lines, group = ["settings:"], ""
     for it in chart_settings():
         if it.group != group:
@@ -82,7 +82,7 @@ def values_block() -> str:
 
 
 def schemas() -> dict[str, Json]:
-    """Of each value under `settings`, by its path; with the patterns that nobody wants to read in values.yaml."""
+    """Return the schema of each value under `settings`, by its path, with the patterns that values.yaml omits."""
     return {f"settings.{it.group}.{it.key}": _schema(it) for it in chart_settings()}
 
 
@@ -92,7 +92,7 @@ def _schema(it: Setting) -> Json:
 
 
 def template_facts() -> str:
-    """What templates know of the settings: the worker's defaults are left to the worker, and some must be given."""
+    """Return what the templates need: the worker's defaults, which are not passed on, and the required settings."""
     defaults: dict[str, Json] = {}
     required = []
     for it in chart_settings():
@@ -110,7 +110,7 @@ def _merged(schema: Json) -> Json:
 
 
 def _in_words_of_values(it: Setting) -> str:
-    """Sentences name variables of the same group: `JWKS_URL`."""
+    """Replace the variables of the same group that a sentence names, as `JWKS_URL`."""
 
     def value(match: re.Match[str]) -> str:
         name = match[1].lower()

@@ -12,17 +12,17 @@ from uuid import UUID, uuid4
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from worker.delivery.progress import identity
+from worker.domain.messages import status_message
 
 from schemas import DeploymentStatus, ErrorInfo, State
 from tests.support.paths import ROOT
 from tests.support.topics import Topics, create_worker_topics
-from worker.delivery.progress import identity
-from worker.domain.messages import status_message
 from worker.domain.request import Record, Request, read_request
+from worker.sandbox.environment import worker_environment
 from worker.sandbox.graphene import graphene_app
+from worker.sandbox.http_server import served
 from worker.sandbox.playground import playground_app
-from worker.sandbox.serving import served
-from worker.sandbox.stage import worker_environment
 from worker.sandbox.users import SANDBOX_USER, sandbox_token
 from worker.settings import ClientSettings, KafkaSettings, read_settings
 
@@ -225,7 +225,7 @@ async def test_check_reaches_everybody(desk: Desk, tmp_path: Path) -> None:
         assert DEPENDENCIES == marks(output)
         desk.environment |= {"DEPLOYER_CATALOG__PASSWORD": "wrong", "DEPLOYER_KAFKA__STATUS_TOPIC": f"{prefix}.none"}
         code, output, _ = await desk.run("check")
-        assert (1, f"ok      topics: the worker will make {prefix}.none") == (code, output[3])
+        assert (1, f"ok      topics: the worker will create {prefix}.none") == (code, output[3])
         (tmp_path / "overrides.yaml").write_text("overrides: {}")
         desk.environment |= {
             "DEPLOYER_KAFKA__CREATE_TOPICS": "false",

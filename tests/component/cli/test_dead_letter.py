@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from worker.domain.messages import dead_letter_message
 
 from schemas import DeploymentRequested
 from tests.component.cli.test_commands import REVISION, SOLUTION, Desk
-from worker.cli.client import Ask, open_requests
-from worker.domain.dead_letter import MOST, TIMESTAMP, DeadLetter, dead_letter, replay_id
-from worker.domain.messages import dead_letter_message
+from worker.domain.dead_letter import MAX_REPLAYS, TIMESTAMP, DeadLetter, dead_letter, replay_id
 from worker.domain.request import Record, Request, read_request
 from worker.errors import CODES, Unavailable, Unreadable
 from worker.sandbox.users import SANDBOX_USER, User, sandbox_token
@@ -38,8 +37,8 @@ class Box:
         """A request that is in its topic, with a token of its own."""
         token = sandbox_token(datetime.now(UTC), timedelta(hours=1, seconds=len(self.tokens)), user)
         self.tokens.append(token)
-        ask = Ask(request_id, SOLUTION, REVISION, token, replay_of)
-        async with open_requests(self.desk.kafka) as requests:
+        ask = OutgoingRequest(request_id, SOLUTION, REVISION, token, replay_of)
+        async with open_publisher(self.desk.kafka) as requests:
             await requests.publish(ask, partition=PARTITION)
         return await self.received()
 
@@ -156,7 +155,7 @@ async def test_show_tells_everything(box: Box) -> None:
     assert all(line.isprintable() for line in lines)
     assert {"mood": "\x1b[2J\x7f"} == json.loads("\n".join(lines))["value"]
     _, errors = await box.run("show", place, "0:99", code=1)
-    assert "There is no dead letter at 0:99. Look with: playground-deployer dead-letter list." in errors
+    assert "There is no dead letter at 0:99. List them with: playground-deployer dead-letter list." in errors
 
 
 async def test_a_replay_is_the_request_under_a_new_id(box: Box) -> None:
@@ -180,7 +179,7 @@ async def test_a_replay_is_the_request_under_a_new_id(box: Box) -> None:
 
 async def test_what_cannot_be_replayed_is_passed_over(box: Box) -> None:
     """A line for each says why, the others are sent, and the exit code is 1."""
-    chained = await box.give_up(replay_id("r-0", MOST), replay_of="r-0")
+    chained = await box.give_up(replay_id("r-0", MAX_REPLAYS), replay_of="r-0")
     lost = await box.put(unreadable())
     record = await box.request("r-2")
     whole = letter(record)
@@ -191,12 +190,12 @@ async def test_what_cannot_be_replayed_is_passed_over(box: Box) -> None:
     assert [f"{good}  r-3 → {replay_id('r-3', 1)}", "1 were replayed, 3 not."] == lines
     said = {line.split()[0]: line for line in errors.splitlines()}
     assert {chained, lost, another} == said.keys()
-    assert f"replayed {MOST} times already" in said[chained]
+    assert f"already been replayed {MAX_REPLAYS} times" in said[chained]
     assert "could not be read (not-json)" in said[lost]
     assert "Kafka has deleted its record, and the token with it." in said[another]
     assert replay_id("r-3", 1) == read_request(await box.received())[0]
     lines, _ = await box.run("replay", chained, "--force")
-    assert f"{chained}  {replay_id('r-0', MOST)} → {replay_id('r-0', MOST + 1)}" == lines[0]
+    assert f"{chained}  {replay_id('r-0', MAX_REPLAYS)} → {replay_id('r-0', MAX_REPLAYS + 1)}" == lines[0]
 
 
 async def test_a_token_file_replaces_tokens_that_are_gone(box: Box, tmp_path: Path) -> None:
@@ -211,7 +210,7 @@ async def test_a_token_file_replaces_tokens_that_are_gone(box: Box, tmp_path: Pa
     file.write_text(f"Bearer {token}\n")
     lines, errors = await box.run("replay", "--all", "--token-file", str(file), code=1)
     assert [f"{place}  r-1 → {replay_id('r-1', 1)}", "1 were replayed, 1 not."] == lines
-    assert errors.startswith(f"{other}  r-2: it is another user's than the token.")
+    assert errors.startswith(f"{other}  r-2: it belongs to another user than the token.")
     _, request = read_request(await box.received())
     assert isinstance(request, Request)
     assert f"Bearer {token}" == request.token

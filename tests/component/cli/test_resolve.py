@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from worker.domain.messages import status_message
 
 from schemas import DeploymentSettled, DeploymentStatus, SourceInfo, State
 from tests.component.cli.test_commands import ERRORS, Desk
 from tests.support.topics import Topics
-from worker.domain.messages import status_message
 
 URL = "https://playground.example/dashboard?selected_deployment_id=sudoku"
 TO_PARKED = (State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.PARKED)
@@ -48,7 +48,7 @@ async def publish(desk: Desk, states: Sequence[State], *, first: int = 0, partit
 
 def resolve(outcome: str, *options: str) -> Sequence[str]:
     """The command's arguments."""
-    return ("resolve", "r-1", "--as", outcome, *options)
+    return ("resolve", "r-1", "--outcome", outcome, *options)
 
 
 def settled(record: ConsumerRecord) -> DeploymentSettled:
@@ -120,9 +120,9 @@ async def test_wait_gives_up_in_time(desk: Desk) -> None:
     ("states", "said"),
     [
         ((), "r-1: no status has this id."),
-        ((State.ACCEPTED,), "r-1 is accepted, and only a request that is parked can be settled."),
-        ((State.REJECTED,), "r-1 is rejected, and only a request that is parked can be settled."),
-        ((*TO_PARKED, State.FAILED), "r-1 is failed, and only a request that is parked can be settled."),
+        ((State.ACCEPTED,), "r-1 is accepted, and only a parked request can be resolved."),
+        ((State.REJECTED,), "r-1 is rejected, and only a parked request can be resolved."),
+        ((*TO_PARKED, State.FAILED), "r-1 is failed, and only a parked request can be resolved."),
     ],
 )
 async def test_nothing_else_is_settled(
@@ -142,7 +142,7 @@ async def test_an_id_in_two_partitions_needs_one_of_them(desk: Desk, settlements
     await publish(desk, (*TO_PARKED, State.DEPLOYED), partition=3)
     code, _, errors = await desk.run(*resolve("failed"))
     assert 1 == code
-    assert "r-1 is in the partitions 0 (parked), 3 (deployed). Say which one with --partition." in errors
+    assert "r-1 is in the partitions 0 (parked), 3 (deployed). Choose one with --partition." in errors
     code, _, errors = await desk.run(*resolve("failed", "--partition", "0"))
     assert (0, "") == (code, errors)
     assert 0 == (await settlements.getone()).partition

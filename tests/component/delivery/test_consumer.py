@@ -14,6 +14,7 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.producer import message_accumulator
 from aiokafka.producer import producer as producer_module
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
+from worker.delivery.job import LaneJob
 
 from schemas import DeploymentInfo, DeploymentStatus, SourceInfo, State
 from tests.support.topics import admin_client, committed_offsets, create_topics
@@ -21,7 +22,6 @@ from worker import settings
 from worker.adapters.kafka.partition_store import KafkaLedger
 from worker.app import open_requests
 from worker.delivery.consumer import RequestConsumer
-from worker.delivery.job import LaneJob
 
 ENDED = DeploymentStatus(
     request_id="r",

@@ -55,15 +55,17 @@ async def test_resolve(outcome: str, state: State, posts: int, world: World) -> 
     await world.ask("r-1")
     await world.until_ended(["r-1"])
     world.playground.answer = None
-    said = await command(world, "resolve", "r-1", "--as", outcome, "--reason", "I looked.", "--by", "ada", "--wait")
+    said = await command(
+        world, "resolve", "r-1", "--outcome", outcome, "--reason", "I looked.", "--by", "ada", "--wait"
+    )
     assert "r-1: attempt 1 is settled as" in said
     await world.until_ended(["r-1"], parked=False)
     last = world.statuses["r-1"][-1]
     assert (state, posts) == (last.state, world.playground.posts["r-1"])
     if outcome != "retry":
         assert "by ada: I looked." in last.message
-    said = await command(world, "resolve", "r-1", "--as", "failed", code=1)
-    assert f"r-1 is {state}, and only a request that is parked can be settled." in said
+    said = await command(world, "resolve", "r-1", "--outcome", "failed", code=1)
+    assert f"r-1 is {state}, and only a parked request can be resolved." in said
 
 
 async def busy(_: str) -> web.Response:

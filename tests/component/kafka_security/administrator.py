@@ -1,4 +1,4 @@
-"""What Kafka's administrator does: passwords, rights."""
+"""What an administrator of Kafka does: set passwords, add and remove ACLs."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest, Descri
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import CompactArray, CompactBytes, CompactString, Int8, Int16, Int32, Schema, TaggedFields
 
-from worker.adapters.kafka.acls import Right
+from worker.adapters.kafka.acls import AclBinding
 
 ALLOW, ANY, MATCH_LITERAL, MATCH_PREFIXED = 3, 1, 3, 4
 
@@ -57,7 +57,7 @@ class AlterUserScramCredentialsRequestV0(RequestStruct):  # type: ignore[misc]
 
 
 class AlterUserScramCredentials(Request[AlterUserScramCredentialsRequestV0]):  # type: ignore[misc]
-    """What aiokafka lacks: a new password for a user."""
+    """Sets the password of a user; aiokafka has no such request."""
 
     API_KEY = 51
     SHA_512, ITERATIONS = 2, 4096
@@ -74,30 +74,30 @@ class AlterUserScramCredentials(Request[AlterUserScramCredentialsRequestV0]):  #
 
 
 class Administrator:
-    """Has every right. What it does is in force when it returns."""
+    """May do everything. What it changes is in force when the call returns."""
 
     def __init__(self, connection: AIOKafkaConnection) -> None:
         self._connection = connection
 
     async def set_password(self, user: str, password: str) -> None:
-        """Of a user who need not exist yet."""
+        """Set the password of a user, who need not exist yet."""
         answer = await self._connection.send(AlterUserScramCredentials(user, password))
         assert [0] == [code for _, code, *_ in answer.results]
 
-    async def grant(self, principal: str, rights: Iterable[Right]) -> None:
-        """Nothing that the principal had already."""
-        rights = [*rights]
-        for right in rights:
-            answer = await self._connection.send(CreateAclsRequest(*_acl(right, principal)))
+    async def grant(self, principal: str, acls: Iterable[AclBinding]) -> None:
+        """Add ACLs that the principal does not have yet."""
+        acls = [*acls]
+        for acl in acls:
+            answer = await self._connection.send(CreateAclsRequest(*_acl_fields(acl, principal)))
             assert [0] == [code for code, _ in answer.creation_responses]
-        while not {_acl(right, principal) for right in rights} <= await self._acls():
-            pass  # an answer away: its own authorizer hears of it a moment later
+        while not {_acl_fields(acl, principal) for acl in acls} <= await self._acls():
+            pass  # one round trip each: the authorizer learns of them a moment later
 
-    async def revoke(self, principal: str, right: Right) -> None:
-        """One that the principal has."""
-        answer = await self._connection.send(DeleteAclsRequest(*_acl(right, principal)))
+    async def revoke(self, principal: str, acl: AclBinding) -> None:
+        """Remove an ACL that the principal has."""
+        answer = await self._connection.send(DeleteAclsRequest(*_acl_fields(acl, principal)))
         assert [1] == [len(matching) for _, _, matching in answer.filter_responses]
-        while _acl(right, principal) in await self._acls():
+        while _acl_fields(acl, principal) in await self._acls():
             pass
 
     async def _acls(self) -> set[tuple[object, ...]]:
@@ -105,14 +105,14 @@ class Administrator:
         return {(resource, name, pattern, *acl) for resource, name, pattern, acls in answer.resources for acl in acls}
 
 
-def _acl(right: Right, principal: str) -> tuple[int, str, int, str, str, int, int]:
-    pattern = MATCH_PREFIXED if right.prefix else MATCH_LITERAL
-    return right.resource.value, right.name, pattern, principal, "*", right.operation.value, ALLOW
+def _acl_fields(acl: AclBinding, principal: str) -> tuple[int, str, int, str, str, int, int]:
+    pattern = MATCH_PREFIXED if acl.prefixed else MATCH_LITERAL
+    return acl.resource_type.value, acl.name, pattern, principal, "*", acl.operation.value, ALLOW
 
 
 @asynccontextmanager
 async def administrator(bootstrap_servers: str) -> AsyncIterator[Administrator]:
-    """Over the listener where everybody is one."""
+    """Connect over the listener where every client is an administrator."""
     host, _, port = bootstrap_servers.rpartition(":")
     connection = await create_conn(host, int(port))
     try:

@@ -1,4 +1,4 @@
-"""One secured Apache Kafka for all tests here; each has topics, a group and a user of its own on it."""
+"""One secured Apache Kafka for all tests here; each test has its own topics, group and user on it."""
 
 import asyncio
 import gc
@@ -13,7 +13,7 @@ from schemas import State
 from tests.component.kafka_security.administrator import Administrator, administrator
 from tests.component.kafka_security.secured import Secured, secured_kafka
 from tests.support.stage import Stage, open_stage
-from worker.adapters.kafka.acls import Right
+from worker.adapters.kafka.acls import AclBinding
 from worker.app import run
 from worker.errors import ConfigurationError
 from worker.settings import ClientSettings, KafkaSettings, Settings, read_settings
@@ -23,7 +23,7 @@ PASSWORD = "canarySaslPassword_Jm5Nb7Vc1Xz9Lk3"
 
 @pytest.fixture(scope="session")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    """Started with the first test that asks for it."""
+    """Provide an Apache Kafka that starts with the first test that needs it."""
     secured = secured_kafka(tmp_path_factory.mktemp("certificates"))
     asyncio.run(secured.kafka.start())
     try:
@@ -34,13 +34,13 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
 
 @pytest.fixture
 async def admin(secured: Secured) -> AsyncIterator[Administrator]:
-    """Who may do everything."""
+    """Provide an administrator of that Kafka."""
     async with administrator(secured.plain) as admin:
         yield admin
 
 
-async def refused(settings: Settings) -> str:
-    """Why a worker ends at its start."""
+async def startup_error(settings: Settings) -> str:
+    """Return the message with which a worker fails at startup."""
     with pytest.raises(ConfigurationError) as raised:
         async with asyncio.timeout(20):
             await run(settings, asyncio.Event())
@@ -49,7 +49,7 @@ async def refused(settings: Settings) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A stage whose worker is a user without any right."""
+    """A stage whose worker logs in as a user without any ACL."""
 
     stage: Stage
     admin: Administrator
@@ -57,24 +57,24 @@ class Scene:
 
     @property
     def settings(self) -> Settings:
-        """Of the worker."""
+        """The worker's settings."""
         return read_settings(self.stage.env, Settings)
 
     @property
     def kafka(self) -> KafkaSettings:
-        """Of the worker and of commands."""
+        """The Kafka settings of the worker and of commands."""
         return read_settings(self.stage.env, ClientSettings).kafka
 
-    def connect(self, how: Mapping[str, str]) -> None:
-        """Reach Kafka so, and in no other way."""
+    def connect(self, settings: Mapping[str, str]) -> None:
+        """Replace every setting that says how to connect to Kafka."""
         for name in [*self.stage.env]:
             if name.startswith(("DEPLOYER_KAFKA__S", "DEPLOYER_KAFKA__BOOTSTRAP")) and not name.endswith("_TOPIC"):
                 del self.stage.env[name]
-        self.stage.env.update(how)
+        self.stage.env.update(settings)
 
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[None]:
-        """One that runs in this process. What it raises is raised at the end."""
+        """Run a worker in this process; what it raises is raised at the end."""
         stop = asyncio.Event()
         work = asyncio.create_task(run(self.settings, stop))
         try:
@@ -84,18 +84,18 @@ class Scene:
             await work
 
     async def deployed(self, *request_ids: str) -> bool:
-        """Whether all are, once they have ended."""
+        """Return whether all of them are deployed, once they have ended."""
         statuses = await self.stage.until_final(request_ids)
         return all(State.DEPLOYED is statuses[it][-1].state for it in request_ids)
 
-    async def grant(self, *rights: Right) -> None:
-        """To the worker."""
-        await self.admin.grant(f"User:{self.user}", rights)
+    async def grant(self, *acls: AclBinding) -> None:
+        """Grant ACLs to the worker."""
+        await self.admin.grant(f"User:{self.user}", acls)
 
 
 @pytest.fixture
 async def scene(secured: Secured, admin: Administrator, unique: str, tmp_path: Path) -> AsyncIterator[Scene]:
-    """The topics are there; the worker logs in with its password over TLS."""
+    """Provide topics and a stage whose worker logs in with its password over TLS."""
     await admin.set_password(unique, PASSWORD)
     async with open_stage(secured.plain, unique, tmp_path, partitions=1) as stage:
         stage.env |= {"DEPLOYER_KAFKA__CREATE_TOPICS": "false", "DEPLOYER_RUNTIME__HTTP_PORT": "0"}
@@ -112,7 +112,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def left_behind() -> Iterator[None]:
-    """What is left of such connections goes with the test that opened them, and not in another folder's."""
+def collect_garbage() -> Iterator[None]:
+    """Let the remains of such connections go with the test that opened them, and not in another folder's."""
     yield
     gc.collect()

@@ -1,4 +1,4 @@
-"""An Apache Kafka with its own authorizer and secured listeners, and what its clients are told."""
+"""An Apache Kafka with its authorizer and secured listeners, and the settings of its clients."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -17,7 +17,7 @@ _NAMES = ("SCRAM", "PROXIED", "TLS", "MTLS", "EXPIRED", "ELSEWHERE")
 
 @dataclass(frozen=True, slots=True)
 class Secured:
-    """Where its listeners are, and what a client of them needs."""
+    """The listeners of that Kafka, and the files that their clients need."""
 
     kafka: EmbeddedKafka
     ports: Mapping[str, int]
@@ -30,21 +30,25 @@ class Secured:
 
     @property
     def plain(self) -> str:
-        """Where everybody is the administrator."""
+        """The listener where every client is an administrator."""
         return self.kafka.bootstrap_servers
 
     def address(self, listener: str) -> str:
-        """PLAIN; SCRAM, also PROXIED; TLS; MTLS; EXPIRED: TLS whose certificate has; ELSEWHERE: whose is another's."""
+        """Return the address of a listener.
+
+        PLAIN; SCRAM, and PROXIED through a proxy; TLS; MTLS; EXPIRED: TLS with an expired certificate; ELSEWHERE: with
+        another host's.
+        """
         return self.plain if listener == "PLAIN" else f"localhost:{self.ports[listener]}"
 
     @asynccontextmanager
     async def proxy(self) -> AsyncIterator[Proxy]:
-        """What the clients of PROXIED connect to."""
+        """Run the proxy in front of PROXIED."""
         async with Proxy(HOST, self.proxied).served(HOST, self.ports["PROXIED"]) as proxy:
             yield proxy
 
     def scram(self, user: str, password: str, listener: str = "SCRAM") -> dict[str, str]:
-        """The settings of a client that logs in over TLS."""
+        """Return the settings of a client that logs in over TLS."""
         return {
             "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": self.address(listener),
             "DEPLOYER_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
@@ -55,7 +59,7 @@ class Secured:
         }
 
     def tls(self, listener: str = "TLS") -> dict[str, str]:
-        """The settings of a client that nobody knows, over TLS."""
+        """Return the settings of an anonymous client over TLS."""
         return {
             "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": self.address(listener),
             "DEPLOYER_KAFKA__SECURITY_PROTOCOL": "SSL",
@@ -63,7 +67,7 @@ class Secured:
         }
 
     def mtls(self, certificate: Certificate | None = None) -> dict[str, str]:
-        """The settings of a client that is known by its certificate."""
+        """Return the settings of a client that authenticates with its certificate."""
         certificate = certificate or self.client
         return {
             **self.tls("MTLS"),
@@ -76,7 +80,7 @@ CLIENT_PRINCIPAL = "User:CN=worker,O=graphene"
 
 
 def secured_kafka(folder: Path) -> Secured:
-    """Not started yet."""
+    """Configure the broker, which is not started yet."""
     numbers = unused_ports(3 + len(_NAMES))
     own, proxied = Ports(next(numbers), next(numbers)), next(numbers)
     ports = dict(zip(_NAMES, numbers, strict=True))
@@ -122,14 +126,14 @@ _LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 
 
 def _listeners(own: Ports, ports: Mapping[str, int], opened: Mapping[str, int]) -> dict[str, str]:
-    """`ports`: where clients believe them to be; `opened`: where they are."""
+    """Return the listener properties; `ports` are advertised, `opened` are bound."""
     kinds = {name: "SASL_SSL" if name in ("SCRAM", "PROXIED") else "SSL" for name in ports}
     plain = f"PLAINTEXT://{HOST}:{own.broker}"
     bound = [f"{name}://{HOST}:{port}" for name, port in opened.items()]
-    told = [f"{name}://localhost:{port}" for name, port in ports.items()]
+    advertised = [f"{name}://localhost:{port}" for name, port in ports.items()]
     return {
         "listeners": ",".join([plain, f"CONTROLLER://{HOST}:{own.controller}", *bound]),
-        "advertised.listeners": ",".join([plain, *told]),
+        "advertised.listeners": ",".join([plain, *advertised]),
         "listener.security.protocol.map": ",".join(
             f"{name}:{kind}" for name, kind in {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT", **kinds}.items()
         ),

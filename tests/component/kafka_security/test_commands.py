@@ -1,4 +1,4 @@
-"""The commands on a secured Apache Kafka, with exactly the rights that the documentation gives those who run them."""
+"""The commands on a secured Apache Kafka, with exactly the ACLs that the documentation lists for them."""
 
 import asyncio
 import os
@@ -7,17 +7,17 @@ from datetime import UTC, datetime
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from worker.domain.messages import Message, dead_letter_message, status_message
 
 from schemas import DeploymentSettled, DeploymentStatus, SourceInfo, State
 from tests.component.kafka_security.conftest import Scene
-from worker.adapters.kafka.acls import operator_rights, reader_rights, sender_rights, without, worker_rights
+from worker.adapters.kafka.acls import missing_acl, operator_acls, reader_acls, sender_acls, worker_acls
 from worker.adapters.kafka.partition_store import record_of
 from worker.cli import resolve
-from worker.cli.client import open_requests, open_statuses
-from worker.cli.letters import Choice, letters
-from worker.cli.replays import open_originals
+from worker.cli.client import open_publisher, open_statuses
+from worker.cli.dead_letter import open_originals
+from worker.cli.dead_letter_reader import DeadLetterFilter, read_dead_letters
 from worker.domain.dead_letter import dead_letter
-from worker.domain.messages import Message, dead_letter_message, status_message
 from worker.domain.request import Request, read_request
 from worker.errors import CODES, ConfigurationError, Unavailable
 from worker.sandbox.graphene_data import stored_case
@@ -27,7 +27,7 @@ from worker.settings import KafkaSettings
 MODEL = stored_case("entity-recogniser")
 SUBMIT = ("submit", str(MODEL.solution_id), str(MODEL.revision_id))
 WATCH = ("watch", "--from-beginning", "--request-id", "parked", "--json")
-RESOLVE = ("resolve", "parked", "--as", "failed")
+RESOLVE = ("resolve", "parked", "--outcome", "failed")
 REPLAY = ("dead-letter", "replay", "--all")
 ANY = KafkaSettings(bootstrap_servers="localhost:9092")
 
@@ -55,21 +55,21 @@ async def publish(scene: Scene, message: Message) -> None:
 
 
 async def park(scene: Scene) -> None:
-    """There is a request whose outcome nobody knows."""
+    """Publish the status of a parked request."""
     status = DeploymentStatus(
         request_id="parked",
         sequence=0,
         state=State.PARKED,
         time=datetime.now(UTC),
         attempt=1,
-        message="Nobody knows.",
+        message="The outcome is unknown.",
         source=SourceInfo(topic=scene.kafka.requests_topic, partition=0, offset=0),
     )
     await publish(scene, status_message(status, None, scene.kafka.status_topic, "/tests"))
 
 
 async def give_up(scene: Scene) -> None:
-    """There is a request whose retries ran out."""
+    """Publish a request and the dead letter of its last retry."""
     await scene.stage.ask(MODEL, "given-up")
     requests = AIOKafkaConsumer(
         scene.kafka.requests_topic, bootstrap_servers=scene.stage.bootstrap, auto_offset_reset="earliest"
@@ -84,8 +84,8 @@ async def give_up(scene: Scene) -> None:
 
 
 async def test_an_operator_can_do_everything(scene: Scene) -> None:
-    """Submit, watch, resolve, and list, show and replay dead letters, with the operator's rights and no other."""
-    await scene.grant(*operator_rights(scene.kafka))
+    """Submit, watch, resolve, and list, show and replay dead letters, with the operator's ACLs and no others."""
+    await scene.grant(*operator_acls(scene.kafka))
     await park(scene)
     await give_up(scene)
     results = await asyncio.gather(
@@ -101,24 +101,24 @@ async def test_an_operator_can_do_everything(scene: Scene) -> None:
 
 
 async def test_a_sender_follows_its_request(scene: Scene) -> None:
-    """`submit --wait` needs the rights of those who send and of those who read, and no other."""
-    await scene.grant(*sender_rights(scene.kafka), *reader_rights(scene.kafka))
+    """`submit --wait` needs the ACLs of a sender and of a reader, and no others."""
+    await scene.grant(*sender_acls(scene.kafka), *reader_acls(scene.kafka))
     code, output, errors = await command(scene, *SUBMIT, "--wait", "--timeout", "0.1")
     assert (3, 1) == (code, len(output.splitlines())), errors
 
 
 async def test_check_needs_what_the_worker_needs(scene: Scene) -> None:
-    """With the worker's rights all is well with Kafka; without any each of them is named."""
+    """With the worker's ACLs Kafka passes the check; without any, each is named."""
     _, output, _ = await command(scene, "check")
-    for right in worker_rights(scene.kafka):
-        assert (without(right, scene.kafka) in output) == (right.operation.title != "DescribeConfigs")
-    await scene.grant(*worker_rights(scene.kafka))
+    for acl in worker_acls(scene.kafka):
+        assert (missing_acl(acl, scene.kafka) in output) == (acl.operation.title != "DescribeConfigs")
+    await scene.grant(*worker_acls(scene.kafka))
     _, output, _ = await command(scene, "check")
-    assert "ok      topics: as the worker needs them" in output.splitlines()
+    assert "ok      topics: configured as the worker needs them" in output.splitlines()
 
 
 async def send(kafka: KafkaSettings) -> None:
-    async with open_requests(kafka):
+    async with open_publisher(kafka):
         pass
 
 
@@ -129,7 +129,7 @@ async def follow(kafka: KafkaSettings) -> None:
 
 async def settle(kafka: KafkaSettings) -> None:
     settled = DeploymentSettled(request_id="parked", attempt=1, outcome="failed", reason="It failed.", by="a test")
-    await resolve._publish(kafka, settled, 0)
+    await resolve.publish_settlement(kafka, settled, 0)
 
 
 async def look_up_tokens(kafka: KafkaSettings) -> None:
@@ -138,20 +138,20 @@ async def look_up_tokens(kafka: KafkaSettings) -> None:
 
 
 async def list_letters(kafka: KafkaSettings) -> None:
-    assert [] == [letter async for letter in letters(kafka, Choice())]
+    assert [] == [letter async for letter in read_dead_letters(kafka, DeadLetterFilter())]
 
 
-# Of the rights in their order: what needs it.
-NEEDED = dict(zip(operator_rights(ANY), (look_up_tokens, send, follow, settle, list_letters), strict=True))
+# The step that needs each of the ACLs, in their order.
+NEEDED = dict(zip(operator_acls(ANY), (look_up_tokens, send, follow, settle, list_letters), strict=True))
 
 
 @pytest.mark.parametrize("number", range(len(NEEDED)), ids=[str(it) for it in NEEDED])
-async def test_each_right_is_needed(scene: Scene, number: int) -> None:
-    """Without it the step that needs it names it, and does its work with it."""
-    missing, step = operator_rights(scene.kafka)[number], [*NEEDED.values()][number]
-    await scene.grant(*(it for it in operator_rights(scene.kafka) if it != missing))
+async def test_each_acl_is_needed(scene: Scene, number: int) -> None:
+    """Without it the step that needs it names it; with it the step succeeds."""
+    missing, step = operator_acls(scene.kafka)[number], [*NEEDED.values()][number]
+    await scene.grant(*(it for it in operator_acls(scene.kafka) if it != missing))
     with pytest.raises(ConfigurationError) as raised:
         await step(scene.kafka)
-    assert without(missing, scene.kafka) == str(raised.value)
+    assert missing_acl(missing, scene.kafka) == str(raised.value)
     await scene.grant(missing)
     await step(scene.kafka)

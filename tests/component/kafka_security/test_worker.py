@@ -1,4 +1,4 @@
-"""The worker on a secured Apache Kafka, with exactly the rights that the documentation gives it."""
+"""The worker on a secured Apache Kafka, with exactly the ACLs that the documentation lists."""
 
 import asyncio
 from pathlib import Path
@@ -7,9 +7,9 @@ import pytest
 import structlog
 
 from schemas import DeploymentSettled, State
-from tests.component.kafka_security.conftest import Scene, refused
+from tests.component.kafka_security.conftest import Scene
 from tests.component.kafka_security.secured import CLIENT_PRINCIPAL, Secured
-from worker.adapters.kafka.acls import creator_rights, without, worker_rights
+from worker.adapters.kafka.acls import missing_acl, topic_creation_acls, worker_acls
 from worker.adapters.kafka.settlements import SettlementSender
 from worker.adapters.kafka.startup import prepare_kafka
 from worker.errors import ConfigurationError
@@ -26,45 +26,45 @@ async def ask_for_all(scene: Scene) -> None:
 
 
 async def test_a_login_over_tls(scene: Scene, tmp_path: Path) -> None:
-    """SASL_SSL with SCRAM-SHA-512: a user with the worker's rights and no other deploys the three cases."""
-    await scene.grant(*worker_rights(scene.kafka))
+    """SASL_SSL with SCRAM-SHA-512: a user with the worker's ACLs and no others deploys the three cases."""
+    await scene.grant(*worker_acls(scene.kafka))
     await ask_for_all(scene)
     async with scene.stage.worker(tmp_path / "log"):  # a process of its own, as in production
         assert await scene.deployed(*CASES)
 
 
-async def test_a_certificate_of_our_own(scene: Scene, secured: Secured) -> None:
-    """Mutual TLS: so does a user who is the name in its certificate."""
+async def test_a_client_certificate(scene: Scene, secured: Secured) -> None:
+    """Mutual TLS: so does the user named in the certificate."""
     scene.connect(secured.mtls())
-    await scene.admin.grant(CLIENT_PRINCIPAL, worker_rights(scene.kafka))
+    await scene.admin.grant(CLIENT_PRINCIPAL, worker_acls(scene.kafka))
     await ask_for_all(scene)
     async with scene.worker():
         assert await scene.deployed(*CASES)
 
 
 async def test_tls_alone(scene: Scene, secured: Secured) -> None:
-    """So does a user whom nobody knows, where that is allowed to do everything."""
+    """So does an anonymous user, where it is allowed to do everything."""
     scene.connect(secured.tls())
     await ask_for_all(scene)
     async with scene.worker():
         assert await scene.deployed(*CASES)
 
 
-@pytest.mark.parametrize("number", range(len(worker_rights(ANY))), ids=[str(it) for it in worker_rights(ANY)])
-async def test_each_right_is_needed(scene: Scene, number: int) -> None:
-    """Without it the worker ends at its start and names it; with it the request of before is deployed."""
+@pytest.mark.parametrize("number", range(len(worker_acls(ANY))), ids=[str(it) for it in worker_acls(ANY)])
+async def test_each_acl_is_needed(scene: Scene, number: int) -> None:
+    """Without it the worker fails at startup and names it; with it the waiting request is deployed."""
     await scene.stage.ask(stored_case("entity-recogniser"), "r")
-    missing = worker_rights(scene.kafka)[number]
-    await scene.grant(*(it for it in worker_rights(scene.kafka) if it != missing))
-    assert without(missing, scene.kafka) == await refused(scene.settings)
+    missing = worker_acls(scene.kafka)[number]
+    await scene.grant(*(it for it in worker_acls(scene.kafka) if it != missing))
+    assert missing_acl(missing, scene.kafka) == await startup_error(scene.settings)
     await scene.grant(missing)
     async with scene.worker():
         assert await scene.deployed("r")
 
 
-async def test_what_is_written_seldom(scene: Scene) -> None:
-    """The worker's rights are enough for a dead letter, and for an outcome that is handed over."""
-    await scene.grant(*worker_rights(scene.kafka))
+async def test_rare_writes(scene: Scene) -> None:
+    """The worker's ACLs suffice for a dead letter and for an outcome that is handed over."""
+    await scene.grant(*worker_acls(scene.kafka))
     await scene.stage.publish(b"no JSON", b"somebody", [("ce_id", b"unreadable")])
     async with scene.worker():
         assert State.REJECTED is (await scene.stage.until_final(["unreadable"]))["unreadable"][-1].state
@@ -79,25 +79,27 @@ async def test_what_is_written_seldom(scene: Scene) -> None:
     assert ["outcome handed over"] == [line["event"] for line in lines]
 
 
-def making(scene: Scene) -> KafkaSettings:
-    """The settings of a worker that shall make topics, under other names than those that are there."""
+def creating(scene: Scene) -> KafkaSettings:
+    """Return the settings of a worker that creates its topics, under names that do not exist yet."""
     names = {f"{it}_topic": f"{scene.user}.new-{it}" for it in ("requests", "status", "settlements", "dead_letter")}
     return scene.kafka.model_copy(update={"create_topics": True, **names})
 
 
-async def test_the_topics_are_made(scene: Scene) -> None:
-    """With the rights to make them and the worker's, and no other."""
-    kafka = making(scene)
-    await scene.grant(*worker_rights(kafka), *creator_rights(kafka))
+async def test_the_topics_are_created(scene: Scene) -> None:
+    """With the worker's ACLs, those for creating topics, and no others."""
+    kafka = creating(scene)
+    await scene.grant(*worker_acls(kafka), *topic_creation_acls(kafka))
     assert await prepare_kafka(kafka, asyncio.Event())
 
 
-@pytest.mark.parametrize("number", range(len(creator_rights(ANY))), ids=[str(it) for it in creator_rights(ANY)])
-async def test_each_right_is_needed_to_make_topics(scene: Scene, number: int) -> None:
-    """Without one the worker ends at its start and names it."""
-    kafka = making(scene)
-    missing = creator_rights(kafka)[number]
-    await scene.grant(*worker_rights(kafka), *(it for it in creator_rights(kafka) if it != missing))
+@pytest.mark.parametrize(
+    "number", range(len(topic_creation_acls(ANY))), ids=[str(it) for it in topic_creation_acls(ANY)]
+)
+async def test_each_acl_is_needed_to_create_topics(scene: Scene, number: int) -> None:
+    """Without it the worker fails at startup and names it."""
+    kafka = creating(scene)
+    missing = topic_creation_acls(kafka)[number]
+    await scene.grant(*worker_acls(kafka), *(it for it in topic_creation_acls(kafka) if it != missing))
     with pytest.raises(ConfigurationError) as raised:
         await prepare_kafka(kafka, asyncio.Event())
-    assert without(missing, kafka) == str(raised.value)
+    assert missing_acl(missing, kafka) == str(raised.value)

@@ -9,12 +9,12 @@ import os
 from collections.abc import Sequence
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from worker.domain.messages import Message
 
 from worker.adapters.kafka.clients import stop_client
 from worker.adapters.kafka.partition_store import KafkaLedger
 from worker.app import run
 from worker.cli.run import secret_values
-from worker.domain.messages import Message
 from worker.observability import logs
 from worker.settings import KafkaSettings, Settings, read_settings
 

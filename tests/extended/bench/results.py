@@ -32,7 +32,7 @@ class Row:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """For people, and for README.md."""
+    """For people, and for docs/performance.md."""
     verdicts = {True: "yes", False: "**no**", None: ""}
     lines = ["| figure | measured | aim | reached |", "|---|---|---|---|"]
     lines += [f"| {row.name} | {row.value:.4g} {row.unit} | {row.aim} | {verdicts[row.reached]} |" for row in rows]

@@ -17,10 +17,10 @@ from tests.extended.cluster.pythons import NEWEST, OLDEST, Python
 from tests.extended.cluster.server import Configuration, Server
 from tests.support.kept import needed
 from worker.app import open_builder
+from worker.sandbox.environment import graphene_environment
 from worker.sandbox.graphene import graphene_app
 from worker.sandbox.graphene_data import CASES
-from worker.sandbox.serving import served
-from worker.sandbox.stage import graphene_environment
+from worker.sandbox.http_server import served
 from worker.settings import BuilderSettings, read_settings
 
 _PYTHONS = pytest.StashKey[dict[str, int]]()

@@ -21,8 +21,8 @@ from urllib3.exceptions import HTTPError
 from tests.extended.cluster.api import Api, Refused
 from tests.extended.cluster.binary import control_plane_binary
 from tests.support.kept import Unavailable
-from worker.sandbox.guarded import GuardedProcess
 from worker.sandbox.kafka_node import HOST, unused_ports
+from worker.sandbox.supervised_process import SupervisedProcess
 
 ADMIN, NOBODY = "admin", "nobody"
 START_SECONDS = 60
@@ -49,7 +49,7 @@ class ControlPlane:
         self.url = ""
         self._binary = binary
         self._folder = Path(tempfile.mkdtemp(prefix="playground-cluster-"))
-        self._processes: list[GuardedProcess] = []
+        self._processes: list[SupervisedProcess] = []
         self._tokens = {user: secrets.token_hex(16) for user in (ADMIN, NOBODY)}
 
     @property
@@ -159,7 +159,7 @@ class ControlPlane:
     def _run(self, program: str, *arguments: str, remove: Path | None = None) -> None:
         log = self._folder / f"{program}.log"
         command = [str(self._binary), program, *arguments]
-        self._processes.append(GuardedProcess(command, folder=self._folder, log=log, remove=remove))
+        self._processes.append(SupervisedProcess(command, folder=self._folder, log=log, remove=remove))
 
     def _becomes(self, look: Callable[[Api], bool]) -> bool:
         """Whether it is seen before a process ends or time runs out."""

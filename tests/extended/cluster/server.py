@@ -15,7 +15,7 @@ from tests.extended.cluster.api import Api, Json, Refused
 from tests.extended.cluster.pythons import Python
 from tests.unit.ontarget.bundles import AUTHS, SCRIPT
 from tests.unit.ontarget.running import Result
-from worker.sandbox.upload import namespace_of
+from worker.sandbox.playground_upload import namespace_of
 
 USER = "ada@playground.example"
 HOSTNAME = "play.example.org"

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.proxy import Proxy
-from worker.sandbox.guarded import GuardedProcess
-from worker.sandbox.java import find_java
 from worker.sandbox.kafka import START_SECONDS, STOP_SECONDS
-from worker.sandbox.kafka_jars import kafka_jars
+from worker.sandbox.kafka_installation import find_java, kafka_jars
 from worker.sandbox.kafka_node import HOST, ONE_NODE, Node, Ports, unused_ports, use_as_client
+from worker.sandbox.supervised_process import SupervisedProcess
 
 NODES = 3
 
@@ -35,11 +34,13 @@ class RunningNode:
     """One that can be stopped and started again."""
 
     node: ShapedNode
-    process: GuardedProcess | None = None
+    process: SupervisedProcess | None = None
 
     def start(self) -> None:
         """Returns at once."""
-        self.process = GuardedProcess(self.node.run_command(), folder=self.node.folder, log=self.node.log, remove=None)
+        self.process = SupervisedProcess(
+            self.node.run_command(), folder=self.node.folder, log=self.node.log, remove=None
+        )
 
     async def kill(self, number: int = 9) -> None:
         """SIGKILL, or another signal that ends it."""
@@ -66,7 +67,7 @@ async def format_node(node: ShapedNode, cluster_id: str) -> None:
     command = [
         f"--cluster-id={cluster_id}" if part.startswith("--cluster-id=") else part for part in node.format_command()
     ]
-    process = GuardedProcess(command, folder=node.folder, log=node.log, remove=None)
+    process = SupervisedProcess(command, folder=node.folder, log=node.log, remove=None)
     await process.wait(START_SECONDS)
     process.close()
 

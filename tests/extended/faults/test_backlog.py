@@ -9,13 +9,13 @@ from statistics import quantiles
 import psutil
 import pytest
 from aiokafka import AIOKafkaProducer
+from worker.domain.messages import status_message
 
 from schemas import DeploymentStatus, SourceInfo, State
 from tests.extended.faults.report import FULL, Row, size
 from tests.support.faults.world import USERS, World, open_world
 from worker.adapters.kafka.partition_store import KafkaLedger
 from worker.domain.dead_letter import replay_id
-from worker.domain.messages import status_message
 
 pytestmark = pytest.mark.timeout(3000)
 MEGABYTE = 1024 * 1024

@@ -21,8 +21,8 @@ from tests.support.paths import ROOT
 from tests.support.stage import Stage, open_stage
 from tests.support.worker_process import WorkerProcess, start_worker
 from worker.app import open_builder
+from worker.sandbox.environment import graphene_environment
 from worker.sandbox.graphene_data import CASES, stored_case
-from worker.sandbox.stage import graphene_environment
 from worker.sandbox.users import SANDBOX_USER
 from worker.settings import BuilderSettings, read_settings
 

@@ -41,7 +41,7 @@ def _pytest(tree: Path, tests: Sequence[str], printed: Path) -> None:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.chdir(tree)
-    os.environ["LANE_CASES"] = "300"  # enough to see what is broken on purpose
+    os.environ["PARTITION_CASES"] = "300"  # enough to see what is broken on purpose
     for name in [name for name in sys.modules if name.partition(".")[0] in COPIED]:
         del sys.modules[name]
     sys.path[:] = [str(tree), *(path for path in sys.path if path not in ("", str(ROOT)))]

@@ -12,14 +12,15 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from worker.delivery.progress import Progress
+from worker.domain.messages import Message
+
 from worker import app
-from worker.adapters import playground as playground_module
+from worker.adapters import http as http_module
 from worker.adapters.kafka.partition_store import TransactionalWriter
 from worker.adapters.playground import PlaygroundClient
 from worker.cli.run import secret_values
 from worker.delivery import attempts
-from worker.delivery.progress import Progress
-from worker.domain.messages import Message
 from worker.observability import logs
 from worker.settings import Settings, read_settings
 
@@ -58,7 +59,7 @@ def install(kill: Kill) -> None:
     async def around_post(self: PlaygroundClient, bundle: bytes, user: str, request_id: str, seconds: float) -> Any:
         kill.at("before-bytes", request_id)
         if kill.point == "mid-body" and kill.request_id == request_id:
-            playground_module.io = _Io(kill)  # type: ignore[assignment, attr-defined]
+            http_module.io = _Io(kill)  # type: ignore[assignment, attr-defined]
         answer = await submit(self, bundle, user, request_id, seconds)
         kill.at("after-response", request_id)
         return answer

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from worker.domain.messages import settlement_message
 
 from schemas import FINAL_STATES, DeploymentSettled, DeploymentStatus, State
 from tests.support.builders import blueprint_document, edge, node, operation
@@ -23,10 +24,9 @@ from tests.support.statuses import Statuses, followed_statuses
 from tests.support.topics import committed_offsets, create_worker_topics, unique_name
 from tests.support.worker_process import WorkerProcess, start_worker
 from worker.app import open_builder
-from worker.domain.messages import settlement_message
 from worker.sandbox.graphene import GRAPHENE, graphene_app
 from worker.sandbox.graphene_data import Stored, make_model, make_pipeline
-from worker.sandbox.serving import served
+from worker.sandbox.http_server import served
 from worker.sandbox.users import User, sandbox_token
 from worker.settings import BuilderSettings, ClientSettings, KafkaSettings, read_settings
 

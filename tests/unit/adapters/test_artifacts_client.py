@@ -21,7 +21,6 @@ Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Await
 ServeRaw = Callable[[Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]], Awaitable[str]]
 
 URI = "org/acumos/9f0f0f6e/Recogniser/1.0.0/Recogniser-1.0.0.proto"
-MISSING = NotFound("proto-missing", "The protobuf is gone.")
 PASSWORD = "canary-pass:word-é"
 
 
@@ -59,7 +58,9 @@ def test_plain_paths_pass(uri: str, path: str) -> None:
 @pytest.mark.parametrize("path", ["../x", "a/../b", ".", "x?y", "x#y", "/../x"])
 async def test_the_last_check_holds_alone(session: aiohttp.ClientSession, path: str) -> None:
     """Should a path ever come unchecked, the request is a defect of ours and not sent."""
-    dependency = Dependency(session, settings("http://127.0.0.1:9/base"), "artifacts", "The repository")
+    dependency = Dependency(
+        session, settings("http://127.0.0.1:9/base"), name="artifacts", called="The repository", nothing=()
+    )
     with pytest.raises(ValueError, match="leads away"):
         await dependency.get(path, accept="*/*", max_bytes=1)
 
@@ -74,7 +75,7 @@ async def test_a_file_is_fetched_below_the_base(session: aiohttp.ClientSession, 
         return web.Response(body=b"syntax = 'proto3';", content_type="text/plain")
 
     client = ArtifactsClient(session, settings(await serve(nexus) + base))
-    assert b"syntax = 'proto3';" == await client.fetch("a b/c.proto", MISSING)
+    assert [b"syntax = 'proto3';"] == await client.fetch(["a b/c.proto"])
     expected = aiohttp.encode_basic_auth("reader", PASSWORD)
     assert [(base.rstrip("/") + "/a%20b/c.proto", expected)] == seen
 
@@ -84,7 +85,6 @@ async def test_a_file_is_fetched_below_the_base(session: aiohttp.ClientSession, 
     [
         (401, "artifacts-unauthorized"),
         (403, "artifacts-unauthorized"),
-        (404, "proto-missing"),
         (204, "artifacts-error"),
         (206, "artifacts-error"),
         (301, "artifacts-error"),
@@ -96,7 +96,7 @@ async def test_a_file_is_fetched_below_the_base(session: aiohttp.ClientSession, 
     ],
 )
 async def test_statuses(session: aiohttp.ClientSession, serve: Serve, status: int, code: str) -> None:
-    """404 is the caller's error, refused credentials and everything else an outage; redirects are not followed."""
+    """Refused credentials and everything else are an outage; redirects are not followed."""
     requests = 0
 
     async def nexus(_: web.Request) -> web.Response:
@@ -105,16 +105,39 @@ async def test_statuses(session: aiohttp.ClientSession, serve: Serve, status: in
         return web.Response(status=status, headers={"Location": "/elsewhere"})
 
     with pytest.raises(DeploymentError) as caught:
-        await ArtifactsClient(session, settings(await serve(nexus))).fetch(URI, MISSING)
+        await ArtifactsClient(session, settings(await serve(nexus))).fetch([URI])
     assert (code, "fetch", 1) == (caught.value.code, caught.value.stage, requests)
-    assert isinstance(caught.value, Unavailable) == code.startswith("artifacts-")
+
+
+async def test_a_file_that_is_gone(session: aiohttp.ClientSession, serve: Serve) -> None:
+    """404 is nothing, in its place among the others: what it means is the caller's to say."""
+
+    async def nexus(request: web.Request) -> web.Response:
+        return web.Response(status=404) if request.path == "/gone" else web.Response(body=request.path.encode())
+
+    client = ArtifactsClient(session, settings(await serve(nexus)))
+    assert [b"/a", None, b"/b"] == await client.fetch(["a", "gone", "b"])
+
+
+async def test_the_first_failure_ends_the_others(session: aiohttp.ClientSession, serve: Serve) -> None:
+    """Of several at the same time the first in order is raised; nothing goes on behind it."""
+
+    async def nexus(request: web.Request) -> web.Response:
+        if request.path == "/slow":
+            await asyncio.Event().wait()
+        return web.Response(status=500 if request.path == "/broken" else 200)
+
+    with pytest.raises(Unavailable) as caught:
+        await ArtifactsClient(session, settings(await serve(nexus))).fetch(["slow", "good", "broken"])
+    assert "artifacts-error" == caught.value.code
+    assert not [task for task in asyncio.all_tasks() if "Dependency" in getattr(task.get_coro(), "__qualname__", "")]
 
 
 async def test_nobody_listens(session: aiohttp.ClientSession) -> None:
     """A refused connection is an outage."""
     client = ArtifactsClient(session, settings(f"http://127.0.0.1:{unused_port()}"))
     with pytest.raises(Unavailable) as caught:
-        await client.fetch(URI, MISSING)
+        await client.fetch([URI])
     assert "artifacts-unavailable" in caught.value.code
 
 
@@ -136,7 +159,7 @@ async def test_broken_answers(session: aiohttp.ClientSession, serve_raw: ServeRa
         await writer.drain()
 
     with pytest.raises(Unavailable) as caught:
-        await ArtifactsClient(session, settings(f"http://{await serve_raw(nexus)}")).fetch(URI, MISSING)
+        await ArtifactsClient(session, settings(f"http://{await serve_raw(nexus)}")).fetch([URI])
     assert code == caught.value.code
 
 
@@ -153,7 +176,7 @@ async def test_time_out(session: aiohttp.ClientSession, serve: Serve, started: b
         return response
 
     with pytest.raises(Unavailable) as caught:
-        await ArtifactsClient(session, settings(await serve(nexus), timeout_seconds=0.1)).fetch(URI, MISSING)
+        await ArtifactsClient(session, settings(await serve(nexus), timeout_seconds=0.1)).fetch([URI])
     assert "artifacts-timeout" in caught.value.code
 
 
@@ -175,7 +198,7 @@ async def test_many_fetches_share_few_connections(session: aiohttp.ClientSession
         return web.Response(body=b"x")
 
     client = ArtifactsClient(session, settings(await serve(nexus)))
-    files = await asyncio.gather(*(client.fetch(URI, MISSING) for _ in range(3 * CONNECTIONS)))
+    files = await client.fetch([f"file-{number}" for number in range(3 * CONNECTIONS)])
     assert (3 * CONNECTIONS, CONNECTIONS) == (len(files), most)
 
 
@@ -191,9 +214,9 @@ async def test_size_counts_unpacked(
         packed = gzip.compress(body) if encoding == "gzip" else body
         return web.Response(body=packed, headers={"Content-Encoding": encoding})
 
-    fetch = ArtifactsClient(session, settings(await serve(nexus))).fetch(URI, MISSING)
+    fetch = ArtifactsClient(session, settings(await serve(nexus))).fetch([URI])
     if fits:
-        assert size == len(await fetch)
+        assert [size] == [len(file or b"") for file in await fetch]
         return
     with pytest.raises(NotFound, match=str(MAX_FILE)) as caught:
         await fetch
@@ -213,7 +236,7 @@ async def test_an_endless_body_is_cut_off(session: aiohttp.ClientSession, serve:
             sent += 65536
 
     with pytest.raises(NotFound):
-        await ArtifactsClient(session, settings(await serve(nexus))).fetch(URI, MISSING, max_bytes=100_000)
+        await ArtifactsClient(session, settings(await serve(nexus))).fetch([URI])
     assert sent < 50 * 1024 * 1024
 
 
@@ -233,7 +256,7 @@ async def test_settings_that_cannot_work_stop_the_start(
         ArtifactsClient(session, settings(**{"url": "http://nexus", **change}))
 
 
-@pytest.mark.parametrize("status", [302, 401, 404, 500])
+@pytest.mark.parametrize("status", [302, 401, 500])
 async def test_errors_show_no_credentials(session: aiohttp.ClientSession, serve: Serve, status: int) -> None:
     """Message, repr and traceback hold neither the password nor the header made of it."""
 
@@ -241,7 +264,7 @@ async def test_errors_show_no_credentials(session: aiohttp.ClientSession, serve:
         return web.Response(status=status, text=f"{request.headers['Authorization']} {PASSWORD}")
 
     with pytest.raises(DeploymentError) as caught:
-        await ArtifactsClient(session, settings(await serve(nexus))).fetch(URI, MISSING)
+        await ArtifactsClient(session, settings(await serve(nexus))).fetch([URI])
     shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + repr(caught.value.info())
     for hidden in (PASSWORD, aiohttp.encode_basic_auth("reader", PASSWORD).removeprefix("Basic ")):
         assert hidden not in shown

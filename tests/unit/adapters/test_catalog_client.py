@@ -131,7 +131,7 @@ async def hang() -> Reply:
 def left_running() -> list[str]:
     """Tasks of the client that still run."""
     names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
-    return [name for name in names if "CatalogClient" in name or "_optional" in name]
+    return [name for name in names if "CatalogClient" in name or "Dependency" in name]
 
 
 async def test_a_pipeline(find: Find, ccds: Ccds) -> None:

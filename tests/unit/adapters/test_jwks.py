@@ -323,13 +323,13 @@ def rsa_jwk(bits: int = 2048, **changes: Any) -> dict[str, Any]:
         (lambda: rsa_jwk(1024), "1024 bits"),
         (lambda: rsa_jwk(n=encode(b"\xff" * 1025)), "too long"),
         (lambda: rsa_jwk(n=encode(b"\xff" * 10_000)), "too long"),
-        (lambda: rsa_jwk(n=encode(b"\xff" * 255 + b"\xfe")), "no key"),  # even
+        (lambda: rsa_jwk(n=encode(b"\xff" * 255 + b"\xfe")), "not a key"),  # even
         (lambda: rsa_jwk(n=""), "`n`"),
         (lambda: rsa_jwk(n=None), "`n`"),
         (lambda: rsa_jwk(n="AAAA="), "`n`"),
-        (lambda: rsa_jwk(e="AQ"), "no key"),  # 1: every signature is its own message
-        (lambda: rsa_jwk(e="Ag"), "no key"),  # 2
-        (lambda: rsa_jwk(e="AA"), "no key"),  # 0
+        (lambda: rsa_jwk(e="AQ"), "not a key"),  # 1: every signature is its own message
+        (lambda: rsa_jwk(e="Ag"), "not a key"),  # 2
+        (lambda: rsa_jwk(e="AA"), "not a key"),  # 0
         (lambda: rsa_jwk(e=65537), "`e`"),
         (lambda: rsa_jwk(d="AAAA"), "private part"),
         (lambda: rsa_jwk(p="AAAA"), "private part"),

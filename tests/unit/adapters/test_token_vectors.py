@@ -56,7 +56,7 @@ def test_wycheproofs_signatures() -> None:
         assert key is not None
         for number, message, signature, verdict in group["tests"]:
             size += 1
-            right = signatures.right(decode(message), key, decode(signature))
+            right = signatures.verify(decode(message), key, decode(signature))
             if verdict not in ("acceptable", "valid" if right else "invalid"):
                 wrong.append((group["source"], number, verdict))
     corpus.record("Wycheproof signatures", size, len(wrong))

@@ -130,8 +130,8 @@ async def test_an_access_token_that_is_not_whole_is_refused(changes: dict[str, A
         ("", True, "decodes to nothing"),
         ("c2VjcmV0é", True, "beyond ASCII"),
         ("QUJDQQ=", True, "pads nothing"),
-        ("-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE", True, "a public key is no secret"),
-        ("ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQ", True, "a public key is no secret"),
+        ("-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE", True, "a public key is not a secret"),
+        ("ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQ", True, "a public key is not a secret"),
     ],
 )
 def test_a_secret_that_cannot_be_used_stops_the_start(secret: str, allow: bool, message: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from worker.cli import main
-from worker.cli.explain import purpose
+from worker.cli.bundle import purpose
 from worker.sandbox.graphene_data import CASES
 
 DEPLOYABLE = ("sudoku", "news-training", "entity-recogniser")
@@ -60,7 +60,7 @@ def test_what_cannot_run_makes_no_bundle(tmp_path: Path, capsys: pytest.CaptureF
     assert [] == list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("place", "said"), [("missing/a.zip", "missing is no folder"), ("", "it is a folder")])
+@pytest.mark.parametrize(("place", "said"), [("missing/a.zip", "missing is not a folder"), ("", "it is a folder")])
 def test_a_place_that_cannot_be_written_is_named(
     place: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,7 +80,7 @@ def test_a_file_is_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_the_operators_overrides_are_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """--explain says which entries changed which file; a wrong file makes no bundle."""
+    """--explain says which entries changed which file; a wrong file gives no bundle."""
     (tmp_path / "overrides.yaml").write_text(
         'overrides: [{match: {node: "*-gui"}, patch: {spec: {replicas: 2}}}, {match: {node: "*"}, patch: {}}]'
     )

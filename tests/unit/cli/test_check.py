@@ -8,7 +8,7 @@ from aiohttp import web
 from tests.support.tokens import SECRET, document, public_jwk
 from worker.cli.check import CHECKS
 from worker.errors import Unavailable
-from worker.sandbox.serving import served
+from worker.sandbox.http_server import served
 from worker.settings import Settings
 
 OTHERS = {

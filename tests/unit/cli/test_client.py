@@ -9,13 +9,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from worker.delivery.progress import identity
 
 from schemas import DeploymentRequested, DeploymentStatus
 from tests.support.paths import ROOT
-from worker.cli.client import Ask, read_status
-from worker.cli.failures import CommandError
+from worker.cli.client import OutgoingRequest, read_status
+from worker.cli.error_messages import CommandError
 from worker.cli.submit import is_about, read_token
-from worker.delivery.progress import identity
 
 EXAMPLE = (ROOT / "schemas" / "examples" / "status.json").read_bytes()
 TYPE = ("ce_type", DeploymentStatus.TYPE.encode())
@@ -27,15 +27,15 @@ def token(claims: Any) -> str:
     return f"e30.{payload}.c2ln"
 
 
-def ask(given: str, request_id: str = "r-1") -> Ask:
+def request(given: str, request_id: str = "r-1") -> OutgoingRequest:
     """A request with this token."""
-    return Ask(request_id, UUID(int=1), UUID(int=2), given)
+    return OutgoingRequest(request_id, UUID(int=1), UUID(int=2), given)
 
 
 @pytest.mark.parametrize("user_id", ["user-1", "用户", "a" * 100])
 def test_the_key_is_the_user_of_the_token(user_id: str) -> None:
     """Whatever the length of the payload, its padding is made up for."""
-    assert user_id == ask(token({"mlpuser": {"userId": user_id}})).user_id
+    assert user_id == request(token({"mlpuser": {"userId": user_id}})).user_id
 
 
 @pytest.mark.parametrize(
@@ -54,13 +54,13 @@ def test_the_key_is_the_user_of_the_token(user_id: str) -> None:
 def test_a_token_without_a_user_is_refused(given: str) -> None:
     """The sentence says what is missing and repeats nothing of the token."""
     with pytest.raises(CommandError, match="names no user") as refused:
-        _ = ask(given).user_id
+        _ = request(given).user_id
     assert refused.value.__cause__ is None or given not in str(refused.value)
 
 
 def test_a_token_is_not_shown() -> None:
     """The token is in no repr."""
-    assert "secret" not in repr(ask("secret"))
+    assert "secret" not in repr(request("secret"))
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_other_records_are_passed_over(other: Any) -> None:
     assert read_status(other) is None
 
 
-OURS = ask(token({"mlpuser": {"userId": "user-1"}}))
+OURS = request(token({"mlpuser": {"userId": "user-1"}}))
 SAME = identity("user-1", UUID(int=1), UUID(int=2))
 
 

@@ -8,7 +8,7 @@ from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError,
 
 from tests.support.paths import ROOT
 from worker.cli import main
-from worker.cli.failures import CommandError, explain
+from worker.cli.error_messages import CommandError, error_message
 from worker.errors import ConfigurationError, NotFound, StatusNotPublished
 
 COMMANDS = ("run", "demo", "submit", "watch", "bundle", "check", "resolve", "dead-letter", "sandbox")
@@ -63,9 +63,9 @@ def test_help_loads_nothing_heavy() -> None:
         (["bundle", *IDS], "--output --dir"),
         (["bundle", *IDS, "--output", "a.zip", "--dir", "a"], "not allowed with"),
         (["watch", "now"], "unrecognized arguments: now"),
-        (["resolve", "r-1"], "--as"),
-        (["resolve", "r-1", "--as", "gone"], "invalid choice: 'gone'"),
-        (["resolve", "r 1", "--as", "failed"], "use 1 to 128 letters"),
+        (["resolve", "r-1"], "--outcome"),
+        (["resolve", "r-1", "--outcome", "gone"], "invalid choice: 'gone'"),
+        (["resolve", "r 1", "--outcome", "failed"], "use 1 to 128 letters"),
         (["dead-letter"], "ACTION"),
         (["dead-letter", "show"], "PARTITION:OFFSET"),
         (["dead-letter", "show", "3"], "'3' is not PARTITION:OFFSET"),
@@ -92,7 +92,7 @@ def test_wrong_usage_is_2(arguments: list[str], said: str, capsys: pytest.Captur
     [
         (["run"], "DEPLOYER_AUTH__SECRET"),
         (["watch"], "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
-        (["resolve", "r-1", "--as", "failed"], "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
+        (["resolve", "r-1", "--outcome", "failed"], "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
         (["dead-letter", "list"], "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
         (["submit", *IDS], "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
         (["bundle", *IDS, "--output", "a.zip"], "DEPLOYER_CATALOG__URL"),
@@ -126,7 +126,7 @@ def test_a_missing_setting_is_1(arguments: list[str], variable: str, capsys: pyt
 )
 def test_errors_become_sentences(error: Exception, sentence: str | None) -> None:
     """Every foreseen error is a sentence; what nobody foresaw keeps its traceback."""
-    said = explain(error)
+    said = error_message(error)
     assert (sentence is None) == (said is None)
     assert (sentence or "") in (said or "")
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from schemas import DeploymentInfo, DeploymentSettled, DeploymentStatus, State
 from tests.support.paths import ROOT
-from worker.cli.failures import CommandError
-from worker.cli.resolve import OPEN, Words, read_words, settlement, text
+from worker.cli.error_messages import CommandError
+from worker.cli.resolve import RESOLVABLE_STATES, OperatorStatement, build_settlement, publishable, read_statement
 
 EXAMPLE = json.loads((ROOT / "schemas" / "examples" / "status.json").read_bytes())
 URL = "https://playground.example/dashboard?selected_deployment_id=sudoku"
@@ -22,23 +22,23 @@ def nobody() -> str:
     raise KeyError("getpwuid(): uid not found: 1234")
 
 
-def words(outcome: str = "deployed", user: Any = lambda: "ada", **given: Any) -> Words:
+def statement(outcome: str = "deployed", user: Any = lambda: "ada", **given: Any) -> OperatorStatement:
     """Of a command line."""
     options = dict.fromkeys(("deployment_id", "deployment_url", "reason", "by"))
-    return read_words(Namespace(outcome=outcome, **(options | given)), user)
+    return read_statement(Namespace(outcome=outcome, **(options | given)), user)
 
 
 @pytest.mark.parametrize("outcome", ["deployed", "failed", "retry"])
 def test_without_more_it_is_said_by_the_user(outcome: str) -> None:
     """A reason is a sentence, whatever the outcome."""
-    assert "ada" == words(outcome).by
-    assert words(outcome).reason.endswith(".")
+    assert "ada" == statement(outcome).by
+    assert statement(outcome).reason.endswith(".")
 
 
 def test_what_is_said_is_published() -> None:
     """On one line, with the deployment."""
-    said = words(reason=" I\nlooked.\x1b[2J ", by="bob", deployment_id="sudoku", deployment_url=URL)
-    assert Words("I looked. [2J", "bob", DeploymentInfo(id="sudoku", url=URL)) == said
+    said = statement(reason=" I\nlooked.\x1b[2J ", by="bob", deployment_id="sudoku", deployment_url=URL)
+    assert OperatorStatement("I looked. [2J", "bob", DeploymentInfo(id="sudoku", url=URL)) == said
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,14 @@ def test_what_is_said_is_published() -> None:
     [
         ({"deployment_id": "a"}, "give both"),
         ({"deployment_url": URL}, "give both"),
-        ({"outcome": "failed", "deployment_id": "a", "deployment_url": URL}, "settled as failed has no.*--as deployed"),
-        ({"outcome": "retry", "deployment_id": "a", "deployment_url": URL}, "settled as retry has no.*--as deployed"),
+        (
+            {"outcome": "failed", "deployment_id": "a", "deployment_url": URL},
+            "settled as failed has no.*--outcome deployed",
+        ),
+        (
+            {"outcome": "retry", "deployment_id": "a", "deployment_url": URL},
+            "settled as retry has no.*--outcome deployed",
+        ),
         ({"deployment_id": "A b", "deployment_url": URL}, "--deployment-id: .*dashboard"),
         ({"deployment_id": "a" * 64, "deployment_url": URL}, "--deployment-id"),
         ({"deployment_id": "a", "deployment_url": "javascript:alert(1)"}, "--deployment-url: .*https://"),
@@ -64,7 +70,7 @@ def test_what_is_said_is_published() -> None:
 def test_a_mistake_names_the_option(given: dict[str, Any], said: str) -> None:
     """One sentence with the way out, and nothing of a token in it."""
     with pytest.raises(CommandError, match=said) as refused:
-        words(**given)
+        statement(**given)
     assert "eyJ" not in str(refused.value)
 
 
@@ -72,7 +78,7 @@ def test_a_mistake_names_the_option(given: dict[str, Any], said: str) -> None:
 def test_every_text_fits_the_event(said: str) -> None:
     """It is refused, or it is one printable line of UTF-8."""
     try:
-        fits = text("--reason", said, 20)
+        fits = publishable("--reason", said, 20)
     except CommandError:
         return
     assert fits.isprintable()
@@ -83,10 +89,10 @@ def test_every_text_fits_the_event(said: str) -> None:
 def test_only_an_open_outcome_can_be_settled(state: State) -> None:
     """Parked, or being sent by a worker that may be gone; any other state is named."""
     last = DeploymentStatus.model_validate(EXAMPLE | {"state": state, "attempt": 3})
-    if state in OPEN:
-        settled = settlement(last, "failed", Words("I looked.", "ada"))
+    if state in RESOLVABLE_STATES:
+        settled = build_settlement(last, "failed", OperatorStatement("I looked.", "ada"))
         expected = {"requestId": last.request_id, "attempt": 3, "as": "failed", "reason": "I looked.", "by": "ada"}
         assert DeploymentSettled.model_validate(expected) == settled
     else:
-        with pytest.raises(CommandError, match=f"is {state}, and only a request that is parked.*watch"):
-            settlement(last, "failed", Words("I looked.", "ada"))
+        with pytest.raises(CommandError, match=f"is {state}, and only a parked request.*watch"):
+            build_settlement(last, "failed", OperatorStatement("I looked.", "ada"))

@@ -6,7 +6,7 @@ import jwt
 import pytest
 
 from worker.cli import main
-from worker.cli.sandbox import dependency
+from worker.cli.sandbox import open_dependency
 from worker.domain.tokens import jjwt_key
 from worker.sandbox.graphene import GRAPHENE
 from worker.sandbox.graphene_data import CASES
@@ -17,14 +17,14 @@ from worker.sandbox.users import JWT_SECRET, SANDBOX_USER
 @pytest.mark.parametrize(("address", "allowed"), [("127.0.0.1", {"127.0.0.1"}), ("0.0.0.0", None)])
 def test_only_a_playground_that_others_reach_takes_their_bundles(address: str, allowed: set[str] | None) -> None:
     """Bundles are code: they come from this machine alone, unless the address says that others are wanted."""
-    with dependency("playground", address) as app:
+    with open_dependency("playground", address) as app:
         found = app[PLAYGROUND].allowed_addresses
     assert allowed == (None if found is None else set(found))
 
 
 def test_the_graphene_is_that_of_the_demo() -> None:
     """It holds the revisions whose ids the documentation names."""
-    with dependency("graphene", "127.0.0.1") as app:
+    with open_dependency("graphene", "127.0.0.1") as app:
         graphene = app[GRAPHENE]
     assert [] == [case.key for case in CASES.values() if graphene.revision(str(case.revision_id)) is None]
 

@@ -6,10 +6,10 @@ import signal
 
 import pytest
 
-from worker.cli.terminal import STOPS, run, until_stopped
+from worker.cli.terminal import STOP_SIGNALS, run, until_stopped
 
 
-@pytest.mark.parametrize("number", STOPS)
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_signal_closes_everything_and_is_the_exit_code(number: signal.Signals) -> None:
     """128 + its number; a second one does not interrupt the closing."""
     closed = []
@@ -27,7 +27,7 @@ def test_a_signal_closes_everything_and_is_the_exit_code(number: signal.Signals)
     assert ["all"] == closed
 
 
-@pytest.mark.parametrize("number", STOPS)
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_signal_may_be_the_ordinary_end(number: signal.Signals) -> None:
     """Work that waits for it goes on and gives its own exit code; time limits work as before."""
 

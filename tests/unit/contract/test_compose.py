@@ -9,8 +9,8 @@ import pytest
 from tests.support.compose import Json, Translated, read_compose
 from tests.support.dockerfile import read_dockerfile
 from tests.support.paths import ROOT
-from worker.sandbox.kafka_jars import VERSION
-from worker.sandbox.stage import worker_environment
+from worker.sandbox.environment import worker_environment
+from worker.sandbox.kafka_installation import VERSION
 from worker.settings import Settings, read_settings
 
 OURS = ("worker", "graphene", "playground")
@@ -51,7 +51,7 @@ def test_the_worker_accepts_its_settings(tmp_path: Path) -> None:
 def test_a_misspelt_variable_is_refused(tmp_path: Path) -> None:
     """The test above would notice one, because the worker does."""
     environment = Translated(tmp_path).environment("worker")
-    with pytest.raises(Exception, match="DEPLOYER_KAFKA__TOPIC: no such setting"):
+    with pytest.raises(Exception, match="DEPLOYER_KAFKA__TOPIC: unknown setting"):
         read_settings(environment | {"DEPLOYER_KAFKA__TOPIC": "x"}, Settings)
 
 

@@ -7,7 +7,7 @@ from worker.settings import KafkaSettings
 PAGE = ROOT / "docs" / "kafka-security.md"
 USERS = {
     "worker": "playground-deployer",
-    "worker that makes the topics": "playground-deployer",
+    "worker that creates the topics": "playground-deployer",
     "sender": "portal",
     "reader": "portal",
     "operator": "operator",
@@ -15,17 +15,17 @@ USERS = {
 
 
 def commands() -> str:
-    """What grants each role its rights, as the page shows it."""
+    """Return the commands that grant each role its ACLs, as the page shows them."""
     usual = KafkaSettings(bootstrap_servers="kafka:9093")
     lines = ["```sh"]
-    for role, rights in ROLES.items():
+    for role, acls in ROLES.items():
         lines.append(f"# {role}")
-        lines += [f"grant User:{USERS[role]} {right.options}" for right in rights(usual)]
+        lines += [f"grant User:{USERS[role]} {acl.options}" for acl in acls(usual)]
     return "\n".join([*lines, "```"])
 
 
-def test_the_page_shows_the_rights() -> None:
+def test_the_page_shows_the_acls() -> None:
     """Its commands are made of the list that the worker and its tests use; a red test prints what belongs there."""
-    found = re.search(r"<!-- rights -->\n(.*?)\n?<!-- /rights -->", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    found = re.search(r"<!-- acls -->\n(.*?)\n?<!-- /acls -->", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert found
     assert commands() == found[1]

@@ -9,7 +9,7 @@ from tests.support.paths import ROOT
 
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
-    for folder in (".", "docs", "helm", "schemas")
+    for folder in (".", "docs", "docs/decisions", "helm", "schemas")
     for path in (ROOT / folder).glob("*.md")
 )
 

@@ -1,28 +1,31 @@
-"""Kafka as a lane sees it, as a model: one partition, two workers, a group that moves it, and a log with epochs.
+"""Kafka as a partition processor sees it, as a model: one partition, two workers, a group that moves it, epochs.
 
-No imitation of a broker: only what the lane is promised. A fence always wins; a commit of an older epoch is refused;
-the proof is refused to whoever the group has not given the partition to.
+No imitation of a broker: only what the processor is promised. A fence always wins; a commit of an older epoch is
+refused; the ownership is refused to whoever the group has not assigned the partition to. What happens in between is the
+real path: processor, job, lifecycle and deployer, with dependencies that answer at once.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
-from schemas import FINAL_STATES, DeploymentInfo, DeploymentSettled, DeploymentStatus, Kind, State
+from schemas import FINAL_STATES, DeploymentInfo, DeploymentSettled, DeploymentStatus, Kind, Message, State
 from tests.support.builders import record, solution
-from worker.delivery.admission import Turns
-from worker.delivery.job import LaneJob
-from worker.delivery.journal import Journal
-from worker.delivery.partition import Lane
-from worker.delivery.progress import Progress
+from tests.support.fakes import lifecycle
+from worker.delivery.admission import Admission, Breakers, KeyQueue, Limiter
+from worker.delivery.partition import PartitionProcessor, Shared
+from worker.deploy import Deployer
 from worker.domain.bundle.archive import Bundle
-from worker.domain.bundle.plan import plan_single_model
-from worker.domain.messages import Addresses, Message
+from worker.domain.bundle.plan import Plan, plan_single_model
+from worker.domain.partition_state import RequestTable, StatusEncoder
 from worker.domain.request import Record
-from worker.errors import NotOurs, OutcomeUnknown
+from worker.domain.solution import Caller
+from worker.errors import PartitionLost
+from worker.ports import Clocks
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 IDS = {"solutionId": "11111111-1111-4111-8111-111111111111", "revisionId": "22222222-2222-4222-8222-222222222222"}
@@ -32,7 +35,7 @@ BUNDLE = Bundle(b"zip", "0" * 64, ("model",), {})
 
 
 class Refused(Exception):
-    """What Kafka's errors are to a lane."""
+    """What Kafka's errors are to a processor."""
 
 
 @dataclass(repr=False)  # asyncio makes one of each result
@@ -40,6 +43,7 @@ class Model:
     """The partition."""
 
     records: list[Record]
+    requests: int  # so many records come first; the others repeat some of them
     epoch: int = 0
     owner: str = ""
     log: list[DeploymentStatus] = field(default_factory=list)
@@ -49,24 +53,33 @@ class Model:
     errors: list[str] = field(default_factory=list)  # what the next commits do: "", "before", "after"
     broken: list[str] = field(default_factory=list)  # promises that were not kept
 
-    def commit(self, epoch: int, messages: Sequence[Message], mark: int | None) -> None:
+    def commit(self, epoch: int, messages: Sequence[Message], offset: int | None) -> None:
         """All or nothing; with "after" it succeeds and raises."""
         error = self.errors.pop(0) if self.errors else ""
         if epoch != self.epoch or error == "before":
             raise Refused
-        self.log += [DeploymentStatus.model_validate_json(message.value) for message in messages]
-        if mark is not None:
-            if mark < self.committed:
-                self.broken.append(f"the offset goes back from {self.committed} to {mark}")
-            self.committed = mark
+        self.log += [DeploymentStatus.model_validate_json(it.value) for it in messages if it.topic == "status"]
+        if offset is not None:
+            if offset < self.committed:
+                self.broken.append(f"the offset goes back from {self.committed} to {offset}")
+            self.committed = offset
         passed = {status.source.offset for status in self.log if status.state in {*FINAL_STATES, State.PARKED}}
-        self.broken += [f"offset {it} passed unfinished" for it in range(self.committed) if it not in passed]
+        firsts = range(min(self.committed, self.requests))
+        self.broken += [f"offset {it} passed unfinished" for it in firsts if it not in passed]
         self.broken += [f"offset {it} waits although it ended" for it in self._ended() if it >= self.committed > it - 1]
         if error == "after":
             raise Refused
 
     def _ended(self) -> list[int]:
         return [status.source.offset for status in self.log if status.state in FINAL_STATES]
+
+    def ended(self) -> bool:
+        """Everything has its final status, and the group has committed it."""
+        return self.committed == len(self.records) and self.requests == len(self._ended())
+
+    def last(self, request_id: str) -> State | None:
+        """The state that is durable."""
+        return next((it.state for it in reversed(self.log) if it.request_id == request_id), None)
 
 
 class ModelWriter:
@@ -75,21 +88,22 @@ class ModelWriter:
     def __init__(self, model: Model, epoch: int) -> None:
         self._model, self._epoch = model, epoch
 
-    async def commit(self, messages: Sequence[Message], mark: int | None) -> None:
+    async def commit(self, messages: Sequence[Message], offset: int | None) -> None:
         """A moment passes before and after."""
         await asyncio.sleep(0)
-        self._model.commit(self._epoch, messages, mark)
+        self._model.commit(self._epoch, messages, offset)
         await asyncio.sleep(0)
 
     async def close(self) -> None:
         """Nothing to close."""
 
 
-class ModelLedger:
+class ModelStore:
     """One worker's side of it."""
 
     def __init__(self, model: Model, worker: str) -> None:
         self._model, self._worker = model, worker
+        self.transaction_slots = asyncio.Semaphore(1)
 
     async def fence(self, partition: int) -> ModelWriter:
         """Always wins."""
@@ -97,49 +111,74 @@ class ModelLedger:
         self._model.epoch += 1
         return ModelWriter(self._model, self._model.epoch)
 
-    async def prove(self, partition: int) -> int:
+    async def verify_ownership(self, partition: int) -> int:
         """Only the owner's."""
         await asyncio.sleep(0)
         if self._model.owner != self._worker:
-            raise NotOurs
+            raise PartitionLost
         return self._model.committed
 
-    async def read(self, partition: int) -> tuple[Journal, list[DeploymentSettled]]:
+    async def load(self, partition: int) -> tuple[RequestTable, list[DeploymentSettled]]:
         """What is committed."""
         await asyncio.sleep(0)
-        journal = Journal()
+        table = RequestTable()
         for status in self._model.log:
-            journal.record(status)
-        return journal, list(self._model.settled)
+            table.restore(status)
+        return table, list(self._model.settled)
 
     async def fetch(self, partition: int, offset: int) -> Record | None:
         """It is still there."""
         return self._model.records[offset]
 
 
+class ModelClock:
+    """One worker's time: it passes only while somebody sleeps, a few turns of the loop for each sleep."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def clocks(self) -> Clocks:
+        """Both clocks are this one."""
+        return Clocks(lambda: self.now, self.seconds, self.sleep, lambda: 0.5)
+
+    def seconds(self) -> float:
+        """Since the epoch."""
+        return self.now.timestamp()
+
+    async def sleep(self, seconds: float) -> None:
+        """However long it is, it takes as many turns."""
+        until = self.now + timedelta(seconds=seconds)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        self.now = max(self.now, until)
+
+
 class Worker:
-    """A lane, a poll loop that gives it records, and a path that deploys."""
+    """A processor, a poll loop that gives it records, and the deployer among dependencies that answer at once."""
 
     def __init__(self, model: Model, name: str) -> None:
         self.model, self.name = model, name
         self.dead = False
         self._position = 0
         self._handovers: set[asyncio.Task[None]] = set()
-        addresses = Addresses("status", "dead", "/model")
-        self.lane = Lane(
-            0, ModelLedger(model, name), self.handle, addresses, Turns(), asyncio.Semaphore(1), lambda: NOW,
-            self.hand_over, self.live, name, 0,
-        )  # fmt: skip
-        self.task = asyncio.create_task(self.lane.run())
+        clocks = ModelClock().clocks()
+        admission = Admission(Limiter(32), Breakers(clocks.monotonic, clocks.sleep))
+        builder: Any = self  # and tokens, and the playground
+        deployer = Deployer(self, builder, self, admission, clocks, lifecycle())
+        encoder = StatusEncoder("status", "dead", "/model")
+        shared = Shared(ModelStore(model, name), deployer.handle, encoder, KeyQueue(), clocks, self.hand_over)
+        self.processor = PartitionProcessor(0, shared, self.on_ready)
+        self.task = asyncio.create_task(self.processor.run())
 
-    def live(self, lane: Lane, offset: int) -> None:
+    def on_ready(self, processor: PartitionProcessor, offset: int) -> None:
         """Read from there."""
         self._position = offset
 
     def poll(self) -> None:
         """Everything there is."""
-        while self.lane.alive and self._position < len(self.model.records):
-            self.lane.start(self.model.records[self._position])
+        ready = self.processor.ready and not self.processor.stopping
+        while ready and self._position < len(self.model.records):
+            self.processor.receive(self.model.records[self._position])
             self._position += 1
 
     def hand_over(self, partition: int, outcome: Coroutine[Any, Any, DeploymentSettled | None]) -> None:
@@ -149,52 +188,43 @@ class Worker:
             settled = await outcome
             if settled and not self.dead:
                 self.model.settled.append(settled)
-                self.lane.settlements.add(settled)
+                self.processor.on_settlement(settled)
 
         task = asyncio.create_task(run())
         self._handovers.add(task)
         task.add_done_callback(self._handovers.discard)
 
-    async def handle(self, job: LaneJob) -> None:
-        """As worker/deploy.py does it, with next to no work; an unknown outcome fails."""
-        if job.entry.offset != job.record.offset:
-            return job.absorbed()
-        progress = Progress(job, lambda: NOW, job.request_id, job.record.source, job.entry.last)
-        if progress.state is State.SUBMITTING:
-            found = await job.settlement(progress.attempt, NOW)
-            if found is None:
-                return await progress.failed(OutcomeUnknown("Nobody knows."))
-            if found.outcome == "deployed":
-                return await progress.deployed(found.deployment)
-            await progress.retrying(None, NOW, NOW)
-        elif progress.state is None:
-            progress.accepted("0" * 64)
-        async with job.turn():
-            await progress.building()
-            await progress.submitting(PLAN, BUNDLE, 0)
-            deployment = await job.post(progress.attempt, self.post(job.request_id))
-            await progress.deployed(deployment)
-        return None
+    # --------------------------------------------------------------------------------------------- the dependencies
 
-    async def post(self, request_id: str) -> DeploymentInfo:
+    async def authenticate(self, token: str, appended_at: float | None, *, times: bool = True) -> Caller:
+        """The token is the user's id."""
+        await asyncio.sleep(0)
+        return Caller(token, f"{token}@example.org")
+
+    async def build(self, solution_id: UUID, revision_id: UUID, caller: Caller | None) -> tuple[Plan, Bundle]:
+        """The same for everybody."""
+        await asyncio.sleep(0)
+        return PLAN, BUNDLE
+
+    async def submit(self, bundle: bytes, username: str, request_id: str, seconds: float) -> DeploymentInfo:
         """The intent must be durable by now, and nobody else's."""
-        last = [status.state for status in self.model.log if status.request_id == request_id]
-        if last[-1:] != [State.SUBMITTING]:
-            self.model.broken.append(f"a POST of {request_id} after {last}")
+        if self.model.last(request_id) is not State.SUBMITTING:
+            self.model.broken.append(f"a POST of {request_id} after {self.model.last(request_id)}")
         self.model.posts[request_id] += 1
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         return DeploymentInfo(id="d", url="http://playground.example/d")
 
 
-def records(count: int, users: int) -> list[Record]:
-    """Each with an id of its own."""
+def records(count: int, users: int, repeated: int = 0) -> list[Record]:
+    """Each with an id of its own; then the first `repeated` of them once more."""
+    numbers = [*range(count), *range(min(repeated, count))]
     return [
         record(
-            {**IDS, "requestId": f"r-{number}", "jwtToken": "t"},
-            offset=number,
+            {**IDS, "requestId": f"r-{number}", "jwtToken": f"{number % users}"},
+            offset=offset,
             partition=0,
             key=b"%d" % (number % users),
         )
-        for number in range(count)
+        for offset, number in enumerate(numbers)
     ]

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
+from worker.delivery.offsets import OffsetTracker
 
 from schemas import State
 from tests.support.counted import counted
 from tests.support.fakes import FakeTime
 from worker.delivery.admission import FAILURES, Breakers, Capacity
 from worker.delivery.collector import ENDS_SECONDS, Readings
-from worker.delivery.offsets import OffsetTracker
 from worker.errors import CODES, Unavailable
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -94,11 +94,11 @@ async def follow(world: World, ends: Ends) -> None:
 def test_an_idle_worker_reads_zero_everywhere() -> None:
     """Every gauge is there from the start, so that no alert waits for its first value."""
     read = World().read()
-    assert {(): 0} == read["inflight"] == read["buffered_records"]
-    assert {(): 0} == read["buffered_bytes"] == read["oldest_incomplete_age_seconds"] == read["in_doubt"]
+    assert {(): 0} == read["requests_in_flight"] == read["buffered_records"]
+    assert {(): 0} == read["buffered_bytes"] == read["oldest_incomplete_age_seconds"] == read["parked_requests"]
     assert {(): 0} == read["drain_seconds"]
     assert {("catalog",): 0, ("artifacts",): 0, ("playground",): 0} == read["breaker_state"]
-    assert {} == read["partition_low_water_offset"] == read["consumer_lag_records"]
+    assert {} == read["partition_committable_offset"] == read["consumer_lag_records"]
 
 
 def test_the_settings_that_alerts_compare_with_are_shown() -> None:
@@ -107,19 +107,19 @@ def test_the_settings_that_alerts_compare_with_are_shown() -> None:
 
 
 def test_the_partitions_are_read_one_by_one() -> None:
-    """The low-water offset is where the first unfinished record stands; sums are over all."""
+    """The committable offset is where the first unfinished record stands; sums are over all."""
     world = World(lane(0, committed=5, read=3, size=10), lane(7, committed=9, size=4))
     read = world.read()
-    assert {("0",): 5, ("7",): 9} == read["partition_low_water_offset"]
-    assert {("0",): 3, ("7",): 0} == read["partition_incomplete"]
+    assert {("0",): 5, ("7",): 9} == read["partition_committable_offset"]
+    assert {("0",): 3, ("7",): 0} == read["partition_incomplete_records"]
     assert ({(): 3}, {(): 14}) == (read["buffered_records"], read["buffered_bytes"])
 
 
-def test_parked_requests_are_in_doubt_and_not_old() -> None:
+def test_parked_requests_are_counted_and_not_old() -> None:
     """They wait for people, for days perhaps: the age of the rest is what tells of a stuck worker."""
     world = World(lane(0, (State.PARKED, 9000), (State.BUILDING, 20)), lane(1, (None, 3), (State.PARKED, 1)))
     read = world.read()
-    assert ({(): 2}, {(): 20}) == (read["in_doubt"], read["oldest_incomplete_age_seconds"])
+    assert ({(): 2}, {(): 20}) == (read["parked_requests"], read["oldest_incomplete_age_seconds"])
 
 
 def test_a_stop_shows_how_long_it_takes() -> None:
@@ -131,8 +131,8 @@ async def test_places_in_use_are_in_flight() -> None:
     """As many as speak to a dependency."""
     world = World()
     async with world.capacity.building():
-        assert {(): 1} == world.read()["inflight"]
-    assert {(): 0} == world.read()["inflight"]
+        assert {(): 1} == world.read()["requests_in_flight"]
+    assert {(): 0} == world.read()["requests_in_flight"]
 
 
 async def test_a_breaker_is_closed_open_or_tried() -> None:
@@ -151,7 +151,7 @@ async def test_a_breaker_is_closed_open_or_tried() -> None:
 
 
 async def test_lag_is_what_is_not_finished() -> None:
-    """The end of each partition less its low-water offset; never below zero, although the end was asked for earlier."""
+    """The end of each partition less its committable offset; never below zero, although the end is older."""
     world = World(lane(0, committed=5, read=3), lane(1, committed=9))
     ends = Ends({0: 12, 1: 8})
     await follow(world, ends)
@@ -174,7 +174,12 @@ async def test_a_partition_that_is_not_taken_over_yet_says_nothing() -> None:
     world = World(lane(0, alive=False))
     await follow(world, Ends({0: 1_000_000}))
     read = world.read()
-    assert {} == read["consumer_lag_records"] == read["partition_low_water_offset"] == read["partition_incomplete"]
+    assert (
+        {}
+        == read["consumer_lag_records"]
+        == read["partition_committable_offset"]
+        == read["partition_incomplete_records"]
+    )
 
 
 async def test_the_loop_is_looked_at_every_second() -> None:

@@ -1,8 +1,9 @@
 from datetime import UTC, datetime, timedelta
 
+from worker.delivery.journal import Journal, JournalReader
+
 from schemas import DeploymentStatus, SourceInfo, State
 from worker.delivery import journal
-from worker.delivery.journal import Journal, JournalReader
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -1,7 +1,6 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from worker.delivery.offsets import OffsetTracker
 
 STEPS = st.lists(st.tuples(st.sampled_from(("start", "finish", "commit")), st.integers(0, 5)), max_size=40)

@@ -1,4 +1,4 @@
-"""The lane against a model: whatever happens in whatever order, the promises hold."""
+"""The partition processor against a model: whatever happens in whatever order, the promises hold."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from schemas import FINAL_STATES, SUCCESSORS, State
 from tests.unit.delivery.partition_model import Model, Worker, records
 
-CASES = int(os.environ.get("LANE_CASES") or 10_000)
+CASES = int(os.environ.get("PARTITION_CASES") or 10_000)
 ROUND = 500  # the more hypothesis remembers, the slower it gets; and rounds spread over processes
 
 # "move": the group gives the partition to the other worker. "kill": a process ends at once. "zombie": the owner does
@@ -33,13 +33,13 @@ def runner() -> Iterator[asyncio.Runner]:
 
 @pytest.mark.parametrize("number", range((CASES + ROUND - 1) // ROUND))
 @settings(max_examples=min(CASES, ROUND), database=None)
-@given(requests=st.integers(1, 5), users=st.integers(1, 3), events=EVENTS)
+@given(requests=st.integers(1, 5), users=st.integers(1, 3), repeated=st.integers(0, 2), events=EVENTS)
 def test_whatever_happens_the_promises_hold(
-    runner: asyncio.Runner, number: int, requests: int, users: int, events: list[tuple[str, int]]
+    runner: asyncio.Runner, number: int, requests: int, users: int, repeated: int, events: list[tuple[str, int]]
 ) -> None:
-    """Each request ends once, gaplessly; it is POSTed after its intent, and never again unless nothing was sent."""
+    """Each request ends once, gaplessly; it is POSTed after its intent, never twice; repeating it changes nothing."""
     with capture_logs():
-        model = runner.run(_run(Model(records(requests, users)), events))
+        model = runner.run(_run(Model(records(requests, users, repeated), requests), events))
     assert [] == model.broken
     for number in range(requests):
         states = [None, *(it.state for it in model.log if it.request_id == f"r-{number}")]
@@ -50,7 +50,8 @@ def test_whatever_happens_the_promises_hold(
         posts = model.posts[f"r-{number}"]
         assert posts <= 1
         assert posts == 1 or states[-1] is State.FAILED
-    assert requests == model.committed
+    assert model.ended()
+    assert {f"r-{number}" for number in range(requests)} == {it.request_id for it in model.log}
 
 
 class Group:
@@ -67,7 +68,7 @@ class Group:
         if what in ("before", "after"):
             self.model.errors.append(what)
         elif what == "stop":
-            self.owner.lane.stop()
+            self.owner.processor.stop()
         elif what in ("move", "kill", "zombie"):
             if what == "zombie":
                 self.zombies.append(self.owner)
@@ -91,10 +92,10 @@ class Group:
     async def end(self) -> None:
         """Everything is done, or never will be."""
         self.model.errors.clear()
-        if self.owner.lane.stopping:
+        if self.owner.processor.stopping:
             self.happen("move")  # who stops leaves
         for _ in range(1000):
-            if self.model.committed == len(self.model.records):
+            if self.model.ended():
                 break
             await self.steps(1)
         tasks = [worker.task for worker in (self.owner, *self.zombies)]
@@ -113,10 +114,10 @@ async def _run(model: Model, events: list[tuple[str, int]]) -> Model:
     return model
 
 
-async def test_a_post_outlives_its_lane() -> None:
+async def test_a_post_outlives_its_processor() -> None:
     """Its bytes cannot be called back: what the playground answers is handed over to the partition's next owner."""
     with capture_logs():
-        group = Group(Model(records(1, 1)))
+        group = Group(Model(records(1, 1), 1))
         while not group.model.posts:
             await group.steps(1)
         group.happen("move")

@@ -1,6 +1,5 @@
 from hypothesis import given
 from hypothesis import strategies as st
-
 from worker.delivery.retries import FIRST_SECONDS, MOST_SECONDS, pause
 
 CHANCE = st.floats(0, 1)

@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from worker.domain.messages import Addresses, settlement_message, status_message
 
 from schemas import DeploymentSettled, DeploymentStatus, SourceInfo, State
 from worker.domain.dead_letter import DeadLetter
-from worker.domain.messages import Addresses, settlement_message, status_message
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -17,10 +17,10 @@ from tests.unit.leaks import canaries
 from tests.unit.leaks.canaries import TOKEN, Watch
 from tests.unit.leaks.test_kafka import broker, refuses, refuses_later
 from tests.unit.leaks.world import MODEL, PIPELINE, Echo, canary_graphene, environment, mirror
-from worker.adapters.kafka.topics import wanted_topics
+from worker.adapters.kafka.topics import required_topics
 from worker.cli import main
 from worker.sandbox.graphene import GRAPHENE
-from worker.sandbox.serving import served
+from worker.sandbox.http_server import served
 from worker.settings import PREFIX, KafkaSettings
 
 IDS = [str(PIPELINE.solution_id), str(PIPELINE.revision_id)]
@@ -182,7 +182,7 @@ async def process(watch: Watch, name: str, *arguments: str, env: Mapping[str, st
 async def test_the_worker_without_kafka(log_format: str, watch: Watch) -> None:
     """It goes on trying, and says so."""
     env = environment(NOWHERE, NOWHERE, NOWHERE) | {"DEPLOYER_RUNTIME__LOG_FORMAT": log_format}
-    arguments, until = ("-m", "worker", "run"), b"Kafka cannot be reached"
+    arguments, until = ("-m", "worker", "run"), b"Kafka unreachable"
     assert "KafkaConnectionError" in await process(
         watch, f"command: run, {log_format}", *arguments, env=env, until=until
     )
@@ -191,7 +191,7 @@ async def test_the_worker_without_kafka(log_format: str, watch: Watch) -> None:
 @pytest.mark.parametrize("log_format", ["json", "console"])
 async def test_the_worker_whom_kafka_refuses(log_format: str, watch: Watch) -> None:
     """Kafka's clients repeat the broker, who repeats the login; the worker ends with a sentence of its own."""
-    topics = [topic.name for topic in wanted_topics(KafkaSettings(bootstrap_servers="localhost:9092"))]
+    topics = [topic.name for topic in required_topics(KafkaSettings(bootstrap_servers="localhost:9092"))]
     async with broker(refuses_later(*topics)) as address:
         env = environment(NOWHERE, NOWHERE, NOWHERE) | {
             "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": address,
@@ -199,7 +199,7 @@ async def test_the_worker_whom_kafka_refuses(log_format: str, watch: Watch) -> N
         }
         written = await process(watch, f"command: run, refused, {log_format}", "-m", "worker", "run", env=env)
         assert "invalid credentials" in written
-        assert "DEPLOYER_KAFKA__SASL_PASSWORD: Kafka does not accept this login." in written.splitlines()[-1]
+        assert "DEPLOYER_KAFKA__SASL_PASSWORD: Kafka rejects this login." in written.splitlines()[-1]
 
 
 # What Python itself prints when nobody catches it.
@@ -247,6 +247,6 @@ async def test_what_nobody_catches(log_format: str, watch: Watch) -> None:
     """Warnings, and exceptions in threads, in tasks, in `__del__` and at the top, all go the way of the log."""
     env = environment(NOWHERE, NOWHERE, NOWHERE) | {"DEPLOYER_TOKEN": TOKEN}
     written = await process(watch, f"Python: what nobody catches, {log_format}", "-c", SCRIPT, log_format, env=env)
-    for words in ("UserWarning", "ResourceWarning", "ignored exception", "never retrieved", "all said"):
+    for words in ("UserWarning", "ResourceWarning", "unraisable exception", "never retrieved", "all said"):
         assert words in written
     assert 2 == written.count("uncaught exception")  # the thread's, and the last one

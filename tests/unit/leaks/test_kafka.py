@@ -21,7 +21,7 @@ from tests.unit.leaks.canaries import Watch
 from tests.unit.leaks.world import environment, shown
 from worker.adapters.kafka.clients import client_options
 from worker.adapters.kafka.diagnosis import connected
-from worker.cli.failures import explain
+from worker.cli.error_messages import error_message
 from worker.cli.run import secret_values
 from worker.errors import ConfigurationError
 from worker.observability import logs
@@ -115,7 +115,7 @@ async def refusal(given: Settings) -> str:
         async with connected(given.kafka):
             raise AssertionError("it was let in")
     except (KafkaError, ConfigurationError) as error:
-        return f"{shown(error)} {explain(error)}"
+        return f"{shown(error)} {error_message(error)}"
 
 
 async def failure(make: Callable[..., Any], given: Settings) -> str:
@@ -124,7 +124,7 @@ async def failure(make: Callable[..., Any], given: Settings) -> str:
     try:
         await client.start()
     except (KafkaError, ValueError, AssertionError, struct.error) as error:
-        return f"{shown(error)} {explain(error)} {client!r}"
+        return f"{shown(error)} {error_message(error)} {client!r}"
     finally:
         await (client.close() if make is AIOKafkaAdminClient else client.stop())
     raise AssertionError("it started")

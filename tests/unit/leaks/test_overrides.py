@@ -8,7 +8,7 @@ from tests.support.builders import OPTIONS, SHIPPED, blueprint, node, solution
 from tests.unit.leaks.canaries import OVERRIDE_PASSWORD, TOKEN, Watch
 from tests.unit.leaks.world import shown
 from worker.adapters.overrides_file import load_overrides
-from worker.cli.explain import explain
+from worker.cli.bundle import explain
 from worker.domain.bundle.archive import build_bundle
 from worker.domain.bundle.blueprint import read_blueprint
 from worker.domain.bundle.plan import Plan, plan_pipeline

@@ -16,11 +16,11 @@ import pytest
 from tests.unit.leaks import canaries
 from tests.unit.leaks.canaries import USER, Watch, token
 from tests.unit.leaks.world import MODEL, PIPELINE, TOLD, Echo, World, mirror, open_world, request
-from worker.adapters.tokens import jjwt_key
 from worker.domain.request import Record
+from worker.domain.tokens import jjwt_key
 from worker.observability.logs import Format
-from worker.sandbox.faults import HANG, RESET, Fault
 from worker.sandbox.graphene import CCDS_PATH, NEXUS_PATH
+from worker.sandbox.http_server import HANG, RESET, Fault
 from worker.sandbox.playground import EVERYBODY
 from worker.sandbox.users import STRANGER
 

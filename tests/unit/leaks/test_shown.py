@@ -22,7 +22,7 @@ from worker import errors
 from worker.adapters.http import Answer
 from worker.adapters.kafka.clients import client_options
 from worker.adapters.tokens import TokenVerifier
-from worker.cli.client import Ask
+from worker.cli.client import OutgoingRequest
 from worker.domain.request import read_request
 from worker.domain.solution import Caller
 from worker.domain.tokens import read_token
@@ -62,8 +62,8 @@ async def test_objects(tmp_path: Path, watch: Watch) -> None:
             "Solution": found,
             "Solution of the builder": solution(icon=canaries.ICON, description=canaries.IN_THE_DESCRIPTION),
             "Bundle": bundle,
-            "Answer": Answer(200, canaries.TOKEN.encode()),
-            "Ask": Ask("request-1", UUID(int=1), UUID(int=2), token()),
+            "Answer": Answer(200, {}, canaries.TOKEN.encode()),
+            "OutgoingRequest": OutgoingRequest("request-1", UUID(int=1), UUID(int=2), token()),
             "DeploymentRequested": DeploymentRequested(
                 solution_id=UUID(int=1), revision_id=UUID(int=2), jwt_token=token()
             ),
@@ -217,7 +217,7 @@ async def test_health_pages(tmp_path: Path, watch: Watch, capfd: pytest.CaptureF
     """
 
     def reason() -> str:
-        return "Kafka is not reached yet"
+        return "Kafka has not been reached yet"
 
     async with open_world(tmp_path, "json") as world, HealthServer(0, reason, reason) as health:
         for name, line in (PROBES | BROKEN_PROBES).items():

@@ -18,6 +18,8 @@ from aiohttp.typedefs import Handler
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import generate_latest
+from worker.delivery.attempts import Clocks, Policy
+from worker.domain.messages import Addresses, Message
 
 from schemas import DeploymentStatus
 from tests.support.builders import record
@@ -31,20 +33,17 @@ from worker.adapters.tokens import TokenVerifier
 from worker.build import Builder
 from worker.cli.run import secret_values
 from worker.delivery.admission import Breakers, Capacity
-from worker.delivery.attempts import Clocks, Policy
 from worker.deploy import Deployer
 from worker.domain.dead_letter import DeadLetter
-from worker.domain.messages import Addresses, Message
 from worker.domain.request import Record
 from worker.observability import logs
 from worker.observability.logs import Format
 from worker.observability.metrics import REGISTRY
 from worker.observability.traces import open_tracing
-from worker.sandbox.faults import Fault
 from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, GRAPHENE, NEXUS_LOGIN, NEXUS_PATH, Graphene, graphene_app
 from worker.sandbox.graphene_data import Stored, make_model, make_pipeline
+from worker.sandbox.http_server import Fault, served
 from worker.sandbox.playground import PLAYGROUND, Playground, playground_app
-from worker.sandbox.serving import served
 from worker.settings import Settings, TracingSettings, read_settings
 
 USER_ID = canaries.USER.user_id.encode()

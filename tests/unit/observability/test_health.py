@@ -1,4 +1,4 @@
-"""The probes' answers."""
+"""The answers of the probes."""
 
 import asyncio
 import socket
@@ -12,7 +12,7 @@ from worker.observability.health import STUCK_SECONDS, HealthServer, Probes
 
 
 async def get(server: HealthServer, path: str) -> tuple[int, object]:
-    """Status and JSON body of one answer."""
+    """Return the status and the JSON body of an answer."""
     async with (
         aiohttp.ClientSession() as session,
         session.get(f"http://127.0.0.1:{server.port}{path}") as answer,
@@ -32,7 +32,7 @@ async def get(server: HealthServer, path: str) -> tuple[int, object]:
     ],
 )
 async def test_answers(live: str | None, ready: str | None, path: str, expected: tuple[int, object]) -> None:
-    """Each probe asks its own check: 200 when there is nothing to say, else 503 with the reason."""
+    """Each probe has its own check: 200 if it passes, 503 with the reason otherwise."""
     async with HealthServer(0, lambda: live, lambda: ready) as server:
         assert expected == await get(server, path)
 
@@ -45,7 +45,7 @@ async def test_asks_anew_each_time() -> None:
 
 
 async def test_port_is_free_again_after_closing() -> None:
-    """A worker that restarts at once gets its port back, and a closed server answers nobody."""
+    """A worker that restarts at once gets its port back, and a closed server no longer answers."""
     async with HealthServer(0, lambda: None, lambda: None) as server:
         port = server.port
     with pytest.raises(aiohttp.ClientConnectionError):
@@ -63,7 +63,7 @@ async def test_taken_port_is_an_error() -> None:
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6")
 async def test_answers_on_both_address_families() -> None:
-    """The kubelet may ask over IPv4 or IPv6."""
+    """The kubelet may connect over IPv4 or IPv6."""
     async with HealthServer(0, lambda: None, lambda: None) as server:
         for host in ("127.0.0.1", "::1"):
             with socket.create_connection((host, server.port), timeout=5):
@@ -80,7 +80,7 @@ async def test_answers_on_both_address_families() -> None:
     ],
 )
 def test_only_a_stuck_loop_is_a_reason_to_restart(assigned: bool, stopping: bool, silent: float, alive: bool) -> None:
-    """In a rebalance and at a stop, deployments that run are waited for: a restart would cut them off."""
+    """A rebalance and a shutdown wait for running deployments, which a restart would cut off."""
     stop, partitions = asyncio.Event(), asyncio.Event()
     if stopping:
         stop.set()

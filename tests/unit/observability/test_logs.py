@@ -1,4 +1,4 @@
-"""What is logged, and above all what is not."""
+"""What the logs contain, and above all what they do not."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ import structlog
 
 from schemas import DeploymentRequested
 from tests.support.logging_state import logging_as_it_was
-from worker.observability.logs import REMOVED, SELDOM_SECONDS, Format, Level, configure
+from worker.observability.logs import REMOVED, REPEAT_SECONDS, Format, Level, configure
 
 TOKEN = jwt.encode(
     {"mlpuser": {"userId": "user-17", "email": "someone@example.org"}, "exp": 4_000_000_000}, b"k" * 64, "HS512"
@@ -31,18 +31,18 @@ def _logging_as_it_was() -> Iterator[None]:
 
 @pytest.fixture(params=["json", "console"])
 def log_format(request: pytest.FixtureRequest) -> Format:
-    """Both ways of writing."""
+    """Each of the two log formats."""
     chosen: Format = request.param
     return chosen
 
 
 def lines(stream: StringIO) -> list[dict[str, Any]]:
-    """What was logged as JSON."""
+    """Return the logged JSON objects."""
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
 def slices(secret: str) -> list[str]:
-    """Every 16 characters in a row."""
+    """Return every run of 16 characters."""
     return [secret[start : start + 16] for start in range(len(secret) - 15)]
 
 
@@ -88,7 +88,7 @@ def test_console_is_for_people() -> None:
     ],
 )
 def test_levels(level: Level, ours: list[str], theirs: list[str]) -> None:
-    """The level holds for our events; libraries are never heard below warning, even when asked to speak."""
+    """The level applies to our events; libraries are never logged below warning, whatever their own level."""
     stream = StringIO()
     configure(level, "json", stream)
     library = logging.getLogger("aiokafka.test")
@@ -103,7 +103,7 @@ def test_levels(level: Level, ours: list[str], theirs: list[str]) -> None:
 
 
 def test_library_lines_look_like_ours() -> None:
-    """A line of the standard library's logging has the same fields, the request id too, and names its logger."""
+    """A line of the standard library's logging has the same fields, including the request id, and names its logger."""
     stream = StringIO()
     configure("info", "json", stream)
     with structlog.contextvars.bound_contextvars(request_id="r-1"):
@@ -116,7 +116,7 @@ def test_library_lines_look_like_ours() -> None:
 
 
 def test_last_configuration_holds() -> None:
-    """Set up twice, a line is written once."""
+    """After a second set-up a line is still written once."""
     first, second = StringIO(), StringIO()
     configure("info", "json", first)
     configure("info", "json", second)
@@ -140,7 +140,7 @@ def test_exceptions_are_structured() -> None:
 
 
 def test_exceptions_on_a_console_are_tracebacks() -> None:
-    """On a console an exception reads as Python prints it."""
+    """On a console an exception looks as Python prints it."""
     stream = StringIO()
     configure("info", "console", stream)
     _raise_chain(lambda: structlog.get_logger().exception("it failed"))
@@ -169,7 +169,7 @@ def _raise_group(report: Callable[[], object]) -> None:
 
 
 class _Client:
-    """A library's object whose repr shows too much."""
+    """An object of a library whose repr contains a secret."""
 
     def __repr__(self) -> str:
         return f"<Client headers={{'authorization': 'Basic {BASIC}'}} value={json.dumps({'jwtToken': TOKEN})!r}>"
@@ -230,7 +230,7 @@ LEAKS: dict[str, Callable[[], object]] = {
 def test_no_slice_of_a_secret_is_written(
     leak: Callable[[], object], log_format: Format, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever way a token or password takes into the log, no 16 characters of it come out, here or on stderr."""
+    """However a token or password gets into the log, no 16 characters of it come out, here or on stderr."""
     stream = StringIO()
     configure("debug", log_format, stream)
 
@@ -255,7 +255,7 @@ def test_no_slice_of_a_secret_is_written(
     ],
 )
 def test_only_secrets_are_removed(text: str, expected: str) -> None:
-    """What says no secret stays as it was, and around a secret the rest stays readable."""
+    """Text without a secret is unchanged, and the rest of a line with one stays readable."""
     stream = StringIO()
     configure("info", "json", stream)
     structlog.get_logger().info(text)
@@ -264,7 +264,7 @@ def test_only_secrets_are_removed(text: str, expected: str) -> None:
 
 
 def test_a_line_that_cannot_be_formatted_is_named() -> None:
-    """Whose line was lost, and where it is written, is logged in its place."""
+    """The logger of the lost line and its place in the code are logged instead."""
     stream = StringIO()
     configure("info", "json", stream)
     _theirs().error("%d records", "many")
@@ -276,7 +276,7 @@ def test_a_line_that_cannot_be_formatted_is_named() -> None:
 
 
 def test_a_closed_stream_stops_nobody() -> None:
-    """A library that logs after the stream is gone goes on working."""
+    """A library that logs after the stream is closed continues to work."""
     stream = StringIO()
     configure("info", "json", stream)
     stream.close()
@@ -285,7 +285,7 @@ def test_a_closed_stream_stops_nobody() -> None:
 
 
 def test_a_library_that_repeats_itself_is_heard_seldom() -> None:
-    """aiokafka repeats three lines 70 times a second while its broker is away; our own events are never left out."""
+    """aiokafka repeats three lines 70 times a second while its broker is down; our own events are never dropped."""
     stream = StringIO()
     configure("info", "json", stream)
     for number in range(3):
@@ -296,10 +296,10 @@ def test_a_library_that_repeats_itself_is_heard_seldom() -> None:
 
 
 def test_a_library_is_heard_again_after_a_while() -> None:
-    """Or a second outage would go unnoticed."""
+    """Otherwise a second outage would go unnoticed."""
     stream = StringIO()
     configure("info", "json", stream)
-    for created in (1000.0, 1000.0 + SELDOM_SECONDS):
+    for created in (1000.0, 1000.0 + REPEAT_SECONDS):
         record = logging.makeLogRecord({"name": "aiokafka", "msg": "gone", "levelno": 40, "levelname": "ERROR"})
         record.created = created
         logging.getLogger("aiokafka").handle(record)

@@ -1,8 +1,8 @@
-"""What is counted of a request and of a call, and what its trace says."""
+"""The metrics of a request and of a call, and the spans of its trace."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
@@ -14,7 +14,7 @@ from schemas import State
 from tests.support.builders import record
 from tests.support.counted import counted
 from worker.errors import NotFound
-from worker.observability.telemetry import call, ended, processing, publishing, stage
+from worker.observability.telemetry import Spans, client_span, ended, processing, publishing, stage
 from worker.observability.traces import open_tracing
 from worker.settings import TracingSettings
 
@@ -37,42 +37,6 @@ def parents(spans: tuple[ReadableSpan, ...]) -> Mapping[str, str | None]:
     return {it.name: names.get(it.parent.span_id) if it.parent else None for it in spans}
 
 
-@pytest.mark.parametrize(
-    ("status", "raised", "expected"),
-    [
-        (204, None, "2xx"),
-        (302, None, "3xx"),
-        (404, None, "4xx"),
-        (503, None, "5xx"),
-        (None, TimeoutError, "timeout"),
-        (200, TimeoutError, "timeout"),
-        (None, ConnectionError, "error"),
-        (200, ValueError, "error"),
-    ],
-)
-def test_a_call_is_counted_once(status: int | None, raised: type[Exception] | None, expected: str) -> None:
-    """By the class of its answer, or by how it failed to give a whole one."""
-    before = {
-        kind: counted("http_requests_total", dependency="catalog", **{"class": kind})
-        for kind in ("2xx", "3xx", "4xx", "5xx", "timeout", "error")
-    }
-    with suppress(*filter(None, [raised])), call("catalog", "GET") as running:
-        running.status = status
-        if raised:
-            raise raised
-    after = {kind: counted("http_requests_total", dependency="catalog", **{"class": kind}) for kind in before}
-    assert before | {expected: before[expected] + 1} == after
-
-
-def test_a_cancelled_call_is_not_counted() -> None:
-    """A worker that stops says nothing of its dependencies."""
-    before = [counted("http_requests_total", dependency="catalog", **{"class": it}) for it in ("timeout", "error")]
-    with pytest.raises(asyncio.CancelledError), call("catalog", "GET"):
-        raise asyncio.CancelledError
-    after = [counted("http_requests_total", dependency="catalog", **{"class": it}) for it in ("timeout", "error")]
-    assert before == after
-
-
 def test_a_stage_is_timed_however_it_ends() -> None:
     """A slow failure is slow, too."""
     before = counted("stage_duration_seconds_count", stage="bundle")
@@ -87,8 +51,8 @@ async def test_a_trace_goes_from_the_request_to_its_statuses() -> None:
         with processing(record(headers=(("traceparent", ASKED.encode()),)), "r-1", None):
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             said = publishing(State.BUILDING, done)
-            with stage("fetch"), call("catalog", "GET") as running:
-                sent = running.headers
+            with stage("fetch"), client_span("catalog", "GET") as headers:
+                sent = headers
             done.set_result(None)
             await asyncio.sleep(0)
         spans = exporter.get_finished_spans()
@@ -152,9 +116,8 @@ async def test_the_ratio_decides_for_requests_without_a_trace() -> None:
 
 
 async def test_without_an_endpoint_nothing_is_traced() -> None:
-    """Dependencies get no header, and statuses keep the sender's traceparent, for there is none of ours."""
+    """There is no tracer to ask for spans, and statuses keep the sender's traceparent, for there is none of ours."""
     async with open_tracing(TracingSettings(), lambda _: pytest.fail("a processor was opened")):
         with processing(record(headers=(("traceparent", ASKED.encode()),)), "r-1", None):
             assert publishing(State.BUILDING, asyncio.get_running_loop().create_future()) is None
-            with call("catalog", "GET") as running:
-                assert {} == running.headers
+            assert Spans.tracer is None

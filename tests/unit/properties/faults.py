@@ -7,7 +7,7 @@ from typing import Any
 from tests.support.builders import edge, operation, shared_folder
 from tests.unit.properties import naughty
 from tests.unit.properties.choices import Choices, Json
-from worker.domain.bundle.names import node_name
+from worker.domain.bundle.plan import node_name
 from worker.errors import NotDeployable
 
 Fault = Callable[[Json, Choices], None]

@@ -1,6 +1,6 @@
 """What must become of a generated input, judged without the code under test.
 
-Only the names that invalid names become are taken from `worker.domain.names`; that they are valid, readable and
+Only the names that invalid names become are taken from `worker.domain.bundle.plan`; that they are valid, readable and
 never the same is checked on its own.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.unit.properties.grammar import ALNUM, is_image, is_reserved
-from worker.domain.bundle.names import node_name
+from worker.domain.bundle.plan import node_name
 
 Json = dict[str, Any]
 

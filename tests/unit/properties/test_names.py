@@ -5,7 +5,7 @@ import pytest
 from tests.support.corpus import record
 from tests.unit.properties import grammar
 from tests.unit.properties.strings import corpus
-from worker.domain.bundle.names import node_name, pipeline_name
+from worker.domain.bundle.plan import node_name, pipeline_name
 from worker.errors import NotDeployable
 
 # Look-alikes of everything, and names that a careless change would turn into the cluster's own.

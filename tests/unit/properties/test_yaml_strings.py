@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from tests.support.corpus import record
 from tests.support.script import load_script
 from tests.unit.properties.strings import LONGEST_KEY, corpus
-from worker.domain.bundle import yaml
+from worker.domain.bundle import manifests
 
 CORPUS = corpus()
 KEYS = [text for text in CORPUS if len(text) * 6 + 2 <= LONGEST_KEY]  # short enough, were every character escaped
@@ -68,9 +68,9 @@ def _is_read_back(strings: Sequence[str], keys: Sequence[str], write: Write, rea
 @pytest.mark.parametrize(
     ("write", "read", "every"),
     [
-        (yaml.dump, by_libyaml, 1),
-        (yaml.dump, by_pyyaml, 9),
-        (yaml.dump, by_ruamel, 9),
+        (manifests.dump, by_libyaml, 1),
+        (manifests.dump, by_pyyaml, 9),
+        (manifests.dump, by_ruamel, 9),
         (by_the_script, by_libyaml, 9),
         (by_the_script, by_pyyaml, 27),
         (by_the_script, by_ruamel, 27),
@@ -89,7 +89,7 @@ def test_strings_are_read_back(write: Write, read: Read, every: int) -> None:
 
 def test_nothing_invisible_is_written_as_it_is() -> None:
     """Control characters, foreign line breaks and byte order marks are escapes: no reader has to agree about them."""
-    text = yaml.dump({"all": CORPUS} | dict.fromkeys(KEYS, 1)).decode()
+    text = manifests.dump({"all": CORPUS} | dict.fromkeys(KEYS, 1)).decode()
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]", text)
 
 
@@ -109,15 +109,15 @@ def test_the_corpus_is_large_and_bites() -> None:
 @pytest.mark.parametrize("key", ["a" * LONGEST_KEY, "1" * (LONGEST_KEY - 2), "é" * 1000, "\x07" * 170])
 def test_a_key_of_the_greatest_length_is_read_back(key: str, read: Read) -> None:
     """YAML readers look for a key's colon no further than 1,024 characters."""
-    assert {key: {"list": [{key: key}]}} == read(yaml.dump({key: {"list": [{key: key}]}}))
+    assert {key: {"list": [{key: key}]}} == read(manifests.dump({key: {"list": [{key: key}]}}))
 
 
 @pytest.mark.parametrize("key", ["a" * (LONGEST_KEY + 1), "1" * (LONGEST_KEY - 1), "é" * 1023, "\x07" * 171])
 def test_a_key_that_no_reader_would_find_is_refused(key: str) -> None:
     """Better no file than one that only the target cannot read. As a value it may be of any length."""
     with pytest.raises(ValueError, match="a key of"):
-        yaml.dump({"a": [{"b": {key: 1}}]})
-    assert {"a": key} == by_libyaml(yaml.dump({"a": key}))
+        manifests.dump({"a": [{"b": {key: 1}}]})
+    assert {"a": key} == by_libyaml(manifests.dump({"a": key}))
 
 
 def test_half_a_character_is_refused() -> None:
@@ -125,14 +125,14 @@ def test_half_a_character_is_refused() -> None:
     for text in ("\ud800", "a\udfffb"):
         for document in ({"a": text}, {text: "a"}):
             with pytest.raises(ValueError, match="surrogates"):
-                yaml.dump(document)
+                manifests.dump(document)
 
 
 @pytest.mark.parametrize("read", [by_libyaml, by_pyyaml, by_ruamel])
 def test_numbers_and_collections_keep_their_types(read: Read) -> None:
     """What is no string stays none."""
     numbers: list[Any] = [0, -1, 7, 8061, 2**63, -(2**63), 10**30, True, False, None, [], {}, [[]], [{}], {"a": []}]
-    result = read(yaml.dump({"numbers": numbers, "8061": 8061}))
+    result = read(manifests.dump({"numbers": numbers, "8061": 8061}))
     assert numbers == result["numbers"]
     assert list(map(type, numbers)) == list(map(type, result["numbers"]))
     assert 8061 == result["8061"]

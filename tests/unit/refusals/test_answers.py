@@ -16,7 +16,7 @@ from tests.unit.refusals.memory import growth
 from worker.adapters.graphene import ArtifactsClient, CatalogClient
 from worker.adapters.http import dependency_session
 from worker.adapters.playground import PlaygroundClient, playground_session
-from worker.errors import DeploymentError, NotFound
+from worker.errors import DeploymentError
 from worker.settings import ArtifactsSettings, CatalogSettings, PlaygroundSettings
 
 Ask = Callable[[str, float], Coroutine[Any, Any, object]]
@@ -26,7 +26,7 @@ async def artifacts(url: str, seconds: float) -> object:
     """Fetch one file."""
     options = ArtifactsSettings(url=url, username="u", password=SecretStr("p"), timeout_seconds=seconds)
     async with dependency_session() as session:
-        return await ArtifactsClient(session, options).fetch("a.proto", NotFound("proto-missing", "It is gone."))
+        return await ArtifactsClient(session, options).fetch(["a.proto"])
 
 
 async def catalog(url: str, seconds: float) -> object:
@@ -64,7 +64,7 @@ CODES: dict[Ask, dict[str, str]] = {
     },
 }
 AT_ONCE = {"large": LARGE, "broken": BROKEN, "gone": GONE}
-REFUSED: dict[Ask, str] = {artifacts: "proto-missing", catalog: "solution-not-found", playground: "playground-refused"}
+REFUSED: dict[Ask, str] = {artifacts: "[None]", catalog: "solution-not-found", playground: "playground-refused"}
 FAILED: dict[Ask, str] = {artifacts: "artifacts-error", catalog: "catalog-error", playground: "outcome-unknown"}
 REDIRECTED: dict[Ask, str] = {
     artifacts: "artifacts-error",

@@ -15,7 +15,7 @@ import pytest
 from tests.support.corpus import record
 from tests.unit.refusals.html_texts import HARMLESS, HOSTILE
 from tests.unit.refusals.memory import growth
-from worker.domain.bundle.description import MAX_CHARS, MAX_TAGS, Unusable, sanitise
+from worker.domain.bundle.presentation import MAX_CHARS, MAX_TAGS, Unusable, sanitise, shown_description
 
 XHTML = "{http://www.w3.org/1999/xhtml}"
 # Written down again, not imported: the list that is tested must not be its own judge.
@@ -165,7 +165,7 @@ def test_pictures_in_the_text_do_not_make_it_too_long(quote: str) -> None:
 
 def test_the_document_forbids_what_it_does_not_hold() -> None:
     """Its own character set and policy come first, in the head, where alone they count."""
-    document = sanitise("<p>Größe</p>").document
+    document, _ = shown_description("<p>Größe</p>")
     head, body = html5lib.parse(document, override_encoding="utf-8")
     assert [
         {"charset": "utf-8"},

@@ -7,7 +7,7 @@ import pytest
 from tests.support.corpus import record
 from tests.support.paths import DATA
 from tests.support.ways_out import tells_what_to_do
-from worker.domain.bundle.images import check_image, moving_version
+from worker.domain.bundle.blueprint import check_image
 from worker.errors import NotDeployable
 
 VERDICTS: dict[str, list[str]] = json.loads((DATA / "images" / "references.json").read_text(encoding="utf-8"))
@@ -17,11 +17,10 @@ MEANING = {"has no tag": "untagged", "has the tag latest": "latest", None: "fixe
 def verdict(image: str) -> str:
     """What the worker makes of it; any other exception ends the test."""
     try:
-        check_image(image, "Node 'x'")
+        return MEANING[check_image(image, "Node 'x'")]
     except NotDeployable as refusal:
         said = (refusal.code, tells_what_to_do(refusal.message))
         return "invalid" if said == ("image-invalid" if image.strip() else "image-empty", True) else str(said)
-    return MEANING[moving_version(image)]
 
 
 def test_the_worker_agrees_with_the_reference_implementation() -> None:

@@ -1,11 +1,12 @@
 """Whatever is too large is refused by name, in a tenth of a second, and in little memory."""
 
-import asyncio
 import json
 import time
 from collections.abc import Callable
 
 import pytest
+from aiohttp import web
+from pydantic import SecretStr
 
 from schemas import BundleInfo, DeploymentStatus, SourceInfo, State
 from tests.support.builders import (
@@ -20,18 +21,19 @@ from tests.support.builders import (
     solution,
 )
 from tests.support.corpus import record as note
-from tests.support.fakes import FakeArtifacts, FakeCatalog, FakeClock, FakeJob
+from tests.support.fakes import FakeCatalog, FakeClock, FakeJob
 from tests.support.ways_out import tells_what_to_do
 from tests.unit.refusals.memory import growth
 from worker import settings
-from worker.adapters.graphene import artifact_path
+from worker.adapters.graphene import ArtifactsClient, artifact_path
+from worker.adapters.http import CONNECTIONS, dependency_session
 from worker.build import Builder
-from worker.delivery.progress import Progress
 from worker.domain.bundle.archive import build_bundle
 from worker.domain.bundle.blueprint import MAX_BYTES, read_blueprint
 from worker.domain.bundle.plan import plan_pipeline
 from worker.domain.request import Request, read_request
-from worker.errors import DeploymentError, Internal, NotFound
+from worker.errors import DeploymentError, Internal
+from worker.settings import ArtifactsSettings
 
 MIB = 1024 * 1024
 WIDE = "\U0001f600"  # four bytes, and printable
@@ -170,30 +172,22 @@ def test_what_is_as_large_as_it_may_be_takes_no_time_either(item: str) -> None:
     assert said in ("blueprint-invalid", "too-many-nodes")
 
 
-class Repository(FakeArtifacts):
-    """Answers four at a time, as a real one would."""
-
-    def __init__(self, files: dict[str, bytes]) -> None:
-        super().__init__(files)
-        self._slots = asyncio.Semaphore(4)
-
-    async def fetch(self, uri: str, missing: NotFound) -> bytes:
-        async with self._slots:
-            await asyncio.sleep(0)
-            return await super().fetch(uri, missing)
-
-
-async def test_no_more_protobufs_are_fetched_than_may_be_sent() -> None:
+async def test_no_more_protobufs_are_fetched_than_may_be_sent(serve: Serve) -> None:
     """200 of a megabyte each would not only be too much to send, but too much to hold."""
     nodes = [node(f"n{number}", proto_uri=f"p{number}") for number in range(200)]
-    files = {"org/blueprint.json": blueprint(*nodes)} | {f"p{number}": bytes(MIB) for number in range(200)}
-    artifacts = Repository(files)
-    with pytest.raises(DeploymentError) as caught:
-        await Builder(FakeCatalog(solution()), artifacts, SHIPPED, OPTIONS).build(
-            solution().solution_id, solution().revision_id, None
-        )
+    asked: list[str] = []
+
+    async def repository(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(body=blueprint(*nodes) if request.path == "/org/blueprint.json" else bytes(MIB))
+
+    options = ArtifactsSettings(url=await serve(repository), username="u", password=SecretStr("p"), timeout_seconds=30)
+    async with dependency_session() as session:
+        builder = Builder(FakeCatalog(solution()), ArtifactsClient(session, options), SHIPPED, OPTIONS)
+        with pytest.raises(DeploymentError) as caught:
+            await builder.build(solution().solution_id, solution().revision_id, None)
     assert "bundle-too-large" == caught.value.code
-    assert len(artifacts.fetched) < 30
+    assert len(asked) < 17 + 2 * CONNECTIONS
 
 
 async def test_the_largest_status_fits() -> None:

@@ -13,8 +13,7 @@ from tests.support.corpus import record
 from tests.support.ways_out import tells_what_to_do
 from worker.domain.bundle.archive import Bundle, build_bundle
 from worker.domain.bundle.blueprint import read_blueprint
-from worker.domain.bundle.names import node_name, pipeline_name
-from worker.domain.bundle.plan import plan_pipeline, plan_single_model
+from worker.domain.bundle.plan import node_name, pipeline_name, plan_pipeline, plan_single_model
 from worker.errors import DeploymentError, NotDeployable
 
 OF_THE_CLUSTER = (

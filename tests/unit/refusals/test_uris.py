@@ -1,7 +1,7 @@
 """Artifact uris by corpus: none but plain paths below the repository lead anywhere."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 from aiohttp import web
@@ -16,10 +16,8 @@ from tests.unit.refusals.uris import AWAY
 from worker.adapters.graphene import ArtifactsClient
 from worker.adapters.http import dependency_session
 from worker.build import Builder
-from worker.errors import DeploymentError, NotFound, Unavailable
+from worker.errors import DeploymentError, Unavailable
 from worker.settings import ArtifactsSettings
-
-MISSING = NotFound("proto-missing", "The protobuf is gone. On-board its model again.")
 
 Fetch = Callable[[ArtifactsClient, str], Awaitable[object]]
 
@@ -37,7 +35,7 @@ class Listener:
 
 async def fetch(client: ArtifactsClient, uri: str) -> None:
     """As a blueprint's or a single model's uri, straight out of CCDS."""
-    await client.fetch(uri, MISSING)
+    await client.fetch([uri])
 
 
 async def build(client: ArtifactsClient, uri: str) -> None:
@@ -55,8 +53,8 @@ class Blueprints:
         self._client = client
         self._data = data
 
-    async def fetch(self, uri: str, missing: NotFound) -> bytes:
-        return self._data if uri == solution().blueprint_uri else await self._client.fetch(uri, missing)
+    async def fetch(self, uris: Sequence[str]) -> list[bytes | None]:
+        return [self._data] if uris == [solution().blueprint_uri] else await self._client.fetch(uris)
 
 
 @pytest.mark.parametrize("way", [fetch, build])
@@ -119,5 +117,5 @@ async def test_a_redirect_leads_nowhere(serve: Serve, serve_raw: ServeRaw, statu
     options = ArtifactsSettings(url=await serve(repository), username="u", password=SecretStr("p"), timeout_seconds=5)
     async with dependency_session() as session:
         with pytest.raises(Unavailable) as caught:
-            await ArtifactsClient(session, options).fetch("good.proto", MISSING)
+            await ArtifactsClient(session, options).fetch(["good.proto"])
     assert ("artifacts-error", 0) == (caught.value.code, listener.connections)

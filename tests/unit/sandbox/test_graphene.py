@@ -19,10 +19,9 @@ from worker.domain.bundle.blueprint import read_blueprint
 from worker.domain.solution import Caller
 from worker.domain.tokens import jjwt_key
 from worker.errors import NotDeployable
-from worker.sandbox.faults import GARBAGE, HANG, RESET, Fault
 from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, GRAPHENE, NEXUS_LOGIN, NEXUS_PATH, Graphene, graphene_app
 from worker.sandbox.graphene_data import CASES, make_model, make_pipeline, stored_case
-from worker.sandbox.serving import served
+from worker.sandbox.http_server import GARBAGE, HANG, RESET, Fault, served
 from worker.sandbox.users import JWT_SECRET, SANDBOX_USER, STRANGER, sandbox_token
 from worker.settings import AuthSettings
 

@@ -5,14 +5,14 @@ from signal import Signals
 
 import pytest
 
-from worker.sandbox.guarded import GuardedProcess
+from worker.sandbox.supervised_process import SupervisedProcess
 
 FOREVER = "import signal; print('up', flush=True); signal.pause()"
 DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {FOREVER}"
 
 
-def start(code: str, folder: Path, remove: Path | None = None) -> GuardedProcess:
-    return GuardedProcess([sys.executable, "-c", code], folder=folder, log=folder / "log", remove=remove)
+def start(code: str, folder: Path, remove: Path | None = None) -> SupervisedProcess:
+    return SupervisedProcess([sys.executable, "-c", code], folder=folder, log=folder / "log", remove=remove)
 
 
 @pytest.mark.parametrize(("code", "expected"), [("", 0), ("raise SystemExit(3)", 3)])

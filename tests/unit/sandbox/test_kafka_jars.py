@@ -7,8 +7,7 @@ from threading import Barrier
 import pytest
 
 from worker.errors import ConfigurationError
-from worker.sandbox.extra import import_extra
-from worker.sandbox.kafka_jars import Jar, cache_folder, kafka_jars, locked_jars
+from worker.sandbox.kafka_installation import Jar, cache_folder, import_extra, kafka_jars, locked_jars
 
 
 def content(name: str) -> bytes:
@@ -110,8 +109,8 @@ async def test_what_cannot_be_fetched_names_both_ways_out(
     with pytest.raises(ConfigurationError) as refusal:
         await kafka_jars(tmp_path, jars=[jar("broker")], fetch=fetch)
     assert (
-        f"Apache Kafka 4.3.1 cannot be fetched ({reason} at org.example:broker:1.0). Use a Kafka that runs already, "
-        "`playground-deployer demo --kafka HOST:PORT`, or start one in Docker, "
+        f"Apache Kafka 4.3.1 cannot be downloaded ({reason} at org.example:broker:1.0). Use a Kafka that is "
+        "already running, `playground-deployer demo --kafka HOST:PORT`, or start one in Docker, "
         "`docker run -p 9092:9092 apache/kafka:4.3.1`"
     ) == str(refusal.value)
     assert [] == list(tmp_path.iterdir())
@@ -121,7 +120,7 @@ async def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     """With the variable that moves it."""
     (tmp_path / "file").touch()
     with pytest.raises(
-        ConfigurationError, match=r"cannot be kept in .*file/cache: Not a directory\. Set XDG_CACHE_HOME"
+        ConfigurationError, match=r"cannot be stored in .*file/cache: Not a directory\. Set XDG_CACHE_HOME"
     ):
         await kafka_jars(tmp_path / "file" / "cache", jars=[jar("broker")], fetch=Repository())
 

@@ -16,13 +16,12 @@ import pytest
 from pydantic import SecretStr
 
 from worker.app import open_builder
-from worker.sandbox.dry_run import DryRuns, ScriptFailed
-from worker.sandbox.faults import Fault
 from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, NEXUS_LOGIN, NEXUS_PATH, graphene_app
 from worker.sandbox.graphene_data import CASES
+from worker.sandbox.http_server import Fault, served
 from worker.sandbox.playground import EVERYBODY, PLAYGROUND, PLAYGROUND_FAULTS, Playground, playground_app
-from worker.sandbox.serving import served
-from worker.sandbox.upload import MAX_BYTES, MAX_ENTRIES, Unusable, unpack
+from worker.sandbox.playground_dry_run import DryRuns, ScriptFailed
+from worker.sandbox.playground_upload import MAX_BYTES, MAX_ENTRIES, Unusable, unpack
 from worker.settings import ArtifactsSettings, BuilderSettings, CatalogSettings
 
 NOW = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
@@ -341,7 +340,7 @@ async def test_what_arrived_is_told_as_json(start: Start) -> None:
 async def test_the_list_shows_the_newest_first(start: Start) -> None:
     """The start page has every deployment with its link and its download."""
     client = await start()
-    assert "Nothing has arrived yet" in (await client.get("/"))[1]
+    assert "No bundle has been received yet" in (await client.get("/"))[1]
     first, second = await client.deploy(bundle("One")), await client.deploy(bundle("Two"))
     page = (await client.get("/"))[1]
     assert -1 < page.index(second) < page.index(first)
@@ -359,7 +358,7 @@ async def test_a_deployment_shows_each_file(start: Start, path: str) -> None:
     assert 200 == status
     assert "json.loads(pathlib.Path(sys.argv" in page
     assert f"data:image/png;base64,{base64.b64encode(icon).decode()}" in page
-    assert "This file is no text" in page
+    assert "This file is not text" in page
     assert "This file is empty" in page
 
 

@@ -1,7 +1,8 @@
-"""The ACLs that each role needs in Kafka, and which of them Kafka has granted.
+"""The ACLs that each role needs in Kafka, and a check that Kafka grants them.
 
-One list for the worker's start, its errors, the tests and the docs. READ and WRITE imply DESCRIBE, so no role needs
-that by itself. The worker asks before it needs them, so that one error names all that are missing.
+The worker's startup, its error messages, the tests and docs/kafka-security.md share this list. READ and WRITE imply
+DESCRIBE, so no role needs that operation on its own. The worker checks all its ACLs up front, so that a single error
+names every one that is missing.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,7 +27,7 @@ from worker.settings import KafkaSettings
 
 
 class Operation(Enum):
-    """By its number in Kafka's protocol."""
+    """An ACL operation, by its number in Kafka's protocol."""
 
     READ = 3
     WRITE = 4
@@ -35,12 +36,12 @@ class Operation(Enum):
 
     @property
     def title(self) -> str:
-        """As `kafka-acls` writes it."""
+        """Its name as `kafka-acls` spells it."""
         return self.name.title().replace("_", "")
 
 
-class Resource(Enum):
-    """By its number in Kafka's protocol."""
+class ResourceType(Enum):
+    """A resource type, by its number in Kafka's protocol."""
 
     TOPIC = 2
     GROUP = 3
@@ -48,144 +49,149 @@ class Resource(Enum):
 
     @property
     def title(self) -> str:
-        """As people read it."""
+        """Its name in a sentence."""
         return self.name.lower().replace("_", " ")
 
 
 @dataclass(frozen=True, slots=True)
-class Right:
-    """One ACL. A prefix stands for everything that begins with it."""
+class AclBinding:
+    """An operation that is allowed on one resource, or with `prefixed` on all whose names start with `name`."""
 
     operation: Operation
-    resource: Resource
+    resource_type: ResourceType
     name: str
-    prefix: bool = False
+    prefixed: bool = False
 
     def __str__(self) -> str:
-        return f"{self.operation.title} on the {self.resource.title} '{self.name}{'*' if self.prefix else ''}'"
+        return f"{self.operation.title} on the {self.resource_type.title} '{self.name}{'*' if self.prefixed else ''}'"
 
     @property
     def options(self) -> str:
-        """Of `kafka-acls`."""
-        pattern = ("--resource-pattern-type", "prefixed") if self.prefix else ()
-        resource = f"--{self.resource.name.lower().replace('_', '-')}"
+        """The options of `kafka-acls` that add it."""
+        pattern = ("--resource-pattern-type", "prefixed") if self.prefixed else ()
+        resource = f"--{self.resource_type.name.lower().replace('_', '-')}"
         return join(("--operation", self.operation.title, resource, self.name, *pattern))
 
 
-def rights_on(topic: str, *operations: Operation) -> tuple[Right, ...]:
-    """One right for each use of a topic."""
-    return tuple(Right(operation, Resource.TOPIC, topic) for operation in operations)
+def topic_acls(topic: str, *operations: Operation) -> tuple[AclBinding, ...]:
+    """Return the ACL of each operation on a topic."""
+    return tuple(AclBinding(operation, ResourceType.TOPIC, topic) for operation in operations)
 
 
-def transactional_ids(kafka: KafkaSettings) -> str:
-    """What the ids of all lanes begin with."""
+def transactional_id_prefix(kafka: KafkaSettings) -> str:
+    """Return the prefix of the workers' transactional ids; the partition number follows it."""
     return f"{kafka.group_id}.{kafka.requests_topic}."
 
 
-def worker_rights(kafka: KafkaSettings) -> tuple[Right, ...]:
-    """Of `run`, and of `check`, which is run with the same settings."""
+def worker_acls(kafka: KafkaSettings) -> tuple[AclBinding, ...]:
+    """Return the ACLs of `run`, and of `check`, which runs with the same settings."""
     return (
-        *rights_on(kafka.requests_topic, Operation.READ, Operation.DESCRIBE_CONFIGS),
-        *rights_on(kafka.status_topic, Operation.READ, Operation.WRITE),
-        *rights_on(kafka.settlements_topic, Operation.READ, Operation.WRITE),
-        *rights_on(kafka.dead_letter_topic, Operation.WRITE),
-        Right(Operation.READ, Resource.GROUP, kafka.group_id),
-        Right(Operation.WRITE, Resource.TRANSACTIONAL_ID, transactional_ids(kafka), prefix=True),
+        *topic_acls(kafka.requests_topic, Operation.READ, Operation.DESCRIBE_CONFIGS),
+        *topic_acls(kafka.status_topic, Operation.READ, Operation.WRITE),
+        *topic_acls(kafka.settlements_topic, Operation.READ, Operation.WRITE),
+        *topic_acls(kafka.dead_letter_topic, Operation.WRITE),
+        AclBinding(Operation.READ, ResourceType.GROUP, kafka.group_id),
+        AclBinding(Operation.WRITE, ResourceType.TRANSACTIONAL_ID, transactional_id_prefix(kafka), prefixed=True),
     )
 
 
-def creator_rights(kafka: KafkaSettings) -> tuple[Right, ...]:
-    """On top of the worker's, while topics are missing that it shall make."""
+def topic_creation_acls(kafka: KafkaSettings) -> tuple[AclBinding, ...]:
+    """Return what a worker needs on top of `worker_acls` to create missing topics."""
     topics = (kafka.requests_topic, kafka.status_topic, kafka.settlements_topic, kafka.dead_letter_topic)
-    return tuple(Right(Operation.CREATE, Resource.TOPIC, topic) for topic in topics)
+    return tuple(AclBinding(Operation.CREATE, ResourceType.TOPIC, topic) for topic in topics)
 
 
-def sender_rights(kafka: KafkaSettings) -> tuple[Right, ...]:
-    """Of whoever sends requests: a portal, `submit`."""
-    return rights_on(kafka.requests_topic, Operation.WRITE)
+def sender_acls(kafka: KafkaSettings) -> tuple[AclBinding, ...]:
+    """Return the ACLs of those who send requests: a portal, `submit`."""
+    return topic_acls(kafka.requests_topic, Operation.WRITE)
 
 
-def reader_rights(kafka: KafkaSettings) -> tuple[Right, ...]:
-    """Of whoever follows the statuses: a portal, `watch`, `submit --wait`. A consumer group of its own comes on top."""
-    return rights_on(kafka.status_topic, Operation.READ)
+def reader_acls(kafka: KafkaSettings) -> tuple[AclBinding, ...]:
+    """Return the ACLs of those who read statuses: a portal, `watch`, `submit --wait`.
+
+    A reader with a consumer group needs READ on that group as well.
+    """
+    return topic_acls(kafka.status_topic, Operation.READ)
 
 
-def operator_rights(kafka: KafkaSettings) -> tuple[Right, ...]:
-    """Of `submit`, `watch`, `resolve` and `dead-letter`."""
+def operator_acls(kafka: KafkaSettings) -> tuple[AclBinding, ...]:
+    """Return the ACLs for `submit`, `watch`, `resolve` and `dead-letter`."""
     return (
-        *rights_on(kafka.requests_topic, Operation.READ, Operation.WRITE),
-        *rights_on(kafka.status_topic, Operation.READ),
-        *rights_on(kafka.settlements_topic, Operation.WRITE),
-        *rights_on(kafka.dead_letter_topic, Operation.READ),
+        *topic_acls(kafka.requests_topic, Operation.READ, Operation.WRITE),
+        *topic_acls(kafka.status_topic, Operation.READ),
+        *topic_acls(kafka.settlements_topic, Operation.WRITE),
+        *topic_acls(kafka.dead_letter_topic, Operation.READ),
     )
 
 
-ROLES: Mapping[str, Callable[[KafkaSettings], tuple[Right, ...]]] = {
-    "worker": worker_rights,
-    "worker that makes the topics": creator_rights,
-    "sender": sender_rights,
-    "reader": reader_rights,
-    "operator": operator_rights,
+ROLES: Mapping[str, Callable[[KafkaSettings], tuple[AclBinding, ...]]] = {
+    "worker": worker_acls,
+    "worker that creates the topics": topic_creation_acls,
+    "sender": sender_acls,
+    "reader": reader_acls,
+    "operator": operator_acls,
 }
 
 
-def without(right: Right, kafka: KafkaSettings) -> str:
-    """What is said when it is missing."""
+def missing_acl(acl: AclBinding, kafka: KafkaSettings) -> str:
+    """Return the error message for a missing ACL, with the command that adds it."""
     user = kafka.sasl_username if kafka.security_protocol.startswith("SASL_") else None
     return (
-        f"Kafka: we lack the right {right}. Grant it (docs/kafka-security.md): "
+        f"Kafka: the ACL {acl} is missing. Add it (docs/kafka-security.md): "
         f"kafka-acls --bootstrap-server {kafka.bootstrap_servers} --add --allow-principal "
-        f"{quote(f'User:{user}') if user else 'User:…'} {right.options}"
+        f"{quote(f'User:{user}') if user else 'User:…'} {acl.options}"
     )
 
 
 _COORDINATORS = {
-    Resource.GROUP: (0, GroupAuthorizationFailedError.errno),
-    Resource.TRANSACTIONAL_ID: (1, TransactionalIdAuthorizationFailed.errno),
+    ResourceType.GROUP: (0, GroupAuthorizationFailedError.errno),
+    ResourceType.TRANSACTIONAL_ID: (1, TransactionalIdAuthorizationFailed.errno),
 }
-_SHOWING = (Operation.READ, Operation.WRITE)  # who has one of them sees the topic
+_IMPLY_DESCRIBE = (Operation.READ, Operation.WRITE)  # with either of them the topic would be visible
 _DESCRIBE = 8
-_UNKNOWN = -(2**31)  # what a broker says that does not know its clients' rights
+_UNKNOWN = -(2**31)  # the broker does not report authorized operations
 
 
-async def granted(connection: AIOKafkaConnection, kafka: KafkaSettings, rights: tuple[Right, ...]) -> dict[str, int]:
-    """How many partitions each topic has that the rights name, if it exists. Of one that does not, nothing is said.
+async def verify_acls(
+    connection: AIOKafkaConnection, kafka: KafkaSettings, acls: tuple[AclBinding, ...]
+) -> dict[str, int]:
+    """Verify that Kafka grants these ACLs; return the partition count of each topic among them that exists.
 
-    Raises KafkaError, ConfigurationError when rights are missing.
+    On a topic that does not exist, only a denied READ or WRITE is noticed. Raises KafkaError, ConfigurationError.
     """
-    names = dict.fromkeys(right.name for right in rights if right.resource is Resource.TOPIC)
-    answer = (await connection.send(_Topics(list(names)))).to_object()
+    names = dict.fromkeys(acl.name for acl in acls if acl.resource_type is ResourceType.TOPIC)
+    answer = (await connection.send(_TopicMetadata(list(names)))).to_object()
     topics = {topic["topic"]: topic for topic in answer["topics"]}
     missing = []
-    for right in rights:
-        if right.resource is Resource.TOPIC:
-            denied = _is_denied(topics[right.name], right.operation)
+    for acl in acls:
+        if acl.resource_type is ResourceType.TOPIC:
+            denied = _is_denied(topics[acl.name], acl.operation)
         else:
-            denied = await _is_hidden(connection, right)
+            denied = await _is_hidden(connection, acl)
         if denied:
-            missing.append(right)
+            missing.append(acl)
     if missing:
-        raise ConfigurationError("\n".join(without(right, kafka) for right in missing))
+        raise ConfigurationError("\n".join(missing_acl(acl, kafka) for acl in missing))
     return {name: len(topic["partitions"]) for name, topic in topics.items() if not topic["error_code"]}
 
 
 def _is_denied(topic: Mapping[str, Any], operation: Operation) -> bool:
     if topic["error_code"]:
-        return topic["error_code"] == TopicAuthorizationFailedError.errno and operation in _SHOWING
+        return topic["error_code"] == TopicAuthorizationFailedError.errno and operation in _IMPLY_DESCRIBE
     allowed = topic.get("operations", _UNKNOWN)
-    known = allowed != _UNKNOWN and allowed >> _DESCRIBE & 1  # which everybody may who sees the topic
+    known = allowed != _UNKNOWN and allowed >> _DESCRIBE & 1  # whoever sees the topic may describe it
     return bool(known and not allowed >> operation.value & 1)
 
 
-async def _is_hidden(connection: AIOKafkaConnection, right: Right) -> bool:
-    """Kafka shows a coordinator to those who may use it."""
-    kind, refusal = _COORDINATORS[right.resource]
-    name = f"{right.name}0" if right.prefix else right.name
-    return bool((await connection.send(FindCoordinatorRequest(name, kind))).error_code == refusal)
+async def _is_hidden(connection: AIOKafkaConnection, acl: AclBinding) -> bool:
+    """Ask for the coordinator, which Kafka shows only to those who may use it."""
+    key_type, denial = _COORDINATORS[acl.resource_type]
+    name = f"{acl.name}0" if acl.prefixed else acl.name
+    return bool((await connection.send(FindCoordinatorRequest(name, key_type))).error_code == denial)
 
 
 class _MetadataResponse_v8(Response):  # type: ignore[misc]  # aiokafka has no types  # noqa: N801
-    """As version 5, with the operations that we may use."""
+    """Version 5 plus the authorized operations."""
 
     API_KEY = 3
     API_VERSION = 8
@@ -217,21 +223,21 @@ class _MetadataResponse_v8(Response):  # type: ignore[misc]  # aiokafka has no t
 
 
 class _MetadataRequest_v8(RequestStruct):  # type: ignore[misc]  # noqa: N801
-    """aiokafka ends with version 5, which does not tell what we may do."""
+    """A version that reports the authorized operations; aiokafka's newest one, 5, does not."""
 
     API_KEY = 3
     API_VERSION = 8
     RESPONSE_TYPE = _MetadataResponse_v8
     SCHEMA = Schema(
         ("topics", Array(String("utf-8"))),
-        ("make", Boolean),
-        ("cluster_operations", Boolean),
-        ("topic_operations", Boolean),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_cluster_authorized_operations", Boolean),
+        ("include_topic_authorized_operations", Boolean),
     )
 
 
-class _Topics(Request[MetadataRequestStruct | _MetadataRequest_v8]):  # type: ignore[misc]
-    """These topics and our rights on them; without the rights where the broker knows no better."""
+class _TopicMetadata(Request[MetadataRequestStruct | _MetadataRequest_v8]):  # type: ignore[misc]
+    """Asks for topics and our authorized operations on them, which an old broker leaves out."""
 
     API_KEY = 3
 
@@ -239,7 +245,7 @@ class _Topics(Request[MetadataRequestStruct | _MetadataRequest_v8]):  # type: ig
         self._names = names
 
     def build(self, request_struct_class: type[Any]) -> Any:
-        """Makes no topic."""
+        """Build the request so that it creates no topic."""
         if request_struct_class is _MetadataRequest_v8:
             return _MetadataRequest_v8(self._names, False, False, True)
         return MetadataRequest(self._names, allow_auto_topic_creation=False).build(request_struct_class)

@@ -1,19 +1,29 @@
-"""How brokers are reached: the Kafka settings as aiokafka's arguments, and a stop that has an end."""
+"""The lifecycle of aiokafka's clients: their arguments from the settings, their start, and a stop that ends in time."""
 
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError
 
 from worker import settings
 from worker.errors import ConfigurationError
 
+STOP_SECONDS = 2
+WORKER_STOP_SECONDS = 10  # for the clients that live as long as the worker: one of them leaves its group
+
+log = structlog.get_logger()
+
+Client = TypeVar("Client", AIOKafkaAdminClient, AIOKafkaConsumer, AIOKafkaProducer)
+
 
 def client_options(kafka: settings.KafkaSettings) -> dict[str, Any]:
-    """Arguments every aiokafka client understands.
+    """Return the arguments that every aiokafka client takes.
 
     Raises ConfigurationError when a certificate cannot be read or a login is incomplete.
     """
@@ -36,7 +46,7 @@ def client_options(kafka: settings.KafkaSettings) -> dict[str, Any]:
 
 
 async def stop_client(stop: Callable[[], Awaitable[object]], seconds: float) -> bool:
-    """Whether an aiokafka client stopped in time: it waits without end for brokers that are gone."""
+    """Stop an aiokafka client, which would wait for brokers for ever; return whether it stopped in time."""
     try:
         async with asyncio.timeout(seconds):
             await stop()
@@ -50,37 +60,55 @@ async def stop_client(stop: Callable[[], Awaitable[object]], seconds: float) -> 
     return True
 
 
+@asynccontextmanager
+async def running_client(
+    client: Client, *, start_seconds: float | None = None, stop_seconds: float = STOP_SECONDS
+) -> AsyncIterator[Client]:
+    """Start an aiokafka client, and stop it at the end of the block.
+
+    Raises KafkaError; KafkaConnectionError after `start_seconds`, because with some brokers aiokafka tries for ever.
+    """
+    stop = client.close if isinstance(client, AIOKafkaAdminClient) else client.stop
+    try:
+        try:
+            async with asyncio.timeout(start_seconds):
+                await client.start()
+        except TimeoutError:
+            raise KafkaConnectionError from None
+        yield client
+    finally:
+        if not await stop_client(stop, stop_seconds):
+            log.info("Kafka client did not stop in time", client=type(client).__name__)
+
+
 def _ssl_context(kafka: settings.KafkaSettings) -> ssl.SSLContext:
-    with _usable("DEPLOYER_KAFKA__SSL_CA_FILE: it"):
+    with _reading("DEPLOYER_KAFKA__SSL_CA_FILE: it"):
         context = ssl.create_default_context(cafile=kafka.ssl_ca_file)
     if kafka.ssl_cert_file:
-        with _usable("DEPLOYER_KAFKA__SSL_CERT_FILE and DEPLOYER_KAFKA__SSL_KEY_FILE: they"):
+        with _reading("DEPLOYER_KAFKA__SSL_CERT_FILE and DEPLOYER_KAFKA__SSL_KEY_FILE: they"):
             # `str`: an empty password. Without one OpenSSL asks the terminal for that of an encrypted key.
             context.load_cert_chain(kafka.ssl_cert_file, kafka.ssl_key_file, password=str)
     return context
 
 
 @contextmanager
-def _usable(files: str) -> Iterator[None]:
+def _reading(files: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:  # SSLError among them
         reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
-        raise ConfigurationError(f"{files} cannot be used: {reason}. Give PEM, and a key without a password") from error
+        raise ConfigurationError(f"{files} cannot be used: {reason}. Use PEM, and a key without a password") from error
 
 
 # ----------------------------------------------------------------------------------------------------
-# Reads what is in partitions now, outside of any group, and only what is committed.
-
-
-STOP_SECONDS = 2
+# Reading partitions as they are now: outside of any group, and only committed records.
 
 
 @asynccontextmanager
 async def open_reader(
     options: Mapping[str, Any], partitions: Sequence[TopicPartition]
 ) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer of these partitions. `options`: of `client_options`. Raises KafkaError."""
+    """Open a consumer of these partitions; `options` come from `client_options`. Raises KafkaError."""
     reader = AIOKafkaConsumer(
         **options,
         group_id=None,
@@ -89,26 +117,40 @@ async def open_reader(
         auto_offset_reset="earliest",
         fetch_max_wait_ms=50,
     )
-    try:
-        await reader.start()
+    async with running_client(reader):
         reader.assign(partitions)
         yield reader
-    finally:
-        await stop_client(reader.stop, STOP_SECONDS)
 
 
 async def read_all(options: Mapping[str, Any], partitions: Sequence[TopicPartition]) -> AsyncIterator[ConsumerRecord]:
-    """Every record up to now; control records move the position and are not given. Raises KafkaError."""
+    """Yield every record up to now; control records only move the position. Raises KafkaError."""
     if not partitions:
         return
     async with open_reader(options, partitions) as reader:
         ends = await reader.end_offsets(partitions)
         # Not seek_to_beginning: the answer to the reader's own first reset may arrive after it and undo it.
-        for place, first in (await reader.beginning_offsets(partitions)).items():
-            reader.seek(place, first)
-        waiting = {it for it in partitions if await reader.position(it) < ends[it]}
-        while waiting:
-            for records in (await reader.getmany(*waiting, timeout_ms=100)).values():
+        for tp, first in (await reader.beginning_offsets(partitions)).items():
+            reader.seek(tp, first)
+        unread = {tp for tp in partitions if await reader.position(tp) < ends[tp]}
+        while unread:
+            for records in (await reader.getmany(*unread, timeout_ms=100)).values():
                 for record in records:
                     yield record
-            waiting = {it for it in waiting if await reader.position(it) < ends[it]}
+            unread = {tp for tp in unread if await reader.position(tp) < ends[tp]}
+
+
+async def fetch_record(reader: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> ConsumerRecord | None:
+    """Return the record at this offset; None when it is gone, or when there is none at this offset. Raises KafkaError.
+
+    `reader` is assigned this partition alone.
+    """
+    reader.assign([tp])
+    first = (await reader.beginning_offsets([tp]))[tp]
+    end = (await reader.end_offsets([tp]))[tp]
+    if not first <= offset < end:
+        return None
+    reader.seek(tp, offset)
+    while await reader.position(tp) <= offset:
+        for records in (await reader.getmany(tp, timeout_ms=100, max_records=1)).values():
+            return records[0] if records[0].offset == offset else None
+    return None  # a control record, e.g. the end of a transaction

@@ -1,10 +1,10 @@
-"""What a lane needs of Kafka: a fenced producer, the proof that the partition is ours, the journal, one record.
+"""What a partition processor needs of Kafka: a fenced producer, the ownership verified, the statuses, one record.
 
-Every call has a limit: aiokafka itself waits for brokers that are away without end.
+Every call has a time limit: aiokafka itself waits for absent brokers for ever.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -17,13 +17,12 @@ from aiokafka.errors import (
 )
 from pydantic import ValidationError
 
-from schemas import DeploymentSettled, DeploymentStatus
-from worker.adapters.kafka.acls import transactional_ids
-from worker.adapters.kafka.clients import STOP_SECONDS, client_options, open_reader, read_all, stop_client
-from worker.delivery.journal import Journal, JournalReader
-from worker.domain.messages import Message
+from schemas import DeploymentSettled, DeploymentStatus, Message
+from worker.adapters.kafka.acls import transactional_id_prefix
+from worker.adapters.kafka.clients import STOP_SECONDS, client_options, fetch_record, open_reader, read_all, stop_client
+from worker.domain.partition_state import RequestTable, RequestTableReader
 from worker.domain.request import Record
-from worker.errors import NotOurs
+from worker.errors import PartitionLost
 from worker.observability.metrics import REQUESTS_LOST
 from worker.settings import KafkaSettings
 
@@ -31,15 +30,17 @@ from worker.settings import KafkaSettings
 TRANSACTION_SECONDS = 10
 BROKER_TRANSACTION_MS = 15_000
 FENCE_SECONDS = 20
-PROOF_SECONDS = 5
+VERIFY_SECONDS = 5
 READ_SECONDS = 60
+# Transactions of one worker at once: more would only cost CPU, and the other partitions batch meanwhile.
+TRANSACTIONS_AT_ONCE = 4
 LOG_APPEND_TIME = 1
 
 log = structlog.get_logger()
 
 
 def record_of(cluster_id: str, record: ConsumerRecord) -> Record:
-    """As the domain knows it."""
+    """Return the record as the domain knows it."""
     return Record(
         cluster_id,
         record.topic,
@@ -54,15 +55,15 @@ def record_of(cluster_id: str, record: ConsumerRecord) -> Record:
 
 
 def settlement_of(record: ConsumerRecord) -> DeploymentSettled | None:
-    """The settlement in a record; None when it holds something else."""
+    """Return the settlement in a record; None when it holds something else."""
     try:
         return DeploymentSettled.model_validate_json(record.value or b"", extra="ignore")
     except ValidationError:
         return None
 
 
-class TransactionalWriter:
-    """One producer, one transaction at a time. After a failure it is good for nothing but `close`."""
+class PartitionWriter:
+    """One producer, one transaction at a time. After a failure only `close` may be called."""
 
     def __init__(self, producer: AIOKafkaProducer, requests: TopicPartition, group_id: str) -> None:
         self._producer = producer
@@ -70,15 +71,18 @@ class TransactionalWriter:
         self._group_id = group_id
         self._running: asyncio.Task[None] | None = None
 
-    async def commit(self, messages: Sequence[Message], mark: int | None) -> None:
-        """One transaction: all records and the offset, or nothing. Raises KafkaError, TimeoutError: perhaps nothing.
+    def commit(self, messages: Sequence[Message], offset: int | None) -> Awaitable[None]:
+        """Write all records and the offset in one transaction, or nothing.
 
-        Goes on when it is cancelled, because aiokafka cannot take a commit back.
+        It continues when it is cancelled, because aiokafka cannot take a commit back.
+
+        Raises:
+            KafkaError, TimeoutError: nothing was written, or perhaps it was.
         """
-        self._running = asyncio.create_task(self._commit(messages, mark))
-        await asyncio.shield(self._running)
+        self._running = asyncio.create_task(self._commit(messages, offset))
+        return asyncio.shield(self._running)
 
-    async def _commit(self, messages: Sequence[Message], mark: int | None) -> None:
+    async def _commit(self, messages: Sequence[Message], offset: int | None) -> None:
         async with asyncio.timeout(TRANSACTION_SECONDS):
             await self._producer.begin_transaction()
             # Each is awaited: a commit succeeds although a record before it was refused.
@@ -88,23 +92,23 @@ class TransactionalWriter:
                 )
                 for it in messages
             ]
-            if mark is not None:
-                offsets = self._producer.send_offsets_to_transaction({self._requests: mark}, self._group_id)
+            if offset is not None:
+                offsets = self._producer.send_offsets_to_transaction({self._requests: offset}, self._group_id)
                 written.append(asyncio.ensure_future(offsets))
             await asyncio.gather(*written)
             await self._producer.commit_transaction()
 
     async def close(self) -> None:
-        """Within seconds, whatever state it is in."""
+        """Close within seconds, whatever state it is in."""
         if self._running:
             await asyncio.wait([self._running])
             if not self._running.cancelled():
-                self._running.exception()  # looked at: the lane knows, or is gone
+                self._running.exception()  # retrieved: the processor knows it, or is gone
         await stop_client(self._producer.stop, STOP_SECONDS)
 
 
-class KafkaLedger:
-    """All partitions of one worker."""
+class KafkaPartitionStore:
+    """Statuses, settlements and offsets of all partitions of one worker."""
 
     def __init__(
         self,
@@ -113,19 +117,20 @@ class KafkaLedger:
         cluster_id: str,
         open_producer: Callable[..., AIOKafkaProducer] = AIOKafkaProducer,
     ) -> None:
-        """`consumer`: the group's member that asks for the proof."""
+        """`consumer`: this worker's member of the group."""
+        self.transaction_slots = asyncio.Semaphore(TRANSACTIONS_AT_ONCE)
         self._open_producer = open_producer
         self._kafka = kafka
         self._options = client_options(kafka)
         self._consumer = consumer
         self._cluster_id = cluster_id
 
-    async def fence(self, partition: int) -> TransactionalWriter:
-        """A producer under the partition's transactional id: transactions of earlier ones are aborted and refused."""
+    async def fence(self, partition: int) -> PartitionWriter:
+        """Start a producer under the partition's transactional id; earlier ones are fenced from here on."""
         requests = TopicPartition(self._kafka.requests_topic, partition)
         producer = self._open_producer(
             **self._options,
-            transactional_id=f"{transactional_ids(self._kafka)}{partition}",
+            transactional_id=f"{transactional_id_prefix(self._kafka)}{partition}",
             transaction_timeout_ms=BROKER_TRANSACTION_MS,
             request_timeout_ms=TRANSACTION_SECONDS * 1000,
         )
@@ -135,15 +140,19 @@ class KafkaLedger:
         except BaseException:
             await stop_client(producer.stop, STOP_SECONDS)
             raise
-        return TransactionalWriter(producer, requests, self._kafka.group_id)
+        return PartitionWriter(producer, requests, self._kafka.group_id)
 
-    async def prove(self, partition: int) -> int:
-        """The group's offset, committed anew: the broker looks at member and generation there, and only there.
+    async def verify_ownership(self, partition: int) -> int:
+        """Commit the group's offset once more, and return it.
 
-        Raises NotOurs; KafkaError or TimeoutError when nobody can say.
+        Only there does the broker check member and generation.
+
+        Raises:
+            PartitionLost: the group has assigned the partition to another worker, or is about to.
+            KafkaError, TimeoutError: it cannot be told.
         """
         requests = TopicPartition(self._kafka.requests_topic, partition)
-        async with asyncio.timeout(PROOF_SECONDS):
+        async with asyncio.timeout(VERIFY_SECONDS):
             first = (await self._consumer.beginning_offsets([requests]))[requests]
             committed = await self._consumer.committed(requests)
             if committed is not None and committed < first:
@@ -157,13 +166,13 @@ class KafkaLedger:
             offset = max(first, committed or 0)
             try:
                 await self._consumer.commit({requests: offset})
-            except _NOT_OURS as error:
-                raise NotOurs(f"the proof for partition {partition} was refused") from error
+            except _LOST as error:
+                raise PartitionLost(f"the ownership of partition {partition} was refused") from error
         return int(offset)
 
-    async def read(self, partition: int) -> tuple[Journal, list[DeploymentSettled]]:
-        """All statuses and settlements of the partition, up to now. Raises KafkaError, TimeoutError."""
-        statuses, settlements = JournalReader(), []
+    async def load(self, partition: int) -> tuple[RequestTable, list[DeploymentSettled]]:
+        """Read all statuses and settlements of the partition, up to now. Raises KafkaError, TimeoutError."""
+        statuses, settlements = RequestTableReader(), []
         status = TopicPartition(self._kafka.status_topic, partition)
         settled = TopicPartition(self._kafka.settlements_topic, partition)
         async with asyncio.timeout(READ_SECONDS):
@@ -173,25 +182,17 @@ class KafkaLedger:
                         settlements.append(found)
                 elif ("ce_type", _STATUS_TYPE) in record.headers:
                     statuses.add(record.key, record.value, record.timestamp, _traceparent(record))
-        return statuses.journal(), settlements
+        return statuses.table(), settlements
 
     async def fetch(self, partition: int, offset: int) -> Record | None:
-        """One record of the requests topic; None when it is gone. Raises KafkaError, TimeoutError."""
+        """Read one record of the requests topic; None when it is gone. Raises KafkaError, TimeoutError."""
         requests = TopicPartition(self._kafka.requests_topic, partition)
         async with asyncio.timeout(READ_SECONDS), open_reader(self._options, [requests]) as reader:
-            ends = await reader.end_offsets([requests])
-            firsts = await reader.beginning_offsets([requests])
-            if not firsts[requests] <= offset < ends[requests]:
-                return None
-            reader.seek(requests, offset)
-            while True:
-                for records in (await reader.getmany(timeout_ms=1000, max_records=1)).values():
-                    return record_of(self._cluster_id, records[0]) if records[0].offset == offset else None
-                if await reader.position(requests) > offset:
-                    return None
+            found = await fetch_record(reader, requests, offset)
+            return record_of(self._cluster_id, found) if found else None
 
 
-_NOT_OURS = (
+_LOST = (
     CommitFailedError,
     IllegalStateError,
     IllegalGenerationError,

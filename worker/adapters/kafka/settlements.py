@@ -9,20 +9,18 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas import DeploymentSettled
-from worker.adapters.kafka.clients import client_options, stop_client
+from worker.adapters.kafka.clients import client_options, running_client
 from worker.adapters.kafka.partition_store import settlement_of
-from worker.domain.messages import settlement_message
 from worker.settings import KafkaSettings
 
 SEND_SECONDS = 10
-STOP_SECONDS = 2
-AGAIN_SECONDS = 0.5
+RETRY_SECONDS = 0.5
 
 log = structlog.get_logger()
 
 
 class SettlementSender:
-    """Publishes outcomes of POSTs whose lane was lost. Tries until the broker has it, or the worker ends."""
+    """Publishes outcomes of POSTs whose partition was lost. Tries until the broker has it, or the worker ends."""
 
     def __init__(self, kafka: KafkaSettings, source: str) -> None:
         self._kafka = kafka
@@ -30,13 +28,13 @@ class SettlementSender:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def hand_over(self, partition: int, outcome: Coroutine[Any, Any, DeploymentSettled | None]) -> None:
-        """In its own time: the POST may still run."""
+        """Publish the outcome once it is known: the POST may still run."""
         task = asyncio.create_task(self._hand_over(partition, outcome), name=f"hand over {partition}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def finished(self, seconds: float) -> None:
-        """Everything is handed over; what is not by then is given up."""
+        """Wait until everything is handed over, at most this long; give up the rest."""
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=seconds)
             for task in late:
@@ -53,44 +51,42 @@ class SettlementSender:
             try:
                 await self._send(settled, partition)
             except (KafkaError, TimeoutError) as error:
-                log.warning("a settlement was not taken", error=type(error).__name__)
-                await asyncio.sleep(AGAIN_SECONDS)
+                log.warning("settlement not published", error=type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
             else:
                 log.info("outcome handed over", request_id=settled.request_id, outcome=settled.outcome)
                 return
 
     async def _send(self, settled: DeploymentSettled, partition: int) -> None:
-        """With a producer of its own each time: rare, and one that failed is good for nothing."""
-        message = settlement_message(settled, self._kafka.settlements_topic, partition, self._source)
+        """Use a producer of its own each time: this is rare, and one that failed is useless."""
+        message = settled.to_message(self._kafka.settlements_topic, self._source, partition)
         producer = AIOKafkaProducer(**client_options(self._kafka), enable_idempotence=True)
-        try:
-            async with asyncio.timeout(SEND_SECONDS):
-                await producer.start()
-                await producer.send_and_wait(
-                    message.topic, message.value, key=message.key, partition=partition, headers=list(message.headers)
-                )
-        finally:
-            await stop_client(producer.stop, STOP_SECONDS)
+        async with asyncio.timeout(SEND_SECONDS), running_client(producer):
+            await producer.send_and_wait(
+                message.topic, message.value, key=message.key, partition=partition, headers=list(message.headers)
+            )
 
 
-class SettlementTail:
-    """Reads the settlements of owned partitions as they come. A lane has read the earlier ones itself."""
+class SettlementReader:
+    """Reads the settlements of owned partitions as they come. A processor has read the earlier ones itself."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, topic: str, told: Callable[[int, DeploymentSettled], None]) -> None:
-        """`consumer`: without a group, latest. `told`: partition, settlement."""
+    def __init__(
+        self, consumer: AIOKafkaConsumer, topic: str, on_settlement: Callable[[int, DeploymentSettled], None]
+    ) -> None:
+        """`consumer` has no group and begins at the earliest. `on_settlement` gets partition and settlement."""
         self._consumer = consumer
         self._topic = topic
-        self._told = told
+        self._on_settlement = on_settlement
         self._wanted: frozenset[int] = frozenset()
         self._changed = asyncio.Event()
 
     def watch(self, partitions: frozenset[int]) -> None:
-        """From their beginning, so that nothing falls between a lane's own reading and this one's."""
+        """Read these from their beginning, so that nothing falls between a processor's own reading and this one's."""
         self._wanted = partitions
         self._changed.set()
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Run until it is cancelled."""
         positions: dict[int, int] = {}
         while True:
             await self._changed.wait()
@@ -105,13 +101,13 @@ class SettlementTail:
                 await self._follow(positions)
             except KafkaError as error:
                 log.warning("settlements cannot be read", error=type(error).__name__)
-                await asyncio.sleep(AGAIN_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
                 self._changed.set()
 
     async def _follow(self, positions: dict[int, int]) -> None:
         while not self._changed.is_set():
-            for place, records in (await self._consumer.getmany(timeout_ms=200)).items():
-                positions[place.partition] = records[-1].offset + 1
+            for tp, records in (await self._consumer.getmany(timeout_ms=1000)).items():
+                positions[tp.partition] = records[-1].offset + 1
                 for record in records:
                     if (settled := settlement_of(record)) is not None:
-                        self._told(place.partition, settled)
+                        self._on_settlement(tp.partition, settled)

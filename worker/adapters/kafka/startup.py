@@ -1,57 +1,54 @@
-"""The worker's way into Kafka: waits for brokers that are away, and ends the worker where waiting does not help.
+"""The worker's startup on Kafka, and the watch on its access while it runs.
 
-It ends too when Kafka turns it away while it works: its login and certificates are read at the start only, so that a
-new process is what a changed Secret needs, and whoever restarts it sees that something is wrong.
+Startup waits for brokers that cannot be reached, and fails where waiting does not help. Access that is denied later
+stops the worker as well: it reads its login and certificates at startup only, so a changed Secret takes a new process
+anyway, and whoever restarts it sees that something is wrong.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Protocol, TypeVar
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from worker.adapters.kafka.acls import granted, worker_rights
-from worker.adapters.kafka.clients import client_options, stop_client
+from worker.adapters.kafka.acls import verify_acls, worker_acls
+from worker.adapters.kafka.clients import client_options, running_client
 from worker.adapters.kafka.diagnosis import connected
-from worker.adapters.kafka.topics import prepare_topics, wanted_topics
+from worker.adapters.kafka.topics import prepare_topics, required_topics
 from worker.errors import ConfigurationError
 from worker.settings import KafkaSettings
 
-STOP_SECONDS = 10
-LOOK_SECONDS = 5
-REFUSALS = 3  # in a row: an ACL that is replaced is gone for a moment, and one broker may be in trouble by itself
+FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.5, 10
+CHECK_SECONDS = 5
+MAX_DENIALS = 3  # in a row: an ACL that is replaced is gone for a moment, and one broker may be in trouble by itself
 
 log = structlog.get_logger()
 
 
-class _Client(Protocol):
-    async def start(self) -> None: ...
+async def prepare_once(kafka: KafkaSettings) -> str:
+    """Verify login, ACLs and topics; return the cluster's id. Raises ConfigurationError, KafkaError, OSError."""
+    async with connected(kafka) as connection:
+        existing = await verify_acls(connection, kafka, worker_acls(kafka))
+        async with running_client(AIOKafkaAdminClient(**client_options(kafka))) as admin:
+            for warning in await prepare_topics(admin, kafka):
+                log.warning(warning)
+            cluster_id = str((await admin.describe_cluster())["cluster_id"])
+        if len(existing) < len(required_topics(kafka)):  # of those just created, nothing was known before
+            await verify_acls(connection, kafka, worker_acls(kafka))
+        return cluster_id
 
 
-C = TypeVar("C", bound=_Client)
+async def prepare_kafka(
+    kafka: KafkaSettings, stop: asyncio.Event, prepare: Callable[[KafkaSettings], Awaitable[str]] = prepare_once
+) -> str | None:
+    """Prepare Kafka, waiting for brokers; return the cluster's id, or None when `stop` was set first.
 
-
-@asynccontextmanager
-async def started(client: C, stop: Callable[[], Awaitable[object]]) -> AsyncIterator[C]:
-    """A Kafka client as long as the block runs."""
-    try:
-        await client.start()
-        yield client
-    finally:
-        if not await stop_client(stop, STOP_SECONDS):
-            log.warning("a Kafka client did not stop in time", client=type(client).__name__)
-
-
-async def prepare_kafka(kafka: KafkaSettings, stop: asyncio.Event) -> str | None:
-    """Verify login, rights and topics. The cluster's id, or None when `stop` came first.
-
-    A silent broker holds up nobody. Raises ConfigurationError, KafkaError.
+    A broker that does not answer delays no stop. Raises ConfigurationError, KafkaError.
     """
-    tasks = prepared, _ = asyncio.create_task(_until_prepared(kafka)), asyncio.create_task(stop.wait())
+    tasks = prepared, _ = asyncio.create_task(_retry(prepare, kafka)), asyncio.create_task(stop.wait())
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         return prepared.result() if prepared.done() else None
@@ -61,76 +58,62 @@ async def prepare_kafka(kafka: KafkaSettings, stop: asyncio.Event) -> str | None
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _until_prepared(kafka: KafkaSettings) -> str:
-    """Waits for brokers that are not there yet, or not yet themselves."""
-    delay = 0.5
+async def _retry(prepare: Callable[[KafkaSettings], Awaitable[str]], kafka: KafkaSettings) -> str:
+    """Wait for brokers that cannot be reached yet, or are still starting."""
+    delay = FIRST_RETRY_SECONDS
     while True:
         try:
-            return await _prepared(kafka)
+            return await prepare(kafka)
         except (KafkaError, OSError, TimeoutError) as error:
             if isinstance(error, KafkaError) and not (error.retriable or isinstance(error, KafkaConnectionError)):
                 raise
-            log.warning("Kafka cannot be reached", error=type(error).__name__, next_try_seconds=delay)
+            log.warning("Kafka unreachable", error=type(error).__name__, retry_in_seconds=delay)
         await asyncio.sleep(delay)
-        delay = min(2 * delay, 10)
+        delay = min(2 * delay, MAX_RETRY_SECONDS)
 
 
-async def _prepared(kafka: KafkaSettings) -> str:
-    async with connected(kafka) as connection:
-        rights = worker_rights(kafka)
-        present = await granted(connection, kafka, rights)
-        admin = AIOKafkaAdminClient(**client_options(kafka))
-        async with started(admin, admin.close):
-            for warning in await prepare_topics(admin, kafka):
-                log.warning(warning)
-            cluster_id = str((await admin.describe_cluster())["cluster_id"])
-        if len(present) < len(wanted_topics(kafka)):  # of those just made, nothing was said
-            await granted(connection, kafka, rights)
-        return cluster_id
+@asynccontextmanager
+async def watch_authorization(kafka: KafkaSettings, stop: asyncio.Event) -> AsyncIterator[None]:
+    """Set `stop` once Kafka denies us access, and raise the reason after the block's graceful shutdown."""
+    sleep = partial(asyncio.sleep, CHECK_SECONDS)
+    watch = asyncio.create_task(until_access_denied(kafka, sleep), name="authorization")
+    watch.add_done_callback(lambda _: stop.set())
+    try:
+        yield
+    except KafkaError:
+        with suppress(KafkaError, OSError, TimeoutError):
+            await _verify_access(kafka)  # its ConfigurationError says more
+        raise
+    finally:
+        watch.cancel()
+        (denial,) = await asyncio.gather(watch, return_exceptions=True)
+    if isinstance(denial, Exception):
+        raise denial
 
 
-async def until_turned_away(kafka: KafkaSettings, pause: Callable[[], Awaitable[None]]) -> None:
-    """Raises ConfigurationError when Kafka refuses our login or lacks one of our rights REFUSALS times. Never returns.
+async def until_access_denied(kafka: KafkaSettings, sleep: Callable[[], Awaitable[None]]) -> None:
+    """Check our access for ever; raise ConfigurationError once it was denied MAX_DENIALS times in a row.
 
-    `pause`: between two looks. Connections that stand are not asked for their login again, so a password may change
-    before the worker's does.
+    `sleep` passes the time between two checks. A connection that is up does not log in again, so the password may
+    change in Kafka before it changes here.
     """
-    refusals = 0
+    denials = 0
     while True:
         try:
             async with connected(kafka) as connection:
                 while True:
-                    await granted(connection, kafka, worker_rights(kafka))
-                    refusals = 0
-                    await pause()
+                    await verify_acls(connection, kafka, worker_acls(kafka))
+                    denials = 0
+                    await sleep()
         except ConfigurationError:
-            refusals += 1
-            if refusals >= REFUSALS:
+            denials += 1
+            if denials >= MAX_DENIALS:
                 raise
         except (KafkaError, OSError, TimeoutError):
-            refusals = 0  # away: the lanes and the consumer see to that
-        await pause()
+            denials = 0  # unreachable: the partition processors and the consumer deal with that
+        await sleep()
 
 
-@asynccontextmanager
-async def admitted(kafka: KafkaSettings, stop: asyncio.Event) -> AsyncIterator[None]:
-    """Sets `stop` when Kafka turns us away, and raises the reason when the block has ended in good order."""
-    looking = asyncio.create_task(until_turned_away(kafka, partial(asyncio.sleep, LOOK_SECONDS)), name="rights")
-    looking.add_done_callback(lambda _: stop.set())
-    try:
-        yield
-    except KafkaError:
-        await _say_why(kafka)
-        raise
-    finally:
-        looking.cancel()
-        (turned_away,) = await asyncio.gather(looking, return_exceptions=True)
-    if isinstance(turned_away, Exception):
-        raise turned_away
-
-
-async def _say_why(kafka: KafkaSettings) -> None:
-    """Raises ConfigurationError when it is about our login or rights."""
-    with suppress(KafkaError, OSError, TimeoutError):
-        async with connected(kafka) as connection:
-            await granted(connection, kafka, worker_rights(kafka))
+async def _verify_access(kafka: KafkaSettings) -> None:
+    async with connected(kafka) as connection:
+        await verify_acls(connection, kafka, worker_acls(kafka))

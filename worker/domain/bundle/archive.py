@@ -1,4 +1,9 @@
-"""solution.zip: which files are in it, and the same bytes for the same input on every machine."""
+"""solution.zip: which files are in it, and the same bytes for the same input on every machine.
+
+The zip depends on nothing but its files: sorted, stored, with one date and one mode. Deflate differs from one zlib to
+the next, and the standard library's writer spends most of its time on what a fixed layout does not need. The layout is
+PKWARE's APPNOTE 4.3, without extra fields.
+"""
 
 import json
 import re
@@ -11,8 +16,7 @@ from zlib import crc32
 
 from schemas import Kind
 from worker import __version__, settings
-from worker.domain.bundle import yaml
-from worker.domain.bundle.manifests import render
+from worker.domain.bundle.manifests import manifest_files
 from worker.domain.bundle.plan import Container, Plan
 from worker.domain.overrides.overrides import NO_OVERRIDES, Overrides
 from worker.errors import NotDeployable
@@ -46,9 +50,10 @@ def build_bundle(
     protos: container name → protobuf text. shipped: what comes with the deployer (worker/ontarget), by path.
     Raises NotDeployable (bundle-too-large), OverridesInvalid.
     """
-    check_size(sum(map(len, protos.values())))
-    manifests, overridden = _manifests(plan, options, overrides)
-    files = manifests | _descriptions(plan, options) | _shipped(plan, shipped)
+    if sum(map(len, protos.values())) > MAX_PROTOS_BYTES:
+        raise protos_too_large()
+    files, overridden = manifest_files(plan, options, overrides.apply if overrides.entries else None)
+    files |= _descriptions(plan, options) | _shipped(plan, shipped)
     files |= {f"microservice/{name}.proto": text for name, text in protos.items()}
     files["MANIFEST.json"] = _manifest(plan, files)
     data = stored_zip(files)
@@ -56,55 +61,40 @@ def build_bundle(
     return Bundle(data, sha256(data).hexdigest(), nodes, files, overridden)
 
 
-def check_size(protos: int) -> None:
-    """Judge the size of all protobufs together, in bytes. Raises NotDeployable (bundle-too-large)."""
-    if protos > MAX_PROTOS_BYTES:
-        raise NotDeployable(
-            "bundle-too-large", f"The protobufs have more than {MAX_PROTOS_BYTES >> 20} MiB in all. Make them smaller."
-        )
-
-
-def _manifests(
-    plan: Plan, options: settings.BundleSettings, overrides: Overrides
-) -> tuple[Files, dict[str, tuple[int, ...]]]:
-    """The files, and which of the operator's entries changed some of them."""
-    files, overridden = {}, {}
-    for name, rendered in render(plan, options).items():
-        manifest, entries = overrides.apply(rendered)
-        path = f"deployments/{name}"
-        files[path] = yaml.dump(manifest.model_dump(by_alias=True, exclude_none=True))
-        if entries:
-            overridden[path] = entries
-    return files, overridden
+def protos_too_large() -> NotDeployable:
+    """Make the error for protobufs that have more than MAX_PROTOS_BYTES together."""
+    return NotDeployable(
+        "bundle-too-large", f"The protobufs have more than {MAX_PROTOS_BYTES >> 20} MiB in all. Make them smaller."
+    )
 
 
 def _descriptions(plan: Plan, options: settings.BundleSettings) -> Files:
-    """Files about the solution, each on its own: a missing icon drops nothing else."""
+    """Describe the solution, each file on its own: a missing icon drops nothing else."""
     files = {
         "blueprint.json": _json(plan.document),
         "source_system_url.txt": options.source_system_url.encode(),
         "federation-endpoint.url": options.source_system_url.encode(),
     }
-    if plan.presentation.icon is not None:
-        files["solution_icon.png"] = plan.presentation.icon
-    if plan.presentation.description is not None:
-        files["solution_description.html"] = plan.presentation.description
+    if plan.icon is not None:
+        files["solution_icon.png"] = plan.icon
+    if plan.description is not None:
+        files["solution_description.html"] = plan.description
     if plan.kind is Kind.PIPELINE:
         files["dockerinfo.json"] = _docker_info(plan.containers)
     else:
-        # Older playground servers make the namespace of it.
+        # Older playground servers make the namespace from it.
         files["modelname.txt"] = plan.containers[0].name.encode()
     return files
 
 
 def _docker_info(containers: tuple[Container, ...]) -> bytes:
-    """Service ports as strings; the script on the target puts NodePorts in their place."""
+    """List the Services' ports as strings; the script on the target puts NodePorts in their place."""
     entries = [{"container_name": it.name, "ip_address": it.name, "port": str(it.service_port)} for it in containers]
     return _json({"docker_info_list": entries})
 
 
 def _shipped(plan: Plan, shipped: Mapping[str, bytes]) -> Files:
-    """The folder orchestrator_client/ makes the playground show a Run button, so only pipelines have it."""
+    """Choose what comes along; orchestrator_client/, which brings a Run button, only with pipelines."""
     if plan.kind is Kind.PIPELINE:
         return {name: data for name, data in shipped.items() if name != "requirements-single.txt"}
     return {
@@ -115,7 +105,7 @@ def _shipped(plan: Plan, shipped: Mapping[str, bytes]) -> Files:
 
 
 def _manifest(plan: Plan, files: Files) -> bytes:
-    """What the zip was made of and by; nothing of the request, so that the same solution gives the same bytes."""
+    """Say what the zip was made of and by; nothing of the request, so the same solution gives the same bytes."""
     return _json(
         {
             "generator": {"name": GENERATOR, "version": __version__},
@@ -127,18 +117,11 @@ def _manifest(plan: Plan, files: Files) -> bytes:
 
 
 def _json(document: Mapping[str, Any]) -> bytes:
-    # In one line, as today's bundles have it: indenting takes the encoder's slow path.
+    # On one line, as in today's bundles: indenting takes the encoder's slow path.
     return (json.dumps(document, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
 
 
-# ----------------------------------------------------------------------------------------------------
-# A zip whose bytes depend on nothing but its files: sorted, stored, with one date and one mode.
-#
-# Deflate differs from one zlib to the next, and the standard library's writer spends most of its time on what a
-# fixed layout does not need. The layout is PKWARE's APPNOTE 4.3, without extra fields.
-
-
-# Entry names are made of node names and our own words; anything else is a defect.
+# Entry names are made of node names and fixed words; anything else is a defect.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*", re.ASCII)
 
 _VERSION = 20  # 2.0, which every reader understands
@@ -154,7 +137,7 @@ _MAX_BYTES, _MAX_ENTRIES = 0xFFFFFFFF, 0xFFFF
 
 
 def stored_zip(files: Mapping[str, bytes]) -> bytes:
-    """Path → content, as a zip.
+    """Pack files, by their path.
 
     Raises ValueError for a path outside the closed alphabet, or more than 4 GiB or 65,535 files.
     """

@@ -1,23 +1,42 @@
 """What blueprint.json says a pipeline is: tolerant reading, strict result.
 
-Unknown keys and explicit nulls are kept as they are. Shared folders go out of the document, and every node is
-called by its Kubernetes name in it. Graphene writes node names in lower case but not the edges that point to
-them, so names are matched regardless of case, and two that differ only by case are refused.
+Unknown keys and explicit nulls are kept as they are. A node stands for a container, or for a folder that all
+containers share: then its `container_name` is the path, and its operation `provideFolder` is connected to an operation
+`mountVolume` of each node that uses the folder. None of this exists at run time, so all of it goes out of the
+document: the node, every `mountVolume`, and every edge that points to either.
+
+Graphene writes the names of nodes in lower case but not the edges that point to them: names are matched regardless
+of case.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from worker.domain import strict_json
-from worker.domain.bundle.names import ORCHESTRATOR, WEBUI, node_name, pipeline_name
-from worker.domain.bundle.shared_folders import SharedFolder, find_shared_folders, without_shared_folders
 from worker.errors import NotDeployable
 
 MAX_BYTES = 1024 * 1024
 
 # Node types Graphene's editor offers but no container stands behind: the orchestrator refuses such a pipeline.
 NOT_RUNNABLE = frozenset({"splitter", "collator"})
+
+_PATH = re.compile(r"(/[A-Za-z0-9._-]+)+/?", re.ASCII)
+_EDGE_LISTS = frozenset({"connected_to", "input_ports"})
+
+# Image references: the grammar of distribution/reference 0.6.
+_HOST = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
+_DOMAIN = rf"(?:{_HOST}(?:\.{_HOST})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+_REFERENCE = re.compile(
+    rf"(?:{_DOMAIN}/)?(?P<path>{_PART}(?:/{_PART})*)(?::(?P<tag>{_TAG}))?(?:@(?P<digest>[^@]+))?", re.ASCII
+)
+_DIGEST = re.compile(r"sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128}")
+_IMAGE_ID = re.compile("[a-f0-9]{64}")
+_PATH_LIMIT = 255
+_DOCKER_HUB = "docker.io"
 
 Json = dict[str, Any]
 
@@ -26,20 +45,34 @@ Json = dict[str, Any]
 class Node:
     """One container of the pipeline."""
 
-    original: str  # container_name as the blueprint has it
-    name: str  # its Kubernetes name, everywhere
+    name: str  # container_name as the blueprint has it
     node_type: str
     image: str
+    image_moves: str | None  # why another image may be behind the reference tomorrow
     proto_uri: str  # "" when there is none
     dialled: bool  # has operations, so the orchestrator connects to it
 
 
 @dataclass(frozen=True, slots=True)
-class Blueprint:
-    """A pipeline as it will be deployed."""
+class SharedFolder:
+    """One path that all nodes of a pipeline share."""
 
-    document: Json  # blueprint.json of the bundle
-    original_name: str
+    path: str
+    claim: str  # shared-folder, shared-folder-2, …
+    users: frozenset[str]  # lower-cased container names the blueprint connects to it
+
+    @property
+    def file_name(self) -> str:
+        """The name of its manifest; the playground server knows a shared folder by `pvc.yaml`."""
+        return f"pvc{self.claim.removeprefix('shared-folder')}.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """A pipeline as its author made it, without the shared folders' nodes and edges."""
+
+    name: str
+    document: Json  # what is left of blueprint.json
     nodes: tuple[Node, ...]
     shared_folders: tuple[SharedFolder, ...]
     wants_probe: bool
@@ -48,38 +81,43 @@ class Blueprint:
 def read_blueprint(data: bytes, max_nodes: int) -> Blueprint:
     """Read blueprint.json.
 
-    Raises NotDeployable: blueprint-invalid, no-nodes, too-many-nodes, node-not-runnable, name-reserved,
-    name-collision, shared-folder-invalid.
+    Raises NotDeployable: blueprint-invalid, no-nodes, too-many-nodes, node-not-runnable, image-empty, image-invalid,
+    shared-folder-invalid.
     """
     try:
         document = strict_json.loads(data, max_bytes=MAX_BYTES)
     except strict_json.JsonError as error:
-        raise _invalid(str(error)) from error
+        raise blueprint_invalid(str(error)) from error
     if not isinstance(document, dict):
-        raise _invalid("it is not a JSON object")
-    original_name = _text(document, "name", "the blueprint")
+        raise blueprint_invalid("it is not a JSON object")
+    name = _text(document, "name", "the blueprint")
     if len(_objects(document, "nodes", "the blueprint")) > max_nodes:
         raise NotDeployable("too-many-nodes", f"The pipeline has more than {max_nodes} nodes. Split it.")
-    folders = find_shared_folders(document)
-    document = without_shared_folders(document)
+    folders = _shared_folders(document)
+    document = _without_shared_folders(document)
     nodes = tuple(_node(node) for node in _objects(document, "nodes", "the blueprint"))
     if not nodes:
         raise NotDeployable("no-nodes", "The pipeline has no node that can be deployed. Add one.")
-    names = _names(nodes)
-    document = _renamed(document, names) | {"name": pipeline_name(original_name)}
-    _check_edges(document["nodes"])
-    return Blueprint(document, original_name, nodes, folders, _wants_probe(document))
+    return Blueprint(name, document, nodes, folders, _wants_probe(document))
+
+
+def blueprint_invalid(problem: str) -> NotDeployable:
+    """Make the error for a blueprint that the editor could not have written."""
+    return NotDeployable(
+        "blueprint-invalid",
+        f"The blueprint cannot be used: {problem}. Correct the pipeline in the editor and save it again.",
+    )
 
 
 def _node(node: Json) -> Node:
-    """Read one node; fills in the lists the orchestrator cannot do without."""
-    original = _text(node, "container_name", "a node")
-    where = f"node '{original[:60]}'"
+    """Read one node; fill in the lists the orchestrator cannot do without."""
+    name = _text(node, "container_name", "a node")
+    where = f"node '{name[:60]}'"
     node_type = _text(node, "node_type", where, default="")
     if node_type.lower() in NOT_RUNNABLE:
         raise NotDeployable(
             "node-not-runnable",
-            f"Node '{original[:60]}' is a {node_type}, which no container stands behind. Replace it.",
+            f"Node '{name[:60]}' is a {node_type}, which no container stands behind. Replace it.",
         )
     operations = _objects(node, "operation_signature_list", where)
     for operation in operations:
@@ -89,100 +127,146 @@ def _node(node: Json) -> Node:
         for target in _objects(operation, "connected_to", where):
             _text(target, "container_name", f"an edge of {where}")
             _signature(target, f"an edge of {where}")
-    return Node(
-        original=original,
-        name=node_name(original),
-        node_type=node_type,
-        image=_text(node, "image", where, default=""),
-        proto_uri=_text(node, "proto_uri", where, default=""),
-        dialled=bool(operations),
-    )
+    image = _text(node, "image", where, default="")
+    proto_uri = _text(node, "proto_uri", where, default="")
+    return Node(name, node_type, image, check_image(image, f"Node '{name[:60]}'"), proto_uri, bool(operations))
 
 
-def _names(nodes: tuple[Node, ...]) -> dict[str, str]:
-    """Lower-cased original name → Kubernetes name, with nothing lost on the way."""
-    names: dict[str, str] = {}
-    spelled: dict[str, str] = {}  # lower-cased → as the blueprint has it
-    # Service name → who has it; every node brings a second Service for its web page.
-    taken = {ORCHESTRATOR: "the orchestrator", ORCHESTRATOR + WEBUI: "the orchestrator"}
-    for node in nodes:
-        key = node.original.lower()
-        for owners, name in ((spelled, key), (taken, node.name), (taken, node.name + WEBUI)):
-            if name in owners:
-                raise NotDeployable(
-                    "name-collision",
-                    f"'{node.original[:60]}' and '{owners[name][:60]}' would both be called '{name[:63]}'. Rename one.",
-                )
-        names[key] = node.name
-        spelled[key] = node.original
-        taken |= dict.fromkeys((node.name, node.name + WEBUI), node.original)
-    return names
+def check_image(image: str, owner: str) -> str | None:
+    """Refuse a reference that no container runtime could pull, and say why another image may be behind it tomorrow.
+
+    `owner` names the node in the sentence of a refusal. Returns half a sentence such as "has no tag", or None for a
+    reference that names one version. Raises NotDeployable: image-empty, image-invalid.
+    """
+    if not image.strip():
+        raise NotDeployable("image-empty", f"{owner} has no container image. On-board its model again.")
+    match = _REFERENCE.fullmatch(_with_registry(image))
+    scheme, separator, _ = image.partition("://")
+    if separator:
+        problem = f"starts with '{scheme[:20]}://': a reference begins with the registry's host, leave the scheme out"
+    elif _IMAGE_ID.fullmatch(image):
+        problem = "is a bare image id, which a registry cannot serve"
+    elif match is None:
+        problem = "is not of the form [registry/]path[:tag][@digest] with a path in lower case"
+    elif len(match["path"]) > _PATH_LIMIT:
+        problem = f"has a path longer than {_PATH_LIMIT} characters"
+    elif match["digest"] is not None and not _DIGEST.fullmatch(match["digest"]):
+        problem = "has a digest that is not sha256, sha384 or sha512 in lower-case hex"
+    else:
+        return None if match["digest"] else {None: "has no tag", "latest": "has the tag latest"}.get(match["tag"])
+    raise NotDeployable("image-invalid", f"{owner} has the image '{image[:200]}', which {problem}. Correct it.")
 
 
-def _renamed(value: Any, names: dict[str, str]) -> Any:
-    """A copy in which every `container_name` that names a node is its Kubernetes name."""
-    if isinstance(value, dict):
-        return {
-            key: names.get(inner.lower(), inner)
-            if key == "container_name" and isinstance(inner, str)
-            else _renamed(inner, names)
-            for key, inner in value.items()
-        }
-    return [_renamed(item, names) for item in value] if isinstance(value, list) else value
-
-
-def _check_edges(nodes: list[Json]) -> None:
-    """What the orchestrator refuses at initialisation: unknown targets, doubled operations, fed `Empty` inputs."""
-    inputs: dict[tuple[str, str], str] = {}
-    for node, signature, _ in _operations(nodes):
-        operation = (node, signature["operation_name"])
-        if operation in inputs:
-            raise _invalid(f"node '{node}' has the operation '{operation[1][:60]}' twice")
-        inputs[operation] = signature["input_message_name"]
-    for node, _, targets in _operations(nodes):
-        for target in targets:
-            operation = (target["container_name"], target["operation_signature"]["operation_name"])
-            if operation not in inputs:
-                raise _invalid(
-                    f"node '{node}' connects to '{operation[0][:60]}', operation '{operation[1][:60]}', "
-                    "which is not in the pipeline"
-                )
-            if inputs[operation] == "Empty":
-                raise _invalid(f"node '{node}' connects to '{operation[0]}', whose input is Empty")
-
-
-def _operations(nodes: list[Json]) -> Iterator[tuple[str, Json, list[Json]]]:
-    for node in nodes:
-        for operation in node["operation_signature_list"]:
-            yield node["container_name"], operation["operation_signature"], operation["connected_to"]
+def _with_registry(image: str) -> str:
+    """Add the registry, as Docker reads short names: what cannot be a host is a path on Docker Hub."""
+    first, slash, rest = image.partition("/")
+    if not slash or not (set(first) & set(".:") or first == "localhost" or first != first.lower()):
+        first, rest = _DOCKER_HUB, image
+    if first in (_DOCKER_HUB, "index.docker.io") and "/" not in rest:
+        rest = f"library/{rest}"
+    return f"{first}/{rest}"
 
 
 def _wants_probe(document: Json) -> bool:
-    """The last `value` counts; the misspelt key is in real files too."""
+    """Tell whether the last `value` says so; the misspelt key is in real files too."""
     for key in ("probeIndicator", "probeIndocator"):
-        values = document.get(key)
-        entries = [entry for entry in values if isinstance(entry, dict)] if isinstance(values, list) else []
+        entries = _dicts(document.get(key))
         if entries and str(entries[-1].get("value")).lower() == "true":
             return True
     return False
 
 
-def _signature(entry: Json, where: str) -> Json:
-    signature = entry.get("operation_signature")
-    if not isinstance(signature, dict):
-        raise _invalid(f"{where} has an entry without operation_signature")
-    _text(signature, "operation_name", where)
-    return signature
+def _shared_folders(document: Json) -> tuple[SharedFolder, ...]:
+    """Find the shared folders, in the blueprint's order; two nodes with one path are one folder.
+
+    Raises NotDeployable (shared-folder-invalid) when a path cannot be mounted.
+    """
+    users: dict[str, set[str]] = {}
+    paths: dict[str, str] = {}
+    for node in filter(_is_shared_folder, document["nodes"]):
+        path = paths[_key(node)] = _mount_path(node)
+        users.setdefault(path, set()).update(_targets(node))
+    if paths:
+        for node in document["nodes"]:
+            for target in _targets(node):
+                if target in paths:
+                    users[paths[target]].add(_key(node))
+    return tuple(
+        SharedFolder(path, "shared-folder" if number == 1 else f"shared-folder-{number}", frozenset(connected))
+        for number, (path, connected) in enumerate(users.items(), start=1)
+    )
+
+
+def _without_shared_folders(document: Json) -> Json:
+    """Copy the blueprint, with no trace of a shared folder left."""
+    names = {_key(node) for node in document["nodes"] if _is_shared_folder(node)}
+
+    def stays(item: Any, inside: str) -> bool:
+        if not isinstance(item, dict):
+            return True
+        to_folder = inside in _EDGE_LISTS and _key(item) in names
+        return not (_is_shared_folder(item) or _is_mount_volume(item) or to_folder)
+
+    def copy(value: Any, inside: str = "") -> Any:
+        if isinstance(value, dict):
+            return {key: copy(inner, key) for key, inner in value.items()}
+        return [copy(item, inside) for item in value if stays(item, inside)] if isinstance(value, list) else value
+
+    result: Json = copy(document)
+    return result
+
+
+def _is_shared_folder(item: Json) -> bool:
+    return str(item.get("node_type")).lower() == "sharedfolder"
+
+
+def _is_mount_volume(item: Json) -> bool:
+    signature = item.get("operation_signature")
+    return isinstance(signature, dict) and str(signature.get("operation_name")).lower() == "mountvolume"
+
+
+def _mount_path(node: Json) -> str:
+    path = node.get("container_name")
+    if not isinstance(path, str) or not _PATH.fullmatch(path) or {".", ".."} & set(path.split("/")):
+        shown = str(path)[:60]
+        raise NotDeployable(
+            "shared-folder-invalid",
+            f"The shared folder '{shown}' is not an absolute path of letters, digits, '.', '_' and '-', "
+            "such as /data/shared. Correct its name in the editor.",
+        )
+    return path.rstrip("/")
+
+
+def _targets(node: Json) -> Iterator[str]:
+    """List the containers a node's operations are connected to; odd shapes are judged later."""
+    for operation in _dicts(node.get("operation_signature_list")):
+        yield from map(_key, _dicts(operation.get("connected_to")))
+
+
+def _key(item: Json) -> str:
+    return str(item.get("container_name")).lower()
+
+
+def _dicts(value: Any) -> list[Json]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _objects(parent: Json, key: str, where: str) -> list[Json]:
-    """A list of objects; a missing or null one becomes an empty list in the document too."""
+    """Read a list of objects; a missing or null one becomes an empty list in the document too."""
     items = parent.get(key)
     if items is None:
         items = parent[key] = []
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise _invalid(f"{key} of {where} is not a list of objects")
+        raise blueprint_invalid(f"{key} of {where} is not a list of objects")
     return items
+
+
+def _signature(entry: Json, where: str) -> Json:
+    signature = entry.get("operation_signature")
+    if not isinstance(signature, dict):
+        raise blueprint_invalid(f"{where} has an entry without operation_signature")
+    _text(signature, "operation_name", where)
+    return signature
 
 
 def _text(parent: Json, key: str, where: str, default: str | None = None) -> str:
@@ -190,12 +274,5 @@ def _text(parent: Json, key: str, where: str, default: str | None = None) -> str
     if value is None:
         value = default
     if not isinstance(value, str) or (default is None and not value):
-        raise _invalid(f"{key} of {where} is missing or not a text")
+        raise blueprint_invalid(f"{key} of {where} is missing or not a text")
     return value
-
-
-def _invalid(problem: str) -> NotDeployable:
-    return NotDeployable(
-        "blueprint-invalid",
-        f"The blueprint cannot be used: {problem}. Correct the pipeline in the editor and save it again.",
-    )

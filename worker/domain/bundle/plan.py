@@ -1,17 +1,21 @@
-"""Plan: everything the bundle depends on, decided; rendering and packing only write it down."""
+"""Plan: everything the bundle depends on, decided; rendering and packing only write it down.
 
-from dataclasses import dataclass
-from typing import Any
+One function decides every Kubernetes name of a node; blueprint, dockerinfo, protos and manifests all carry its result.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, TypeVar
 from uuid import UUID
 
 from schemas import Kind
-from worker.domain.bundle.blueprint import Blueprint, Node
-from worker.domain.bundle.images import check_image, moving_version
-from worker.domain.bundle.names import ORCHESTRATOR, node_name, pipeline_name
-from worker.domain.bundle.presentation import Presentation, present
-from worker.domain.bundle.shared_folders import SharedFolder
-from worker.domain.solution import Solution
-from worker.errors import NotFound
+from worker.domain.bundle.blueprint import Blueprint, Json, Node, SharedFolder, blueprint_invalid, check_image
+from worker.domain.bundle.presentation import Shown, Unusable, shown_description, shown_picture
+from worker.domain.solution import LeftOut, Solution
+from worker.errors import NotDeployable, NotFound
 
 # Ports of Graphene's container specification, and the Service ports its deployers have always used.
 GRPC_PORT = 8061
@@ -19,10 +23,31 @@ WEBUI_PORT = 8062
 NODE_SERVICE_PORT = 8556
 ORCHESTRATOR_SERVICE_PORT = 8061
 
+ORCHESTRATOR = "orchestrator"
+
+# The script on the target appends these to a node's name; all must fit into a 63-character DNS label (RFC 1035).
+WEBUI = "webui"
+WEBUI_INGRESS = "webuiingress"
+NODE_NAME_LIMIT = 63 - len(WEBUI_INGRESS)
+
+# The playground server appends "-" and 32 hex digits to make the namespace.
+PIPELINE_NAME_LIMIT = 63 - 33
+
+_NODE_NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
+# Windows cannot unpack microservice/con.proto.
+_DEVICE = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+# In unique mode the server's namespace is the bare name, and the script there may delete it.
+_RESERVED_NAMESPACE = re.compile(
+    r"default|kube(rnetes)?(-.*)?|openshift(-.*)?|istio-system|cert-manager|ingress-nginx|metallb-system"
+)
+
+T = TypeVar("T", bytes, str)
+
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One Deployment with its Service, all three of one name."""
+    """One container, with the Deployment and the Service of the same name."""
 
     name: str
     image: str
@@ -42,119 +67,219 @@ class Plan:
     revision_id: UUID
     kind: Kind
     solution_name: str
-    document: dict[str, Any]  # blueprint.json
+    document: Json  # blueprint.json
     containers: tuple[Container, ...]
     shared_folders: tuple[SharedFolder, ...]
-    presentation: Presentation
+    icon: bytes | None = field(repr=False)
+    description: bytes | None = field(repr=False)  # HTML
     warnings: tuple[str, ...]  # all that was changed or left out on the way
 
 
 def plan_pipeline(solution: Solution, blueprint: Blueprint, orchestrator_image: str) -> Plan:
-    """A pipeline: its nodes and the orchestrator that runs them.
+    """Plan a pipeline: its nodes and the orchestrator that runs them.
 
-    Raises NotDeployable (image-empty, image-invalid) and NotFound (proto-missing).
+    Raises NotDeployable (name-reserved, name-collision, blueprint-invalid) and NotFound (proto-missing).
     """
+    names = _node_names(blueprint.nodes)
+    document = _renamed(blueprint.document, names) | {"name": pipeline_name(blueprint.name)}
+    _check_edges(document["nodes"])
     for node in blueprint.nodes:
-        check_image(node.image, f"Node '{node.original[:60]}'")
         if node.dialled and not node.proto_uri:
-            raise NotFound("proto-missing", f"Node '{node.original[:60]}' has no protobuf. On-board its model again.")
-    check_image(orchestrator_image, "DEPLOYER_BUNDLE__ORCHESTRATOR_IMAGE")
+            raise NotFound("proto-missing", f"Node '{node.name[:60]}' has no protobuf. On-board its model again.")
+    folders = blueprint.shared_folders
     containers = (
-        *(_model(node, blueprint.shared_folders) for node in blueprint.nodes),
-        _orchestrator(orchestrator_image),
+        *(_model(name, node, folders) for name, node in zip(names.values(), blueprint.nodes, strict=True)),
+        Container(ORCHESTRATOR, orchestrator_image, "orchestrator", ORCHESTRATOR_SERVICE_PORT),
     )
-    presentation = present(solution)
-    return Plan(
-        solution.solution_id,
-        solution.revision_id,
-        Kind.PIPELINE,
-        solution.name,
-        blueprint.document,
-        containers,
-        blueprint.shared_folders,
-        presentation,
-        (*solution.remarks, *_warnings(blueprint), *presentation.warnings),
-    )
+    warnings = _warnings(blueprint, tuple(names.values()), document["name"])
+    return _plan(solution, Kind.PIPELINE, document, containers, folders, warnings)
 
 
 def plan_single_model(solution: Solution) -> Plan:
-    """One model on its own, called by its solution's name.
+    """Plan one model on its own, called by its solution's name.
 
     Raises NotDeployable (image-empty, image-invalid, name-reserved).
     """
     image = solution.image or ""
-    check_image(image, f"The model '{solution.name[:60]}'")
-    name = node_name(solution.name)
-    pipeline = pipeline_name(solution.name)
-    document = {
-        "name": pipeline,
-        "nodes": [
-            {
-                "container_name": name,
-                "node_type": "MLModel",
-                "image": image,
-                "proto_uri": solution.proto_uri or "",
-                "operation_signature_list": [],
-            }
-        ],
+    moving = check_image(image, f"The model '{solution.name[:60]}'")
+    name, pipeline = node_name(solution.name), pipeline_name(solution.name)
+    node = {
+        "container_name": name,
+        "node_type": "MLModel",
+        "image": image,
+        "proto_uri": solution.proto_uri or "",
+        "operation_signature_list": [],
     }
     container = Container(name, image, "model", NODE_SERVICE_PORT, solution.proto_uri or "")
-    presentation = present(solution)
-    warnings = _renamed("The model", solution.name, name) + _renamed("The solution", solution.name, pipeline)
-    warnings += _moving("The model", image)
+    warnings = [
+        *_about_name("The model", solution.name, name),
+        *_about_name("The solution", solution.name, pipeline),
+        *_about_image("The model", moving),
+    ]
+    return _plan(solution, Kind.SINGLE_MODEL, {"name": pipeline, "nodes": [node]}, (container,), (), warnings)
+
+
+def _plan(
+    solution: Solution,
+    kind: Kind,
+    document: Json,
+    containers: tuple[Container, ...],
+    folders: tuple[SharedFolder, ...],
+    warnings: Iterable[str],
+) -> Plan:
+    icon, about_icon = _shown("picture", solution.icon, shown_picture)
+    description, about_description = _shown("description", solution.description, shown_description)
     return Plan(
         solution.solution_id,
         solution.revision_id,
-        Kind.SINGLE_MODEL,
+        kind,
         solution.name,
         document,
-        (container,),
-        (),
-        presentation,
-        (*solution.remarks, *warnings, *presentation.warnings),
-    )
-
-
-def _model(node: Node, folders: tuple[SharedFolder, ...]) -> Container:
-    """Every node mounts every folder, connected or not: all nodes of a pipeline need the same access."""
-    connected = [folder.path for folder in folders if node.original.lower() in folder.users]
-    paths = connected or [folder.path for folder in folders]
-    return Container(
-        node.name,
-        node.image,
-        "model",
-        NODE_SERVICE_PORT,
-        node.proto_uri,
-        node.dialled,
+        containers,
         folders,
-        paths[0] if paths else None,
+        icon,
+        description,
+        (*solution.remarks, *warnings, *about_icon, *about_description),
     )
 
 
-def _orchestrator(image: str) -> Container:
-    return Container(ORCHESTRATOR, image, "orchestrator", ORCHESTRATOR_SERVICE_PORT)
+def _shown(what: str, given: T | LeftOut | None, shown: Callable[[T], Shown]) -> Shown:
+    """Pass on what may be shown. It is decoration: nothing that is wrong with it stops a deployment."""
+    if given is None:
+        return None, (f"The solution has no {what}; the playground shows none.",)
+    try:
+        return (None, (f"The {what} is left out: {given.reason}",)) if isinstance(given, LeftOut) else shown(given)
+    except Unusable as problem:
+        return None, (f"The {what} is left out: {problem}",)
 
 
-def _warnings(blueprint: Blueprint) -> tuple[str, ...]:
-    """Everything that will not be as its author wrote it."""
-    warnings = _renamed("The pipeline", blueprint.original_name, str(blueprint.document["name"]))
-    for node in blueprint.nodes:
-        warnings += _renamed("Node", node.original, node.name)
+def _model(name: str, node: Node, folders: tuple[SharedFolder, ...]) -> Container:
+    """Mount every folder in every node, connected or not: all nodes of a pipeline need the same access."""
+    connected = [folder.path for folder in folders if node.name.lower() in folder.users]
+    paths = connected or [folder.path for folder in folders]
+    path = paths[0] if paths else None
+    return Container(name, node.image, "model", NODE_SERVICE_PORT, node.proto_uri, node.dialled, folders, path)
+
+
+def _warnings(blueprint: Blueprint, names: tuple[str, ...], pipeline: str) -> Iterator[str]:
+    """Say what will not be as its author wrote it."""
+    yield from _about_name("The pipeline", blueprint.name, pipeline)
+    for name, node in zip(names, blueprint.nodes, strict=True):
+        yield from _about_name("Node", node.name, name)
         if node.node_type.lower() == "databroker":
-            warnings += (f"Node '{node.name}' is a data broker; it is deployed as an ordinary node.",)
-        warnings += _moving(f"Node '{node.name}'", node.image)
+            yield f"Node '{name}' is a data broker; it is deployed as an ordinary node."
+        yield from _about_image(f"Node '{name}'", node.image_moves)
     if len(blueprint.shared_folders) > 1:
-        several = f"The pipeline has {len(blueprint.shared_folders)} shared folders, all mounted in every node; "
-        warnings += (several + "SHARED_FOLDER_PATH names the one the node is connected to, else the first.",)
+        yield (
+            f"The pipeline has {len(blueprint.shared_folders)} shared folders, all mounted in every node; "
+            "SHARED_FOLDER_PATH names the one the node is connected to, else the first."
+        )
     if blueprint.wants_probe:
-        warnings += ("The pipeline asks for a probe, which is not deployed.",)
-    return warnings
+        yield "The pipeline asks for a probe, which is not deployed."
 
 
-def _renamed(what: str, original: str, name: str) -> tuple[str, ...]:
+def _about_name(what: str, original: str, name: str) -> tuple[str, ...]:
     return () if original == name else (f"{what} '{original[:60]}' is called '{name}' in the cluster.",)
 
 
-def _moving(what: str, image: str) -> tuple[str, ...]:
-    why = moving_version(image)
-    return (f"{what}: its image {why}, so another version of it may run next time.",) if why else ()
+def _about_image(what: str, moving: str | None) -> tuple[str, ...]:
+    return (f"{what}: its image {moving}, so another version of it may run next time.",) if moving else ()
+
+
+def node_name(original: str) -> str:
+    """Give a node its Kubernetes name: its own when that is valid, else a readable slug and a short hash.
+
+    Valid is an RFC 1035 label that leaves room for `webuiingress` (51 characters) and is not a Windows device.
+    Raises NotDeployable (name-reserved) for the orchestrator's name.
+    """
+    if original.lower() == ORCHESTRATOR:
+        raise NotDeployable("name-reserved", f"A node is called '{original}', the orchestrator's own name. Rename it.")
+    if len(original) <= NODE_NAME_LIMIT and _NODE_NAME.fullmatch(original) and not _DEVICE.fullmatch(original):
+        return original
+    return _slug(original, limit=40, prefix="node")
+
+
+def pipeline_name(original: str) -> str:
+    """Give a pipeline the `name` in blueprint.json, of which the playground server makes the namespace.
+
+    Its own when the server's rule (lower case; space and `_` become `-`) makes a valid namespace of it.
+    Raises NotDeployable (name-reserved) for a namespace that belongs to the cluster.
+    """
+    namespace = _namespace(original)
+    fits = len(namespace) <= PIPELINE_NAME_LIMIT and _NAMESPACE.fullmatch(namespace) and original.isascii()
+    name = original if fits else _slug(original, limit=PIPELINE_NAME_LIMIT - 9, prefix="pipeline")
+    # Both, because `kube.system` is not a namespace and would become kube-system-1a2b3c4d.
+    if any(_RESERVED_NAMESPACE.fullmatch(_namespace(one)) for one in (original, name)):
+        raise NotDeployable(
+            "name-reserved",
+            f"The name '{original[:60]}' is kept for the cluster itself. Rename the solution.",
+        )
+    return name
+
+
+def _namespace(name: str) -> str:
+    return re.sub("[ _]", "-", name.lower())
+
+
+def _slug(original: str, limit: int, prefix: str) -> str:
+    ascii_only = unicodedata.normalize("NFKD", original).encode("ascii", "ignore").decode().lower()
+    words = re.sub("[^a-z0-9]+", "-", ascii_only).strip("-")
+    if not words[:1].isalpha():
+        words = f"{prefix}-{words}" if words else prefix
+    return f"{words[:limit].rstrip('-')}-{sha256(original.encode(errors='surrogatepass')).hexdigest()[:8]}"
+
+
+def _node_names(nodes: tuple[Node, ...]) -> dict[str, str]:
+    """Name every node, in order: lower-cased original → Kubernetes name. Raises NotDeployable."""
+    names: dict[str, str] = {}
+    spelled: dict[str, str] = {}  # lower-cased → as the blueprint has it
+    # Service name → who has it; every node brings a second Service for its web page.
+    taken = {ORCHESTRATOR: "the orchestrator", ORCHESTRATOR + WEBUI: "the orchestrator"}
+    for node in nodes:
+        key, name = node.name.lower(), node_name(node.name)
+        for owners, wanted in ((spelled, key), (taken, name), (taken, name + WEBUI)):
+            if wanted in owners:
+                raise NotDeployable(
+                    "name-collision",
+                    f"'{node.name[:60]}' and '{owners[wanted][:60]}' would both be called '{wanted[:63]}'. Rename one.",
+                )
+        names[key], spelled[key] = name, node.name
+        taken |= dict.fromkeys((name, name + WEBUI), node.name)
+    return names
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """Copy a document; every `container_name` in it that names a node becomes its Kubernetes name."""
+    if isinstance(value, dict):
+        return {
+            key: names.get(inner.lower(), inner)
+            if key == "container_name" and isinstance(inner, str)
+            else _renamed(inner, names)
+            for key, inner in value.items()
+        }
+    return [_renamed(item, names) for item in value] if isinstance(value, list) else value
+
+
+def _check_edges(nodes: list[Json]) -> None:
+    """Refuse what the orchestrator would: unknown targets, duplicate operations, edges to an `Empty` input."""
+    operations = [
+        (node["container_name"], operation["operation_signature"], operation["connected_to"])
+        for node in nodes
+        for operation in node["operation_signature_list"]
+    ]
+    inputs: dict[tuple[str, str], str] = {}
+    for node, signature, _ in operations:
+        operation = (node, signature["operation_name"])
+        if operation in inputs:
+            raise blueprint_invalid(f"node '{node}' has the operation '{operation[1][:60]}' twice")
+        inputs[operation] = signature["input_message_name"]
+    for node, _, targets in operations:
+        for target in targets:
+            operation = (target["container_name"], target["operation_signature"]["operation_name"])
+            if operation not in inputs:
+                raise blueprint_invalid(
+                    f"node '{node}' connects to '{operation[0][:60]}', operation '{operation[1][:60]}', "
+                    "which is not in the pipeline"
+                )
+            if inputs[operation] == "Empty":
+                raise blueprint_invalid(f"node '{node}' connects to '{operation[0]}', whose input is Empty")

@@ -1,6 +1,6 @@
-"""What the API server would refuse of single fields: one rule per field name, wherever in a manifest it stands.
+"""What the API server would refuse in single fields: one rule per field name, wherever it stands in a manifest.
 
-Quantities (`500m`, `1.5Gi`, `1e3`) come first, and what a container may ask for.
+Names, labels and ports first, then quantities (`500m`, `1.5Gi`, `1e3`) and the resources of a container.
 """
 
 import re
@@ -20,87 +20,13 @@ _SCALE = {suffix: Fraction(10) ** power for suffix, power in _POWERS.items()} | 
     f"{letter}i": Fraction(1024) ** power for power, letter in enumerate("KMGTPE", start=1)
 }
 
-# What kubelets know by themselves; everything else is an extended resource with a domain, such as nvidia.com/gpu.
+# What every kubelet knows; everything else is an extended resource with a domain, such as nvidia.com/gpu.
 _OWN = frozenset({"cpu", "memory", "ephemeral-storage"})
 _HUGE_PAGES = "hugepages-"
-_EXTENDED = re.compile(
-    r"(?=.{1,253}/)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
-    r"/[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
-)
-
-
-@lru_cache(maxsize=1024)  # the same few come with every manifest
-def amount(quantity: str) -> Fraction | None:
-    """What the quantity says; None when it is none."""
-    match = _QUANTITY.fullmatch(quantity)
-    if match is None:
-        return None
-    scale = _SCALE[match["suffix"] or ""] * Fraction(10) ** int(match["exponent"] or 0)
-    return Fraction(match["number"].rstrip(".")) * scale
-
-
-def with_quantities(value: Any) -> Any:
-    """A patch whose numbers among limits and requests are quantities: Kubernetes takes `cpu: 2` and means "2"."""
-    if isinstance(value, list):
-        return [with_quantities(element) for element in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        key: {name: _text(it) for name, it in inner.items()}
-        if key in ("limits", "requests") and isinstance(inner, dict)
-        else with_quantities(inner)
-        for key, inner in value.items()
-    }
-
-
-def _text(value: Any) -> Any:
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-def resource_problems(resources: V1ResourceRequirements, place: str) -> Iterator[str]:
-    """Why the API server would refuse a container's `resources`."""
-    requests, limits = resources.requests or {}, resources.limits or {}
-    for kind, amounts in (("requests", requests), ("limits", limits)):
-        for name in amounts:
-            if problem := _name_problem(name):
-                yield f"{place}.{kind}: '{name[:80]}' {problem}"
-        yield from amount_problems(amounts, f"{place}.{kind}")
-    yield from over_limit(requests, limits, place)
-    for name in requests:
-        if name not in _OWN and (name not in limits or amount(requests[name]) != amount(limits[name])):
-            yield f"{place}: {name} cannot be overcommitted: give a limit, and no other request than the limit."
-
-
-def amount_problems(amounts: Mapping[str, str], place: str) -> Iterator[str]:
-    """Quantities that are none, negative, or fractions of what comes in whole pieces."""
-    for name, quantity in amounts.items():
-        found = amount(quantity)
-        if found is None:
-            yield f"{place}.{name}: '{quantity[:40]}' is no quantity such as 500m, 2 or 1.5Gi."
-        elif found < 0:
-            yield f"{place}.{name}: '{quantity[:40]}' is negative."
-        elif "/" in name and found.denominator != 1:
-            yield f"{place}.{name}: '{quantity[:40]}' is not whole, and {name} comes in whole pieces."
-
-
-def over_limit(requests: Mapping[str, str], limits: Mapping[str, str], place: str) -> Iterator[str]:
-    """Requests above their limit."""
-    for name, quantity in requests.items():
-        requested, limit = amount(quantity), amount(limits.get(name, ""))
-        if requested is not None and limit is not None and requested > limit:
-            yield f"{place}: the request {name} {quantity} is above the limit {limits[name]}."
-
-
-def _name_problem(name: str) -> str | None:
-    if name in _OWN or (name.startswith(_HUGE_PAGES) and amount(name.removeprefix(_HUGE_PAGES))):
-        return None
-    if "/" not in name:
-        return f"is no resource of a container: {', '.join(sorted(_OWN))}, {_HUGE_PAGES}2Mi, or a name with a domain."
-    return None if _EXTENDED.fullmatch(name) else "is not of the form domain/name, such as nvidia.com/gpu."
-
 
 _SUBDOMAIN = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
 _WORD = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+_EXTENDED = re.compile(rf"(?=.{{1,253}}/){_SUBDOMAIN}/{_WORD}")
 _DNS_SUBDOMAIN = re.compile(rf"(?=.{{1,253}}\Z){_SUBDOMAIN}")
 _LABEL_KEY = re.compile(rf"((?=[^/]{{1,253}}/){_SUBDOMAIN}/)?{_WORD}")
 _LABEL_VALUE = re.compile(rf"({_WORD})?")
@@ -114,7 +40,7 @@ _ONE_OF: Mapping[str, tuple[str, ...]] = {
     "fsGroupChangePolicy": ("Always", "OnRootMismatch"),
     "imagePullPolicy": ("Always", "IfNotPresent", "Never"),
     "protocol": ("TCP", "UDP", "SCTP"),
-    "restartPolicy": ("Always",),  # of a Deployment's pods there is no other
+    "restartPolicy": ("Always",),  # the only one in the pods of a Deployment
     "scheme": ("HTTP", "HTTPS"),
     "terminationMessagePolicy": ("File", "FallbackToLogsOnError"),
     "volumeMode": ("Filesystem",),  # a claim is mounted as a folder, which a block device is not
@@ -127,30 +53,8 @@ _LABELS = frozenset({"labels", "matchLabels", "nodeSelector"})
 _FREE = _LABELS | {"annotations", "limits", "requests", "overhead"}
 
 
-def is_object_name(name: str | None) -> bool:
-    """Whether an object such as a Secret can be called so (DNS subdomain, RFC 1123)."""
-    return bool(_DNS_SUBDOMAIN.fullmatch(name or ""))
-
-
-@lru_cache(maxsize=4096)  # the same few come with every manifest
-def is_label_key(key: str) -> bool:
-    """Whether it is of the form [domain/]name, as keys of labels, annotations and taints are."""
-    return bool(_LABEL_KEY.fullmatch(key))
-
-
-@lru_cache(maxsize=4096)
-def is_label_value(value: str) -> bool:
-    """Whether a label or a taint can have this value."""
-    return bool(_LABEL_VALUE.fullmatch(value))
-
-
-def is_port_name(name: str) -> bool:
-    """Whether a port can be called so (IANA service name)."""
-    return bool(_PORT_NAME.fullmatch(name))
-
-
 def field_problems(document: Mapping[str, Any], place: str = "") -> Iterator[str]:
-    """One sentence per field of a manifest that has its type and still cannot be."""
+    """Yield a sentence for each field that has the right type and a value that the API server refuses."""
     for field, value in document.items():
         where = f"{place}.{field}" if place else field
         if field in _FREE and isinstance(value, dict):
@@ -175,7 +79,7 @@ def _elements(elements: list[Any], field: str, place: str) -> Iterator[str]:
 def _keys(mapping: Mapping[str, str], place: str, *, values: bool) -> Iterator[str]:
     for key, value in mapping.items():
         if not is_label_key(key.lower() if place.endswith("annotations") else key):
-            yield f"{place}: '{key[:80]}' is no key of the form [domain/]name."
+            yield f"{place}: '{key[:80]}' is not a key of the form [domain/]name."
         if values and not is_label_value(value):
             yield f"{place}.{key[:80]}: has at most 63 letters, digits, '.', '_' and '-'."
 
@@ -193,7 +97,7 @@ def _problem(field: str, value: Any) -> str | None:
 
 def _number_problem(field: str, value: int) -> str | None:
     if field in _PORTS:
-        return None if 0 < value < 65536 else f"{value} is no port; ports go from 1 to 65535"
+        return None if 0 < value < 65536 else f"{value} is not a port; ports go from 1 to 65535"
     least = -(2**31) if field in _MAY_BE_NEGATIVE else 0
     return None if least <= value < 2**31 else f"{value} is not between {least} and 2147483647"
 
@@ -206,18 +110,112 @@ def _is_address(text: str) -> bool:
     return True
 
 
-_OBJECT = (is_object_name, "is no name that an object can have: lower-case letters, digits, '-' and '.'")
-_SHARE = (lambda text: bool(_PERCENT.fullmatch(text)), "is neither a number nor a share such as 25%")
-_PATH_BELOW = (lambda text: ".." not in text.split("/") and not text.startswith("/"), "is no path below the volume")
+def is_object_name(name: str | None) -> bool:
+    """Tell whether it can be the name of an object such as a Secret (DNS subdomain, RFC 1123)."""
+    return bool(_DNS_SUBDOMAIN.fullmatch(name or ""))
+
+
+@lru_cache(maxsize=4096)  # the same few come with every manifest
+def is_label_key(key: str) -> bool:
+    """Tell whether it has the form [domain/]name of the keys of labels, annotations and taints."""
+    return bool(_LABEL_KEY.fullmatch(key))
+
+
+@lru_cache(maxsize=4096)
+def is_label_value(value: str) -> bool:
+    """Tell whether it can be the value of a label or a taint."""
+    return bool(_LABEL_VALUE.fullmatch(value))
+
+
+def is_port_name(name: str) -> bool:
+    """Tell whether it can be the name of a port (IANA service name)."""
+    return bool(_PORT_NAME.fullmatch(name))
+
+
+@lru_cache(maxsize=1024)  # the same few come with every manifest
+def amount(quantity: str) -> Fraction | None:
+    """Return the amount that a quantity stands for, or None when it is not a quantity."""
+    match = _QUANTITY.fullmatch(quantity)
+    if match is None:
+        return None
+    scale = _SCALE[match["suffix"] or ""] * Fraction(10) ** int(match["exponent"] or 0)
+    return Fraction(match["number"].rstrip(".")) * scale
+
+
+def with_quantities(value: Any) -> Any:
+    """Copy a patch, with numbers among limits and requests as text: Kubernetes takes `cpu: 2` for "2"."""
+    if isinstance(value, list):
+        return [with_quantities(element) for element in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: {name: _text(it) for name, it in inner.items()}
+        if key in ("limits", "requests") and isinstance(inner, dict)
+        else with_quantities(inner)
+        for key, inner in value.items()
+    }
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def resource_problems(resources: V1ResourceRequirements, place: str) -> Iterator[str]:
+    """Yield the reasons why the API server would refuse a container's `resources`."""
+    requests, limits = resources.requests or {}, resources.limits or {}
+    for kind, amounts in (("requests", requests), ("limits", limits)):
+        for name in amounts:
+            if problem := _name_problem(name):
+                yield f"{place}.{kind}: '{name[:80]}' {problem}"
+        yield from amount_problems(amounts, f"{place}.{kind}")
+    yield from over_limit(requests, limits, place)
+    for name in requests:
+        if name not in _OWN and (name not in limits or amount(requests[name]) != amount(limits[name])):
+            yield f"{place}: {name} cannot be overcommitted: give a limit, and no other request than the limit."
+
+
+def amount_problems(amounts: Mapping[str, str], place: str) -> Iterator[str]:
+    """Yield a sentence for what is not a quantity, is negative, or is a fraction of what comes in whole units."""
+    for name, quantity in amounts.items():
+        found = amount(quantity)
+        if found is None:
+            yield f"{place}.{name}: '{quantity[:40]}' is not a quantity such as 500m, 2 or 1.5Gi."
+        elif found < 0:
+            yield f"{place}.{name}: '{quantity[:40]}' is negative."
+        elif "/" in name and found.denominator != 1:
+            yield f"{place}.{name}: '{quantity[:40]}' is not a whole number, and {name} comes in whole units."
+
+
+def over_limit(requests: Mapping[str, str], limits: Mapping[str, str], place: str) -> Iterator[str]:
+    """Yield a sentence for each request above its limit."""
+    for name, quantity in requests.items():
+        requested, limit = amount(quantity), amount(limits.get(name, ""))
+        if requested is not None and limit is not None and requested > limit:
+            yield f"{place}: the request {name} {quantity} is above the limit {limits[name]}."
+
+
+def _name_problem(name: str) -> str | None:
+    if name in _OWN or (name.startswith(_HUGE_PAGES) and amount(name.removeprefix(_HUGE_PAGES))):
+        return None
+    if "/" not in name:
+        return (
+            f"is not a resource of a container: {', '.join(sorted(_OWN))}, {_HUGE_PAGES}2Mi, or a name with a domain."
+        )
+    return None if _EXTENDED.fullmatch(name) else "is not of the form domain/name, such as nvidia.com/gpu."
+
+
+_OBJECT = (is_object_name, "is not a name for an object: lower-case letters, digits, '-' and '.'")
+_SHARE = (lambda text: bool(_PERCENT.fullmatch(text)), "is neither a number nor a percentage such as 25%")
+_PATH_BELOW = (lambda text: ".." not in text.split("/") and not text.startswith("/"), "is not a path below the volume")
 _TEXTS: Mapping[str, tuple[Callable[[str], bool], str]] = {
-    "ip": (_is_address, "is no IP address"),
+    "ip": (_is_address, "is not an IP address"),
     "maxSurge": _SHARE,
     "maxUnavailable": _SHARE,
-    "port": (is_port_name, "is no name of a port; a number stands without quotes"),
+    "port": (is_port_name, "is not a port name; a number is written without quotes"),
     "priorityClassName": _OBJECT,
     "runtimeClassName": _OBJECT,
     "serviceAccountName": _OBJECT,
-    "sizeLimit": (lambda text: amount(text) is not None, "is no quantity such as 500Mi or 2Gi"),
+    "sizeLimit": (lambda text: amount(text) is not None, "is not a quantity such as 500Mi or 2Gi"),
     "storageClassName": (lambda text: not text or is_object_name(text), _OBJECT[1]),
     "subPath": _PATH_BELOW,
     "subPathExpr": _PATH_BELOW,

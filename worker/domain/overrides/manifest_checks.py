@@ -1,7 +1,7 @@
-"""What the API server would refuse although every field by itself is right: fields that do not go together.
+"""What the API server would refuse although each field is valid by itself: fields that do not go together.
 
-Not its whole validation: that of resources, scheduling, probes, environment, security and storage, which is what
-overrides are for. The words are for the operator: the place, what is wrong, what to write instead.
+Not its whole validation, but that of what overrides are for: resources, scheduling, probes, environment, security and
+storage. The sentences are for the operator: the place, what is wrong, what to write instead.
 """
 
 import re
@@ -23,7 +23,7 @@ from kubernetes.client.models import (
     V1Volume,
 )
 
-from worker.domain.bundle.images import check_image
+from worker.domain.bundle.blueprint import check_image
 from worker.domain.overrides.field_checks import (
     amount,
     amount_problems,
@@ -44,7 +44,7 @@ _HANDLERS = {"exec": "var_exec", "grpc": "grpc", "httpGet": "http_get", "tcpSock
 
 
 def deployment_problems(deployment: V1Deployment) -> Iterator[str]:
-    """One sentence per mistake, in a Deployment that has what `manifests` put into it."""
+    """Yield a sentence for each mistake in a Deployment that still has what `manifests` put into it."""
     if deployment.spec is None or deployment.spec.template.spec is None:
         return
     yield from _rollout(deployment.spec)
@@ -52,7 +52,7 @@ def deployment_problems(deployment: V1Deployment) -> Iterator[str]:
 
 
 def claim_problems(claim: V1PersistentVolumeClaim) -> Iterator[str]:
-    """One sentence per mistake."""
+    """Yield a sentence for each mistake."""
     spec = claim.spec
     if spec is None:
         return
@@ -149,7 +149,7 @@ def _container(container: V1Container, volumes: set[str], place: str) -> Iterato
 
 
 def _order(container: V1Container, *, first: bool, place: str) -> Iterator[str]:
-    """Init containers end, unless they restart; the others never do."""
+    """Judge by when they run: init containers end, unless they restart, and the others never do."""
     if not first and container.restart_policy is not None:
         yield f"{place}.restartPolicy: is for init containers."
     watched = (container.liveness_probe, container.readiness_probe, container.startup_probe, container.lifecycle)

@@ -1,8 +1,8 @@
-"""Overrides: what an operator wants different in the manifests, as patches by node, image or claim.
+"""Overrides: what an operator wants to be different in the manifests, as patches by node, image or claim.
 
-docs/overrides.md describes the file. Every entry is tried at the start, on each kind of manifest it may meet, so that
-a mistake stops the worker with a sentence instead of spoiling deployments. What only shows on a real node, such as two
-entries that disagree there, ends that request.
+docs/overrides.md describes the file. Every entry is tried at the start, on each kind of manifest it may apply to, so
+that a mistake stops the worker with a sentence instead of breaking deployments. What only shows on a real node, such as
+two entries that disagree there, ends that request.
 """
 
 import re
@@ -17,17 +17,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from schemas import Kind
 from worker import settings
-from worker.domain.bundle.images import check_image
+from worker.domain.bundle.blueprint import SharedFolder, check_image
 from worker.domain.bundle.manifests import Manifest, deployment, volume_claim
-from worker.domain.bundle.names import ORCHESTRATOR
-from worker.domain.bundle.plan import NODE_SERVICE_PORT, ORCHESTRATOR_SERVICE_PORT, Container, Plan
-from worker.domain.bundle.presentation import Presentation
-from worker.domain.bundle.shared_folders import SharedFolder
+from worker.domain.bundle.plan import NODE_SERVICE_PORT, ORCHESTRATOR, ORCHESTRATOR_SERVICE_PORT, Container, Plan
 from worker.domain.overrides.field_checks import with_quantities
 from worker.domain.overrides.patching import Json, PatchError, explain, patched
 from worker.errors import NotDeployable, OverridesInvalid
 
-# A sample's name means nothing to anybody; in a patch the node's own container is `*`.
+# The name of a sample means nothing to operators; in a patch the node's own container is `*`.
 _OWN_CONTAINER = re.compile(r"(?<=^spec\.template\.spec\.)containers\[[^]]*\]")
 
 
@@ -58,7 +55,7 @@ class Match(_Part):
         return self
 
     def fits(self, manifest: Manifest) -> bool:
-        """Whether the patch is for this manifest; never for a Service."""
+        """Tell whether the patch is for this manifest; no patch is for a Service."""
         if isinstance(manifest, V1PersistentVolumeClaim):
             return self.claim is not None and fnmatchcase(_name(manifest), self.claim)
         if isinstance(manifest, V1Service) or self.claim is not None:
@@ -86,9 +83,9 @@ class Overrides:
     entries: tuple[Entry, ...] = ()
 
     def apply(self, manifest: Manifest) -> tuple[Manifest, tuple[int, ...]]:
-        """The manifest as the operator wants it, and which entries made it so.
+        """Return the manifest as the operator wants it, and the numbers of the entries that changed it.
 
-        Raises OverridesInvalid when they do not fit, together or on this very node.
+        Raises OverridesInvalid when the entries do not fit together, or do not fit this node.
         """
         entries = self.entries_for(manifest)
         if not entries or isinstance(manifest, V1Service):
@@ -101,7 +98,7 @@ class Overrides:
             ) from None
 
     def entries_for(self, manifest: Manifest) -> list[Entry]:
-        """Those whose match fits."""
+        """List the entries whose match fits."""
         return [entry for entry in self.entries if entry.match.fits(manifest)]
 
 
@@ -118,7 +115,7 @@ class _File(_Part):
 
 
 def read_overrides(document: Any, options: settings.BundleSettings) -> Overrides:
-    """The entries of a file, each tried alone and then together with the others.
+    """Read the entries of a file; try each of them alone and then together with the others.
 
     document: what the YAML says, of plain types. Raises PatchError with every problem found.
     """
@@ -158,9 +155,9 @@ def _tried(sample: V1Deployment | V1PersistentVolumeClaim, entries: list[Entry])
 
 
 def _samples(match: Match, options: settings.BundleSettings) -> list[V1Deployment] | list[V1PersistentVolumeClaim]:
-    """What the entry may meet: a model with everything we render, one with nothing, the orchestrator; or a claim."""
+    """Render what the entry may apply to: a model with every feature, one with none, the orchestrator; or a claim."""
     nil = UUID(int=0)
-    plan = Plan(nil, nil, Kind.PIPELINE, "sample", {}, (), (), Presentation(None, None, ()), ())
+    plan = Plan(nil, nil, Kind.PIPELINE, "sample", {}, (), (), None, None, ())
     folder = SharedFolder("/data/shared", _witness(match.claim, "shared-folder"), frozenset())
     if match.claim is not None:
         return [volume_claim(folder, plan, options)]
@@ -178,19 +175,19 @@ def _samples(match: Match, options: settings.BundleSettings) -> list[V1Deploymen
 
 
 def _witness(pattern: str | None, default: str) -> str:
-    """A text that the pattern most likely fits."""
+    """Make a text that the pattern most likely fits."""
     return default if pattern in (None, "*") else re.sub(r"[\[\]!]", "", re.sub(r"[*?]", "x", pattern))
 
 
 def _spellings(image: str) -> tuple[str, str, str]:
-    """The reference as it is, without its digest, and without its tag."""
+    """Spell the reference in full, without its digest, and without its tag."""
     tagged = image.partition("@")[0]
     name, colon, tag = tagged.rpartition(":")
     return image, tagged, name if colon and "/" not in tag else tagged
 
 
 def _numbered(problem: str) -> str:
-    """Entries are counted from 1, by people."""
+    """Name the entry by its number: people count from 1."""
     match = re.match(r"overrides\[([0-9]+)\][.:]? ?", problem)
     return f"entry {int(match[1]) + 1}: {problem[match.end() :]}" if match else f"the file: {problem}"
 

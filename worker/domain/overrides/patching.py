@@ -1,11 +1,11 @@
-"""Patches merged into a manifest, which is then checked like one that was never patched.
+"""Patches are merged into a manifest, and the result is checked.
 
-Only in here a manifest is a dict for a moment: a patch is plain data, in which null and absent differ and a field may
-be one we never render. The result becomes a model object again, whose strict types refuse unknown fields and wrong
+Only here is a manifest a dict for a moment: a patch is plain data, in which null and absent differ and a field may be
+one that is never rendered. The result becomes a model object again, whose strict types refuse unknown fields and wrong
 values; then the checks look for what types cannot tell.
 
-The merge is Kubernetes' strategic one, as `kubectl patch --type strategic` does it: mappings are merged, null deletes,
-a list of containers, variables, ports, mounts … is merged element by element, any other list is replaced, and
+The merge is Kubernetes' strategic merge, as in `kubectl patch --type strategic`: mappings are merged, null deletes, a
+list of containers, variables, ports, mounts … is merged element by element, any other list is replaced, and
 `$patch: delete` or `$patch: replace` says otherwise. Three things are different, each because the API server's way
 would end in a refusal or a surprise:
 
@@ -26,6 +26,14 @@ from worker.domain.overrides.field_checks import field_problems
 from worker.domain.overrides.manifest_checks import claim_problems, deployment_problems
 
 Json = dict[str, Any]
+Patchable = V1Deployment | V1PersistentVolumeClaim
+Path = tuple[str | int, ...]
+
+OWN_CONTAINER = "*"
+_TEMPLATE = ("spec", "template")
+_CONTAINERS = (*_TEMPLATE, "spec", "containers")
+_PARTS = frozenset({"apiVersion", "kind", "metadata", "spec"})
+_METADATA = frozenset({"name", "labels", "annotations"})
 
 # patchMergeKey of each list, in the Kubernetes API's own types (core/v1).
 MERGE_KEYS: Mapping[str, str] = {
@@ -44,7 +52,7 @@ MERGE_KEYS: Mapping[str, str] = {
 }
 _ADDED = frozenset({"tolerations"})
 
-# Where exactly one of several fields may stand: the fields that are none of these alternatives.
+# Where only one of several alternative fields may stand: the fields beside the alternatives.
 _TIMINGS = frozenset(
     {
         "failureThreshold",
@@ -67,6 +75,18 @@ _BESIDE_ALTERNATIVES: Mapping[str, frozenset[str]] = {
 _DIRECTIVE = "$patch"
 _REPLACE = {_DIRECTIVE: "replace"}  # as an element of a list: what was in it goes
 
+# What pydantic calls a mistake → what an operator calls it.
+_WORDS = {
+    "bool_type": "must be true or false, without quotes",
+    "dict_type": "must be an object",
+    "extra_forbidden": "no such field",
+    "int_type": "must be a whole number, without quotes",
+    "list_type": "must be a list",
+    "missing": "is missing",
+    "model_type": "must be an object",
+    "string_type": "must be text; put it in quotes",
+}
+
 
 class PatchError(ValueError):
     """The patch is wrong. Each problem is a sentence that names the place and the way out, and shows no secret."""
@@ -76,8 +96,41 @@ class PatchError(ValueError):
         self.problems = problems
 
 
+def patched(manifest: Patchable, patches: Iterable[Json]) -> Patchable:
+    """Return a new manifest. Raises PatchError when a patch changes what is fixed, or the result is not valid."""
+    before = manifest.model_dump(by_alias=True, exclude_none=True)
+    after = before
+    for patch in patches:
+        after = merge(after, _addressed(patch, before["metadata"]["name"]))
+    if (problem := next(_touched(before, after), None)) is not None:
+        raise PatchError(problem)
+    try:
+        result = type(manifest).model_validate(after)
+    except ValidationError as error:
+        raise PatchError(*explain(error, after)) from None  # the cause would show values
+    kept = result.model_dump(by_alias=True, exclude_none=True)
+    lost = [] if after == kept else [f"{place(path, after)}: {what}." for path, what in _lost(after, kept)]
+    found = deployment_problems(result) if isinstance(result, V1Deployment) else claim_problems(result)
+    if problems := (*lost, *field_problems(kept), *found):
+        raise PatchError(*problems)
+    return result
+
+
+def _addressed(patch: Json, name: str, path: Path = _CONTAINERS) -> Json:
+    """Put the node's name where the patch says `*`."""
+    if not path:
+        return patch | {"name": name} if patch.get("name") == OWN_CONTAINER else patch
+    field, rest = str(path[0]), path[1:]
+    inner = patch.get(field)
+    if isinstance(inner, dict):
+        return patch | {field: _addressed(inner, name, rest)}
+    if isinstance(inner, list) and not rest:
+        return patch | {field: [_addressed(it, name, ()) if isinstance(it, dict) else it for it in inner]}
+    return patch
+
+
 def merge(document: Json, patch: Json, place: str = "", field: str = "") -> Json:
-    """The patched document, a new one; neither argument changes, though they may share parts with the result.
+    """Return the patched document, a new one; neither argument changes, though they may share parts with the result.
 
     place: the path of both in the manifest, such as `spec.template.spec.volumes[data]`; field: the last field's name
     in it, `volumes`. Raises PatchError.
@@ -105,7 +158,7 @@ def merge(document: Json, patch: Json, place: str = "", field: str = "") -> Json
 
 
 def _without_rivals(document: Json, patch: Json, field: str) -> Json:
-    """Without the alternatives that the patch replaces by another one."""
+    """Drop the alternatives that the patch replaces with another one."""
     beside = _BESIDE_ALTERNATIVES[field]
     chosen = {key for key, value in patch.items() if key not in beside and value is not None}
     return {key: value for key, value in document.items() if not chosen or key in beside or key in chosen}
@@ -125,7 +178,7 @@ def _merged_list(before: list[Any], patch: list[Any], field: str, place: str) ->
             continue
         name = _key(element, key, place)
         if name in seen:
-            raise PatchError(f"{place}: '{name}' is there twice; write one element for it.")
+            raise PatchError(f"{place}: '{name}' occurs twice; write one element for it.")
         seen.add(name)
         if element.get(_DIRECTIVE) == "delete":
             elements.pop(name, None)
@@ -135,98 +188,15 @@ def _merged_list(before: list[Any], patch: list[Any], field: str, place: str) ->
 
 
 def _key(element: Any, key: str, place: str) -> str | int:
-    """By which an element of a list is found."""
+    """Return the value by which an element of a list is found."""
     name = element.get(key) if isinstance(element, dict) else None
     if isinstance(name, str | int):
         return name
     raise PatchError(f"{place}: every element is an object with its '{key}', by which it is found.")
 
 
-Patchable = V1Deployment | V1PersistentVolumeClaim
-Path = tuple[str | int, ...]
-
-OWN_CONTAINER = "*"
-_TEMPLATE = ("spec", "template")
-_CONTAINERS = (*_TEMPLATE, "spec", "containers")
-_PARTS = frozenset({"apiVersion", "kind", "metadata", "spec"})
-_METADATA = frozenset({"name", "labels", "annotations"})
-
-# What pydantic calls a mistake → what an operator calls it.
-_WORDS = {
-    "bool_type": "must be true or false, without quotes",
-    "dict_type": "must be an object",
-    "extra_forbidden": "no such field",
-    "int_type": "must be a whole number, without quotes",
-    "list_type": "must be a list",
-    "missing": "is missing",
-    "model_type": "must be an object",
-    "string_type": "must be text; put it in quotes",
-}
-
-
-def patched(manifest: Patchable, patches: Iterable[Json]) -> Patchable:
-    """A new manifest. Raises PatchError when a patch touches what is fixed, or the result is no valid manifest."""
-    before = manifest.model_dump(by_alias=True, exclude_none=True)
-    after = before
-    for patch in patches:
-        after = merge(after, _addressed(patch, before["metadata"]["name"]))
-    if (problem := next(_touched(before, after), None)) is not None:
-        raise PatchError(problem)
-    try:
-        result = type(manifest).model_validate(after)
-    except ValidationError as error:
-        raise PatchError(*explain(error, after)) from None  # the cause would show values
-    kept = result.model_dump(by_alias=True, exclude_none=True)
-    lost = [] if after == kept else [f"{place(path, after)}: {what}." for path, what in _lost(after, kept)]
-    found = deployment_problems(result) if isinstance(result, V1Deployment) else claim_problems(result)
-    if problems := (*lost, *field_problems(kept), *found):
-        raise PatchError(*problems)
-    return result
-
-
-def explain(error: ValidationError, document: Any) -> list[str]:
-    """The mistakes in a document as sentences, without the values."""
-    return list(dict.fromkeys(_sentence(detail, document) for detail in error.errors(include_input=False)))
-
-
-def _sentence(detail: ErrorDetails, document: Any) -> str:
-    path = detail["loc"]
-    if path and path[-1] in ("int", "str"):  # the two ways of one value
-        return f"{place(path[:-1], document)}: must be a number or text."
-    words = _WORDS.get(detail["type"]) or detail["msg"].removeprefix("Value error, ").rstrip(".")
-    where = place(path, document)
-    return f"{where}: {words}." if where else f"{words}."
-
-
-def place(path: Path, document: Any) -> str:
-    """A path as operators write it: elements of a list by their key where they have one."""
-    text, field = "", ""
-    for step in path:
-        document = _child(document, step)
-        if isinstance(step, int):
-            key = document.get(MERGE_KEYS.get(field, "")) if isinstance(document, dict) else None
-            text += f"[{step if key is None else str(key)[:80]}]"
-        else:
-            field = step
-            text += f".{step[:80]}" if text else step[:80]
-    return text
-
-
-def _addressed(patch: Json, name: str, path: Path = _CONTAINERS) -> Json:
-    """With the node's name where the patch says `*`."""
-    if not path:
-        return patch | {"name": name} if patch.get("name") == OWN_CONTAINER else patch
-    field, rest = str(path[0]), path[1:]
-    inner = patch.get(field)
-    if isinstance(inner, dict):
-        return patch | {field: _addressed(inner, name, rest)}
-    if isinstance(inner, list) and not rest:
-        return patch | {field: [_addressed(it, name, ()) if isinstance(it, dict) else it for it in inner]}
-    return patch
-
-
 def _touched(before: Json, after: Json) -> Iterator[str]:
-    """What other manifests, our labels' selectors and the scripts on the target rely on stays as it is."""
+    """Yield changes of what other manifests, the selectors and the scripts on the target rely on."""
     for path, value in _fixed(before):
         if _dig(after, path) != value:
             yield f"{place(path, before)}: is fixed; the playground relies on it. Leave it out of the patch."
@@ -259,7 +229,7 @@ def _fixed(document: Json) -> Iterator[tuple[Path, Any]]:
 
 
 def _lost(given: Any, kept: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
-    """Fields that the model takes by a name which is not Kubernetes' own, such as `volume_mounts`, and stray nulls."""
+    """Yield fields that only the model knows by this name, such as `volume_mounts`, and nulls that delete nothing."""
     if isinstance(given, dict):
         for key, value in given.items():
             if key in kept:
@@ -269,6 +239,34 @@ def _lost(given: Any, kept: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
     elif isinstance(given, list):
         for number, element in enumerate(given):
             yield from _lost(element, kept[number], (*path, number))
+
+
+def explain(error: ValidationError, document: Any) -> list[str]:
+    """Put the mistakes in a document into sentences, without the values."""
+    return list(dict.fromkeys(_sentence(detail, document) for detail in error.errors(include_input=False)))
+
+
+def _sentence(detail: ErrorDetails, document: Any) -> str:
+    path = detail["loc"]
+    if path and path[-1] in ("int", "str"):  # the two types of one value
+        return f"{place(path[:-1], document)}: must be a number or text."
+    words = _WORDS.get(detail["type"]) or detail["msg"].removeprefix("Value error, ").rstrip(".")
+    where = place(path, document)
+    return f"{where}: {words}." if where else f"{words}."
+
+
+def place(path: Path, document: Any) -> str:
+    """Write a path as operators do: elements of a list by their key where they have one."""
+    text, field = "", ""
+    for step in path:
+        document = _child(document, step)
+        if isinstance(step, int):
+            key = document.get(MERGE_KEYS.get(field, "")) if isinstance(document, dict) else None
+            text += f"[{step if key is None else str(key)[:80]}]"
+        else:
+            field = step
+            text += f".{step[:80]}" if text else step[:80]
+    return text
 
 
 def _dig(document: Any, path: Path) -> Any:

@@ -5,12 +5,12 @@ from contextlib import AsyncExitStack
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
+from worker.domain.messages import Message
 
 from tests.support.topics import Topics
 from worker import settings
 from worker.adapters.kafka.partition_store import KafkaLedger, TransactionalWriter
-from worker.domain.messages import Message
-from worker.errors import NotOurs
+from worker.errors import PartitionLost
 
 
 class Partition:
@@ -86,7 +86,7 @@ async def test_the_proof_is_the_members_only(options: settings.KafkaSettings) ->
         async with member(options, "another-group") as stranger:
             stranger.unsubscribe()
             stranger.assign([])
-            with pytest.raises((NotOurs, KafkaError)):
+            with pytest.raises((PartitionLost, KafkaError)):
                 await Partition(options, stranger).ledger.prove(0)
 
 

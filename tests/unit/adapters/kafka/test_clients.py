@@ -1,19 +1,20 @@
-"""What every Kafka client is given, and how it is stopped."""
+"""The arguments of every Kafka client, and its stop."""
 
 import asyncio
 from pathlib import Path
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 from cryptography.hazmat.primitives import serialization
 
 from tests.support.certificates import Authority
-from worker.adapters.kafka.clients import client_options, stop_client
+from worker.adapters.kafka.clients import client_options, running_client, stop_client
 from worker.errors import ConfigurationError
 from worker.settings import KafkaSettings
 
 
 async def test_a_cancellation_that_is_not_ours_is_a_stop() -> None:
-    """aiokafka's consumer lets one out when its broker is away; the worker would end with the code of an interrupt."""
+    """aiokafka's consumer raises one when its broker is gone; the worker would exit as if interrupted."""
 
     async def stop() -> None:
         raise asyncio.CancelledError
@@ -21,13 +22,13 @@ async def test_a_cancellation_that_is_not_ours_is_a_stop() -> None:
     assert await stop_client(stop, 10)
 
 
-async def test_a_stop_that_takes_too_long_is_given_up() -> None:
+async def test_a_stop_that_takes_too_long_is_abandoned() -> None:
     """Without brokers aiokafka's producer waits for ever."""
     assert not await stop_client(asyncio.Event().wait, 0.01)
 
 
 async def test_our_own_cancellation_goes_through() -> None:
-    """Or nobody could interrupt a command that is closing."""
+    """Otherwise a command that is closing could not be interrupted."""
     stopping = asyncio.Event()
 
     async def stop() -> None:
@@ -39,6 +40,39 @@ async def test_our_own_cancellation_goes_through() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+class Client:
+    """A client that starts when its broker answers."""
+
+    def __init__(self) -> None:
+        self.answer = asyncio.Event()
+        self.stopped = False
+
+    async def start(self) -> None:
+        await self.answer.wait()
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+
+async def test_a_client_that_does_not_start_in_time_is_stopped() -> None:
+    """The caller learns that Kafka cannot be reached, and no connection is left open."""
+    client = Client()
+    with pytest.raises(KafkaConnectionError):
+        async with running_client(client, start_seconds=0.01):
+            raise AssertionError("it started")
+    assert client.stopped
+
+
+async def test_a_timeout_inside_the_block_is_not_taken_for_a_failed_start() -> None:
+    """Only the start has a limit here; what the block raises goes through."""
+    client = Client()
+    client.answer.set()
+    with pytest.raises(TimeoutError):
+        async with running_client(client, start_seconds=10):
+            raise TimeoutError
+    assert client.stopped
 
 
 CA = "DEPLOYER_KAFKA__SSL_CA_FILE: it cannot be used: "

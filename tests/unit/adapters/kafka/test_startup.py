@@ -1,11 +1,11 @@
-"""The way into Kafka at the start: what is waited for, and what is not."""
+"""The startup on Kafka: which failures are waited out, and which end it."""
 
 import asyncio
 
 import pytest
 from aiokafka.errors import InvalidConfigurationError, KafkaConnectionError
 
-from worker.adapters.kafka import startup as entrance
+from worker.adapters.kafka.startup import prepare_kafka
 from worker.errors import ConfigurationError
 from worker.settings import KafkaSettings
 
@@ -13,7 +13,7 @@ KAFKA = KafkaSettings(bootstrap_servers="kafka.example:9092")
 
 
 class Broker:
-    """Stands for all that is asked at the start: fails, then knows its cluster's id."""
+    """Fails once, then tells its cluster's id."""
 
     def __init__(self, error: Exception) -> None:
         self.errors = [error]
@@ -25,15 +25,25 @@ class Broker:
 
 
 @pytest.mark.parametrize("error", [KafkaConnectionError(), TimeoutError(), ConnectionResetError()])
-async def test_a_broker_that_hangs_or_is_away_is_waited_for(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also one that accepts the connection and then falls silent."""
-    monkeypatch.setattr(entrance, "_prepared", Broker(error))
-    assert "cluster" == await entrance.prepare_kafka(KAFKA, asyncio.Event())
+async def test_an_unreachable_broker_is_waited_for(error: Exception) -> None:
+    """Also one that accepts the connection and then does not answer."""
+    assert "cluster" == await prepare_kafka(KAFKA, asyncio.Event(), Broker(error))
 
 
 @pytest.mark.parametrize("error", [ConfigurationError("no"), InvalidConfigurationError()])
-async def test_what_waiting_does_not_mend_ends_the_start(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failure_that_waiting_cannot_fix_ends_the_startup(error: Exception) -> None:
     """It is raised as it is."""
-    monkeypatch.setattr(entrance, "_prepared", Broker(error))
     with pytest.raises(type(error)):
-        await entrance.prepare_kafka(KAFKA, asyncio.Event())
+        await prepare_kafka(KAFKA, asyncio.Event(), Broker(error))
+
+
+async def test_a_stop_ends_the_wait() -> None:
+    """A broker that never answers delays it by nothing."""
+    stop = asyncio.Event()
+    stop.set()
+
+    async def hang(kafka: KafkaSettings) -> str:
+        await asyncio.Event().wait()
+        return kafka.bootstrap_servers
+
+    assert await prepare_kafka(KAFKA, stop, hang) is None

@@ -5,6 +5,7 @@ import pytest
 
 from tests.support.builders import blueprint, edge, mount_volume, node, operation, shared_folder
 from worker.domain.bundle.blueprint import MAX_BYTES, Blueprint, read_blueprint
+from worker.domain.bundle.plan import Plan, plan_pipeline
 from worker.errors import NotDeployable
 
 
@@ -12,16 +13,20 @@ def read(*nodes: Any, **more: Any) -> Blueprint:
     return read_blueprint(blueprint(*nodes, **more), max_nodes=10)
 
 
+def planned(*nodes: Any, **more: Any) -> Plan:
+    return plan_pipeline(solution(), read(*nodes, **more), OPTIONS.orchestrator_image)
+
+
 def refused(data: bytes) -> tuple[str, str]:
     with pytest.raises(NotDeployable) as refusal:
-        read_blueprint(data, max_nodes=3)
+        plan_pipeline(solution(), read_blueprint(data, max_nodes=3), OPTIONS.orchestrator_image)
     return refusal.value.code, refusal.value.message
 
 
 def test_valid_names_and_unknown_keys_are_kept() -> None:
     """What Graphene adds tomorrow travels along unchanged, nulls and numbers included."""
     first = node("gui", operation("run", edge("solver")), data_broker_map=None, extra={"x": [1.5, None, "é"]})
-    result = read(first, node("solver", operation("run", edge("gui"))), pipeline_id="graphene:1", odd=None)
+    result = planned(first, node("solver", operation("run", edge("gui"))), pipeline_id="graphene:1", odd=None)
     sent = json.loads(
         blueprint(first, node("solver", operation("run", edge("gui"))), pipeline_id="graphene:1", odd=None)
     )
@@ -30,23 +35,24 @@ def test_valid_names_and_unknown_keys_are_kept() -> None:
 
 def test_edges_follow_a_node_that_is_renamed() -> None:
     """The editor lower-cases node names but not the edges to them; all end up with the same name."""
-    result = read(
+    result = planned(
         node("My Gui", operation("run", edge("Solver"), edge("MY GUI"))),
         node("solver"),
         input_ports=[edge("my gui")],
     )
-    gui = result.nodes[0].name
+    gui = result.containers[0].name
     first = result.document["nodes"][0]
     targets = [target["container_name"] for target in first["operation_signature_list"][0]["connected_to"]]
-    assert (gui, [node.name for node in result.nodes]) == (first["container_name"], [gui, "solver"])
+    assert [gui, "solver", "orchestrator"] == [it.name for it in result.containers]
+    assert gui == first["container_name"]
     assert ["solver", gui] == targets
     assert gui == result.document["input_ports"][0]["container_name"]
 
 
 def test_names_that_end_up_apart_do_not_collide() -> None:
     """`GuiWebUI` gets a name of its own, so it takes that of nobody's web page."""
-    names = [node.name for node in read(node("gui"), node("GuiWebUI"), node("OrchestratorWebUI")).nodes]
-    assert ["gui", "guiwebui-", "orchestratorwebui-"] == [names[0], *(name[:-8] for name in names[1:])]
+    gui, *others, _ = planned(node("gui"), node("GuiWebUI"), node("OrchestratorWebUI")).containers
+    assert ["gui", "guiwebui-", "orchestratorwebui-"] == [gui.name, *(it.name[:-8] for it in others)]
 
 
 def test_missing_lists_are_filled_in() -> None:

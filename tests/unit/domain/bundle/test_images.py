@@ -1,6 +1,6 @@
 import pytest
 
-from worker.domain.bundle.images import check_image
+from worker.domain.bundle.blueprint import check_image
 from worker.errors import NotDeployable
 
 GOOD = [

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from worker.domain.bundle.names import node_name, pipeline_name
+from worker.domain.bundle.plan import node_name, pipeline_name
 from worker.errors import NotDeployable
 
 LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")

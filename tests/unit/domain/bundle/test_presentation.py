@@ -4,17 +4,23 @@ from typing import Any
 
 import pytest
 
+from schemas import Kind
 from tests.support.builders import PNG, solution
-from worker.domain.bundle.description import MAX_CHARS, MAX_TAGS
-from worker.domain.bundle.presentation import MAX_ICON, present
+from worker.domain.bundle.plan import Plan, plan_single_model
+from worker.domain.bundle.presentation import MAX_CHARS, MAX_ICON, MAX_TAGS
 from worker.domain.solution import LeftOut
 
 WEBP = b"RIFF\x24\0\0\0WEBPVP8 "
 
 
+def plan(**about: Any) -> Plan:
+    """A model with this picture and this description."""
+    return plan_single_model(solution(kind=Kind.SINGLE_MODEL, name="model", image="registry.example/model:1", **about))
+
+
 def warnings(**about: Any) -> str:
     """What is said about the one that is given; the other is well."""
-    given = present(solution(**{"icon": PNG, "description": "Good."} | about))
+    given = plan(**({"icon": PNG, "description": "Good."} | about))
     assert (given.icon is None) == ("icon" in about)
     return " ".join(given.warnings)
 
@@ -22,7 +28,7 @@ def warnings(**about: Any) -> str:
 @pytest.mark.parametrize("icon", [PNG, b"\xff\xd8\xff\xe0JFIF", b"GIF87a", b"GIF89a;", WEBP, PNG.ljust(MAX_ICON)])
 def test_an_image_is_passed_on(icon: bytes) -> None:
     """PNG, JPEG, GIF and WebP, told by their first bytes; unchanged."""
-    presented = present(solution(icon=icon, description="Good."))
+    presented = plan(icon=icon, description="Good.")
     assert (icon, ()) == (presented.icon, presented.warnings)
 
 
@@ -52,7 +58,9 @@ def test_an_image_is_passed_on(icon: bytes) -> None:
 )
 def test_what_is_no_image_is_left_out(icon: bytes) -> None:
     """SVG among it, which carries scripts. The warning says what would be taken."""
-    assert warnings(icon=icon) == ("The picture is left out: it is no PNG, JPEG, GIF or WebP image. Upload it as one.")
+    assert warnings(icon=icon) == (
+        "The picture is left out: it is not a PNG, JPEG, GIF or WebP image. Upload it as one."
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,14 +89,14 @@ def test_a_picture_that_is_not_there(about: dict[str, Any], warning: str) -> Non
 )
 def test_a_description_that_is_not_there(description: Any, warning: str) -> None:
     """The reason, and the way out where there is one."""
-    presented = present(solution(icon=PNG, description=description))
+    presented = plan(icon=PNG, description=description)
     assert (None, (warning,)) == (presented.description, presented.warnings)
 
 
 def test_a_description_that_lost_something() -> None:
     """As many names as a warning in a status has room for."""
     html = "x" + "".join(f"<tag-number-{n}-of-a-long-name>" for n in range(20))
-    (warning,) = present(solution(icon=PNG, description=html)).warnings
+    (warning,) = plan(icon=PNG, description=html).warnings
     assert (
         "tag-number-0-of-a-long-name, tag-number-1-of-a-long-name, tag-number-10-of-a-long-name, and more: " in warning
     )
@@ -97,7 +105,7 @@ def test_a_description_that_lost_something() -> None:
 
 def test_a_clean_description_is_not_talked_about() -> None:
     """Silence when nothing was removed."""
-    presented = present(solution(icon=PNG, description="<p>Good.</p>"))
+    presented = plan(icon=PNG, description="<p>Good.</p>")
     assert () == presented.warnings
     assert presented.description
     assert presented.description.endswith(b"\n<p>Good.</p>\n")

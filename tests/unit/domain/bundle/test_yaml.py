@@ -5,7 +5,7 @@ import pytest
 import yaml as pyyaml
 from ruamel.yaml import YAML
 
-from worker.domain.bundle.yaml import dump
+from worker.domain.bundle.manifests import dump
 
 STRINGS = [
     *("1e3", "0889694", "5146e16", "y", "N", "yes", "No", "on", "OFF", "true", "null", "~", "", " ", "0x1F", "0o7"),

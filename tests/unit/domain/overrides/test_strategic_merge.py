@@ -101,7 +101,7 @@ def test_what_a_patch_does(patch: dict[str, Any], changed: dict[str, Any]) -> No
         ({"labels": ["a"]}, "labels: must be an object."),
         ({"readinessProbe": {"tcpSocket": 1}}, "readinessProbe.tcpSocket: must be an object."),
         ({"env": ["A"]}, "env: every element is an object with its 'name', by which it is found."),
-        ({"env": [{"name": "A"}, {"name": "A"}]}, "env: 'A' is there twice; write one element for it."),
+        ({"env": [{"name": "A"}, {"name": "A"}]}, "env: 'A' occurs twice; write one element for it."),
         (
             {"containers": [{"name": "own", "env": [{"name": ["A"]}]}]},
             "containers[own].env: every element is an object with its 'name', by which it is found.",

@@ -1,0 +1,115 @@
+"""The parts of the pages that are made from the code: `make pages` writes them, and a test keeps them fresh.
+
+Each stands between two marks of its name, `<!-- name -->` and `<!-- /name -->`.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from schemas import FINAL_STATES, SUCCESSORS, State
+from tests.extended.bench import results
+from tests.support.paths import ROOT
+from worker.errors import FAILED, REJECTED, UNAVAILABLE, Failed, Rejected, Unavailable
+from worker.settings import PREFIX, Settings
+
+DOCS = ROOT / "docs"
+
+
+class Part(NamedTuple):
+    """One part of one page."""
+
+    page: Path
+    name: str
+    make: Callable[[], str]
+
+    def shown(self) -> str:
+        """Return what the page has between the marks. Raises ValueError when it has no such marks, or several."""
+        return self._split()[1]
+
+    def write(self) -> None:
+        """Put between the marks what belongs there."""
+        before, _, after = self._split()
+        self.page.write_text(f"{before}{self.make()}\n{after}", encoding="utf-8")
+
+    def _split(self) -> tuple[str, str, str]:
+        opening, closing = f"<!-- {self.name} -->\n", f"<!-- /{self.name} -->\n"
+        pieces = re.split(f"({opening}|{closing})", self.page.read_text(encoding="utf-8"))
+        if [opening, closing] != pieces[1::2]:
+            raise ValueError(f"{self.page.name}: the marks of '{self.name}' do not stand there once each, in order")
+        return pieces[0] + opening, pieces[2].removesuffix("\n"), closing + pieces[4]
+
+
+def settings() -> str:
+    """Return the table of all settings."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for group, field in Settings.model_fields.items():
+        assert isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        for name, setting in field.annotation.model_fields.items():
+            variable = f"{PREFIX}{group}__{name}".upper()
+            rows.append(f"| `{variable}` | {_default(setting.default)} | {setting.description} |")
+    return "\n".join(rows)
+
+
+def _default(default: Any) -> str:
+    if default is PydanticUndefined:
+        return "**required**"
+    if default is None or default == "":
+        return ""
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+def error_codes() -> str:
+    """Return the table of all error codes."""
+    rows = [
+        f"| `{code}` | `{family.state}` | {'yes' if family.retryable else 'no'} | {sentence} |"
+        for family, codes in ((Rejected, REJECTED), (Unavailable, UNAVAILABLE), (Failed, FAILED))
+        for code, sentence in codes.items()
+    ]
+    return "\n".join(["| code | ends in | retryable | what it means, what to do |", "|---|---|---|---|", *rows])
+
+
+def state_diagram() -> str:
+    """Return the states and what may follow each, as a Mermaid diagram."""
+    lines = ["```mermaid", "stateDiagram-v2"]
+    for state in (None, *State):
+        followers = [follower for follower in State if follower in SUCCESSORS[state]]
+        lines += [f"    {state or '[*]'} --> {follower}" for follower in followers]
+    final = [state for state in State if state in FINAL_STATES]
+    lines += [f"    {state} --> [*]" for state in final]
+    lines += ["    classDef final stroke-width:3px,font-weight:bold", f"    class {','.join(final)} final", "```"]
+    return "\n".join(lines)
+
+
+def faults() -> str:
+    """Return the results of the fault suite's full run. Figures that are 0 are left out."""
+    rows = ["| row | fault | kept | figures | seed |", "|---|---|---|---|---|"]
+    runs = json.loads((DOCS / "faults.json").read_text(encoding="utf-8"))
+    for name, it in sorted(runs.items(), key=lambda row: (int(re.sub(r"\D", "", row[0])), row[0])):
+        figures = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in it["figures"].items() if value != 0)
+        rows.append(f"| {name} | {it['fault']} | {'yes' if it['kept'] else '**no**'} | {figures} | {it['seed']} |")
+    return "\n".join(rows)
+
+
+def performance() -> str:
+    """Return the figures of the last `make bench` that was kept: `docs/performance.json`."""
+    rows = json.loads((DOCS / "performance.json").read_text(encoding="utf-8"))
+    return results.table([results.Row(**{key: row[key] for key in row if key != "reached"}) for row in rows])
+
+
+PARTS = (
+    Part(DOCS / "settings.md", "settings", settings),
+    Part(DOCS / "contract.md", "error codes", error_codes),
+    Part(DOCS / "states.md", "states", state_diagram),
+    Part(DOCS / "guarantees.md", "faults", faults),
+    Part(DOCS / "performance.md", "performance", performance),
+)
+
+if __name__ == "__main__":
+    for part in PARTS:
+        part.write()

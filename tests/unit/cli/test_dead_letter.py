@@ -1,0 +1,98 @@
+"""Which requests a replay sends, and which not."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.cli.test_letters import read, written
+from worker.cli.failures import CommandError
+
+from tests.support.builders import REVISION_ID, SOLUTION_ID
+from worker.domain.dead_letter import MAX_REPLAYS, replay_id
+from worker.sandbox.users import SANDBOX_USER, sandbox_token
+
+TOKEN = sandbox_token(datetime.now(UTC), timedelta(hours=1))
+ONE_FOR_ALL = ReplayOptions(TOKEN, 10, dry_run=False, force=False)
+USER = SANDBOX_USER.user_id.encode()
+
+
+class Nothing:
+    """A consumer of a topic without records."""
+
+    def assign(self, places: Any) -> None: ...
+
+    async def beginning_offsets(self, places: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(places, 100)
+
+    end_offsets = beginning_offsets
+
+
+def ask(letter: StoredDeadLetter, options: ReplayOptions = ONE_FOR_ALL) -> OutgoingRequest:
+    """What would be sent; the topic `requests` has partitions 0 to 5 and no records."""
+    return asyncio.run(build_replay(letter, OriginalRecords(Nothing(), "requests", 6), options))
+
+
+def of_the_user(**changes: Any) -> StoredDeadLetter:
+    """A letter that TOKEN's user may replay."""
+    return read(written(**changes), key=USER)
+
+
+def test_a_replay_says_whose_it_is() -> None:
+    """An id that follows from the original's, and the original's id beside it."""
+    assert OutgoingRequest(replay_id("r-1", 1), SOLUTION_ID, REVISION_ID, TOKEN, "r-1") == ask(of_the_user())
+
+
+@given(st.integers(1, 2 * MAX_REPLAYS), st.booleans())
+def test_the_guard_ends_a_loop(number: int, force: bool) -> None:
+    """After the last one only `--force` goes on; the number is the id's, whoever asks."""
+    letter = of_the_user(requestId=replay_id("r-1", number), replayOf="r-1")
+    options = replace(ONE_FOR_ALL, force=force)
+    if number < MAX_REPLAYS or force:
+        assert (replay_id("r-1", number + 1), "r-1") == ((sent := ask(letter, options)).request_id, sent.replay_of)
+    else:
+        with pytest.raises(CommandError, match=f"replayed {MAX_REPLAYS} times.*--force"):
+            ask(letter, options)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"requested": None}, r"could not be read \(playground-busy\).*to send it again"),
+        ({"key": None}, "no key.*to send it again"),
+        ({"key": b"user-2"}, "another user.*--key"),
+        ({"topic": "other\x1b"}, "'other '.*DEPLOYER_KAFKA__REQUESTS_TOPIC"),
+        ({"original": PartitionOffset(6, 7)}, "'requests' has no partition 6"),
+        ({"original": PartitionOffset(-1, 7)}, "'requests' has no partition -1"),
+    ],
+)
+def test_what_cannot_be_replayed_is_said(changes: dict[str, Any], said: str) -> None:
+    """A sentence with the way out, and nothing of a token."""
+    with pytest.raises(CommandError, match=said) as refused:
+        ask(replace(of_the_user(), **changes))
+    assert "eyJ" not in str(refused.value)
+
+
+def test_a_token_that_is_gone_has_to_be_given() -> None:
+    """Kafka deletes requests before statuses."""
+    with pytest.raises(CommandError, match=r"deleted.*--token-file"):
+        ask(of_the_user(), replace(ONE_FOR_ALL, token=None))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("a.b.c", "a.b.c"),
+        ("Bearer a.b.c", "a.b.c"),
+        (" bearer  a.b.c\n", "a.b.c"),
+        ("Bearer", ""),
+        ("a b", "a b"),
+    ],
+)
+def test_bearer_is_not_doubled(given: str, expected: str) -> None:
+    """The token is sent on as it is otherwise."""
+    assert expected == strip_bearer(given)

@@ -1,0 +1,181 @@
+"""Dead letters: read out of records, chosen, and shown so that nothing in them does harm."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.builders import REVISION_ID, SOLUTION_ID, record
+from worker.cli.argument_types import PartitionOffset
+from worker.cli.dead_letter_reader import DeadLetterFilter, StoredDeadLetter, parse_dead_letter
+from worker.domain import dead_letter
+from worker.domain.dead_letter import DeadLetter, Replay, replay_id
+from worker.domain.request import read_request
+from worker.errors import CODES, Unavailable, Unreadable
+from worker.sandbox.users import sandbox_token
+
+NOW = datetime(2027, 3, 1, 9, 30, tzinfo=UTC)
+ASKED = {"requestId": "r-1", "solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID)}
+BUSY = Unavailable("playground-busy", CODES["playground-busy"], "submit")
+
+
+def written(**changes: Any) -> DeadLetter:
+    """As the worker writes it, of a request whose retries ran out."""
+    given = record({**ASKED, "jwtToken": "token"} | changes)
+    request_id, request = read_request(given)
+    return dead_letter.dead_letter(given, request_id, request, BUSY, 4)
+
+
+def kafka_record(letter: DeadLetter, **changes: Any) -> Any:
+    """The letter in its topic."""
+    values = {
+        "partition": 1,
+        "offset": 5,
+        "timestamp": int(NOW.timestamp() * 1000),
+        "key": letter.key,
+        "value": letter.value,
+        "headers": letter.headers,
+    }
+    return SimpleNamespace(**(values | changes))
+
+
+def read(letter: DeadLetter, **changes: Any) -> StoredDeadLetter:
+    """Read back."""
+    found = parse_dead_letter(kafka_record(letter, **changes))
+    assert found is not None
+    return found
+
+
+def test_what_the_worker_writes_is_read() -> None:
+    """Every header and the request."""
+    letter = read(written())
+    assert (PartitionOffset(1, 5), NOW, b"user-1") == (letter.place, letter.time, letter.key)
+    assert ("requests", PartitionOffset(3, 7), 1_700_000_000_000) == (letter.topic, letter.original, letter.original_ms)
+    assert ("playground-busy", 4, "r-1") == (letter.code, letter.attempt, letter.request_id)
+    assert (CODES["playground-busy"], ASKED) == (letter.message, letter.value)
+    assert letter.requested is not None
+    assert (SOLUTION_ID, REVISION_ID) == (letter.requested.solution_id, letter.requested.revision_id)
+
+
+def test_an_unreadable_record_leaves_nothing_to_replay() -> None:
+    """Its letter holds neither key nor value, only how they looked."""
+    given = record(b"{")
+    request_id, problem = read_request(given)
+    assert isinstance(problem, Unreadable)
+    letter = read(dead_letter.dead_letter(given, request_id, problem, problem, 1))
+    assert (None, None, None) == (letter.key, letter.requested, letter.next_replay())
+    assert {"size", "sha256"} == letter.value.keys()
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, Replay("r-1", 1)),
+        ({"requestId": replay_id("r-1", 2), "replayOf": "r-1"}, Replay("r-1", 3)),
+        ({"replayOf": "r-0"}, Replay("r-1", 1)),
+    ],
+)
+def test_the_next_replay_follows_from_the_request(changes: dict[str, str], expected: Replay) -> None:
+    """An original, a replay of ours, and what its sender calls a replay."""
+    assert expected == read(written(**changes)).next_replay()
+
+
+def test_a_request_that_came_twice_has_one_replay() -> None:
+    """Its second record ended under an id of the worker's; two deployments must not come of it."""
+    given = record({**ASKED, "jwtToken": "token"})
+    _, request = read_request(given)
+    other = dead_letter.dead_letter(given, "id-of-the-worker", request, BUSY, 1)
+    assert read(written()).next_replay() == read(other).next_replay()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"headers": ()},
+        {"headers": written().headers[1:]},
+        {"headers": (*written().headers, (dead_letter.OFFSET, b"x"))},
+        {"headers": (*written().headers, (dead_letter.ATTEMPT, b""))},
+        {"value": b"not JSON"},
+        {"value": b"[" * 20_000},
+        {"value": b'"' + b"x" * 100_000 + b'"'},
+        {"timestamp": 10**18},
+    ],
+)
+def test_other_records_are_passed_over(changes: dict[str, Any]) -> None:
+    """Whatever stands in the topic, the letters beside it are shown."""
+    assert parse_dead_letter(kafka_record(written(), **changes)) is None
+
+
+@given(
+    st.sets(st.builds(PartitionOffset, st.just(1), st.integers(4, 6))),
+    st.sampled_from([None, "playground-busy", "not-json"]),
+    st.sampled_from([None, b"user-1", b"user-2"]),
+    st.sampled_from([None, "r-1", "r-2"]),
+    st.sampled_from([None, -1, 0, 1]),
+)
+def test_every_condition_must_hold(
+    places: set[PartitionOffset], code: str | None, key: bytes | None, request_id: str | None, hours: int | None
+) -> None:
+    """One that fails is enough to leave a letter out; none at all takes everything."""
+    since = None if hours is None else NOW + timedelta(hours=hours)
+    wanted = DeadLetterFilter(frozenset(places), code, key, request_id, since)
+    conditions = [
+        not places or PartitionOffset(1, 5) in places,
+        code in (None, "playground-busy"),
+        key in (None, b"user-1"),
+        request_id in (None, "r-1"),
+        hours in (None, -1, 0),
+    ]
+    assert all(conditions) == wanted.matches(read(written()))
+    assert (not places and {None} == {code, key, request_id, hours}) == wanted.matches_all
+
+
+def test_a_key_that_is_no_letter_has() -> None:
+    """An unreadable record's letter has no key: no `--key` chooses it."""
+    assert not DeadLetterFilter(key=b"").matches(read(written(), key=None))
+
+
+def test_a_line_tells_the_most_important() -> None:
+    """Place, time, code, id, attempt, where the record stood, and why."""
+    assert (
+        "1:5      2027-03-01T09:30:00+00:00  playground-busy          r-1  attempt 4  requests/3:7  "
+        f"{CODES['playground-busy']}"
+    ) == read(written()).line()
+
+
+@given(st.text(max_size=20), st.text(max_size=20), st.text(max_size=20))
+def test_nothing_reaches_a_terminal(topic: str, message: str, more: str) -> None:
+    """Whatever others write into the topic: printable characters on one line, and JSON that says the same."""
+    headers = {**{name: value.decode() for name, value in written().headers}, "more": more}
+    headers |= {dead_letter.TOPIC: topic, dead_letter.MESSAGE: message}
+    letter = read(
+        written(),
+        headers=tuple((name, value.encode()) for name, value in headers.items()),
+        value=json.dumps({"mood": more}).encode(),
+    )
+    assert letter.line().isprintable()
+    shown = letter.json()
+    assert shown.isascii()
+    assert shown.isprintable()
+    document = json.loads(shown)
+    assert (message, headers, {"mood": more}) == (document["message"], document["headers"], document["value"])
+
+
+def test_a_token_that_somebody_put_there_is_not_shown() -> None:
+    """The worker writes none; others could."""
+    token = sandbox_token(datetime.now(UTC), timedelta(hours=1))
+    letter = read(
+        written(),
+        headers=(
+            *written().headers,
+            ("authorization", b"secret-1"),
+            *((it, token.encode()) for it in (dead_letter.MESSAGE, dead_letter.REQUEST_ID)),
+        ),
+        value=json.dumps({**ASKED, "jwtToken": "secret-2", "other": token}).encode(),
+    )
+    for shown in (letter.line(), letter.title(), letter.json(), letter.json(indent=2), repr(letter)):
+        assert not [secret for secret in ("secret-1", "secret-2", *token.split(".")) if secret in shown]

@@ -1,0 +1,109 @@
+"""The pages: parts that are made from the code, and what they name."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from schemas import SUCCESSORS, State
+from tests.support.pages import DOCS, PARTS, Part, error_codes
+from tests.support.paths import ROOT
+from worker.cli import _parser, main
+from worker.errors import CODES
+
+PAGES = sorted({ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md"), *(ROOT / "helm").glob("*.md")})
+INDEX = DOCS / "README.md"
+
+# What stands for something else in commands, and an example of it.
+PLACEHOLDERS = {
+    "SOLUTION": "e0a145e4-29aa-4d7e-bb1a-6329329be33b",
+    "REVISION": "e5ef4c44-3813-4637-a493-d22281f643ea",
+}
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+def test_a_printed_part_is_what_the_code_says(part: Part) -> None:
+    """`make pages` writes it again."""
+    assert part.make() == part.shown()
+
+
+def test_writing_a_part_changes_nothing_else(tmp_path: Path) -> None:
+    """Only what stands between the marks; a page without them is refused."""
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- it -->\nold\n<!-- /it -->\nafter\n")
+    part = Part(page, "it", lambda: "new\nlines")
+    part.write()
+    assert "before\n<!-- it -->\nnew\nlines\n<!-- /it -->\nafter\n" == page.read_text()
+    with pytest.raises(ValueError, match="other"):
+        part._replace(name="other").write()
+
+
+def test_the_table_of_codes_has_every_code() -> None:
+    """No code is left out, and none breaks the table."""
+    assert list(CODES) == re.findall(r"^\| `([a-z-]+)` \|", error_codes(), re.MULTILINE)
+    assert all("|" not in sentence and "\n" not in sentence for sentence in CODES.values())
+
+
+def test_every_step_between_states_is_explained() -> None:
+    """docs/states.md has a row for each pair of the table of allowed states, in its order."""
+    text = (DOCS / "states.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (the record|`[a-z]+`) \| `([a-z]+)` \| .+ \|$", text, re.MULTILINE)
+    steps = [(state, follower) for state in (None, *State) for follower in State if follower in SUCCESSORS[state]]
+    assert [(f"`{state}`" if state else "the record", follower) for state, follower in steps] == rows
+
+
+def test_the_index_names_every_page() -> None:
+    """docs/README.md has a link to each page beside it, decisions by their own index."""
+    linked = {(DOCS / it).resolve() for it in re.findall(r"\]\(([^)#:]+\.md)\)", INDEX.read_text(encoding="utf-8"))}
+    assert [] == sorted(it.name for it in {*DOCS.glob("*.md"), DOCS / "decisions" / "README.md"} - {INDEX} - linked)
+
+
+def test_the_index_of_the_decisions_is_complete() -> None:
+    """Each record has its number, its date, and its line in the index."""
+    folder = DOCS / "decisions"
+    records = sorted(folder.glob("[0-9]*.md"))
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| \[(\d{4})\]\((.+)\) \| (.+) \| ([\d-]+) \|$", index, re.MULTILINE)
+    heads = [re.match(r"# (\d{4}) (.+)\n\n(\d{4}-\d\d-\d\d)\n", it.read_text(encoding="utf-8")) for it in records]
+    assert [(it[1], path.name, it[2], it[3]) for it, path in zip(heads, records, strict=True) if it] == listed
+    assert [f"{number:04}" for number in range(1, len(records) + 1)] == [path.name[:4] for path in records]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_commands_on_a_page_are_taken(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every line of code that begins with the program's name is a command line that it understands."""
+    refused = []
+    for line in re.findall(r"^ *playground-deployer (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+        try:
+            _parser().parse_args([PLACEHOLDERS.get(word, word) for word in shlex.split(line, comments=True)])
+        except SystemExit:
+            refused.append(f"{line}: {capsys.readouterr().err}")
+    assert [] == refused
+
+
+def test_the_page_of_commands_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
+    """In the order of `--help`."""
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    commands = re.findall(r"^    ([a-z-]+)(?= |$)", capsys.readouterr().out, re.MULTILINE)
+    page = (DOCS / "commands.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(?:playground-deployer|…) ([a-z-]+)", page, re.MULTILINE)
+    assert commands == list(dict.fromkeys(rows))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_paths_on_a_page_exist(page: Path) -> None:
+    """Each is a file, a folder, or a pattern that finds one."""
+    named = re.findall(
+        r"`((?:compose|docs|helm|release|schemas|tests|worker)/[\w./*-]*)`", page.read_text(encoding="utf-8")
+    )
+    assert [] == sorted(path for path in named if not any(ROOT.glob(path.rstrip("/"))))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_make_has_the_targets_on_a_page(page: Path) -> None:
+    """In lines of code and in the text."""
+    known = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    lines = re.findall(r"(?:^    |`)(?:[A-Z_]+=\w+ )?make ([a-z -]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [] == sorted({target for line in lines for target in line.partition("  ")[0].split()} - known)

@@ -1,0 +1,95 @@
+"""Types of command-line arguments. Imports nothing slow, because `--help` needs this module.
+
+Every parser here raises ArgumentTypeError.
+"""
+
+import argparse
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import IPv4Address
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionOffset:
+    """The position of one record in a topic."""
+
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.partition}:{self.offset}"
+
+
+def partition_offset(text: str) -> PartitionOffset:
+    """Parse PARTITION:OFFSET."""
+    if not re.fullmatch(r"[0-9]{1,9}:[0-9]{1,18}", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not PARTITION:OFFSET, e.g. 3:17")
+    partition, _, offset = text.partition(":")
+    return PartitionOffset(int(partition), int(offset))
+
+
+def timestamp(text: str) -> datetime:
+    """Parse an ISO 8601 time; without a time zone it is in this machine's."""
+    try:
+        time = datetime.fromisoformat(text)
+        return time if time.tzinfo else time.astimezone()
+    except (ValueError, OverflowError):  # the latter in the year 1
+        raise argparse.ArgumentTypeError(f"'{text}' is not a time, e.g. 2026-01-31T12:00:00Z") from None
+
+
+def uuid(text: str) -> UUID:
+    """Parse an id of Graphene's."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a UUID") from None
+
+
+def broker_address(text: str) -> str:
+    """Parse the address of one broker."""
+    if not re.fullmatch(r"[^\s,]+:\d{1,5}", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not HOST:PORT")
+    return text
+
+
+def listen_address(text: str) -> str:
+    """Parse the address on which a server listens: an IP address, so that it is clear who can reach it."""
+    host, _, port = text.rpartition(":")
+    try:
+        IPv4Address(host)
+    except ValueError:
+        port = ""
+    if not re.fullmatch(r"[0-9]{1,5}", port, re.ASCII) or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"'{text}' is not ADDRESS:PORT, e.g. 127.0.0.1:8000")
+    return text
+
+
+def request_id(text: str) -> str:
+    """Parse a request id as events carry it."""
+    from schemas.events import REQUEST_ID_PATTERN  # noqa: PLC0415 - slow to import, rarely needed
+
+    if not re.fullmatch(REQUEST_ID_PATTERN.removesuffix("$"), text):
+        raise argparse.ArgumentTypeError("use 1 to 128 letters, digits and . _ : -")
+    return text
+
+
+def seconds(text: str) -> float:
+    """Parse a duration in seconds."""
+    return _positive(text, "a number of seconds above 0")
+
+
+def rate(text: str) -> float:
+    """Parse a number of requests per second."""
+    return _positive(text, "a number above 0")
+
+
+def _positive(text: str, description: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
+    if not 0 < number < 1e9:  # neither NaN nor infinite
+        raise argparse.ArgumentTypeError(f"'{text}' is not {description}")
+    return number

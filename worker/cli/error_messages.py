@@ -1,0 +1,32 @@
+"""Error messages of the commands: one sentence each, and never a traceback for a mistake of the user's."""
+
+from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
+
+from worker.errors import ConfigurationError, DeploymentError, StatusNotPublished, WorkerError
+
+
+class CommandError(WorkerError):
+    """The command cannot continue; the message is for the user."""
+
+
+def error_message(error: Exception) -> str | None:
+    """Return the sentence for an expected error; None for a bug in this program, which needs its traceback."""
+    match error:
+        case CommandError() | ConfigurationError() | StatusNotPublished():
+            return str(error)
+        case DeploymentError():
+            return f"{error.message} [{error.code}]"
+        case KafkaConnectionError():
+            return "Kafka cannot be reached. Check DEPLOYER_KAFKA__BOOTSTRAP_SERVERS and the related settings."
+        case UnknownTopicOrPartitionError():
+            return "A topic does not exist. Create it, or start the worker with DEPLOYER_KAFKA__CREATE_TOPICS=true."
+        case KafkaError():
+            return (
+                f"Kafka refused: {type(error).__name__.removesuffix('Error')}. "
+                "Run `playground-deployer check` for details."
+            )
+        case ModuleNotFoundError() if not str(error.name).startswith(("worker", "schemas")):
+            return f"The package {error.name} is missing. Install playground-deployer[demo]."
+        case OSError() if error.strerror:
+            return f"{error.filename or 'The operating system reports'}: {error.strerror}."
+    return None

@@ -1,0 +1,75 @@
+"""Environment variables that connect a worker to the sandbox, and the worker as a child process."""
+
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from signal import SIGTERM
+
+import worker
+from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, NEXUS_LOGIN, NEXUS_PATH
+from worker.sandbox.supervised_process import SupervisedProcess
+from worker.sandbox.users import JWT_SECRET
+from worker.settings import PREFIX
+
+GRACE_SECONDS = 5.0
+_SITE_PACKAGES = Path(worker.__file__).parents[1]
+
+
+def graphene_environment(address: str) -> dict[str, str]:
+    """Return the settings that build bundles from the sandbox Graphene at this address."""
+    return {
+        "DEPLOYER_CATALOG__URL": address + CCDS_PATH,
+        "DEPLOYER_CATALOG__USERNAME": CCDS_LOGIN[0],
+        "DEPLOYER_CATALOG__PASSWORD": CCDS_LOGIN[1],
+        "DEPLOYER_ARTIFACTS__URL": address + NEXUS_PATH,
+        "DEPLOYER_ARTIFACTS__USERNAME": NEXUS_LOGIN[0],
+        "DEPLOYER_ARTIFACTS__PASSWORD": NEXUS_LOGIN[1],
+    }
+
+
+def worker_environment(kafka: str, graphene: str, playground: str, prefix: str = "") -> dict[str, str]:
+    """Return all settings of a worker. Topics and group have their default names unless a prefix is given."""
+    return {
+        "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": kafka,
+        "DEPLOYER_KAFKA__CREATE_TOPICS": "true",
+        "DEPLOYER_KAFKA__REPLICATION_FACTOR": "1",
+        **(_prefixed_names(prefix) if prefix else {}),
+        "DEPLOYER_AUTH__SECRET": JWT_SECRET,
+        **graphene_environment(graphene),
+        "DEPLOYER_PLAYGROUND__DEPLOY_URL": f"{playground}/deploy_solution",
+        "DEPLOYER_RUNTIME__HTTP_PORT": "0",
+    }
+
+
+def _prefixed_names(prefix: str) -> dict[str, str]:
+    topics = {"REQUESTS": "requests", "STATUS": "status", "SETTLEMENTS": "settlements", "DEAD_LETTER": "dead-letter"}
+    names = {f"DEPLOYER_KAFKA__{key}_TOPIC": f"{prefix}.{name}" for key, name in topics.items()}
+    return {**names, "DEPLOYER_KAFKA__GROUP_ID": prefix}
+
+
+@asynccontextmanager
+async def running_worker(
+    environment: Mapping[str, str], log: Path, remove: Path | None = None
+) -> AsyncIterator[SupervisedProcess]:
+    """Run `python -m worker run` with these settings and no others until the block or this process ends.
+
+    The folder `remove` is deleted when this process is killed.
+    """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    process = SupervisedProcess(
+        [sys.executable, "-m", "worker", "run"],
+        folder=_SITE_PACKAGES,  # where `-m` looks first: the packages of this process, wherever it was started
+        log=log,
+        remove=remove,
+        environment={**inherited, **environment},
+    )
+    try:
+        yield process
+        process.send(SIGTERM)
+        if await process.wait(GRACE_SECONDS) is None:
+            process.send(SIGTERM)  # it is waiting for a deployment; a second signal ends it at once
+            await process.wait(GRACE_SECONDS)
+    finally:
+        process.close()

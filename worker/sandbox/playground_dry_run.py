@@ -1,0 +1,113 @@
+"""Runs a bundle's own script as the playground server does, but with --dry-run.
+
+The server uses one of two command lines, depending on whether it is configured with a pull secret. A bundle must pass
+both, each in a copy of its own, because the script may write into the bundle.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from worker.concurrency import together
+from worker.errors import WorkerError
+from worker.sandbox.playground_upload import write_files
+
+SCRIPT = "kubernetes-client-script.py"
+
+# config.json of a server with every setting, and of one with the required settings only.
+_FULL_CONFIG = {
+    "allowed_ip_addresses": ["127.0.0.1"],
+    "name_kubernetes_pull_secret": "acumos-registry",
+    "path_kubernetes_pull_secret": "pull-secret.json",
+    "hostname": "playground.example",
+    "letsencrypt_ingress": True,
+    "environment_variables": [{"docker_image_pattern": ".*", "name": "PLAYGROUND", "value": "sandbox"}],
+}
+_SMALL_CONFIG = {"allowed_ip_addresses": ["127.0.0.1"]}
+
+
+class ScriptFailed(WorkerError):
+    """The script exited with another code than 0; the message is the server's."""
+
+
+class DryRuns:
+    """Runs scripts, at most one per processor at a time."""
+
+    def __init__(self, folder: Path, time_limit: float) -> None:
+        """Use `folder` for the copies, which are removed afterwards, and allow `time_limit` seconds per script."""
+        self._folder = folder
+        self._time_limit = time_limit
+        self._slots = asyncio.Semaphore(os.cpu_count() or 1)
+
+    async def check(self, files: dict[str, bytes], username: str, namespace: str) -> None:
+        """Run the script with both command lines. Raises ScriptFailed."""
+        await together([self._run(files, username, namespace, with_secret=it) for it in (True, False)])
+
+    async def _run(self, files: dict[str, bytes], username: str, namespace: str, *, with_secret: bool) -> None:
+        async with self._slots:
+            server = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=self._folder))
+            try:
+                base = f"solutions/{username.encode().hex()}/{namespace}"
+                await asyncio.to_thread(_prepare, server, files, base, with_secret=with_secret)
+                await self._execute(_command(server, base, namespace, with_secret=with_secret), server)
+            finally:
+                await asyncio.to_thread(shutil.rmtree, server, ignore_errors=True)
+
+    async def _execute(self, command: list[str], server: Path) -> None:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=server,
+            env=_environment(server),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # so that the processes it starts can be killed with it
+        )
+        try:
+            output, errors = await asyncio.wait_for(process.communicate(), self._time_limit)
+        except TimeoutError:
+            raise ScriptFailed(str(subprocess.TimeoutExpired(command, self._time_limit))) from None
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+        if process.returncode:
+            reason = subprocess.CalledProcessError(process.returncode, command)
+            text = (output + errors).decode(errors="replace")
+            raise ScriptFailed(f"{reason}\n{text}")
+
+
+def _prepare(server: Path, files: dict[str, bytes], base: str, *, with_secret: bool) -> None:
+    """Create the server's folder as the script expects it."""
+    write_files(files, server / base)
+    config = _FULL_CONFIG if with_secret else _SMALL_CONFIG
+    (server / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (server / "pull-secret.json").write_text('{"auths": {"images.graphene.example:7444": {}}}', encoding="utf-8")
+
+
+def _command(server: Path, base: str, namespace: str, *, with_secret: bool) -> list[str]:
+    """Return the server's command line with --dry-run added."""
+    secret = ["-sn", "acumos-registry", "-ps", str(server / "pull-secret.json")]
+    policy = ["--image_pull_policy", "IfNotPresent"]
+    return [
+        sys.executable,
+        f"{base}/{SCRIPT}",
+        *("-n", namespace),
+        *("-bp", base),
+        *(secret if with_secret else policy),
+        *("--config-file", str(server / "config.json")),
+        "--dry-run",
+    ]
+
+
+def _environment(server: Path) -> dict[str, str]:
+    """Return an environment without the worker's settings, and without access to any cluster of this user."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(server), "LANG": "C.UTF-8"}
