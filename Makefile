@@ -35,7 +35,7 @@ test: install ## all tests on all cores; Apache Kafka is borrowed (KAFKA_BOOTSTR
 	$(PYTEST)
 
 test-unit: install ## those without Apache Kafka, within a minute: with a fifth of the generated cases
-	LANE_CASES=$${LANE_CASES:-2000} PROPERTIES=$${PROPERTIES:-400} $(PYTEST) tests/unit
+	PARTITION_CASES=$${PARTITION_CASES:-2000} PROPERTIES=$${PROPERTIES:-400} $(PYTEST) tests/unit
 
 test-component: install ## parts of the worker with Apache Kafka, and the chart with helm
 	$(PYTEST) tests/component
