@@ -30,7 +30,7 @@ def main(folder: Path) -> int:
 
 
 def build_wheel(source: Path, folder: Path) -> Path:
-    """The wheel: the same bytes from the same files, whoever builds it where and when."""
+    """Build the wheel: the same bytes from the same files, whoever builds it where and when."""
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder.absolute())]
     env = {**os.environ, "SOURCE_DATE_EPOCH": f"{EPOCH.timestamp():.0f}"}
     done = subprocess.run(command, cwd=source, env=env, capture_output=True, text=True, check=False)
@@ -41,7 +41,7 @@ def build_wheel(source: Path, folder: Path) -> Path:
 
 
 def try_out(wheel: Path) -> str:
-    """What `--version` says in a fresh environment that has the lock and the wheel, and everything `run` imports."""
+    """Return what `--version` says in a fresh environment with the lock, the wheel and everything `run` imports."""
     with tempfile.TemporaryDirectory() as folder:
         python = Path(folder) / "bin" / "python"
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]

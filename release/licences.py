@@ -33,14 +33,14 @@ class LicenceRefused(Exception):
 
 
 def licence_of(name: str) -> str:
-    """The SPDX expression of an installed package. Raises LicenceRefused when its metadata give none."""
+    """Return the SPDX expression of an installed package. Raises LicenceRefused when its metadata give none."""
     about = metadata(name)
     given = [text for key in ("License-Expression", "License", "Classifier") for text in about.get_all(key) or []]
     return spdx(name, [it for it in given if it and (it.startswith("License ::") or " :: " not in it)])
 
 
 def spdx(name: str, given: Iterable[str]) -> str:
-    """The first of these texts that is an SPDX expression, or known to mean one."""
+    """Return the first of these texts that is an SPDX expression, or known to mean one."""
     texts = list(given)
     for text in texts:
         try:
@@ -52,7 +52,7 @@ def spdx(name: str, given: Iterable[str]) -> str:
 
 
 def check(name: str, expression: str) -> None:
-    """Raises LicenceRefused for a licence that is not in ALLOWED."""
+    """Raise LicenceRefused for a licence that is not in ALLOWED."""
     identifiers = set(re.findall(r"[A-Za-z0-9.+-]+", expression)) - {"AND", "OR", "WITH"}
     if refused := sorted(identifiers - ALLOWED):
         raise LicenceRefused(

@@ -20,7 +20,7 @@ class Package:
 
 
 def read_lock(text: str) -> tuple[Package, ...]:
-    """The packages in the lock's order. Raises ValueError for one without a hash."""
+    """Return the packages in the lock's order. Raises ValueError for one without a hash."""
     packages: list[Package] = []
     for block in re.split(r"\n(?=\S)", text.strip()):
         found = _PACKAGE.match(block)

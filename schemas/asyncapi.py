@@ -20,7 +20,7 @@ _Json = dict[str, Any]
 
 
 def document(schemas: Mapping[str, Any], examples: Mapping[str, Any]) -> _Json:
-    """The whole document.
+    """Return the whole document.
 
     `schemas` are the components by name, the event classes among them; `examples` holds the value of one
     record for each of `request`, `status`, `settlement`.

@@ -102,7 +102,7 @@ def _components() -> dict[str, Any]:
 
 
 def _unwrapped(node: Any) -> Any:
-    """The same JSON with the line breaks of docstrings taken out of the descriptions."""
+    """Return the same JSON with the line breaks of docstrings taken out of the descriptions."""
     if isinstance(node, dict):
         return {
             key: " ".join(value.split()) if key == "description" and isinstance(value, str) else _unwrapped(value)

@@ -142,7 +142,7 @@ async def _collected(collector: WorkerCollector, consumer: AIOKafkaConsumer, top
 
 
 def run_until_signal(settings: Settings) -> None:
-    """`playground-deployer run`: the first SIGTERM or SIGINT stops in good order, the second at once."""
+    """`playground-deployer run`: the first SIGTERM or SIGINT shuts down gracefully, the second at once."""
 
     async def main() -> None:
         stop = asyncio.Event()
@@ -162,7 +162,7 @@ def run_until_signal(settings: Settings) -> None:
 
 @asynccontextmanager
 async def open_builder(settings: Settings | BuilderSettings) -> AsyncIterator[Builder]:
-    """What makes bundles, connected to Graphene; the command `bundle` needs nothing else.
+    """Open what builds bundles, connected to Graphene; the command `bundle` needs nothing else.
 
     Raises ConfigurationError when the overrides are wrong.
     """
@@ -178,7 +178,7 @@ async def open_builder(settings: Settings | BuilderSettings) -> AsyncIterator[Bu
 
 
 def shipped_files() -> dict[str, bytes]:
-    """What comes with the deployer and goes into every zip: path below worker/ontarget → bytes."""
+    """Read what comes with the deployer and goes into every zip: path below worker/ontarget → bytes."""
     return {
         path.relative_to(ONTARGET).as_posix(): path.read_bytes()
         for path in sorted(ONTARGET.rglob("*"))

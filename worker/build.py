@@ -12,7 +12,7 @@ from worker.domain.bundle.plan import Plan, plan_pipeline, plan_single_model
 from worker.domain.overrides.overrides import NO_OVERRIDES, Overrides
 from worker.domain.solution import Caller, Solution
 from worker.errors import ConfigurationError, NotDeployable, NotFound
-from worker.observability.telemetry import stage
+from worker.observability.telemetry import stages
 from worker.ports import Artifacts, Catalog
 
 
@@ -40,10 +40,10 @@ class Builder:
 
     async def build(self, solution_id: UUID, revision_id: UUID, caller: Caller | None) -> tuple[Plan, Bundle]:
         """Authorise, fetch, plan, render, bundle. Raises DeploymentError."""
-        with stage("fetch"):
+        with stages.fetch():
             # A task of its own: what waits for the bundle is resumed once, and not with every answer.
             plan, protos = await asyncio.create_task(self._fetch(solution_id, revision_id, caller))
-        with stage("bundle"):
+        with stages.bundle():
             return plan, build_bundle(plan, protos, self._shipped, self._options, self._overrides)
 
     def warm_up(self) -> None:

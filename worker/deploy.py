@@ -6,6 +6,7 @@ receive → authenticate → wait for its turn → build (authorise, fetch, plan
 """
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -16,7 +17,7 @@ from worker.build import Builder
 from worker.delivery.admission import Admission
 from worker.delivery.partition import Job
 from worker.domain import lifecycle
-from worker.errors import CODES, Conflict, DeploymentError, Internal, StatusNotPublished, Unauthenticated, Unavailable
+from worker.errors import CODES, DeploymentError, Internal, StatusNotPublished, Unauthenticated, Unavailable
 from worker.observability import logs, telemetry
 from worker.ports import Clocks, Playground, Tokens
 
@@ -36,7 +37,8 @@ class Deployer:
 
     async def handle(self, job: Job) -> None:
         """Take it to exactly one final status, whatever happens. Raises StatusNotPublished and nothing else."""
-        with telemetry.processing(job.record, job.state.request_id, job.state.traceparent):
+        tracing = telemetry.Spans.tracer and telemetry.processing(job.record, job.state)
+        with structlog.contextvars.bound_contextvars(request_id=job.state.request_id), tracing or nullcontext():
             self.admission.outage(job)
             try:
                 while not isinstance(step := self.decide.next_step(job, self.clocks.now()), lifecycle.End):
@@ -58,7 +60,8 @@ class Deployer:
     async def _take(self, step: lifecycle.Step, job: Job) -> None:
         match step:
             case lifecycle.Authenticate():
-                await self._authenticate(job)
+                with telemetry.stages.authenticate():
+                    await self._authenticate(job)
             case lifecycle.WaitForTurn():  # one request of a user at a time: the playground mixes up parallel uploads
                 await job.wait_for_turn()
             case lifecycle.BuildAndSubmit():
@@ -70,9 +73,7 @@ class Deployer:
                 settled = await job.wait_for_settlement(until)
                 await job.publish(self.decide.after_settlement(job.state, settled, self.clocks.now()))
             case lifecycle.CompareWithOriginal():  # the same request again gets nothing new
-                job.repeats = await self._authenticate(job) == await job.original_fingerprint()
-                if not job.repeats:
-                    raise Conflict("request-id-conflict", CODES["request-id-conflict"])
+                await job.compare_with_original(await self._authenticate(job))
             case lifecycle.GiveUp(error):
                 raise error
 
@@ -108,7 +109,7 @@ class Deployer:
         seconds = min((deadline - self.clocks.now()).total_seconds(), until - self.clocks.monotonic())
         if seconds <= 0 or not job.caller:
             raise Unavailable("attempt-late", CODES["attempt-late"], "submit")
-        with telemetry.stage("submit"):
+        with telemetry.stages.submit():
             return await self.playground.submit(bundle, job.caller.email, job.state.request_id, seconds)
 
     async def _report(self, error: DeploymentError, job: Job) -> None:

@@ -1,8 +1,7 @@
-"""AUTHENTICATE: a Graphene token → the user it names.
+"""The keys and signatures that tokens are verified with.
 
-Shape first, then the signature, then the claims; no error repeats anything of a token. One algorithm is configured
-and nothing in a token chooses another, nor a key beyond those of the settings: neither jku, jwk, x5u nor x5c is
-looked at, and `kid` is only compared.
+One algorithm is configured and nothing in a token chooses another, nor a key beyond those of the settings: neither jku,
+jwk, x5u nor x5c is looked at, and `kid` is only compared.
 
 PyJWT's algorithm objects are used, not `jwt.decode`: that one is lenient about a token's shape, and lets the token's
 header take part in the choice of the algorithm.
@@ -18,9 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from worker.domain.solution import Caller
-from worker.domain.tokens import caller_of, decoded, jjwt_key, read_token
-from worker.errors import ConfigurationError, Unauthenticated
+from worker.domain.tokens import TokenAuthenticator, decoded, jjwt_key
+from worker.errors import ConfigurationError
 from worker.settings import AuthSettings
 
 PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey | Ed448PublicKey
@@ -113,33 +111,7 @@ class Keys(Protocol):
         ...
 
 
-class SecretKey:
-    """The one HMAC key of the settings, whatever a token names."""
-
-    def __init__(self, settings: AuthSettings) -> None:
-        """Raise ConfigurationError when the secret cannot or must not be used."""
-        self._algorithm = settings.algorithm
-        self._key = _secret_key(settings)
-
-    async def find(self, kid: str | None) -> bytes:  # noqa: ARG002 - nothing in a token chooses the key
-        """Return the key."""
-        return self._key
-
-    async def refresh(self) -> None:
-        """Do nothing: the key is always at hand."""
-
-    def weaknesses(self) -> list[str]:
-        """List what an operator should know about the secret."""
-        wanted = int(self._algorithm.removeprefix("HS")) // 8  # RFC 7518 3.2
-        given = len(self._key)
-        weakness = (
-            f"DEPLOYER_AUTH__SECRET decodes to {given} bytes and {self._algorithm} wants {wanted}. "
-            "Choose a longer one in the portal and here."
-        )
-        return [weakness] if given < wanted else []
-
-
-class TokenVerifier:
+class TokenVerifier(TokenAuthenticator):
     """Verifies tokens with one algorithm. `warnings` are for the operator, at the start."""
 
     def __init__(self, settings: AuthSettings, clock: Callable[[], float], keys: Keys | None = None) -> None:
@@ -147,39 +119,17 @@ class TokenVerifier:
 
         Raises ConfigurationError when the secret cannot or must not be used.
         """
-        self._settings = settings
-        self._clock = clock
-        self._signatures = Signatures(settings.algorithm)
-        self._keys: Keys = SecretKey(settings) if keys is None else keys
-        self.warnings = self._keys.weaknesses() if isinstance(self._keys, SecretKey) else _key_warnings(settings)
-
-    async def authenticate(self, token: str, appended_at: float | None, *, times: bool = True) -> Caller:
-        """Return the user a token names.
-
-        Args:
-            token: with or without "Bearer " before it.
-            appended_at: the broker's append time of the request in unix seconds, None if it is not the broker's.
-            times: whether `exp` and `nbf` are judged; a request that was accepted before is not judged again.
-
-        Raises:
-            Unauthenticated: the token proves nothing; `code` says why.
-            Unavailable: the issuer's keys cannot be read.
-        """
-        read = read_token(token)
-        if read.algorithm != self._settings.algorithm:
-            raise Unauthenticated(
-                "token-algorithm", f"The token is not signed with {self._settings.algorithm}. Log in to Graphene again."
-            )
-        key = await self._keys.find(read.kid)
-        if key is None or not self._signatures.verify(read.signed, key, read.signature):
-            raise Unauthenticated(
-                "token-signature", "The token's signature is wrong. Log in to Graphene again and send the new token."
-            )
-        return caller_of(read, self._settings, self._clock() if times else None, appended_at)
+        self._keys = keys
+        secret = None if keys is not None else _secret_key(settings)
+        # PyJWT compares HMACs in constant time.
+        verify = jwt.get_algorithm_by_name(settings.algorithm).verify
+        super().__init__(settings, clock, verify, secret if keys is None else keys.find)
+        self.warnings = _key_warnings(settings) if secret is None else _secret_warnings(settings, secret)
 
     async def refresh(self) -> None:
         """Read the issuer's keys now, where they are read at all. Raises Unavailable."""
-        await self._keys.refresh()
+        if self._keys is not None:
+            await self._keys.refresh()
 
 
 def _secret_key(settings: AuthSettings) -> bytes:
@@ -206,6 +156,16 @@ def _secret_key(settings: AuthSettings) -> bytes:
             "in the portal and here, or set DEPLOYER_AUTH__ALLOW_WEAK_SECRET=true."
         )
     return key
+
+
+def _secret_warnings(settings: AuthSettings, key: bytes) -> list[str]:
+    """List what an operator should know about the secret."""
+    wanted = int(settings.algorithm.removeprefix("HS")) // 8  # RFC 7518 3.2
+    weakness = (
+        f"DEPLOYER_AUTH__SECRET decodes to {len(key)} bytes and {settings.algorithm} wants {wanted}. "
+        "Choose a longer one in the portal and here."
+    )
+    return [weakness] if len(key) < wanted else []
 
 
 def _key_warnings(settings: AuthSettings) -> list[str]:

@@ -11,7 +11,7 @@ import structlog
 
 from worker.domain.lifecycle import Outage
 from worker.errors import DeploymentError, OutcomeUnknown, PlaygroundRefused, Unavailable
-from worker.observability.telemetry import stage
+from worker.observability.telemetry import stages
 
 FAILURES = 5  # in a row, of different requests: one that is refused for its own sake is no outage
 FIRST_OPEN_SECONDS, MAX_OPEN_SECONDS = 5.0, 60.0
@@ -64,7 +64,7 @@ class KeyLock:
 
     async def acquire(self) -> None:
         """Wait until it is the first of its key."""
-        with stage("key_queue"):
+        with stages.key_queue():
             await self.first.wait()
         self.acquired = True
 
@@ -122,7 +122,7 @@ class Limiter:
         slot = asyncio.get_running_loop().create_future()
         queue.append(slot)
         try:
-            with stage("limiter"):
+            with stages.limiter():
                 await slot
         except asyncio.CancelledError:
             if slot.done() and not slot.cancelled():

@@ -78,7 +78,7 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                 raise failure
 
     async def _drain(self) -> None:
-        """What does not finish in time has an unknown outcome for the partition's next owner."""
+        """Let running requests finish. One that is late has an unknown outcome for the partition's next owner."""
         self.draining_since = time.monotonic()
         for processor in self.processors.values():
             processor.stop()
@@ -126,7 +126,7 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         return sum(processor.state.offsets.open for processor in self.processors.values())
 
     def _apply_back_pressure(self) -> None:
-        """A partition that has its share, or every one when the bounds are reached, until half of that is free."""
+        """Pause a partition that has its share, or all when the bounds are reached, until half of that is free."""
         records, size = self._runtime.max_buffered_records, self._runtime.max_buffered_bytes
         all_records, all_bytes = (
             self._buffered(),
@@ -147,7 +147,10 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                 (self._paused.add if full else self._paused.discard)(partition)
 
     def _begin_again_singly(self) -> None:
-        """aiokafka fails at a header whose name is no UTF-8, does not say where, and drops what it has read."""
+        """Read one record at a time from here on.
+
+        aiokafka fails at a header whose name is not UTF-8, does not say where, and drops what it has read.
+        """
         for partition, processor in self.processors.items():
             if processor.ready:
                 self._consumer.seek(TopicPartition(self._topic, partition), processor.state.offsets.next_offset)

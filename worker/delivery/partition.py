@@ -27,6 +27,7 @@ from worker.domain.request import Record, Request, derived_id, read_request
 from worker.domain.solution import Caller
 from worker.errors import (
     CODES,
+    Conflict,
     DeploymentError,
     NotSettled,
     OutcomeUnknown,
@@ -37,7 +38,7 @@ from worker.errors import (
     Unreadable,
 )
 from worker.observability import telemetry
-from worker.observability.metrics import DEAD_LETTERS, TRANSACTION_SECONDS, TRANSACTIONS
+from worker.observability.metrics import DEAD_LETTERS, REQUEST_SECONDS, REQUESTS, TRANSACTION_SECONDS, TRANSACTIONS
 from worker.ports import Clocks, Store, Writer
 
 RESTART_SECONDS = 0.5  # between a failure and the next take-over
@@ -237,7 +238,7 @@ class PartitionProcessor:
         await self.changed.wait_for(lambda: not self.ready or not (self.jobs or self._waiting or not self.state.idle))
 
     def _end(self) -> None:
-        """Let nobody say anything in the partition's name any more."""
+        """Publish nothing more for the partition, and end its jobs."""
         self.ready = False
         self._writable.clear()
         self.state = PartitionState(RequestTable(), 0)
@@ -286,7 +287,7 @@ class Job:
         self.task: asyncio.Task[None] | None = None
         self._processor = processor
         self._lock: KeyLock | None = None
-        # A parked request queues when it is settled: until then it holds up nobody of its user.
+        # A parked request queues once it is settled; until then it holds up no other request of its user.
         if state.state is not State.PARKED:
             self._lock = processor.shared.key_queue.join(record.key)
         self._attempt: int | None = None  # whose outcome no status tells yet
@@ -339,11 +340,13 @@ class Job:
             before = self._processor.state.requests.find(replayed) or before
         return before.fingerprint
 
-    async def original_fingerprint(self) -> str | None:
-        """Wait until the original has a status, and return its fingerprint."""
+    async def compare_with_original(self, fingerprint: str) -> None:
+        """Wait until the original has a status. Raises Conflict when that is about something else."""
         original = self.original or self.state
         await self._processor.changed.wait_for(lambda: original.state is not None)
-        return original.fingerprint
+        self.repeats = fingerprint == original.fingerprint
+        if not self.repeats:
+            raise Conflict("request-id-conflict", CODES["request-id-conflict"])
 
     def publish(self, status: DeploymentStatus, error: DeploymentError | None = None) -> asyncio.Future[None]:
         """Put a status into the partition's next transaction, with a dead letter where `error` leaves one.
@@ -377,21 +380,25 @@ class Job:
         self._processor.finish(self)
         if status := self.published:
             seconds = (self._processor.shared.clocks.now() - self.began).total_seconds()
-            telemetry.ended(status.state, status.error.code if status.error else None, seconds)
+            code = status.error.code if status.error else None
+            REQUESTS.labels(status.state, code or "").inc()
+            REQUEST_SECONDS.observe(seconds)
+            if telemetry.Spans.tracer:
+                telemetry.ended(status.state, code)
             log.info(
                 "request ended",
                 state=status.state,
-                code=status.error.code if status.error else None,
+                code=code,
                 message=status.message,
                 statuses=status.sequence + 1,
                 seconds=round(seconds, 3),
             )
         elif self.original:
-            telemetry.duplicate()
+            REQUESTS.labels("duplicate", "").inc()
             log.info("request repeated", original=self.original.request_id, original_offset=self.original.offset)
 
     async def wait_for_settlement(self, until: datetime) -> DeploymentSettled | None:
-        """Return what somebody says of the attempt; None: nobody by then."""
+        """Wait for the settlement of the attempt; None: there is none by then."""
         settlements, attempt = self._processor.settlements, (self.state.request_id, self.state.attempt)
         if attempt not in settlements:
             settled = asyncio.ensure_future(self._processor.changed.wait_for(lambda: attempt in settlements))
@@ -417,7 +424,7 @@ class Job:
             self._processor.shared.hand_over(self._processor.partition, self._outcome(self._attempt))
 
     async def _outcome(self, attempt: int) -> DeploymentSettled | None:
-        """Return what became of the attempt; None: nobody knows, as when nobody had been here."""
+        """Return what became of the attempt; None: it is unknown, and the next owner finds out as after a crash."""
         outcome, reason, deployment = "retry", "Nothing was sent.", None
         if self._post:
             try:

@@ -150,7 +150,7 @@ class RequestState:
         return self._status(now, error.state, error.message, error=error.info())
 
     def _status(self, now: datetime, state: State, message: str, **more: Any) -> DeploymentStatus:
-        """Raises AssertionError when `state` may not follow."""
+        """Make a status. Raises AssertionError when `state` may not follow."""
         if state not in SUCCESSORS[self.state]:
             raise AssertionError(f"{state} may not follow {self.state}")
         last = self.last

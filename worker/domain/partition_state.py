@@ -107,7 +107,7 @@ class OffsetTracker:
     """
 
     def __init__(self, committed: int) -> None:
-        """`committed`: where the group stands."""
+        """Begin where the group stands, at `committed`."""
         self._open: dict[int, int] = {}  # offset → bytes; insertion order is offset order
         self._committed = committed
         self.next_offset = committed  # to read
@@ -194,7 +194,7 @@ class PartitionState:
     """One partition, from one take-over to the next."""
 
     def __init__(self, requests: RequestTable, committed: int) -> None:
-        """`committed`: the group's offset."""
+        """Begin at the group's offset, `committed`."""
         self.requests = requests
         self.offsets = OffsetTracker(committed)
         self._outbox: deque[PendingStatus] = deque()

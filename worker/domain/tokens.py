@@ -1,15 +1,17 @@
-"""What a token says: its strict shape, before anything in it is believed, and its claims, once its signature is valid.
+"""AUTHENTICATE: a Graphene token → the user it names.
+
+What a token says: its strict shape, before anything in it is believed, and its claims, once its signature is valid.
 
 Libraries are lenient where it matters: they accept padded base64, duplicate members, and headers that change how the
 rest is to be read. A token has one spelling here (RFC 7515 2 and 4, RFC 7519 7.2, RFC 8725 3), and no error repeats
-anything of it. The third part is the key that the portal signs with: JJWT reads the configured secret as base64 in
+anything of it. The last part is the key that the portal signs with: JJWT reads the configured secret as base64 in
 its own lenient way.
 """
 
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -185,6 +187,56 @@ def _time(name: str, value: Any, now: float) -> int:
 
 def _claim(name: str, problem: str) -> Unauthenticated:
     return Unauthenticated("token-claims", f"The token's claim {name} {problem}. Log in to Graphene again.")
+
+
+Find = Callable[[str | None], Awaitable[Any]]
+"""Finds the key for a token that names this `kid`, or None. Raises Unavailable when that cannot be known."""
+
+
+class TokenAuthenticator:
+    """Judges tokens: shape first, then the signature, then the claims."""
+
+    def __init__(
+        self,
+        settings: AuthSettings,
+        clock: Callable[[], float],
+        verify: Callable[[bytes, Any, bytes], bool],
+        key: bytes | Find | None,
+    ) -> None:
+        """
+        Args:
+            clock: gives unix seconds.
+            verify: tells whether a signature (the last) was made over the signed bytes (the first) with a key.
+            key: the one key of all tokens, or what finds the key of a token.
+        """
+        self._settings = settings
+        self._clock = clock
+        self._verify = verify
+        self._key = key
+
+    async def authenticate(self, token: str, appended_at: float | None, *, times: bool = True) -> Caller:
+        """Return the user a token names.
+
+        Args:
+            token: with or without "Bearer " before it.
+            appended_at: the broker's append time of the request in unix seconds, None if it is not the broker's.
+            times: whether `exp` and `nbf` are judged; a request that was accepted before is not judged again.
+
+        Raises:
+            Unauthenticated: the token proves nothing; `code` says why.
+            Unavailable: the issuer's keys cannot be read.
+        """
+        read = read_token(token)
+        if read.algorithm != self._settings.algorithm:
+            raise Unauthenticated(
+                "token-algorithm", f"The token is not signed with {self._settings.algorithm}. Log in to Graphene again."
+            )
+        key = await self._key(read.kid) if callable(self._key) else self._key
+        if key is None or not self._verify(read.signed, key, read.signature):
+            raise Unauthenticated(
+                "token-signature", "The token's signature is wrong. Log in to Graphene again and send the new token."
+            )
+        return caller_of(read, self._settings, self._clock() if times else None, appended_at)
 
 
 _PADDING = 127

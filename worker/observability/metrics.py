@@ -16,6 +16,8 @@ REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)  # memory, CPU and open files of the process
 disable_created_metrics()  # type: ignore[no-untyped-call]  # an extra series for each, which only tells when the process started
 
+STAGES = ("authenticate", "key_queue", "limiter", "fetch", "bundle", "submit")
+
 _QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, INF)
 _SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 3600.0, INF)
 
@@ -94,7 +96,7 @@ def _create_series() -> None:
             HTTP_REQUESTS.labels(dependency, kind)
     for result in ("committed", "failed"):
         TRANSACTIONS.labels(result)
-    for stage in ("authenticate", "key_queue", "limiter", "fetch", "bundle", "submit"):
+    for stage in STAGES:
         STAGE_SECONDS.labels(stage)
 
 

@@ -7,18 +7,20 @@ a class.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from types import SimpleNamespace
 
-import structlog
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode, Tracer, get_current_span, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from schemas import State
+from worker.domain.lifecycle import RequestState
 from worker.domain.request import Record
 from worker.errors import DeploymentError
-from worker.observability.metrics import REQUEST_SECONDS, REQUESTS, STAGE_SECONDS
+from worker.observability.metrics import STAGE_SECONDS, STAGES
 
 _W3C = TraceContextTextMapPropagator()
 
@@ -26,22 +28,47 @@ _W3C = TraceContextTextMapPropagator()
 class Spans:
     """Where spans go."""
 
-    tracer: Tracer | None = None  # None: no traces, and nothing of them costs time
+    tracer: Tracer | None = None  # None: no traces, and nothing of them costs a call
+
+
+class Stages(SimpleNamespace):
+    """Times the parts of a request, `with stages.fetch():`; `worker/observability/metrics.py` lists them.
+
+    Without traces each is Prometheus' own timer.
+    """
+
+    authenticate: Callable[[], AbstractContextManager[object]]
+    key_queue: Callable[[], AbstractContextManager[object]]
+    limiter: Callable[[], AbstractContextManager[object]]
+    fetch: Callable[[], AbstractContextManager[object]]
+    bundle: Callable[[], AbstractContextManager[object]]
+    submit: Callable[[], AbstractContextManager[object]]
+
+
+_TIMERS = {name: STAGE_SECONDS.labels(name).time for name in STAGES}
+stages = Stages(**_TIMERS)
 
 
 @contextmanager
 def traced_by(tracer: Tracer) -> Iterator[None]:
     """Send spans to `tracer` inside the block."""
     before, Spans.tracer = Spans.tracer, tracer
+    vars(stages).update({name: partial(_timed_span, name, timer) for name, timer in _TIMERS.items()})
     try:
         yield
     finally:
         Spans.tracer = before
+        vars(stages).update(_TIMERS)
 
 
 @contextmanager
-def processing(record: Record, request_id: str, last_traceparent: str | None) -> Iterator[None]:
-    """Trace a request from start to end; `last_traceparent` is that of the last status of its previous worker."""
+def _timed_span(name: str, timer: Callable[[], AbstractContextManager[object]]) -> Iterator[None]:
+    with timer(), _span(name):
+        yield
+
+
+def processing(record: Record, state: RequestState) -> AbstractContextManager[object]:
+    """Trace a request from start to end, on from the last status of its previous worker."""
     attributes: dict[str, str | int] = {
         "messaging.system": "kafka",
         "messaging.operation.name": "process",
@@ -49,39 +76,18 @@ def processing(record: Record, request_id: str, last_traceparent: str | None) ->
         "messaging.destination.name": record.topic,
         "messaging.destination.partition.id": str(record.partition),
         "messaging.kafka.offset": record.offset,
-        "messaging.message.id": request_id,
+        "messaging.message.id": state.request_id,
     }
-    context = structlog.contextvars.bound_contextvars(request_id=request_id)
-    parent = _W3C.extract({"traceparent": last_traceparent or record.traceparent or ""}, Context())
-    with context, _span(f"process {record.topic}", SpanKind.CONSUMER, attributes, parent):
-        yield
+    parent = _W3C.extract({"traceparent": state.traceparent or record.traceparent or ""}, Context())
+    return _span(f"process {record.topic}", SpanKind.CONSUMER, attributes, parent)
 
 
-def ended(state: State | None, code: str | None, seconds: float) -> None:
-    """Record the final state of a request, inside `processing`."""
-    REQUESTS.labels(state, code or "").inc()
-    REQUEST_SECONDS.observe(seconds)
+def ended(state: State | None, code: str | None) -> None:
+    """Note the final state of a request in its span, inside `processing`."""
     span = get_current_span()
     span.set_attribute("playground_deployer.state", str(state))
     if code:
         _failed(span, code)
-
-
-def duplicate() -> None:
-    """Record a repeated request that changed nothing."""
-    REQUESTS.labels("duplicate", "").inc()
-
-
-def stage(name: str) -> AbstractContextManager[object]:
-    """Time one part of a request; `worker/observability/metrics.py` lists them."""
-    timer = STAGE_SECONDS.labels(name).time()
-    return timer if Spans.tracer is None else _timed_span(timer, name)
-
-
-@contextmanager
-def _timed_span(timer: AbstractContextManager[object], name: str) -> Iterator[None]:
-    with timer, _span(name):
-        yield
 
 
 @contextmanager

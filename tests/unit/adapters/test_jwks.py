@@ -231,7 +231,7 @@ async def test_refresh_reads_now() -> None:
     await issuer.tokens.refresh()
     assert [0.0, 10.0] == issuer.reads
     issuer.answer, issuer.now = None, 20.0
-    with pytest.raises(Unavailable, match="public keys cannot be read"):
+    with pytest.raises(Unavailable, match="public keys cannot be fetched"):
         await issuer.tokens.refresh()
 
 
