@@ -6,16 +6,15 @@ BIN := .venv/bin
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: .venv/installed ## .venv with the command in it, from the hashed lock
+install: .venv/dev ## .venv with the command and all tools in it, from the hashed locks
 
-.venv/installed: requirements-dev.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 …" if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	touch $@
+.venv/demo: requirements-uv.lock requirements-demo.lock pyproject.toml
+	PYTHON='$(PYTHON)' release/install.sh demo
 
-demo: install ## four requests from start to end on this machine: Kafka, Graphene, worker, playground
+.venv/dev: .venv/demo requirements-dev.lock
+	PYTHON='$(PYTHON)' release/install.sh dev
+
+demo: .venv/demo ## four requests from start to end on this machine: Kafka, Graphene, worker, playground
 	$(BIN)/playground-deployer demo
 
 image: ## the worker's container image, named by its version; needs Docker
@@ -97,14 +96,16 @@ pages: install ## write the parts of the pages in docs/ that are made from the c
 trace: install ## the files that one request crosses, counted
 	$(BIN)/python -m tests.extended.trace
 
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+
 lock: install ## newest versions that pyproject.toml allows, with hashes and without registry addresses
-	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-		--no-annotate --no-header --output-file requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-		--no-annotate --no-header --constraint requirements.lock --extra demo --extra dev \
+	$(LOCK) --upgrade pyproject.toml --output-file requirements.lock
+	printf 'editables\nhatchling\n' | $(LOCK) --upgrade --constraint requirements.lock pyproject.toml - --extra demo \
+		--output-file requirements-demo.lock
+	$(LOCK) --upgrade --constraint requirements-demo.lock pyproject.toml --extra demo --extra dev \
 		--output-file requirements-dev.lock
-	echo hatchling | $(BIN)/uv pip compile - --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-annotate --no-header --constraint requirements-dev.lock --output-file requirements-build.lock
+	echo hatchling | $(LOCK) --constraint requirements-dev.lock - --output-file requirements-build.lock
+	echo 'uv~=0.13' | $(LOCK) --upgrade - --output-file requirements-uv.lock
 
 licences: install ## write docs/licences.md from the installed packages' metadata
 	$(BIN)/python -m release.licences

@@ -48,7 +48,7 @@ REJECTED: dict[str, str] = {
     "token-claims": "A claim is missing or has the wrong type; the message names it. Log in again.",
     "token-not-yet-valid": "The token's `nbf` is in the future. Check the issuer's clock.",
     "token-expired": "The token expired before the request reached Kafka, or while it waited there for too long. Log in and send the request again.",
-    "wrong-record-key": "The record key is not the token's user id (`mlpuser.userId`). Use that as the key.",
+    "wrong-record-key": "The record key is not the token's user id (`mlpuser.userId`). Send that as the key.",
     # authorise
     "no-access": "The user may not read this solution. Ask its owner for access.",
     # fetch: what the solution refers to

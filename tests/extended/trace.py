@@ -1,52 +1,59 @@
-"""The files that one three-node request crosses, counted: `make trace`.
+"""`python -m tests.extended.trace`: the files that one request for a pipeline of three nodes crosses, counted.
 
 A worker runs in this process on an Apache Kafka, its dependencies in another one. After a first request, which warms
-everything up, `sys.setprofile` writes down each of our functions that a second one calls.
+everything up, `sys.setprofile` notes each of our functions that is called until a second one is deployed. A coroutine
+that goes on counts as a call; comprehensions, lambdas and the sandbox do not count.
 """
 
 import asyncio
 import io
 import json
-import os
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from tests.bench.neighbours import REVISION_ID, SOLUTION_ID
-from tests.broker import unique_name
-from tests.e2e.stage import environment
-from worker.environment import read_settings
+from aiokafka import AIOKafkaProducer
 
-import schemas
-import worker
-from worker import app, logs
-from worker.sandbox.kafka import EmbeddedKafka
+from schemas import State
+from tests.extended.bench.dependencies import REVISION_ID, SOLUTION_ID, served_apart
+from tests.support.broker import open_broker
+from tests.support.paths import ROOT
+from tests.support.stage import environment
+from tests.support.statuses import Statuses, ended, followed_statuses
+from tests.support.topics import create_worker_topics, unique_name
+from worker import app
+from worker.observability import logs
 from worker.sandbox.users import User, sandbox_token
-from worker.settings import Settings
+from worker.settings import Settings, read_settings
 
-ROOT = Path(worker.__file__).parents[1]
-OURS = tuple(str(Path(it.__file__).parent) for it in (schemas, worker))
+OURS = tuple(f"{ROOT / package}/" for package in ("schemas", "worker"))
+SANDBOX = f"{ROOT / 'worker' / 'sandbox'}/"
+USER = User("user-0", "user0", "user0@graphene.example")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function of ours that was called, or went on."""
+
+    file: str
+    function: str  # with its line: two may have one name
 
 
 @contextmanager
-def traced(calls: list[tuple[str, str]]) -> Iterator[None]:
-    """Write down file and name of each of our functions that is called meanwhile."""
-
-    seen: set[int] = set()
+def traced(calls: list[Call]) -> Iterator[None]:
+    """Note each call of our functions meanwhile."""
 
     def note(frame: FrameType, event: str, _: Any) -> None:
         code = frame.f_code
-        if event == "call" and not code.co_name.startswith("<") and code.co_filename.startswith(OURS):
-            if os.environ.get("NORESUME") and code.co_flags & 0x2A0 and frame.f_lasti > 6 and (id(frame) in seen):
-                return
-            seen.add(id(frame))
-            calls.append((str(Path(code.co_filename).relative_to(ROOT)), f"{code.co_qualname}:{code.co_firstlineno}"))
+        file = code.co_filename
+        if event == "call" and file.startswith(OURS) and not file.startswith(SANDBOX) and code.co_name[0] != "<":
+            calls.append(Call(str(Path(file).relative_to(ROOT)), f"{code.co_qualname}:{code.co_firstlineno}"))
 
     sys.setprofile(note)
     try:
@@ -55,81 +62,71 @@ def traced(calls: list[tuple[str, str]]) -> Iterator[None]:
         sys.setprofile(None)
 
 
-def table(calls: list[tuple[str, str]]) -> str:
-    """A line a file, in the order in which the request enters them, and the sums."""
+def table(calls: Sequence[Call]) -> str:
+    """Return a row for each file, in the order in which the request enters them, and the sums."""
     files: dict[str, list[str]] = {}
-    for file, name in calls:
-        files.setdefault(file, []).append(name)
-    changes = sum(1 for _ in groupby(calls, key=lambda call: call[0])) - 1
-    lines = [f"{file:<48} {len(set(names)):>4} functions {len(names):>5} calls" for file, names in files.items()]
-    functions = sum(len(set(names)) for names in files.values())
-    return "\n".join([*lines, f"{len(files)} files, {functions} functions, {changes} changes of file"])
+    for call in calls:
+        files.setdefault(call.file, []).append(call.function)
+    rows = ["| file | functions | calls |", "|---|---|---|"]
+    rows += [f"| `{file}` | {len(set(functions))} | {len(functions)} |" for file, functions in files.items()]
+    functions = len(set(calls))
+    changes = sum(1 for _ in groupby(calls, key=lambda call: call.file)) - 1
+    return "\n".join([*rows, "", f"{len(files)} files, {functions} functions, {changes} changes of file"])
 
 
-async def main() -> None:
-    """Trace the second of two requests, and print the table."""
-    async with EmbeddedKafka() as kafka, _dependencies(nodes=3) as url:
-        env = environment(kafka.bootstrap_servers, unique_name(), url, url) | {"DEPLOYER_RUNTIME__HTTP_PORT": "0"}
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Sends requests and reads what becomes of them."""
+
+    producer: AIOKafkaProducer
+    statuses: Statuses
+    topic: str
+    token: bytes
+
+    async def deploy(self, request_id: str) -> None:
+        """Return when it is deployed."""
+        value = {"requestId": request_id, "solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID)}
+        headers = [("authorization", self.token)]
+        await self.producer.send_and_wait(self.topic, json.dumps(value).encode(), key=b"user-0", headers=headers)
+        await self.statuses.until([request_id], ended)
+        last = self.statuses.of[request_id][-1]
+        assert last.state is State.DEPLOYED, last.message
+
+
+async def trace(bootstrap: str) -> list[Call]:
+    """Return the calls of the second of two requests."""
+    async with served_apart(nodes=3, latency=0) as url:
+        env = environment(bootstrap, unique_name(), url, url) | {"DEPLOYER_RUNTIME__HTTP_PORT": "0"}
         settings = read_settings(env, Settings)
-        logs.configure("info", "json", io.StringIO())
+        kafka = settings.kafka
+        await create_worker_topics(kafka)
         stop = asyncio.Event()
         working = asyncio.create_task(app.run(settings, stop))
         try:
             async with (
-                AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers) as producer,
-                AIOKafkaConsumer(
-                    bootstrap_servers=kafka.bootstrap_servers,
-                    isolation_level="read_committed",
-                    auto_offset_reset="earliest",
-                ) as statuses,
+                AIOKafkaProducer(bootstrap_servers=bootstrap) as producer,
+                followed_statuses(bootstrap, kafka.status_topic, kafka.partitions) as statuses,
             ):
-                await _until_topic(statuses, settings.kafka.status_topic)
-                await _deployed(producer, statuses, settings, "r-0")
-                await asyncio.sleep(1)  # what the first one started has ended
-                token = sandbox_token(datetime.now(UTC), user=User("user-0", "u", "u@graphene.example")).encode()
-                calls: list[tuple[str, str]] = []
+                token = sandbox_token(datetime.now(UTC), user=USER).encode()
+                client = Client(producer, statuses, kafka.requests_topic, token)
+                await client.deploy("r-0")
+                await asyncio.gather(*(it for it in asyncio.all_tasks() if it.get_name().startswith("request ")))
+                calls: list[Call] = []
                 with traced(calls):
-                    await _deployed(producer, statuses, settings, "r-1")
-                sys.stdout.write(table(calls) + "\n")
-                if os.environ.get("TRACE_CALLS"):
-                    sys.stdout.write("\n".join(f"{f} {n}" for f, n in calls) + "\n")
+                    await client.deploy("r-1")
+                return calls
         finally:
             stop.set()
             await working
 
 
-async def _until_topic(statuses: AIOKafkaConsumer, topic: str) -> None:
-    async with asyncio.timeout(60):
-        while topic not in await statuses.topics():
-            await asyncio.sleep(0.1)
-    statuses.subscribe([topic])
-
-
-async def _deployed(producer: AIOKafkaProducer, statuses: AIOKafkaConsumer, settings: Settings, name: str) -> None:
-    value = {"requestId": name, "solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID)}
-    token = sandbox_token(datetime.now(UTC), user=User("user-0", "u", "u@graphene.example")).encode()
-    await producer.send_and_wait(
-        settings.kafka.requests_topic, json.dumps(value).encode(), key=b"user-0", headers=[("authorization", token)]
-    )
-    async for record in statuses:
-        found = json.loads(record.value)
-        if found["requestId"] == name and found["state"] in ("deployed", "rejected", "failed"):
-            assert found["state"] == "deployed", found
-            return
-
-
-@asynccontextmanager
-async def _dependencies(nodes: int) -> AsyncIterator[str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.bench.neighbours", str(nodes), "0", stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout
-    try:
-        yield (await process.stdout.readline()).decode().strip()
-    finally:
-        process.kill()
-        await process.wait()
+def main() -> None:
+    """Print the table of docs/request-path.md."""
+    logs.configure("info", "json", io.StringIO())
+    with open_broker() as broker:
+        calls = asyncio.run(trace(broker.bootstrap_servers))
+    sys.stdout.write(table(calls) + "\n")
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

@@ -10,7 +10,6 @@ from typing import Any
 
 from aiohttp import web
 from aiokafka import AIOKafkaProducer
-from worker.sandbox.serving import served
 
 from schemas import DeploymentStatus
 from tests.support.statuses import Reached, Statuses, ended, followed_statuses
@@ -20,6 +19,7 @@ from worker.app import open_builder
 from worker.domain.bundle.archive import Bundle
 from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, GRAPHENE, NEXUS_LOGIN, NEXUS_PATH, Graphene, graphene_app
 from worker.sandbox.graphene_data import Stored
+from worker.sandbox.http_server import served
 from worker.sandbox.playground import PLAYGROUND, Playground, playground_app
 from worker.sandbox.users import JWT_SECRET, SANDBOX_USER, User, sandbox_token
 from worker.settings import BuilderSettings, ClientSettings, KafkaSettings, read_settings

@@ -5,7 +5,7 @@ import re
 # fmt: off
 VERBS = frozenset({
     "Add", "Ask", "Check", "Choose", "Correct", "Give", "Log", "Look", "Make", "On-board", "Operator", "Rename",
-    "Replace", "Save", "Send", "Shorten", "Split", "Tell",
+    "Replace", "Save", "Send", "Shorten", "Split", "Tell", "Use",
 })
 # fmt: on
 

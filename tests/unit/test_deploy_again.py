@@ -230,7 +230,7 @@ EXPIRED = Unauthenticated("token-expired", "Expired.")
     ("whose", "state"), [(MINE, State.DEPLOYED), ("0" * 64, State.REJECTED), (None, State.REJECTED)]
 )
 async def test_a_replay_of_an_accepted_request_may_be_old(whose: str | None, state: State) -> None:
-    """The journal knows the original, accepted for the same user and solution: expiry is not judged again."""
+    """The request table knows the original, accepted for the same user and solution: expiry is not judged again."""
     value = {"solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID), "jwtToken": "t", "replayOf": "r-0"}
     job = FakeJob(record(value), known=[RequestState("r-0", 1, NOW, fingerprint=whose, state=State.FAILED)])
     assert state == (await World(token_error=EXPIRED).handle(job))[-1]

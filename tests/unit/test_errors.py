@@ -152,7 +152,7 @@ def test_code_of_another_table_is_refused() -> None:
         lambda: Unavailable("outcome-unknown", "x"),
         lambda: PlaygroundRefused("playground-busy", "x"),
     ):
-        with pytest.raises(KeyError, match="is no code of"):
+        with pytest.raises(KeyError, match="is not a code of"):
             make()
 
 

@@ -16,7 +16,7 @@ import aiohttp
 from opentelemetry.trace import get_current_span
 from yarl import URL
 
-from worker.errors import CODES, ConfigurationError, Stage, Unavailable
+from worker.errors import CODES, ConfigurationError, Stage, Unavailable, WorkerError
 from worker.observability import telemetry
 from worker.observability.metrics import HTTP_REQUESTS
 from worker.settings import ArtifactsSettings, CatalogSettings
@@ -30,11 +30,11 @@ CONNECTIONS = 32  # open to one dependency at the same time; more requests wait,
 _NO_HEADERS: Mapping[str, str] = {}
 
 
-class TooLarge(Exception):
+class TooLarge(WorkerError):
     """An answer is longer than the limit."""
 
 
-class TooLargeTogether(Exception):
+class TooLargeTogether(WorkerError):
     """Several answers are longer than the limit for all of them."""
 
 

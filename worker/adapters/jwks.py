@@ -24,7 +24,7 @@ from yarl import URL
 from worker.adapters.http import configured_url, dependency_session, exchange
 from worker.adapters.tokens import PublicKey, Signatures, TokenVerifier, UnusableKey
 from worker.domain.strict_json import JsonError, loads
-from worker.errors import CODES, Unavailable
+from worker.errors import CODES, Unavailable, WorkerError
 from worker.settings import AuthSettings
 
 FRESH_SECONDS = 600.0
@@ -41,7 +41,7 @@ Read = Callable[[], Awaitable[bytes]]
 log = structlog.get_logger()
 
 
-class KeysUnreadable(Exception):
+class KeysUnreadable(WorkerError):
     """The issuer's keys could not be read; the message says why, for the log."""
 
 

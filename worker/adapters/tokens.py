@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from worker.domain.tokens import TokenAuthenticator, decoded, jjwt_key
-from worker.errors import ConfigurationError
+from worker.errors import ConfigurationError, WorkerError
 from worker.settings import AuthSettings
 
 PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey | Ed448PublicKey
@@ -33,7 +33,7 @@ _CURVES = {"ES256": {"P-256"}, "ES384": {"P-384"}, "ES512": {"P-521"}, "EdDSA": 
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
 
-class UnusableKey(ValueError):
+class UnusableKey(WorkerError):
     """A key for our algorithm that must not be used; the message says why and shows nothing of it."""
 
 

@@ -129,7 +129,7 @@ def parse_dead_letter(record: ConsumerRecord) -> StoredDeadLetter | None:
             headers[dead_letter.REQUEST_ID],
             _requested(value),
         )
-    except (KeyError, ValueError, OverflowError):
+    except (KeyError, ValueError, OverflowError, strict_json.JsonError):
         return None
 
 

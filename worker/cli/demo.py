@@ -119,7 +119,7 @@ async def _start(stack: AsyncExitStack, given: str | None, output: OutputFolder,
     """Start all services; `stack` stops them in reverse order."""
     with console.starting("Apache Kafka") as step:
         if given is None:
-            embedded = await stack.enter_async_context(EmbeddedKafka(progress=step.downloaded))
+            embedded = await stack.enter_async_context(EmbeddedKafka(progress=step.downloaded, short_lived=True))
         step.place = address = given or embedded.bootstrap_servers
     with console.starting("Graphene, sandbox") as step:
         step.place = graphene = await stack.enter_async_context(served(graphene_app()))

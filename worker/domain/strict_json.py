@@ -9,11 +9,13 @@ from collections.abc import Iterable
 from math import isfinite
 from typing import Any, NoReturn
 
+from worker.errors import WorkerError
+
 MAX_NUMBER = 300  # characters: every 64-bit integer and double fits, and no conversion is slow
 MAX_VALUES = 50_000  # a megabyte of `{},` would take half a second and 46 MiB; this, 50 ms and 10 MiB
 
 
-class JsonError(ValueError):
+class JsonError(WorkerError):
     """The text is not strict JSON. The message says why and never repeats the text."""
 
 

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -31,6 +32,7 @@ ALTERNATIVES = (
 LOCK = Path(__file__).with_name(f"kafka-{VERSION}-jars.lock")
 
 _CONCURRENCY = 8
+_READ_TIMEOUT_SECONDS = 30
 _ATTEMPTS = 2
 """One broken connection in 46 downloads is ordinary."""
 
@@ -129,24 +131,42 @@ def cache_folder() -> Path:
     return Path(import_extra("platformdirs").user_cache_dir("playground-deployer")) / f"kafka-{VERSION}"
 
 
-def fetch_with_jgo(jar: Jar, folder: Path) -> Path:
-    """Download a jar by its exact coordinate. jgo is never asked to resolve: it picks wrong versions."""
-    maven = import_extra("jgo.maven")
-    context = maven.MavenContext(resolver=maven.PythonResolver(), repo_cache=folder)
-    artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
-    return Path(artifact.resolve())
+@contextmanager
+def from_repository(address: str | None = None) -> Iterator[Fetch]:
+    """Yield a function that downloads jars from a Maven repository.
+
+    The default is Maven Central, whose address jgo knows. All downloads share one connection pool, where jgo itself
+    opens two connections per jar and takes six times as long. Its resolver is not used either: it picks wrong versions.
+    """
+    address = address or import_extra("jgo.constants").MAVEN_CENTRAL_URL
+    requests = import_extra("requests")
+    # A repository that limits requests says when to try again. Broken connections are left to _ATTEMPTS.
+    retry = requests.adapters.Retry(3, connect=0, read=0, status_forcelist=[429])
+    with requests.Session() as session:
+        session.mount(address, requests.adapters.HTTPAdapter(pool_maxsize=_CONCURRENCY, max_retries=retry))
+
+        def fetch(jar: Jar, folder: Path) -> Path:
+            path = folder / jar.file_name
+            place = f"{jar.group.replace('.', '/')}/{jar.artifact}/{jar.version}/{jar.file_name}"
+            with session.get(f"{address}/{place}", stream=True, timeout=_READ_TIMEOUT_SECONDS) as response:
+                response.raise_for_status()
+                with path.open("wb") as file:
+                    file.writelines(response.iter_content(1 << 16))
+            return path
+
+        yield fetch
 
 
 async def kafka_jars(
     folder: Path | None = None,
     *,
     jars: Sequence[Jar] | None = None,
-    fetch: Fetch = fetch_with_jgo,
+    fetch: Fetch | None = None,
     progress: Progress | None = None,
 ) -> list[Path]:
     """Return the class path: every jar, verified by its sha256. Missing and damaged ones are downloaded first.
 
-    Takes 0.1 s when all jars are present, otherwise about 7 s on a fast line. Two processes may do this at the same
+    Takes 0.1 s when all jars are present, otherwise about 1 s on a fast line. Two processes may do this at the same
     time: each downloads to a temporary folder and renames. Raises ConfigurationError, which names the alternatives,
     when a jar cannot be obtained.
     """
@@ -154,7 +174,8 @@ async def kafka_jars(
     jars = locked_jars() if jars is None else jars
     missing = await asyncio.to_thread(_missing, jars, folder)
     if missing:
-        await _fetch_all(missing, folder, fetch, progress)
+        with nullcontext(fetch) if fetch else from_repository() as fetch_one:
+            await _fetch_all(missing, folder, fetch_one, progress)
     return [folder / jar.file_name for jar in jars]
 
 

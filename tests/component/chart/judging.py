@@ -40,7 +40,7 @@ def _alone(it: Json, kubernetes: str) -> Iterator[str]:
     else:
         yield from schema_problems(it, [kubernetes])
     if not (RFC_1035 if it["kind"] == "Service" else SUBDOMAIN).fullmatch(metadata["name"]):
-        yield "its name is none"
+        yield "its name is invalid"
     if metadata.get("namespace", NAMESPACE) != NAMESPACE and it["kind"] != "KafkaTopic":
         yield f"namespace {metadata['namespace']}"
     yield from labels(metadata.get("labels", {}))

@@ -14,7 +14,7 @@ _NEEDS_NEWER = {"placed"}  # preStopSleepSeconds
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_as_somebody_looked_at_it(name: str) -> None:
+def test_the_render_is_the_reviewed_one(name: str) -> None:
     """`make chart` writes them again; the reviewer reads the diff."""
     assert expected(name) == rendered(name)
 

@@ -28,10 +28,10 @@ _MISTAKES: dict[str, Break] = {
     "number in KEDA's text": lambda it: find(it, "ScaledObject")["spec"]["triggers"][0]["metadata"].update(lag=1),
     "unknown field of KEDA": lambda it: find(it, "ScaledObject")["spec"].update(replicas=1),
     "rule without expression": lambda it: find(it, "PrometheusRule")["spec"]["groups"][0]["rules"][0].pop("expr"),
-    "duration that is none": lambda it: find(it, "PodMonitor")["spec"]["podMetricsEndpoints"][0].update(interval="1 m"),
-    "name that is none": lambda it: find(it, "NetworkPolicy")["metadata"].update(name="A"),
+    "invalid duration": lambda it: find(it, "PodMonitor")["spec"]["podMetricsEndpoints"][0].update(interval="1 m"),
+    "invalid name": lambda it: find(it, "NetworkPolicy")["metadata"].update(name="A"),
     "Service that begins with a digit": lambda it: find(it, "Service")["metadata"].update(name="1a"),
-    "label that is none": lambda it: find(it, "Service")["metadata"]["labels"].update(a="b c"),
+    "invalid label": lambda it: find(it, "Service")["metadata"]["labels"].update(a="b c"),
     "another namespace": lambda it: find(it, "Service")["metadata"].update(namespace="default"),
     "mount of no volume": lambda it: worker(it)["volumeMounts"].append({"name": "x", "mountPath": "/x"}),
     "probe of no port": lambda it: worker(it)["readinessProbe"]["httpGet"].update(port="metrics"),
@@ -59,10 +59,10 @@ def test_mistake(mistake: str) -> None:
     assert [] != problems(found, MIDDLE)
 
 
-@pytest.mark.parametrize("right", _TOO_MUCH)
-def test_too_much_for_restricted(right: str) -> None:
+@pytest.mark.parametrize("problem", _TOO_MUCH)
+def test_too_much_for_restricted(problem: str) -> None:
     """The same holds for what Pod Security rejects."""
     found = render(_ALL)
     assert [] == restricted_problems(found)
-    _TOO_MUCH[right](found)
+    _TOO_MUCH[problem](found)
     assert [] != restricted_problems(found)

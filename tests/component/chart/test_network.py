@@ -82,7 +82,7 @@ def test_place_of_a_dependency(dependency: str) -> None:
     assert [_PEERS if it == dependency else None for it in _DEPENDENCIES] == [rule.get("to") for rule in rules]
 
 
-def test_whoever_reads_metrics() -> None:
+def test_peers_that_read_metrics() -> None:
     """Its peers may connect to that one port only."""
     (rule,) = _policy({"networkPolicy": {"metricsFrom": _PEERS}})["ingress"]
     assert {"ports": [{"port": "http", "protocol": "TCP"}], "from": _PEERS} == rule

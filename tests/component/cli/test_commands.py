@@ -12,10 +12,8 @@ from uuid import UUID, uuid4
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from worker.delivery.progress import identity
-from worker.domain.messages import status_message
 
-from schemas import DeploymentStatus, ErrorInfo, State
+from schemas import DeploymentStatus, ErrorInfo, State, fingerprint
 from tests.support.paths import ROOT
 from tests.support.topics import Topics, create_worker_topics
 from worker.domain.request import Record, Request, read_request
@@ -67,10 +65,10 @@ class Desk:
             attempt=1,
             message=f"It is {state}.",
             error=ERRORS.get(state),
-            identity=identity(SANDBOX_USER.user_id, request.solution_id, request.revision_id),
+            fingerprint=fingerprint(SANDBOX_USER.user_id, request.solution_id, request.revision_id),
             source=record.source,
         )
-        message = status_message(status, None, self.kafka.status_topic, "/tests")
+        message = status.to_message(self.kafka.status_topic, "/tests")
         await self.producer.send_and_wait(
             message.topic, message.value, key=message.key, partition=message.partition, headers=[*message.headers]
         )

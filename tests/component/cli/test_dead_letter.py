@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-from worker.domain.messages import dead_letter_message
 
 from schemas import DeploymentRequested
 from tests.component.cli.test_commands import REVISION, SOLUTION, Desk
+from worker.cli.client import OutgoingRequest, open_publisher
 from worker.domain.dead_letter import MAX_REPLAYS, TIMESTAMP, DeadLetter, dead_letter, replay_id
 from worker.domain.request import Record, Request, read_request
 from worker.errors import CODES, Unavailable, Unreadable
@@ -49,9 +49,8 @@ class Box:
 
     async def put(self, letter: DeadLetter, producer: AIOKafkaProducer | None = None) -> str:
         """A letter into its topic, and its place."""
-        message = dead_letter_message(letter, self.desk.kafka.dead_letter_topic)
         written = await (producer or self.desk.producer).send_and_wait(
-            message.topic, message.value, key=message.key, headers=[*message.headers]
+            self.desk.kafka.dead_letter_topic, letter.value, key=letter.key, headers=[*letter.headers]
         )
         return f"{written.partition}:{written.offset}"
 

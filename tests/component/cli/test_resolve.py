@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
-from worker.domain.messages import status_message
 
 from schemas import DeploymentSettled, DeploymentStatus, SourceInfo, State
 from tests.component.cli.test_commands import ERRORS, Desk
@@ -40,7 +39,7 @@ async def publish(desk: Desk, states: Sequence[State], *, first: int = 0, partit
             error=ERRORS.get(state),
             source=SourceInfo(topic=desk.kafka.requests_topic, partition=partition, offset=7),
         )
-        message = status_message(status, None, desk.kafka.status_topic, "/tests")
+        message = status.to_message(desk.kafka.status_topic, "/tests")
         await desk.producer.send_and_wait(
             message.topic, message.value, key=message.key, partition=message.partition, headers=[*message.headers]
         )

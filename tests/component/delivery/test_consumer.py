@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from itertools import count
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import structlog
@@ -14,14 +16,14 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.producer import message_accumulator
 from aiokafka.producer import producer as producer_module
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
-from worker.delivery.job import LaneJob
 
 from schemas import DeploymentInfo, DeploymentStatus, SourceInfo, State
 from tests.support.topics import admin_client, committed_offsets, create_topics
 from worker import settings
-from worker.adapters.kafka.partition_store import KafkaLedger
+from worker.adapters.kafka.partition_store import KafkaPartitionStore
 from worker.app import open_requests
 from worker.delivery.consumer import RequestConsumer
+from worker.delivery.partition import Job
 
 ENDED = DeploymentStatus(
     request_id="r",
@@ -45,18 +47,19 @@ class Handler:
         self.free = False
         self.failure: Exception | None = None
 
-    async def __call__(self, job: LaneJob) -> None:
+    async def handle(self, job: Job) -> None:
         place = (job.record.partition, job.record.offset)
-        async with job.turn(), self.changed:
+        await job.wait_for_turn()
+        async with self.changed:
             self.seen.append(place)
             if job.record.unreadable:
                 self.unreadable.append(place)
             self.changed.notify_all()
         if self.failure:
             raise self.failure
-        await job.post(1, self.until_released(place))
-        job.published(ENDED)
-        job.absorbed()
+        await job.post(self.until_released(place))
+        job.on_committed(ENDED)
+        job.finish()
 
     async def until_released(self, place: tuple[int, int]) -> DeploymentInfo:
         async with self.changed:
@@ -103,6 +106,11 @@ class Member:
         self.task = task
         self.stop = stop
 
+    @property
+    def ready(self) -> list[bool]:
+        """Of each of its partitions: whether it is taken over."""
+        return [processor.ready for processor in self.consumer.processors.values()]
+
     async def stopped(self) -> None:
         self.stop.set()
         await self.task
@@ -138,6 +146,7 @@ class Group:
     @asynccontextmanager
     async def member(self, *, assigned: bool = True, **runtime: float) -> AsyncIterator[Member]:
         options = settings.RuntimeSettings(**{"drain_seconds": 30, **runtime})
+        both: Any = SimpleNamespace(kafka=self.kafka, runtime=options)
         client = Client(
             bootstrap_servers=self.bootstrap,
             group_id=self.topic,
@@ -148,8 +157,9 @@ class Group:
         )
         await client.start()
         handler, stop = Handler(), asyncio.Event()
-        ledger = KafkaLedger(self.kafka, client, "cluster")
-        async with open_requests(self.kafka, options, client, ledger, handler, "cluster") as consumer:
+        deployer: Any = handler
+        store = KafkaPartitionStore(self.kafka, client, "cluster")
+        async with open_requests(both, client, store, deployer, "cluster") as consumer:
             task = asyncio.create_task(consumer.run(stop))
             try:
                 if assigned:
@@ -299,9 +309,9 @@ async def test_a_partition_that_comes_late_is_read_beside_a_backlog(group: Group
     """More than half of the bounds is in use: that holds nobody who was not held before."""
     async with group.member(max_buffered_records=10) as first:
         async with group.member() as second:
-            while [[True]] * 2 != [[lane.alive for lane in it.consumer.lanes.values()] for it in (first, second)]:  # noqa: ASYNC110
+            while [[True]] * 2 != [it.ready for it in (first, second)]:  # noqa: ASYNC110 - the group does not tell
                 await asyncio.sleep(0.02)
-            (own,), (late,) = first.consumer.lanes, second.consumer.lanes
+            (own,), (late,) = first.consumer.processors, second.consumer.processors
             await group.publish(6, partition=own)
             await first.handler.until_seen(6)
         await group.publish(1, partition=late)
@@ -342,7 +352,7 @@ async def test_what_retention_took_away_is_logged(group: Group) -> None:
 
 
 async def test_a_defect_is_tried_again_and_commits_nothing(group: Group) -> None:
-    """Without a status its offset must not pass: the lane takes over anew, and reads the record again."""
+    """Without a status its offset must not pass: the partition is taken over again, and the record read again."""
     async with group.member() as member:
         member.handler.failure = ZeroDivisionError("a defect")
         await group.publish(1)

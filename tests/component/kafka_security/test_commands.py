@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 from aiokafka import AIOKafkaConsumer
-from worker.domain.messages import Message, dead_letter_message, status_message
 
-from schemas import DeploymentSettled, DeploymentStatus, SourceInfo, State
+from schemas import DeploymentSettled, DeploymentStatus, Message, SourceInfo, State
 from tests.component.kafka_security.conftest import Scene
 from worker.adapters.kafka.acls import missing_acl, operator_acls, reader_acls, sender_acls, worker_acls
 from worker.adapters.kafka.partition_store import record_of
@@ -33,7 +32,7 @@ ANY = KafkaSettings(bootstrap_servers="localhost:9092")
 
 
 async def command(scene: Scene, *arguments: str, lines: int | None = None) -> tuple[int | None, str, str]:
-    """Exit code, stdout, stderr; with `lines` it is stopped after so many."""
+    """Return exit code, stdout and stderr; with `lines`, stop it after that many lines."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "worker", *arguments),
         env={**os.environ, **scene.stage.env, "DEPLOYER_TOKEN": sandbox_token(datetime.now(UTC))},
@@ -65,7 +64,7 @@ async def park(scene: Scene) -> None:
         message="The outcome is unknown.",
         source=SourceInfo(topic=scene.kafka.requests_topic, partition=0, offset=0),
     )
-    await publish(scene, status_message(status, None, scene.kafka.status_topic, "/tests"))
+    await publish(scene, status.to_message(scene.kafka.status_topic, "/tests"))
 
 
 async def give_up(scene: Scene) -> None:
@@ -80,7 +79,7 @@ async def give_up(scene: Scene) -> None:
     assert isinstance(request, Request)
     busy = Unavailable("playground-busy", CODES["playground-busy"], "submit")
     letter = dead_letter(record, request_id, request, busy, 4)
-    await publish(scene, dead_letter_message(letter, scene.kafka.dead_letter_topic))
+    await publish(scene, Message(scene.kafka.dead_letter_topic, None, letter.key, letter.value, letter.headers))
 
 
 async def test_an_operator_can_do_everything(scene: Scene) -> None:

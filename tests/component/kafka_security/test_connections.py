@@ -9,7 +9,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from tests.component.kafka_security.administrator import Administrator
-from tests.component.kafka_security.conftest import PASSWORD
+from tests.component.kafka_security.conftest import PASSWORD, startup_error
 from tests.component.kafka_security.secured import Secured
 from tests.support.stage import environment
 from worker.adapters.kafka.diagnosis import connected
@@ -39,7 +39,7 @@ def at(listener: str, how: Connection) -> Connection:
 
 PROBLEMS: dict[str, tuple[Connection, str]] = {
     "password": (login(sasl_password="another-password"), LOGIN),
-    "user": (login(sasl_username="nobody"), LOGIN),
+    "user": (login(sasl_username="unknown"), LOGIN),
     "mechanism": (
         login(sasl_mechanism="PLAIN"),
         "DEPLOYER_KAFKA__SASL_MECHANISM: Kafka does not offer PLAIN here.",
@@ -57,21 +57,21 @@ PROBLEMS: dict[str, tuple[Connection, str]] = {
         lambda it: it.tls() | {"DEPLOYER_KAFKA__SSL_CA_FILE": ""},
         "DEPLOYER_KAFKA__SSL_CA_FILE: it is unset, and the system does not know the CA of the broker's certificate (",
     ),
-    "no certificate of ours": (lambda it: it.tls("MTLS"), f"{OURS} requires a client certificate."),
+    "no client certificate": (lambda it: it.tls("MTLS"), f"{OURS} requires a client certificate."),
     "our certificate has expired": (lambda it: it.mtls(it.expired_client), f"{OURS} rejects our certificate ("),
     "our certificate is a stranger's": (
         lambda it: it.mtls(it.other_client),
         f"{OURS} rejects our certificate (",
     ),
-    "TLS where there is none": (
+    "TLS at a port without it": (
         at("PLAIN", lambda it: it.tls()),
         f"{PROTOCOL} does not use TLS at this port. Replace",
     ),
-    "a login over TLS where there is none": (
+    "a login over TLS at a port without either": (
         at("PLAIN", login()),
         f"{PROTOCOL} does not use TLS at this port. Replace",
     ),
-    "no TLS where there is some": (
+    "no TLS at a port with it": (
         at("TLS", login(security_protocol="PLAINTEXT")),
         f"{PROTOCOL} uses TLS at this port. Set SSL or SASL_SSL instead of PLAINTEXT",
     ),
@@ -79,8 +79,8 @@ PROBLEMS: dict[str, tuple[Connection, str]] = {
         login(security_protocol="SASL_PLAINTEXT"),
         f"{PROTOCOL} uses TLS at this port. Set SASL_SSL instead of SASL_PLAINTEXT",
     ),
-    "a login where there is none": (at("TLS", login()), f"{PROTOCOL} does not use SASL at this port. Set SSL,"),
-    "no login where there is one": (
+    "a login at a port without it": (at("TLS", login()), f"{PROTOCOL} does not use SASL at this port. Set SSL,"),
+    "no login at a port with it": (
         lambda it: it.tls("SCRAM"),
         f"{PROTOCOL} requires a login at this port. Set SASL_SSL",
     ),

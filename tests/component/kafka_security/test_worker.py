@@ -7,7 +7,7 @@ import pytest
 import structlog
 
 from schemas import DeploymentSettled, State
-from tests.component.kafka_security.conftest import Scene
+from tests.component.kafka_security.conftest import Scene, startup_error
 from tests.component.kafka_security.secured import CLIENT_PRINCIPAL, Secured
 from worker.adapters.kafka.acls import missing_acl, topic_creation_acls, worker_acls
 from worker.adapters.kafka.settlements import SettlementSender

@@ -7,6 +7,8 @@ it is terminated. Answers are made once; a request costs a look at its first lin
 import asyncio
 import json
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 from tests.support.builders import blueprint, edge, node, operation
@@ -76,6 +78,26 @@ def answers(nodes: int) -> dict[bytes, bytes]:
     for number in range(nodes):
         found[f"{NEXUS_PATH}/org/node-{number}.proto".encode()] = _http(PROTO, b"text/plain")
     return found
+
+
+@asynccontextmanager
+async def served_apart(nodes: int, latency: float) -> AsyncIterator[str]:
+    """Serve them from a process of its own; yield their address."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.extended.bench.dependencies",
+        str(nodes),
+        str(latency),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        yield (await process.stdout.readline()).decode().strip()
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
 
 
 async def main() -> None:

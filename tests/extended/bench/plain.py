@@ -9,10 +9,10 @@ import os
 from collections.abc import Sequence
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from worker.domain.messages import Message
 
+from schemas import Message
 from worker.adapters.kafka.clients import stop_client
-from worker.adapters.kafka.partition_store import KafkaLedger
+from worker.adapters.kafka.partition_store import KafkaPartitionStore
 from worker.app import run
 from worker.cli.run import secret_values
 from worker.observability import logs
@@ -27,22 +27,22 @@ class PlainWriter:
         self._consumer = consumer
         self._requests = requests
 
-    async def commit(self, messages: Sequence[Message], mark: int | None) -> None:
+    async def commit(self, messages: Sequence[Message], offset: int | None) -> None:
         """Statuses, then the offset."""
         sent = [
             await self._producer.send(it.topic, it.value, key=it.key, partition=it.partition, headers=list(it.headers))
             for it in messages
         ]
         await asyncio.gather(*sent)
-        if mark is not None:
-            await self._consumer.commit({self._requests: mark})
+        if offset is not None:
+            await self._consumer.commit({self._requests: offset})
 
     async def close(self) -> None:
         """As the other one."""
         await stop_client(self._producer.stop, 2)
 
 
-class PlainLedger(KafkaLedger):
+class PlainStore(KafkaPartitionStore):
     """Fences nobody."""
 
     async def fence(self, partition: int) -> PlainWriter:  # type: ignore[override]
@@ -52,9 +52,9 @@ class PlainLedger(KafkaLedger):
         return PlainWriter(producer, self._consumer, TopicPartition(self._kafka.requests_topic, partition))
 
 
-def open_plain(kafka: KafkaSettings, consumer: AIOKafkaConsumer, cluster_id: str) -> PlainLedger:
-    """In place of KafkaLedger."""
-    return PlainLedger(kafka, consumer, cluster_id)
+def open_plain(kafka: KafkaSettings, consumer: AIOKafkaConsumer, cluster_id: str) -> PlainStore:
+    """In place of KafkaPartitionStore."""
+    return PlainStore(kafka, consumer, cluster_id)
 
 
 async def main() -> None:

@@ -1,6 +1,5 @@
 """The whole worker as a process of its own, between an Apache Kafka and dependencies that answer at once."""
 
-import asyncio
 import json
 import sys
 import time
@@ -15,7 +14,7 @@ import psutil
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from schemas import FINAL_STATES
-from tests.extended.bench.dependencies import REVISION_ID, SOLUTION_ID
+from tests.extended.bench.dependencies import REVISION_ID, SOLUTION_ID, served_apart
 from tests.extended.bench.results import Row
 from tests.support.stage import environment
 from tests.support.topics import create_worker_topics, unique_name
@@ -83,42 +82,30 @@ async def running(
     bootstrap: str, folder: Path, nodes: int, latency: float, command: tuple[str, ...] = WORKER
 ) -> AsyncIterator[Run]:
     """A worker that is ready, with topics of its own."""
-    dependencies = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.extended.bench.dependencies",
-        str(nodes),
-        str(latency),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert dependencies.stdout is not None
-    url = (await dependencies.stdout.readline()).decode().strip()
-    env = environment(bootstrap, unique_name(), url, url)
-    if command is IO_ONLY:
-        await create_worker_topics(read_settings(env, ClientSettings).kafka)
-    (port,) = unused_ports(1)
-    started = time.monotonic()
-    worker = await start_worker(
-        {**env, "BENCH_NODES": str(nodes)}, folder / "bench-worker.log", (sys.executable, *command), port
-    )
-    try:
-        await worker.until_ready()
-        ready = time.monotonic() - started
-        tokens = [sandbox_token(datetime.now(UTC), timedelta(hours=2), user).encode() for user in USERS]
-        statuses = AIOKafkaConsumer(
-            env["DEPLOYER_KAFKA__STATUS_TOPIC"],
-            bootstrap_servers=bootstrap,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
+    async with served_apart(nodes, latency) as url:
+        env = environment(bootstrap, unique_name(), url, url)
+        if command is IO_ONLY:
+            await create_worker_topics(read_settings(env, ClientSettings).kafka)
+        (port,) = unused_ports(1)
+        started = time.monotonic()
+        worker = await start_worker(
+            {**env, "BENCH_NODES": str(nodes)}, folder / "bench-worker.log", (sys.executable, *command), port
         )
-        async with AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=5) as producer, statuses:
-            topic = env["DEPLOYER_KAFKA__REQUESTS_TOPIC"]
-            yield Run(psutil.Process(worker.process.pid), producer, statuses, topic, ready, tokens)
-    finally:
-        await worker.kill()
-        if dependencies.returncode is None:
-            dependencies.kill()
-        await dependencies.wait()
+        try:
+            await worker.until_ready()
+            ready = time.monotonic() - started
+            tokens = [sandbox_token(datetime.now(UTC), timedelta(hours=2), user).encode() for user in USERS]
+            statuses = AIOKafkaConsumer(
+                env["DEPLOYER_KAFKA__STATUS_TOPIC"],
+                bootstrap_servers=bootstrap,
+                auto_offset_reset="earliest",
+                isolation_level="read_committed",
+            )
+            async with AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=5) as producer, statuses:
+                topic = env["DEPLOYER_KAFKA__REQUESTS_TOPIC"]
+                yield Run(psutil.Process(worker.process.pid), producer, statuses, topic, ready, tokens)
+        finally:
+            await worker.kill()
 
 
 async def latency(bootstrap: str, folder: Path) -> list[Row]:

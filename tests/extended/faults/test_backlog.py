@@ -1,4 +1,4 @@
-"""R13, R14: a backlog with one slow user in it; replays, and the journal from the beginning."""
+"""R13, R14: a backlog with one slow user in it; replays, and the request table from the beginning."""
 
 import asyncio
 import time
@@ -9,12 +9,11 @@ from statistics import quantiles
 import psutil
 import pytest
 from aiokafka import AIOKafkaProducer
-from worker.domain.messages import status_message
 
 from schemas import DeploymentStatus, SourceInfo, State
 from tests.extended.faults.report import FULL, Row, size
 from tests.support.faults.world import USERS, World, open_world
-from worker.adapters.kafka.partition_store import KafkaLedger
+from worker.adapters.kafka.partition_store import KafkaPartitionStore
 from worker.domain.dead_letter import replay_id
 
 pytestmark = pytest.mark.timeout(3000)
@@ -66,9 +65,9 @@ async def test_a_slow_user(kafka: str, tmp_path: Path) -> None:
     assert kept
 
 
-async def test_replays_and_the_journal(kafka: str, tmp_path: Path) -> None:
-    """R14: replays are sent twice and deployed once; a week's journal is read in seconds."""
-    row, replays, requests = Row("R14", "replays twice, the journal from 0"), size(20, 500), size(10_000, 25_000)
+async def test_replays_and_the_request_table(kafka: str, tmp_path: Path) -> None:
+    """R14: replays are sent twice and deployed once; a week's statuses are read in seconds."""
+    row, replays, requests = Row("R14", "replays twice, the request table from 0"), size(20, 500), size(10_000, 25_000)
     async with open_world(kafka, tmp_path) as world:
         await world.start()
         for number in range(replays):
@@ -85,14 +84,14 @@ async def test_replays_and_the_journal(kafka: str, tmp_path: Path) -> None:
         rate, found = await restored(world, requests)
     kept = verdict.deployed == 2 * replays and verdict.doubled_posts + verdict.illegal == 0 and found >= requests
     row.report(
-        {"replays": replays, "doubled_posts": verdict.doubled_posts, "journal_records_per_second": rate}, kept=kept
+        {"replays": replays, "doubled_posts": verdict.doubled_posts, "status_records_per_second": rate}, kept=kept
     )
     assert kept
     assert rate > 20_000
 
 
 async def restored(world: World, requests: int) -> tuple[int, int]:
-    """Records a second with which a lane reads its journal, and the requests it found."""
+    """Records a second with which a processor reads its request table, and the requests it found."""
     states = (State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.DEPLOYED)
     async with AIOKafkaProducer(bootstrap_servers=world.kafka.bootstrap_servers, linger_ms=20) as producer:
         for number in range(requests):
@@ -106,8 +105,8 @@ async def restored(world: World, requests: int) -> tuple[int, int]:
                     message="So far.",
                     source=SourceInfo(topic=world.kafka.requests_topic, partition=0, offset=number),
                 )
-                it = status_message(status, None, world.kafka.status_topic, "/tests")
+                it = status.to_message(world.kafka.status_topic, "/tests")
                 await producer.send(it.topic, it.value, key=it.key, partition=0, headers=[*it.headers])
     began = time.monotonic()
-    journal, _ = await KafkaLedger(world.kafka, None, "").read(0)
-    return round(4 * requests / (time.monotonic() - began)), len(journal)
+    table, _ = await KafkaPartitionStore(world.kafka, None, "").load(0)
+    return round(4 * requests / (time.monotonic() - began)), len(table)

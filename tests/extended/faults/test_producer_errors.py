@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError, for_code
 from tests.extended.faults.report import Row, size
 from tests.support.faults.world import USERS, World, open_world
 from worker import app
-from worker.adapters.kafka.partition_store import KafkaLedger
+from worker.adapters.kafka.partition_store import KafkaPartitionStore
 from worker.settings import KafkaSettings, Settings, read_settings
 
 pytestmark = pytest.mark.timeout(3000)
@@ -74,7 +74,7 @@ class FaultyProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no
 
 
 async def test_producer_errors(kafka: str, tmp_path: Path) -> None:
-    """R11: the lane dies and comes back, and the request ends once, deployed once."""
+    """R11: the partition is taken over again, and the request ends once, deployed once."""
     row = Row("R11", "each error of the producer at each of its calls")
     times, random = size(1, 20), row.random()
     cases = [*product(CODES, CALLS)] * times
@@ -85,23 +85,23 @@ async def test_producer_errors(kafka: str, tmp_path: Path) -> None:
 
         plan: ClassVar[Plan] = {}
 
-    def open_ledger(settings: KafkaSettings, consumer: AIOKafkaConsumer, cluster_id: str) -> KafkaLedger:
-        return KafkaLedger(settings, consumer, cluster_id, open_producer=Planned)
+    def open_store(settings: KafkaSettings, consumer: AIOKafkaConsumer, cluster_id: str) -> KafkaPartitionStore:
+        return KafkaPartitionStore(settings, consumer, cluster_id, open_producer=Planned)
 
     async with open_world(kafka, tmp_path, partitions=PARTITIONS, RUNTIME__HTTP_PORT="0") as world:
         stop = asyncio.Event()
-        running = asyncio.create_task(app.run(read_settings(world.env, Settings), stop, open_ledger))
+        running = asyncio.create_task(app.run(read_settings(world.env, Settings), stop, open_store))
         for partition in range(PARTITIONS):
             await world.ask(f"first-{partition}", partition, partition=partition)
         await world.until_ended(world.asked)
 
-        async def one_lane(partition: int) -> None:
+        async def one_partition(partition: int) -> None:
             for number, (code, call) in enumerate(cases[partition::PARTITIONS]):
                 await one_case(
                     world, Planned.plan, partition, f"r-{partition}-{number}", (call, code, random.randint(1, 3))
                 )
 
-        await asyncio.gather(*map(one_lane, range(PARTITIONS)))
+        await asyncio.gather(*map(one_partition, range(PARTITIONS)))
         parked = await world.settle_parked()
         stop.set()
         await running
@@ -115,10 +115,10 @@ async def test_producer_errors(kafka: str, tmp_path: Path) -> None:
 
 
 async def one_case(world: World, plan: Plan, partition: int, request_id: str, planned: tuple[str, int, int]) -> None:
-    """The error comes in one of the request's transactions; one at `start` needs a death before it."""
+    """The error comes in one of the request's transactions; one at `start` needs a failure before it."""
     transactional_id = f"{world.kafka.group_id}.{world.kafka.requests_topic}.{partition}"
     call, code, count = planned
-    # Offsets are in the last transaction only, and a lane starts its producer anew only after it died.
+    # Offsets are in the last transaction only, and a producer is started again only after a failure.
     plan[transactional_id] = (call, code, 1 if call in ("offsets", "start") else count)
     if call == "start":
         plan[transactional_id] = ("before-commit", code, 1)

@@ -9,18 +9,18 @@ import io
 import os
 import signal
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from worker.delivery.progress import Progress
-from worker.domain.messages import Message
-
+from schemas import DeploymentStatus, Message, State
 from worker import app
 from worker.adapters import http as http_module
-from worker.adapters.kafka.partition_store import TransactionalWriter
+from worker.adapters.kafka.partition_store import PartitionWriter
 from worker.adapters.playground import PlaygroundClient
 from worker.cli.run import secret_values
-from worker.delivery import attempts
+from worker.delivery.partition import Job
+from worker.domain import lifecycle
+from worker.errors import DeploymentError
 from worker.observability import logs
 from worker.settings import Settings, read_settings
 
@@ -47,14 +47,22 @@ class Kill:
 
 def install(kill: Kill) -> None:
     """Put the points where they belong."""
-    submitting, submit = Progress.submitting, PlaygroundClient.submit
+    publish, submit, commit_plainly = Job.publish, PlaygroundClient.submit, PartitionWriter._commit
 
-    async def around_intent(self: Progress, *arguments: Any) -> datetime:
-        request_id = self._known["request_id"]
-        kill.at("before-intent", request_id)
-        deadline = await submitting(self, *arguments)
-        kill.at("after-intent", request_id)
-        return deadline
+    def around_intent(
+        self: Job, status: DeploymentStatus, error: DeploymentError | None = None
+    ) -> asyncio.Future[None]:
+        if status.state is not State.SUBMITTING:
+            return publish(self, status, error)
+        kill.at("before-intent", status.request_id)
+
+        def after_intent(done: asyncio.Future[None]) -> None:
+            if not done.cancelled() and done.exception() is None:
+                kill.at("after-intent", status.request_id)
+
+        durable = publish(self, status, error)
+        durable.add_done_callback(after_intent)  # called before the request goes on: it begins to wait later
+        return durable
 
     async def around_post(self: PlaygroundClient, bundle: bytes, user: str, request_id: str, seconds: float) -> Any:
         kill.at("before-bytes", request_id)
@@ -64,7 +72,7 @@ def install(kill: Kill) -> None:
         kill.at("after-response", request_id)
         return answer
 
-    async def commit(self: TransactionalWriter, messages: Sequence[Message], mark: int | None) -> None:
+    async def commit(self: PartitionWriter, messages: Sequence[Message], offset: int | None) -> None:
         deployed = any(
             b'"state":"deployed"' in message.value and message.key == kill.request_id.encode() for message in messages
         )
@@ -79,14 +87,13 @@ def install(kill: Kill) -> None:
 
         self._producer.commit_transaction = around_commit if deployed else producer_commit
         try:
-            await commit_plainly(self, messages, mark)
+            await commit_plainly(self, messages, offset)
         finally:
             self._producer.commit_transaction = producer_commit
 
-    commit_plainly = TransactionalWriter._commit
-    Progress.submitting = around_intent  # type: ignore[method-assign, assignment]
+    Job.publish = around_intent  # type: ignore[method-assign]
     PlaygroundClient.submit = around_post  # type: ignore[method-assign, assignment]
-    TransactionalWriter._commit = commit  # type: ignore[method-assign]
+    PartitionWriter._commit = commit  # type: ignore[method-assign]
 
 
 class _Io:
@@ -114,7 +121,7 @@ def say_what_waits() -> None:
 async def main() -> None:
     """Until it is stopped or killed."""
     app.SESSION_MS = SESSION_MS
-    attempts.SERVER_MARGIN = SERVER_MARGIN
+    lifecycle.SERVER_MARGIN = SERVER_MARGIN
     install(Kill(os.environ.get("FAULTS_KILL", "")))
     settings = read_settings(os.environ, Settings)
     logs.configure(settings.runtime.log_level, settings.runtime.log_format, secrets=secret_values(settings))

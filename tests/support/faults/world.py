@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from worker.domain.messages import settlement_message
 
 from schemas import FINAL_STATES, DeploymentSettled, DeploymentStatus, State
 from tests.support.builders import blueprint_document, edge, node, operation
@@ -124,13 +123,13 @@ class World:
             {
                 "requestId": status.request_id,
                 "attempt": status.attempt,
-                "as": outcome,
+                "outcome": outcome,
                 "reason": "The playground was looked at.",
                 "by": "operator",
             }
         )
-        message = settlement_message(
-            settled, self.kafka.settlements_topic, status.source.partition, "/playground-deployer/resolve"
+        message = settled.to_message(
+            self.kafka.settlements_topic, "/playground-deployer/resolve", status.source.partition
         )
         await self.producer.send_and_wait(
             message.topic, message.value, key=message.key, partition=message.partition, headers=[*message.headers]

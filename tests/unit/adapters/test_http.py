@@ -9,10 +9,10 @@ from aiohttp import web
 from aiohttp.test_utils import unused_port
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from tests.counted import counted
-from tests.servers import Serve, ServeRaw
 from yarl import URL
 
+from tests.support.counted import counted
+from tests.support.servers import Serve, ServeRaw
 from worker.adapters.http import Answer, dependency_session, exchange
 from worker.observability.traces import open_tracing
 from worker.settings import TracingSettings

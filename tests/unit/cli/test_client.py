@@ -9,9 +9,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from worker.delivery.progress import identity
 
-from schemas import DeploymentRequested, DeploymentStatus
+from schemas import DeploymentRequested, DeploymentStatus, fingerprint
 from tests.support.paths import ROOT
 from worker.cli.client import OutgoingRequest, read_status
 from worker.cli.error_messages import CommandError
@@ -113,7 +112,7 @@ def test_other_records_are_passed_over(other: Any) -> None:
 
 
 OURS = request(token({"mlpuser": {"userId": "user-1"}}))
-SAME = identity("user-1", UUID(int=1), UUID(int=2))
+SAME = fingerprint("user-1", UUID(int=1), UUID(int=2))
 
 
 @pytest.mark.parametrize(
@@ -122,10 +121,10 @@ SAME = identity("user-1", UUID(int=1), UUID(int=2))
         ({"requestId": "r-1", "source": {"topic": "requests", "partition": 0, "offset": 7}}, True),
         # refused under another id, because another request has ours
         ({"requestId": "other", "source": {"topic": "requests", "partition": 0, "offset": 7}}, True),
-        ({"requestId": "r-1", "identity": SAME}, True),  # sent earlier
-        ({"requestId": "r-1", "identity": "0" * 64}, False),  # somebody else's
-        ({"requestId": "r-1", "identity": None}, False),
-        ({"requestId": "other", "identity": SAME}, False),
+        ({"requestId": "r-1", "fingerprint": SAME}, True),  # sent earlier
+        ({"requestId": "r-1", "fingerprint": "0" * 64}, False),  # somebody else's
+        ({"requestId": "r-1", "fingerprint": None}, False),
+        ({"requestId": "other", "fingerprint": SAME}, False),
     ],
 )
 def test_only_our_own_statuses_are_followed(changes: dict[str, Any], expected: bool) -> None:

@@ -9,11 +9,16 @@ import pytest
 from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.cli.test_letters import read, written
-from worker.cli.failures import CommandError
 
 from tests.support.builders import REVISION_ID, SOLUTION_ID
+from tests.unit.cli.test_dead_letter_reader import read, written
+from worker.cli.argument_types import PartitionOffset
+from worker.cli.client import OutgoingRequest
+from worker.cli.dead_letter import OriginalRecords, ReplayOptions, build_replay
+from worker.cli.dead_letter_reader import StoredDeadLetter
+from worker.cli.error_messages import CommandError
 from worker.domain.dead_letter import MAX_REPLAYS, replay_id
+from worker.domain.tokens import strip_bearer
 from worker.sandbox.users import SANDBOX_USER, sandbox_token
 
 TOKEN = sandbox_token(datetime.now(UTC), timedelta(hours=1))

@@ -91,7 +91,7 @@ def test_only_an_open_outcome_can_be_settled(state: State) -> None:
     last = DeploymentStatus.model_validate(EXAMPLE | {"state": state, "attempt": 3})
     if state in RESOLVABLE_STATES:
         settled = build_settlement(last, "failed", OperatorStatement("I looked.", "ada"))
-        expected = {"requestId": last.request_id, "attempt": 3, "as": "failed", "reason": "I looked.", "by": "ada"}
+        expected = {"requestId": last.request_id, "attempt": 3, "outcome": "failed", "reason": "I looked.", "by": "ada"}
         assert DeploymentSettled.model_validate(expected) == settled
     else:
         with pytest.raises(CommandError, match=f"is {state}, and only a parked request.*watch"):

@@ -10,8 +10,9 @@ from prometheus_client import Metric
 
 from tests.support.fakes import FakeTime
 from tests.support.paths import ROOT
-from worker.delivery.admission import Breakers, Capacity
-from worker.delivery.collector import Readings
+from worker.delivery.admission import Admission, Breakers, Limiter
+from worker.delivery.collector import WorkerCollector
+from worker.domain.partition_state import PartitionState, RequestTable
 from worker.observability.metrics import PREFIX, REGISTRY
 
 PAGE = ROOT / "docs" / "operating.md"
@@ -22,14 +23,12 @@ DASHBOARD = ROOT / "helm" / "files" / "dashboard.json"
 def families() -> list[Metric]:
     """Ours, counted ones first, then those that are read off the state."""
     time = FakeTime()
-    tracker = SimpleNamespace(mark=0, open=0)
-    lane = SimpleNamespace(partition=0, alive=True, tracker=tracker, buffered=0, bytes=0, jobs=[])
-    requests: Any = SimpleNamespace(lanes={0: lane}, draining_since=None)
-    breakers = Breakers(time.seconds, time.sleep)
-    limits = {"request": 0.0, "post": 0.0}
-    readings = Readings(requests, Capacity(1), breakers, limits, time.wall, time.seconds)
-    readings.ends = {0: 0}
-    return [it for it in REGISTRY.collect() if it.name.startswith(PREFIX)] + list(readings.collect())
+    processor = SimpleNamespace(partition=0, ready=True, state=PartitionState(RequestTable(), 0), jobs=[])
+    requests: Any = SimpleNamespace(processors={0: processor}, draining_since=None)
+    admission = Admission(Limiter(1), Breakers(time.seconds, time.sleep))
+    collector = WorkerCollector(requests, admission, {"request": 0.0, "post": 0.0}, time.clocks())
+    collector.ends = {0: 0}
+    return [it for it in REGISTRY.collect() if it.name.startswith(PREFIX)] + list(collector.collect())
 
 
 def names() -> set[str]:

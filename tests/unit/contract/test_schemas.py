@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -157,7 +158,7 @@ def test_no_input_in_the_error_of_an_event() -> None:
 
 
 def test_public_names_are_sorted_and_complete() -> None:
-    """`from schemas import …` offers every public class and table of the events, constants first."""
+    """`from schemas import …` offers every public class, function and table of the events, constants first."""
     public = {name for name, value in vars(schemas.events).items() if _is_public(name, value)}
 
     assert public == set(schemas.__all__)
@@ -165,7 +166,7 @@ def test_public_names_are_sorted_and_complete() -> None:
 
 
 def _is_public(name: str, value: object) -> bool:
-    made_here = getattr(value, "__module__", None) == "schemas.events" and isinstance(value, type)
+    made_here = getattr(value, "__module__", None) == "schemas.events" and isinstance(value, type | FunctionType)
     return not name.startswith("_") and (made_here or isinstance(value, dict | frozenset))
 
 

@@ -8,45 +8,47 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
-from worker.delivery.offsets import OffsetTracker
 
 from schemas import State
 from tests.support.counted import counted
 from tests.support.fakes import FakeTime
-from worker.delivery.admission import FAILURES, Breakers, Capacity
-from worker.delivery.collector import ENDS_SECONDS, Readings
+from worker.delivery.admission import FAILURES, Admission, Breakers, Limiter
+from worker.delivery.collector import ENDS_SECONDS, WorkerCollector
+from worker.domain.partition_state import PartitionState, RequestTable
 from worker.errors import CODES, Unavailable
+from worker.ports import Clocks
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def lane(
+def processor(
     partition: int,
     *jobs: tuple[State | None, float],
     committed: int = 0,
     read: int = 0,
     size: int = 0,
-    alive: bool = True,
+    ready: bool = True,
 ) -> Any:
-    """`jobs`: state, and for how many seconds it is known."""
-    tracker = OffsetTracker(committed)
+    """`jobs`: state, and for how many seconds it is known. `size`: of each record that was read."""
+    state = PartitionState(RequestTable(), committed)
     for offset in range(committed, committed + read):
-        tracker.start(offset)
-    entries = [SimpleNamespace(state=state, since=NOW - timedelta(seconds=age)) for state, age in jobs]
-    open_jobs = [SimpleNamespace(entry=entry) for entry in entries]
-    return SimpleNamespace(partition=partition, alive=alive, tracker=tracker, buffered=read, bytes=size, jobs=open_jobs)
+        state.offsets.start(offset, size)
+    states = [SimpleNamespace(state=it, since=NOW - timedelta(seconds=age)) for it, age in jobs]
+    open_jobs = [SimpleNamespace(state=it) for it in states]
+    return SimpleNamespace(partition=partition, ready=ready, state=state, jobs=open_jobs)
 
 
 class World:
-    """Lanes that stand still."""
+    """Processors that stand still."""
 
-    def __init__(self, *lanes: Any, draining_since: float | None = None) -> None:
+    def __init__(self, *processors: Any, draining_since: float | None = None) -> None:
         self.time = FakeTime()
-        self.capacity = Capacity(2)
-        self.breakers = Breakers(self.time.seconds, self.time.sleep)
-        requests: Any = SimpleNamespace(lanes={it.partition: it for it in lanes}, draining_since=draining_since)
+        self.admission = Admission(Limiter(2), Breakers(self.time.seconds, self.time.sleep))
+        by_partition = {it.partition: it for it in processors}
+        requests: Any = SimpleNamespace(processors=by_partition, draining_since=draining_since)
         limits = {"request": 3600.0, "post": 330.0}
-        self.readings = Readings(requests, self.capacity, self.breakers, limits, lambda: NOW, lambda: 100.0)
+        clocks = Clocks(lambda: NOW, lambda: 100.0, self.time.sleep, lambda: 0.5)
+        self.collector = WorkerCollector(requests, self.admission, limits, clocks)
 
     def read(self) -> dict[str, dict[tuple[str, ...], float]]:
         """Name without prefix → label values → value."""
@@ -54,7 +56,7 @@ class World:
             family.name.removeprefix("playground_deployer_"): {
                 tuple(sample.labels.values()): sample.value for sample in family.samples
             }
-            for family in self.readings.collect()
+            for family in self.collector.collect()
         }
 
 
@@ -86,7 +88,7 @@ async def follow(world: World, ends: Ends) -> None:
             raise Enough
 
     try:
-        await world.readings.follow(ends, "requests", sleep)
+        await world.collector.follow(ends, "requests", sleep)
     except Enough:
         return
 
@@ -108,16 +110,16 @@ def test_the_settings_that_alerts_compare_with_are_shown() -> None:
 
 def test_the_partitions_are_read_one_by_one() -> None:
     """The committable offset is where the first unfinished record stands; sums are over all."""
-    world = World(lane(0, committed=5, read=3, size=10), lane(7, committed=9, size=4))
+    world = World(processor(0, committed=5, read=3, size=10), processor(7, committed=9, read=1, size=4))
     read = world.read()
     assert {("0",): 5, ("7",): 9} == read["partition_committable_offset"]
-    assert {("0",): 3, ("7",): 0} == read["partition_incomplete_records"]
-    assert ({(): 3}, {(): 14}) == (read["buffered_records"], read["buffered_bytes"])
+    assert {("0",): 3, ("7",): 1} == read["partition_incomplete_records"]
+    assert ({(): 4}, {(): 34}) == (read["buffered_records"], read["buffered_bytes"])
 
 
 def test_parked_requests_are_counted_and_not_old() -> None:
     """They wait for people, for days perhaps: the age of the rest is what tells of a stuck worker."""
-    world = World(lane(0, (State.PARKED, 9000), (State.BUILDING, 20)), lane(1, (None, 3), (State.PARKED, 1)))
+    world = World(processor(0, (State.PARKED, 9000), (State.BUILDING, 20)), processor(1, (None, 3), (State.PARKED, 1)))
     read = world.read()
     assert ({(): 2}, {(): 20}) == (read["parked_requests"], read["oldest_incomplete_age_seconds"])
 
@@ -127,10 +129,10 @@ def test_a_stop_shows_how_long_it_takes() -> None:
     assert {(): 40} == World(draining_since=60.0).read()["drain_seconds"]
 
 
-async def test_places_in_use_are_in_flight() -> None:
+async def test_slots_in_use_are_in_flight() -> None:
     """As many as speak to a dependency."""
     world = World()
-    async with world.capacity.building():
+    async with world.admission.limiter.build():
         assert {(): 1} == world.read()["requests_in_flight"]
     assert {(): 0} == world.read()["requests_in_flight"]
 
@@ -140,19 +142,19 @@ async def test_a_breaker_is_closed_open_or_tried() -> None:
     world = World()
     for _ in range(FAILURES):
         try:
-            async with world.breakers.closed():
+            async with world.admission.breakers.guard():
                 raise Unavailable("catalog-timeout", CODES["catalog-timeout"])
         except Unavailable:
             pass
     assert {("catalog",): 1, ("artifacts",): 0, ("playground",): 0} == world.read()["breaker_state"]
-    async with world.breakers.closed():
+    async with world.admission.breakers.guard():
         assert 2 == world.read()["breaker_state"]["catalog",]
     assert 0 == world.read()["breaker_state"]["catalog",]
 
 
 async def test_lag_is_what_is_not_finished() -> None:
     """The end of each partition less its committable offset; never below zero, although the end is older."""
-    world = World(lane(0, committed=5, read=3), lane(1, committed=9))
+    world = World(processor(0, committed=5, read=3), processor(1, committed=9))
     ends = Ends({0: 12, 1: 8})
     await follow(world, ends)
     assert {("0",): 7, ("1",): 0} == world.read()["consumer_lag_records"]
@@ -162,7 +164,7 @@ async def test_lag_is_what_is_not_finished() -> None:
 @pytest.mark.parametrize("trouble", [KafkaConnectionError(), TimeoutError()])
 async def test_brokers_that_are_away_leave_no_lag(trouble: Exception) -> None:
     """An old one would look like a worker that is well; the next look is a quarter of a minute later."""
-    world = World(lane(0, committed=5))
+    world = World(processor(0, committed=5))
     await follow(world, Ends({0: 12}, trouble))
     assert {} == world.read()["consumer_lag_records"]
     await follow(world, Ends({0: 13}))
@@ -170,8 +172,8 @@ async def test_brokers_that_are_away_leave_no_lag(trouble: Exception) -> None:
 
 
 async def test_a_partition_that_is_not_taken_over_yet_says_nothing() -> None:
-    """Its lane does not know where the group stands: offset 0 would make the whole topic its lag."""
-    world = World(lane(0, alive=False))
+    """Its processor does not know where the group stands: offset 0 would make the whole topic its lag."""
+    world = World(processor(0, ready=False))
     await follow(world, Ends({0: 1_000_000}))
     read = world.read()
     assert (
@@ -188,5 +190,5 @@ async def test_the_loop_is_looked_at_every_second() -> None:
     before = counted(name)
     await follow(World(), Ends())
     assert before == counted(name)
-    await follow(World(lane(0)), Ends({0: 0}, {0: 0}))
+    await follow(World(processor(0)), Ends({0: 0}, {0: 0}))
     assert before + ENDS_SECONDS == counted(name)

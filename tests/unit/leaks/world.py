@@ -18,12 +18,10 @@ from aiohttp.typedefs import Handler
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import generate_latest
-from worker.delivery.attempts import Clocks, Policy
-from worker.domain.messages import Addresses, Message
 
-from schemas import DeploymentStatus
+from schemas import DeploymentStatus, Message
 from tests.support.builders import record
-from tests.support.fakes import FakeJob
+from tests.support.fakes import FakeJob, FakeProcessor
 from tests.support.logging_state import LIBRARIES
 from tests.unit.leaks import canaries
 from worker.adapters.graphene import ArtifactsClient, CatalogClient
@@ -32,14 +30,17 @@ from worker.adapters.playground import PlaygroundClient, playground_session
 from worker.adapters.tokens import TokenVerifier
 from worker.build import Builder
 from worker.cli.run import secret_values
-from worker.delivery.admission import Breakers, Capacity
+from worker.delivery.admission import Admission, Breakers, Limiter
+from worker.delivery.partition import Job
 from worker.deploy import Deployer
 from worker.domain.dead_letter import DeadLetter
+from worker.domain.lifecycle import Lifecycle
 from worker.domain.request import Record
 from worker.observability import logs
 from worker.observability.logs import Format
 from worker.observability.metrics import REGISTRY
 from worker.observability.traces import open_tracing
+from worker.ports import Clocks
 from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, GRAPHENE, NEXUS_LOGIN, NEXUS_PATH, Graphene, graphene_app
 from worker.sandbox.graphene_data import Stored, make_model, make_pipeline
 from worker.sandbox.http_server import Fault, served
@@ -82,15 +83,24 @@ class Echo(Fault):
         return web.Response(status=self.status, text=told, headers=headers)
 
 
-class Job(FakeJob):
+class Processor(FakeProcessor):
     """Keeps what would go to Kafka, as text: keys, headers and all."""
 
-    sent: list[str]
+    def __init__(self, clocks: Clocks) -> None:
+        super().__init__(clocks)
+        self.sent: list[str] = []
 
-    def publish(self, status: DeploymentStatus, dead_letter: DeadLetter | None = None) -> asyncio.Future[None]:
+    def publish(self, job: Job, status: DeploymentStatus, dead_letter: DeadLetter | None) -> asyncio.Future[None]:
         """Into the transaction."""
-        self.sent += map(repr_all, Addresses("statuses", "dead-letters", "/worker")(status, dead_letter, None))
-        return super().publish(status, dead_letter)
+        self.sent += map(repr_all, self.shared.encoder.encode(status, dead_letter, None))
+        return super().publish(job, status, dead_letter)
+
+
+class ListedJob(FakeJob):
+    """In such a partition."""
+
+    processor: Processor
+    processor_class = Processor
 
 
 def repr_all(message: Message) -> str:
@@ -121,9 +131,12 @@ class World:
 
     async def handle(self, one: Record) -> None:
         """As the consumer does it: in a task of its own."""
-        job = Job(one)
-        job.sent, job.statuses = self.sent, self.statuses
-        await asyncio.create_task(self.deployer.handle(job))
+        job = ListedJob(one)
+        try:
+            await asyncio.create_task(self.deployer.handle(job))
+        finally:
+            self.sent += job.processor.sent
+            self.statuses += job.statuses
 
     @property
     def last(self) -> dict[str, Any]:
@@ -197,6 +210,7 @@ def environment(ccds: str, nexus: str, playground: str) -> dict[str, str]:
         "DEPLOYER_PLAYGROUND__TIMEOUT_SECONDS": "1",
         "DEPLOYER_BUNDLE__ORCHESTRATOR_IMAGE": "registry.example/orchestrator:1.8",
         "DEPLOYER_RUNTIME__LOG_LEVEL": "debug",
+        "DEPLOYER_RUNTIME__REQUEST_DEADLINE_SECONDS": "0.001",  # no second attempt: what one says is looked at
         "DEPLOYER_RUNTIME__HTTP_PORT": "0",
     }
 
@@ -249,11 +263,9 @@ async def open_world(folder: Path, log_format: Format, **servers: str) -> AsyncI
         )
         builder = Builder(catalog, artifacts, SHIPPED, settings.bundle)
         clocks = Clocks(lambda: datetime.now(UTC), time.monotonic, asyncio.sleep, lambda: 0.5)
-        # No second attempt: what one says is looked at.
-        policy = Policy(submit_seconds=0.3, deadline_seconds=0)
-        deployer = Deployer(
-            tokens, builder, submitter, Capacity(32), Breakers(time.monotonic, asyncio.sleep, ()), clocks, policy
-        )
+        admission = Admission(Limiter(32), Breakers(time.monotonic, asyncio.sleep, ()))
+        decide = Lifecycle(settings.playground, settings.runtime)
+        deployer = Deployer(tokens, builder, submitter, admission, clocks, decide)
         world = World(
             settings,
             graphene[GRAPHENE],

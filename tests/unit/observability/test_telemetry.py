@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
@@ -13,8 +14,9 @@ from opentelemetry.trace import StatusCode
 from schemas import State
 from tests.support.builders import record
 from tests.support.counted import counted
+from worker.domain.lifecycle import RequestState
 from worker.errors import NotFound
-from worker.observability.telemetry import Spans, client_span, ended, processing, publishing, stage
+from worker.observability.telemetry import Spans, client_span, ended, processing, publishing, stages
 from worker.observability.traces import open_tracing
 from worker.settings import TracingSettings
 
@@ -31,6 +33,11 @@ async def traces(sample_ratio: float = 1.0) -> AsyncIterator[InMemorySpanExporte
         yield exporter
 
 
+def request(traceparent: str | None = None) -> RequestState:
+    """As its last status left it."""
+    return RequestState("r-1", 7, datetime(2026, 1, 1, tzinfo=UTC), traceparent=traceparent)
+
+
 def parents(spans: tuple[ReadableSpan, ...]) -> Mapping[str, str | None]:
     """Name of a span → name of the one around it."""
     names = {it.context.span_id: it.name for it in spans}
@@ -40,7 +47,7 @@ def parents(spans: tuple[ReadableSpan, ...]) -> Mapping[str, str | None]:
 def test_a_stage_is_timed_however_it_ends() -> None:
     """A slow failure is slow, too."""
     before = counted("stage_duration_seconds_count", stage="bundle")
-    with pytest.raises(ValueError, match="no"), stage("bundle"):
+    with pytest.raises(ValueError, match="no"), stages.bundle():
         raise ValueError("no")
     assert before + 1 == counted("stage_duration_seconds_count", stage="bundle")
 
@@ -48,10 +55,10 @@ def test_a_stage_is_timed_however_it_ends() -> None:
 async def test_a_trace_goes_from_the_request_to_its_statuses() -> None:
     """The sender's trace goes on; stages, calls and statuses are inside of the request's span."""
     async with traces() as exporter:
-        with processing(record(headers=(("traceparent", ASKED.encode()),)), "r-1", None):
+        with processing(record(headers=(("traceparent", ASKED.encode()),)), request()):
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             said = publishing(State.BUILDING, done)
-            with stage("fetch"), client_span("catalog", "GET") as headers:
+            with stages.fetch(), client_span("catalog", "GET") as headers:
                 sent = headers
             done.set_result(None)
             await asyncio.sleep(0)
@@ -76,7 +83,7 @@ async def test_after_a_take_over_the_trace_goes_on_from_the_last_status() -> Non
     """The worker before left its traceparent there; the sender's is further back in the same trace."""
     left = f"00-{TRACE}-00f067aa0ba902b7-01"
     async with traces() as exporter:
-        with processing(record(headers=(("traceparent", ASKED.encode()),)), "r-1", left):
+        with processing(record(headers=(("traceparent", ASKED.encode()),)), request(left)):
             pass
         (span,) = exporter.get_finished_spans()
     assert span.parent is not None
@@ -86,10 +93,10 @@ async def test_after_a_take_over_the_trace_goes_on_from_the_last_status() -> Non
 async def test_a_failure_shows_its_code_and_no_text() -> None:
     """Texts of exceptions may hold what users or dependencies wrote."""
     async with traces() as exporter:
-        with processing(record(), "r-1", None):
-            with pytest.raises(NotFound), stage("fetch"):
+        with processing(record(), request()):
+            with pytest.raises(NotFound), stages.fetch():
                 raise NotFound("proto-missing", "The protobuf of node 'the-users-own-word' is gone.")
-            ended(State.REJECTED, "proto-missing", 0.1)
+            ended(State.REJECTED, "proto-missing")
         spans = exporter.get_finished_spans()
     assert ["proto-missing"] * 2 == [(it.attributes or {}).get("error.type") for it in spans]
     assert [StatusCode.ERROR] * 2 == [it.status.status_code for it in spans]
@@ -100,7 +107,7 @@ async def test_a_failure_shows_its_code_and_no_text() -> None:
 async def test_the_sender_decides_whether_its_request_is_traced() -> None:
     """Not sampled there means not kept here; its statuses still belong to the trace, and say so."""
     async with traces() as exporter:
-        with processing(record(headers=(("traceparent", NOT_SAMPLED.encode()),)), "r-1", None):
+        with processing(record(headers=(("traceparent", NOT_SAMPLED.encode()),)), request()):
             said = publishing(State.BUILDING, asyncio.get_running_loop().create_future())
         assert () == exporter.get_finished_spans()
     assert said is not None
@@ -110,7 +117,7 @@ async def test_the_sender_decides_whether_its_request_is_traced() -> None:
 async def test_the_ratio_decides_for_requests_without_a_trace() -> None:
     """0: none of them is kept."""
     async with traces(sample_ratio=0.0) as exporter:
-        with processing(record(), "r-1", None), stage("fetch"):
+        with processing(record(), request()), stages.fetch():
             pass
         assert () == exporter.get_finished_spans()
 
@@ -118,6 +125,6 @@ async def test_the_ratio_decides_for_requests_without_a_trace() -> None:
 async def test_without_an_endpoint_nothing_is_traced() -> None:
     """There is no tracer to ask for spans, and statuses keep the sender's traceparent, for there is none of ours."""
     async with open_tracing(TracingSettings(), lambda _: pytest.fail("a processor was opened")):
-        with processing(record(headers=(("traceparent", ASKED.encode()),)), "r-1", None):
+        with processing(record(headers=(("traceparent", ASKED.encode()),)), request()):
             assert publishing(State.BUILDING, asyncio.get_running_loop().create_future()) is None
             assert Spans.tracer is None

@@ -3,12 +3,14 @@
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
-from schemas import BundleInfo, DeploymentStatus, SourceInfo, State
+from schemas import BundleInfo, DeploymentStatus
 from tests.support.builders import (
     OPTIONS,
     SHIPPED,
@@ -21,7 +23,8 @@ from tests.support.builders import (
     solution,
 )
 from tests.support.corpus import record as note
-from tests.support.fakes import FakeCatalog, FakeClock, FakeJob
+from tests.support.fakes import FakeCatalog
+from tests.support.servers import Serve
 from tests.support.ways_out import tells_what_to_do
 from tests.unit.refusals.memory import growth
 from worker import settings
@@ -31,11 +34,13 @@ from worker.build import Builder
 from worker.domain.bundle.archive import build_bundle
 from worker.domain.bundle.blueprint import MAX_BYTES, read_blueprint
 from worker.domain.bundle.plan import plan_pipeline
+from worker.domain.lifecycle import RequestState
 from worker.domain.request import Request, read_request
 from worker.errors import DeploymentError, Internal
 from worker.settings import ArtifactsSettings
 
 MIB = 1024 * 1024
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WIDE = "\U0001f600"  # four bytes, and printable
 NODE = '{"container_name":"a","image":"a:1","proto_uri":"p","operation_signature_list":['
 SIGNATURE = '{"operation_signature":{"operation_name":"x","input_message_name":"I","output_message_name":"O"}'
@@ -190,7 +195,7 @@ async def test_no_more_protobufs_are_fetched_than_may_be_sent(serve: Serve) -> N
     assert len(asked) < 17 + 2 * CONNECTIONS
 
 
-async def test_the_largest_status_fits() -> None:
+def test_the_largest_status_fits() -> None:
     """One that did not would never be published, and its record be read again and again."""
     nodes = [
         node(f"{number:03}" + WIDE * 60, operation("run"), image="a", node_type="DataBroker")
@@ -203,21 +208,19 @@ async def test_the_largest_status_fits() -> None:
     )
     bundle = build_bundle(plan, {}, SHIPPED, OPTIONS)
     longest = BundleInfo(sha256="0" * 64, size=10**8, nodes=tuple(name.ljust(63, "x") for name in bundle.nodes))
-    job = FakeJob()
-    progress = Progress(job, FakeClock(), "r" * 128, SourceInfo(topic="t" * 249, partition=1, offset=1))
-    _, request = read_request(record())
+    source = record(topic="t" * 249)
+    _, request = read_request(source)
     assert isinstance(request, Request)
-    progress.identify(request)
-    progress._known |= {"identity": "0" * 64, "replay_of": "r" * 128}
-    progress.state = State.BUILDING
-    await progress.submitting(plan, bundle, 330)
+    state = RequestState.of_record("r" * 128, source, replace(request, replay_of="r" * 128), NOW)
+    state.apply(state.accepted(NOW, "0" * 64))
+    state.apply(state.building(NOW))
+    submitting = state.submitting(NOW, plan, bundle, NOW).model_copy(update={"bundle": longest})
+    state.apply(submitting)
     error = Internal()
     error.message = WIDE * 5000
-    progress._known["bundle"] = longest
-    await progress.failed(error)
-    sizes = [len(status.to_json()) for status in job.statuses]
-    assert max(sizes) < DeploymentStatus.MAX_BYTES
-    assert 40 == len(job.statuses[0].warnings or ())
+    statuses = [submitting, state.retrying(NOW, error, NOW, NOW), state.failed(NOW, error)]
+    assert max(len(status.to_json()) for status in statuses) < DeploymentStatus.MAX_BYTES
+    assert {40} == {len(status.warnings or ()) for status in statuses}
 
 
 def largest_max_nodes() -> int:

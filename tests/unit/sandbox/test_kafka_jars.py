@@ -1,13 +1,24 @@
 import asyncio
 import hashlib
-from collections.abc import Callable
+import re
+from collections.abc import Awaitable, Callable
+from itertools import product
 from pathlib import Path
 from threading import Barrier
 
 import pytest
+from aiohttp import web
 
 from worker.errors import ConfigurationError
-from worker.sandbox.kafka_installation import Jar, cache_folder, import_extra, kafka_jars, locked_jars
+from worker.sandbox.http_server import served
+from worker.sandbox.kafka_installation import (
+    Jar,
+    cache_folder,
+    from_repository,
+    import_extra,
+    kafka_jars,
+    locked_jars,
+)
 
 
 def content(name: str) -> bytes:
@@ -19,7 +30,7 @@ def jar(name: str) -> Jar:
 
 
 class Repository:
-    """Stands for jgo: gives each jar its content, `spoil` the first so many times another one; notes what it gave."""
+    """Gives each jar its content, `spoil` the first so many times another one; notes what it gave."""
 
     def __init__(self, spoil: int = 0, before: Callable[[], object] = lambda: None) -> None:
         self.given: list[str] = []
@@ -37,7 +48,7 @@ class Repository:
 
 
 class Unreachable:
-    """Stands for jgo without a network."""
+    """Stands for a repository without a network."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -147,3 +158,43 @@ def test_without_the_extra_the_way_to_install_it_is_named() -> None:
 def test_the_cache_is_this_users() -> None:
     """Below the user's cache folder, apart from other versions."""
     assert ("playground-deployer", "kafka-4.3.1") == cache_folder().parts[-2:]
+
+
+def asking(answer: Callable[[web.Request], Awaitable[web.Response]]) -> web.Application:
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    return app
+
+
+async def test_jars_come_from_the_repository_by_their_coordinate(tmp_path: Path) -> None:
+    """Over connections that stay: a new one for each jar would take longer than the jars."""
+    connections: set[object] = set()
+
+    async def answer(request: web.Request) -> web.Response:
+        connections.add(request.transport)
+        found = re.fullmatch(r"/maven/org/example/([a-z]+)/1\.0/\1-1\.0\.jar", request.path)
+        return web.Response(body=content(found[1])) if found else web.Response(status=404)
+
+    jars = [jar("".join(name)) for name in product("ab", repeat=5)]
+    async with served(asking(answer)) as address:
+        with from_repository(f"{address}/maven") as fetch:
+            paths = await kafka_jars(tmp_path, jars=jars, fetch=fetch)
+    assert [content(it.artifact) for it in jars] == [path.read_bytes() for path in paths]
+    assert len(connections) <= 8 < len(jars)
+
+
+async def test_a_repository_that_has_not_the_jar_is_asked_twice(tmp_path: Path) -> None:
+    """Its error page is not taken for a jar."""
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(status=404, body=content("broker"))
+
+    async with served(asking(answer)) as address:
+        with (
+            from_repository(address) as fetch,
+            pytest.raises(ConfigurationError, match=r"\(HTTPError at org\.example:broker:1\.0\)"),
+        ):
+            await kafka_jars(tmp_path, jars=[jar("broker")], fetch=fetch)
+    assert ["/org/example/broker/1.0/broker-1.0.jar"] * 2 == asked

@@ -2,7 +2,7 @@
 
 Startup waits for brokers that cannot be reached, and fails where waiting does not help. Access that is denied later
 stops the worker as well: it reads its login and certificates at startup only, so a changed Secret takes a new process
-anyway, and whoever restarts it sees that something is wrong.
+anyway, and the restart shows operators that something is wrong.
 """
 
 import asyncio

@@ -15,6 +15,8 @@ from textwrap import shorten
 
 import nh3
 
+from worker.errors import WorkerError
+
 MAX_ICON = 2 * 1024 * 1024  # bytes
 MAX_CHARS = 200_000  # without pictures that are part of the text; Graphene allows two million
 MAX_TAGS = 8_000  # opening, and as many closing: 200 kB of ordinary text have fewer
@@ -71,7 +73,7 @@ Shown = tuple[bytes | None, tuple[str, ...]]
 """What goes into the bundle, and what a user would want to know about the rest."""
 
 
-class Unusable(ValueError):
+class Unusable(WorkerError):
     """It cannot be passed on. The message goes on after "The … is left out:"."""
 
 

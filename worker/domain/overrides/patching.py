@@ -24,6 +24,7 @@ from pydantic_core import ErrorDetails
 
 from worker.domain.overrides.field_checks import field_problems
 from worker.domain.overrides.manifest_checks import claim_problems, deployment_problems
+from worker.errors import WorkerError
 
 Json = dict[str, Any]
 Patchable = V1Deployment | V1PersistentVolumeClaim
@@ -88,7 +89,7 @@ _WORDS = {
 }
 
 
-class PatchError(ValueError):
+class PatchError(WorkerError):
     """The patch is wrong. Each problem is a sentence that names the place and the way out, and shows no secret."""
 
     def __init__(self, *problems: str) -> None:

@@ -1,15 +1,15 @@
-"""What the lanes rely on, on Apache Kafka itself: fencing, proof, and everything or nothing."""
+"""What the processors rely on, on Apache Kafka itself: fencing, verified ownership, and everything or nothing."""
 
 from contextlib import AsyncExitStack
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
-from worker.domain.messages import Message
 
+from schemas import Message
 from tests.support.topics import Topics
 from worker import settings
-from worker.adapters.kafka.partition_store import KafkaLedger, TransactionalWriter
+from worker.adapters.kafka.partition_store import KafkaPartitionStore, PartitionWriter
 from worker.errors import PartitionLost
 
 
@@ -20,7 +20,7 @@ class Partition:
         self, kafka: settings.KafkaSettings, member: AIOKafkaConsumer, open_producer: type = AIOKafkaProducer
     ) -> None:
         self.kafka = kafka
-        self.ledger = KafkaLedger(kafka, member, "cluster", open_producer)
+        self.store = KafkaPartitionStore(kafka, member, "cluster", open_producer)
         self.requests = TopicPartition(kafka.requests_topic, 0)
 
     def message(self, text: str) -> Message:
@@ -66,10 +66,10 @@ async def test_whoever_was_fenced_commits_nothing(options: settings.KafkaSetting
     async with member(options) as consumer:
         partition = Partition(options, consumer)
         async with AsyncExitStack() as stack:
-            old = await partition.ledger.fence(0)
+            old = await partition.store.fence(0)
             stack.push_async_callback(old.close)
             await old.commit([partition.message("old")], None)
-            new = await partition.ledger.fence(0)
+            new = await partition.store.fence(0)
             stack.push_async_callback(new.close)
             with pytest.raises(KafkaError):
                 await old.commit([partition.message("stale")], 5)
@@ -78,16 +78,16 @@ async def test_whoever_was_fenced_commits_nothing(options: settings.KafkaSetting
         assert 1 == await consumer.committed(partition.requests)
 
 
-async def test_the_proof_is_the_members_only(options: settings.KafkaSettings) -> None:
+async def test_ownership_is_verified_for_the_member_alone(options: settings.KafkaSettings) -> None:
     """A worker that is not in the group, or has lost the partition, is told so."""
     async with member(options) as consumer:
         await consumer.getmany(timeout_ms=100)
-        assert 0 == await Partition(options, consumer).ledger.prove(0)
+        assert 0 == await Partition(options, consumer).store.verify_ownership(0)
         async with member(options, "another-group") as stranger:
             stranger.unsubscribe()
             stranger.assign([])
             with pytest.raises((PartitionLost, KafkaError)):
-                await Partition(options, stranger).ledger.prove(0)
+                await Partition(options, stranger).store.verify_ownership(0)
 
 
 class BreaksBeforeCommit(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
@@ -102,10 +102,10 @@ async def test_statuses_and_offset_are_one_transaction(options: settings.KafkaSe
     """What was sent before a commit that never came is never seen, and the offset has not moved."""
     async with member(options) as consumer:
         broken = Partition(options, consumer, BreaksBeforeCommit)
-        writer: TransactionalWriter = await broken.ledger.fence(0)
+        writer: PartitionWriter = await broken.store.fence(0)
         with pytest.raises(KafkaError):
             await writer.commit([broken.message("half")], 7)
         await writer.close()
-        await (await Partition(options, consumer).ledger.fence(0)).close()
+        await (await Partition(options, consumer).store.fence(0)).close()
         assert [] == await broken.seen()
         assert await consumer.committed(broken.requests) is None

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.builders import blueprint, edge, mount_volume, node, operation, shared_folder
+from tests.support.builders import OPTIONS, blueprint, edge, mount_volume, node, operation, shared_folder, solution
 from worker.domain.bundle.blueprint import MAX_BYTES, Blueprint, read_blueprint
 from worker.domain.bundle.plan import Plan, plan_pipeline
 from worker.errors import NotDeployable

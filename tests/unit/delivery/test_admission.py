@@ -1,0 +1,275 @@
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from tests.support.fakes import FakeTime
+from worker.delivery.admission import FAILURES, Admission, Breakers, KeyLock, KeyQueue, Limiter
+from worker.domain.lifecycle import Outage
+from worker.errors import DeploymentError, NotFound, OutcomeUnknown, Unavailable
+
+DOWN = Unavailable("catalog-unavailable", "Down.")
+REFUSED = Unavailable("artifacts-unauthorized", "Refused.")
+
+
+async def settled() -> None:
+    """Every task that can go on has gone on."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+# ------------------------------------------------------------------------------------------------ one of a key
+
+
+class Worker:
+    """Acquires a lock in a task of its own and releases it when told."""
+
+    def __init__(self, lock: KeyLock) -> None:
+        self.leave = asyncio.Event()
+        self.lock = lock
+        self.task = asyncio.create_task(self._work())
+
+    async def _work(self) -> None:
+        try:
+            await self.lock.acquire()
+            await self.leave.wait()
+        finally:
+            self.lock.release()
+
+
+async def acquired(*workers: Worker) -> list[bool]:
+    await settled()
+    return [worker.lock.acquired for worker in workers]
+
+
+async def finish(*workers: Worker) -> None:
+    for worker in workers:
+        worker.leave.set()
+    await asyncio.gather(*(worker.task for worker in workers))
+
+
+async def test_one_key_works_in_the_order_it_joined() -> None:
+    """The second of a user waits for the first, whoever asks earlier."""
+    queue = KeyQueue()
+    first, second = queue.join(b"a"), queue.join(b"a")
+    late = Worker(second)
+    assert [False] == await acquired(late)
+    early = Worker(first)
+    assert [True, False] == await acquired(early, late)
+    await finish(early)
+    assert [False, True] == await acquired(early, late)
+    await finish(late)
+
+
+async def test_other_keys_are_not_held_up() -> None:
+    """A slow user is alone with it; records without a key wait for nobody."""
+    queue = KeyQueue()
+    workers = [Worker(queue.join(key)) for key in (b"a", b"b", None, None)]
+    assert [True] * 4 == await acquired(*workers)
+    await finish(*workers)
+
+
+async def test_a_lock_that_is_released_unused_lets_the_next_one_go() -> None:
+    """A rejected request never acquires it; leaving the middle keeps the order of the others."""
+    queue = KeyQueue()
+    first, second, third = (queue.join(b"a") for _ in range(3))
+    second.release()
+    last = Worker(third)
+    assert [False] == await acquired(last)
+    first.release()
+    first.release()
+    assert [True] == await acquired(last)
+    await finish(last)
+
+
+async def test_a_cancelled_waiter_keeps_no_place() -> None:
+    """Its partition was lost while it waited; the next of its user goes when the first is done."""
+    queue = KeyQueue()
+    holder, waiter, last = (Worker(queue.join(b"a")) for _ in range(3))
+    assert [True, False, False] == await acquired(holder, waiter, last)
+    waiter.task.cancel()
+    await asyncio.gather(waiter.task, return_exceptions=True)
+    await finish(holder)
+    assert [True] == await acquired(last)
+    await finish(last)
+
+
+async def test_a_key_that_is_done_is_forgotten() -> None:
+    """Users come and go; memory does not grow with them."""
+    queue = KeyQueue()
+    for key in range(100):
+        queue.join(bytes([key])).release()
+    assert {} == queue._queues
+
+
+# ------------------------------------------------------------------------------------------------ so many in all
+
+
+class Holder:
+    """Holds something until it is told."""
+
+    def __init__(self, what: AbstractAsyncContextManager[None]) -> None:
+        self.entered = False
+        self.leave = asyncio.Event()
+        self.task = asyncio.create_task(self._hold(what))
+
+    async def _hold(self, what: AbstractAsyncContextManager[None]) -> None:
+        async with what:
+            self.entered = True
+            await self.leave.wait()
+
+    async def end(self) -> None:
+        self.leave.set()
+        await self.task
+        await settled()
+
+
+async def test_so_many_call_dependencies_at_once() -> None:
+    """Building and posting share the limit; a POST goes first, because its bundle takes memory."""
+    limiter = Limiter(2)
+    first, second = Holder(limiter.build()), Holder(limiter.post())
+    await settled()
+    builds, posts = Holder(limiter.build()), Holder(limiter.post())
+    await settled()
+    assert [True, True, False, False] == [it.entered for it in (first, second, builds, posts)]
+    await first.end()
+    assert (True, False, 2) == (posts.entered, builds.entered, limiter.in_use)
+    await second.end()
+    assert builds.entered
+    await posts.end()
+    await builds.end()
+    assert 0 == limiter.in_use
+
+
+async def test_a_cancelled_waiter_takes_no_slot() -> None:
+    """Before its turn, and at the very moment it comes."""
+    limiter = Limiter(1)
+    holder = Holder(limiter.build())
+    await settled()
+    waiters = [Holder(limiter.build()) for _ in range(2)]
+    await settled()
+    waiters[0].task.cancel()
+    holder.leave.set()
+    await holder.task
+    waiters[1].task.cancel()
+    await asyncio.gather(*(it.task for it in waiters), return_exceptions=True)
+    last = Holder(limiter.post())
+    await settled()
+    assert last.entered
+    await last.end()
+
+
+async def test_twice_as_many_attempts_may_have_begun() -> None:
+    """What waits for Kafka between two calls holds up nobody, and the bundles in memory have a bound."""
+    time = FakeTime()
+    admission = Admission(Limiter(2), Breakers(time.seconds, time.sleep))
+    attempts = [Holder(admission.attempt()) for _ in range(5)]
+    await settled()
+    assert [True] * 4 + [False] == [it.entered for it in attempts]
+    await attempts[0].end()
+    assert attempts[4].entered
+    for attempt in attempts[1:]:
+        await attempt.end()
+
+
+# ------------------------------------------------------------------------------------------------ what is down
+
+
+class World:
+    """Breakers in a time that passes while somebody waits."""
+
+    def __init__(self) -> None:
+        self.time = FakeTime()
+        self.breakers = Breakers(self.time.seconds, self.time.sleep)
+
+    async def attempt(self, error: DeploymentError | None = None) -> None:
+        """One that ends so."""
+        try:
+            async with self.breakers.guard():
+                if error:
+                    raise error
+        except DeploymentError:
+            pass
+
+    @property
+    def open(self) -> list[str]:
+        return [name for name, it in self.breakers.all.items() if it.open]
+
+
+async def test_failures_in_a_row_open_it() -> None:
+    """An answer in between shows that the dependency is there, a refusal too."""
+    world = World()
+    for error in (DOWN, DOWN, NotFound("proto-missing", "Gone."), *[DOWN] * (FAILURES - 1)):
+        await world.attempt(error)
+    assert [] == world.open
+    await world.attempt(DOWN)
+    assert ["catalog"] == world.open
+
+
+async def test_refused_credentials_open_it_at_once() -> None:
+    """No other request fares better."""
+    world = World()
+    await world.attempt(REFUSED)
+    assert ["artifacts"] == world.open
+
+
+async def test_unknown_outcomes_are_failures_of_the_playground() -> None:
+    """Or every request in turn would be parked."""
+    world = World()
+    for _ in range(FAILURES):
+        await world.attempt(OutcomeUnknown("x"))
+    assert ["playground"] == world.open
+
+
+async def test_one_is_the_trial_and_the_others_wait() -> None:
+    """Until it has an answer; the time in between is counted."""
+    world = World()
+    await world.attempt(REFUSED)
+    trying, may_end = asyncio.Event(), asyncio.Event()
+
+    async def probe() -> None:
+        async with world.breakers.guard():
+            trying.set()
+            await may_end.wait()
+
+    first = asyncio.create_task(probe())
+    await trying.wait()
+    second = asyncio.create_task(world.attempt())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not second.done()
+    may_end.set()
+    await asyncio.gather(first, second)
+    assert [] == world.open
+    assert world.breakers.down_seconds() >= 5
+
+
+async def test_a_trial_in_vain_lets_the_next_one_be_the_trial() -> None:
+    """It was cancelled, or ended before it came to the dependency; a failure opens it for longer."""
+    world = World()
+    await world.attempt(REFUSED)
+    with pytest.raises(ZeroDivisionError):
+        async with world.breakers.guard():
+            raise ZeroDivisionError
+    before = world.time.seconds()
+    await world.attempt(REFUSED)
+    assert ["artifacts"] == world.open
+    await world.attempt()
+    assert ([], True) == (world.open, world.time.seconds() - before > 9)
+
+
+async def test_each_request_counts_the_outages_since_it_last_asked() -> None:
+    """None before its first question, and none twice; what it waits for now is said besides."""
+    world, one, other = World(), SimpleNamespace(down_seconds=None), SimpleNamespace(down_seconds=None)
+    admission = Admission(Limiter(1), world.breakers)
+    assert Outage() == admission.outage(one)
+    await world.attempt(REFUSED)
+    await world.time.sleep(3)
+    assert Outage(timedelta(seconds=3), now=True) == admission.outage(one)
+    assert Outage(now=True) == admission.outage(other)
+    await world.attempt()
+    down = timedelta(seconds=world.breakers.down_seconds())
+    assert Outage(down - timedelta(seconds=3)) == admission.outage(one) == admission.outage(other)
+    assert Outage() == admission.outage(one)

@@ -1,0 +1,439 @@
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import FINAL_STATES, SUCCESSORS, DeploymentSettled, DeploymentStatus, ErrorInfo, SourceInfo, State
+from tests.support.builders import CALLER, OPTIONS, REVISION_ID, SHIPPED, SOLUTION_ID, blueprint, node, record, solution
+from tests.support.fakes import lifecycle
+from worker.domain.bundle.archive import build_bundle
+from worker.domain.bundle.blueprint import read_blueprint
+from worker.domain.bundle.plan import plan_pipeline
+from worker.domain.lifecycle import (
+    BACKOFF_SECONDS,
+    MAX_BACKOFF_SECONDS,
+    SERVER_MARGIN,
+    Authenticate,
+    AwaitSettlement,
+    BuildAndSubmit,
+    CompareWithOriginal,
+    End,
+    GiveUp,
+    Outage,
+    RequestState,
+    Sleep,
+    Step,
+    WaitForTurn,
+    backoff,
+)
+from worker.domain.request import read_request
+from worker.domain.solution import Caller
+from worker.errors import (
+    CODES,
+    Conflict,
+    DeploymentError,
+    Internal,
+    NotAllowed,
+    OutcomeUnknown,
+    PlaygroundRefused,
+    Unavailable,
+    WorkerDied,
+)
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+HOUR = timedelta(hours=1)
+WHOSE = "0" * 64
+PLAN = plan_pipeline(solution(), read_blueprint(blueprint(node("a")), 10), OPTIONS.orchestrator_image)
+BUNDLE = build_bundle(PLAN, {}, SHIPPED, OPTIONS)
+
+BUSY = Unavailable("playground-busy", "Busy.", "submit", retry_after=20)
+KEYS = Unavailable("keys-unavailable", "Down.", "authenticate", retry_after=20)
+UNKNOWN = OutcomeUnknown(CODES["outcome-unknown"])
+
+
+def fresh() -> RequestState:
+    """Of a record that was just read."""
+    return RequestState.of_record("a", record(), read_request(record())[1], NOW)
+
+
+def left(state: State | None, **changes: Any) -> RequestState:
+    """As the last status of a worker that is gone says; None: fresh."""
+    values: dict[str, Any] = {
+        "request_id": "a",
+        "sequence": 5,
+        "state": state,
+        "time": NOW,
+        "attempt": 2,
+        "message": "So far.",
+        "fingerprint": WHOSE,
+        "source": SourceInfo(topic="requests", partition=3, offset=7),
+        "attempt_deadline": NOW + 330 * SECOND if state is State.SUBMITTING else None,
+    }
+    found = fresh()
+    if state:
+        found.apply(DeploymentStatus(**(values | changes)))
+    return found
+
+
+@dataclass
+class Held:
+    """What a worker holds of a request."""
+
+    state: RequestState
+    original: RequestState | None = None
+    repeats: bool = False
+    caller: Caller | None = None
+    tries: int = 1
+    has_turn: bool = False
+    may_be_sent: bool = False
+
+
+# ---------------------------------------------------------------------------------------------------- the statuses
+
+
+SAY: dict[State, Callable[[RequestState], DeploymentStatus]] = {
+    State.ACCEPTED: lambda state: state.accepted(NOW, WHOSE),
+    State.BUILDING: lambda state: state.building(NOW),
+    State.SUBMITTING: lambda state: state.submitting(NOW, PLAN, BUNDLE, NOW + 330 * SECOND),
+    State.RETRYING: lambda state: state.retrying(NOW, BUSY, NOW + 20 * SECOND, NOW + HOUR),
+    State.PARKED: lambda state: state.parked(NOW),
+    State.DEPLOYED: lambda state: state.deployed(NOW, None),
+    State.REJECTED: lambda state: state.failed(NOW, Conflict("request-id-conflict", "No.")),
+    State.FAILED: lambda state: state.failed(NOW, Internal()),
+}
+
+
+@pytest.mark.parametrize("what", State)
+@pytest.mark.parametrize("state", [None, *State])
+def test_what_may_not_follow_is_a_defect(state: State | None, what: State) -> None:
+    """The statuses that may come next are those of the contract; nothing follows a final one."""
+    if what in SUCCESSORS[state]:
+        assert what is SAY[what](left(state)).state
+    else:
+        with pytest.raises(AssertionError, match=f"^{what} may not follow {state}$"):
+            SAY[what](left(state))
+    assert state not in FINAL_STATES or not SUCCESSORS[state]
+
+
+def test_the_statuses_of_a_request_have_no_gap() -> None:
+    """Sequence numbers go up by one, attempts when one begins again; what is known once is repeated."""
+    state, statuses = fresh(), []
+    attempt = [State.BUILDING, State.SUBMITTING]
+    for what in (State.ACCEPTED, *attempt, State.RETRYING, *attempt, State.PARKED, State.DEPLOYED):
+        statuses.append(SAY[what](state))
+        state.apply(statuses[-1])
+    assert list(range(8)) == [it.sequence for it in statuses]
+    assert [1, 1, 1, 1, 2, 2, 2, 2] == [it.attempt for it in statuses]
+    assert {(SOLUTION_ID, REVISION_ID, WHOSE, record().source)} == {
+        (it.solution_id, it.revision_id, it.fingerprint, it.source) for it in statuses
+    }
+    assert [None] * 2 + ["Demo Pipeline"] * 6 == [it.solution_name for it in statuses]
+    assert [it.bundle for it in statuses[2:]] == 6 * [statuses[2].bundle]
+    assert statuses[2].bundle and BUNDLE.sha256 == statuses[2].bundle.sha256
+
+
+def test_the_end_of_the_retries_is_said_until_the_request_ends() -> None:
+    """From the first `retrying` on; what belongs to one state alone is not repeated."""
+    state = left(State.RETRYING, give_up_at=NOW + HOUR, next_attempt_at=NOW)
+    state.apply(state.building(NOW))
+    state.apply(submitting := state.submitting(NOW, PLAN, BUNDLE, NOW + 330 * SECOND))
+    assert (NOW + HOUR, NOW + 330 * SECOND, None) == (
+        submitting.give_up_at, submitting.attempt_deadline, submitting.next_attempt_at
+    )  # fmt: skip
+    assert (None, None) == ((parked := state.parked(NOW)).give_up_at, parked.attempt_deadline)
+    assert [None] * 2 == [it.give_up_at for it in (state.deployed(NOW, None), state.failed(NOW, Internal()))]
+
+
+def test_of_an_unreadable_record_its_place_is_known() -> None:
+    """It is rejected at once, under an id and without ids of a solution."""
+    one = record(b"no JSON")
+    request_id, problem = read_request(one)
+    assert isinstance(problem, DeploymentError)
+    status = RequestState.of_record(request_id, one, problem, NOW).failed(NOW, problem)
+    assert (State.REJECTED, 0, 1, one.source) == (status.state, status.sequence, status.attempt, status.source)
+    assert (None, None, None) == (status.solution_id, status.revision_id, status.fingerprint)
+
+
+def test_a_final_state_is_all_that_is_kept_of_an_end() -> None:
+    """A week's requests are many; one that goes on needs all that it is."""
+    ended, open_ = left(State.DEPLOYED), left(State.PARKED)
+    for state in (ended, open_):
+        state.forget()
+    assert (State.DEPLOYED, True, None, {}) == (ended.state, ended.final, ended.last, ended.first)
+    assert (State.PARKED, False, 5) == (open_.state, open_.final, open_.last and open_.last.sequence)
+
+
+# ------------------------------------------------------------------------------------------------- what comes next
+
+PARKED_UNTIL = NOW + timedelta(days=3)
+SENT_UNTIL = NOW + 330 * SECOND + SERVER_MARGIN
+NOBODY, EVERYBODY = (False,), (False, True)
+
+
+def table(
+    state: State | None,
+    step: Step,
+    *,
+    turn: tuple[bool, ...] = EVERYBODY,
+    caller: tuple[bool, ...] = EVERYBODY,
+    original: bool = False,
+    repeats: tuple[bool, ...] = NOBODY,
+    **changes: Any,
+) -> list[Any]:
+    """A row for each combination that leads to this step."""
+    return [
+        pytest.param(
+            Held(
+                left(state, **changes),
+                original=left(State.ACCEPTED) if original else None,
+                repeats=repeated,
+                caller=CALLER if known else None,
+                has_turn=first,
+            ),
+            step,
+            id=f"{state}{''.join(f' {name}' for name in changes)}{' original' * original}{' repeats' * repeated}"
+            f"{' caller' * known}{' turn' * first} → {type(step).__name__}",
+        )
+        for first, known, repeated in product(turn, caller, repeats)
+    ]
+
+
+MINE, OTHERS = (True,), (False,)
+KNOWN, UNVERIFIED = (True,), (False,)
+LATER = NOW + 40 * SECOND
+
+
+@pytest.mark.parametrize(
+    ("held", "step"),
+    [
+        *table(None, Authenticate()),
+        *table(None, CompareWithOriginal(), original=True),
+        *table(None, End(), original=True, repeats=(True,)),
+        *(row for state in FINAL_STATES for row in table(state, End(), repeats=EVERYBODY)),
+        *(row for state in FINAL_STATES for row in table(state, End(), original=True)),
+        *table(State.ACCEPTED, WaitForTurn(), turn=OTHERS),
+        *table(State.ACCEPTED, Authenticate(), turn=MINE, caller=UNVERIFIED),
+        *table(State.ACCEPTED, BuildAndSubmit(), turn=MINE, caller=KNOWN),
+        *table(State.BUILDING, WaitForTurn(), turn=OTHERS),
+        *table(State.BUILDING, WaitForTurn(), turn=OTHERS, interruptions=2),
+        *table(State.BUILDING, Authenticate(), turn=MINE, caller=UNVERIFIED),
+        *table(State.BUILDING, Authenticate(), turn=MINE, caller=UNVERIFIED, interruptions=1),
+        *table(State.BUILDING, BuildAndSubmit(), turn=MINE, caller=KNOWN),
+        *table(State.RETRYING, WaitForTurn(), turn=OTHERS),
+        *table(State.RETRYING, Authenticate(), turn=MINE, caller=UNVERIFIED, next_attempt_at=LATER),
+        *table(State.RETRYING, Sleep(LATER), turn=MINE, caller=KNOWN, next_attempt_at=LATER),
+        *table(State.RETRYING, BuildAndSubmit(), turn=MINE, caller=KNOWN, next_attempt_at=NOW),
+        *table(State.RETRYING, BuildAndSubmit(), turn=MINE, caller=KNOWN),
+        *table(State.SUBMITTING, WaitForTurn(), turn=OTHERS),
+        *table(State.SUBMITTING, AwaitSettlement(SENT_UNTIL), turn=MINE),
+        *table(State.SUBMITTING, AwaitSettlement(NOW + SERVER_MARGIN), turn=MINE, attempt_deadline=None),
+        *table(State.PARKED, AwaitSettlement(PARKED_UNTIL)),
+    ],
+)
+def test_the_next_step(held: Held, step: Step) -> None:
+    """It follows from the last status and from what this worker holds, whoever did the last step."""
+    assert step == lifecycle().next_step(held, NOW)
+
+
+@pytest.mark.parametrize("caller", [None, CALLER])
+def test_who_ends_workers_is_given_up(caller: Caller | None) -> None:
+    """Two are counted in its status, and the one that wrote it is the third; its token is not needed for that."""
+    held = Held(left(State.BUILDING, interruptions=2), has_turn=True, caller=caller)
+    step = lifecycle().next_step(held, NOW)
+    assert isinstance(step, GiveUp)
+    assert (WorkerDied, "worker-died") == (type(step.error), step.error.code)
+
+
+def test_an_interruption_is_counted_where_workers_ended() -> None:
+    """While they built it, one after the other; a status in between that says something else begins again."""
+    state = left(State.BUILDING)
+    state.apply(first := state.building(NOW))
+    state.apply(second := state.building(NOW))
+    state.apply(state.retrying(NOW, BUSY, NOW, NOW))
+    assert (1, 2, None) == (first.interruptions, second.interruptions, state.building(NOW).interruptions)
+    assert (3, 4, 5) == (first.attempt, second.attempt, state.building(NOW).attempt)
+
+
+# ------------------------------------------------------------------------------------------------ after an error
+
+
+def after(
+    held: Held, error: DeploymentError, outage: Outage | None = None, **settings: Any
+) -> DeploymentStatus | Sleep:
+    """With the middle of the jitter."""
+    return lifecycle(**settings).after_error(held, error, NOW, 0.5, outage or Outage())
+
+
+@pytest.mark.parametrize("state", [State.BUILDING, State.SUBMITTING])
+def test_an_unavailable_dependency_is_tried_again(state: State) -> None:
+    """After what it asked for, or the exponential value; the status says why, when, and until when."""
+    status = after(Held(left(state, give_up_at=NOW + HOUR)), BUSY)
+    assert isinstance(status, DeploymentStatus)
+    assert (State.RETRYING, NOW + 20 * SECOND, NOW + HOUR) == (
+        status.state, status.next_attempt_at, status.give_up_at
+    )  # fmt: skip
+    assert ErrorInfo(code="playground-busy", message="Busy.", stage="submit", retryable=True) == status.error
+    assert "It will be tried again. Busy." == status.message
+
+
+@pytest.mark.parametrize(
+    ("give_up_at", "outage", "state"),
+    [
+        (NOW + 20 * SECOND, Outage(), State.RETRYING),
+        (NOW + 19 * SECOND, Outage(), State.FAILED),
+        (NOW + 19 * SECOND, Outage(SECOND), State.RETRYING),
+        (NOW + 18 * SECOND, Outage(SECOND), State.FAILED),
+        (NOW - HOUR, Outage(now=True), State.RETRYING),
+    ],
+)
+def test_retries_end(give_up_at: datetime, outage: Outage, state: State) -> None:
+    """At the deadline; the time of a known outage does not count, and during one nothing is given up."""
+    status = after(Held(left(State.SUBMITTING, give_up_at=give_up_at)), BUSY, outage)
+    assert isinstance(status, DeploymentStatus)
+    assert (state, "playground-busy") == (status.state, status.error and status.error.code)
+    if state is State.RETRYING:
+        assert give_up_at + outage.past == status.give_up_at
+
+
+def test_the_deadline_begins_with_the_request() -> None:
+    """As long as no status says another one."""
+    decide = lifecycle(request_deadline_seconds=60)
+    assert NOW + 60 * SECOND == decide.give_up_at(fresh())
+    assert NOW + 60 * SECOND == decide.give_up_at(left(State.BUILDING))
+    assert NOW + HOUR == decide.give_up_at(left(State.BUILDING, give_up_at=NOW + HOUR))
+
+
+@pytest.mark.parametrize("state", [None, State.ACCEPTED, State.BUILDING, State.RETRYING])
+def test_keys_that_are_away_are_asked_for_again_silently(state: State | None) -> None:
+    """Nothing is accepted, or nothing of an attempt is begun: there is no status to write. Until the deadline."""
+    assert Sleep(NOW + 20 * SECOND) == after(Held(left(state)), KEYS)
+    longer = Unavailable("keys-unavailable", "Down.", "authenticate")
+    assert [0.75, 1.5, 45] == [
+        (step.until - NOW).total_seconds()
+        for tries in (1, 2, 50)
+        if isinstance(step := after(Held(left(state), tries=tries), longer), Sleep)
+    ]
+    ended = after(Held(left(state)), KEYS, request_deadline_seconds=19)
+    assert isinstance(ended, DeploymentStatus)
+    assert (State.FAILED, "keys-unavailable") == (ended.state, ended.error and ended.error.code)
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "final"),
+    [
+        (None, Conflict("request-id-conflict", "No."), State.REJECTED),
+        (State.ACCEPTED, BUSY, State.FAILED),
+        (State.BUILDING, NotAllowed("no-access", "No."), State.REJECTED),
+        (State.SUBMITTING, PlaygroundRefused("playground-refused", "No."), State.FAILED),
+        (State.SUBMITTING, Internal(), State.FAILED),
+        (State.RETRYING, WorkerDied(), State.FAILED),
+    ],
+)
+def test_other_errors_end_it(state: State | None, error: DeploymentError, final: State) -> None:
+    """Rejected or failed, as the error says, whatever the outage."""
+    status = after(Held(left(state)), error, Outage(now=True))
+    assert isinstance(status, DeploymentStatus)
+    assert (final, error.info()) == (status.state, status.error)
+
+
+def test_an_unknown_outcome_is_parked() -> None:
+    """Unless the operator prefers two deployments to none; then not before the POST must have ended."""
+    held = Held(left(State.SUBMITTING))
+    parked = after(held, UNKNOWN)
+    assert isinstance(parked, DeploymentStatus)
+    assert (State.PARKED, UNKNOWN.info()) == (parked.state, parked.error)
+    again = after(held, UNKNOWN, on_unknown_outcome="retry")
+    assert isinstance(again, DeploymentStatus)
+    assert (State.RETRYING, NOW + 330 * SECOND) == (again.state, again.next_attempt_at)
+    late = after(Held(left(State.SUBMITTING, attempt_deadline=NOW - SECOND)), UNKNOWN, on_unknown_outcome="retry")
+    assert isinstance(late, DeploymentStatus)
+    assert NOW + 1.5 * SECOND == late.next_attempt_at
+
+
+JITTER = st.floats(0, 1)
+
+
+@given(st.integers(1, 10_000), JITTER)
+def test_backoff_grows_and_has_an_end(attempt: int, jitter: float) -> None:
+    """Between half and the whole of the exponential value, which stops at a minute."""
+    whole = min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2 ** min(attempt - 1, 10))
+    assert whole / 2 <= backoff(attempt, None, jitter).total_seconds() <= whole
+
+
+@given(st.integers(1, 20), st.floats(0, 3600), JITTER)
+def test_the_dependencys_own_wish_is_the_least(attempt: int, wish: float, jitter: float) -> None:
+    """Retry-After is never undercut."""
+    assert backoff(attempt, wish, jitter) >= timedelta(seconds=wish)
+
+
+# ------------------------------------------------------------------------------------------- after a settlement
+
+
+def settled(outcome: str) -> DeploymentSettled:
+    """What an operator says."""
+    return DeploymentSettled.model_validate(
+        {"requestId": "a", "attempt": 2, "outcome": outcome, "reason": "I looked.", "by": "ada"}
+    )
+
+
+@pytest.mark.parametrize("state", [State.SUBMITTING, State.PARKED])
+@pytest.mark.parametrize(
+    ("outcome", "leads_to", "code"),
+    [
+        ("deployed", State.DEPLOYED, None),
+        ("failed", State.FAILED, "resolved-as-failed"),
+        ("retry", State.RETRYING, "outcome-unknown"),
+    ],
+)
+def test_a_settlement_decides(state: State, outcome: str, leads_to: State, code: str | None) -> None:
+    """Its message says by whom and why; a retry comes at once and has all its time again."""
+    status = lifecycle().after_settlement(left(state), settled(outcome), NOW)
+    assert (leads_to, code) == (status.state, status.error and status.error.code)
+    assert f"Resolved as {outcome} by ada: I looked." in status.message
+    if leads_to is State.RETRYING:
+        assert (NOW, NOW + HOUR) == (status.next_attempt_at, status.give_up_at)
+
+
+@pytest.mark.parametrize(
+    ("state", "unknown", "leads_to", "code"),
+    [
+        (State.SUBMITTING, "park", State.PARKED, "outcome-unknown"),
+        (State.SUBMITTING, "retry", State.RETRYING, "outcome-unknown"),
+        (State.PARKED, "park", State.FAILED, "unresolved"),
+        (State.PARKED, "retry", State.FAILED, "unresolved"),
+    ],
+)
+def test_what_nobody_settles_ends_as_configured(state: State, unknown: str, leads_to: State, code: str) -> None:
+    """Parked or sent again; what is parked ends in the end."""
+    status = lifecycle(on_unknown_outcome=unknown).after_settlement(left(state), None, NOW)
+    assert (leads_to, code) == (status.state, status.error and status.error.code)
+
+
+# -------------------------------------------------------------------------------------------------- after a stop
+
+
+@pytest.mark.parametrize(
+    ("state", "may_be_sent", "leads_to"),
+    [
+        *((state, sent, None) for state in (None, State.ACCEPTED, State.RETRYING, State.PARKED) for sent in EVERYBODY),
+        *((state, sent, None) for state in FINAL_STATES for sent in EVERYBODY),
+        (State.BUILDING, False, State.RETRYING),
+        (State.BUILDING, True, State.RETRYING),
+        (State.SUBMITTING, False, State.RETRYING),
+        (State.SUBMITTING, True, None),  # this worker's POST, or one that another worker may have begun
+    ],
+)
+def test_a_graceful_stop(state: State | None, may_be_sent: bool, leads_to: State | None) -> None:
+    """What was built in vain is no interruption; what may have been sent is for whoever learns its outcome."""
+    status = lifecycle().after_stop(Held(left(state), may_be_sent=may_be_sent), NOW)
+    assert leads_to == (status and status.state)
+    if status:
+        assert (NOW, NOW + HOUR, None, None) == (
+            status.next_attempt_at, status.give_up_at, status.error, status.interruptions
+        )  # fmt: skip

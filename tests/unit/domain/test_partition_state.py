@@ -1,0 +1,341 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas import DeploymentStatus, SourceInfo, State
+from tests.support.builders import record
+from worker.domain import partition_state
+from worker.domain.dead_letter import DeadLetter
+from worker.domain.lifecycle import RequestState
+from worker.domain.partition_state import (
+    MAX_STATUSES,
+    OffsetTracker,
+    PartitionState,
+    RequestTable,
+    RequestTableReader,
+    StatusEncoder,
+)
+from worker.domain.request import Record, derived_id, read_request
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def status(
+    request_id: str, state: State, sequence: int = 0, time: datetime = NOW, offset: int = 7, **changes: Any
+) -> DeploymentStatus:
+    source = SourceInfo(topic="requests", partition=3, offset=offset)
+    values = {"request_id": request_id, "sequence": sequence, "state": state, "time": time, "source": source}
+    return DeploymentStatus(**(values | {"attempt": 1, "message": "So far."} | changes))
+
+
+# ------------------------------------------------------------------------------------------------ the requests
+
+
+def test_the_last_status_of_each_request_counts() -> None:
+    """What is final is known, what is open can be gone on with, since its first status and with its trace."""
+    reader = RequestTableReader()
+    said = status("a", State.ACCEPTED), status("a", State.BUILDING, 1), status("b", State.FAILED)
+    for number, it in enumerate(said):
+        reader.add(it.request_id.encode(), it.to_json(), 1_700_000_000_000 + number, TRACE)
+    table = reader.table()
+    assert [("a", State.BUILDING)] == [(state.request_id, state.state) for state in table.open()]
+    one, ended = table.find("a"), table.find("b")
+    assert one is not None and one.last is not None
+    assert (7, 1, 1_700_000_000, TRACE) == (one.offset, one.last.sequence, one.since.timestamp(), one.traceparent)
+    assert ended is not None
+    assert (State.FAILED, None) == (ended.state, ended.last)
+    assert table.find("c") is None
+
+
+def test_what_is_no_status_is_passed_over() -> None:
+    """Tombstones, records without a key, and what a later version may write."""
+    reader = RequestTableReader()
+    reader.add(b"a", None, 0, None)
+    reader.add(None, status("a", State.FAILED).to_json(), 0, None)
+    reader.add(b"b", b'{"something": "else"}', 0, None)
+    assert (3, 0) == (reader.records, len(reader.table()))
+
+
+def claim(table: RequestTable, request_id: str, offset: int) -> RequestState:
+    """As the record at this offset does it."""
+    one = record(offset=offset)
+    return table.claim(request_id, one, read_request(one)[1], NOW)
+
+
+def test_a_claimed_id_is_the_first_records() -> None:
+    """The next record with it finds the first one's offset, before there is a status."""
+    table = RequestTable()
+    first = claim(table, "a", 3)
+    assert first is claim(table, "a", 4)
+    assert (3, []) == (first.offset, list(table.open()))
+
+
+def test_an_id_without_a_status_can_be_dropped() -> None:
+    """By its owner alone: a lost partition's job must not take the state of whoever claimed the id after it."""
+    table = RequestTable()
+    first = claim(table, "a", 3)
+    table.drop(first)
+    second = claim(table, "a", 3)
+    assert first is not second
+    table.drop(first)
+    assert second is table.find("a")
+    second.apply(status("a", State.ACCEPTED))
+    table.drop(second)
+    assert second is table.find("a")
+
+
+def test_what_ended_a_week_ago_is_forgotten() -> None:
+    """A worker that runs for months knows no more than the topic; what is open stays."""
+    table = RequestTable()
+    table.restore(status("old", State.FAILED))
+    table.restore(status("open", State.PARKED))
+    later = NOW + partition_state.RETENTION + timedelta(hours=1)
+    table.restore(status("new", State.FAILED, time=later))
+    for number in range(partition_state.FORGET_EVERY):
+        assert (number, True) == (number, table.find("old") is not None)
+        table.forget_old(later)
+    assert (None, True, 2) == (table.find("old"), table.find("open") is not None, len(table))
+
+
+# ------------------------------------------------------------------------------------------------ the offsets
+
+STEPS = st.lists(st.tuples(st.sampled_from(("start", "finish", "commit")), st.integers(0, 5)), max_size=40)
+
+
+@pytest.mark.parametrize("number", range(10))
+@settings(max_examples=1000, database=None)  # of 10,000: the more hypothesis remembers, the slower it gets
+@given(committed=st.integers(0, 3), steps=STEPS)
+def test_the_committable_offset_never_passes_an_unfinished_record(
+    number: int, committed: int, steps: list[tuple[str, int]]
+) -> None:
+    """Against a list of all offsets and the set of finished ones; gaps of transaction markers included."""
+    tracker = OffsetTracker(committed)
+    read: list[int] = []
+    finished: set[int] = set()
+    next_offset = committed
+    for what, number in steps:
+        if what == "start":
+            read.append(next_offset + number)
+            tracker.start(read[-1], size=10)
+            next_offset = read[-1] + 1
+        elif what == "finish" and read:
+            offset = read[number % len(read)]
+            tracker.finish(offset)
+            finished.add(offset)
+        elif what == "commit" and (moved := tracker.uncommitted()) is not None:
+            assert moved > committed or not read
+            tracker.committed(moved)
+            committed = moved
+        unfinished = [it for it in read if it not in finished]
+        expected = min(unfinished, default=next_offset)
+        assert (expected, next_offset) == (tracker.committable_offset, tracker.next_offset)
+        assert (len(unfinished), 10 * len(unfinished)) == (tracker.open, tracker.open_bytes)
+        assert (expected if expected != committed else None) == tracker.uncommitted()
+
+
+def test_only_an_offset_that_moved_is_committed() -> None:
+    """An idle worker commits nothing."""
+    tracker = OffsetTracker(5)
+    assert tracker.uncommitted() is None
+    tracker.start(5)
+    assert tracker.uncommitted() is None
+    tracker.finish(5)
+    assert 6 == tracker.uncommitted()
+    tracker.committed(6)
+    assert tracker.uncommitted() is None
+
+
+def test_an_offset_read_twice_is_a_defect() -> None:
+    """It would be worked on twice. What is finished twice is finished."""
+    tracker = OffsetTracker(0)
+    tracker.start(3)
+    with pytest.raises(ValueError, match="offset 3"):
+        tracker.start(3)
+    tracker.finish(3)
+    tracker.finish(3)
+    assert 4 == tracker.committable_offset
+
+
+# ------------------------------------------------------------------------------------------------ what goes out
+
+
+def test_a_dead_letter_goes_with_its_status() -> None:
+    """In one transaction: the status in its partition, the letter wherever its key leads."""
+    letter = DeadLetter(b"user-1", b"{}", (("dlt-error-code", b"not-json"),))
+    encoder = StatusEncoder("statuses", "dead", "/worker")
+    first, second = encoder.encode(status("a", State.FAILED), letter, TRACE)
+    assert (status("a", State.FAILED).to_message("statuses", "/worker", TRACE),) == (first,)
+    assert ("statuses", 3) == (first.topic, first.partition)
+    assert ("dead", None, b"user-1", b"{}", letter.headers) == (
+        second.topic, second.partition, second.key, second.value, second.headers
+    )  # fmt: skip
+    assert (first,) == encoder.encode(status("a", State.FAILED), None, TRACE)
+
+
+# ------------------------------------------------------------------------------------------------ the partition
+
+
+ENCODER = StatusEncoder("statuses", "dead-letters", "/worker")
+
+
+class Partition:
+    """A partition's state, from offset 5 on, with what the status topic says."""
+
+    def __init__(self, *statuses: DeploymentStatus) -> None:
+        table = RequestTable()
+        for one in statuses:
+            table.restore(one)
+        self.state = PartitionState(table, 5)
+
+    def receive(self, offset: int, request_id: str = "a") -> tuple[RequestState, RequestState | None] | None:
+        """A record that brings this id."""
+        one = sent(offset)
+        return self.state.receive(one, request_id, read_request(one)[1], NOW)
+
+    def publish(self, *statuses: DeploymentStatus) -> None:
+        """Into the next transaction."""
+        for one in statuses:
+            self.state.enqueue(one, None, None, ENCODER)
+
+    def idle(self) -> bool:
+        """Whether nothing waits to be written."""
+        return self.state.idle
+
+    def commit(self) -> tuple[list[tuple[str, int]], int | None] | None:
+        """What the next transaction holds, which succeeds: ids with sequence numbers, and the offset."""
+        transaction = self.state.next_transaction()
+        if transaction is None:
+            return None
+        self.state.committed(transaction)
+        assert transaction.messages == [message for it in transaction.pending for message in it.messages]
+        return [(it.status.request_id, it.status.sequence) for it in transaction.pending], transaction.offset
+
+
+def sent(offset: int) -> Record:
+    """The builders' record, there."""
+    return record(offset=offset)
+
+
+def test_a_new_request_is_worked_on() -> None:
+    """Under its own id, and its offset waits for it."""
+    partition = Partition()
+    received = partition.receive(5)
+    assert received is not None
+    assert ("a", 5, None, None) == (received[0].request_id, received[0].offset, received[0].state, received[1])
+    assert (6, 5) == (partition.state.offsets.next_offset, partition.state.offsets.committable_offset)
+    assert 1 == partition.state.offsets.open and sent(5).size == partition.state.offsets.open_bytes
+
+
+def test_a_record_that_was_read_before_is_passed_over() -> None:
+    """After a rebalance the client reads some again: one request must not be worked on twice."""
+    partition = Partition()
+    partition.receive(6)
+    assert partition.receive(6) is None
+    assert partition.receive(5) is None
+    assert (7, 1) == (partition.state.offsets.next_offset, partition.state.offsets.open)
+
+
+def test_an_unfinished_request_of_another_worker_goes_on() -> None:
+    """From its last status, under its own offset."""
+    partition = Partition(status("a", State.BUILDING, 1, offset=5))
+    received = partition.receive(5)
+    assert received is not None
+    assert (partition.state.requests.find("a"), None) == received
+    assert (State.BUILDING, 1) == (received[0].state, partition.state.offsets.open)
+
+
+def test_a_request_that_an_earlier_worker_ended_only_lets_its_offset_pass() -> None:
+    """Its final status was out, and its offset waited for that of an earlier record."""
+    partition = Partition(status("a", State.DEPLOYED, 3, offset=5))
+    assert partition.receive(5) is None
+    assert ([], 6) == partition.commit()
+
+
+def test_a_parked_request_goes_on_waiting_and_its_offset_passes() -> None:
+    """It may take an operator days: the records behind it must not be read again after each restart."""
+    partition = Partition(status("a", State.PARKED, 3, offset=5))
+    received = partition.receive(5)
+    assert received is not None
+    assert (State.PARKED, None) == (received[0].state, received[1])
+    assert ([], 6) == partition.commit()
+
+
+@pytest.mark.parametrize("state", [None, State.ACCEPTED, State.DEPLOYED, State.PARKED])
+def test_an_id_belongs_to_the_first_record_that_brings_it(state: State | None) -> None:
+    """Whether or not that has ended: the later one gets an id of its own, and is compared with it."""
+    if state is None:
+        partition = Partition()
+        partition.receive(5)
+    else:
+        partition = Partition(status("a", state, offset=4))
+    received = partition.receive(6)
+    assert received is not None
+    own, original = received
+    assert (derived_id(sent(6)), 6, None) == (own.request_id, own.offset, own.state)
+    assert partition.state.requests.find("a") is original
+    assert own is partition.state.requests.find(derived_id(sent(6)))
+
+
+def test_a_conflict_that_an_earlier_worker_ended_only_lets_its_offset_pass() -> None:
+    """Its own id has a final status: there is nothing to compare any more."""
+    own = status(derived_id(sent(6)), State.REJECTED, offset=6)
+    partition = Partition(status("a", State.DEPLOYED, offset=4), own)
+    assert partition.receive(6) is None
+    assert ([], 7) == partition.commit()
+
+
+def test_what_was_left_behind_is_open_and_its_offset_has_passed() -> None:
+    """Parked requests and what became of them; the others are read again from the topic."""
+    partition = Partition(
+        status("parked", State.PARKED, offset=3),
+        status("retried", State.RETRYING, offset=4),
+        status("ended", State.FAILED, offset=2),
+        status("ahead", State.BUILDING, offset=5),
+    )
+    assert ["parked", "retried"] == [it.request_id for it in partition.state.left_behind()]
+
+
+def test_a_final_status_takes_its_offset_with_it() -> None:
+    """Both or neither: no request can end twice, none can be lost."""
+    partition = Partition()
+    partition.receive(5)
+    partition.receive(6, "b")
+    partition.publish(status("b", State.ACCEPTED, offset=6), status("b", State.DEPLOYED, 1, offset=6))
+    assert ([("b", 0), ("b", 1)], None) == partition.commit()
+    partition.publish(status("a", State.ACCEPTED, offset=5))
+    assert ([("a", 0)], None) == partition.commit()
+    partition.publish(status("a", State.PARKED, 1, offset=5))
+    assert ([("a", 1)], 7) == partition.commit()
+    assert partition.commit() is None
+
+
+def test_a_transaction_has_a_bound() -> None:
+    """What does not fit goes into the next one, in its order; its offsets too."""
+    partition = Partition()
+    partition.receive(5)
+    statuses = [status("b", State.BUILDING, number, offset=6) for number in range(MAX_STATUSES)]
+    partition.publish(*statuses, status("a", State.DEPLOYED, 3, offset=5))
+    assert ([("b", number) for number in range(MAX_STATUSES)], None) == partition.commit()
+    assert not partition.idle()
+    assert ([("a", 3)], 6) == partition.commit()
+    assert partition.idle()
+
+
+def test_an_offset_is_tried_again_until_it_is_committed() -> None:
+    """A transaction that was only begun has moved nothing."""
+    partition = Partition()
+    assert partition.idle()
+    partition.receive(5)
+    partition.state.offsets.finish(5)
+    assert not partition.idle()
+    for _ in range(2):
+        begun = partition.state.next_transaction()
+        assert begun is not None
+        assert ((), 6) == (begun.pending, begun.offset)
+    assert not partition.idle()
+    assert ([], 6) == partition.commit()
+    assert partition.idle()
