@@ -49,6 +49,17 @@ def shared(place: Path, start: Callable[[], AbstractContextManager[dict[str, Any
                 place.write_text("", encoding="utf-8")
 
 
+def made_once(place: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what `make` returns; the first process that asks makes it, and the others read it in the file `place`."""
+    with place.open("a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        found = _told(place)
+        if found is None:
+            found = make()
+            place.write_text(json.dumps(found), encoding="utf-8")
+    return found
+
+
 def _told(place: Path) -> dict[str, Any] | None:
     text = place.read_text(encoding="utf-8")
     found: dict[str, Any] | None = json.loads(text) if text else None

@@ -7,7 +7,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +48,19 @@ def helm(*arguments: str, values: str = "", home: Path | None = None, version: P
     return done.stdout
 
 
-@cache
-def _template(values: str, release: str, kubernetes: str, version: Path) -> str | Refused:
-    command = ("template", release, str(CHART), "--namespace", NAMESPACE, "--kube-version", kubernetes)
-    try:
-        return helm(*command, values=values, version=version)
-    except Refused as refused:
-        return refused
+RENDERED: dict[str, tuple[str, str]] = {}
+"""What was rendered of what: helm's output and its error message, one of which is empty."""
+
+
+def _template(values: str, release: str, kubernetes: str, version: Path) -> tuple[str, str]:
+    key = json.dumps([values, release, kubernetes, version.name])
+    if key not in RENDERED:
+        command = ("template", release, str(CHART), "--namespace", NAMESPACE, "--kube-version", kubernetes)
+        try:
+            RENDERED[key] = helm(*command, values=values, version=version), ""
+        except Refused as refused:
+            RENDERED[key] = "", str(refused)
+    return RENDERED[key]
 
 
 def merged(base: Json, *changes: Json) -> Json:
@@ -76,9 +81,9 @@ def nested(path: str, value: Any) -> Json:
 
 def text(*changes: Json, release: str = RELEASE, kubernetes: str = MIDDLE, version: Path = HELM_4) -> str:
     """Return what helm renders of LEAST and the changes. Raises Refused."""
-    result = _template(json.dumps(merged(LEAST, *changes)), release, f"{kubernetes}.0", version)
-    if isinstance(result, Refused):
-        raise result
+    result, refusal = _template(json.dumps(merged(LEAST, *changes)), release, f"{kubernetes}.0", version)
+    if refusal:
+        raise Refused(refusal)
     return result
 
 

@@ -11,6 +11,7 @@ LOG, SHOWN, COMMANDS, REQUESTS = (f"{UNIT}/leaks/test_{name}.py" for name in ("l
 KAFKA_SECURITY = "tests/component/kafka_security"
 BUNDLE = f"{UNIT}/domain/bundle/test_archive.py"
 
+AGAIN = f"{UNIT}/test_deploy_again.py"
 LIMITS, ANSWERS = f"{UNIT}/refusals/test_limits.py", f"{UNIT}/refusals/test_answers.py"
 
 Row = tuple[str, str, str] | tuple[str, str, str, str]
@@ -119,7 +120,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "allow_redirects=True",
             (
                 f"{UNIT}/adapters/test_artifacts_client.py {UNIT}/adapters/test_jwks.py "
-                f"{UNIT}/adapters/test_playground_client.py"
+                f"{UNIT}/adapters/test_playground.py"
             ),
         ),
         ("limit: answers of CCDS and Nexus", "if len(answer.body) > max_bytes:", "if len(answer.body) > 1 << 40:"),
@@ -146,9 +147,11 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("token: issuer", "if issuer is not None and", "if False and"),
         ("token: audience", "if audience is not None and", "if False and"),
     ),
-    (f"{ADAPTERS}/tokens.py", f"{UNIT}/adapters/test_tokens.py {UNIT}/adapters/test_token_attacks.py"): (
+    (f"{DOMAIN}/tokens.py", f"{UNIT}/adapters/test_tokens.py {UNIT}/adapters/test_token_attacks.py"): (
         ("token: one algorithm", "if read.algorithm != self._settings.algorithm:", "if False:"),
-        ("token: signature", " or not self._signatures.verify(read.signed, key, read.signature)", ""),
+        ("token: signature", " or not self._verify(read.signed, key, read.signature)", ""),
+    ),
+    (f"{ADAPTERS}/tokens.py", f"{UNIT}/adapters/test_tokens.py {UNIT}/adapters/test_token_attacks.py"): (
         ("token: no weak secret", "if len(key) < MIN_KEY_BYTES and not settings.allow_weak_secret:", "if False:"),
     ),
     (f"{ADAPTERS}/tokens.py", f"{UNIT}/adapters/test_jwks.py {UNIT}/adapters/test_token_attacks.py"): (
@@ -184,21 +187,11 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         ("redaction: the playground repeats a token", "_without_user(without_encoded(text), ", "_without_user(text, "),
     ),
-    (f"{DOMAIN}/messages.py", f"{UNIT}/domain/test_messages.py"): (
-        ("limit: a status", "if len(value) > DeploymentStatus.MAX_BYTES:", "if False:"),
-        ("statuses: in their request's partition", "Message(topic, status.source.partition, ", "Message(topic, None, "),
-        (
-            "dead letters: in their status's transaction",
-            "return message, dead_letter_message(dead_letter, self.dead_letter_topic)",
-            "return (message,)",
-        ),
+    ("schemas/events.py", f"{UNIT}/schemas/test_events.py"): (
+        ("limit: a status", "if len(value) > self.MAX_BYTES:", "if False:"),
+        ("statuses: in their request's partition", "Message(topic, self.source.partition, ", "Message(topic, None, "),
     ),
     ("worker/deploy.py", f"{UNIT}/test_deploy.py"): (
-        (
-            "metrics: dead letters alone are counted as such",
-            "    if letter:\n        DEAD_LETTERS",
-            "    if True:\n        DEAD_LETTERS",
-        ),
         ("token: record key is its user", "if job.record.key != caller.user_id.encode():", "if False:"),
         (
             "redaction: verified tokens and users",
@@ -208,61 +201,161 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         ("statuses: whatever happens, one is final", "except Exception:", "except ValueError:"),
         ("statuses: none after one that was not taken", "except StatusNotPublished:", "except ZeroDivisionError:"),
-        ("delivery: late attempts send nothing", "if seconds <= 0:", "if False:", f"{UNIT}/delivery/test_attempts.py"),
-        (
-            "delivery: the same again is absorbed",
-            "return job.absorbed()\n            raise",
-            "pass\n            raise",
-            f"{UNIT}/delivery/test_attempts.py",
-        ),
-    ),
-    ("worker/delivery/progress.py", f"{UNIT}/delivery/test_progress.py {UNIT}/test_deploy.py"): (
         (
             "delivery: no POST before its intent is durable",
-            "await published  # durable before anything is sent",
-            "pass",
-            f"{UNIT}/test_deploy.py",
+            "await job.publish(submitting)  # durable before the first byte is sent",
+            "job.publish(submitting)",
         ),
-        ("statuses: legal order", "if state not in SUCCESSORS[self.state]:", "if False:"),
-        ("statuses: no gaps", "self._sequence += 1", "self._sequence += 2"),
+        ("delivery: late attempts send nothing", "if seconds <= 0 or not job.caller:", "if not job.caller:", AGAIN),
+        (
+            "delivery: the same again gets nothing new",
+            "await job.compare_with_original(await self._authenticate(job))",
+            'raise Unauthenticated("wrong-record-key", "")',
+            AGAIN,
+        ),
     ),
-    ("worker/delivery/offsets.py", f"{UNIT}/delivery/test_offsets.py"): (
+    (f"{DOMAIN}/lifecycle.py", f"{UNIT}/domain/test_lifecycle.py"): (
+        ("statuses: legal order", "if state not in SUCCESSORS[self.state]:", "if False:"),
+        ("statuses: no gaps", "last.sequence + 1 if last", "last.sequence + 2 if last"),
+        ("next step: none after the end", "if state.final or held.repeats:", "if held.repeats:"),
+        ("next step: none for the same again", "if state.final or held.repeats:", "if state.final:"),
+        (
+            "next step: who brings another's id is compared with it",
+            "return CompareWithOriginal() if held.original else Authenticate()",
+            "return Authenticate()",
+        ),
+        (
+            "next step: what is parked waits outside of its user's turn",
+            "if state.state is State.PARKED:\n            return AwaitSettlement",
+            "if False:\n            return AwaitSettlement",
+        ),
+        ("next step: one of a user at a time", "if not held.has_turn:", "if False:"),
+        (
+            "next step: what may have been sent is not sent again",
+            "if state.state is State.SUBMITTING:\n            return AwaitSettlement",
+            "if False:\n            return AwaitSettlement",
+        ),
+        ("delivery: a POST is waited out", "(last.attempt_deadline or last.time) + SERVER_MARGIN", "last.time"),
+        ("delivery: who ends workers is not tried again", "if state.interruptions >= MAX_INTERRUPTIONS:", "if False:"),
+        ("next step: no attempt without a verified user", "if held.caller is None:", "if False:"),
+        ("retries: not before their time", "if last.next_attempt_at and last.next_attempt_at > now:", "if False:"),
+        (
+            "delivery: park, and do not send again",
+            'case OutcomeUnknown() if self.playground.on_unknown_outcome == "park":',
+            "case OutcomeUnknown() if False:",
+        ),
+        (
+            "delivery: what nobody settled is parked",
+            "return state.parked(now)\n            return",
+            "pass\n            return",
+        ),
+        ("retries: an end", "if at > give_up_at and not outage.now", "if False"),
+        ("retries: no end during an outage", "if at > give_up_at and not outage.now", "if at > give_up_at"),
+        (
+            "retries: an end before anything is accepted",
+            "return Sleep(at) if at <= give_up_at else",
+            "return Sleep(at) if True else",
+        ),
+        ("stop: nothing is said of what may have been sent", " and not held.may_be_sent", ""),
+        ("stop: what was built in vain is no interruption", "if state.state is State.BUILDING or (", "if ("),
+    ),
+    (f"{DOMAIN}/partition_state.py", f"{UNIT}/domain/test_partition_state.py"): (
         (
             "delivery: no commit before the finish",
-            "return next(iter(self._open), self.following)",
-            "return self.following",
+            "return next(iter(self._open), self.next_offset)",
+            "return self.next_offset",
+        ),
+        ("dead letters: in their status's transaction", "return message, letter", "return (message,)"),
+        (
+            "requests: nobody drops another's state",
+            " and self._states.get(state.request_id) is state:",
+            " and state.request_id in self._states:",
+        ),
+        (
+            "requests: an id belongs to its first record",
+            "if state.offset != record.offset:",
+            "if False:",
+        ),
+        (
+            "requests: what an earlier worker ended is not begun again",
+            "return None if final else (state, original)",
+            "return state, original",
+        ),
+        (
+            "requests: a record is received once",
+            "if record.offset < self.offsets.next_offset:\n            return None",
+            "if False:\n            return None",
+        ),
+        (
+            "delivery: a parked request holds up no offset",
+            "if it.status.state in FINAL_STATES or it.status.state is State.PARKED:",
+            "if it.status.state in FINAL_STATES:",
         ),
     ),
-    ("worker/delivery/admission.py", f"{UNIT}/delivery/test_turns.py"): (
-        ("turns: one of a user at a time", "append(turn)\n        queue[0].first", "append(turn)\n        turn.first"),
+    ("worker/delivery/admission.py", f"{UNIT}/delivery/test_admission.py"): (
         (
-            "turns: a cancelled one is left",
-            "except asyncio.CancelledError:\n            self.close()",
-            "except ZeroDivisionError:\n            self.close()",
+            "key queue: one of a user at a time",
+            "append(lock)\n        queue[0].first",
+            "append(lock)\n        lock.first",
         ),
-    ),
-    ("worker/delivery/admission.py", f"{UNIT}/delivery/test_capacity.py"): (
-        ("turns: so many in all", "self._free -= 1", "pass"),
         (
-            "turns: who posts goes first",
+            "key queue: whoever leaves lets the next one go",
+            "if queue:\n            queue[0].first.set()",
+            "if queue:\n            pass",
+        ),
+        ("limiter: so many in all", "self._free -= 1", "pass"),
+        (
+            "limiter: who posts goes first",
             "for queue in (self._posts, self._builds):",
             "for queue in (self._builds, self._posts):",
         ),
+        ("breakers: one is the trial", "if left <= 0 and not self._trial:", "if left <= 0:"),
+        ("breakers: credentials at once", "if self._trial or at_once or", "if self._trial or"),
     ),
     ("worker/delivery/partition.py", f"{UNIT}/delivery/test_partition.py"): (
         (
             "delivery: status and offset in one transaction",
-            "await writer.commit([message for item in batch for message in item.messages], mark)",
+            "await writer.commit(transaction.messages, transaction.offset)",
             (
-                "await writer.commit([], mark)\n"
-                "                        await writer.commit([it for item in batch for it in item.messages], None)"
+                "await writer.commit([], transaction.offset)\n"
+                "                            await writer.commit(transaction.messages, None)"
             ),
         ),
-        ("delivery: proof before work", "committed = await self._ledger.prove(self.partition)", "committed = 0"),
-        ("delivery: the journal before work", "self.journal, known = await", "_, known = await"),
+        (
+            "delivery: verified ownership before work",
+            "committed = await store.verify_ownership(self.partition)",
+            "committed = 0",
+        ),
+        (
+            "delivery: the request table before work",
+            "requests, settlements = await store.load(self.partition)",
+            "requests, settlements = RequestTable(), (await store.load(self.partition))[1]",
+        ),
+        (
+            "delivery: a POST outlives its partition's term",
+            "return await asyncio.shield(self._post)",
+            "return await self._post",
+        ),
     ),
-    ("worker/delivery/job.py", f"{UNIT}/delivery/test_partition.py"): (
-        ("delivery: a POST outlives its lane", "await asyncio.shield(self._post)\n\n", "await self._post\n\n"),
+    ("worker/delivery/partition.py", f"{UNIT}/delivery/test_job.py"): (
+        (
+            "key queue: whoever is cancelled leaves it",
+            "self._release_turn()\n        self.state.forget()",
+            "self.state.forget()",
+        ),
+        (
+            "stop: another worker's POST may be sent",
+            "return self._attempt is None or self.posting",
+            "return self.posting",
+        ),
+    ),
+    ("worker/delivery/partition.py", f"{UNIT}/test_deploy.py {AGAIN}"): (
+        (
+            "metrics: dead letters alone are counted as such",
+            "and isinstance(error, Unreadable | Unavailable | OutcomeUnknown):",
+            "and error:",
+        ),
+        ("dead letters: not before the end", "if status.state in FINAL_STATES and isinstance(", "if isinstance("),
     ),
     ("worker/adapters/kafka/acls.py", f"{KAFKA_SECURITY}/test_worker.py"): (
         ("Kafka: a missing ACL is noticed", "return bool(known and", "return bool(False and"),
@@ -288,24 +381,10 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         (
             "delivery: the offset in the transaction",
-            "if mark is not None:\n                offsets",
+            "if offset is not None:\n                offsets",
             "if False:\n                offsets",
         ),
-        ("delivery: the proof", "await self._consumer.commit({requests: offset})", "pass"),
-    ),
-    ("worker/delivery/attempts.py", f"{UNIT}/delivery/test_attempts.py"): (
-        ("delivery: park, and do not send again", 'if self._policy.on_unknown == "park":', "if False:"),
-        (
-            "delivery: who ends workers is not tried again",
-            "if progress.interruptions >= WORKERS_IT_MAY_END:",
-            "if False:",
-        ),
-        ("retries: an end", "if again > given_up and not self._breakers.any_open():", "if False:"),
-        ("delivery: a POST is waited out", "else SERVER_MARGIN\n", "else timedelta()\n"),
-    ),
-    ("worker/delivery/admission.py", f"{UNIT}/delivery/test_breakers.py"): (
-        ("breakers: one tries", "if left <= 0 and not self._trying:", "if left <= 0:"),
-        ("breakers: credentials at once", "if self._trying or at_once or", "if self._trying or"),
+        ("delivery: the ownership", "await self._consumer.commit({requests: offset})", "pass"),
     ),
     ("worker/observability/logs.py", f"{UNIT}/observability/test_logs.py"): (
         ("redaction: by name", "if any(secret in name.lower() for secret in _SECRET_NAMES):", "if False:"),
@@ -334,7 +413,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("redaction: warnings", "warnings.showwarning = _warning", "", f"{COMMANDS}::test_what_nobody_catches"),
     ),
     ("worker/observability/telemetry.py", f"{UNIT}/observability/test_telemetry.py"): (
-        ("trace: goes on from the last status", "last_traceparent or record.traceparent", "record.traceparent"),
+        ("trace: goes on from the last status", "state.traceparent or record.traceparent", "record.traceparent"),
         ("trace: no text of exceptions", "_failed(span, error.code if", "_failed(span, str(error) if"),
         ("trace: no exception is recorded", "record_exception=False", "record_exception=True"),
     ),
@@ -346,14 +425,14 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("trace: the sender decides", "ParentBased(TraceIdRatioBased(tracing.sample_ratio))", "None"),
     ),
     ("worker/delivery/collector.py", f"{UNIT}/delivery/test_collector.py"): (
-        ("metrics: parked ones are not old", "if job.entry.state is not State.PARKED", ""),
+        ("metrics: parked ones are not old", " if job.state.state is not State.PARKED)", ")"),
         (
             "metrics: no lag below zero",
-            "max(0, self.ends[lane.partition] - lane.tracker.mark)",
-            "self.ends[lane.partition] - lane.tracker.mark",
+            "max(0, self.ends[it.partition] - it.state.offsets.committable_offset)",
+            "self.ends[it.partition] - it.state.offsets.committable_offset",
         ),
         ("metrics: brokers that are away", "            ends = {}  #", "            return  #"),
-        ("metrics: before the take-over", " for lane in lanes if lane.alive}", " for lane in lanes}"),
+        ("metrics: before the take-over", " for it in processors if it.ready}", " for it in processors}"),
     ),
     ("worker/settings.py", SHOWN): (
         ("redaction: refused settings", "hide_input_in_errors=True", "hide_input_in_errors=False"),

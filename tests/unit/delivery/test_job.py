@@ -1,0 +1,188 @@
+"""A job: what one worker holds of a request, and what becomes of it when the job ends."""
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from schemas import DeploymentInfo, DeploymentSettled, DeploymentStatus, SourceInfo, State
+from tests.support.builders import record
+from tests.support.fakes import FakeJob, FakeTime
+from worker.delivery.admission import KeyQueue
+from worker.delivery.partition import Job, PartitionProcessor, Shared
+from worker.domain.partition_state import StatusEncoder
+from worker.domain.request import derived_id
+from worker.errors import CODES, DeploymentError, OutcomeUnknown, PlaygroundRefused, Unavailable
+
+DEPLOYED = DeploymentInfo(id="d-1", url="https://playground.example/d-1")
+
+
+def left(state: State) -> DeploymentStatus:
+    """The last status of a worker that is gone."""
+    return DeploymentStatus(
+        request_id=derived_id(record()),
+        sequence=2,
+        state=state,
+        time=datetime(2026, 1, 1, tzinfo=UTC),
+        attempt=2,
+        message="So far.",
+        source=SourceInfo(topic="requests", partition=3, offset=7),
+    )
+
+
+class Processor(PartitionProcessor):
+    """A partition whose jobs end when the test says so, and which keeps what they hand over."""
+
+    def __init__(self) -> None:
+        self.handed: list[Coroutine[Any, Any, DeploymentSettled | None]] = []
+        no_store: Any = None  # nothing is taken over here
+        shared = Shared(
+            no_store,
+            self._never,
+            StatusEncoder("statuses", "dead-letters", "/worker"),
+            KeyQueue(),
+            FakeTime().clocks(),
+            lambda _, outcome: self.handed.append(outcome),
+        )
+        super().__init__(3, shared, lambda *_: None)
+
+    @staticmethod
+    async def _never(job: Job) -> None:
+        raise AssertionError("a test handles its job itself")
+
+    def job(self, offset: int = 7, last: DeploymentStatus | None = None) -> Job:
+        """A job of the builders' user, fresh or as another worker left it."""
+        one = record(offset=offset)
+        request = FakeJob(one).request
+        state = self.state.requests.claim(derived_id(one), one, request, datetime(2026, 1, 1, tzinfo=UTC))
+        if last:
+            state.apply(last)
+        return Job(self, one, request, state)
+
+
+async def test_an_end_lets_the_next_of_the_user_go() -> None:
+    """Whatever ends it: the one behind must not wait for a job that is gone."""
+    processor = Processor()
+    first, second, third = (processor.job(offset) for offset in (7, 8, 9))
+    await first.wait_for_turn()
+    waiting, last = asyncio.create_task(second.wait_for_turn()), asyncio.create_task(third.wait_for_turn())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    second.end()
+    assert (True, False, False) == (first.has_turn, second.has_turn, third.has_turn)
+    first.end()
+    await last
+    assert (False, True) == (first.has_turn, third.has_turn)
+
+
+async def test_a_parked_request_holds_up_nobody() -> None:
+    """It queues when it is settled, behind those that came meanwhile."""
+    processor = Processor()
+    parked, other = processor.job(7, left(State.PARKED)), processor.job(8)
+    await other.wait_for_turn()
+    settled = asyncio.create_task(parked.wait_for_turn())
+    await asyncio.sleep(0)
+    assert not settled.done()
+    other.end()
+    await settled
+    assert parked.has_turn
+
+
+async def test_whoever_parks_lets_the_next_of_the_user_go() -> None:
+    """An operator may take days."""
+    job = FakeJob(last=left(State.SUBMITTING))
+    behind = job.processor.shared.key_queue.join(job.record.key)
+    await job.wait_for_turn()
+    job.publish(job.state.parked(datetime(2026, 1, 1, tzinfo=UTC)))
+    await behind.acquire()
+    assert not job.has_turn
+
+
+async def deployed() -> DeploymentInfo:
+    """What the playground says."""
+    return DEPLOYED
+
+
+async def test_whether_something_may_be_sent_is_known() -> None:
+    """Of another worker's attempt always; of its own from the POST on, until a status tells its outcome."""
+    assert FakeJob(last=left(State.SUBMITTING)).may_be_sent
+    job = FakeJob()
+    job.state.apply(left(State.BUILDING))
+    job.publish(submitting := left(State.SUBMITTING))
+    assert (False, False) == (job.may_be_sent, job.posting)
+    await job.post(deployed())
+    assert (True, True) == (job.may_be_sent, job.posting)
+    job.on_committed(submitting)
+    assert job.posting
+    job.on_committed(left(State.RETRYING))
+    assert not job.posting
+
+
+@pytest.mark.parametrize("last", [None, State.ACCEPTED, State.SUBMITTING, State.PARKED])
+async def test_a_job_that_sent_nothing_hands_nothing_over(last: State | None) -> None:
+    """What another worker may have sent is that one's to tell."""
+    processor = Processor()
+    processor.job(last=left(last) if last else None).end()
+    assert [] == processor.handed
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "reason"),
+    [
+        (None, "deployed", "The playground said so."),
+        (PlaygroundRefused("playground-refused", "No."), "failed", "No."),
+        (Unavailable("playground-busy", "Busy.", "submit"), "retry", "Busy."),
+        (OutcomeUnknown(CODES["outcome-unknown"]), None, None),
+    ],
+)
+async def test_a_post_goes_on_when_its_partition_is_lost(
+    error: DeploymentError | None, outcome: str | None, reason: str | None
+) -> None:
+    """Its bytes cannot be called back: what comes of it is handed over, unless nobody knows."""
+    processor, answer = Processor(), asyncio.Event()
+    job = processor.job(last=left(State.SUBMITTING))
+
+    async def post() -> DeploymentInfo:
+        await answer.wait()
+        if error:
+            raise error
+        return DEPLOYED
+
+    posting = asyncio.create_task(job.post(post()))
+    await asyncio.sleep(0)
+    posting.cancel()
+    await asyncio.gather(posting, return_exceptions=True)
+    job.end()
+    answer.set()
+    [handed] = processor.handed
+    settled = await handed
+    assert (outcome, reason) == ((settled.outcome, settled.reason) if settled else (None, None))
+    if settled:
+        assert (2, derived_id(record())) == (settled.attempt, settled.request_id)
+        assert (DEPLOYED if error is None else None) == settled.deployment
+
+
+async def test_an_intent_without_a_post_is_handed_over_too() -> None:
+    """The partition's next owner need not park what was never sent."""
+    processor = Processor()
+    job = processor.job(last=left(State.BUILDING))
+    processor.jobs.add(job)
+    processor.ready = True
+    job.publish(left(State.SUBMITTING))
+    job.end()
+    [handed] = processor.handed
+    settled = await handed
+    assert settled is not None
+    assert ("retry", "Nothing was sent.") == (settled.outcome, settled.reason)
+
+
+async def test_an_end_without_a_status_forgets_the_id() -> None:
+    """The next take-over, or the next record with this id, begins afresh."""
+    processor = Processor()
+    job = processor.job()
+    assert job.state is processor.state.requests.find(job.state.request_id)
+    job.end()
+    assert processor.state.requests.find(job.state.request_id) is None
