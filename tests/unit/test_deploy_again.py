@@ -195,6 +195,26 @@ async def test_a_settlement_decides(state: State, outcome: str, states: list[Sta
     assert (ends, outcome == "retry") == (code(job), bool(world.playground.received))
 
 
+async def test_what_was_down_before_a_settlement_gives_no_more_time() -> None:
+    """Its retries have their whole time from there on, and not an hour more for an outage that it did not wait for."""
+    world = World(*[BUSY] * 4, None, request_deadline_seconds=65)
+    job, breakers = FakeJob(last=left(State.PARKED), settlements=[settled("retry")]), world.deployer.admission.breakers
+    wait = job.wait_for_settlement
+
+    async def an_hour_later(until: datetime) -> DeploymentSettled | None:
+        with suppress(Unavailable):
+            async with breakers.guard():
+                raise Unavailable("playground-unauthorized", "Not allowed.", "submit")
+        await world.time.sleep(3600)
+        async with breakers.guard():
+            return await wait(until)
+
+    job.wait_for_settlement = an_hour_later  # type: ignore[method-assign]
+    await world.handle(job)
+    ends = {status.give_up_at for status in job.statuses if status.state is State.RETRYING}
+    assert {job.statuses[0].time + timedelta(seconds=65)} == ends
+
+
 async def test_a_settlement_of_another_attempt_says_nothing() -> None:
     """It was used up, or came too late."""
     job = FakeJob(last=left(State.SUBMITTING), settlements=[settled("deployed", attempt=1)])

@@ -198,7 +198,7 @@ def table(
             ),
             step,
             id=f"{state}{''.join(f' {name}' for name in changes)}{' original' * original}{' repeats' * repeated}"
-            f"{' caller' * known}{' turn' * first} → {type(step).__name__}",
+            f"{' caller' * known}{' turn' * first}: {type(step).__name__}",
         )
         for first, known, repeated in product(turn, caller, repeats)
     ]
