@@ -253,8 +253,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("retries: no end during an outage", "if at > give_up_at and not outage.now", "if at > give_up_at"),
         (
             "retries: an end before anything is accepted",
-            "return Sleep(at) if at <= give_up_at else",
-            "return Sleep(at) if True else",
+            "return Sleep(at) if at <= give_up_at or",
+            "return Sleep(at) if True or",
         ),
         ("stop: nothing is said of what may have been sent", " and not held.may_be_sent", ""),
         ("stop: what was built in vain is no interruption", "if state.state is State.BUILDING or (", "if ("),
@@ -279,8 +279,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         (
             "requests: an id belongs to its first record",
-            "if state.offset != record.offset:",
-            "if False:",
+            "while state.offset != record.offset:",
+            "while False:",
             f"{PARTITION}::test_an_id_belongs_to_the_first_record_that_brings_it",
         ),
         (
