@@ -214,7 +214,7 @@ Step = CompareWithOriginal | Authenticate | WaitForTurn | Sleep | BuildAndSubmit
 
 
 class Held(Protocol):
-    """A request at work: its state, and what its worker holds of it besides, which is gone with the worker."""
+    """What `Job` in worker/delivery/partition.py shows the lifecycle: the state, and what is gone with its worker."""
 
     state: RequestState
     original: RequestState | None  # of the record that its id belongs to, when that is another one
@@ -234,7 +234,7 @@ class Outage:
     """How long a dependency was known to be down since the request was last decided on, and whether one is now."""
 
     past: timedelta = timedelta()
-    now: bool = False
+    is_down: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +297,7 @@ class Lifecycle:
         at = now + delay
         return (
             state.failed(now, error)
-            if at > give_up_at and not outage.now
+            if at > give_up_at and not outage.is_down
             else state.retrying(now, error, at, give_up_at)
         )
 
