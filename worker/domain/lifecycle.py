@@ -141,7 +141,7 @@ class RequestState:
         return self._status(now, State.PARKED, unknown.message, error=unknown.info())
 
     def deployed(self, now: datetime, deployment: DeploymentInfo | None, how: str = "") -> DeploymentStatus:
-        """Return the final status of a deployment. `how`: the way that is known when the playground did not answer."""
+        """Return the final status of a deployment. `how`: who says so, when it was not the playground."""
         message = one_line(how) if how else f"Deployed as {deployment.id}." if deployment else "Deployed."
         return self._status(now, State.DEPLOYED, message, deployment=deployment)
 
