@@ -232,7 +232,7 @@ class Held(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """How long a dependency was known to be down since the request was last decided on, and whether one is now."""
+    """How long a dependency was known to be down since the last status of the request, and whether one is now."""
 
     past: timedelta = timedelta()
     is_down: bool = False
@@ -282,7 +282,7 @@ class Lifecycle:
         state, give_up_at = held.state, self.give_up_at(held.state) + outage.past
         if isinstance(error, Unavailable) and error.stage == "authenticate":
             at = now + backoff(held.tries, error.retry_after, jitter)
-            return Sleep(at) if at <= give_up_at or outage.now else state.failed(now, error)
+            return Sleep(at) if at <= give_up_at or outage.is_down else state.failed(now, error)
         if state.state not in (State.BUILDING, State.SUBMITTING):
             return state.failed(now, error)
         match error:
