@@ -249,8 +249,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "return state.parked(now)\n            return",
             "pass\n            return",
         ),
-        ("retries: an end", "if at > give_up_at and not outage.now", "if False"),
-        ("retries: no end during an outage", "if at > give_up_at and not outage.now", "if at > give_up_at"),
+        ("retries: an end", "if at > give_up_at and not outage.is_down", "if False"),
+        ("retries: no end during an outage", "if at > give_up_at and not outage.is_down", "if at > give_up_at"),
         (
             "retries: an end before anything is accepted",
             "return Sleep(at) if at <= give_up_at or",
