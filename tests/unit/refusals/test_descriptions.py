@@ -219,9 +219,9 @@ COSTLY = {
 @pytest.mark.parametrize("name", COSTLY)
 def test_no_description_is_costly(name: str) -> None:
     """Bounded in time and size, whatever is in it."""
-    start = time.perf_counter()
+    start = time.process_time()
     html = shown(COSTLY[name])
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
     assert len(html) < 2_000_000
 
 
