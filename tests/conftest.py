@@ -25,12 +25,18 @@ _BROKER = pytest.StashKey[Broker]()
 
 
 @pytest.fixture(scope="session")
-def kafka(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def short_lived() -> bool:
+    """Whether an embedded Kafka starts fast rather than bears load; tests that load it override this."""
+    return True
+
+
+@pytest.fixture(scope="session")
+def kafka(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory, short_lived: bool) -> Iterator[str]:
     """Bootstrap address of an Apache Kafka, one for all processes of the run; the first test that asks starts it."""
 
     @contextmanager
     def started() -> Iterator[dict[str, Any]]:
-        with open_broker() as broker:
+        with open_broker(short_lived=short_lived) as broker:
             yield asdict(broker)
 
     with shared(shared_folder(pytestconfig, tmp_path_factory) / "kafka.json", started) as found:

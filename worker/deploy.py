@@ -21,8 +21,6 @@ from worker.errors import CODES, DeploymentError, Internal, StatusNotPublished, 
 from worker.observability import logs, telemetry
 from worker.ports import Clocks, Playground, Tokens
 
-log = structlog.get_logger()
-
 
 @dataclass(frozen=True, slots=True)
 class Deployer:
@@ -52,26 +50,26 @@ class Deployer:
                 raise
             except StatusNotPublished:
                 raise
-            except Exception:
-                log.exception("a defect ended the request")
+            except Exception:  # noqa: BLE001 - whatever it was, it is logged, and the request ends
+                structlog.get_logger().exception("a defect ended the request")
                 await self._report(Internal(), job)
             job.finish()
 
     async def _take(self, step: lifecycle.Step, job: Job) -> None:
         match step:
             case lifecycle.Authenticate():
-                with telemetry.stages.authenticate():
-                    await self._authenticate(job)
+                await self._authenticate(job)
             case lifecycle.WaitForTurn():  # one request of a user at a time: the playground mixes up parallel uploads
                 await job.wait_for_turn()
             case lifecycle.BuildAndSubmit():
                 async with self.admission.attempt():
-                    await self._build_and_submit(job)
+                    deployment = await self._build_and_submit(job)
+                await job.publish(job.state.deployed(self.clocks.now(), deployment))
             case lifecycle.Sleep(until):
                 await self.clocks.sleep_until(until)
             case lifecycle.AwaitSettlement(until):
                 settled = await job.wait_for_settlement(until)
-                self.admission.outage(job)  # what was down meanwhile: after a settlement all its time begins again
+                self.admission.outage(job)  # what was down meanwhile takes none of its time
                 await job.publish(self.decide.after_settlement(job.state, settled, self.clocks.now()))
             case lifecycle.CompareWithOriginal():  # the same request again gets nothing new
                 await job.compare_with_original(await self._authenticate(job))
@@ -81,10 +79,11 @@ class Deployer:
     async def _authenticate(self, job: Job) -> str:
         """Find out who asks. A token's times are not judged again after `accepted`, nor for a replay of the same."""
         request, accepted, at = job.readable_request(), job.accepted_fingerprint(), job.record.appended_at
-        caller = await self.tokens.authenticate(request.token, at, times=accepted is None)
-        asked = fingerprint(caller.user_id, request.solution_id, request.revision_id)
-        if accepted not in (None, asked):
-            caller = await self.tokens.authenticate(request.token, at)
+        with telemetry.stages.authenticate():
+            caller = await self.tokens.authenticate(request.token, at, times=accepted is None)
+            asked = fingerprint(caller.user_id, request.solution_id, request.revision_id)
+            if accepted not in (None, asked):
+                caller = await self.tokens.authenticate(request.token, at)
         logs.hide(request.token, caller.user_id, caller.email)
         if job.record.key != caller.user_id.encode():
             raise Unauthenticated("wrong-record-key", CODES["wrong-record-key"])
@@ -93,7 +92,7 @@ class Deployer:
             job.publish(job.state.accepted(self.clocks.now(), asked))  # not awaited: the next status is
         return asked
 
-    async def _build_and_submit(self, job: Job) -> None:
+    async def _build_and_submit(self, job: Job) -> DeploymentInfo:
         request, seconds = job.readable_request(), self.decide.playground.timeout_seconds
         await job.publish(job.state.building(self.clocks.now()))
         async with self.admission.limiter.build():
@@ -102,8 +101,7 @@ class Deployer:
         submitting = job.state.submitting(self.clocks.now(), plan, bundle, deadline)
         await job.publish(submitting)  # durable before the first byte is sent
         async with self.admission.limiter.post():
-            deployment = await job.post(self._submit(job, bundle.data, deadline, until))
-        await job.publish(job.state.deployed(self.clocks.now(), deployment))
+            return await job.post(self._submit(job, bundle.data, deadline, until))
 
     async def _submit(self, job: Job, bundle: bytes, deadline: datetime, until: float) -> DeploymentInfo:
         """POST it. Both clocks are read last: whoever waits for this outcome may have given it up by then."""

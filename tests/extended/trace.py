@@ -128,7 +128,7 @@ async def trace(bootstrap: str) -> list[Call]:
 def main() -> None:
     """Print the table of docs/request-path.md."""
     logs.configure("info", "json", io.StringIO())
-    with open_broker() as broker:
+    with open_broker(short_lived=True) as broker:
         calls = asyncio.run(trace(broker.bootstrap_servers))
     sys.stdout.write(table(calls) + "\n")
 

@@ -285,3 +285,25 @@ async def test_another_request_with_the_same_id_ends_under_its_own(
 def test_the_clock_of_these_tests_is_whole() -> None:
     """Deadlines are compared exactly above."""
     assert datetime.fromtimestamp(int(NOW.timestamp()), NOW.tzinfo) == NOW
+
+
+async def test_an_outage_before_its_settlement_does_not_prolong_its_retries() -> None:
+    """A parked request waits for people; the time for its retries begins when they have decided."""
+    world = World(BUSY, request_deadline_seconds=65)
+    job = FakeJob(last=left(State.PARKED), settlements=[settled("retry")], clocks=world.time.clocks())
+    breakers = world.deployer.admission.breakers
+    wait = job.wait_for_settlement
+
+    async def through_an_outage(until: datetime) -> DeploymentSettled | None:
+        with suppress(Unavailable):
+            async with breakers.guard():
+                raise Unavailable("catalog-unauthorized", "Refused.")
+        world.time.wall.now += timedelta(hours=2)
+        async with breakers.guard():  # it is back
+            pass
+        return await wait(until)
+
+    job.wait_for_settlement = through_an_outage  # type: ignore[method-assign]
+    assert State.FAILED == (await world.handle(job))[-1]
+    given_up = {status.give_up_at for status in job.statuses if status.give_up_at}
+    assert 1 == len(given_up)

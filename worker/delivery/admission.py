@@ -266,9 +266,10 @@ def _at_fault(error: DeploymentError | None) -> str | None:
 
 
 class Downtime(Protocol):
-    """Who remembers when it last asked."""
+    """What remembers how much of the outages is counted."""
 
-    down_seconds: float | None
+    seen_down: float | None
+    counted_down: float | None
 
 
 class Admission:
@@ -285,8 +286,8 @@ class Admission:
             yield
 
     def outage(self, asking: Downtime) -> Outage:
-        """Return for how long a dependency was known to be down since the last call for `asking`."""
-        down = self.breakers.down_seconds()
-        past = timedelta(seconds=down - (down if asking.down_seconds is None else asking.down_seconds))
-        asking.down_seconds = down
-        return Outage(past, self.breakers.any_open())
+        """Return for how long a dependency was known to be down since the last status of `asking`."""
+        asking.seen_down = down = self.breakers.down_seconds()
+        if asking.counted_down is None:
+            asking.counted_down = down
+        return Outage(timedelta(seconds=down - asking.counted_down), self.breakers.any_open())

@@ -92,6 +92,7 @@ class PartitionProcessor:
         self.ready = False
         self.stopping = False
         self.changed = Signal()
+        self.settled = Signal()
         self._on_ready = on_ready
         self._writable = asyncio.Event()
         self._waiting: dict[PendingStatus, tuple[Job, asyncio.Future[None]]] = {}
@@ -145,7 +146,7 @@ class PartitionProcessor:
     def on_settlement(self, settled: DeploymentSettled) -> None:
         """Note what is said of an attempt. The first settlement of an attempt counts."""
         self.settlements.setdefault((settled.request_id, settled.attempt), settled)
-        self.changed.set()
+        self.settled.set()
 
     # ---------------------------------------------------------------------------------------------------- requests
 
@@ -282,7 +283,9 @@ class Job:
         self.tries = 0
         self.has_turn = False  # whether it is the first of its key
         self.began = processor.shared.clocks.now()
-        self.down_seconds: float | None = None  # of dependencies, when it was last decided on
+        # For how long a dependency was known to be down: when that was last looked at, and at the last status.
+        self.seen_down: float | None = None
+        self.counted_down: float | None = None
         self.published: DeploymentStatus | None = None  # the last of this worker's statuses
         self.task: asyncio.Task[None] | None = None
         self._processor = processor
@@ -290,6 +293,7 @@ class Job:
         # A parked request queues once it is settled; until then it holds up no other request of its user.
         if state.state is not State.PARKED:
             self._lock = processor.shared.key_queue.join(record.key)
+        self._dead_letter_code: str | None = None
         self._attempt: int | None = None  # whose outcome no status tells yet
         self._post: asyncio.Task[DeploymentInfo] | None = None
 
@@ -356,20 +360,23 @@ class Job:
         letter = None
         if status.state in FINAL_STATES and isinstance(error, Unreadable | Unavailable | OutcomeUnknown):
             letter = dead_letter(self.record, status.request_id, self.request, error, status.attempt)
-            DEAD_LETTERS.labels(error.code).inc()
+            self._dead_letter_code = error.code
         if isinstance(error, OverridesInvalid):
             log.error("overrides invalid", detail=error.message)
         done = self._processor.publish(self, status, letter)
-        self.published = status
+        self.published, self.counted_down = status, self.seen_down
         if status.state is State.SUBMITTING:
             self._attempt = status.attempt
         elif status.state is State.PARKED:
             self._release_turn()
-            log.warning("request parked", attempt=status.attempt)
         return done
 
     def on_committed(self, status: DeploymentStatus) -> None:
         """Note that a status is durable."""
+        if status.state is State.PARKED:
+            log.warning("request parked", request_id=status.request_id, attempt=status.attempt)
+        if status.state in FINAL_STATES and self._dead_letter_code:
+            DEAD_LETTERS.labels(self._dead_letter_code).inc()
         if status.state is not State.SUBMITTING:
             self._post = self._attempt = None
             if self.stopping and status.state not in FINAL_STATES and self.task:
@@ -401,7 +408,7 @@ class Job:
         """Wait for the settlement of the attempt; None: there is none by then."""
         settlements, attempt = self._processor.settlements, (self.state.request_id, self.state.attempt)
         if attempt not in settlements:
-            settled = asyncio.ensure_future(self._processor.changed.wait_for(lambda: attempt in settlements))
+            settled = asyncio.ensure_future(self._processor.settled.wait_for(lambda: attempt in settlements))
             timer = asyncio.ensure_future(self._processor.shared.clocks.sleep_until(until))
             try:
                 await asyncio.wait((settled, timer), return_when=asyncio.FIRST_COMPLETED)
@@ -412,6 +419,7 @@ class Job:
 
     async def post(self, post: Coroutine[Any, Any, DeploymentInfo]) -> DeploymentInfo:
         """Run the POST, shielded: its bytes cannot be called back."""
+        self._attempt = self.state.attempt
         self._post = asyncio.create_task(post, name=f"POST {self.state.request_id}")
         return await asyncio.shield(self._post)
 

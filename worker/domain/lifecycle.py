@@ -6,6 +6,7 @@ the same thing. `Lifecycle` decides under the operator's settings: `next_step` i
 the status that an error, a settlement or a stop leads to. `schemas.SUCCESSORS` is the table of what may follow what.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -47,7 +48,7 @@ class RequestState:
     request_id: str
     offset: int  # of the record that the id belongs to
     since: datetime  # of its first status that is still kept; before that, when its record was read
-    first: dict[str, Any] = field(default_factory=dict, repr=False)  # the fields of its first status
+    first: Mapping[str, Any] | None = field(default=None, repr=False)  # the fields of its first status
     fingerprint: str | None = None
     state: State | None = None
     last: DeploymentStatus | None = None  # None after `forget`, too
@@ -75,7 +76,7 @@ class RequestState:
     def forget(self) -> None:
         """Keep of a final status only that it is one: a week's are many, and nobody goes on from there."""
         if self.final:
-            self.last, self.first = None, {}
+            self.last = self.first = None
 
     @property
     def final(self) -> bool:
@@ -154,7 +155,7 @@ class RequestState:
         if state not in SUCCESSORS[self.state]:
             raise AssertionError(f"{state} may not follow {self.state}")
         last = self.last
-        carried = {name: getattr(last, name) for name in _CARRIED} if last else self.first
+        carried = {name: getattr(last, name) for name in _CARRIED} if last else self.first or {}
         if last and state not in _ENDED:
             more.setdefault("give_up_at", last.give_up_at)
         fields = {**carried, **more, "sequence": last.sequence + 1 if last else 0, "state": state, "time": now}
@@ -281,7 +282,7 @@ class Lifecycle:
         state, give_up_at = held.state, self.give_up_at(held.state) + outage.past
         if isinstance(error, Unavailable) and error.stage == "authenticate":
             at = now + backoff(held.tries, error.retry_after, jitter)
-            return Sleep(at) if at <= give_up_at else state.failed(now, error)
+            return Sleep(at) if at <= give_up_at or outage.now else state.failed(now, error)
         if state.state not in (State.BUILDING, State.SUBMITTING):
             return state.failed(now, error)
         match error:

@@ -216,8 +216,10 @@ class PartitionState:
             return None  # it was read before
         self.offsets.start(record.offset, record.size)
         original, state = None, self.requests.claim(request_id, record, request, now)
-        if state.offset != record.offset:
-            original, state = state, self.requests.claim(derived_id(record), record, request, now)
+        own = derived_id(record)
+        while state.offset != record.offset:  # a stranger may have guessed the derived id
+            original = original or state
+            state, own = self.requests.claim(own, record, request, now), derived_id(record, own)
         final = state.state in FINAL_STATES
         if final or state.state is State.PARKED:
             # An earlier worker ended or parked it, and its offset waited for another one's.

@@ -161,7 +161,10 @@ def _explain(error: ValidationError) -> str:
     return f"The request cannot be used: {'; '.join(problems)}. Correct it and send it again."
 
 
-def derived_id(record: Record) -> str:
-    """Make the id of a record that brings none, or another's: a UUIDv5 of its place and time."""
-    place = f"{record.cluster_id}/{record.topic}/{record.partition}/{record.offset}/{record.timestamp_ms}"
+def derived_id(record: Record, taken: str = "") -> str:
+    """Make the id of a record that brings none, or another's: a UUIDv5 of its place and time.
+
+    `taken`: another one that was made for it, and turned out to be another record's.
+    """
+    place = f"{record.cluster_id}/{record.topic}/{record.partition}/{record.offset}/{record.timestamp_ms}{taken}"
     return str(uuid5(NAMESPACE_URL, place))

@@ -165,7 +165,7 @@ def test_a_final_state_is_all_that_is_kept_of_an_end() -> None:
     ended, open_ = left(State.DEPLOYED), left(State.PARKED)
     for state in (ended, open_):
         state.forget()
-    assert (State.DEPLOYED, True, None, {}) == (ended.state, ended.final, ended.last, ended.first)
+    assert (State.DEPLOYED, True, None, None) == (ended.state, ended.final, ended.last, ended.first)
     assert (State.PARKED, False, 5) == (open_.state, open_.final, open_.last and open_.last.sequence)
 
 
