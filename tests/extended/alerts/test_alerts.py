@@ -50,7 +50,7 @@ def test_every_alert_has_a_test_that_fires_and_one_that_does_not() -> None:
 
 def test_a_wrong_rule_is_noticed(promtool: Path, tmp_path: Path) -> None:
     """The tests above can fail: with another threshold they do."""
-    files, tests = tmp_path / "helm" / "files", tmp_path / "tests" / "alerts"
+    files, tests = tmp_path / RULES.relative_to(ROOT).parent, tmp_path / TESTS.relative_to(ROOT).parent
     files.mkdir(parents=True)
     tests.mkdir(parents=True)
     (files / RULES.name).write_text(RULES.read_text().replace("600 + sum", "0 + sum"))
