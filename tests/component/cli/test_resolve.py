@@ -69,7 +69,7 @@ async def test_the_worker_of_the_partition_is_told(state: State, desk: Desk, set
     assert {
         "requestId": "r-1",
         "attempt": 3,
-        "as": "deployed",
+        "outcome": "deployed",
         "deployment": {"id": "sudoku", "url": URL},
         "reason": "The playground shows the deployment.",
         "by": "ada",
