@@ -69,7 +69,7 @@ class Deployer:
                 await self.clocks.sleep_until(until)
             case lifecycle.AwaitSettlement(until):
                 settled = await job.wait_for_settlement(until)
-                self.admission.outage(job)
+                self.admission.outage(job)  # what was down meanwhile takes none of its time
                 await job.publish(self.decide.after_settlement(job.state, settled, self.clocks.now()))
             case lifecycle.CompareWithOriginal():  # the same request again gets nothing new
                 await job.compare_with_original(await self._authenticate(job))

@@ -12,7 +12,7 @@
     │   └── Failed                       not the request's fault
     │       ├── Unavailable              a dependency is down, slow or rejects our credentials; retryable
     │       ├── PlaygroundRefused        submit:        the playground server refused the bundle
-    │       ├── OutcomeUnknown           submit:        the bundle was sent and no answer came
+    │       ├── OutcomeUnknown           submit:        the bundle was sent, and nothing says what became of it
     │       ├── NotSettled               submit:        an unknown outcome that was resolved as failed, or not in time
     │       ├── WorkerDied               internal:      three workers in a row died while building its bundle
     │       ├── OverridesInvalid         bundle:        the operator's overrides make a manifest invalid
@@ -98,9 +98,9 @@ FAILED: dict[str, str] = {
     "playground-refused": "The playground refused the bundle; the message says why. Correct it, or tell the operator.",
     "playground-name-taken": "The playground created no deployment: another user owns one with this name. Rename the pipeline.",
     "deployment-failed": "The bundle's script failed on the playground; the message says why. Correct it, or tell the operator.",
-    "outcome-unknown": "The playground did not answer: it may or may not have deployed. Operator: run `playground-deployer resolve`.",
+    "outcome-unknown": "The playground gave no answer, or a 5xx one that does not say what happened: it may or may not have deployed. Operator: run `playground-deployer resolve`.",
     "resolved-as-failed": "The outcome was resolved as failed; the message says by whom and why. Send the request again when that is fixed.",
-    "unresolved": "The playground did not answer, and the outcome was not resolved in time. Look at the dashboard, then send the request again.",
+    "unresolved": "It is unknown whether the playground deployed, and nobody resolved it in time. Look at the dashboard, then send the request again.",
     "request-gone": "The request was due for a retry, but Kafka has deleted its record. Send it again.",
     # bundle
     "overrides-invalid": "The operator's overrides do not fit this solution; the message says where. Tell the operator.",
@@ -206,7 +206,7 @@ class Unavailable(Failed):
 
     @property
     def dependency(self) -> str:
-        """The dependency: keys, catalog, artifacts or playground."""
+        """The dependency as the code begins: keys (the issuer's), catalog, artifacts or playground."""
         return self.code.partition("-")[0]
 
     @property
@@ -222,7 +222,7 @@ class PlaygroundRefused(Failed):
 
 
 class OutcomeUnknown(Failed):
-    """The bundle was sent, at least in part, and no answer came."""
+    """The bundle was sent, at least in part, and got no answer, or a 5xx one that does not say what happened."""
 
     stage = "submit"
 

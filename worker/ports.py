@@ -32,7 +32,10 @@ class Artifacts(Protocol):
 
 
 class Playground(Protocol):
-    """Where bundles are deployed, within so many seconds. Raises PlaygroundRefused, OutcomeUnknown, Unavailable."""
+    """Where bundles are deployed, within so many seconds. Raises PlaygroundRefused, OutcomeUnknown, Unavailable.
+
+    The codes of its Unavailable begin with `playground-`: by that the breaker knows which dependency is down.
+    """
 
     async def submit(self, bundle: bytes, username: str, request_id: str, seconds: float) -> DeploymentInfo: ...
 

@@ -125,7 +125,8 @@ class PlaygroundSettings(_Group):
     ca_file: Path | None = Field(None, description="CA certificates of the server (PEM); unset: the system's.")
     on_unknown_outcome: Literal["park", "retry"] = Field(
         "park",
-        description="After an unanswered POST: `park` until it is resolved, or `retry` and risk a second deployment.",
+        description="After a POST whose outcome is unknown: `park` until it is resolved, or `retry` and risk a second "
+        "deployment.",
     )
     park_max_seconds: Seconds = Field(
         259200, description="How long a parked request waits to be resolved; then it is `failed` as `unresolved`."
@@ -165,7 +166,9 @@ class RuntimeSettings(_Group):
     max_buffered_records: int = Field(1000, ge=1, description="Maximum number of records read and not finished.")
     max_buffered_bytes: int = Field(16 * 1024 * 1024, ge=1, description="Maximum size of these records, in bytes.")
     request_deadline_seconds: Seconds = Field(
-        3600, description="How long a request is retried, not counting the time while a dependency is known to be down."
+        3600,
+        description="How long a request is retried, with pauses of up to 60 s, not counting the time while a "
+        "dependency is known to be down.",
     )
     drain_seconds: Seconds = Field(
         360, description="How long a shutdown waits for running requests; at least the playground's time-out + 30 s."

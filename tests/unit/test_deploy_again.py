@@ -1,6 +1,7 @@
 """What follows an attempt: another one, a parking, a settlement, an end. And where another worker left a request."""
 
 import json
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -194,6 +195,26 @@ async def test_a_settlement_decides(state: State, outcome: str, states: list[Sta
     assert (ends, outcome == "retry") == (code(job), bool(world.playground.received))
 
 
+async def test_what_was_down_before_a_settlement_gives_no_more_time() -> None:
+    """Its retries have their whole time from there on, and not an hour more for an outage that it did not wait for."""
+    world = World(*[BUSY] * 4, None, request_deadline_seconds=65)
+    job, breakers = FakeJob(last=left(State.PARKED), settlements=[settled("retry")]), world.deployer.admission.breakers
+    wait = job.wait_for_settlement
+
+    async def an_hour_later(until: datetime) -> DeploymentSettled | None:
+        with suppress(Unavailable):
+            async with breakers.guard():
+                raise Unavailable("playground-unauthorized", "Not allowed.", "submit")
+        await world.time.sleep(3600)
+        async with breakers.guard():
+            return await wait(until)
+
+    job.wait_for_settlement = an_hour_later  # type: ignore[method-assign]
+    await world.handle(job)
+    ends = {status.give_up_at for status in job.statuses if status.state is State.RETRYING}
+    assert {job.statuses[0].time + timedelta(seconds=65)} == ends
+
+
 async def test_a_settlement_of_another_attempt_says_nothing() -> None:
     """It was used up, or came too late."""
     job = FakeJob(last=left(State.SUBMITTING), settlements=[settled("deployed", attempt=1)])
@@ -264,3 +285,25 @@ async def test_another_request_with_the_same_id_ends_under_its_own(
 def test_the_clock_of_these_tests_is_whole() -> None:
     """Deadlines are compared exactly above."""
     assert datetime.fromtimestamp(int(NOW.timestamp()), NOW.tzinfo) == NOW
+
+
+async def test_an_outage_before_its_settlement_does_not_prolong_its_retries() -> None:
+    """A parked request waits for people; the time for its retries begins when they have decided."""
+    world = World(BUSY, request_deadline_seconds=65)
+    job = FakeJob(last=left(State.PARKED), settlements=[settled("retry")], clocks=world.time.clocks())
+    breakers = world.deployer.admission.breakers
+    wait = job.wait_for_settlement
+
+    async def through_an_outage(until: datetime) -> DeploymentSettled | None:
+        with suppress(Unavailable):
+            async with breakers.guard():
+                raise Unavailable("catalog-unauthorized", "Refused.")
+        world.time.wall.now += timedelta(hours=2)
+        async with breakers.guard():  # it is back
+            pass
+        return await wait(until)
+
+    job.wait_for_settlement = through_an_outage  # type: ignore[method-assign]
+    assert State.FAILED == (await world.handle(job))[-1]
+    given_up = {status.give_up_at for status in job.statuses if status.give_up_at}
+    assert 1 == len(given_up)

@@ -75,7 +75,7 @@ class PlaygroundClient:
         Raises:
             Unavailable: nothing was deployed; the same POST may succeed later.
             PlaygroundRefused: the server said no.
-            OutcomeUnknown: something was sent, and no answer says what became of it.
+            OutcomeUnknown: something was sent and got no answer, or a 5xx one that does not say what became of it.
         """
         # Written by hand, because the encoder would look at every character of the base64 text.
         solution = base64.b64encode(bundle)

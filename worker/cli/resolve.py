@@ -1,4 +1,4 @@
-"""`resolve`: say what became of a POST that got no answer, so that the worker can continue."""
+"""`resolve`: say what became of a POST whose outcome is unknown, so that the worker can continue."""
 
 import argparse
 import getpass

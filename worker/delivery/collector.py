@@ -62,7 +62,7 @@ class WorkerCollector(Collector):
         )
         yield _gauge(
             "parked_requests",
-            "Requests in the state `parked`: their POST was not answered, and an operator has to resolve them.",
+            "Requests in the state `parked`: the outcome of their POST is unknown until an operator resolves them.",
             sum(job.state.state is State.PARKED for it in processors for job in it.jobs),
         )
         yield _gauge(

@@ -419,6 +419,7 @@ class Job:
 
     async def post(self, post: Coroutine[Any, Any, DeploymentInfo]) -> DeploymentInfo:
         """Run the POST, shielded: its bytes cannot be called back."""
+        self._attempt = self.state.attempt
         self._post = asyncio.create_task(post, name=f"POST {self.state.request_id}")
         return await asyncio.shield(self._post)
 

@@ -142,7 +142,7 @@ class RequestState:
         return self._status(now, State.PARKED, unknown.message, error=unknown.info())
 
     def deployed(self, now: datetime, deployment: DeploymentInfo | None, how: str = "") -> DeploymentStatus:
-        """Return the final status of a deployment. `how`: the way that is known when the playground did not answer."""
+        """Return the final status of a deployment. `how`: who says so, when it was not the playground."""
         message = one_line(how) if how else f"Deployed as {deployment.id}." if deployment else "Deployed."
         return self._status(now, State.DEPLOYED, message, deployment=deployment)
 
@@ -215,7 +215,7 @@ Step = CompareWithOriginal | Authenticate | WaitForTurn | Sleep | BuildAndSubmit
 
 
 class Held(Protocol):
-    """A request at work: its state, and what its worker holds of it besides, which is gone with the worker."""
+    """What `Job` in worker/delivery/partition.py shows the lifecycle: the state, and what is gone with its worker."""
 
     state: RequestState
     original: RequestState | None  # of the record that its id belongs to, when that is another one
@@ -232,10 +232,10 @@ class Held(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """How long a dependency was known to be down since the request was last decided on, and whether one is now."""
+    """How long a dependency was known to be down since the last status of the request, and whether one is now."""
 
     past: timedelta = timedelta()
-    now: bool = False
+    is_down: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +282,7 @@ class Lifecycle:
         state, give_up_at = held.state, self.give_up_at(held.state) + outage.past
         if isinstance(error, Unavailable) and error.stage == "authenticate":
             at = now + backoff(held.tries, error.retry_after, jitter)
-            return Sleep(at) if at <= give_up_at or outage.now else state.failed(now, error)
+            return Sleep(at) if at <= give_up_at or outage.is_down else state.failed(now, error)
         if state.state not in (State.BUILDING, State.SUBMITTING):
             return state.failed(now, error)
         match error:
@@ -298,7 +298,7 @@ class Lifecycle:
         at = now + delay
         return (
             state.failed(now, error)
-            if at > give_up_at and not outage.now
+            if at > give_up_at and not outage.is_down
             else state.retrying(now, error, at, give_up_at)
         )
 

@@ -4,7 +4,7 @@
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -255,8 +255,3 @@ class PartitionState:
         for it in transaction.pending:
             self.requests.forget_old(it.status.time)
         return not self.idle
-
-    def unwritten(self) -> Iterable[PendingStatus]:
-        """Yield, and drop, what no transaction has taken."""
-        while self._outbox:
-            yield self._outbox.popleft()

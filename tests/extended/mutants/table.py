@@ -11,7 +11,7 @@ LOG, SHOWN, COMMANDS, REQUESTS = (f"{UNIT}/leaks/test_{name}.py" for name in ("l
 KAFKA_SECURITY = "tests/component/kafka_security"
 BUNDLE = f"{UNIT}/domain/bundle/test_archive.py"
 
-AGAIN = f"{UNIT}/test_deploy_again.py"
+AGAIN, PARTITION = f"{UNIT}/test_deploy_again.py", f"{UNIT}/domain/test_partition_state.py"
 LIMITS, ANSWERS = f"{UNIT}/refusals/test_limits.py", f"{UNIT}/refusals/test_answers.py"
 
 Row = tuple[str, str, str] | tuple[str, str, str, str]
@@ -249,47 +249,57 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "return state.parked(now)\n            return",
             "pass\n            return",
         ),
-        ("retries: an end", "if at > give_up_at and not outage.now", "if False"),
-        ("retries: no end during an outage", "if at > give_up_at and not outage.now", "if at > give_up_at"),
+        ("retries: an end", "if at > give_up_at and not outage.is_down", "if False"),
+        ("retries: no end during an outage", "if at > give_up_at and not outage.is_down", "if at > give_up_at"),
         (
             "retries: an end before anything is accepted",
-            "return Sleep(at) if at <= give_up_at else",
-            "return Sleep(at) if True else",
+            "return Sleep(at) if at <= give_up_at or",
+            "return Sleep(at) if True or",
         ),
         ("stop: nothing is said of what may have been sent", " and not held.may_be_sent", ""),
         ("stop: what was built in vain is no interruption", "if state.state is State.BUILDING or (", "if ("),
     ),
-    (f"{DOMAIN}/partition_state.py", f"{UNIT}/domain/test_partition_state.py"): (
+    (f"{DOMAIN}/partition_state.py", PARTITION): (
         (
             "delivery: no commit before the finish",
             "return next(iter(self._open), self.next_offset)",
             "return self.next_offset",
         ),
-        ("dead letters: in their status's transaction", "return message, letter", "return (message,)"),
+        (
+            "dead letters: in their status's transaction",
+            "return message, letter",
+            "return (message,)",
+            f"{PARTITION}::test_a_dead_letter_goes_with_its_status",
+        ),
         (
             "requests: nobody drops another's state",
             " and self._states.get(state.request_id) is state:",
             " and state.request_id in self._states:",
+            f"{PARTITION}::test_an_id_without_a_status_can_be_dropped",
         ),
         (
             "requests: an id belongs to its first record",
-            "if state.offset != record.offset:",
-            "if False:",
+            "while state.offset != record.offset:",
+            "while False:",
+            f"{PARTITION}::test_an_id_belongs_to_the_first_record_that_brings_it",
         ),
         (
             "requests: what an earlier worker ended is not begun again",
             "return None if final else (state, original)",
             "return state, original",
+            f"{PARTITION}::test_a_request_that_an_earlier_worker_ended_only_lets_its_offset_pass",
         ),
         (
             "requests: a record is received once",
             "if record.offset < self.offsets.next_offset:\n            return None",
             "if False:\n            return None",
+            f"{PARTITION}::test_a_record_that_was_read_before_is_passed_over",
         ),
         (
             "delivery: a parked request holds up no offset",
             "if it.status.state in FINAL_STATES or it.status.state is State.PARKED:",
             "if it.status.state in FINAL_STATES:",
+            f"{PARTITION}::test_a_final_status_takes_its_offset_with_it",
         ),
     ),
     ("worker/delivery/admission.py", f"{UNIT}/delivery/test_admission.py"): (

@@ -14,6 +14,13 @@ from worker.errors import CODES
 
 PAGES = sorted({ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md"), *(ROOT / "helm").glob("*.md")})
 INDEX = DOCS / "README.md"
+# Files of others: h11's, and one in the zip of the Java deployer.
+FOREIGN = {"_state.py", "status_client.py"}
+PYTHON_FILES = [
+    path.relative_to(ROOT).as_posix()
+    for folder in ("release", "schemas", "tests", "worker")
+    for path in (ROOT / folder).rglob("*.py")
+]
 
 # What stands for something else in commands, and an example of it.
 PLACEHOLDERS = {
@@ -99,6 +106,35 @@ def test_paths_on_a_page_exist(page: Path) -> None:
         r"`((?:compose|docs|helm|release|schemas|tests|worker)/[\w./*-]*)`", page.read_text(encoding="utf-8")
     )
     assert [] == sorted(path for path in named if not any(ROOT.glob(path.rstrip("/"))))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_python_files_on_a_page_exist(page: Path) -> None:
+    """A short name, as beside its folder's, is the end of a path in the project."""
+    named = set(re.findall(r"`([\w/-]+\.py)`", page.read_text(encoding="utf-8"))) - FOREIGN
+    assert [] == sorted(name for name in named if not any(f"/{path}".endswith(f"/{name}") for path in PYTHON_FILES))
+
+
+def test_the_path_of_a_request_names_whole_paths() -> None:
+    """So that the check of paths sees each: in the tables, a file's name is not without its folder."""
+    rows = re.findall(r"^\|.*\|$", (DOCS / "request-path.md").read_text(encoding="utf-8"), re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`([\w/.-]+\.py)`", row)}
+    assert named
+    assert [] == sorted(name for name in named if not (ROOT / name).is_file())
+
+
+def test_the_sums_of_the_traced_files_are_those_of_their_table() -> None:
+    """Below the table that `make trace` printed; one row for each file."""
+    text = (DOCS / "request-path.md").read_text(encoding="utf-8")
+    table = re.search(
+        r"<!-- trace -->\n(.*)<!-- /trace -->\n\n(\d+) files, (\d+) functions, \d+ changes", text, re.DOTALL
+    )
+    assert table
+    rows = re.findall(r"^\| `(.+)` \| (\d+) \| \d+ \|$", table[1], re.MULTILINE)
+    assert (len({file for file, _ in rows}), sum(int(functions) for _, functions in rows)) == (
+        int(table[2]),
+        int(table[3]),
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

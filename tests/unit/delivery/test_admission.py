@@ -1,7 +1,6 @@
 import asyncio
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
-from types import SimpleNamespace
 
 import pytest
 
@@ -260,16 +259,30 @@ async def test_a_trial_in_vain_lets_the_next_one_be_the_trial() -> None:
     assert ([], True) == (world.open, world.time.seconds() - before > 9)
 
 
-async def test_each_request_counts_the_outages_since_it_last_asked() -> None:
-    """None before its first question, and none twice; what it waits for now is said besides."""
-    world, one, other = World(), SimpleNamespace(down_seconds=None), SimpleNamespace(down_seconds=None)
+class Asking:
+    """A request that has looked at no outage yet."""
+
+    seen_down: float | None = None
+    counted_down: float | None = None
+
+    def publish(self) -> None:
+        """As a job does: what it has seen is in its status."""
+        self.counted_down = self.seen_down
+
+
+async def test_each_request_counts_the_outages_since_its_last_status() -> None:
+    """None before its first question, and none twice; what it only looked at counts the next time, too."""
+    world, one, other = World(), Asking(), Asking()
     admission = Admission(Limiter(1), world.breakers)
     assert Outage() == admission.outage(one)
     await world.attempt(REFUSED)
     await world.time.sleep(3)
-    assert Outage(timedelta(seconds=3), now=True) == admission.outage(one)
-    assert Outage(now=True) == admission.outage(other)
+    three = Outage(timedelta(seconds=3), is_down=True)
+    assert three == admission.outage(one) == admission.outage(one)
+    one.publish()
+    assert Outage(is_down=True) == admission.outage(other)
     await world.attempt()
     down = timedelta(seconds=world.breakers.down_seconds())
     assert Outage(down - timedelta(seconds=3)) == admission.outage(one) == admission.outage(other)
+    one.publish()
     assert Outage() == admission.outage(one)

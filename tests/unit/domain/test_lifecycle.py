@@ -165,7 +165,7 @@ def test_a_final_state_is_all_that_is_kept_of_an_end() -> None:
     ended, open_ = left(State.DEPLOYED), left(State.PARKED)
     for state in (ended, open_):
         state.forget()
-    assert (State.DEPLOYED, True, None, {}) == (ended.state, ended.final, ended.last, ended.first)
+    assert (State.DEPLOYED, True, None, None) == (ended.state, ended.final, ended.last, ended.first)
     assert (State.PARKED, False, 5) == (open_.state, open_.final, open_.last and open_.last.sequence)
 
 
@@ -198,7 +198,7 @@ def table(
             ),
             step,
             id=f"{state}{''.join(f' {name}' for name in changes)}{' original' * original}{' repeats' * repeated}"
-            f"{' caller' * known}{' turn' * first} → {type(step).__name__}",
+            f"{' caller' * known}{' turn' * first}: {type(step).__name__}",
         )
         for first, known, repeated in product(turn, caller, repeats)
     ]
@@ -289,7 +289,7 @@ def test_an_unavailable_dependency_is_tried_again(state: State) -> None:
         (NOW + 19 * SECOND, Outage(), State.FAILED),
         (NOW + 19 * SECOND, Outage(SECOND), State.RETRYING),
         (NOW + 18 * SECOND, Outage(SECOND), State.FAILED),
-        (NOW - HOUR, Outage(now=True), State.RETRYING),
+        (NOW - HOUR, Outage(is_down=True), State.RETRYING),
     ],
 )
 def test_retries_end(give_up_at: datetime, outage: Outage, state: State) -> None:
@@ -337,7 +337,7 @@ def test_keys_that_are_away_are_asked_for_again_silently(state: State | None) ->
 )
 def test_other_errors_end_it(state: State | None, error: DeploymentError, final: State) -> None:
     """Rejected or failed, as the error says, whatever the outage."""
-    status = after(Held(left(state)), error, Outage(now=True))
+    status = after(Held(left(state)), error, Outage(is_down=True))
     assert isinstance(status, DeploymentStatus)
     assert (final, error.info()) == (status.state, status.error)
 

@@ -280,6 +280,20 @@ def test_an_id_belongs_to_the_first_record_that_brings_it(state: State | None) -
     assert own is partition.state.requests.find(derived_id(sent(6)))
 
 
+@pytest.mark.parametrize("brings", ["a", derived_id(sent(7))])
+def test_a_guessed_id_leads_nowhere(brings: str) -> None:
+    """Somebody sent the id that a later record would get: that one still has a state of its own."""
+    partition = Partition()
+    partition.receive(5)
+    partition.receive(6, derived_id(sent(7)))
+    received = partition.receive(7, brings)
+    assert received is not None
+    own, original = received
+    guessed = partition.state.requests.find(derived_id(sent(7)))
+    assert (7, 6) == (own.offset, guessed.offset if guessed else None)
+    assert original is partition.state.requests.find(brings)
+
+
 def test_a_conflict_that_an_earlier_worker_ended_only_lets_its_offset_pass() -> None:
     """Its own id has a final status: there is nothing to compare any more."""
     own = status(derived_id(sent(6)), State.REJECTED, offset=6)
