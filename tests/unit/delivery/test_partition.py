@@ -1,7 +1,6 @@
 """The partition processor against a model: whatever happens in whatever order, the promises hold."""
 
 import asyncio
-import os
 from collections.abc import Iterator
 from itertools import count, pairwise
 
@@ -11,10 +10,8 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from schemas import FINAL_STATES, SUCCESSORS, State
+from tests.support.generated import ROUND, ROUNDS
 from tests.unit.delivery.partition_model import Model, Worker, records
-
-CASES = int(os.environ.get("PARTITION_CASES") or 10_000)
-ROUND = 500  # the more hypothesis remembers, the slower it gets; and rounds spread over processes
 
 # "move": the group gives the partition to the other worker. "kill": a process ends at once. "zombie": the owner does
 # not notice that it lost the partition. "before", "after": the next commit fails, undone or done.
@@ -31,8 +28,8 @@ def runner() -> Iterator[asyncio.Runner]:
         yield running
 
 
-@pytest.mark.parametrize("number", range((CASES + ROUND - 1) // ROUND))
-@settings(max_examples=min(CASES, ROUND), database=None)
+@pytest.mark.parametrize("number", ROUNDS)
+@settings(max_examples=ROUND, database=None)
 @given(requests=st.integers(1, 5), users=st.integers(1, 3), repeated=st.integers(0, 2), events=EVENTS)
 def test_whatever_happens_the_promises_hold(
     runner: asyncio.Runner, number: int, requests: int, users: int, repeated: int, events: list[tuple[str, int]]

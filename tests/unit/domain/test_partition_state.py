@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from schemas import DeploymentStatus, SourceInfo, State
 from tests.support.builders import record
+from tests.support.generated import ROUND, ROUNDS
 from worker.domain import partition_state
 from worker.domain.dead_letter import DeadLetter
 from worker.domain.lifecycle import RequestState
@@ -106,8 +107,8 @@ def test_what_ended_a_week_ago_is_forgotten() -> None:
 STEPS = st.lists(st.tuples(st.sampled_from(("start", "finish", "commit")), st.integers(0, 5)), max_size=40)
 
 
-@pytest.mark.parametrize("number", range(10))
-@settings(max_examples=1000, database=None)  # of 10,000: the more hypothesis remembers, the slower it gets
+@pytest.mark.parametrize("number", ROUNDS)
+@settings(max_examples=ROUND, database=None)
 @given(committed=st.integers(0, 3), steps=STEPS)
 def test_the_committable_offset_never_passes_an_unfinished_record(
     number: int, committed: int, steps: list[tuple[str, int]]
