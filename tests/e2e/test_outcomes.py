@@ -124,6 +124,7 @@ OUTAGES: dict[str, tuple[tuple[str, Fault], ...]] = {
 }
 
 
+@pytest.mark.timeout(300)  # on a busy machine some come when a breaker is open, and its trials take up to a minute each
 async def test_an_outage_is_waited_out(kafka: str, unique: str, tmp_path: Path) -> None:
     """Its status says which dependency it waits for; when that is back, the request is deployed."""
     async with open_stage(kafka, unique, tmp_path) as stage:
