@@ -109,7 +109,7 @@ class CatalogSettings(_Group):
 class ArtifactsSettings(_Group):
     """The Nexus repository of blueprints and protobufs."""
 
-    url: HttpUrl = Field(description="URL of the repository, e.g. https://nexus/repository/acumos_model_maven.")
+    url: HttpUrl = Field(description="URL of the repository, e.g. https://artifacts.example/models.")
     username: str = Field(description="User name for HTTP Basic.")
     password: SecretStr = Field(description="Password for HTTP Basic.")
     timeout_seconds: Seconds = Field(10, description="Time-out of a file.")

@@ -44,10 +44,9 @@ class Signatures:
         """Take the algorithm by its name in RFC 7518: HS512, RS256, …"""
         self.algorithm = algorithm
         self._jwt = jwt.get_algorithm_by_name(algorithm)
-
-    def verify(self, signed: bytes, key: Key, signature: bytes) -> bool:
-        """Tell whether `signature` was made over `signed` with this key; HMACs are compared in constant time."""
-        return self._jwt.verify(signed, key, signature)
+        # Tells whether a signature, the last, was made over the signed bytes, the first, with a key. HMACs are compared
+        # in constant time.
+        self.verify: Callable[[bytes, Key, bytes], bool] = self._jwt.verify
 
     def public_key(self, jwk: object) -> PublicKey | None:
         """Read the key in an entry of a JWKS (RFC 7517 4); None when it is meant for something else.
@@ -121,8 +120,7 @@ class TokenVerifier(TokenAuthenticator):
         """
         self._keys = keys
         secret = None if keys is not None else _secret_key(settings)
-        # PyJWT compares HMACs in constant time.
-        verify = jwt.get_algorithm_by_name(settings.algorithm).verify
+        verify = Signatures(settings.algorithm).verify
         super().__init__(settings, clock, verify, secret if keys is None else keys.find)
         self.warnings = _key_warnings(settings) if secret is None else _secret_warnings(settings, secret)
 

@@ -152,11 +152,12 @@ class PartitionProcessor:
 
     def receive(self, record: Record) -> None:
         """Take a record of the partition, in its order. One that was read before is passed over."""
-        if self.ready and record.offset >= self.state.offsets.next_offset:
+        if self.ready:
             request_id, request = read_request(record)
             if received := self.state.receive(record, request_id, request, self.shared.clocks.now()):
                 self._spawn(Job(self, record, request, *received))
-            self._writable.set()
+            if not self.state.idle:
+                self._writable.set()
 
     def finish(self, job: "Job") -> None:
         """Let its offset pass without a status."""
@@ -281,7 +282,6 @@ class Job:
         self.repeats = False
         self.caller: Caller | None = None
         self.tries = 0
-        self.has_turn = False  # whether it is the first of its key
         self.began = processor.shared.clocks.now()
         # For how long a dependency was known to be down: when that was last looked at, and at the last status.
         self.seen_down: float | None = None
@@ -312,17 +312,21 @@ class Job:
         """Whether something of the attempt in `submitting` may have been sent, by this worker or an earlier one."""
         return self._attempt is None or self.posting
 
+    @property
+    def has_turn(self) -> bool:
+        """Whether it is the first of its key."""
+        return self._lock is not None and self._lock.acquired
+
     async def wait_for_turn(self) -> None:
         """Wait until it is the first of its key, in the order of the records."""
         self._lock = self._lock or self._processor.shared.key_queue.join(self.record.key)
         await self._lock.acquire()
-        self.has_turn = True
 
     def _release_turn(self) -> None:
         """Let the next of its key go."""
         if self._lock:
             self._lock.release()
-            self._lock, self.has_turn = None, False
+            self._lock = None
 
     @property
     def is_new(self) -> bool:

@@ -38,7 +38,8 @@ _CARRIED = (
     "request_id", "source", "attempt", "solution_id", "revision_id", "replay_of", "fingerprint", "solution_name",
     "kind", "bundle", "warnings",
 )  # fmt: skip
-_ENDED = FINAL_STATES | {State.PARKED}
+# States in which nothing is to be done before somebody asks: the offset of the record passes with them.
+RESTING_STATES = FINAL_STATES | {State.PARKED}
 
 
 @dataclass(slots=True)
@@ -156,7 +157,7 @@ class RequestState:
             raise AssertionError(f"{state} may not follow {self.state}")
         last = self.last
         carried = {name: getattr(last, name) for name in _CARRIED} if last else self.first or {}
-        if last and state not in _ENDED:
+        if last and state not in RESTING_STATES:
             more.setdefault("give_up_at", last.give_up_at)
         fields = {**carried, **more, "sequence": last.sequence + 1 if last else 0, "state": state, "time": now}
         return DeploymentStatus(**fields, message=message[:1000])
@@ -222,7 +223,11 @@ class Held(Protocol):
     repeats: bool  # it was found to ask for the same as the original
     caller: Caller | None  # whom its token names, once that is verified
     tries: int  # to verify it, so far
-    has_turn: bool  # whether it has the key lock
+
+    @property
+    def has_turn(self) -> bool:
+        """Whether it has the key lock."""
+        ...
 
     @property
     def may_be_sent(self) -> bool:

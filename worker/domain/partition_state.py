@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
-from schemas import FINAL_STATES, DeploymentStatus, Message, State
+from schemas import FINAL_STATES, DeploymentStatus, Message
 from worker.domain.dead_letter import DeadLetter
-from worker.domain.lifecycle import RequestState
+from worker.domain.lifecycle import RESTING_STATES, RequestState
 from worker.domain.request import Record, Request, derived_id
 from worker.errors import DeploymentError
 
@@ -215,16 +215,14 @@ class PartitionState:
         if record.offset < self.offsets.next_offset:
             return None  # it was read before
         self.offsets.start(record.offset, record.size)
-        original, state = None, self.requests.claim(request_id, record, request, now)
-        own = derived_id(record)
-        while state.offset != record.offset:  # a stranger may have guessed the derived id
-            original = original or state
-            state, own = self.requests.claim(own, record, request, now), derived_id(record, own)
-        final = state.state in FINAL_STATES
-        if final or state.state is State.PARKED:
+        original, state, own = None, self.requests.claim(request_id, record, request, now), ""
+        while state.offset != record.offset:  # more than once when a stranger has guessed the derived id
+            original, own = original or state, derived_id(record, own)
+            state = self.requests.claim(own, record, request, now)
+        if state.state in RESTING_STATES:
             # An earlier worker ended or parked it, and its offset waited for another one's.
             self.offsets.finish(record.offset)
-        return None if final else (state, original)
+        return None if state.state in FINAL_STATES else (state, original)
 
     def enqueue(
         self, status: DeploymentStatus, dead_letter: DeadLetter | None, traceparent: str | None, encoder: StatusEncoder
@@ -243,7 +241,7 @@ class PartitionState:
         """Return what goes out next, if anything. Offsets that its statuses finish go with them."""
         pending = tuple(self._outbox.popleft() for _ in range(min(MAX_STATUSES, len(self._outbox))))
         for it in pending:
-            if it.status.state in FINAL_STATES or it.status.state is State.PARKED:
+            if it.status.state in RESTING_STATES:
                 self.offsets.finish(it.status.source.offset)
         offset = self.offsets.uncommitted()
         return Transaction(pending, offset) if pending or offset is not None else None

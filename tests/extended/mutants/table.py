@@ -285,7 +285,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         (
             "requests: what an earlier worker ended is not begun again",
-            "return None if final else (state, original)",
+            "return None if state.state in FINAL_STATES else (state, original)",
             "return state, original",
             f"{PARTITION}::test_a_request_that_an_earlier_worker_ended_only_lets_its_offset_pass",
         ),
@@ -297,7 +297,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         (
             "delivery: a parked request holds up no offset",
-            "if it.status.state in FINAL_STATES or it.status.state is State.PARKED:",
+            "if it.status.state in RESTING_STATES:",
             "if it.status.state in FINAL_STATES:",
             f"{PARTITION}::test_a_final_status_takes_its_offset_with_it",
         ),
