@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.support.paths import ROOT
 COPIED = ("schemas", "worker", "tests", "pyproject.toml")
 SECONDS = 120.0  # for the tests of one mutant: one that hangs has been noticed
 SECONDS_FOR_ALL = 1200.0
+MEMORY = 4 << 30  # bytes: a limit that is broken on purpose must not eat the machine's
 # Without the plugin of hypothesis, which takes longer to load than most of the tests do.
 OPTIONS = ("-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-p", "no:hypothesispytest")
 # Half of a short test run is loading libraries: once is enough. Not pytest's plugins, which it has to load itself.
@@ -41,6 +43,7 @@ def _pytest(tree: Path, tests: Sequence[str], printed: Path) -> None:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.chdir(tree)
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     os.environ["PARTITION_CASES"] = "300"  # enough to see what is broken on purpose
     for name in [name for name in sys.modules if name.partition(".")[0] in COPIED]:
         del sys.modules[name]
