@@ -174,7 +174,7 @@ async def test_who_ends_three_workers_is_not_tried_again() -> None:
     world, job = World(), FakeJob(last=left(State.BUILDING, interruptions=1))
     await world.handle(job)
     assert 2 == job.statuses[0].interruptions
-    job = FakeJob(last=left(State.BUILDING, interruptions=2))
+    job = FakeJob(last=left(State.BUILDING, attempt=3, interruptions=2))
     assert [State.FAILED] == await world.handle(job)
     assert "worker-died" == code(job)
 

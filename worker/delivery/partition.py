@@ -146,6 +146,8 @@ class PartitionProcessor:
     def on_settlement(self, settled: DeploymentSettled) -> None:
         """Note what is said of an attempt. The first settlement of an attempt counts."""
         self.settlements.setdefault((settled.request_id, settled.attempt), settled)
+        if state := self.state.requests.find(settled.request_id):
+            state.settled = max(state.settled, settled.attempt)
         self.settled.set()
 
     # ---------------------------------------------------------------------------------------------------- requests
@@ -259,7 +261,7 @@ class PartitionProcessor:
 class Job:
     """One request at work: its state, and what this worker holds of it besides. It ends with its partition's term.
 
-    Only its POST goes on when the partition is lost; what came of it is handed over as a settlement.
+    Only its POST goes on when the partition is lost; what came of its attempt is handed over as a settlement.
     """
 
     def __init__(
@@ -385,6 +387,9 @@ class Job:
             self._post = self._attempt = None
             if self.stopping and status.state not in FINAL_STATES and self.task:
                 self.task.cancel()
+        if status.state is State.BUILDING:
+            # Not before it is durable: otherwise the next owner begins an attempt with the same number.
+            self._attempt = status.attempt
 
     def finish(self) -> None:
         """Let its offset pass, if no status did that, and sum it up."""

@@ -54,6 +54,7 @@ class RequestState:
     state: State | None = None
     last: DeploymentStatus | None = None  # None after `forget`, too
     traceparent: str | None = None
+    settled: int = 0  # the last attempt that was settled; who settles an attempt of its own has not died of it
 
     @classmethod
     def of_record(
@@ -92,7 +93,10 @@ class RequestState:
     @property
     def interruptions(self) -> int:
         """How many workers in a row ended while they built its bundle. Asked only when nobody builds it."""
-        return (self.last.interruptions or 0) + 1 if self.last and self.state is State.BUILDING else 0
+        if self.last is None or self.state is not State.BUILDING:
+            return 0
+        # A settlement may come later than the status that counts its attempt.
+        return max(0, min((self.last.interruptions or 0) + 1, self.last.attempt - self.settled))
 
     def seconds_left(self, now: datetime) -> float:
         """Return the time until the attempt's deadline."""

@@ -216,6 +216,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     (f"{DOMAIN}/lifecycle.py", f"{UNIT}/domain/test_lifecycle.py"): (
         ("statuses: legal order", "if state not in SUCCESSORS[self.state]:", "if False:"),
+        ("interruptions: settled ones do not count", "self.last.attempt - self.settled))", "self.last.attempt))"),
         ("statuses: no gaps", "last.sequence + 1 if last", "last.sequence + 2 if last"),
         ("next step: none after the end", "if state.final or held.repeats:", "if held.repeats:"),
         ("next step: none for the same again", "if state.final or held.repeats:", "if state.final:"),
@@ -352,6 +353,21 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "key queue: whoever is cancelled leaves it",
             "self._release_turn()\n        self.state.forget()",
             "self.state.forget()",
+        ),
+        (
+            "interruptions: a worker that lost its partition is none",
+            "state.settled = max(state.settled, settled.attempt)",
+            "state.settled = 0",
+        ),
+        (
+            "interruptions: it says so while it builds",
+            "if status.state is State.BUILDING:\n            # Not",
+            "if False:\n            # Not",
+        ),
+        (
+            "interruptions: an attempt is settled by whose it is alone",
+            "if status.state is State.SUBMITTING:\n            self._attempt",
+            "if status.state in {State.BUILDING, State.SUBMITTING}:\n            self._attempt",
         ),
         (
             "stop: another worker's POST may be sent",

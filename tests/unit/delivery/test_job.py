@@ -185,6 +185,32 @@ async def test_an_intent_without_a_post_is_handed_over_too() -> None:
     assert ("retry", "Nothing was sent.") == (settled.outcome, settled.reason)
 
 
+async def test_a_bundle_that_is_built_in_vain_is_no_interruption() -> None:
+    """A worker that lost its partition meanwhile says so, as soon as the attempt's number is its own."""
+    processor = Processor()
+    job = processor.job(last=left(State.ACCEPTED))
+    job.publish(building := left(State.BUILDING))
+    assert 1 == job.state.interruptions
+    job.on_committed(left(State.ACCEPTED))
+    job.on_committed(building)
+    job.end()
+    [handed] = processor.handed
+    settled = await handed
+    assert settled is not None
+    assert (2, "retry", "Nothing was sent.") == (settled.attempt, settled.outcome, settled.reason)
+    processor.on_settlement(settled)
+    assert 0 == job.state.interruptions
+
+
+async def test_an_attempt_that_is_not_durable_is_not_handed_over() -> None:
+    """The next owner begins one with the same number, and what it sends is not to be settled by anybody else."""
+    processor = Processor()
+    job = processor.job(last=left(State.ACCEPTED))
+    job.publish(left(State.BUILDING))
+    job.end()
+    assert [] == processor.handed
+
+
 async def test_an_end_without_a_status_forgets_the_id() -> None:
     """The next take-over, or the next record with this id, begins afresh."""
     processor = Processor()

@@ -244,7 +244,7 @@ def test_the_next_step(held: Held, step: Step) -> None:
 @pytest.mark.parametrize("caller", [None, CALLER])
 def test_who_ends_workers_is_given_up(caller: Caller | None) -> None:
     """Two are counted in its status, and the one that wrote it is the third; its token is not needed for that."""
-    held = Held(left(State.BUILDING, interruptions=2), has_turn=True, caller=caller)
+    held = Held(left(State.BUILDING, attempt=3, interruptions=2), has_turn=True, caller=caller)
     step = lifecycle().next_step(held, NOW)
     assert isinstance(step, GiveUp)
     assert (WorkerDied, "worker-died") == (type(step.error), step.error.code)
@@ -258,6 +258,14 @@ def test_an_interruption_is_counted_where_workers_ended() -> None:
     state.apply(state.retrying(NOW, BUSY, NOW, NOW))
     assert (1, 2, None) == (first.interruptions, second.interruptions, state.building(NOW).interruptions)
     assert (3, 4, 5) == (first.attempt, second.attempt, state.building(NOW).attempt)
+
+
+@pytest.mark.parametrize(("settled", "interruptions"), [(0, 3), (1, 3), (2, 2), (3, 1), (4, 0), (9, 0)])
+def test_a_worker_that_settles_its_attempt_was_not_interrupted(settled: int, interruptions: int) -> None:
+    """Three are counted, of attempts 2 to 4; a settlement may come later than the status that counts its attempt."""
+    state = left(State.BUILDING, attempt=4, interruptions=2)
+    state.settled = settled
+    assert interruptions == state.interruptions
 
 
 # ------------------------------------------------------------------------------------------------ after an error

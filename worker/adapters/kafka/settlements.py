@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 class SettlementSender:
-    """Publishes outcomes of POSTs whose partition was lost. Tries until the broker has it, or the worker ends."""
+    """Publishes what came of attempts whose partition was lost. Tries until the broker has it, or the worker ends."""
 
     def __init__(self, kafka: KafkaSettings, source: str) -> None:
         self._kafka = kafka
