@@ -36,7 +36,7 @@ test: install ## all tests on all cores; Apache Kafka is borrowed (KAFKA_BOOTSTR
 test-unit: install ## those without Apache Kafka, within a minute: with a fifth of the generated cases
 	PARTITION_CASES=$${PARTITION_CASES:-2000} PROPERTIES=$${PROPERTIES:-400} $(PYTEST) tests/unit
 
-test-component: install ## parts of the worker with Apache Kafka, and the chart with helm
+test-component: install ## parts of the worker with Apache Kafka, what may leak, and the chart with helm
 	$(PYTEST) tests/component
 
 test-e2e: install ## whole workers, the demo and the compose file's services

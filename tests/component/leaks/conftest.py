@@ -1,3 +1,20 @@
-from tests.unit.leaks.conftest import _logging_as_it_was, watch
+"""The watch over all paths, and logging as it was."""
 
-__all__ = ["_logging_as_it_was", "watch"]
+from collections.abc import Iterator
+
+import pytest
+
+from tests.component.leaks.canaries import Watch
+from tests.support.logging_state import logging_as_it_was
+
+
+@pytest.fixture(scope="session")
+def watch() -> Watch:
+    """One for all tests of a process: no two paths have the same name."""
+    return Watch()
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    with logging_as_it_was():
+        yield

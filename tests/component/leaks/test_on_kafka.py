@@ -6,11 +6,11 @@ from pathlib import Path
 import aiohttp
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from tests.component.leaks.canaries import TOKEN, USER, Watch, token
+from tests.component.leaks.test_requests import RECORDS, TOKENS
+from tests.component.leaks.world import MODEL, PIPELINE, Echo, canary_graphene
+from tests.component.leaks.world import environment as canary_environment
 from tests.support.stage import PARTITIONS, Stage, open_stage
-from tests.unit.leaks.canaries import TOKEN, USER, Watch, token
-from tests.unit.leaks.test_requests import RECORDS, TOKENS
-from tests.unit.leaks.world import MODEL, PIPELINE, Echo, canary_graphene
-from tests.unit.leaks.world import environment as canary_environment
 from worker.sandbox.graphene import CCDS_PATH
 from worker.sandbox.playground import EVERYBODY
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 ADAPTERS, DOMAIN, UNIT = "worker/adapters", "worker/domain", "tests/unit"
-LOG, SHOWN, COMMANDS, REQUESTS = (f"{UNIT}/leaks/test_{name}.py" for name in ("log", "shown", "commands", "requests"))
-KAFKA_SECURITY = "tests/component/kafka_security"
+LEAKS, KAFKA_SECURITY = "tests/component/leaks", "tests/component/kafka_security"
+LOG, SHOWN, COMMANDS, REQUESTS = (f"{LEAKS}/test_{name}.py" for name in ("log", "shown", "commands", "requests"))
 BUNDLE = f"{UNIT}/domain/bundle/test_archive.py"
 
 AGAIN, PARTITION = f"{UNIT}/test_deploy_again.py", f"{UNIT}/domain/test_partition_state.py"

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.component.leaks import canaries
+from tests.component.leaks.canaries import TOKEN, Watch
+from tests.component.leaks.test_kafka import broker, refuses, refuses_later
+from tests.component.leaks.world import MODEL, PIPELINE, Echo, canary_graphene, environment, mirror
 from tests.support.paths import ROOT
-from tests.unit.leaks import canaries
-from tests.unit.leaks.canaries import TOKEN, Watch
-from tests.unit.leaks.test_kafka import broker, refuses, refuses_later
-from tests.unit.leaks.world import MODEL, PIPELINE, Echo, canary_graphene, environment, mirror
 from worker.adapters.kafka.topics import required_topics
 from worker.cli import main
 from worker.sandbox.graphene import GRAPHENE

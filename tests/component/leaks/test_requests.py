@@ -13,9 +13,9 @@ from urllib.parse import quote
 import jwt
 import pytest
 
-from tests.unit.leaks import canaries
-from tests.unit.leaks.canaries import USER, Watch, token
-from tests.unit.leaks.world import MODEL, PIPELINE, TOLD, Echo, World, mirror, open_world, request
+from tests.component.leaks import canaries
+from tests.component.leaks.canaries import USER, Watch, token
+from tests.component.leaks.world import MODEL, PIPELINE, TOLD, Echo, World, mirror, open_world, request
 from worker.domain.request import Record
 from worker.domain.tokens import jjwt_key
 from worker.observability.logs import Format

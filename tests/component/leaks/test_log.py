@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import structlog
 
-from tests.unit.leaks.canaries import (
+from tests.component.leaks.canaries import (
     CCDS_PASSWORD,
     CCDS_USERNAME,
     ICON,

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from tests.unit.leaks import canaries
-from tests.unit.leaks.canaries import USER, Watch, token
-from tests.unit.leaks.test_requests import WIRE
-from tests.unit.leaks.world import environment, mirror, shown
+from tests.component.leaks import canaries
+from tests.component.leaks.canaries import USER, Watch, token
+from tests.component.leaks.test_requests import WIRE
+from tests.component.leaks.world import environment, mirror, shown
 from worker.adapters.http import dependency_session
 from worker.adapters.jwks import IssuerKeys, read_document
 from worker.adapters.tokens import Signatures, TokenVerifier

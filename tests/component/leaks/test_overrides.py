@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.component.leaks.canaries import OVERRIDE_PASSWORD, TOKEN, Watch
+from tests.component.leaks.world import shown
 from tests.support.builders import OPTIONS, SHIPPED, blueprint, node, solution
-from tests.unit.leaks.canaries import OVERRIDE_PASSWORD, TOKEN, Watch
-from tests.unit.leaks.world import shown
 from worker.adapters.overrides_file import load_overrides
 from worker.cli.bundle import explain
 from worker.domain.bundle.archive import build_bundle

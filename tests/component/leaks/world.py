@@ -20,10 +20,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import generate_latest
 
 from schemas import DeploymentStatus, Message
+from tests.component.leaks import canaries
 from tests.support.builders import record
 from tests.support.fakes import FakeJob, FakeProcessor
 from tests.support.logging_state import LIBRARIES
-from tests.unit.leaks import canaries
 from worker.adapters.graphene import ArtifactsClient, CatalogClient
 from worker.adapters.http import dependency_session
 from worker.adapters.playground import PlaygroundClient, playground_session

@@ -14,10 +14,10 @@ import pytest
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from schemas import DeploymentInfo, DeploymentRequested, DeploymentStatus, SourceInfo, State
+from tests.component.leaks import canaries
+from tests.component.leaks.canaries import USER, Watch, token
+from tests.component.leaks.world import PIPELINE, environment, open_world, request, shown
 from tests.support.builders import solution
-from tests.unit.leaks import canaries
-from tests.unit.leaks.canaries import USER, Watch, token
-from tests.unit.leaks.world import PIPELINE, environment, open_world, request, shown
 from worker import errors
 from worker.adapters.http import Answer
 from worker.adapters.kafka.clients import client_options

@@ -16,9 +16,9 @@ from aiokafka.protocol.admin import ApiVersionResponse_v0, SaslAuthenticateRespo
 from aiokafka.protocol.coordination import FindCoordinatorResponse_v1
 from aiokafka.protocol.metadata import MetadataResponse_v0
 
+from tests.component.leaks.canaries import Watch
+from tests.component.leaks.world import environment, shown
 from tests.support.logging_state import LIBRARIES
-from tests.unit.leaks.canaries import Watch
-from tests.unit.leaks.world import environment, shown
 from worker.adapters.kafka.clients import client_options
 from worker.adapters.kafka.diagnosis import connected
 from worker.cli.error_messages import error_message
