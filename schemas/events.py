@@ -98,7 +98,9 @@ class DeploymentRequested(_Part):
     TOPIC: ClassVar[str] = "playground.deployment.requests"
 
     request_id: RequestId | None = Field(
-        None, description="Names the request in every status. Without it the CloudEvents id, else one is made."
+        None,
+        description="Names the request in every status from `accepted` on; it must not begin with `record-`. "
+        "Without it the CloudEvents id, else that of the record's place.",
     )
     solution_id: UUID = Field(description="Graphene's solution id.")
     revision_id: UUID = Field(description="Graphene's revision id; the revision must belong to the solution.")
@@ -151,7 +153,9 @@ class DeploymentStatus(_Part):
     TOPIC: ClassVar[str] = "playground.deployment.status"
     MAX_BYTES: ClassVar[int] = 64 * 1024
 
-    request_id: RequestId = Field(description="The request's own id, or the one made for it; also the record key.")
+    request_id: RequestId = Field(
+        description="The request's own id, from `accepted` on; else that of its place. Also the record key."
+    )
     sequence: int = Field(ge=0, description="0, 1, 2 … without gaps.")
     state: State
     time: Time = Field(description="When the state was reached; UTC.")

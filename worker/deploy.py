@@ -72,11 +72,11 @@ class Deployer:
                 self.admission.outage(job)  # what was down meanwhile takes none of its time
                 await job.publish(self.decide.after_settlement(job.state, settled, self.clocks.now()))
             case lifecycle.CompareWithOriginal():  # the same request again gets nothing new
-                await job.compare_with_original(await self._authenticate(job))
+                await job.compare_with_original()
             case lifecycle.GiveUp(error):
                 raise error
 
-    async def _authenticate(self, job: Job) -> str:
+    async def _authenticate(self, job: Job) -> None:
         """Find out who asks. A token's times are not judged again after `accepted`, nor for a replay of the same."""
         request, accepted, at = job.readable_request(), job.accepted_fingerprint(), job.record.appended_at
         with telemetry.stages.authenticate():
@@ -87,10 +87,8 @@ class Deployer:
         logs.hide(request.token, caller.user_id, caller.email)
         if job.record.key != caller.user_id.encode():
             raise Unauthenticated("wrong-record-key", CODES["wrong-record-key"])
-        job.caller = caller
-        if job.is_new:
+        if job.claim(caller, asked):
             job.publish(job.state.accepted(self.clocks.now(), asked))  # not awaited: the next status is
-        return asked
 
     async def _build_and_submit(self, job: Job) -> DeploymentInfo:
         request, seconds = job.readable_request(), self.decide.playground.timeout_seconds

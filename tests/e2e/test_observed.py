@@ -107,7 +107,8 @@ async def test_metrics_say_what_happened(kafka: str, unique: str, tmp_path: Path
         async with stage.worker(tmp_path / "worker.log") as worker:
             await stage.ask(PIPELINE, "r-1")
             await stage.ask(unknown, "r-2")
-            await stage.publish(b"deploy it, please", SANDBOX_USER.user_id.encode(), [("ce_id", b"r-3")])
+            unreadable = b"deploy it, please", SANDBOX_USER.user_id.encode(), [("ce_id", b"r-3")]
+            stage.statuses.places["r-3"] = await stage.publish(*unreadable)
             await stage.until_final(["r-1", "r-2", "r-3"])
             page, read = await metrics(worker)
             while read["request_duration_seconds_count",] < 3:  # a status is out a moment before it is counted

@@ -45,7 +45,8 @@ class Cases:
     async def publish(self, code: str, value: bytes, *headers: tuple[str, bytes]) -> None:
         request_id = f"{len(self.expected)}-{code}"
         self.expected[request_id] = code
-        await self.stage.publish(value, b"somebody", [("ce_id", request_id.encode()), *headers])
+        place = await self.stage.publish(value, b"somebody", [("ce_id", request_id.encode()), *headers])
+        self.stage.statuses.places[request_id] = place
 
     async def ask_with_fault(self, code: str, path: str, fault: Fault) -> None:
         stored = pipeline(f"Fault {len(self.expected)}")

@@ -15,7 +15,7 @@ from worker.deploy import Deployer
 from worker.domain.dead_letter import DeadLetter
 from worker.domain.lifecycle import Lifecycle, RequestState
 from worker.domain.partition_state import StatusEncoder
-from worker.domain.request import Record, derived_id, read_request
+from worker.domain.request import Record, read_request
 from worker.domain.solution import Caller, Solution
 from worker.errors import DeploymentError, StatusNotPublished
 from worker.ports import Clocks, Playground, Tokens
@@ -129,19 +129,19 @@ class FakeJob(Job):
         known: Sequence[RequestState] = (),
         clocks: Clocks | None = None,
     ) -> None:
-        """`last`: where another worker left it. `original`: of the earlier record that has its id."""
+        """`last`: where another worker left it. `original`: of the earlier record that has the id which it brings."""
         read = given or record()
-        request_id, request = read_request(read)
+        request = read_request(read)
         self.processor = self.processor_class(clocks or FakeTime().clocks())
-        for state in known:
+        for state in (*known, *filter(None, [original])):
             self.processor.state.requests.add(state)
         for settled in settlements:
             self.processor.on_settlement(settled)
-        own = derived_id(read) if original else request_id
-        state = self.processor.state.requests.claim(own, read, request, FakeClock().now)
+        state = RequestState.of_record(read, request, FakeClock().now)
         if last:
+            state.request_id = last.request_id
             state.apply(last)
-        super().__init__(self.processor, read, request, state, original)
+        super().__init__(self.processor, read, request, state)
         self.waited_until: datetime | None = None
 
     @property

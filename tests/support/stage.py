@@ -50,11 +50,15 @@ class Stage:
             "revisionId": str(stored.revision_id),
         } | changes.pop("value", {})
         headers = changes.pop("headers", [("authorization", f"Bearer {token}".encode())])
-        await self.publish(json.dumps(value).encode(), changes.pop("key", user.user_id.encode()), headers)
+        key = changes.pop("key", user.user_id.encode())
+        self.statuses.places[request_id] = await self.publish(json.dumps(value).encode(), key, headers)
 
-    async def publish(self, value: bytes, key: bytes | None, headers: Sequence[tuple[str, bytes]] = ()) -> None:
-        """Publish a record as it is."""
-        await self.producer.send_and_wait(self.topics.requests_topic, value, key=key, headers=list(headers))
+    async def publish(
+        self, value: bytes, key: bytes | None, headers: Sequence[tuple[str, bytes]] = ()
+    ) -> tuple[int, int]:
+        """Publish a record as it is; return its partition and offset."""
+        sent = await self.producer.send_and_wait(self.topics.requests_topic, value, key=key, headers=list(headers))
+        return sent.partition, sent.offset
 
     async def until_final(self, request_ids: Sequence[str]) -> dict[str, list[DeploymentStatus]]:
         """All statuses by request id, once each of these requests has a final one."""
@@ -63,7 +67,7 @@ class Stage:
     async def until(self, request_ids: Sequence[str], reached: Reached) -> dict[str, list[DeploymentStatus]]:
         """All statuses by request id, as they are once each of these requests is so far."""
         await self.statuses.until(request_ids, reached)
-        return {request_id: list(of) for request_id, of in self.statuses.of.items()}
+        return self.statuses.by_request()
 
     async def committed(self) -> int:
         """How many records of the requests topic the group has committed."""

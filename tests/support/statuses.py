@@ -13,25 +13,40 @@ Reached = Callable[[list[DeploymentStatus]], bool]
 
 
 class Statuses:
-    """All that are committed, by request id, from the topic's beginning; they become more while one looks."""
+    """All that are committed, by request id, from the topic's beginning; they become more while one looks.
+
+    `places` are partition and offset of records: what was never accepted has the id of its place.
+    """
 
     def __init__(self) -> None:
         self.of: dict[str, list[DeploymentStatus]] = defaultdict(list)
+        self.places: dict[str, tuple[int, int]] = {}
+        self._at: dict[tuple[int, int], list[DeploymentStatus]] = defaultdict(list)
         self._changed = asyncio.Condition()
         self._failure: BaseException | None = None
+
+    def about(self, request_id: str) -> list[DeploymentStatus]:
+        """Return those with this id, or else those about the record that brought it."""
+        return self.of.get(request_id) or self._at.get(self.places.get(request_id, (-1, -1)), [])
+
+    def by_request(self) -> dict[str, list[DeploymentStatus]]:
+        """Return all of them, under the ids that their records brought where those are known."""
+        brought = {request_id: self.about(request_id) for request_id in self.places}
+        known = {statuses[0].request_id for statuses in brought.values() if statuses}
+        return {name: list(of) for name, of in [*self.of.items(), *brought.items()] if name not in known - {*brought}}
 
     async def until(self, request_ids: Iterable[str], reached: Reached, seconds: float = 120) -> None:
         """Wait until each of these requests has statuses and they are so far. Raises TimeoutError."""
         wanted = list(request_ids)
 
         def left() -> list[str]:
-            return [it for it in wanted if not self.of.get(it) or not reached(self.of[it])]
+            return [it for it in wanted if not self.about(it) or not reached(self.about(it))]
 
         try:
             async with asyncio.timeout(seconds), self._changed:
                 await self._changed.wait_for(lambda: self._failure or not left())
         except TimeoutError:
-            where = [(it, [status.state.value for status in self.of.get(it, [])]) for it in left()]
+            where = [(it, [status.state.value for status in self.about(it)]) for it in left()]
             raise TimeoutError(f"after {seconds} s: {where}") from None
         if self._failure:
             raise self._failure
@@ -47,6 +62,7 @@ class Statuses:
                             assert f"{status.request_id}:{status.sequence}".encode() == dict(record.headers)["ce_id"]
                             assert status.source.partition == record.partition
                             self.of[status.request_id].append(status)
+                            self._at[record.partition, status.source.offset].append(status)
                         self._changed.notify_all()
         except Exception as error:
             async with self._changed:

@@ -7,12 +7,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from schemas import FINAL_STATES, DeploymentStatus, Kind, State
-from tests.support.builders import CALLER, OPTIONS, SHIPPED, blueprint, node, record, solution
+from tests.support.builders import CALLER, OPTIONS, REVISION_ID, SHIPPED, SOLUTION_ID, blueprint, node, record, solution
 from tests.support.counted import counted
 from tests.support.fakes import FakeArtifacts, FakeCatalog, FakeJob, FakePlayground, FakeTokens, fake_deployer
 from worker.build import Builder
 from worker.domain.overrides.overrides import NO_OVERRIDES, Overrides, read_overrides
-from worker.domain.request import Record
+from worker.domain.request import Record, place_id
 from worker.domain.solution import Solution
 from worker.errors import (
     DeploymentError,
@@ -24,6 +24,7 @@ from worker.errors import (
     Unavailable,
 )
 
+IDS = {"solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID)}
 FILES = {
     "org/blueprint.json": blueprint(node("a", proto_uri="p1"), node("b", proto_uri="p1"), node("c", proto_uri="p2")),
     "p1": b"1",
@@ -143,11 +144,33 @@ async def test_whatever_happens_ends_in_one_final_status(
     assert "s3cret" not in error.message
 
 
-async def test_an_unreadable_record_is_rejected_under_a_derived_id() -> None:
+async def test_an_unreadable_record_is_rejected_under_the_id_of_its_place() -> None:
     """Nothing that reaches the topic goes unanswered."""
     world = World()
     assert [State.REJECTED] == await world.handle(record(b"not json"))
-    assert world.job.statuses[0].solution_id is None
+    assert (place_id(world.job.record), None) == (world.job.statuses[0].request_id, world.job.statuses[0].solution_id)
+
+
+@pytest.mark.parametrize(
+    ("changes", "refusal", "why"),
+    [
+        ({"value": {"requestId": "r-1"}}, None, "invalid-request"),
+        ({"value": {**IDS, "requestId": "r-1"}}, None, "token-missing"),
+        ({"value": b"[", "headers": (("ce_id", b"r-1"),)}, None, "not-json"),
+        ({}, Unauthenticated("token-expired", "Expired."), "token-expired"),
+        ({"key": b"somebody-else"}, None, "wrong-record-key"),
+    ],
+)
+async def test_an_id_belongs_to_nobody_before_the_request_is_accepted(
+    changes: dict[str, Any], refusal: DeploymentError | None, why: str
+) -> None:
+    """It may be somebody's: what ends before is told under the id of its place, and the id is still free."""
+    world = World(token_error=refusal)
+    given = record(**{"value": {**IDS, "requestId": "r-1", "jwtToken": "t"}} | changes)
+    assert [State.REJECTED] == await world.handle(given)
+    error = world.job.statuses[0].error
+    assert (place_id(given), why) == (world.job.statuses[0].request_id, error and error.code)
+    assert world.job.processor.state.requests.find("r-1") is None
 
 
 async def test_the_record_key_must_be_the_users_id() -> None:

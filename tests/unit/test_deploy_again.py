@@ -21,11 +21,11 @@ from tests.support.fakes import (
 )
 from worker.build import Builder
 from worker.domain.lifecycle import RequestState
-from worker.domain.request import derived_id, read_request
+from worker.domain.request import place_id
 from worker.errors import DeploymentError, OutcomeUnknown, Unauthenticated, Unavailable
 
 MINE = fingerprint(CALLER.user_id, SOLUTION_ID, REVISION_ID)
-ID, _ = read_request(record())
+ID = place_id(record())
 NOW = FakeClock().now
 BUSY = Unavailable("playground-busy", "Busy.", "submit", retry_after=20)
 DOWN = Unavailable("playground-unavailable", "Down.", "submit")
@@ -279,7 +279,7 @@ async def test_another_request_with_the_same_id_ends_under_its_own(
     """The id's own statuses are not touched, whoever sends it."""
     job = FakeJob(original=first(whose))
     assert [State.REJECTED] == await World(token_error=error).handle(job)
-    assert (derived_id(job.record), reason) == (job.statuses[0].request_id, code(job))
+    assert (place_id(job.record), reason) == (job.statuses[0].request_id, code(job))
 
 
 def test_the_clock_of_these_tests_is_whole() -> None:

@@ -165,7 +165,7 @@ class OriginalRecords:
         record = await fetch_record(self._reader, tp, letter.original.offset)
         if record is None or record.timestamp != letter.original_ms:  # another record, in a topic created since
             return None
-        _, request = read_request(record_of("", record))
+        request = read_request(record_of("", record))
         return strip_bearer(request.token) if isinstance(request, Request) else None
 
 

@@ -162,16 +162,21 @@ async def _deploy(kafka: KafkaSettings, console: DemoConsole) -> dict[str, Deplo
     now = datetime.now(UTC)
     labels = {request.request_id: request.label for request in DEMO_REQUESTS}
     titles = {request.request_id: request.title for request in DEMO_REQUESTS}
+    places: dict[tuple[int, int], str] = {}  # partition and offset → request id: what is rejected at once has none
     final: dict[str, DeploymentStatus] = {}
     async with open_publisher(kafka) as publisher, open_statuses(kafka) as events:
         for request in DEMO_REQUESTS:
             ids = (request.request_id, request.case.solution_id, request.case.revision_id)
-            await publisher.publish(OutgoingRequest(*ids, sandbox_token(now, request.lifetime)))
+            outgoing = OutgoingRequest(*ids, sandbox_token(now, request.lifetime))
+            places[publisher.partition(outgoing), await publisher.publish(outgoing)] = request.request_id
         with console.requests(labels, titles) as show:
             async for event in events:
-                show(event.status)
-                if event.status.state in FINAL_STATES:
-                    final[labels[event.status.request_id]] = event.status
+                source = event.status.source
+                request_id = places[source.partition, source.offset]
+                status = event.status.model_copy(update={"request_id": request_id})
+                show(status)
+                if status.state in FINAL_STATES:
+                    final[labels[request_id]] = status
                 if len(final) == len(DEMO_REQUESTS):
                     break
     return final

@@ -23,7 +23,7 @@ from worker.delivery.admission import KeyLock, KeyQueue
 from worker.domain.dead_letter import DeadLetter, dead_letter
 from worker.domain.lifecycle import RequestState
 from worker.domain.partition_state import PartitionState, PendingStatus, RequestTable, StatusEncoder, Transaction
-from worker.domain.request import Record, Request, derived_id, read_request
+from worker.domain.request import Record, Request, read_request
 from worker.domain.solution import Caller
 from worker.errors import (
     CODES,
@@ -155,9 +155,9 @@ class PartitionProcessor:
     def receive(self, record: Record) -> None:
         """Take a record of the partition, in its order. One that was read before is passed over."""
         if self.ready:
-            request_id, request = read_request(record)
-            if received := self.state.receive(record, request_id, request, self.shared.clocks.now()):
-                self._spawn(Job(self, record, request, *received))
+            request = read_request(record)
+            if state := self.state.receive(record, request, self.shared.clocks.now()):
+                self._spawn(Job(self, record, request, state))
             if not self.state.idle:
                 self._writable.set()
 
@@ -270,19 +270,15 @@ class Job:
         record: Record,
         request: Request | DeploymentError,
         state: RequestState,
-        original: RequestState | None = None,
     ) -> None:
-        """
-        Args:
-            request: what the record asks for, or why it cannot be read.
-            original: the state of the record that the id belongs to, when that is another one.
-        """
+        """`request`: what the record asks for, or why it cannot be read."""
         self.record = record
         self.request = request
         self.state = state
-        self.original = original
+        self.original: RequestState | None = None  # of the record that has the id which this one brings
         self.repeats = False
         self.caller: Caller | None = None
+        self._asked = ""  # the fingerprint of what the caller asks for
         self.tries = 0
         self.began = processor.shared.clocks.now()
         # For how long a dependency was known to be down: when that was last looked at, and at the last status.
@@ -330,11 +326,6 @@ class Job:
             self._lock.release()
             self._lock = None
 
-    @property
-    def is_new(self) -> bool:
-        """Whether nothing is published under its id, which is its own."""
-        return self.original is None and self.state.state is None
-
     def readable_request(self) -> Request:
         """Return what the record asks for. Raises DeploymentError, mostly Unreadable."""
         if not isinstance(self.request, Request):
@@ -344,17 +335,34 @@ class Job:
     def accepted_fingerprint(self) -> str | None:
         """Return the fingerprint under which it was accepted once, or the request that it repeats."""
         self.tries += 1
-        before = self.original or self.state
-        replayed = self.request.replay_of if isinstance(self.request, Request) else None
-        if before.fingerprint is None and replayed:
-            before = self._processor.state.requests.find(replayed) or before
-        return before.fingerprint
+        if self.state.last is not None:
+            return self.state.fingerprint
+        request, find = self.readable_request(), self._processor.state.requests.find
+        before = find(request.id)
+        if (before is None or before.fingerprint is None) and request.replay_of:
+            before = find(request.replay_of)
+        return before.fingerprint if before else None
 
-    async def compare_with_original(self, fingerprint: str) -> None:
+    def claim(self, caller: Caller, fingerprint: str) -> bool:
+        """Take the id that the record brings, now that it is known who asks for what. Return whether it is accepted.
+
+        It is not when an earlier record has the id, or when it was accepted before.
+        """
+        self.caller, self._asked = caller, fingerprint
+        if self.state.last is not None:
+            return False
+        owner = self._processor.state.requests.claim(self.state, self.readable_request().id)
+        if owner is not self.state:
+            self.original = owner
+            return False
+        structlog.contextvars.bind_contextvars(request_id=self.state.request_id)
+        return True
+
+    async def compare_with_original(self) -> None:
         """Wait until the original has a status. Raises Conflict when that is about something else."""
         original = self.original or self.state
         await self._processor.changed.wait_for(lambda: original.state is not None)
-        self.repeats = fingerprint == original.fingerprint
+        self.repeats = self._asked == original.fingerprint
         if not self.repeats:
             raise Conflict("request-id-conflict", CODES["request-id-conflict"])
 
@@ -400,7 +408,7 @@ class Job:
             REQUESTS.labels(status.state, code or "").inc()
             REQUEST_SECONDS.observe(seconds)
             if telemetry.Spans.tracer:
-                telemetry.ended(status.state, code)
+                telemetry.ended(status)
             log.info(
                 "request ended",
                 state=status.state,
@@ -466,7 +474,7 @@ def _placeholder(state: RequestState) -> Record:
 
 def _request_of(state: RequestState, record: Record) -> Request | DeploymentError:
     """Return what the record asks for, unless it is gone and another one stands there, or none."""
-    request_id, request = read_request(record)
-    if request_id in (state.request_id, derived_id(record)) and record.value is not None:
+    request = read_request(record)
+    if isinstance(request, Request) and request.id == state.request_id:
         return request
     return NotSettled("request-gone", CODES["request-gone"])

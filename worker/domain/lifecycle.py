@@ -22,7 +22,7 @@ from schemas import (
 )
 from worker.domain.bundle.archive import Bundle
 from worker.domain.bundle.plan import Plan
-from worker.domain.request import Record, Request
+from worker.domain.request import Record, Request, place_id
 from worker.domain.solution import Caller
 from worker.errors import CODES, DeploymentError, NotSettled, OutcomeUnknown, Unavailable, WorkerDied, one_line
 from worker.settings import PlaygroundSettings, RuntimeSettings
@@ -35,8 +35,8 @@ MAX_BACKOFF_SECONDS = 60.0
 
 # What each status repeats of the one before. `give_up_at` ends with the final status, and when it is parked.
 _CARRIED = (
-    "request_id", "source", "attempt", "solution_id", "revision_id", "replay_of", "fingerprint", "solution_name",
-    "kind", "bundle", "warnings",
+    "source", "attempt", "solution_id", "revision_id", "replay_of", "fingerprint", "solution_name", "kind", "bundle",
+    "warnings",
 )  # fmt: skip
 # States in which nothing is to be done before somebody asks: the offset of the record passes with them.
 RESTING_STATES = FINAL_STATES | {State.PARKED}
@@ -47,7 +47,7 @@ class RequestState:
     """Where one request stands. `state` None: its record was read, and no status is written yet."""
 
     request_id: str
-    offset: int  # of the record that the id belongs to
+    offset: int  # of its record
     since: datetime  # of its first status that is still kept; before that, when its record was read
     first: Mapping[str, Any] | None = field(default=None, repr=False)  # the fields of its first status
     fingerprint: str | None = None
@@ -57,18 +57,16 @@ class RequestState:
     settled: int = 0  # the last attempt that was settled; who settles an attempt of its own has not died of it
 
     @classmethod
-    def of_record(
-        cls, request_id: str, record: Record, request: Request | DeploymentError, now: datetime
-    ) -> "RequestState":
-        """Return the state of a record that was just read."""
-        first: dict[str, Any] = {"request_id": request_id, "source": record.source, "attempt": 1}
+    def of_record(cls, record: Record, request: Request | DeploymentError, now: datetime) -> "RequestState":
+        """Return the state of a record that was just read, under the id of its place."""
+        first: dict[str, Any] = {"source": record.source, "attempt": 1}
         if isinstance(request, Request):
             first |= {
                 "solution_id": request.solution_id,
                 "revision_id": request.revision_id,
                 "replay_of": request.replay_of,
             }
-        return cls(request_id, record.offset, now, first)
+        return cls(place_id(record), record.offset, now, first)
 
     def apply(self, status: DeploymentStatus) -> None:
         """Move to where this status says."""
@@ -163,7 +161,8 @@ class RequestState:
         carried = {name: getattr(last, name) for name in _CARRIED} if last else self.first or {}
         if last and state not in RESTING_STATES:
             more.setdefault("give_up_at", last.give_up_at)
-        fields = {**carried, **more, "sequence": last.sequence + 1 if last else 0, "state": state, "time": now}
+        sequence = last.sequence + 1 if last else 0
+        fields = {**carried, **more, "request_id": self.request_id, "sequence": sequence, "state": state, "time": now}
         return DeploymentStatus(**fields, message=message[:1000])
 
 
@@ -172,7 +171,7 @@ class RequestState:
 
 @dataclass(frozen=True, slots=True)
 class CompareWithOriginal:
-    """The id is another record's: find out whether this one asks for the same."""
+    """The id that it brings is another record's: find out whether this one asks for the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +222,7 @@ class Held(Protocol):
     """What `Job` in worker/delivery/partition.py shows the lifecycle: the state, and what is gone with its worker."""
 
     state: RequestState
-    original: RequestState | None  # of the record that its id belongs to, when that is another one
+    original: RequestState | None  # of the record that has the id which this one brings, when that is another one
     repeats: bool  # it was found to ask for the same as the original
     caller: Caller | None  # whom its token names, once that is verified
     tries: int  # to verify it, so far

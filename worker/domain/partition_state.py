@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
-from schemas import FINAL_STATES, DeploymentStatus, Message
+from schemas import DeploymentStatus, Message
 from worker.domain.dead_letter import DeadLetter
 from worker.domain.lifecycle import RESTING_STATES, RequestState
-from worker.domain.request import Record, Request, derived_id
+from worker.domain.request import Record, Request
 from worker.errors import DeploymentError
 
 MAX_STATUSES = 200  # in one transaction
@@ -26,22 +26,27 @@ class RequestTable:
 
     def __init__(self) -> None:
         self._states: dict[str, RequestState] = {}
+        self._left: dict[int, RequestState] = {}  # by offset, as the status topic says
         self._applied = 0
 
     def find(self, request_id: str) -> RequestState | None:
         """Return its state; None: never seen, or not within the retention."""
         return self._states.get(request_id)
 
-    def claim(self, request_id: str, record: Record, request: Request | DeploymentError, now: datetime) -> RequestState:
-        """Return the state of this id; a new one if there is none, so that the next record with this id finds it."""
-        state = self._states.get(request_id)
-        if state is None:
-            state = self._states[request_id] = RequestState.of_record(request_id, record, request, now)
-        return state
+    def at(self, offset: int) -> RequestState | None:
+        """Return what an earlier worker left of the record at this offset."""
+        return self._left.get(offset)
+
+    def claim(self, state: RequestState, request_id: str) -> RequestState:
+        """Give the id to this state, unless it is another record's. Return the state that has it."""
+        owner = self._states.setdefault(request_id, state)
+        if owner is state:
+            state.request_id = request_id
+        return owner
 
     def add(self, state: RequestState) -> None:
-        """Take a state as it is."""
-        self._states[state.request_id] = state
+        """Take a state as it was left."""
+        self._states[state.request_id] = self._left[state.offset] = state
 
     def drop(self, state: RequestState) -> None:
         """Forget an id that got no status."""
@@ -64,6 +69,7 @@ class RequestTable:
             old = [name for name, it in self._states.items() if it.final and it.since < now - RETENTION]
             for name in old:
                 del self._states[name]
+            self._left = {offset: it for offset, it in self._left.items() if it.request_id in self._states}
 
     def open(self) -> Iterator[RequestState]:
         """Yield every request that has a status and no final one."""
@@ -204,25 +210,22 @@ class PartitionState:
         passed = self.offsets.next_offset
         return [state for state in self.requests.open() if state.offset < passed]
 
-    def receive(
-        self, record: Record, request_id: str, request: Request | DeploymentError, now: datetime
-    ) -> tuple[RequestState, RequestState | None] | None:
-        """Take a record, in the partition's order. None: there is nothing to do for it.
+    def receive(self, record: Record, request: Request | DeploymentError, now: datetime) -> RequestState | None:
+        """Take a record, in the partition's order. Return its state; None: there is nothing to do for it.
 
-        Return the state to work on, and the original's when the id is that of an earlier record. Then the state is that
-        of an id of the record's own.
+        A new one has the id of its place until it is accepted: before that nobody knows whose the id is that it brings.
         """
         if record.offset < self.offsets.next_offset:
             return None  # it was read before
         self.offsets.start(record.offset, record.size)
-        original, state, own = None, self.requests.claim(request_id, record, request, now), ""
-        while state.offset != record.offset:  # more than once when a stranger has guessed the derived id
-            original, own = original or state, derived_id(record, own)
-            state = self.requests.claim(own, record, request, now)
+        state, new = self.requests.at(record.offset), RequestState.of_record(record, request, now)
+        # The ids tell records of a topic from those of one that had its name before.
+        if state is None or state.request_id not in (new.request_id, getattr(request, "id", None)):
+            return new
         if state.state in RESTING_STATES:
             # An earlier worker ended or parked it, and its offset waited for another one's.
             self.offsets.finish(record.offset)
-        return None if state.state in FINAL_STATES else (state, original)
+        return None if state.final else state
 
     def enqueue(
         self, status: DeploymentStatus, dead_letter: DeadLetter | None, traceparent: str | None, encoder: StatusEncoder

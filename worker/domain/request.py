@@ -6,8 +6,9 @@ CloudEvents over Kafka in binary mode (`ce_` headers), structured mode (the even
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import UUID
 
 from pydantic import ValidationError
 
@@ -18,7 +19,9 @@ from worker.errors import Unreadable
 
 MAX_BYTES = 64 * 1024
 
-_REQUEST_ID = re.compile(REQUEST_ID_PATTERN.removesuffix("$") + r"\Z")
+# Ids of places begin so, and no sender's may: whoever could guess the next place would take its id beforehand.
+PLACE_PREFIX = "record-"
+_REQUEST_ID = re.compile(rf"(?!{PLACE_PREFIX})" + REQUEST_ID_PATTERN.removesuffix("$") + r"\Z")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 # The names that a refusal may repeat: an unknown one is the sender's text.
 _FIELDS = {field.alias or name for name, field in DeploymentRequested.model_fields.items()}
@@ -89,23 +92,22 @@ class _Event:
     problem: Unreadable | None = None
 
 
-def read_request(record: Record) -> tuple[str, Request | Unreadable]:
-    """Return the request id, and the request or why there is none.
+def read_request(record: Record) -> Request | Unreadable:
+    """Return the request, or why there is none.
 
-    The id is the field `requestId`, else the CloudEvents id; one that is missing or does not match is
-    replaced by a UUIDv5 of the record's place and time, and never echoed.
+    Its id is the field `requestId`, else the CloudEvents id; one that is missing or does not match is
+    replaced by the id of the record's place, and never echoed.
     """
     event = _read_event(record)
     data = event.data if isinstance(event.data, dict) else {}
     wanted = event.id if data.get("requestId") is None else data["requestId"]
     valid = isinstance(wanted, str) and _REQUEST_ID.match(wanted) is not None
-    request_id = wanted if valid else derived_id(record)
     try:
         if event.problem:
             raise event.problem
-        return request_id, _request(record, event, request_id)
+        return _request(record, event, wanted if valid else place_id(record))
     except Unreadable as problem:
-        return request_id, problem
+        return problem
 
 
 def _read_event(record: Record) -> _Event:
@@ -161,10 +163,10 @@ def _explain(error: ValidationError) -> str:
     return f"The request cannot be used: {'; '.join(problems)}. Correct it and send it again."
 
 
-def derived_id(record: Record, taken: str = "") -> str:
-    """Make the id of a record that brings none, or another's: a UUIDv5 of its place and time.
+def place_id(record: Record) -> str:
+    """Make the id of the record's place, under which it is told what it is told before it is accepted.
 
-    `taken`: another one that was made for it, and turned out to be another record's.
+    The hash makes it another one in a topic that was created again.
     """
-    place = f"{record.cluster_id}/{record.topic}/{record.partition}/{record.offset}/{record.timestamp_ms}{taken}"
-    return str(uuid5(NAMESPACE_URL, place))
+    where = f"{record.cluster_id}/{record.topic}/{record.timestamp_ms}"
+    return f"{PLACE_PREFIX}{record.partition}-{record.offset}-{sha256(where.encode()).hexdigest()[:16]}"

@@ -16,7 +16,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode, Tracer, get_current_span, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from schemas import State
+from schemas import DeploymentStatus, State
 from worker.domain.lifecycle import RequestState
 from worker.domain.request import Record
 from worker.errors import DeploymentError
@@ -82,12 +82,13 @@ def processing(record: Record, state: RequestState) -> AbstractContextManager[ob
     return _span(f"process {record.topic}", SpanKind.CONSUMER, attributes, parent)
 
 
-def ended(state: State | None, code: str | None) -> None:
-    """Note the final state of a request in its span, inside `processing`."""
+def ended(status: DeploymentStatus) -> None:
+    """Note the last status of a request in its span, inside `processing`, and the id that it has now."""
     span = get_current_span()
-    span.set_attribute("playground_deployer.state", str(state))
-    if code:
-        _failed(span, code)
+    span.set_attribute("messaging.message.id", status.request_id)
+    span.set_attribute("playground_deployer.state", str(status.state))
+    if status.error:
+        _failed(span, status.error.code)
 
 
 @contextmanager

@@ -49,7 +49,7 @@ class Desk:
             "cluster", record.topic, record.partition, record.offset, record.timestamp, True,
             record.key, record.value, record.headers,
         )  # fmt: skip
-        _, request = read_request(read)
+        request = read_request(read)
         assert isinstance(request, Request)
         self.seen.append((read, request))
         for sequence, state in enumerate(states):

@@ -75,10 +75,10 @@ async def give_up(scene: Scene) -> None:
     )
     async with requests:
         record = record_of("cluster", await requests.getone())
-    request_id, request = read_request(record)
+    request = read_request(record)
     assert isinstance(request, Request)
     busy = Unavailable("playground-busy", CODES["playground-busy"], "submit")
-    letter = dead_letter(record, request_id, request, busy, 4)
+    letter = dead_letter(record, request.id, request, busy, 4)
     await publish(scene, Message(scene.kafka.dead_letter_topic, None, letter.key, letter.value, letter.headers))
 
 

@@ -65,7 +65,7 @@ async def test_each_acl_is_needed(scene: Scene, number: int) -> None:
 async def test_rare_writes(scene: Scene) -> None:
     """The worker's ACLs suffice for a dead letter and for an outcome that is handed over."""
     await scene.grant(*worker_acls(scene.kafka))
-    await scene.stage.publish(b"no JSON", b"somebody", [("ce_id", b"unreadable")])
+    scene.stage.statuses.places["unreadable"] = await scene.stage.publish(b"no JSON", b"somebody")
     async with scene.worker():
         assert State.REJECTED is (await scene.stage.until_final(["unreadable"]))["unreadable"][-1].state
 

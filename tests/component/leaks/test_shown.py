@@ -57,7 +57,7 @@ async def test_objects(tmp_path: Path, watch: Watch) -> None:
             "KafkaSettings": read_settings(ENVIRONMENT, ClientSettings),
             "Caller": caller,
             "Record": record,
-            "Request": read_request(record)[1],
+            "Request": read_request(record),
             "Token": read_token(token()),
             "Solution": found,
             "Solution of the builder": solution(icon=canaries.ICON, description=canaries.IN_THE_DESCRIPTION),

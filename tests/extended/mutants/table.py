@@ -209,13 +209,19 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("delivery: late attempts send nothing", "if seconds <= 0 or not job.caller:", "if not job.caller:", AGAIN),
         (
             "delivery: the same again gets nothing new",
-            "await job.compare_with_original(await self._authenticate(job))",
+            "await job.compare_with_original()",
             'raise Unauthenticated("wrong-record-key", "")',
             AGAIN,
         ),
     ),
     (f"{DOMAIN}/lifecycle.py", f"{UNIT}/domain/test_lifecycle.py"): (
         ("statuses: legal order", "if state not in SUCCESSORS[self.state]:", "if False:"),
+        (
+            "requests: an id belongs to nobody before it is known who asks",
+            "return cls(place_id(record), record.offset, now, first)",
+            'return cls(getattr(request, "id", place_id(record)), record.offset, now, first)',
+            f"{UNIT}/test_deploy.py::test_an_id_belongs_to_nobody_before_the_request_is_accepted",
+        ),
         ("interruptions: settled ones do not count", "self.last.attempt - self.settled))", "self.last.attempt))"),
         ("statuses: no gaps", "last.sequence + 1 if last", "last.sequence + 2 if last"),
         ("next step: none after the end", "if state.final or held.repeats:", "if held.repeats:"),
@@ -279,15 +285,21 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             f"{PARTITION}::test_an_id_without_a_status_can_be_dropped",
         ),
         (
-            "requests: an id belongs to its first record",
-            "while state.offset != record.offset:",
-            "while False:",
-            f"{PARTITION}::test_an_id_belongs_to_the_first_record_that_brings_it",
+            "requests: an id belongs to the record that was accepted with it",
+            "owner = self._states.setdefault(request_id, state)",
+            "owner = self._states[request_id] = state",
+            f"{PARTITION}::test_an_id_belongs_to_the_record_that_was_accepted_with_it",
+        ),
+        (
+            "requests: a topic's statuses are not another topic's",
+            'if state is None or state.request_id not in (new.request_id, getattr(request, "id", None)):',
+            "if state is None:",
+            f"{PARTITION}::test_an_offset_of_a_topic_that_is_gone_is_another_record",
         ),
         (
             "requests: what an earlier worker ended is not begun again",
-            "return None if state.state in FINAL_STATES else (state, original)",
-            "return state, original",
+            "return None if state.final else state",
+            "return state",
             f"{PARTITION}::test_a_request_that_an_earlier_worker_ended_only_lets_its_offset_pass",
         ),
         (

@@ -14,7 +14,7 @@ from worker.cli.argument_types import PartitionOffset
 from worker.cli.dead_letter_reader import DeadLetterFilter, StoredDeadLetter, parse_dead_letter
 from worker.domain import dead_letter
 from worker.domain.dead_letter import DeadLetter, Replay, replay_id
-from worker.domain.request import read_request
+from worker.domain.request import Request, place_id, read_request
 from worker.errors import CODES, Unavailable, Unreadable
 from worker.sandbox.users import sandbox_token
 
@@ -26,8 +26,9 @@ BUSY = Unavailable("playground-busy", CODES["playground-busy"], "submit")
 def written(**changes: Any) -> DeadLetter:
     """As the worker writes it, of a request whose retries ran out."""
     given = record({**ASKED, "jwtToken": "token"} | changes)
-    request_id, request = read_request(given)
-    return dead_letter.dead_letter(given, request_id, request, BUSY, 4)
+    request = read_request(given)
+    assert isinstance(request, Request)
+    return dead_letter.dead_letter(given, request.id, request, BUSY, 4)
 
 
 def kafka_record(letter: DeadLetter, **changes: Any) -> Any:
@@ -64,9 +65,9 @@ def test_what_the_worker_writes_is_read() -> None:
 def test_an_unreadable_record_leaves_nothing_to_replay() -> None:
     """Its letter holds neither key nor value, only how they looked."""
     given = record(b"{")
-    request_id, problem = read_request(given)
+    problem = read_request(given)
     assert isinstance(problem, Unreadable)
-    letter = read(dead_letter.dead_letter(given, request_id, problem, problem, 1))
+    letter = read(dead_letter.dead_letter(given, place_id(given), problem, problem, 1))
     assert (None, None, None) == (letter.key, letter.requested, letter.next_replay())
     assert {"size", "sha256"} == letter.value.keys()
 
@@ -87,7 +88,7 @@ def test_the_next_replay_follows_from_the_request(changes: dict[str, str], expec
 def test_a_request_that_came_twice_has_one_replay() -> None:
     """Its second record ended under an id of the worker's; two deployments must not come of it."""
     given = record({**ASKED, "jwtToken": "token"})
-    _, request = read_request(given)
+    request = read_request(given)
     other = dead_letter.dead_letter(given, "id-of-the-worker", request, BUSY, 1)
     assert read(written()).next_replay() == read(other).next_replay()
 

@@ -12,8 +12,9 @@ from tests.support.builders import record
 from tests.support.fakes import FakeJob, FakeTime
 from worker.delivery.admission import KeyQueue
 from worker.delivery.partition import Job, PartitionProcessor, Shared
+from worker.domain.lifecycle import RequestState
 from worker.domain.partition_state import StatusEncoder
-from worker.domain.request import derived_id
+from worker.domain.request import place_id
 from worker.errors import CODES, DeploymentError, OutcomeUnknown, PlaygroundRefused, Unavailable
 
 DEPLOYED = DeploymentInfo(id="d-1", url="https://playground.example/d-1")
@@ -22,7 +23,7 @@ DEPLOYED = DeploymentInfo(id="d-1", url="https://playground.example/d-1")
 def left(state: State) -> DeploymentStatus:
     """The last status of a worker that is gone."""
     return DeploymentStatus(
-        request_id=derived_id(record()),
+        request_id=place_id(record()),
         sequence=2,
         state=state,
         time=datetime(2026, 1, 1, tzinfo=UTC),
@@ -57,7 +58,8 @@ class Processor(PartitionProcessor):
         """A job of the builders' user, fresh or as another worker left it."""
         one = record(offset=offset)
         request = FakeJob(one).request
-        state = self.state.requests.claim(derived_id(one), one, request, datetime(2026, 1, 1, tzinfo=UTC))
+        state = RequestState.of_record(one, request, datetime(2026, 1, 1, tzinfo=UTC))
+        self.state.requests.add(state)
         if last:
             state.apply(last)
         job = Job(self, one, request, state)
@@ -169,7 +171,7 @@ async def test_a_post_goes_on_when_its_partition_is_lost(
     settled = await handed
     assert (outcome, reason) == ((settled.outcome, settled.reason) if settled else (None, None))
     if settled:
-        assert (2, derived_id(record())) == (settled.attempt, settled.request_id)
+        assert (2, place_id(record())) == (settled.attempt, settled.request_id)
         assert (DEPLOYED if error is None else None) == settled.deployment
 
 

@@ -31,7 +31,7 @@ from worker.domain.lifecycle import (
     WaitForTurn,
     backoff,
 )
-from worker.domain.request import read_request
+from worker.domain.request import place_id, read_request
 from worker.domain.solution import Caller
 from worker.errors import (
     CODES,
@@ -59,7 +59,7 @@ UNKNOWN = OutcomeUnknown(CODES["outcome-unknown"])
 
 def fresh() -> RequestState:
     """Of a record that was just read."""
-    return RequestState.of_record("a", record(), read_request(record())[1], NOW)
+    return RequestState.of_record(record(), read_request(record()), NOW)
 
 
 def left(state: State | None, **changes: Any) -> RequestState:
@@ -151,11 +151,12 @@ def test_the_end_of_the_retries_is_said_until_the_request_ends() -> None:
 
 
 def test_of_an_unreadable_record_its_place_is_known() -> None:
-    """It is rejected at once, under an id and without ids of a solution."""
-    one = record(b"no JSON")
-    request_id, problem = read_request(one)
+    """It is rejected at once, under the id of its place and without ids of a solution."""
+    one = record(b"no JSON", headers=(("ce_id", b"somebody-elses"),))
+    problem = read_request(one)
     assert isinstance(problem, DeploymentError)
-    status = RequestState.of_record(request_id, one, problem, NOW).failed(NOW, problem)
+    status = RequestState.of_record(one, problem, NOW).failed(NOW, problem)
+    assert place_id(one) == status.request_id
     assert (State.REJECTED, 0, 1, one.source) == (status.state, status.sequence, status.attempt, status.source)
     assert (None, None, None) == (status.solution_id, status.revision_id, status.fingerprint)
 

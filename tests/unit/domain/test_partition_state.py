@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import DeploymentStatus, SourceInfo, State
-from tests.support.builders import record
+from tests.support.builders import REVISION_ID, SOLUTION_ID, record
 from tests.support.generated import ROUND, ROUNDS
 from worker.domain import partition_state
 from worker.domain.dead_letter import DeadLetter
@@ -19,9 +19,10 @@ from worker.domain.partition_state import (
     RequestTableReader,
     StatusEncoder,
 )
-from worker.domain.request import Record, derived_id, read_request
+from worker.domain.request import Record, place_id, read_request
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+IDS = {"solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID)}
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -61,27 +62,25 @@ def test_what_is_no_status_is_passed_over() -> None:
     assert (3, 0) == (reader.records, len(reader.table()))
 
 
-def claim(table: RequestTable, request_id: str, offset: int) -> RequestState:
-    """As the record at this offset does it."""
+def fresh(offset: int) -> RequestState:
+    """Of a record that was just read there."""
     one = record(offset=offset)
-    return table.claim(request_id, one, read_request(one)[1], NOW)
+    return RequestState.of_record(one, read_request(one), NOW)
 
 
 def test_a_claimed_id_is_the_first_records() -> None:
-    """The next record with it finds the first one's offset, before there is a status."""
-    table = RequestTable()
-    first = claim(table, "a", 3)
-    assert first is claim(table, "a", 4)
-    assert (3, []) == (first.offset, list(table.open()))
+    """The next record with it finds the first one, before there is a status, and keeps the id of its place."""
+    table, first, second = RequestTable(), fresh(3), fresh(4)
+    assert (first, first) == (table.claim(first, "a"), table.claim(second, "a"))
+    assert ("a", place_id(record(offset=4)), []) == (first.request_id, second.request_id, list(table.open()))
 
 
 def test_an_id_without_a_status_can_be_dropped() -> None:
     """By its owner alone: a lost partition's job must not take the state of whoever claimed the id after it."""
-    table = RequestTable()
-    first = claim(table, "a", 3)
+    table, first, second = RequestTable(), fresh(3), fresh(3)
+    table.claim(first, "a")
     table.drop(first)
-    second = claim(table, "a", 3)
-    assert first is not second
+    assert second is table.claim(second, "a")
     table.drop(first)
     assert second is table.find("a")
     second.apply(status("a", State.ACCEPTED))
@@ -192,10 +191,10 @@ class Partition:
             table.restore(one)
         self.state = PartitionState(table, 5)
 
-    def receive(self, offset: int, request_id: str = "a") -> tuple[RequestState, RequestState | None] | None:
+    def receive(self, offset: int, request_id: str = "a") -> RequestState | None:
         """A record that brings this id."""
-        one = sent(offset)
-        return self.state.receive(one, request_id, read_request(one)[1], NOW)
+        one = sent(offset, request_id)
+        return self.state.receive(one, read_request(one), NOW)
 
     def publish(self, *statuses: DeploymentStatus) -> None:
         """Into the next transaction."""
@@ -216,17 +215,18 @@ class Partition:
         return [(it.status.request_id, it.status.sequence) for it in transaction.pending], transaction.offset
 
 
-def sent(offset: int) -> Record:
-    """The builders' record, there."""
-    return record(offset=offset)
+def sent(offset: int, request_id: str = "a") -> Record:
+    """A record that brings this id, there."""
+    return record({**IDS, "requestId": request_id, "jwtToken": "token"}, offset=offset)
 
 
 def test_a_new_request_is_worked_on() -> None:
-    """Under its own id, and its offset waits for it."""
+    """Under the id of its place, and its offset waits for it."""
     partition = Partition()
     received = partition.receive(5)
     assert received is not None
-    assert ("a", 5, None, None) == (received[0].request_id, received[0].offset, received[0].state, received[1])
+    assert (place_id(sent(5)), 5, None) == (received.request_id, received.offset, received.state)
+    assert partition.state.requests.find("a") is None
     assert (6, 5) == (partition.state.offsets.next_offset, partition.state.offsets.committable_offset)
     assert 1 == partition.state.offsets.open and sent(5).size == partition.state.offsets.open_bytes
 
@@ -245,8 +245,8 @@ def test_an_unfinished_request_of_another_worker_goes_on() -> None:
     partition = Partition(status("a", State.BUILDING, 1, offset=5))
     received = partition.receive(5)
     assert received is not None
-    assert (partition.state.requests.find("a"), None) == received
-    assert (State.BUILDING, 1) == (received[0].state, partition.state.offsets.open)
+    assert received is partition.state.requests.find("a")
+    assert (State.BUILDING, 1) == (received.state, partition.state.offsets.open)
 
 
 def test_a_request_that_an_earlier_worker_ended_only_lets_its_offset_pass() -> None:
@@ -261,44 +261,33 @@ def test_a_parked_request_goes_on_waiting_and_its_offset_passes() -> None:
     partition = Partition(status("a", State.PARKED, 3, offset=5))
     received = partition.receive(5)
     assert received is not None
-    assert (State.PARKED, None) == (received[0].state, received[1])
+    assert State.PARKED is received.state
     assert ([], 6) == partition.commit()
 
 
-@pytest.mark.parametrize("state", [None, State.ACCEPTED, State.DEPLOYED, State.PARKED])
-def test_an_id_belongs_to_the_first_record_that_brings_it(state: State | None) -> None:
-    """Whether or not that has ended: the later one gets an id of its own, and is compared with it."""
-    if state is None:
-        partition = Partition()
-        partition.receive(5)
-    else:
-        partition = Partition(status("a", state, offset=4))
+@pytest.mark.parametrize("state", [State.ACCEPTED, State.DEPLOYED, State.PARKED])
+def test_an_id_belongs_to_the_record_that_was_accepted_with_it(state: State) -> None:
+    """Whoever brings it later has the id of its place, and its statuses are not touched."""
+    partition = Partition(status("a", state, offset=4))
     received = partition.receive(6)
     assert received is not None
-    own, original = received
-    assert (derived_id(sent(6)), 6, None) == (own.request_id, own.offset, own.state)
-    assert partition.state.requests.find("a") is original
-    assert own is partition.state.requests.find(derived_id(sent(6)))
+    assert (place_id(sent(6)), 6, None) == (received.request_id, received.offset, received.state)
+    owner = partition.state.requests.claim(received, "a")
+    assert ("a", 4) == (owner.request_id, owner.offset)
 
 
-@pytest.mark.parametrize("brings", ["a", derived_id(sent(7))])
-def test_a_guessed_id_leads_nowhere(brings: str) -> None:
-    """Somebody sent the id that a later record would get: that one still has a state of its own."""
-    partition = Partition()
-    partition.receive(5)
-    partition.receive(6, derived_id(sent(7)))
-    received = partition.receive(7, brings)
-    assert received is not None
-    own, original = received
-    guessed = partition.state.requests.find(derived_id(sent(7)))
-    assert (7, 6) == (own.offset, guessed.offset if guessed else None)
-    assert original is partition.state.requests.find(brings)
+@pytest.mark.parametrize("state", [State.ACCEPTED, State.DEPLOYED, State.PARKED])
+def test_an_offset_of_a_topic_that_is_gone_is_another_record(state: State) -> None:
+    """Its statuses are still there: a record with another id, or none, is new."""
+    for one in (sent(5, "b"), record(offset=5), record(b"not json", offset=5)):
+        received = Partition(status("a", state, offset=5)).state.receive(one, read_request(one), NOW)
+        assert received is not None
+        assert (place_id(one), None) == (received.request_id, received.state)
 
 
-def test_a_conflict_that_an_earlier_worker_ended_only_lets_its_offset_pass() -> None:
-    """Its own id has a final status: there is nothing to compare any more."""
-    own = status(derived_id(sent(6)), State.REJECTED, offset=6)
-    partition = Partition(status("a", State.DEPLOYED, offset=4), own)
+def test_a_refusal_that_an_earlier_worker_published_only_lets_its_offset_pass() -> None:
+    """It was told under the id of its place: there is nothing to look at any more."""
+    partition = Partition(status("a", State.DEPLOYED, offset=4), status(place_id(sent(6)), State.REJECTED, offset=6))
     assert partition.receive(6) is None
     assert ([], 7) == partition.commit()
 

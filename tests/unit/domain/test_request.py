@@ -1,21 +1,21 @@
+from hashlib import sha256
 from typing import Any
-from uuid import NAMESPACE_URL, UUID, uuid5
 
 import pytest
 
 from schemas import DeploymentRequested
 from tests.support.builders import REVISION_ID, SOLUTION_ID, record
-from worker.domain.request import Record, Request, read_request
+from worker.domain.request import Record, Request, place_id, read_request
 from worker.errors import Unreadable
 
 IDS = {"solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID)}
-DERIVED = str(uuid5(NAMESPACE_URL, "cluster/requests/3/7/1700000000000"))
+PLACE = "record-3-7-" + sha256(b"cluster/requests/1700000000000").hexdigest()[:16]
 TYPE = ("ce_type", DeploymentRequested.TYPE.encode())
 TOKEN = ("authorization", b"Bearer header-token")
 
 
 def code(of: Record) -> str:
-    _, refusal = read_request(of)
+    refusal = read_request(of)
     assert isinstance(refusal, Unreadable)
     return refusal.code
 
@@ -34,7 +34,7 @@ def code(of: Record) -> str:
 )
 def test_a_request_is_read_in_every_mode(given: Record) -> None:
     """CloudEvents in binary and structured mode, and bare JSON; unknown fields are ignored."""
-    assert ("r-1", Request("r-1", SOLUTION_ID, REVISION_ID, "Bearer header-token")) == read_request(given)
+    assert Request("r-1", SOLUTION_ID, REVISION_ID, "Bearer header-token") == read_request(given)
 
 
 @pytest.mark.parametrize(
@@ -42,29 +42,32 @@ def test_a_request_is_read_in_every_mode(given: Record) -> None:
     [
         ("field", b"header", "field"),
         (None, b"header", "header"),
-        (None, None, DERIVED),
-        ("bad id!", b"header", DERIVED),
-        ("x" * 129, None, DERIVED),
-        ("trailing\n", None, DERIVED),
-        (5, None, DERIVED),
-        ("", None, DERIVED),
-        (None, b"\xff", DERIVED),
+        (None, None, PLACE),
+        ("bad id!", b"header", PLACE),
+        ("x" * 129, None, PLACE),
+        ("trailing\n", None, PLACE),
+        (5, None, PLACE),
+        ("", None, PLACE),
+        (None, b"\xff", PLACE),
         ("a.b_c:d-1", None, "a.b_c:d-1"),
+        ("record-3-8-0123456789abcdef", None, PLACE),
+        (None, b"record-", PLACE),
+        ("a-record-3", None, "a-record-3"),
     ],
 )
-def test_a_request_id_is_given_or_derived(request_id: Any, ce_id: bytes | None, expected: str) -> None:
-    """The field, else the CloudEvents id; what does not match is replaced and never echoed."""
+def test_a_request_id_is_given_or_that_of_the_place(request_id: Any, ce_id: bytes | None, expected: str) -> None:
+    """The field, else the CloudEvents id; what does not match, or says to be a place, is replaced and never echoed."""
     headers = (TOKEN,) + ((("ce_id", ce_id),) if ce_id is not None else ())
-    found, request = read_request(record(IDS | {"requestId": request_id}, headers=headers))
+    request = read_request(record(IDS | {"requestId": request_id}, headers=headers))
     assert isinstance(request, Request)
-    assert (expected, expected) == (found, request.id)
+    assert expected == request.id
 
 
-def test_an_unreadable_record_keeps_its_cloudevents_id() -> None:
-    """So that the sender finds the refusal; without one the id is derived from the record's place."""
-    assert "r-9" == read_request(record(b"not json", headers=(("ce_id", b"r-9"),)))[0]
-    assert read_request(record(b"not json"))[0] == DERIVED
-    assert 5 == UUID(DERIVED).version
+def test_no_two_places_have_the_same_id() -> None:
+    """Partition and offset can be read in it; a topic that was created again has others."""
+    changes: list[Any] = [{}, {"cluster_id": "c"}, {"topic": "t"}, {"partition": 4}, {"offset": 8}, {"timestamp_ms": 1}]
+    assert len(changes) == len({place_id(record(**change)) for change in changes})
+    assert PLACE == place_id(record())
 
 
 @pytest.mark.parametrize(
@@ -98,7 +101,7 @@ def test_what_is_no_request_is_refused(expected: str, given: Record) -> None:
 
 def test_a_refusal_names_the_fields_and_not_their_values() -> None:
     """A value may be a secret in the wrong place."""
-    _, refusal = read_request(record({"solutionId": "s3cret", "jwtToken": "t0ken"}))
+    refusal = read_request(record({"solutionId": "s3cret", "jwtToken": "t0ken"}))
     assert isinstance(refusal, Unreadable)
     assert "solutionId" in refusal.message
     assert "revisionId" in refusal.message

@@ -20,6 +20,7 @@ from worker.observability.telemetry import Spans, client_span, ended, processing
 from worker.observability.traces import open_tracing
 from worker.settings import TracingSettings
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 ASKED = f"00-{TRACE}-b7ad6b7169203331-01"
 NOT_SAMPLED = f"00-{TRACE}-b7ad6b7169203331-00"
@@ -35,7 +36,7 @@ async def traces(sample_ratio: float = 1.0) -> AsyncIterator[InMemorySpanExporte
 
 def request(traceparent: str | None = None) -> RequestState:
     """As its last status left it."""
-    return RequestState("r-1", 7, datetime(2026, 1, 1, tzinfo=UTC), traceparent=traceparent)
+    return RequestState("r-1", 7, NOW, traceparent=traceparent)
 
 
 def parents(spans: tuple[ReadableSpan, ...]) -> Mapping[str, str | None]:
@@ -94,9 +95,10 @@ async def test_a_failure_shows_its_code_and_no_text() -> None:
     """Texts of exceptions may hold what users or dependencies wrote."""
     async with traces() as exporter:
         with processing(record(), request()):
+            missing = NotFound("proto-missing", "The protobuf of node 'the-users-own-word' is gone.")
             with pytest.raises(NotFound), stages.fetch():
-                raise NotFound("proto-missing", "The protobuf of node 'the-users-own-word' is gone.")
-            ended(State.REJECTED, "proto-missing")
+                raise missing
+            ended(RequestState.of_record(record(), missing, NOW).failed(NOW, missing))
         spans = exporter.get_finished_spans()
     assert ["proto-missing"] * 2 == [(it.attributes or {}).get("error.type") for it in spans]
     assert [StatusCode.ERROR] * 2 == [it.status.status_code for it in spans]

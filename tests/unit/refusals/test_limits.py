@@ -111,7 +111,7 @@ def protos_case(size: int, count: int) -> Callable[[], object]:
 
 def record_case(value: bytes) -> Callable[[], object]:
     def read() -> None:
-        _, request = read_request(record(value))
+        request = read_request(record(value))
         assert not isinstance(request, Request)
         raise request
 
@@ -209,9 +209,10 @@ def test_the_largest_status_fits() -> None:
     bundle = build_bundle(plan, {}, SHIPPED, OPTIONS)
     longest = BundleInfo(sha256="0" * 64, size=10**8, nodes=tuple(name.ljust(63, "x") for name in bundle.nodes))
     source = record(topic="t" * 249)
-    _, request = read_request(source)
+    request = read_request(source)
     assert isinstance(request, Request)
-    state = RequestState.of_record("r" * 128, source, replace(request, replay_of="r" * 128), NOW)
+    state = RequestState.of_record(source, replace(request, replay_of="r" * 128), NOW)
+    state.request_id = "r" * 128
     state.apply(state.accepted(NOW, "0" * 64))
     state.apply(state.building(NOW))
     submitting = state.submitting(NOW, plan, bundle, NOW).model_copy(update={"bundle": longest})
