@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from schemas import DeploymentInfo, DeploymentSettled, Message
-from worker.domain.partition_state import RequestTable
+from worker.domain.partition_state import Checkpoint, RequestTable
 from worker.domain.request import Record
 from worker.domain.solution import Caller, Solution
 
@@ -57,8 +57,11 @@ class Clocks:
 class Writer(Protocol):
     """The fenced producer of one partition."""
 
-    def commit(self, messages: Sequence[Message], offset: int | None) -> Awaitable[None]:
-        """Write one transaction with the offset. Raises when it did not succeed, or may not have."""
+    def commit(self, messages: Sequence[Message], checkpoint: Checkpoint | None) -> Awaitable[Sequence[int]]:
+        """Write one transaction with the checkpoint; return the records' offsets, in their order.
+
+        Raises when it did not succeed, or may not have.
+        """
         ...
 
     async def close(self) -> None:
@@ -75,12 +78,15 @@ class Store(Protocol):
         """Refuse the transactions of everybody else on this partition from here on."""
         ...
 
-    async def verify_ownership(self, partition: int) -> int:
-        """Return the group's offset. Raises PartitionLost when the group has not assigned the partition to us."""
+    async def verify_ownership(self, partition: int) -> tuple[Checkpoint, int]:
+        """Return what the group has committed, and the partition's end.
+
+        Raises PartitionLost when the group has not assigned the partition to us.
+        """
         ...
 
-    async def load(self, partition: int) -> tuple[RequestTable, list[DeploymentSettled]]:
-        """Read all statuses and settlements up to now."""
+    async def load(self, partition: int, checkpoint: Checkpoint, table: RequestTable) -> list[DeploymentSettled]:
+        """Read the statuses that are needed into the table; return the settlements of what is open."""
         ...
 
     async def fetch(self, partition: int, offset: int) -> Record | None:

@@ -98,6 +98,7 @@ class FakeProcessor(PartitionProcessor):
         self.dead_letters: list[DeadLetter] = []
         self.finished: list[int] = []
         self.fails_at: int | None = None  # the sequence number that Kafka does not take
+        self.ready = True
 
     def publish(self, job: Job, status: DeploymentStatus, dead_letter: DeadLetter | None) -> asyncio.Future[None]:
         if status.sequence == self.fails_at:
@@ -134,13 +135,14 @@ class FakeJob(Job):
         request = read_request(read)
         self.processor = self.processor_class(clocks or FakeTime().clocks())
         for state in (*known, *filter(None, [original])):
-            self.processor.state.requests.add(state)
-        for settled in settlements:
-            self.processor.on_settlement(settled)
+            self.processor.state.requests.remember(state, 0)
         state = RequestState.of_record(read, request, FakeClock().now)
         if last:
             state.request_id = last.request_id
             state.apply(last)
+            self.processor.state.requests.leave(state)
+        for settled in settlements:
+            self.processor.on_settlement(settled)
         super().__init__(self.processor, read, request, state)
         self.waited_until: datetime | None = None
 

@@ -15,6 +15,7 @@ from schemas import State
 from worker.delivery.admission import Admission
 from worker.delivery.consumer import RequestConsumer
 from worker.delivery.partition import PartitionProcessor
+from worker.domain.partition_state import REMEMBERED
 from worker.observability.metrics import LOOP_LAG, PREFIX
 from worker.ports import Clocks
 
@@ -64,6 +65,11 @@ class WorkerCollector(Collector):
             "parked_requests",
             "Requests in the state `parked`: the outcome of their POST is unknown until an operator resolves them.",
             sum(job.state.state is State.PARKED for it in processors for job in it.jobs),
+        )
+        yield _gauge(
+            "known_requests",
+            f"Requests that the worker knows: open ones, and of each partition the last {REMEMBERED:,} that ended.",
+            sum(len(it.state.requests) for it in processors),
         )
         yield _gauge(
             "drain_seconds", "How long a shutdown has waited for running requests; 0 otherwise.", self._draining()

@@ -88,7 +88,6 @@ class PartitionProcessor:
         self.shared = shared
         self.state = PartitionState(RequestTable(), 0)
         self.jobs: set[Job] = set()
-        self.settlements: dict[tuple[str, int], DeploymentSettled] = {}  # by request id and attempt
         self.ready = False
         self.stopping = False
         self.changed = Signal()
@@ -96,6 +95,7 @@ class PartitionProcessor:
         self._on_ready = on_ready
         self._writable = asyncio.Event()
         self._waiting: dict[PendingStatus, tuple[Job, asyncio.Future[None]]] = {}
+        self._settled_meanwhile: list[DeploymentSettled] = []  # while a take-over reads what it needs
         self._failure: BaseException | None = None
         self._assigned = asyncio.Event()
 
@@ -117,21 +117,28 @@ class PartitionProcessor:
         store = self.shared.store
         writer = await store.fence(self.partition)
         try:
-            committed = await store.verify_ownership(self.partition)
-            requests, settlements = await store.load(self.partition)
-            self.state = PartitionState(requests, committed)
-            for settled in settlements:
-                self.on_settlement(settled)
+            checkpoint, end = await store.verify_ownership(self.partition)
+            requests = RequestTable(range(checkpoint.offset, end))
+            settlements = await store.load(self.partition, checkpoint, requests)
+            self.state = PartitionState(requests, checkpoint.offset)
             left = self.state.left_behind()
             records = [await store.fetch(self.partition, state.offset) for state in left]
-            self._start(committed, list(zip(left, records, strict=True)))
+            self._start(checkpoint.offset, list(zip(left, records, strict=True)), settlements)
             await self._commit_for_ever(writer)
         finally:
             self._end()
             await writer.close()
 
-    def _start(self, committed: int, left: Sequence[tuple[RequestState, Record | None]]) -> None:
+    def _start(
+        self,
+        committed: int,
+        left: Sequence[tuple[RequestState, Record | None]],
+        settlements: Sequence[DeploymentSettled],
+    ) -> None:
         self.ready = True
+        meanwhile, self._settled_meanwhile = self._settled_meanwhile, []
+        for settled in (*settlements, *meanwhile):
+            self.on_settlement(settled)
         requests = len(self.state.requests)
         log.info("partition taken over", partition=self.partition, offset=committed, requests=requests)
         for state, found in left:
@@ -145,10 +152,11 @@ class PartitionProcessor:
 
     def on_settlement(self, settled: DeploymentSettled) -> None:
         """Note what is said of an attempt. The first settlement of an attempt counts."""
-        self.settlements.setdefault((settled.request_id, settled.attempt), settled)
-        if state := self.state.requests.find(settled.request_id):
-            state.settled = max(state.settled, settled.attempt)
-        self.settled.set()
+        if not self.ready:
+            self._settled_meanwhile.append(settled)
+        elif (state := self.state.requests.find(settled.request_id)) and not state.final:
+            state.settlements.setdefault(settled.attempt, settled)
+            self.settled.set()
 
     # ---------------------------------------------------------------------------------------------------- requests
 
@@ -191,10 +199,9 @@ class PartitionProcessor:
             raise StatusNotPublished(f"status {status.sequence} ({status.state}) was not published")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         ours = telemetry.publishing(status.state, done) if telemetry.Spans.tracer else None
-        pending = self.state.enqueue(
-            status, dead_letter, ours or job.record.traceparent or job.state.traceparent, self.shared.encoder
-        )
-        job.state.apply(status)
+        traceparent = ours or job.record.traceparent or job.state.traceparent
+        messages = self.shared.encoder.encode(status, dead_letter, traceparent)
+        pending = self.state.enqueue(job.state, status, messages)
         self._waiting[pending] = job, done
         self._writable.set()
         return done
@@ -211,15 +218,15 @@ class PartitionProcessor:
                 if transaction := self.state.next_transaction():
                     try:
                         with TRANSACTION_SECONDS.time():
-                            await writer.commit(transaction.messages, transaction.offset)
+                            offsets = await writer.commit(transaction.messages, transaction.checkpoint)
                     except Exception:
                         TRANSACTIONS.labels("failed").inc()
                         raise
-                    self._committed(transaction)
+                    self._committed(transaction, offsets)
 
-    def _committed(self, transaction: Transaction) -> None:
+    def _committed(self, transaction: Transaction, offsets: Sequence[int]) -> None:
         TRANSACTIONS.labels("committed").inc()
-        if self.state.committed(transaction):
+        if self.state.committed(transaction, offsets):
             self._writable.set()
         for pending in transaction.pending:
             job, done = self._waiting.pop(pending)
@@ -423,7 +430,7 @@ class Job:
 
     async def wait_for_settlement(self, until: datetime) -> DeploymentSettled | None:
         """Wait for the settlement of the attempt; None: there is none by then."""
-        settlements, attempt = self._processor.settlements, (self.state.request_id, self.state.attempt)
+        settlements, attempt = self.state.settlements, self.state.attempt
         if attempt not in settlements:
             settled = asyncio.ensure_future(self._processor.settled.wait_for(lambda: attempt in settlements))
             timer = asyncio.ensure_future(self._processor.shared.clocks.sleep_until(until))

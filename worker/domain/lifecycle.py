@@ -54,7 +54,8 @@ class RequestState:
     state: State | None = None
     last: DeploymentStatus | None = None  # None after `forget`, too
     traceparent: str | None = None
-    settled: int = 0  # the last attempt that was settled; who settles an attempt of its own has not died of it
+    statuses_from: int = 0  # where in the status partition all stands that a next owner needs of it
+    settlements: dict[int, DeploymentSettled] = field(default_factory=dict, repr=False)  # by attempt
 
     @classmethod
     def of_record(cls, record: Record, request: Request | DeploymentError, now: datetime) -> "RequestState":
@@ -76,7 +77,8 @@ class RequestState:
     def forget(self) -> None:
         """Keep of a final status only that it is one: a week's are many, and nobody goes on from there."""
         if self.final:
-            self.last = self.first = None
+            self.last = self.first = self.traceparent = None
+            self.settlements.clear()
 
     @property
     def final(self) -> bool:
@@ -93,8 +95,9 @@ class RequestState:
         """How many workers in a row ended while they built its bundle. Asked only when nobody builds it."""
         if self.last is None or self.state is not State.BUILDING:
             return 0
-        # A settlement may come later than the status that counts its attempt.
-        return max(0, min((self.last.interruptions or 0) + 1, self.last.attempt - self.settled))
+        # Who settles an attempt of its own has not died of it; that may come later than the status that counts it.
+        settled = max(self.settlements, default=0)
+        return max(0, min((self.last.interruptions or 0) + 1, self.last.attempt - settled))
 
     def seconds_left(self, now: datetime) -> float:
         """Return the time until the attempt's deadline."""

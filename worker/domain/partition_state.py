@@ -3,35 +3,101 @@
 `PartitionProcessor` does the I/O around it. A new one is made at each take-over, from what the status topic says.
 """
 
+import re
+from array import array
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from zlib import crc32
 
 from pydantic import ValidationError
 
-from schemas import DeploymentStatus, Message
+from schemas import FINAL_STATES, DeploymentStatus, Message, State
 from worker.domain.dead_letter import DeadLetter
 from worker.domain.lifecycle import RESTING_STATES, RequestState
 from worker.domain.request import Record, Request
 from worker.errors import DeploymentError
 
 MAX_STATUSES = 200  # in one transaction
-RETENTION = timedelta(days=7)  # as that of the status topic
-FORGET_EVERY = 10_000  # statuses
+# Ended requests of a partition that are told from new ones with the same id. Senders repeat within minutes, and a
+# worker with many partitions must have room for them: each takes half a kilobyte, and up to four statuses to be read.
+REMEMBERED = 5_000
+# Parked statuses that a checkpoint names: the metadata of an offset may have 4 kB.
+MAX_PARKED = 200
+
+_STATE = re.compile(rb'"state":"([a-z]+)"')  # in a string the quotes would be escaped
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The group's offset, and where in the status partition is all that a next owner needs. Committed with each other.
+
+    It goes into the metadata of the committed offset, so that no take-over has to read the whole past.
+    """
+
+    offset: int
+    statuses_from: int = 0
+    parked: tuple[int, ...] = ()  # statuses before `statuses_from` that are needed as well
+
+    @property
+    def metadata(self) -> str:
+        """What is committed beside the offset."""
+        return " ".join(["v1", str(self.statuses_from), *map(str, self.parked)])
+
+    @classmethod
+    def of(cls, offset: int, metadata: str) -> "Checkpoint":
+        """Return what was committed; metadata of another origin, or none, mean that everything has to be read."""
+        version, *numbers = metadata.split(" ")
+        if version != "v1" or not numbers or not all(number.isdecimal() for number in numbers):
+            return cls(offset)
+        return cls(offset, int(numbers[0]), tuple(map(int, numbers[1:])))
+
+
+class EndedOffsets:
+    """Which records have ended, of those that the group has not committed. 4 bytes for each."""
+
+    def __init__(self, offsets: range) -> None:
+        """`offsets`: from the committed one to the partition's end."""
+        self._offsets = offsets
+        self._ids = array("I")  # what tells them from records of a topic that had the name before
+
+    def add(self, offset: int, request_id: str) -> None:
+        """Note that the record at this offset has ended."""
+        if offset in self._offsets:
+            place = offset - self._offsets.start
+            self._ids.extend([0] * (place + 1 - len(self._ids)))
+            self._ids[place] = _number(request_id)
+
+    def holds(self, offset: int, *request_ids: str) -> bool:
+        """Return whether the record at this offset has ended, under one of these ids."""
+        place = offset - self._offsets.start
+        return 0 <= place < len(self._ids) and self._ids[place] in map(_number, request_ids)
+
+
+def _number(request_id: str) -> int:
+    return crc32(request_id.encode()) or 1
 
 
 class RequestTable:
-    """Request id → state. The status topic is the only copy; what ended before its retention is forgotten."""
+    """Request id → state. The status topic is the only copy; of what has ended, the last REMEMBERED are known.
 
-    def __init__(self) -> None:
-        self._states: dict[str, RequestState] = {}
-        self._left: dict[int, RequestState] = {}  # by offset, as the status topic says
-        self._applied = 0
+    What was never accepted is not in it: nobody can send its id again.
+    """
+
+    def __init__(self, unfinished: range = range(0)) -> None:
+        """`unfinished`: the offsets that the group has not committed, up to the partition's end."""
+        self.remembered = REMEMBERED
+        self.over = EndedOffsets(unfinished)
+        self.end = 0  # of the status partition, at least: no status that is still to come stands before it
+        self._open: dict[str, RequestState] = {}  # in the order of their first statuses
+        self._parked: dict[str, RequestState] = {}
+        self._ended: dict[str, RequestState] = {}  # in the order of their last statuses
+        self._left: dict[int, RequestState] = {}  # by offset: what an earlier worker did not end
 
     def find(self, request_id: str) -> RequestState | None:
-        """Return its state; None: never seen, or not within the retention."""
-        return self._states.get(request_id)
+        """Return its state; None: never accepted, or not among the last."""
+        return self._open.get(request_id) or self._parked.get(request_id) or self._ended.get(request_id)
 
     def at(self, offset: int) -> RequestState | None:
         """Return what an earlier worker left of the record at this offset."""
@@ -39,70 +105,122 @@ class RequestTable:
 
     def claim(self, state: RequestState, request_id: str) -> RequestState:
         """Give the id to this state, unless it is another record's. Return the state that has it."""
-        owner = self._states.setdefault(request_id, state)
-        if owner is state:
-            state.request_id = request_id
+        owner = self.find(request_id)
+        if owner is None:
+            state.request_id, state.statuses_from = request_id, self.end
+            owner = self._open[request_id] = state
         return owner
-
-    def add(self, state: RequestState) -> None:
-        """Take a state as it was left."""
-        self._states[state.request_id] = self._left[state.offset] = state
 
     def drop(self, state: RequestState) -> None:
         """Forget an id that got no status."""
-        if state.state is None and self._states.get(state.request_id) is state:
-            del self._states[state.request_id]
+        if state.state is None and self._open.get(state.request_id) is state:
+            del self._open[state.request_id]
 
-    def restore(self, status: DeploymentStatus, since: datetime | None = None, traceparent: str | None = None) -> None:
-        """Apply a status that was read from the topic. `since`: the time of the id's first one."""
-        state = self._states.get(status.request_id)
-        if state is None:
-            state = RequestState(status.request_id, status.source.offset, since or status.time, traceparent=traceparent)
-            self.add(state)
-        state.apply(status)
+    def leave(self, state: RequestState) -> None:
+        """Take an open state as an earlier worker left it."""
+        self._left[state.offset] = state
+        (self._parked if state.state is State.PARKED else self._open)[state.request_id] = state
+
+    def place(self, state: RequestState, durable: State, status_at: int) -> None:
+        """Put a state where it belongs after its status that is durable at this offset of the status partition."""
+        if durable in FINAL_STATES:
+            self._open.pop(state.request_id, None)
+            self._parked.pop(state.request_id, None)
+            self.remember(state, status_at)
+        elif durable is State.PARKED:
+            self._open.pop(state.request_id, None)
+            state.statuses_from = status_at
+            self._parked[state.request_id] = state
+        elif self._parked.pop(state.request_id, None):
+            state.statuses_from = status_at  # all that is needed of it stands here and later
+            self._open[state.request_id] = state
+        self.end = max(self.end, status_at + 1)
+
+    def remember(self, state: RequestState, status_at: int) -> None:
+        """Keep an ended one, and forget the one that ended first when there are too many."""
         state.forget()
+        if state.fingerprint is None:
+            return
+        state.statuses_from = status_at
+        self._ended[state.request_id] = state
+        if len(self._ended) > self.remembered:
+            del self._ended[next(iter(self._ended))]
 
-    def forget_old(self, now: datetime) -> None:
-        """Count one more status, and now and then forget what is gone from the topic, too."""
-        self._applied += 1
-        if self._applied % FORGET_EVERY == 0:
-            old = [name for name, it in self._states.items() if it.final and it.since < now - RETENTION]
-            for name in old:
-                del self._states[name]
-            self._left = {offset: it for offset, it in self._left.items() if it.request_id in self._states}
+    def checkpoint(self, offset: int) -> Checkpoint:
+        """Return what a next owner needs if the group commits this offset now."""
+        firsts = [next(iter(states.values())).statuses_from for states in (self._open, self._ended) if states]
+        start = min([self.end, *firsts])
+        parked = sorted(at for state in self._parked.values() if (at := state.statuses_from) < start)
+        return Checkpoint(offset, min([start, *parked[MAX_PARKED : MAX_PARKED + 1]]), tuple(parked[:MAX_PARKED]))
 
     def open(self) -> Iterator[RequestState]:
         """Yield every request that has a status and no final one."""
-        return (state for state in self._states.values() if state.state is not None and not state.final)
+        return (state for state in (*self._open.values(), *self._parked.values()) if not state.final and state.state)
 
     def __len__(self) -> int:
-        return len(self._states)
+        return len(self._open) + len(self._parked) + len(self._ended)
+
+
+@dataclass(slots=True)
+class _LastStatus:
+    state: str
+    value: bytes
+    at: int
+    traceparent: str | None
+    first_ms: int
+    first_at: int
 
 
 class RequestTableReader:
-    """Makes a request table of the records of a status partition, in their order. Only each id's last is parsed."""
+    """Makes a request table of the records of a status partition, in their order, in memory that has a bound.
 
-    def __init__(self) -> None:
-        self._last: dict[bytes, tuple[bytes, int, str | None]] = {}
-        self.records = 0
+    Of an open request only the last status is parsed, of an ended one only the final status.
+    """
 
-    def add(self, key: bytes | None, value: bytes | None, timestamp_ms: int, traceparent: str | None) -> None:
-        """Take one record. Tombstones and records without a key say nothing."""
-        self.records += 1
-        if key is not None and value is not None:
-            first = self._last.get(key, (b"", timestamp_ms, None))[1]
-            self._last[key] = (value, first, traceparent)
+    def __init__(self, table: RequestTable) -> None:
+        self._table = table
+        self._last: dict[bytes, _LastStatus] = {}
 
-    def table(self) -> RequestTable:
-        """Return what was read. What cannot be read as a status is left out: it may be a later version's."""
-        table = RequestTable()
-        for value, first_ms, traceparent in self._last.values():
-            try:
-                status = DeploymentStatus.model_validate_json(value, extra="ignore")
-            except ValidationError:
-                continue
-            table.restore(status, datetime.fromtimestamp(first_ms / 1000, UTC), traceparent)
-        return table
+    def add(self, key: bytes | None, value: bytes | None, at: int, timestamp_ms: int, traceparent: str | None) -> None:
+        """Take one record, at this offset. Tombstones, records without a key and other events say nothing."""
+        found = _STATE.search(value) if key is not None and value is not None else None
+        if key is None or value is None or found is None:
+            return
+        state, known = found[1].decode(), self._last.get(key)
+        if state in FINAL_STATES:
+            self._last.pop(key, None)
+            if status := _read(value):
+                self._table.over.add(status.source.offset, status.request_id)
+                self._table.remember(_state_of(status, timestamp_ms, None), at)
+        elif known is None or known.state == State.PARKED:
+            self._last.pop(key, None)
+            self._last[key] = _LastStatus(state, value, at, traceparent, timestamp_ms, at)
+        else:
+            known.state, known.value, known.at, known.traceparent = state, value, at, traceparent
+
+    def finish(self, end: int) -> None:
+        """Take what is open into the table. `end`: of the status partition, up to where it was read."""
+        for last in self._last.values():
+            # What cannot be read as a status is left out: it may be a later version's.
+            if status := _read(last.value):
+                state = _state_of(status, last.first_ms, last.traceparent)
+                state.statuses_from = last.at if state.state is State.PARKED else last.first_at
+                self._table.leave(state)
+        self._table.end = end
+
+
+def _read(value: bytes) -> DeploymentStatus | None:
+    try:
+        return DeploymentStatus.model_validate_json(value, extra="ignore")
+    except ValidationError:
+        return None
+
+
+def _state_of(status: DeploymentStatus, since_ms: int, traceparent: str | None) -> RequestState:
+    since = datetime.fromtimestamp(since_ms / 1000, UTC)
+    state = RequestState(status.request_id, status.source.offset, since, traceparent=traceparent)
+    state.apply(status)
+    return state
 
 
 class OffsetTracker:
@@ -177,18 +295,19 @@ class StatusEncoder:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PendingStatus:
-    """One status on its way into a transaction, with the records that go out for it."""
+    """One status on its way into a transaction. `messages`: its record first, then what goes with it."""
 
+    state: RequestState
     status: DeploymentStatus
     messages: tuple[Message, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """What is written at once: all of it, or nothing. `offset` None: it does not move."""
+    """What is written at once: all of it, or nothing. `checkpoint` None: the offset does not move."""
 
     pending: tuple[PendingStatus, ...]
-    offset: int | None
+    checkpoint: Checkpoint | None
 
     @property
     def messages(self) -> list[Message]:
@@ -207,8 +326,8 @@ class PartitionState:
 
     def left_behind(self) -> list[RequestState]:
         """Return the open requests whose offset has passed: parked ones, and what became of some of them."""
-        passed = self.offsets.next_offset
-        return [state for state in self.requests.open() if state.offset < passed]
+        passed = [state for state in self.requests.open() if state.offset < self.offsets.next_offset]
+        return sorted(passed, key=lambda state: state.offset)
 
     def receive(self, record: Record, request: Request | DeploymentError, now: datetime) -> RequestState | None:
         """Take a record, in the partition's order. Return its state; None: there is nothing to do for it.
@@ -218,21 +337,22 @@ class PartitionState:
         if record.offset < self.offsets.next_offset:
             return None  # it was read before
         self.offsets.start(record.offset, record.size)
-        state, new = self.requests.at(record.offset), RequestState.of_record(record, request, now)
+        new = RequestState.of_record(record, request, now)
         # The ids tell records of a topic from those of one that had its name before.
-        if state is None or state.request_id not in (new.request_id, getattr(request, "id", None)):
-            return new
-        if state.state in RESTING_STATES:
+        ids = (new.request_id, request.id) if isinstance(request, Request) else (new.request_id,)
+        left, ended = self.requests.at(record.offset), self.requests.over.holds(record.offset, *ids)
+        if ended or (left and left.state is State.PARKED and left.request_id in ids):
             # An earlier worker ended or parked it, and its offset waited for another one's.
             self.offsets.finish(record.offset)
-        return None if state.final else state
+        if ended:
+            return None
+        return left if left and left.request_id in ids else new
 
-    def enqueue(
-        self, status: DeploymentStatus, dead_letter: DeadLetter | None, traceparent: str | None, encoder: StatusEncoder
-    ) -> PendingStatus:
-        """Put a status into the next transaction. Raises ValueError when it is too large."""
-        pending = PendingStatus(status, encoder.encode(status, dead_letter, traceparent))
+    def enqueue(self, state: RequestState, status: DeploymentStatus, messages: tuple[Message, ...]) -> PendingStatus:
+        """Put a status into the next transaction, and move its request's state there."""
+        pending = PendingStatus(state, status, messages)
         self._outbox.append(pending)
+        state.apply(status)
         return pending
 
     @property
@@ -247,12 +367,18 @@ class PartitionState:
             if it.status.state in RESTING_STATES:
                 self.offsets.finish(it.status.source.offset)
         offset = self.offsets.uncommitted()
-        return Transaction(pending, offset) if pending or offset is not None else None
+        checkpoint = None if offset is None else self.requests.checkpoint(offset)
+        return Transaction(pending, checkpoint) if pending or checkpoint else None
 
-    def committed(self, transaction: Transaction) -> bool:
-        """Note that it is durable. Return whether there is more to write."""
-        if transaction.offset is not None:
-            self.offsets.committed(transaction.offset)
+    def committed(self, transaction: Transaction, offsets: Sequence[int]) -> bool:
+        """Note that it is durable. Return whether there is more to write.
+
+        `offsets`: where its records stand in their partitions, in the order of `messages`.
+        """
+        if transaction.checkpoint:
+            self.offsets.committed(transaction.checkpoint.offset)
+        written = iter(offsets)
         for it in transaction.pending:
-            self.requests.forget_old(it.status.time)
+            status_at, *_ = (next(written) for _ in it.messages)
+            self.requests.place(it.state, it.status.state, status_at)
         return not self.idle

@@ -15,6 +15,7 @@ from worker.adapters.kafka.clients import stop_client
 from worker.adapters.kafka.partition_store import KafkaPartitionStore
 from worker.app import run
 from worker.cli.run import secret_values
+from worker.domain.partition_state import Checkpoint
 from worker.observability import logs
 from worker.settings import KafkaSettings, Settings, read_settings
 
@@ -27,15 +28,16 @@ class PlainWriter:
         self._consumer = consumer
         self._requests = requests
 
-    async def commit(self, messages: Sequence[Message], offset: int | None) -> None:
+    async def commit(self, messages: Sequence[Message], checkpoint: Checkpoint | None) -> Sequence[int]:
         """Statuses, then the offset."""
         sent = [
             await self._producer.send(it.topic, it.value, key=it.key, partition=it.partition, headers=list(it.headers))
             for it in messages
         ]
-        await asyncio.gather(*sent)
-        if offset is not None:
-            await self._consumer.commit({self._requests: offset})
+        places = [it.offset for it in await asyncio.gather(*sent)]
+        if checkpoint is not None:
+            await self._consumer.commit({self._requests: (checkpoint.offset, checkpoint.metadata)})
+        return places
 
     async def close(self) -> None:
         """As the other one."""

@@ -15,6 +15,7 @@ from tests.extended.faults.report import FULL, Row, size
 from tests.support.faults.world import USERS, World, open_world
 from worker.adapters.kafka.partition_store import KafkaPartitionStore
 from worker.domain.dead_letter import replay_id
+from worker.domain.partition_state import Checkpoint, RequestTable
 
 pytestmark = pytest.mark.timeout(3000)
 MEGABYTE = 1024 * 1024
@@ -108,5 +109,6 @@ async def restored(world: World, requests: int) -> tuple[int, int]:
                 it = status.to_message(world.kafka.status_topic, "/tests")
                 await producer.send(it.topic, it.value, key=it.key, partition=0, headers=[*it.headers])
     began = time.monotonic()
-    table, _ = await KafkaPartitionStore(world.kafka, None, "").load(0)
+    table = RequestTable()
+    await KafkaPartitionStore(world.kafka, None, "").load(0, Checkpoint(0), table)
     return round(4 * requests / (time.monotonic() - began)), len(table)

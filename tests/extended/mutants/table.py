@@ -222,7 +222,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             'return cls(getattr(request, "id", place_id(record)), record.offset, now, first)',
             f"{UNIT}/test_deploy.py::test_an_id_belongs_to_nobody_before_the_request_is_accepted",
         ),
-        ("interruptions: settled ones do not count", "self.last.attempt - self.settled))", "self.last.attempt))"),
+        ("interruptions: settled ones do not count", "self.last.attempt - settled))", "self.last.attempt))"),
         ("statuses: no gaps", "last.sequence + 1 if last", "last.sequence + 2 if last"),
         ("next step: none after the end", "if state.final or held.repeats:", "if held.repeats:"),
         ("next step: none for the same again", "if state.final or held.repeats:", "if state.final:"),
@@ -280,27 +280,51 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         (
             "requests: nobody drops another's state",
-            " and self._states.get(state.request_id) is state:",
-            " and state.request_id in self._states:",
+            " and self._open.get(state.request_id) is state:",
+            " and state.request_id in self._open:",
             f"{PARTITION}::test_an_id_without_a_status_can_be_dropped",
         ),
         (
             "requests: an id belongs to the record that was accepted with it",
-            "owner = self._states.setdefault(request_id, state)",
-            "owner = self._states[request_id] = state",
+            "        owner = self.find(request_id)\n        if owner is None:",
+            "        owner = None\n        if owner is None:",
             f"{PARTITION}::test_an_id_belongs_to_the_record_that_was_accepted_with_it",
         ),
         (
             "requests: a topic's statuses are not another topic's",
-            'if state is None or state.request_id not in (new.request_id, getattr(request, "id", None)):',
-            "if state is None:",
+            "return left if left and left.request_id in ids else new",
+            "return left or new",
             f"{PARTITION}::test_an_offset_of_a_topic_that_is_gone_is_another_record",
         ),
         (
             "requests: what an earlier worker ended is not begun again",
-            "return None if state.final else state",
-            "return state",
+            "        if ended:\n            return None",
+            "        if False:\n            return None",
             f"{PARTITION}::test_a_request_that_an_earlier_worker_ended_only_lets_its_offset_pass",
+        ),
+        (
+            "requests: the ended ones of a topic are not another topic's",
+            "and self._ids[place] in map(_number, request_ids)",
+            "and self._ids[place]",
+        ),
+        ("requests: of the ended ones only the last are known", "if len(self._ended) > self.remembered:", "if False:"),
+        ("requests: no stranger pushes out what is remembered", "if state.fingerprint is None:", "if False:"),
+        ("checkpoint: what is open is read", "for states in (self._open, self._ended) if states", "for states in ()"),
+        ("checkpoint: what is parked is read", "tuple(parked[:MAX_PARKED])", "()"),
+        (
+            "checkpoint: it fits into an offset's metadata",
+            "Checkpoint(offset, min([start, *parked[MAX_PARKED : MAX_PARKED + 1]]), tuple(parked[:MAX_PARKED]))",
+            "Checkpoint(offset, start, tuple(parked))",
+        ),
+        (
+            "checkpoint: metadata of another origin means to read all",
+            'if version != "v1" or not numbers or not all(number.isdecimal() for number in numbers):',
+            "if not numbers:",
+        ),
+        (
+            "checkpoint: what goes on is needed from there",
+            "state.statuses_from = status_at  # all that",
+            "state.statuses_from = 0  # all that",
         ),
         (
             "requests: a record is received once",
@@ -338,21 +362,21 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ("worker/delivery/partition.py", f"{UNIT}/delivery/test_partition.py"): (
         (
             "delivery: status and offset in one transaction",
-            "await writer.commit(transaction.messages, transaction.offset)",
+            "offsets = await writer.commit(transaction.messages, transaction.checkpoint)",
             (
-                "await writer.commit([], transaction.offset)\n"
-                "                            await writer.commit(transaction.messages, None)"
+                "await writer.commit([], transaction.checkpoint)\n"
+                "                            offsets = await writer.commit(transaction.messages, None)"
             ),
         ),
         (
             "delivery: verified ownership before work",
-            "committed = await store.verify_ownership(self.partition)",
-            "committed = 0",
+            "checkpoint, end = await store.verify_ownership(self.partition)",
+            "from worker.domain.partition_state import Checkpoint\n            checkpoint, end = Checkpoint(0), 99",
         ),
         (
             "delivery: the request table before work",
-            "requests, settlements = await store.load(self.partition)",
-            "requests, settlements = RequestTable(), (await store.load(self.partition))[1]",
+            "settlements = await store.load(self.partition, checkpoint, requests)",
+            "settlements = await store.load(self.partition, checkpoint, RequestTable())",
         ),
         (
             "delivery: a POST outlives its partition's term",
@@ -368,8 +392,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         (
             "interruptions: a worker that lost its partition is none",
-            "state.settled = max(state.settled, settled.attempt)",
-            "state.settled = 0",
+            "state.settlements.setdefault(settled.attempt, settled)",
+            "pass",
         ),
         (
             "interruptions: it says so while it builds",
@@ -419,10 +443,29 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         (
             "delivery: the offset in the transaction",
-            "if offset is not None:\n                offsets",
+            "if checkpoint is not None:\n                offsets",
             "if False:\n                offsets",
         ),
-        ("delivery: the ownership", "await self._consumer.commit({requests: offset})", "pass"),
+        (
+            "delivery: the ownership",
+            "await self._consumer.commit({requests: (checkpoint.offset, checkpoint.metadata)})",
+            "pass",
+        ),
+        (
+            "checkpoint: what is verified keeps it",
+            "await self._consumer.commit({requests: (checkpoint.offset, checkpoint.metadata)})",
+            "await self._consumer.commit({requests: checkpoint.offset})",
+        ),
+        (
+            "checkpoint: the parked ones before it are read",
+            "for offset in checkpoint.parked:",
+            "for offset in ():",
+        ),
+        (
+            "checkpoint: nothing before it is read",
+            "reader.seek(status, checkpoint.statuses_from if first <= checkpoint.statuses_from <= end else first)",
+            "reader.seek(status, first)",
+        ),
     ),
     ("worker/observability/logs.py", f"{UNIT}/observability/test_logs.py"): (
         ("redaction: by name", "if any(secret in name.lower() for secret in _SECRET_NAMES):", "if False:"),

@@ -20,6 +20,7 @@ from worker.adapters.playground import PlaygroundClient
 from worker.cli.run import secret_values
 from worker.delivery.partition import Job
 from worker.domain import lifecycle
+from worker.domain.partition_state import Checkpoint
 from worker.errors import DeploymentError
 from worker.observability import logs
 from worker.settings import Settings, read_settings
@@ -72,7 +73,9 @@ def install(kill: Kill) -> None:
         kill.at("after-response", request_id)
         return answer
 
-    async def commit(self: PartitionWriter, messages: Sequence[Message], offset: int | None) -> None:
+    async def commit(
+        self: PartitionWriter, messages: Sequence[Message], checkpoint: Checkpoint | None
+    ) -> Sequence[int]:
         deployed = any(
             b'"state":"deployed"' in message.value and message.key == kill.request_id.encode() for message in messages
         )
@@ -87,7 +90,7 @@ def install(kill: Kill) -> None:
 
         self._producer.commit_transaction = around_commit if deployed else producer_commit
         try:
-            await commit_plainly(self, messages, offset)
+            return await commit_plainly(self, messages, checkpoint)
         finally:
             self._producer.commit_transaction = producer_commit
 

@@ -21,7 +21,7 @@ from worker.delivery.partition import PartitionProcessor, Shared
 from worker.deploy import Deployer
 from worker.domain.bundle.archive import Bundle
 from worker.domain.bundle.plan import Plan, plan_single_model
-from worker.domain.partition_state import RequestTable, StatusEncoder
+from worker.domain.partition_state import REMEMBERED, Checkpoint, RequestTable, RequestTableReader, StatusEncoder
 from worker.domain.request import Record
 from worker.domain.solution import Caller
 from worker.errors import PartitionLost
@@ -44,31 +44,43 @@ class Model:
 
     records: list[Record]
     requests: int  # so many records come first; the others repeat some of them
+    remembered: int = REMEMBERED
     epoch: int = 0
     owner: str = ""
     log: list[DeploymentStatus] = field(default_factory=list)
-    committed: int = 0
+    checkpoint: Checkpoint = field(default_factory=lambda: Checkpoint(0))
     settled: list[DeploymentSettled] = field(default_factory=list)
     posts: Counter[str] = field(default_factory=Counter)
     errors: list[str] = field(default_factory=list)  # what the next commits do: "", "before", "after"
     broken: list[str] = field(default_factory=list)  # promises that were not kept
+    read: list[int] = field(default_factory=list)  # how many statuses each take-over read
 
-    def commit(self, epoch: int, messages: Sequence[Message], offset: int | None) -> None:
+    @property
+    def committed(self) -> int:
+        """The group's offset."""
+        return self.checkpoint.offset
+
+    def commit(self, epoch: int, messages: Sequence[Message], checkpoint: Checkpoint | None) -> Sequence[int]:
         """All or nothing; with "after" it succeeds and raises."""
         error = self.errors.pop(0) if self.errors else ""
         if epoch != self.epoch or error == "before":
             raise Refused
-        self.log += [DeploymentStatus.model_validate_json(it.value) for it in messages if it.topic == "status"]
-        if offset is not None:
-            if offset < self.committed:
-                self.broken.append(f"the offset goes back from {self.committed} to {offset}")
-            self.committed = offset
+        places = []
+        for it in messages:
+            places.append(len(self.log))
+            if it.topic == "status":
+                self.log.append(DeploymentStatus.model_validate_json(it.value))
+        if checkpoint is not None:
+            if checkpoint.offset < self.committed:
+                self.broken.append(f"the offset goes back from {self.committed} to {checkpoint.offset}")
+            self.checkpoint = Checkpoint.of(checkpoint.offset, checkpoint.metadata)
         passed = {status.source.offset for status in self.log if status.state in {*FINAL_STATES, State.PARKED}}
         firsts = range(min(self.committed, self.requests))
         self.broken += [f"offset {it} passed unfinished" for it in firsts if it not in passed]
         self.broken += [f"offset {it} waits although it ended" for it in self._ended() if it >= self.committed > it - 1]
         if error == "after":
             raise Refused
+        return places
 
     def _ended(self) -> list[int]:
         return [status.source.offset for status in self.log if status.state in FINAL_STATES]
@@ -88,11 +100,12 @@ class ModelWriter:
     def __init__(self, model: Model, epoch: int) -> None:
         self._model, self._epoch = model, epoch
 
-    async def commit(self, messages: Sequence[Message], offset: int | None) -> None:
+    async def commit(self, messages: Sequence[Message], checkpoint: Checkpoint | None) -> Sequence[int]:
         """A moment passes before and after."""
         await asyncio.sleep(0)
-        self._model.commit(self._epoch, messages, offset)
+        places = self._model.commit(self._epoch, messages, checkpoint)
         await asyncio.sleep(0)
+        return places
 
     async def close(self) -> None:
         """Nothing to close."""
@@ -111,20 +124,23 @@ class ModelStore:
         self._model.epoch += 1
         return ModelWriter(self._model, self._model.epoch)
 
-    async def verify_ownership(self, partition: int) -> int:
+    async def verify_ownership(self, partition: int) -> tuple[Checkpoint, int]:
         """Only the owner's."""
         await asyncio.sleep(0)
         if self._model.owner != self._worker:
             raise PartitionLost
-        return self._model.committed
+        return self._model.checkpoint, len(self._model.records)
 
-    async def load(self, partition: int) -> tuple[RequestTable, list[DeploymentSettled]]:
-        """What is committed."""
+    async def load(self, partition: int, checkpoint: Checkpoint, table: RequestTable) -> list[DeploymentSettled]:
+        """What is committed, and of that only what the checkpoint says is needed."""
         await asyncio.sleep(0)
-        table = RequestTable()
-        for status in self._model.log:
-            table.restore(status)
-        return table, list(self._model.settled)
+        log, reader = self._model.log, RequestTableReader(table)
+        table.remembered = self._model.remembered
+        for at in (*checkpoint.parked, *range(checkpoint.statuses_from, len(log))):
+            reader.add(log[at].request_id.encode(), log[at].to_json(), at, 0, None)
+        reader.finish(len(log))
+        self._model.read.append(len(log) - checkpoint.statuses_from)
+        return list(self._model.settled)
 
     async def fetch(self, partition: int, offset: int) -> Record | None:
         """It is still there."""

@@ -59,9 +59,11 @@ class Processor(PartitionProcessor):
         one = record(offset=offset)
         request = FakeJob(one).request
         state = RequestState.of_record(one, request, datetime(2026, 1, 1, tzinfo=UTC))
-        self.state.requests.add(state)
         if last:
             state.apply(last)
+            self.state.requests.leave(state)
+        else:
+            self.state.requests.claim(state, state.request_id)
         job = Job(self, one, request, state)
         self.jobs.add(job)
         return job

@@ -265,7 +265,11 @@ def test_an_interruption_is_counted_where_workers_ended() -> None:
 def test_a_worker_that_settles_its_attempt_was_not_interrupted(settled: int, interruptions: int) -> None:
     """Three are counted, of attempts 2 to 4; a settlement may come later than the status that counts its attempt."""
     state = left(State.BUILDING, attempt=4, interruptions=2)
-    state.settled = settled
+    if settled:
+        said = DeploymentSettled(
+            request_id="a", attempt=settled, outcome="retry", reason="Nothing was sent.", by="worker"
+        )
+        state.settlements[settled] = said
     assert interruptions == state.interruptions
 
 

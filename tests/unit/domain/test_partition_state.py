@@ -1,4 +1,5 @@
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 import pytest
@@ -8,11 +9,12 @@ from hypothesis import strategies as st
 from schemas import DeploymentStatus, SourceInfo, State
 from tests.support.builders import REVISION_ID, SOLUTION_ID, record
 from tests.support.generated import ROUND, ROUNDS
-from worker.domain import partition_state
 from worker.domain.dead_letter import DeadLetter
 from worker.domain.lifecycle import RequestState
 from worker.domain.partition_state import (
+    MAX_PARKED,
     MAX_STATUSES,
+    Checkpoint,
     OffsetTracker,
     PartitionState,
     RequestTable,
@@ -37,29 +39,109 @@ def status(
 # ------------------------------------------------------------------------------------------------ the requests
 
 
+WHOSE = "0" * 64
+
+
+def table_of(*said: DeploymentStatus, unfinished: range = range(0), first: int = 0) -> RequestTable:
+    """What a take-over reads of these statuses, from this offset of the status partition on."""
+    table = RequestTable(unfinished)
+    reader = RequestTableReader(table)
+    for at, it in enumerate(said, first):
+        reader.add(it.request_id.encode(), it.to_json(), at, 1_700_000_000_000 + at, TRACE)
+    reader.finish(first + len(said))
+    return table
+
+
 def test_the_last_status_of_each_request_counts() -> None:
     """What is final is known, what is open can be gone on with, since its first status and with its trace."""
-    reader = RequestTableReader()
-    said = status("a", State.ACCEPTED), status("a", State.BUILDING, 1), status("b", State.FAILED)
-    for number, it in enumerate(said):
-        reader.add(it.request_id.encode(), it.to_json(), 1_700_000_000_000 + number, TRACE)
-    table = reader.table()
+    said = status("a", State.ACCEPTED), status("a", State.BUILDING, 1), status("b", State.FAILED, fingerprint=WHOSE)
+    table = table_of(*said)
     assert [("a", State.BUILDING)] == [(state.request_id, state.state) for state in table.open()]
     one, ended = table.find("a"), table.find("b")
     assert one is not None and one.last is not None
     assert (7, 1, 1_700_000_000, TRACE) == (one.offset, one.last.sequence, one.since.timestamp(), one.traceparent)
     assert ended is not None
-    assert (State.FAILED, None) == (ended.state, ended.last)
+    assert (State.FAILED, None, WHOSE) == (ended.state, ended.last, ended.fingerprint)
     assert table.find("c") is None
 
 
 def test_what_is_no_status_is_passed_over() -> None:
     """Tombstones, records without a key, and what a later version may write."""
-    reader = RequestTableReader()
-    reader.add(b"a", None, 0, None)
-    reader.add(None, status("a", State.FAILED).to_json(), 0, None)
-    reader.add(b"b", b'{"something": "else"}', 0, None)
-    assert (3, 0) == (reader.records, len(reader.table()))
+    table = RequestTable()
+    reader = RequestTableReader(table)
+    reader.add(b"a", None, 0, 0, None)
+    reader.add(None, status("a", State.FAILED).to_json(), 1, 0, None)
+    reader.add(b"b", b'{"something": "else"}', 2, 0, None)
+    reader.add(b"c", b'{"state":"deployed","of":"a later version"}', 3, 0, None)
+    reader.add(b"d", b'{"state":"pondering"}', 4, 0, None)
+    reader.finish(5)
+    assert 0 == len(table)
+
+
+def test_only_so_many_ended_requests_are_remembered() -> None:
+    """The last, however many there were; what is open stays, and refusals of strangers push nobody out."""
+    ended = [status(f"r-{number}", State.DEPLOYED, fingerprint=WHOSE, offset=number) for number in range(8)]
+    strangers = [status(f"record-{number}", State.REJECTED, offset=number) for number in range(8, 16)]
+    table = RequestTable()
+    table.remembered = 3
+    reader = RequestTableReader(table)
+    for at, it in enumerate([status("open", State.PARKED, offset=99), *ended, *strangers]):
+        reader.add(it.request_id.encode(), it.to_json(), at, 0, None)
+    reader.finish(17)
+    assert [False] * 5 + [True] * 3 == [table.find(it.request_id) is not None for it in ended]
+    assert (4, True) == (len(table), table.find("open") is not None)
+
+
+# ------------------------------------------------------------------------------------------------ the checkpoint
+
+
+@pytest.mark.parametrize("checkpoint", [Checkpoint(5), Checkpoint(5, 17), Checkpoint(5, 1000, (3, 7, 999))])
+def test_a_checkpoint_is_read_as_it_was_committed(checkpoint: Checkpoint) -> None:
+    """With the offset, in its metadata."""
+    assert checkpoint == Checkpoint.of(checkpoint.offset, checkpoint.metadata)
+
+
+@pytest.mark.parametrize("metadata", ["", "v1", "v1 ", "v2 5", "v1 x", "v1 5 -1", "aiokafka", "{}", "v1 ٣ x"])
+def test_metadata_of_another_origin_means_to_read_everything(metadata: str) -> None:
+    """A tool that resets offsets writes none."""
+    assert Checkpoint(5) == Checkpoint.of(5, metadata)
+
+
+def test_a_checkpoint_fits_into_an_offsets_metadata() -> None:
+    """A broker takes 4,096 bytes. What does not fit is read from its own place on."""
+    parked = [status(f"p-{number}", State.PARKED, offset=number) for number in range(MAX_PARKED + 5)]
+    table = table_of(*parked, first=10**12)
+    table.end = 2 * 10**12
+    checkpoint = table.checkpoint(5)
+    assert (10**12 + MAX_PARKED, MAX_PARKED) == (checkpoint.statuses_from, len(checkpoint.parked))
+    assert 4096 > len(checkpoint.metadata)
+
+
+def test_a_checkpoint_leaves_out_what_nobody_needs() -> None:
+    """It begins with the oldest request that is open or remembered; of a parked one a single status is needed."""
+    table = table_of(
+        status("gone", State.DEPLOYED, offset=1),
+        status("parked", State.PARKED, offset=2),
+        status("open", State.ACCEPTED, offset=3),
+        status("done", State.DEPLOYED, offset=4, fingerprint=WHOSE),
+        first=100,
+    )
+    assert Checkpoint(5, 102, (101,)) == table.checkpoint(5)
+    (open_one,) = (state for state in table.open() if state.request_id == "open")
+    table.place(open_one, State.DEPLOYED, 104)
+    assert Checkpoint(5, 103, (101,)) == table.checkpoint(5)
+
+
+def test_a_parked_request_that_goes_on_is_needed_from_there() -> None:
+    """Its time in `parked` does not keep a week's statuses alive."""
+    table = table_of(status("parked", State.PARKED, offset=2), first=100)
+    (state,) = table.open()
+    table.place(state, State.RETRYING, 5000)
+    assert Checkpoint(5, 5000) == table.checkpoint(5)
+    again = table_of(
+        status("parked", State.PARKED, 3, offset=2), status("parked", State.RETRYING, 4, offset=2), first=7
+    )
+    assert Checkpoint(5, 8) == again.checkpoint(5)
 
 
 def fresh(offset: int) -> RequestState:
@@ -86,19 +168,6 @@ def test_an_id_without_a_status_can_be_dropped() -> None:
     second.apply(status("a", State.ACCEPTED))
     table.drop(second)
     assert second is table.find("a")
-
-
-def test_what_ended_a_week_ago_is_forgotten() -> None:
-    """A worker that runs for months knows no more than the topic; what is open stays."""
-    table = RequestTable()
-    table.restore(status("old", State.FAILED))
-    table.restore(status("open", State.PARKED))
-    later = NOW + partition_state.RETENTION + timedelta(hours=1)
-    table.restore(status("new", State.FAILED, time=later))
-    for number in range(partition_state.FORGET_EVERY):
-        assert (number, True) == (number, table.find("old") is not None)
-        table.forget_old(later)
-    assert (None, True, 2) == (table.find("old"), table.find("open") is not None, len(table))
 
 
 # ------------------------------------------------------------------------------------------------ the offsets
@@ -186,10 +255,8 @@ class Partition:
     """A partition's state, from offset 5 on, with what the status topic says."""
 
     def __init__(self, *statuses: DeploymentStatus) -> None:
-        table = RequestTable()
-        for one in statuses:
-            table.restore(one)
-        self.state = PartitionState(table, 5)
+        self.state = PartitionState(table_of(*statuses, unfinished=range(5, 20)), 5)
+        self._written = count(len(statuses))
 
     def receive(self, offset: int, request_id: str = "a") -> RequestState | None:
         """A record that brings this id."""
@@ -199,7 +266,8 @@ class Partition:
     def publish(self, *statuses: DeploymentStatus) -> None:
         """Into the next transaction."""
         for one in statuses:
-            self.state.enqueue(one, None, None, ENCODER)
+            state = self.state.requests.find(one.request_id) or fresh(one.source.offset)
+            self.state.enqueue(state, one, ENCODER.encode(one, None, None))
 
     def idle(self) -> bool:
         """Whether nothing waits to be written."""
@@ -210,9 +278,10 @@ class Partition:
         transaction = self.state.next_transaction()
         if transaction is None:
             return None
-        self.state.committed(transaction)
+        self.state.committed(transaction, [next(self._written) for _ in transaction.messages])
         assert transaction.messages == [message for it in transaction.pending for message in it.messages]
-        return [(it.status.request_id, it.status.sequence) for it in transaction.pending], transaction.offset
+        offset = transaction.checkpoint.offset if transaction.checkpoint else None
+        return [(it.status.request_id, it.status.sequence) for it in transaction.pending], offset
 
 
 def sent(offset: int, request_id: str = "a") -> Record:
@@ -268,7 +337,7 @@ def test_a_parked_request_goes_on_waiting_and_its_offset_passes() -> None:
 @pytest.mark.parametrize("state", [State.ACCEPTED, State.DEPLOYED, State.PARKED])
 def test_an_id_belongs_to_the_record_that_was_accepted_with_it(state: State) -> None:
     """Whoever brings it later has the id of its place, and its statuses are not touched."""
-    partition = Partition(status("a", state, offset=4))
+    partition = Partition(status("a", state, offset=4, fingerprint=WHOSE))
     received = partition.receive(6)
     assert received is not None
     assert (place_id(sent(6)), 6, None) == (received.request_id, received.offset, received.state)
@@ -339,7 +408,7 @@ def test_an_offset_is_tried_again_until_it_is_committed() -> None:
     for _ in range(2):
         begun = partition.state.next_transaction()
         assert begun is not None
-        assert ((), 6) == (begun.pending, begun.offset)
+        assert ((), 6) == (begun.pending, begun.checkpoint and begun.checkpoint.offset)
     assert not partition.idle()
     assert ([], 6) == partition.commit()
     assert partition.idle()

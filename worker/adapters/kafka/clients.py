@@ -15,6 +15,7 @@ from worker import settings
 from worker.errors import ConfigurationError
 
 STOP_SECONDS = 2
+READ_RECORDS = 500  # at once; between two such batches the event loop can do something else
 WORKER_STOP_SECONDS = 10  # for the clients that live as long as the worker: one of them leaves its group
 
 log = structlog.get_logger()
@@ -122,8 +123,13 @@ async def open_reader(
         yield reader
 
 
-async def read_all(options: Mapping[str, Any], partitions: Sequence[TopicPartition]) -> AsyncIterator[ConsumerRecord]:
-    """Yield every record up to now; control records only move the position. Raises KafkaError."""
+async def read_all(
+    options: Mapping[str, Any], partitions: Sequence[TopicPartition], seconds: float | None = None
+) -> AsyncIterator[ConsumerRecord]:
+    """Yield every record up to now; control records only move the position.
+
+    Raises KafkaError; TimeoutError as `read_up_to` does.
+    """
     if not partitions:
         return
     async with open_reader(options, partitions) as reader:
@@ -131,12 +137,28 @@ async def read_all(options: Mapping[str, Any], partitions: Sequence[TopicPartiti
         # Not seek_to_beginning: the answer to the reader's own first reset may arrive after it and undo it.
         for tp, first in (await reader.beginning_offsets(partitions)).items():
             reader.seek(tp, first)
-        unread = {tp for tp in partitions if await reader.position(tp) < ends[tp]}
-        while unread:
-            for records in (await reader.getmany(*unread, timeout_ms=100)).values():
-                for record in records:
-                    yield record
-            unread = {tp for tp in unread if await reader.position(tp) < ends[tp]}
+        async for record in read_up_to(reader, ends, seconds):
+            yield record
+
+
+async def read_up_to(
+    reader: AIOKafkaConsumer, ends: Mapping[TopicPartition, int], seconds: float | None = None
+) -> AsyncIterator[ConsumerRecord]:
+    """Yield every record from where the reader stands to these offsets.
+
+    Raises KafkaError; TimeoutError when nothing could be read for so many seconds, however much there is to read.
+    """
+    clock = asyncio.get_running_loop().time
+    moved_at = clock()
+    positions = {tp: await reader.position(tp) for tp in ends}
+    while unread := [tp for tp, position in positions.items() if position < ends[tp]]:
+        for records in (await reader.getmany(*unread, timeout_ms=100, max_records=READ_RECORDS)).values():
+            for record in records:
+                yield record
+        before, positions = positions, positions | {tp: await reader.position(tp) for tp in unread}
+        moved_at = moved_at if positions == before else clock()
+        if seconds is not None and clock() - moved_at > seconds:
+            raise TimeoutError(f"nothing of {unread} could be read for {seconds:g} s")
 
 
 async def fetch_record(reader: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> ConsumerRecord | None:

@@ -8,10 +8,12 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     CommitFailedError,
     IllegalGenerationError,
     IllegalStateError,
+    KafkaError,
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
@@ -19,8 +21,17 @@ from pydantic import ValidationError
 
 from schemas import DeploymentSettled, DeploymentStatus, Message
 from worker.adapters.kafka.acls import transactional_id_prefix
-from worker.adapters.kafka.clients import STOP_SECONDS, client_options, fetch_record, open_reader, read_all, stop_client
-from worker.domain.partition_state import RequestTable, RequestTableReader
+from worker.adapters.kafka.clients import (
+    STOP_SECONDS,
+    client_options,
+    fetch_record,
+    open_reader,
+    read_all,
+    read_up_to,
+    running_client,
+    stop_client,
+)
+from worker.domain.partition_state import Checkpoint, RequestTable, RequestTableReader
 from worker.domain.request import Record
 from worker.errors import PartitionLost
 from worker.observability.metrics import REQUESTS_LOST
@@ -69,20 +80,20 @@ class PartitionWriter:
         self._producer = producer
         self._requests = requests
         self._group_id = group_id
-        self._running: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[Sequence[int]] | None = None
 
-    def commit(self, messages: Sequence[Message], offset: int | None) -> Awaitable[None]:
-        """Write all records and the offset in one transaction, or nothing.
+    def commit(self, messages: Sequence[Message], checkpoint: Checkpoint | None) -> Awaitable[Sequence[int]]:
+        """Write all records and the checkpoint in one transaction, or nothing; return the records' offsets.
 
         It continues when it is cancelled, because aiokafka cannot take a commit back.
 
         Raises:
             KafkaError, TimeoutError: nothing was written, or perhaps it was.
         """
-        self._running = asyncio.create_task(self._commit(messages, offset))
+        self._running = asyncio.create_task(self._commit(messages, checkpoint))
         return asyncio.shield(self._running)
 
-    async def _commit(self, messages: Sequence[Message], offset: int | None) -> None:
+    async def _commit(self, messages: Sequence[Message], checkpoint: Checkpoint | None) -> Sequence[int]:
         async with asyncio.timeout(TRANSACTION_SECONDS):
             await self._producer.begin_transaction()
             # Each is awaited: a commit succeeds although a record before it was refused.
@@ -92,11 +103,16 @@ class PartitionWriter:
                 )
                 for it in messages
             ]
-            if offset is not None:
-                offsets = self._producer.send_offsets_to_transaction({self._requests: offset}, self._group_id)
-                written.append(asyncio.ensure_future(offsets))
-            await asyncio.gather(*written)
+            if checkpoint is not None:
+                offsets = {self._requests: (checkpoint.offset, checkpoint.metadata)}
+                written.append(
+                    asyncio.ensure_future(self._producer.send_offsets_to_transaction(offsets, self._group_id))
+                )
+            places = [it.offset for it in (await asyncio.gather(*written))[: len(messages)]]
+            if any(place < 0 for place in places):  # what the broker says of a batch that it knows, and not where
+                raise KafkaError("a record was written, and the broker does not say where")
             await self._producer.commit_transaction()
+            return places
 
     async def close(self) -> None:
         """Close within seconds, whatever state it is in."""
@@ -142,8 +158,8 @@ class KafkaPartitionStore:
             raise
         return PartitionWriter(producer, requests, self._kafka.group_id)
 
-    async def verify_ownership(self, partition: int) -> int:
-        """Commit the group's offset once more, and return it.
+    async def verify_ownership(self, partition: int) -> tuple[Checkpoint, int]:
+        """Commit the group's checkpoint once more, and return it and the partition's end.
 
         Only there does the broker check member and generation.
 
@@ -154,8 +170,12 @@ class KafkaPartitionStore:
         requests = TopicPartition(self._kafka.requests_topic, partition)
         async with asyncio.timeout(VERIFY_SECONDS):
             first = (await self._consumer.beginning_offsets([requests]))[requests]
-            committed = await self._consumer.committed(requests)
-            if committed is not None and committed < first:
+            end = (await self._consumer.end_offsets([requests]))[requests]
+            # Not the consumer: it does not tell the metadata.
+            async with running_client(AIOKafkaAdminClient(**self._options)) as admin:
+                stored = await admin.list_consumer_group_offsets(self._kafka.group_id, partitions=[requests])
+            committed, metadata = stored.get(requests, (-1, ""))
+            if 0 <= committed < first:
                 REQUESTS_LOST.inc(first - committed)
                 log.error(
                     "requests were lost to retention",
@@ -163,26 +183,39 @@ class KafkaPartitionStore:
                     first_offset=committed,
                     requests=first - committed,
                 )
-            offset = max(first, committed or 0)
+            checkpoint = Checkpoint.of(max(first, committed), metadata or "")
             try:
-                await self._consumer.commit({requests: offset})
+                await self._consumer.commit({requests: (checkpoint.offset, checkpoint.metadata)})
             except _LOST as error:
                 raise PartitionLost(f"the ownership of partition {partition} was refused") from error
-        return int(offset)
+        return checkpoint, int(end)
 
-    async def load(self, partition: int) -> tuple[RequestTable, list[DeploymentSettled]]:
-        """Read all statuses and settlements of the partition, up to now. Raises KafkaError, TimeoutError."""
-        statuses, settlements = RequestTableReader(), []
+    async def load(self, partition: int, checkpoint: Checkpoint, table: RequestTable) -> list[DeploymentSettled]:
+        """Read the statuses that are needed into the table, and the settlements of what is open, up to now.
+
+        Raises KafkaError, TimeoutError: nothing came for READ_SECONDS.
+        """
         status = TopicPartition(self._kafka.status_topic, partition)
+        statuses = RequestTableReader(table)
+        async with open_reader(self._options, [status]) as reader:
+            end = (await reader.end_offsets([status]))[status]
+            first = (await reader.beginning_offsets([status]))[status]
+            for offset in checkpoint.parked:
+                if found := await fetch_record(reader, status, offset):
+                    _add(found, statuses)
+            # Statuses that the checkpoint does not know belong to a topic that was made anew.
+            reader.seek(status, checkpoint.statuses_from if first <= checkpoint.statuses_from <= end else first)
+            async for record in read_up_to(reader, {status: end}, READ_SECONDS):
+                _add(record, statuses)
+        statuses.finish(end)
+        if not any(table.open()):
+            return []
         settled = TopicPartition(self._kafka.settlements_topic, partition)
-        async with asyncio.timeout(READ_SECONDS):
-            async for record in read_all(self._options, [status, settled]):
-                if record.topic == settled.topic:
-                    if (found := settlement_of(record)) is not None:
-                        settlements.append(found)
-                elif ("ce_type", _STATUS_TYPE) in record.headers:
-                    statuses.add(record.key, record.value, record.timestamp, _traceparent(record))
-        return statuses.table(), settlements
+        return [
+            said
+            async for record in read_all(self._options, [settled], READ_SECONDS)
+            if (said := settlement_of(record)) and (state := table.find(said.request_id)) and not state.final
+        ]
 
     async def fetch(self, partition: int, offset: int) -> Record | None:
         """Read one record of the requests topic; None when it is gone. Raises KafkaError, TimeoutError."""
@@ -200,6 +233,11 @@ _LOST = (
     RebalanceInProgressError,
 )
 _STATUS_TYPE = DeploymentStatus.TYPE.encode()
+
+
+def _add(record: ConsumerRecord, statuses: RequestTableReader) -> None:
+    if ("ce_type", _STATUS_TYPE) in record.headers:
+        statuses.add(record.key, record.value, record.offset, record.timestamp, _traceparent(record))
 
 
 def _traceparent(record: ConsumerRecord) -> str | None:

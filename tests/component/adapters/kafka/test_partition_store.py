@@ -1,15 +1,17 @@
 """What the processors rely on, on Apache Kafka itself: fencing, verified ownership, and everything or nothing."""
 
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from schemas import Message
+from schemas import DeploymentStatus, Message, SourceInfo, State
 from tests.support.topics import Topics
 from worker import settings
 from worker.adapters.kafka.partition_store import KafkaPartitionStore, PartitionWriter
+from worker.domain.partition_state import Checkpoint, RequestTable
 from worker.errors import PartitionLost
 
 
@@ -72,8 +74,8 @@ async def test_whoever_was_fenced_commits_nothing(options: settings.KafkaSetting
             new = await partition.store.fence(0)
             stack.push_async_callback(new.close)
             with pytest.raises(KafkaError):
-                await old.commit([partition.message("stale")], 5)
-            await new.commit([partition.message("new")], 1)
+                await old.commit([partition.message("stale")], Checkpoint(5))
+            await new.commit([partition.message("new")], Checkpoint(1))
         assert ["old", "new"] == await partition.seen()
         assert 1 == await consumer.committed(partition.requests)
 
@@ -82,7 +84,7 @@ async def test_ownership_is_verified_for_the_member_alone(options: settings.Kafk
     """A worker that is not in the group, or has lost the partition, is told so."""
     async with member(options) as consumer:
         await consumer.getmany(timeout_ms=100)
-        assert 0 == await Partition(options, consumer).store.verify_ownership(0)
+        assert (Checkpoint(0), 0) == await Partition(options, consumer).store.verify_ownership(0)
         async with member(options, "another-group") as stranger:
             stranger.unsubscribe()
             stranger.assign([])
@@ -104,8 +106,41 @@ async def test_statuses_and_offset_are_one_transaction(options: settings.KafkaSe
         broken = Partition(options, consumer, BreaksBeforeCommit)
         writer: PartitionWriter = await broken.store.fence(0)
         with pytest.raises(KafkaError):
-            await writer.commit([broken.message("half")], 7)
+            await writer.commit([broken.message("half")], Checkpoint(7))
         await writer.close()
         await (await Partition(options, consumer).store.fence(0)).close()
         assert [] == await broken.seen()
         assert await consumer.committed(broken.requests) is None
+
+
+def status(request_id: str, state: State, offset: int, sequence: int = 0) -> DeploymentStatus:
+    """As a worker writes it."""
+    source = SourceInfo(topic="requests", partition=0, offset=offset)
+    values = {"request_id": request_id, "state": state, "sequence": sequence, "source": source, "fingerprint": "0" * 64}
+    return DeploymentStatus(**values, time=datetime(2026, 1, 1, tzinfo=UTC), attempt=1, message="So far.")
+
+
+async def test_a_take_over_reads_what_the_checkpoint_names(options: settings.KafkaSettings) -> None:
+    """It is committed with the offset; the parked status before it is read, and nothing else of the past."""
+    past = [
+        status("gone", State.DEPLOYED, 0),
+        status("parked", State.PARKED, 1),
+        status("gone-too", State.DEPLOYED, 2),
+        status("remembered", State.DEPLOYED, 3),
+        status("open", State.BUILDING, 4),
+    ]
+    async with member(options) as consumer:
+        partition = Partition(options, consumer)
+        writer = await partition.store.fence(0)
+        places = await writer.commit([it.to_message(options.status_topic, "/tests") for it in past], None)
+        written = Checkpoint(4, places[3], (places[1],))
+        await writer.commit([], written)
+        await writer.close()
+        await consumer.getmany(timeout_ms=100)
+        for _ in range(2):  # what is verified is committed once more, as it was
+            checkpoint, _ = await partition.store.verify_ownership(0)
+            assert written == checkpoint
+        table = RequestTable()
+        await partition.store.load(0, checkpoint, table)
+    assert ["parked", "remembered", "open"] == [it.request_id for it in past if table.find(it.request_id)]
+    assert written == table.checkpoint(4)
