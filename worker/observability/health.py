@@ -1,18 +1,38 @@
-"""`/live` and `/ready` for the probes of Kubernetes: 200, or 503 with the reason. `/metrics` for Prometheus."""
+"""`/live` and `/ready` for the probes of Kubernetes: 200, or 503 with the reason. `/metrics` for Prometheus.
+
+Whoever reaches the port may ask; so each connection has one request, few bytes for it and a few seconds, and when there
+are too many, the oldest makes room. A probe is answered whatever else holds connections open.
+"""
 
 import asyncio
+import logging
 import socket
 import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
+import structlog
 from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
-from worker.observability.metrics import REGISTRY
+from worker.observability.metrics import HEALTH_CONNECTIONS_CUT_OFF, REGISTRY
 
 STUCK_SECONDS = 60  # the poll loop runs at least five times a second
+
+MAX_CONNECTIONS = 64  # a probe, a scrape and some people need ten
+CONNECTION_SECONDS = 5.0  # from its beginning to the last byte of its answer; a scrape takes milliseconds
+# Accepted in one turn of the loop. An answer takes fewer than eight turns, so nobody who asks at once is the oldest of
+# MAX_CONNECTIONS before it is out.
+ACCEPTED_AT_ONCE = 8
+WAITING = 128  # connections that the system keeps until they are accepted
+# Prometheus sends the longest request: a kilobyte. Together 128 KiB for each connection.
+MAX_LINE, MAX_HEADERS = 4096, 32  # characters of the first line and of a header; how many headers
+
+log = structlog.get_logger()
+
+_SILENT = logging.getLogger(f"{__name__}.requests")  # aiohttp's: what strangers send is no error of ours
+_SILENT.disabled = True
 
 Check = Callable[[], str | None]
 """Returns None when the check passes, otherwise the reason in one sentence, without secrets."""
@@ -57,31 +77,74 @@ class HealthServer:
     Port 0 takes any free port. Opening raises OSError when the port is in use.
     """
 
-    def __init__(self, port: int, live: Check, ready: Check) -> None:
-        app = web.Application()
-        app.add_routes(
-            [
-                web.get("/live", _answer(live)),
-                web.get("/ready", _answer(ready)),
-                web.get("/metrics", make_aiohttp_handler(REGISTRY)),
-            ]
-        )
-        # No access log: a line per probe would drown all others.
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    def __init__(self, port: int, live: Check, ready: Check, seconds: float = CONNECTION_SECONDS) -> None:
+        """`seconds`: how long a connection may last."""
+        self._pages = {"/live": _answer(live), "/ready": _answer(ready), "/metrics": make_aiohttp_handler(REGISTRY)}
+        self._seconds = seconds
         self._wanted_port = port
         self.port = port
 
     async def __aenter__(self) -> Self:
         listener = _listen(self._wanted_port)
         self.port = listener.getsockname()[1]
+        self._runner = web.ServerRunner(_Connections(self._respond, self._seconds), shutdown_timeout=1)
         await self._runner.setup()
-        await web.SockSite(self._runner, listener).start()
+        await web.SockSite(self._runner, listener, backlog=ACCEPTED_AT_ONCE).start()
+        listener.listen(WAITING)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._runner.cleanup()
+
+    async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
+        page = self._pages.get(request.path) if request.method in ("GET", "HEAD") else None
+        try:
+            response = await page(request) if page else web.Response(status=404)
+        except Exception:
+            log.exception("a defect kept the health port from answering", path=request.path)
+            response = web.Response(status=500)
+        response.force_close()
+        return response
+
+
+class _Connections(web.Server):
+    """Cuts off the connections that are too slow or too many, whatever they are doing."""
+
+    def __init__(self, respond: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], seconds: float) -> None:
+        super().__init__(
+            respond,
+            access_log=None,  # a line per probe would drown all others
+            logger=_SILENT,
+            lingering_time=0,  # no body is waited for
+            max_line_size=MAX_LINE,
+            max_field_size=MAX_LINE,
+            max_headers=MAX_HEADERS,
+            read_bufsize=MAX_LINE,
+        )
+        self._seconds = seconds
+        self._open: dict[web.RequestHandler, tuple[asyncio.Transport, asyncio.TimerHandle]] = {}
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Give it its seconds, and let the oldest go where there are too many."""
+        super().connection_made(handler, transport)
+        end = asyncio.get_running_loop().call_later(self._seconds, self._cut_off, handler, "slow")
+        self._open[handler] = transport, end
+        if len(self._open) > MAX_CONNECTIONS:
+            self._cut_off(next(iter(self._open)), "many")
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        """Forget it."""
+        super().connection_lost(handler, exc)
+        if handler in self._open:
+            self._open.pop(handler)[1].cancel()
+
+    def _cut_off(self, handler: web.RequestHandler, reason: str) -> None:
+        transport, end = self._open.pop(handler)
+        end.cancel()
+        transport.abort()  # and not close, which waits until everything is sent
+        HEALTH_CONNECTIONS_CUT_OFF.labels(reason).inc()
 
 
 def _listen(port: int) -> socket.socket:
@@ -91,8 +154,8 @@ def _listen(port: int) -> socket.socket:
     return socket.create_server(("", port))
 
 
-def _answer(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def answer(_request: web.Request) -> web.Response:
+def _answer(check: Check) -> Callable[[Any], Awaitable[web.StreamResponse]]:
+    async def answer(_request: web.BaseRequest) -> web.Response:
         reason = check()
         if reason is None:
             return web.json_response({"status": "ok"})

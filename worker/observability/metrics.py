@@ -80,6 +80,12 @@ PARTITIONS = Gauge(
     registry=REGISTRY,
 )
 REBALANCES = _counter("rebalances", "Rebalances of the consumer group in which this worker took part.")
+HEALTH_CONNECTIONS_CUT_OFF = _counter(
+    "health_connections_cut_off",
+    "Connections to the health port that were cut off: `slow`, not done within 5 s, or `many`, the oldest of more than "
+    "64.",
+    "reason",
+)
 LOOP_LAG = _histogram("loop_lag_seconds", "Delay of the event loop's timers, measured once a second.", buckets=_QUICK)
 
 
@@ -98,6 +104,8 @@ def _create_series() -> None:
         TRANSACTIONS.labels(result)
     for stage in STAGES:
         STAGE_SECONDS.labels(stage)
+    for reason in ("slow", "many"):
+        HEALTH_CONNECTIONS_CUT_OFF.labels(reason)
 
 
 _create_series()

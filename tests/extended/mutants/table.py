@@ -493,6 +493,15 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         ("redaction: warnings", "warnings.showwarning = _warning", "", f"{COMMANDS}::test_what_nobody_catches"),
     ),
+    ("worker/observability/health.py", f"{UNIT}/observability/test_health.py"): (
+        ("health port: so many connections", "if len(self._open) > MAX_CONNECTIONS:", "if False:"),
+        ("health port: so many seconds", "call_later(self._seconds, ", "call_later(3600, "),
+        ("health port: one request a connection", "response.force_close()", "pass"),
+        ("health port: who does not read", "transport.abort()", "transport.close()"),
+        ("health port: a crowd at once", "backlog=ACCEPTED_AT_ONCE", "backlog=WAITING"),
+        ("health port: short requests", "max_headers=MAX_HEADERS,", ""),
+        ("health port: strangers write no log", "logger=_SILENT,", ""),
+    ),
     ("worker/observability/telemetry.py", f"{UNIT}/observability/test_telemetry.py"): (
         ("trace: goes on from the last status", "state.traceparent or record.traceparent", "record.traceparent"),
         ("trace: no text of exceptions", "_failed(span, error.code if", "_failed(span, str(error) if"),

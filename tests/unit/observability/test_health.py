@@ -1,14 +1,20 @@
 """The answers of the probes."""
 
 import asyncio
+import resource
 import socket
 import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
-from worker.observability.health import STUCK_SECONDS, HealthServer, Probes
+from worker.observability.health import MAX_CONNECTIONS, STUCK_SECONDS, HealthServer, Probes
+from worker.observability.metrics import HEALTH_CONNECTIONS_CUT_OFF
 
 
 async def get(server: HealthServer, path: str) -> tuple[int, object]:
@@ -89,3 +95,159 @@ def test_only_a_stuck_loop_is_a_reason_to_restart(assigned: bool, stopping: bool
     probes = Probes(stop)
     probes.requests = SimpleNamespace(assigned=partitions, polled_at=time.monotonic() - silent)
     assert alive == (probes.live() is None)
+
+
+# Strangers
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+HEAD = b"GET /live HTTP/1.1\r\nHost: worker\r\n"
+
+
+@asynccontextmanager
+async def connected(server: HealthServer, *begun: bytes) -> AsyncIterator[list[Connection]]:
+    """A connection for each of these, on which no more than that is sent."""
+    async with AsyncExitStack() as stack:
+        connections = []
+        for sent in begun:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            stack.callback(writer.transport.abort)
+            writer.write(sent)
+            connections.append((reader, writer))
+        yield connections
+
+
+async def rest(reader: asyncio.StreamReader) -> bytes:
+    """What comes until the connection ends, however it ends."""
+    received = b""
+    async with asyncio.timeout(10):
+        try:
+            while piece := await reader.read(65536):
+                received += piece
+        except ConnectionResetError:
+            pass
+    return received
+
+
+async def ask(server: HealthServer, request: bytes = HEAD + b"\r\n") -> bytes:
+    """The whole answer on a connection of its own, as the kubelet would get it."""
+    async with connected(server, request) as [(reader, _)]:
+        return await rest(reader)
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """The test holds the other ends of a thousand connections."""
+    before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
+
+
+async def test_unfinished_requests_keep_no_probe_waiting(many_descriptors: None) -> None:
+    """1,100 of them: each probe among and after them has its answer within a second, and few descriptors are in use."""
+    before, cut_off = descriptors(), HEALTH_CONNECTIONS_CUT_OFF.labels("many")._value.get()
+    async with HealthServer(0, lambda: None, lambda: None) as server, AsyncExitStack() as stack:
+        for _ in range(11):
+            await stack.enter_async_context(connected(server, *[HEAD] * 100))
+            async with asyncio.timeout(1):
+                assert (await ask(server)).startswith(b"HTTP/1.1 200 OK")
+        assert descriptors() - before - 1100 <= MAX_CONNECTIONS + 2
+        assert 1100 - MAX_CONNECTIONS <= HEALTH_CONNECTIONS_CUT_OFF.labels("many")._value.get() - cut_off
+
+
+async def test_a_crowd_at_the_same_moment_is_answered(many_descriptors: None) -> None:
+    """600 unfinished requests and 20 probes arrive before the worker has looked once; all probes are answered."""
+    async with HealthServer(0, lambda: None, lambda: None) as server, asyncio.TaskGroup() as crowd:
+        probes, others = [], []
+        for _ in range(20):
+            probes.append(crowd.create_task(ask(server)))
+            others += [crowd.create_task(ask(server, HEAD)) for _ in range(30)]
+        async with asyncio.timeout(10):
+            answers = await asyncio.gather(*probes)
+        for task in others:
+            task.cancel()
+    assert {b"HTTP/1.1 200 OK"} == {answer.partition(b"\r\n")[0] for answer in answers}
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"G",
+        HEAD,
+        HEAD + b"a: " + b"b" * 2000,
+        b"POST /live HTTP/1.1\r\nHost: worker\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n",
+    ],
+    ids=["nothing", "a byte", "a head", "a long header", "a head of a body"],
+)
+async def test_who_is_slow_is_cut_off(begun: bytes) -> None:
+    """Whatever was sent so far; the time runs from the beginning, so a byte now and then does not help."""
+    slow = HEALTH_CONNECTIONS_CUT_OFF.labels("slow")._value.get()
+    async with (
+        HealthServer(0, lambda: None, lambda: None, seconds=0.05) as server,
+        connected(server, begun) as [(reader, _)],
+    ):
+        assert b"" == await rest(reader)
+    assert slow + 1 == HEALTH_CONNECTIONS_CUT_OFF.labels("slow")._value.get()
+
+
+async def test_who_does_not_read_is_cut_off() -> None:
+    """An answer that nobody takes ends with its connection."""
+    slow = HEALTH_CONNECTIONS_CUT_OFF.labels("slow")
+    before = slow._value.get()
+    async with (
+        HealthServer(0, lambda: "x" * 10_000_000, lambda: None, seconds=0.05) as server,
+        connected(server, HEAD + b"\r\n") as [(reader, _)],
+    ):
+        while slow._value.get() == before:  # noqa: ASYNC110 - who does not read is not told
+            await asyncio.sleep(0)
+        assert len(await rest(reader)) < 10_000_000
+
+
+async def test_a_connection_has_one_request() -> None:
+    """It is closed behind the answer, also when more was sent, or a body that never comes."""
+    body = b"POST /live HTTP/1.1\r\nHost: worker\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 50_000
+    async with (
+        HealthServer(0, lambda: None, lambda: None, seconds=60) as server,
+        connected(server, (HEAD + b"\r\n") * 3, body) as connections,
+    ):
+        answers = [await rest(reader) for reader, _ in connections]
+    assert [1, 1] == [answer.count(b"HTTP/1.1 ") for answer in answers]
+    assert all(b"Connection: close" in answer for answer in answers)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\nHost: worker\r\n\r\n",
+        HEAD + b"a: " + b"b" * 5000 + b"\r\n\r\n",
+        HEAD + b"".join(b"a%d: b\r\n" % number for number in range(40)) + b"\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500),
+    ],
+    ids=["a long line", "a long header", "many headers", "TLS"],
+)
+async def test_what_is_no_short_request_is_refused_in_silence(head: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """With 400, and without a line in the log: strangers cannot fill it."""
+    async with (
+        HealthServer(0, lambda: None, lambda: None, seconds=60) as server,
+        connected(server, head) as [(reader, _)],
+    ):
+        assert (await rest(reader)).startswith(b"HTTP/1.0 400 Bad Request")
+    assert [] == caplog.records
+
+
+async def test_a_defect_is_logged_and_the_port_goes_on() -> None:
+    """A check that fails by itself answers 500."""
+
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    with capture_logs() as logs:
+        async with HealthServer(0, broken, lambda: None) as server:
+            assert (await ask(server)).startswith(b"HTTP/1.1 500")
+            assert 200 == (await get(server, "/ready"))[0]
+    assert ["a defect kept the health port from answering"] == [line["event"] for line in logs]
