@@ -62,7 +62,7 @@ class Deployer:
             case lifecycle.WaitForTurn():  # one request of a user at a time: the playground mixes up parallel uploads
                 await job.wait_for_turn()
             case lifecycle.BuildAndSubmit():
-                async with self.admission.attempt():
+                async with self.admission.attempt(job):
                     deployment = await self._build_and_submit(job)
                 await job.publish(job.state.deployed(self.clocks.now(), deployment))
             case lifecycle.Sleep(until):

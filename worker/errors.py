@@ -198,21 +198,30 @@ class Unavailable(Failed):
     retryable = True
     codes = UNAVAILABLE
 
-    def __init__(self, code: str, message: str, stage: Stage = "fetch", *, retry_after: float | None = None) -> None:
-        """`retry_after`: seconds after which the dependency asks to be tried again."""
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        stage: Stage = "fetch",
+        *,
+        retry_after: float | None = None,
+        general: bool = False,
+    ) -> None:
+        """
+        Args:
+            retry_after: seconds after which the dependency asks to be tried again.
+            general: it cannot come from what was asked for, or by whom: no connection could be opened, or our
+                credentials are refused.
+        """
         super().__init__(code, message)
         self.stage = stage
         self.retry_after = retry_after
+        self.general = general
 
     @property
     def dependency(self) -> str:
         """The dependency as the code begins: keys (the issuer's), catalog, artifacts or playground."""
         return self.code.partition("-")[0]
-
-    @property
-    def needs_operator(self) -> bool:
-        """Whether our credentials or our address are rejected: every other request would fail, too."""
-        return self.code.endswith("-unauthorized")
 
 
 class PlaygroundRefused(Failed):

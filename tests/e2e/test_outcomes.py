@@ -1,11 +1,13 @@
 """Whatever arrives ends in its own error code and exactly one final status, and nothing is lost."""
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import aiohttp
 import pytest
 
 from schemas import FINAL_STATES, State
@@ -141,6 +143,34 @@ async def test_an_outage_is_waited_out(kafka: str, unique: str, tmp_path: Path) 
             statuses = await stage.until_final(list(cases.expected))
         assert {name: {code} for name, code in cases.expected.items()} == codes
         assert {State.DEPLOYED} == {of[-1].state for of in statuses.values()}
+
+
+async def test_a_bad_solution_of_many_users_keeps_nobody_out(kafka: str, unique: str, tmp_path: Path) -> None:
+    """20 users ask for one whose protobuf is a redirect, again and again; another's request is deployed at once."""
+    async with open_stage(kafka, unique, tmp_path) as stage:
+        bad, good = pipeline("Bad"), pipeline("Good")
+        stage.graphene.add(bad)
+        stage.graphene.add(good)
+        proto = next(uri for uri in bad.files if uri.endswith(".proto"))
+        stage.graphene.faults[f"{NEXUS_PATH}/{proto}"] = Fault(302, headers={"Location": "/elsewhere"})
+        users = [User(f"user-{number}", f"user{number}", f"{number}@graphene.example") for number in range(20)]
+        async with stage.worker(tmp_path / "worker.log") as worker:
+            for user in users:
+                await stage.ask(bad, user.user_id, user)
+            said = await stage.until(
+                [it.user_id for it in users], lambda of: sum(it.state is State.RETRYING for it in of) >= 2
+            )
+            async with asyncio.timeout(5):
+                await stage.ask(good, "good")
+                ended = (await stage.until_final(["good"]))["good"]
+            async with aiohttp.ClientSession() as session, session.get(f"{worker.url}/metrics") as page:
+                shown = await page.text()
+            stage.graphene.faults.clear()
+            await stage.until_final([it.user_id for it in users])
+    states = ["accepted", "building", "submitting", "deployed"]
+    assert states == [it.state for it in ended]
+    assert {"artifacts-error"} == {it.error.code for of in said.values() for it in of if it.error}
+    assert 'playground_deployer_breaker_state{dependency="artifacts"} 0.0' in shown
 
 
 @pytest.mark.parametrize("fault", ["hang", "reset"])

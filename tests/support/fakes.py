@@ -9,7 +9,8 @@ from uuid import UUID
 from schemas import DeploymentInfo, DeploymentSettled, DeploymentStatus
 from tests.support.builders import CALLER, record
 from worker.build import Builder
-from worker.delivery.admission import Admission, Breakers, KeyQueue, Limiter
+from worker.delivery.admission import Admission, KeyQueue, Limiter
+from worker.delivery.breakers import Breakers, Source
 from worker.delivery.partition import Job, PartitionProcessor, Shared
 from worker.deploy import Deployer
 from worker.domain.dead_letter import DeadLetter
@@ -20,6 +21,11 @@ from worker.domain.solution import Caller, Solution
 from worker.errors import DeploymentError, StatusNotPublished
 from worker.ports import Clocks, Playground, Tokens
 from worker.settings import PlaygroundSettings, RuntimeSettings
+
+
+def source(user: int = 0, solution: int = 0) -> Source:
+    """Whose attempt it is, and for what."""
+    return Source(f"user-{user}", UUID(int=solution))
 
 
 class FakeTokens:

@@ -18,6 +18,7 @@ from tests.support.fakes import (
     FakeTime,
     FakeTokens,
     fake_deployer,
+    source,
 )
 from worker.build import Builder
 from worker.domain.lifecycle import RequestState
@@ -28,7 +29,7 @@ MINE = fingerprint(CALLER.user_id, SOLUTION_ID, REVISION_ID)
 ID = place_id(record())
 NOW = FakeClock().now
 BUSY = Unavailable("playground-busy", "Busy.", "submit", retry_after=20)
-DOWN = Unavailable("playground-unavailable", "Down.", "submit")
+DOWN = Unavailable("playground-unavailable", "Down.", "submit", general=True)
 
 
 class World:
@@ -123,7 +124,7 @@ async def test_while_a_dependency_is_down_the_deadline_stands_still() -> None:
 
 async def test_refused_credentials_wait_for_the_operator() -> None:
     """However long it takes: no request ends because of an operator's mistake."""
-    refused = Unavailable("playground-unauthorized", "Not allowed.", "submit")
+    refused = Unavailable("playground-unauthorized", "Not allowed.", "submit", general=True)
     world, job = World(*[refused] * 20, None, request_deadline_seconds=60), FakeJob()
     assert State.DEPLOYED == (await world.handle(job))[-1]
 
@@ -203,10 +204,10 @@ async def test_what_was_down_before_a_settlement_gives_no_more_time() -> None:
 
     async def an_hour_later(until: datetime) -> DeploymentSettled | None:
         with suppress(Unavailable):
-            async with breakers.guard():
-                raise Unavailable("playground-unauthorized", "Not allowed.", "submit")
+            async with breakers.guard(source()):
+                raise Unavailable("playground-unauthorized", "Not allowed.", "submit", general=True)
         await world.time.sleep(3600)
-        async with breakers.guard():
+        async with breakers.guard(source()):
             return await wait(until)
 
     job.wait_for_settlement = an_hour_later  # type: ignore[method-assign]
@@ -294,10 +295,10 @@ async def test_an_outage_before_its_settlement_does_not_prolong_its_retries() ->
 
     async def through_an_outage(until: datetime) -> DeploymentSettled | None:
         with suppress(Unavailable):
-            async with breakers.guard():
-                raise Unavailable("catalog-unauthorized", "Refused.")
+            async with breakers.guard(source()):
+                raise Unavailable("catalog-unauthorized", "Refused.", general=True)
         world.time.wall.now += timedelta(hours=2)
-        async with breakers.guard():  # it is back
+        async with breakers.guard(source()):  # it is back
             pass
         return await wait(until)
 

@@ -174,7 +174,8 @@ class Dependency:
         self._name = name
         self._called = called
         self._nothing = nothing
-        self._limits = aiohttp.ClientTimeout(total=settings.timeout_seconds)
+        # Connecting has the shorter limit: that no connection could be opened says more than that no answer came.
+        self._limits = aiohttp.ClientTimeout(total=settings.timeout_seconds, sock_connect=settings.timeout_seconds / 2)
         self._slots = asyncio.Semaphore(CONNECTIONS)
         variable = f"DEPLOYER_{name.upper()}__"
         self._base = configured_url(settings.url.rstrip("/") + "/", f"{variable}URL")
@@ -209,6 +210,8 @@ class Dependency:
                     limits=self._limits,
                     max_bytes=max_bytes,
                 )
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            raise self._unavailable("unavailable", stage, general=True) from None
         except TimeoutError:
             raise self._unavailable("timeout", stage) from None
         except aiohttp.ClientConnectionError:
@@ -216,7 +219,8 @@ class Dependency:
         except aiohttp.ClientError:
             raise self.error("its answer is not valid HTTP or broke off", stage) from None
         if answer.status in (401, 403):
-            raise self._unavailable("unauthorized", stage)
+            # 403 may be about the path, which follows from the solution.
+            raise self._unavailable("unauthorized", stage, general=answer.status == 401)
         if answer.status in self._nothing:
             return None
         if answer.status != 200:
@@ -255,9 +259,9 @@ class Dependency:
         message = f"{self._called} gave no usable answer: {problem}. Send the request again later."
         return Unavailable(f"{self._name}-error", message, stage)
 
-    def _unavailable(self, kind: str, stage: Stage) -> Unavailable:
+    def _unavailable(self, kind: str, stage: Stage, *, general: bool = False) -> Unavailable:
         code = f"{self._name}-{kind}"
-        return Unavailable(code, CODES[code], stage)
+        return Unavailable(code, CODES[code], stage, general=general)
 
     def _below_base(self, path: str) -> URL:
         """Make a URL of a path: the one place that does. Callers give clean paths; this holds if one fails to."""

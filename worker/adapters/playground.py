@@ -97,10 +97,14 @@ class PlaygroundClient:
             answer = await asyncio.create_task(post)  # its own task: what waits for it is resumed once, at its end
         except aiohttp.ClientSSLError:
             raise Unavailable(
-                "playground-unavailable", "The playground's certificate is not trusted. Tell the operator.", "submit"
+                "playground-unavailable",
+                "The playground's certificate is not trusted. Tell the operator.",
+                "submit",
+                general=True,
             ) from None
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-            raise Unavailable("playground-unavailable", CODES["playground-unavailable"], "submit") from None
+            code = "playground-unavailable"
+            raise Unavailable(code, CODES[code], "submit", general=True) from None
         except (aiohttp.ClientError, TimeoutError):
             raise OutcomeUnknown(CODES["outcome-unknown"]) from None
         verdict = judge(
@@ -128,7 +132,10 @@ def judge(
         return _judge_success(text, deploy_url, username, solution)
     if status in (401, 403):
         return Unavailable(
-            "playground-unauthorized", "The playground refuses this worker. Tell the operator.", "submit"
+            "playground-unauthorized",
+            "The playground refuses this worker. Tell the operator.",
+            "submit",
+            general=status == 401,  # 403 may be a filter's before it, and about the body
         )
     if status == 429 or (status == 503 and "retry-after" in {name.lower() for name in headers}):
         return Unavailable("playground-busy", CODES["playground-busy"], "submit", retry_after=_retry_after(headers))

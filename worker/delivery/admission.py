@@ -2,24 +2,16 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Protocol
 
-import structlog
-
+from worker.delivery.breakers import Breakers, Source
 from worker.domain.lifecycle import Outage
-from worker.errors import DeploymentError, OutcomeUnknown, PlaygroundRefused, Unavailable
+from worker.domain.request import Request
+from worker.domain.solution import Caller
 from worker.observability.telemetry import stages
-
-FAILURES = 5  # in a row, of different requests: one that is refused for its own sake is no outage
-FIRST_OPEN_SECONDS, MAX_OPEN_SECONDS = 5.0, 60.0
-RECHECK_SECONDS = 0.1  # while another request is the trial
-DEPENDENCIES = ("catalog", "artifacts", "playground")  # in the order in which an attempt needs them
-
-log = structlog.get_logger()
-
 
 # ------------------------------------------------------------------------------------------------ one of a key
 
@@ -139,137 +131,19 @@ class Limiter:
         return None
 
 
-# ------------------------------------------------------------------------------------------------ what is down
+# ------------------------------------------------------------------------------------------------ both gates
 
 
-class Breaker:
-    """A circuit breaker: closed; open after FAILURES in a row, or at once when our credentials are refused; half-open.
+class Asking(Protocol):
+    """A request that makes attempts, and remembers how much of the outages is counted."""
 
-    Half-open, one request is the trial, and the others wait for how it ends.
-    """
-
-    def __init__(self, dependency: str, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]) -> None:
-        """`clock` gives monotonic seconds."""
-        self.dependency = dependency
-        self._clock = clock
-        self._sleep = sleep
-        self._failures = 0
-        self._open_seconds = FIRST_OPEN_SECONDS
-        self._half_open_at: float | None = None  # None: closed
-        self._trial = False
-
-    @property
-    def open(self) -> bool:
-        """Whether requests wait, half-open or not."""
-        return self._half_open_at is not None
-
-    @property
-    def state(self) -> int:
-        """0 closed, 1 open, 2 half-open: the trial is on its way."""
-        return 0 if self._half_open_at is None else 1 + self._trial
-
-    async def acquire(self) -> bool:
-        """Wait until a request may go. Return whether it is the trial, which must be released."""
-        while self._half_open_at is not None:
-            left = self._half_open_at - self._clock()
-            if left <= 0 and not self._trial:
-                self._trial = True
-                return True
-            await self._sleep(min(max(left, RECHECK_SECONDS), 1.0))
-        return False
-
-    def release(self) -> None:
-        """End the trial, whether or not it reached the dependency."""
-        self._trial = False
-
-    def fail(self, *, at_once: bool) -> None:
-        """Count a failure: no answer, or a useless one. `at_once`: open without counting further ones."""
-        self._failures += 1
-        if self._trial or at_once or self._failures >= FAILURES:
-            if not self.open:
-                log.error("breaker opened", dependency=self.dependency, seconds=self._open_seconds)
-            self._half_open_at = self._clock() + self._open_seconds
-            self._open_seconds = min(2 * self._open_seconds, MAX_OPEN_SECONDS)
-            self._trial = False
-
-    def succeed(self) -> None:
-        """Count an answer."""
-        if self.open:
-            log.warning("breaker closed", dependency=self.dependency)
-        self._failures, self._open_seconds, self._half_open_at, self._trial = 0, FIRST_OPEN_SECONDS, None, False
-
-
-class Breakers:
-    """One for each dependency that an attempt needs, in the order in which it needs them."""
-
-    def __init__(
-        self,
-        clock: Callable[[], float],
-        sleep: Callable[[float], Awaitable[None]],
-        dependencies: Sequence[str] = DEPENDENCIES,
-    ) -> None:
-        self._clock = clock
-        self.all = {name: Breaker(name, clock, sleep) for name in dependencies}
-        self._down_before = 0.0
-        self._down_since: float | None = None
-
-    def any_open(self) -> bool:
-        """Return whether some dependency is known to be down."""
-        return self._down_since is not None
-
-    def down_seconds(self) -> float:
-        """Return for how long that was so, since the start."""
-        return self._down_before + (self._clock() - self._down_since if self._down_since is not None else 0.0)
-
-    @asynccontextmanager
-    async def guard(self) -> AsyncIterator[None]:
-        """Guard one attempt: wait until none is open, and learn how it ends."""
-        trials: list[Breaker] = []
-        try:
-            for breaker in self.all.values():
-                if await breaker.acquire():
-                    trials.append(breaker)  # noqa: PERF401 - what was acquired before a cancellation is released
-            yield
-            self._learn(None)
-        except DeploymentError as error:
-            self._learn(error)
-            raise
-        finally:
-            for breaker in trials:
-                breaker.release()
-
-    def _learn(self, error: DeploymentError | None) -> None:
-        """Whichever was reached before the attempt ended has answered."""
-        at_fault = _at_fault(error)
-        for name, breaker in self.all.items():
-            if name == at_fault:
-                breaker.fail(at_once=isinstance(error, Unavailable) and error.needs_operator)
-                break
-            if (
-                error is None
-                or name == "catalog"
-                or (error.stage == "submit" and name != "playground")
-                or isinstance(error, PlaygroundRefused)
-            ):
-                breaker.succeed()
-        now_open = any(breaker.open for breaker in self.all.values())
-        if now_open and self._down_since is None:
-            self._down_since = self._clock()
-        elif not now_open and self._down_since is not None:
-            self._down_before, self._down_since = self.down_seconds(), None
-
-
-def _at_fault(error: DeploymentError | None) -> str | None:
-    if isinstance(error, OutcomeUnknown):
-        return "playground"
-    return error.dependency if isinstance(error, Unavailable) else None
-
-
-class Downtime(Protocol):
-    """What remembers how much of the outages is counted."""
-
+    caller: Caller | None
     seen_down: float | None
     counted_down: float | None
+
+    def readable_request(self) -> Request:
+        """Return what it asks for. Raises DeploymentError."""
+        ...
 
 
 class Admission:
@@ -280,12 +154,13 @@ class Admission:
         self.breakers = breakers
 
     @asynccontextmanager
-    async def attempt(self) -> AsyncIterator[None]:
-        """Hold what an attempt needs from its beginning to the end of its POST."""
-        async with self.breakers.guard(), self.limiter.attempts:
+    async def attempt(self, asking: Asking) -> AsyncIterator[None]:
+        """Hold what an attempt needs from its beginning to the end of its POST. Raises DeploymentError."""
+        source = Source(asking.caller.user_id if asking.caller else "", asking.readable_request().solution_id)
+        async with self.breakers.guard(source), self.limiter.attempts:
             yield
 
-    def outage(self, asking: Downtime) -> Outage:
+    def outage(self, asking: Asking) -> Outage:
         """Return for how long a dependency was known to be down since the last status of `asking`."""
         asking.seen_down = down = self.breakers.down_seconds()
         if asking.counted_down is None:

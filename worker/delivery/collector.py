@@ -76,7 +76,8 @@ class WorkerCollector(Collector):
         )
         yield _gauge(
             "breaker_state",
-            "0: closed; 1: open, the dependency is down and its requests wait; 2: half-open, one request tries it.",
+            "0: closed; 1: open, the dependency is down for everybody and its requests wait; 2: half-open, one request "
+            "tries it.",
             {(name,): breaker.state for name, breaker in self._admission.breakers.all.items()},
             "dependency",
         )

@@ -356,8 +356,38 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "for queue in (self._posts, self._builds):",
             "for queue in (self._builds, self._posts):",
         ),
-        ("breakers: one is the trial", "if left <= 0 and not self._trial:", "if left <= 0:"),
-        ("breakers: credentials at once", "if self._trial or at_once or", "if self._trial or"),
+    ),
+    ("worker/delivery/breakers.py", f"{UNIT}/delivery/test_breakers.py"): (
+        ("breakers: one is the trial", "if left <= 0 and not self._trial and", "if left <= 0 and"),
+        ("breakers: credentials at once", 'or error.code.endswith("-unauthorized")', "or False"),
+        ("breakers: one solution is no outage", "and len(self._users) >= SOURCES)", ")"),
+        (
+            "breakers: one user is no outage",
+            "source.user not in self._users and source.solution not in self._solutions",
+            "source.solution not in self._solutions",
+        ),
+        (
+            "breakers: many users of one solution are no outage",
+            "source.user not in self._users and source.solution not in self._solutions",
+            "source.user not in self._users",
+        ),
+        ("breakers: what is everybody's counts whoever asks", "self._general >= FAILURES or", "False or"),
+        (
+            "breakers: the next trial is another's",
+            "(self._failures.is_new(source) or not self._others_wait())",
+            "True",
+        ),
+        ("breakers: one source does not keep it open", "elif trial and not self._others_wait():", "elif False:"),
+        ("breakers: what began before says nothing new", "if self.open and not trial:", "if False:"),
+    ),
+    (f"{ADAPTERS}/http.py", f"{UNIT}/adapters/test_artifacts_client.py {UNIT}/adapters/test_http.py"): (
+        (
+            "breakers: a connection that breaks may be the content's",
+            'self._unavailable("unavailable", stage) from None',
+            'self._unavailable("unavailable", stage, general=True) from None',
+        ),
+        ("breakers: a forbidden file may be the content's", "general=answer.status == 401", "general=True"),
+        ("breakers: connecting has a limit of its own", ", sock_connect=settings.timeout_seconds / 2", ""),
     ),
     ("worker/delivery/partition.py", f"{UNIT}/delivery/test_partition.py"): (
         (

@@ -96,7 +96,7 @@ async def test_a_file_is_fetched_below_the_base(session: aiohttp.ClientSession, 
     ],
 )
 async def test_statuses(session: aiohttp.ClientSession, serve: Serve, status: int, code: str) -> None:
-    """Refused credentials and everything else are an outage; redirects are not followed."""
+    """Refused credentials and everything else are an outage; redirects are not followed. Only 401 is everybody's."""
     requests = 0
 
     async def nexus(_: web.Request) -> web.Response:
@@ -104,9 +104,10 @@ async def test_statuses(session: aiohttp.ClientSession, serve: Serve, status: in
         requests += 1
         return web.Response(status=status, headers={"Location": "/elsewhere"})
 
-    with pytest.raises(DeploymentError) as caught:
+    with pytest.raises(Unavailable) as caught:
         await ArtifactsClient(session, settings(await serve(nexus))).fetch([URI])
     assert (code, "fetch", 1) == (caught.value.code, caught.value.stage, requests)
+    assert (status == 401) == caught.value.general
 
 
 async def test_a_file_that_is_gone(session: aiohttp.ClientSession, serve: Serve) -> None:
@@ -134,11 +135,23 @@ async def test_the_first_failure_ends_the_others(session: aiohttp.ClientSession,
 
 
 async def test_nobody_listens(session: aiohttp.ClientSession) -> None:
-    """A refused connection is an outage."""
+    """A refused connection is an outage, whoever asks for what."""
     client = ArtifactsClient(session, settings(f"http://127.0.0.1:{unused_port()}"))
     with pytest.raises(Unavailable) as caught:
         await client.fetch([URI])
-    assert "artifacts-unavailable" in caught.value.code
+    assert ("artifacts-unavailable", True) == (caught.value.code, caught.value.general)
+
+
+async def test_a_connection_that_is_never_made(session: aiohttp.ClientSession, serve_raw: ServeRaw) -> None:
+    """A handshake without an answer runs into the shorter limit, and is told from a file that comes too late."""
+
+    async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    client = ArtifactsClient(session, settings(f"https://{await serve_raw(silent)}", timeout_seconds=0.3))
+    with pytest.raises(Unavailable) as caught:
+        await client.fetch([URI])
+    assert ("artifacts-unavailable", True) == (caught.value.code, caught.value.general)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +164,7 @@ async def test_nobody_listens(session: aiohttp.ClientSession) -> None:
     ],
 )
 async def test_broken_answers(session: aiohttp.ClientSession, serve_raw: ServeRaw, answer: bytes, code: str) -> None:
-    """An answer that ends early or is no HTTP is never a file."""
+    """An answer that ends early or is no HTTP is never a file, and may be the file's own fault."""
 
     async def nexus(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -160,7 +173,7 @@ async def test_broken_answers(session: aiohttp.ClientSession, serve_raw: ServeRa
 
     with pytest.raises(Unavailable) as caught:
         await ArtifactsClient(session, settings(f"http://{await serve_raw(nexus)}")).fetch([URI])
-    assert code == caught.value.code
+    assert (code, False) == (caught.value.code, caught.value.general)
 
 
 @pytest.mark.parametrize("started", [False, True])
@@ -177,7 +190,7 @@ async def test_time_out(session: aiohttp.ClientSession, serve: Serve, started: b
 
     with pytest.raises(Unavailable) as caught:
         await ArtifactsClient(session, settings(await serve(nexus), timeout_seconds=0.1)).fetch([URI])
-    assert "artifacts-timeout" in caught.value.code
+    assert ("artifacts-timeout", False) == (caught.value.code, caught.value.general)
 
 
 async def test_many_fetches_share_few_connections(session: aiohttp.ClientSession, serve: Serve) -> None:

@@ -83,6 +83,7 @@ def test_what_an_answer_means(
     verdict = judge(status, headers, body, deploy_url=URL, username=EMAIL)
     assert isinstance(verdict, error)
     assert (code, "submit") == (verdict.code, verdict.stage)
+    assert (status == 401) == (isinstance(verdict, Unavailable) and verdict.general)
 
 
 @pytest.mark.parametrize("namespace", [NAMESPACE, "a", "1-" + "a" * 61])
@@ -213,10 +214,11 @@ async def test_refused_connection() -> None:
         unused.bind(("127.0.0.1", 0))
         with pytest.raises(Unavailable) as caught:
             await submit(f"http://127.0.0.1:{unused.getsockname()[1]}")
-    assert ("playground-unavailable", "submit", True) == (
+    assert ("playground-unavailable", "submit", True, True) == (
         caught.value.code,
         caught.value.stage,
         caught.value.retryable,
+        caught.value.general,
     )
 
 
@@ -246,7 +248,7 @@ async def test_tls_with_a_server_that_speaks_none(serve: Serve) -> None:
     url = (await serve(deploy)).replace("http:", "https:")
     with pytest.raises(Unavailable) as caught:
         await submit(url)
-    assert "playground-unavailable" in caught.value.code
+    assert ("playground-unavailable", True) == (caught.value.code, caught.value.general)
 
 
 async def test_time_out_while_connecting(serve_raw: ServeRaw) -> None:
@@ -257,7 +259,7 @@ async def test_time_out_while_connecting(serve_raw: ServeRaw) -> None:
 
     with pytest.raises(Unavailable) as caught:
         await submit(f"https://{await serve_raw(silent)}", timeout_seconds=0.3)
-    assert "playground-unavailable" in caught.value.code
+    assert ("playground-unavailable", True) == (caught.value.code, caught.value.general)
 
 
 async def test_time_out_after_the_body_was_sent(serve_raw: ServeRaw) -> None:

@@ -1,16 +1,9 @@
 import asyncio
 from contextlib import AbstractAsyncContextManager
-from datetime import timedelta
 
-import pytest
-
-from tests.support.fakes import FakeTime
-from worker.delivery.admission import FAILURES, Admission, Breakers, KeyLock, KeyQueue, Limiter
-from worker.domain.lifecycle import Outage
-from worker.errors import DeploymentError, NotFound, OutcomeUnknown, Unavailable
-
-DOWN = Unavailable("catalog-unavailable", "Down.")
-REFUSED = Unavailable("artifacts-unauthorized", "Refused.")
+from tests.support.fakes import FakeJob, FakeTime
+from worker.delivery.admission import Admission, KeyLock, KeyQueue, Limiter
+from worker.delivery.breakers import Breakers
 
 
 async def settled() -> None:
@@ -164,125 +157,10 @@ async def test_twice_as_many_attempts_may_have_begun() -> None:
     """What waits for Kafka between two calls holds up nobody, and the bundles in memory have a bound."""
     time = FakeTime()
     admission = Admission(Limiter(2), Breakers(time.seconds, time.sleep))
-    attempts = [Holder(admission.attempt()) for _ in range(5)]
+    attempts = [Holder(admission.attempt(FakeJob())) for _ in range(5)]
     await settled()
     assert [True] * 4 + [False] == [it.entered for it in attempts]
     await attempts[0].end()
     assert attempts[4].entered
     for attempt in attempts[1:]:
         await attempt.end()
-
-
-# ------------------------------------------------------------------------------------------------ what is down
-
-
-class World:
-    """Breakers in a time that passes while somebody waits."""
-
-    def __init__(self) -> None:
-        self.time = FakeTime()
-        self.breakers = Breakers(self.time.seconds, self.time.sleep)
-
-    async def attempt(self, error: DeploymentError | None = None) -> None:
-        """One that ends so."""
-        try:
-            async with self.breakers.guard():
-                if error:
-                    raise error
-        except DeploymentError:
-            pass
-
-    @property
-    def open(self) -> list[str]:
-        return [name for name, it in self.breakers.all.items() if it.open]
-
-
-async def test_failures_in_a_row_open_it() -> None:
-    """An answer in between shows that the dependency is there, a refusal too."""
-    world = World()
-    for error in (DOWN, DOWN, NotFound("proto-missing", "Gone."), *[DOWN] * (FAILURES - 1)):
-        await world.attempt(error)
-    assert [] == world.open
-    await world.attempt(DOWN)
-    assert ["catalog"] == world.open
-
-
-async def test_refused_credentials_open_it_at_once() -> None:
-    """No other request fares better."""
-    world = World()
-    await world.attempt(REFUSED)
-    assert ["artifacts"] == world.open
-
-
-async def test_unknown_outcomes_are_failures_of_the_playground() -> None:
-    """Or every request in turn would be parked."""
-    world = World()
-    for _ in range(FAILURES):
-        await world.attempt(OutcomeUnknown("x"))
-    assert ["playground"] == world.open
-
-
-async def test_one_is_the_trial_and_the_others_wait() -> None:
-    """Until it has an answer; the time in between is counted."""
-    world = World()
-    await world.attempt(REFUSED)
-    trying, may_end = asyncio.Event(), asyncio.Event()
-
-    async def probe() -> None:
-        async with world.breakers.guard():
-            trying.set()
-            await may_end.wait()
-
-    first = asyncio.create_task(probe())
-    await trying.wait()
-    second = asyncio.create_task(world.attempt())
-    for _ in range(20):
-        await asyncio.sleep(0)
-    assert not second.done()
-    may_end.set()
-    await asyncio.gather(first, second)
-    assert [] == world.open
-    assert world.breakers.down_seconds() >= 5
-
-
-async def test_a_trial_in_vain_lets_the_next_one_be_the_trial() -> None:
-    """It was cancelled, or ended before it came to the dependency; a failure opens it for longer."""
-    world = World()
-    await world.attempt(REFUSED)
-    with pytest.raises(ZeroDivisionError):
-        async with world.breakers.guard():
-            raise ZeroDivisionError
-    before = world.time.seconds()
-    await world.attempt(REFUSED)
-    assert ["artifacts"] == world.open
-    await world.attempt()
-    assert ([], True) == (world.open, world.time.seconds() - before > 9)
-
-
-class Asking:
-    """A request that has looked at no outage yet."""
-
-    seen_down: float | None = None
-    counted_down: float | None = None
-
-    def publish(self) -> None:
-        """As a job does: what it has seen is in its status."""
-        self.counted_down = self.seen_down
-
-
-async def test_each_request_counts_the_outages_since_its_last_status() -> None:
-    """None before its first question, and none twice; what it only looked at counts the next time, too."""
-    world, one, other = World(), Asking(), Asking()
-    admission = Admission(Limiter(1), world.breakers)
-    assert Outage() == admission.outage(one)
-    await world.attempt(REFUSED)
-    await world.time.sleep(3)
-    three = Outage(timedelta(seconds=3), is_down=True)
-    assert three == admission.outage(one) == admission.outage(one)
-    one.publish()
-    assert Outage(is_down=True) == admission.outage(other)
-    await world.attempt()
-    down = timedelta(seconds=world.breakers.down_seconds())
-    assert Outage(down - timedelta(seconds=3)) == admission.outage(one) == admission.outage(other)
-    one.publish()
-    assert Outage() == admission.outage(one)

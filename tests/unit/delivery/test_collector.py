@@ -11,8 +11,9 @@ from aiokafka.errors import KafkaConnectionError
 
 from schemas import State
 from tests.support.counted import counted
-from tests.support.fakes import FakeTime
-from worker.delivery.admission import FAILURES, Admission, Breakers, Limiter
+from tests.support.fakes import FakeTime, source
+from worker.delivery.admission import Admission, Limiter
+from worker.delivery.breakers import FAILURES, Breakers
 from worker.delivery.collector import ENDS_SECONDS, WorkerCollector
 from worker.domain.partition_state import PartitionState, RequestTable
 from worker.errors import CODES, Unavailable
@@ -140,14 +141,14 @@ async def test_slots_in_use_are_in_flight() -> None:
 async def test_a_breaker_is_closed_open_or_tried() -> None:
     """Each dependency's own."""
     world = World()
-    for _ in range(FAILURES):
+    for number in range(FAILURES):
         try:
-            async with world.admission.breakers.guard():
+            async with world.admission.breakers.guard(source(number, number)):
                 raise Unavailable("catalog-timeout", CODES["catalog-timeout"])
         except Unavailable:
             pass
     assert {("catalog",): 1, ("artifacts",): 0, ("playground",): 0} == world.read()["breaker_state"]
-    async with world.admission.breakers.guard():
+    async with world.admission.breakers.guard(source()):
         assert 2 == world.read()["breaker_state"]["catalog",]
     assert 0 == world.read()["breaker_state"]["catalog",]
 
