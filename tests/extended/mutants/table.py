@@ -88,7 +88,13 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         f"{DOMAIN}/bundle/presentation.py",
         f"{UNIT}/domain/bundle/test_presentation.py {UNIT}/refusals/test_descriptions.py",
     ): (
-        ("HTML: sanitised", "_CLEANER.clean(bounded).strip()", "bounded.strip()"),
+        (
+            "HTML: sanitised",
+            "_CLEANER.clean(_MARKUP.sub(markup.rewritten, text)).strip()",
+            "_MARKUP.sub(markup.rewritten, text).strip()",
+        ),
+        ("HTML: attributes go before the tree is built", "_MARKUP.sub(markup.rewritten, text)", "text"),
+        ("HTML: attributes of a tag", "if number > MAX_ATTRIBUTES:", "if False:"),
         (
             "HTML: schemes",
             'SCHEMES = {"http", "https", "mailto"}',

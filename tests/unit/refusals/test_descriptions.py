@@ -129,6 +129,33 @@ def test_what_is_harmless_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
+    ("html", "shown"),
+    [
+        ("<p>a<script>if (b<c && d) e('<p>')</script>f</p>", "<p>af</p>"),
+        ("<p>a<!-- <b title=' -->b", "<p>ab</p>"),
+        ("<p>a<!---->b<!-->c<!--->d", "<p>abcd</p>"),
+        ("<p>a<xmp><b x=1>b</b></xmp>", "<p>a&lt;b x=1&gt;b&lt;/b&gt;</p>"),
+        ("<td colspan = '2'rowspan=3/>a", "a"),
+        (
+            "<table><td colspan = '2'rowspan=3 x>a",
+            '<table><tbody><tr><td colspan="2" rowspan="3">a</td></tr></tbody></table>',
+        ),
+        (
+            "<a href='https://x.example/\"<b>?c&amp;d'>e</a>",
+            '<a href="https://x.example/&quot;&lt;b&gt;?c&amp;d">e</a>',
+        ),
+        ("<A HREF=https://x.example/ href=https://y.example>e</A>", '<a href="https://x.example/">e</a>'),
+        ("a<br/>b<br / >c<p a=/>d", "a<br>b<br>c<p>d</p>"),
+        ("a<title>b", "a"),
+        ("a<b c='>d", "a"),
+    ],
+)
+def test_tags_are_read_as_a_browser_does(html: str, shown: str) -> None:
+    """What is written anew before it is cleaned is the same text: quotes, comments and scripts hide nothing else."""
+    assert shown == sanitise(html).html.replace(SET_BY_US, "")
+
+
+@pytest.mark.parametrize(
     ("html", "removed"),
     [
         ("<p class=x id=y>x</p>", ("class=", "id=")),
@@ -194,6 +221,10 @@ def test_an_ordinary_description_takes_no_time() -> None:
     assert min(seconds) < 0.05
 
 
+ATTRIBUTES_OF_ONE_LETTER = (
+    " ".join(chr(0xE000 + n) for n in range(6_400)) + " " + " ".join(map(chr, range(0x10000, 0x26000)))
+)
+
 # What takes long, or much memory, to make a tree of; each is as large as it may be, or larger.
 COSTLY = {
     "nested": "<div>" * MAX_TAGS,
@@ -203,6 +234,17 @@ COSTLY = {
     "end tags that end nothing": "<span>" * MAX_TAGS + "</x>" * MAX_TAGS,
     "misnested": ("<b>" + "<div>" * 8) * (MAX_TAGS // 9) + "</b>" * (MAX_TAGS // 9),
     "attributes": "<p " + " ".join(f"{n:x}" for n in range(36_000)) + ">x",
+    "attributes of one letter": f"<p {ATTRIBUTES_OF_ONE_LETTER}>x",
+    "attributes of a name that goes": f"<o {ATTRIBUTES_OF_ONE_LETTER}>x",
+    "attributes of an end tag": f"<p>x</p {ATTRIBUTES_OF_ONE_LETTER}>",
+    "attributes of a tag in a link": f"<!-- <a href='--><p {ATTRIBUTES_OF_ONE_LETTER}>x'>",
+    "attributes of a tag in a style that is none": f"<svg><style><p {ATTRIBUTES_OF_ONE_LETTER}>x",
+    "attributes of a tag in old text": f"<svg><xmp><p {ATTRIBUTES_OF_ONE_LETTER}>x",
+    "attributes without a space": "<p " + "".join(f'{chr(200 + n)}=""' for n in range(30_000)) + ">x",
+    "attributes, some in each tag": ("<p " + ATTRIBUTES_OF_ONE_LETTER[:300] + ">x") * 600,
+    "unclosed comments": "<!--" * (MAX_TAGS - 1),
+    "unclosed quotes": "<p a='" * (MAX_TAGS - 1),
+    "unclosed raw text": "<xmp><title>" * (MAX_TAGS // 2),
     "ampersands": "&" * MAX_CHARS,
     "tags in tables": "<table><tr><td><b>" * (MAX_TAGS // 4),
     "too long": "x" * (MAX_CHARS + 1),
@@ -221,7 +263,7 @@ def test_no_description_is_costly(name: str) -> None:
     """Bounded in time and size, whatever is in it."""
     start = time.process_time()
     html = shown(COSTLY[name])
-    assert time.process_time() - start < 3
+    assert time.process_time() - start < 2
     assert len(html) < 2_000_000
 
 

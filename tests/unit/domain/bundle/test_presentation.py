@@ -7,7 +7,7 @@ import pytest
 from schemas import Kind
 from tests.support.builders import PNG, solution
 from worker.domain.bundle.plan import Plan, plan_single_model
-from worker.domain.bundle.presentation import MAX_CHARS, MAX_ICON, MAX_TAGS
+from worker.domain.bundle.presentation import MAX_ATTRIBUTES, MAX_CHARS, MAX_CHARS_WITH_PICTURES, MAX_ICON, MAX_TAGS
 from worker.domain.solution import LeftOut
 
 WEBP = b"RIFF\x24\0\0\0WEBPVP8 "
@@ -83,7 +83,14 @@ def test_a_picture_that_is_not_there(about: dict[str, Any], warning: str) -> Non
         (LeftOut("it is ill."), "The description is left out: it is ill."),
         ("x" * (MAX_CHARS + 1), "The description is left out: it is longer than 200000 characters. Simplify it."),
         ("<p>" * (MAX_TAGS + 1), "The description is left out: it has more than 8000 tags. Simplify it."),
-        ("<b <b " * 20, "The description is left out: its tags are not well formed. Simplify it."),
+        (
+            "x" * (MAX_CHARS_WITH_PICTURES + 1),
+            "The description is left out: it is longer than 2097152 characters. Simplify it.",
+        ),
+        (
+            "<p " + "a " * (MAX_ATTRIBUTES + 1) + ">x",
+            "The description is left out: a tag has more than 200 attributes. Simplify it.",
+        ),
         (" <script>x</script> ", "The description is left out: nothing of it may be shown. Simplify it."),
     ],
 )
