@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from schemas.events import DeploymentRequested, DeploymentSettled, DeploymentStatus
+from schemas.events import DeploymentRequested, DeploymentSettled, DeploymentStatus, Message
 
 CONTRACT_VERSION = "1.0.0"  # of the events; schemas/CHANGELOG.md explains each step
 
@@ -41,6 +41,13 @@ def document(schemas: Mapping[str, Any], examples: Mapping[str, Any]) -> _Json:
     }
 
 
+_EVERY_TOPIC: _Json = {
+    "max.message.bytes": Message.MAX_BYTES,
+    "compression.type": "uncompressed",
+    "message.timestamp.type": "LogAppendTime",
+}
+
+
 def _channels() -> _Json:
     return {
         "requests": _channel(
@@ -49,7 +56,7 @@ def _channels() -> _Json:
             "Any number of partitions. Timestamps are the broker's own (LogAppendTime), because they decide whether a "
             "token was valid on arrival. Never compacted: a user's requests share one key. Retention stays below that "
             "of the status topic.",
-            {"cleanup.policy": ["delete"], "message.timestamp.type": "LogAppendTime"},
+            {"cleanup.policy": ["delete"]},
             "request",
         ),
         "status": _channel(
@@ -80,7 +87,7 @@ def _channel(topic: str, summary: str, description: str, configuration: _Json, m
         "summary": summary,
         "description": f"{description} The topic's name is the default one; an installation may choose another.",
         "messages": {message: {"$ref": f"#/components/messages/{message}"}},
-        "bindings": {"kafka": {"topicConfiguration": configuration, "bindingVersion": _KAFKA}},
+        "bindings": {"kafka": {"topicConfiguration": configuration | _EVERY_TOPIC, "bindingVersion": _KAFKA}},
     }
 
 

@@ -234,7 +234,13 @@ class DeploymentSettled(_Part):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A Kafka record to be written. `partition` None: wherever the key leads."""
+    """A Kafka record to be written. `partition` None: wherever the key leads.
+
+    Topics have MAX_BYTES as `max.message.bytes`: room for a request of 64 KiB and a token of 8 KiB, or for a status of
+    64 KiB. A hostile record is up to 40 times as large in a reader's memory.
+    """
+
+    MAX_BYTES: ClassVar[int] = 128 * 1024
 
     topic: str
     partition: int | None

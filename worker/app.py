@@ -18,7 +18,7 @@ from schemas import DeploymentSettled
 from worker.adapters.graphene import ArtifactsClient, CatalogClient
 from worker.adapters.http import dependency_session
 from worker.adapters.jwks import open_tokens
-from worker.adapters.kafka.clients import WORKER_STOP_SECONDS, client_options, running_client
+from worker.adapters.kafka.clients import FETCHED, WORKER_STOP_SECONDS, client_options, running_client
 from worker.adapters.kafka.partition_store import KafkaPartitionStore, record_of
 from worker.adapters.kafka.settlements import SettlementReader, SettlementSender
 from worker.adapters.kafka.startup import prepare_kafka, watch_authorization
@@ -108,7 +108,7 @@ async def open_requests(
             processor.on_settlement(settled)
 
     reader = AIOKafkaConsumer(
-        **client_options(kafka), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
+        **client_options(kafka), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest", **FETCHED
     )
     settlements = SettlementReader(reader, kafka.settlements_topic, on_settlement)
     requests = RequestConsumer(
@@ -202,5 +202,5 @@ def _kafka_consumer(settings: Settings) -> AIOKafkaConsumer:
         # Others wait so long for us to finish what we read before they take our partitions.
         rebalance_timeout_ms=drain_ms + 30_000,
         max_poll_interval_ms=drain_ms + 60_000,
-        fetch_max_bytes=8 * 1024 * 1024,
+        **FETCHED,
     )

@@ -4,7 +4,8 @@ CloudEvents over Kafka in binary mode (`ce_` headers), structured mode (the even
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -18,6 +19,9 @@ from worker.domain import strict_json
 from worker.errors import Unreadable
 
 MAX_BYTES = 64 * 1024
+_KEPT = {"ce_id": 1, "ce_type": 1, "traceparent": 1, "authorization": 2}
+"""The headers that are read, and how many of each count, from the last one on: two tokens are one too many."""
+_LONGEST = max(map(len, _KEPT))
 
 # Ids of places begin so, and no sender's may: whoever could guess the next place would take its id beforehand.
 PLACE_PREFIX = "record-"
@@ -39,17 +43,18 @@ class Record:
     appended_by_broker: bool  # timestamp type LogAppendTime; a producer's own time proves nothing
     key: bytes | None = field(repr=False)
     value: bytes | None = field(repr=False)
-    headers: Sequence[tuple[str, bytes]] = field(repr=False, default=())
+    headers: Sequence[tuple[str, bytes]] = field(repr=False, default=())  # of those given, only what is read
     unreadable: str | None = None  # why Kafka's client could not read it; then there is neither key nor value
 
     # What follows from the rest, worked out once.
-    size: int = field(init=False)  # bytes of what the sender chose; tokens are in the headers
+    size: int = field(init=False)  # bytes of what the sender chose and the worker holds
     source: SourceInfo = field(init=False)  # where the record stands, as a status says it
     appended_at: float | None = field(init=False)  # unix seconds; None when only the producer gives a time
     traceparent: str | None = field(init=False)  # the W3C trace context to carry over
 
     def __post_init__(self) -> None:
-        headers = sum(len(key) + len(value or b"") for key, value in self.headers)
+        object.__setattr__(self, "headers", kept_headers(self.headers))
+        headers = sum(len(key) + len(value) for key, value in self.headers)
         trace = next(reversed(self.all_headers("traceparent")), None)
         derived = {
             "size": len(self.value or b"") + len(self.key or b"") + headers,
@@ -66,9 +71,21 @@ class Record:
 
     def all_headers(self, name: str) -> list[str]:
         """Return every header of this name in its order; Kafka's null values are left out."""
-        return [
-            value.decode(errors="replace") for key, value in self.headers if key.lower() == name and value is not None
-        ]
+        return [value.decode(errors="replace") for key, value in self.headers if key == name]
+
+
+def kept_headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:
+    """Return those that are read, by their names in lower case, in their order: a record may have half a million.
+
+    Kafka's null values are left out, and of tokens the blank ones, which are none.
+    """
+    kept: dict[str, deque[tuple[int, bytes]]] = {name: deque(maxlen=most) for name, most in _KEPT.items()}
+    for number, (given, value) in enumerate(headers):
+        name = given.lower() if len(given) <= _LONGEST else ""
+        if name in kept and value is not None and (name != "authorization" or value.decode(errors="replace").strip()):
+            kept[name].append((number, value))
+    found = sorted((number, name, value) for name, values in kept.items() for number, value in values)
+    return tuple((name, value) for _, name, value in found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +124,9 @@ def read_request(record: Record) -> Request | Unreadable:
             raise event.problem
         return _request(record, event, wanted if valid else place_id(record))
     except Unreadable as problem:
-        return problem
+        # It is kept until its request has ended, and its frames would keep what was read together with the record.
+        problem.__context__ = None
+        return problem.with_traceback(None)
 
 
 def _read_event(record: Record) -> _Event:

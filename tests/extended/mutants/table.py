@@ -31,6 +31,9 @@ class Mutant:
 
 # File and the tests that look at it → the guards in it.
 ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
+    (f"{ADAPTERS}/kafka/topics.py", "tests/component/adapters/kafka/test_topics.py"): (
+        ("topics: what bounds a record stays verified", "if found.get(name) != wanted]", "if not found]"),
+    ),
     (f"{DOMAIN}/bundle/plan.py", f"{UNIT}/domain/bundle/test_names.py"): (
         ("name: hash of the original", "sha256(original.encode(", "sha256(words.encode("),
         ("name: room for webuiingress", "63 - len(WEBUI_INGRESS)", "63"),
@@ -77,6 +80,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("limit: strings", "len(_utf8(text))) > max_string:", "len(_utf8(text))) > 1 << 40:"),
     ),
     (f"{DOMAIN}/request.py", f"{UNIT}/domain/test_request.py"): (
+        ("memory: headers that are not read go", "kept_headers(self.headers)", "tuple(self.headers)"),
+        ("memory: a refusal keeps no frames", "problem.with_traceback(None)", "problem"),
         ("request id: closed alphabet", " and _REQUEST_ID.match(wanted) is not None", ""),
         ("token: exactly one", "if len(given) > 1:", "if False:"),
         ("redaction: repr of a request", "token: str = field(repr=False)", "token: str"),

@@ -128,15 +128,21 @@ def test_topics_are_as_the_design_says(document: Json) -> None:
     }
 
     week, day = 604_800_000, 86_400_000
+    every = {
+        "max.message.bytes": 131_072,
+        "compression.type": "uncompressed",
+        "message.timestamp.type": "LogAppendTime",
+    }
     assert {
         "playground.deployment.requests": {
             "cleanup.policy": ["delete"],
-            "message.timestamp.type": "LogAppendTime",
+            **every,
         },
         "playground.deployment.status": {
             "cleanup.policy": ["compact", "delete"],
             "retention.ms": week,
             "min.compaction.lag.ms": day,
+            **every,
         },
-        "playground.deployment.settlements": {"cleanup.policy": ["delete"], "retention.ms": week},
+        "playground.deployment.settlements": {"cleanup.policy": ["delete"], "retention.ms": week, **every},
     } == channels

@@ -124,3 +124,30 @@ def test_only_the_brokers_time_counts_as_arrival() -> None:
 def test_a_trace_context_is_carried_over_when_it_is_one(value: bytes, kept: bool) -> None:
     """Anything else is dropped."""
     assert kept == (record(headers=(("traceparent", value),)).traceparent is not None)
+
+
+def test_a_record_keeps_only_the_headers_that_are_read() -> None:
+    """Half a million others cost nothing once it is made; of tokens two are enough to refuse it."""
+    many: list[Any] = [("", None), ("x", b"y" * 1000), ("Authorization", b" ")] * 1000
+    tokens = [("authorization", b"first"), ("AUTHORIZATION", b"second"), ("authorization", b"third")]
+    read: list[Any] = [
+        ("ce_id", b"old"),
+        ("ce_id", b"id"),
+        ("ce_type", None),
+        ("ce_type", b"t"),
+        ("traceparent", b"tp"),
+    ]
+    found = record({}, headers=(*many, *tokens, *read, *many))
+    kept = (("authorization", b"second"), ("authorization", b"third"), ("ce_id", b"id"), ("ce_type", b"t"))
+    assert (*kept, ("traceparent", b"tp")) == found.headers
+    assert found.size == sum(len(part) for header in found.headers for part in header) + len(found.value or b"") + len(
+        found.key or b""
+    )
+
+
+def test_a_refusal_keeps_nothing_of_the_poll() -> None:
+    """Its frames would hold whatever was read together with the record, until the request has ended."""
+    for given in (record(b"no JSON"), record({}), record({"solutionId": 1})):
+        _, problem = read_request(given)
+        assert isinstance(problem, Unreadable)
+        assert (None, None) == (problem.__traceback__, problem.__context__)

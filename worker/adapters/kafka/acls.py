@@ -87,9 +87,9 @@ def worker_acls(kafka: KafkaSettings) -> tuple[AclBinding, ...]:
     """Return the ACLs of `run`, and of `check`, which runs with the same settings."""
     return (
         *topic_acls(kafka.requests_topic, Operation.READ, Operation.DESCRIBE_CONFIGS),
-        *topic_acls(kafka.status_topic, Operation.READ, Operation.WRITE),
-        *topic_acls(kafka.settlements_topic, Operation.READ, Operation.WRITE),
-        *topic_acls(kafka.dead_letter_topic, Operation.WRITE),
+        *topic_acls(kafka.status_topic, Operation.READ, Operation.WRITE, Operation.DESCRIBE_CONFIGS),
+        *topic_acls(kafka.settlements_topic, Operation.READ, Operation.WRITE, Operation.DESCRIBE_CONFIGS),
+        *topic_acls(kafka.dead_letter_topic, Operation.WRITE, Operation.DESCRIBE_CONFIGS),
         AclBinding(Operation.READ, ResourceType.GROUP, kafka.group_id),
         AclBinding(Operation.WRITE, ResourceType.TRANSACTIONAL_ID, transactional_id_prefix(kafka), prefixed=True),
     )

@@ -11,11 +11,19 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError
 
+from schemas import Message
 from worker import settings
 from worker.errors import ConfigurationError
 
+FETCHED: Mapping[str, int] = {"fetch_max_bytes": 1024 * 1024, "max_partition_fetch_bytes": 2 * Message.MAX_BYTES}
+"""What every consumer takes at once: raw bytes of a broker and of a partition.
+
+A header of two bytes becomes a tuple of 72, and aiokafka makes all records of a poll before it gives one away: what is
+fetched may be 40 times as large in memory.
+"""
+POLLED = 500  # records at once; between two such batches the event loop can do something else
+
 STOP_SECONDS = 2
-READ_RECORDS = 500  # at once; between two such batches the event loop can do something else
 WORKER_STOP_SECONDS = 10  # for the clients that live as long as the worker: one of them leaves its group
 
 log = structlog.get_logger()
@@ -117,6 +125,7 @@ async def open_reader(
         isolation_level="read_committed",
         auto_offset_reset="earliest",
         fetch_max_wait_ms=50,
+        **FETCHED,
     )
     async with running_client(reader):
         reader.assign(partitions)
@@ -152,7 +161,7 @@ async def read_up_to(
     moved_at = clock()
     positions = {tp: await reader.position(tp) for tp in ends}
     while unread := [tp for tp, position in positions.items() if position < ends[tp]]:
-        for records in (await reader.getmany(*unread, timeout_ms=100, max_records=READ_RECORDS)).values():
+        for records in (await reader.getmany(*unread, timeout_ms=100, max_records=POLLED)).values():
             for record in records:
                 yield record
         before, positions = positions, positions | {tp: await reader.position(tp) for tp in unread}

@@ -51,7 +51,7 @@ log = structlog.get_logger()
 
 
 def record_of(cluster_id: str, record: ConsumerRecord) -> Record:
-    """Return the record as the domain knows it."""
+    """Return the record as the domain knows it, which keeps only what it reads of the headers."""
     return Record(
         cluster_id,
         record.topic,

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas import DeploymentSettled
-from worker.adapters.kafka.clients import client_options, running_client
+from worker.adapters.kafka.clients import POLLED, client_options, running_client
 from worker.adapters.kafka.partition_store import settlement_of
 from worker.settings import KafkaSettings
 
@@ -106,7 +106,7 @@ class SettlementReader:
 
     async def _follow(self, positions: dict[int, int]) -> None:
         while not self._changed.is_set():
-            for tp, records in (await self._consumer.getmany(timeout_ms=1000)).items():
+            for tp, records in (await self._consumer.getmany(timeout_ms=1000, max_records=POLLED)).items():
                 positions[tp.partition] = records[-1].offset + 1
                 for record in records:
                     if (settled := settlement_of(record)) is not None:

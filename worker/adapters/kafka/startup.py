@@ -33,8 +33,7 @@ async def prepare_once(kafka: KafkaSettings) -> str:
     async with connected(kafka) as connection:
         existing = await verify_acls(connection, kafka, worker_acls(kafka))
         async with running_client(AIOKafkaAdminClient(**client_options(kafka))) as admin:
-            for warning in await prepare_topics(admin, kafka):
-                log.warning(warning)
+            await prepare_topics(admin, kafka)
             cluster_id = str((await admin.describe_cluster())["cluster_id"])
         if len(existing) < len(required_topics(kafka)):  # of those just created, nothing was known before
             await verify_acls(connection, kafka, worker_acls(kafka))

@@ -1,4 +1,4 @@
-"""The topics: verified at startup, and created when the operator allows it."""
+"""The topics: verified at startup and while the worker runs, and created when the operator allows it."""
 
 import asyncio
 from collections.abc import Mapping
@@ -8,12 +8,22 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import NoError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
+from schemas import Message
 from worker import settings
 from worker.adapters.kafka.acls import AclBinding, Operation, ResourceType, missing_acl
 from worker.errors import ConfigurationError
 
 _DAY_MS = 24 * 60 * 60 * 1000
 _POLLS, _POLL_SECONDS = 50, 0.1
+
+SAFE_CONFIGS: Mapping[str, str] = {
+    # Only a broker that unpacks a batch sees how large it is: 40 kB of gzip may be 40 MB of headers.
+    "compression.type": "uncompressed",
+    "max.message.bytes": str(Message.MAX_BYTES),
+    # A broker refuses the time of a producer whose clock is an hour ahead, and a sender's own time proves nothing.
+    "message.timestamp.type": "LogAppendTime",
+}
+"""What must hold for each of the four topics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +32,17 @@ class Topic:
 
     setting: str
     name: str
-    configs: Mapping[str, str] = field(default_factory=dict)
+    configs: Mapping[str, str] = field(default_factory=dict)  # as it is created; SAFE_CONFIGS must stay so
 
 
 def required_topics(kafka: settings.KafkaSettings) -> tuple[Topic, ...]:
     """Return the four topics, requests first."""
-    week = {"cleanup.policy": "delete", "retention.ms": str(7 * _DAY_MS)}
+    week = {"cleanup.policy": "delete", "retention.ms": str(7 * _DAY_MS), **SAFE_CONFIGS}
     return (
         Topic(
             "DEPLOYER_KAFKA__REQUESTS_TOPIC",
             kafka.requests_topic,
-            {
-                "cleanup.policy": "delete",
-                "message.timestamp.type": "LogAppendTime",
-                "retention.ms": str(3 * _DAY_MS),
-            },
+            {**week, "retention.ms": str(3 * _DAY_MS)},
         ),
         Topic(
             "DEPLOYER_KAFKA__STATUS_TOPIC",
@@ -48,8 +54,8 @@ def required_topics(kafka: settings.KafkaSettings) -> tuple[Topic, ...]:
     )
 
 
-async def prepare_topics(admin: AIOKafkaAdminClient, kafka: settings.KafkaSettings) -> list[str]:
-    """Create missing topics (with CREATE_TOPICS), verify them all, and return warnings.
+async def prepare_topics(admin: AIOKafkaAdminClient, kafka: settings.KafkaSettings) -> None:
+    """Create missing topics (with CREATE_TOPICS), and verify them all.
 
     Raises ConfigurationError, which names the setting and the topic.
     """
@@ -58,9 +64,18 @@ async def prepare_topics(admin: AIOKafkaAdminClient, kafka: settings.KafkaSettin
     missing = [topic for topic in topics if topic.name not in existing]
     if missing and kafka.create_topics:
         await _create(admin, missing, kafka, existing.get(kafka.requests_topic))
-        existing = await _wait_until_visible(admin, topics)
-        missing = [topic for topic in topics if topic.name not in existing]
-    if missing:
+        await _wait_until_visible(admin, topics)
+    await verify_topics(admin, kafka)
+
+
+async def verify_topics(admin: AIOKafkaAdminClient, kafka: settings.KafkaSettings) -> None:
+    """Verify that the four topics exist, have the partitions, and are configured as the worker needs them.
+
+    Raises ConfigurationError, which names the setting, the topic and the way out; KafkaError.
+    """
+    topics = required_topics(kafka)
+    existing = await _partition_counts(admin, topics)
+    if missing := [topic for topic in topics if topic.name not in existing]:
         raise ConfigurationError(
             "\n".join(
                 f"{topic.setting}: the topic '{topic.name}' does not exist. "
@@ -69,7 +84,7 @@ async def prepare_topics(admin: AIOKafkaAdminClient, kafka: settings.KafkaSettin
             )
         )
     _verify_partitions(topics, existing)
-    return _verify_requests(kafka, await _configs(admin, kafka))
+    _verify_configs(topics, await _configs(admin, topics, kafka), kafka)
 
 
 async def _partition_counts(admin: AIOKafkaAdminClient, topics: tuple[Topic, ...]) -> dict[str, int]:
@@ -127,26 +142,40 @@ def _verify_partitions(topics: tuple[Topic, ...], existing: Mapping[str, int]) -
             )
 
 
-def _verify_requests(kafka: settings.KafkaSettings, configs: Mapping[str, str]) -> list[str]:
-    if "compact" in configs.get("cleanup.policy", ""):
+def _verify_configs(
+    topics: tuple[Topic, ...], configs: Mapping[str, Mapping[str, str]], kafka: settings.KafkaSettings
+) -> None:
+    requests, *_ = topics
+    if "compact" in configs[requests.name].get("cleanup.policy", ""):
         raise ConfigurationError(
-            f"DEPLOYER_KAFKA__REQUESTS_TOPIC: '{kafka.requests_topic}' is compacted, which would drop requests of one "
+            f"{requests.setting}: '{requests.name}' is compacted, which would drop requests of one "
             "user. Set its cleanup.policy to delete"
         )
-    if configs.get("message.timestamp.type") == "LogAppendTime":
-        return []
-    warning = (
-        f"'{kafka.requests_topic}' does not use LogAppendTime: a token that expires while its request waits is "
-        "refused. Set message.timestamp.type=LogAppendTime"
-    )
-    return [warning]
+    problems = []
+    for topic in topics:
+        found = configs[topic.name]
+        wrong = [name for name, wanted in SAFE_CONFIGS.items() if found.get(name) != wanted]
+        if wrong:
+            problems.append(
+                f"{topic.setting}: '{topic.name}' has {', '.join(f'{it}={found.get(it)}' for it in wrong)}. Set: "
+                f"kafka-configs --bootstrap-server {kafka.bootstrap_servers} --alter --entity-type topics "
+                f"--entity-name {topic.name} --add-config {','.join(f'{it}={SAFE_CONFIGS[it]}' for it in wrong)}"
+            )
+    if problems:
+        raise ConfigurationError("\n".join(problems))
 
 
-async def _configs(admin: AIOKafkaAdminClient, kafka: settings.KafkaSettings) -> dict[str, str]:
-    """Return the configuration of the requests topic."""
-    topic = kafka.requests_topic
-    (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
-    ((code, _, _, _, entries),) = answer.resources
-    if for_code(code) is TopicAuthorizationFailedError:
-        raise ConfigurationError(missing_acl(AclBinding(Operation.DESCRIBE_CONFIGS, ResourceType.TOPIC, topic), kafka))
-    return {entry[0]: entry[1] for entry in entries}
+async def _configs(
+    admin: AIOKafkaAdminClient, topics: tuple[Topic, ...], kafka: settings.KafkaSettings
+) -> dict[str, dict[str, str]]:
+    """Return the configuration of each topic by its name."""
+    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, it.name) for it in topics])
+    configs: dict[str, dict[str, str]] = {topic.name: {} for topic in topics}
+    for code, _, _, name, entries in (resource for answer in answers for resource in answer.resources):
+        if for_code(code) is TopicAuthorizationFailedError:
+            acl = AclBinding(Operation.DESCRIBE_CONFIGS, ResourceType.TOPIC, name)
+            raise ConfigurationError(missing_acl(acl, kafka))
+        if code:
+            raise for_code(code)(f"the configuration of '{name}'")
+        configs[name] = {entry[0]: entry[1] for entry in entries}
+    return configs

@@ -4,8 +4,9 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from tests.support.topics import create_topics
 from worker import settings
-from worker.adapters.kafka.topics import prepare_topics
+from worker.adapters.kafka.topics import SAFE_CONFIGS, prepare_topics
 from worker.errors import ConfigurationError
 
 
@@ -31,12 +32,14 @@ async def configs(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
 async def test_missing_topics_are_made_as_the_contract_wants_them(
     kafka: str, unique: str, admin: AIOKafkaAdminClient
 ) -> None:
-    """Broker time for requests, compaction for statuses; a second start finds nothing to do."""
+    """Broker's time and bounded records in all, compaction for statuses; a second start finds nothing to do."""
     wanted = options(kafka, unique)
-    assert [] == await prepare_topics(admin, wanted)
-    assert [] == await prepare_topics(admin, wanted)
+    await prepare_topics(admin, wanted)
+    await prepare_topics(admin, wanted)
     requests, status = await configs(admin, wanted.requests_topic), await configs(admin, wanted.status_topic)
-    assert ("LogAppendTime", "delete") == (requests["message.timestamp.type"], requests["cleanup.policy"])
+    assert "delete" == requests["cleanup.policy"]
+    for topic in (wanted.requests_topic, wanted.status_topic, wanted.settlements_topic, wanted.dead_letter_topic):
+        assert SAFE_CONFIGS.items() <= (await configs(admin, topic)).items()
     assert {"compact", "delete"} == set(status["cleanup.policy"].split(","))
     assert int(requests["retention.ms"]) < int(status["retention.ms"]) == 7 * 24 * 3600 * 1000
     assert "86400000" == status["min.compaction.lag.ms"]
@@ -64,12 +67,27 @@ async def test_a_compacted_requests_topic_is_refused(kafka: str, unique: str, ad
         await prepare_topics(admin, wanted)
 
 
-async def test_a_topic_with_the_producers_time_is_warned_about(
-    kafka: str, unique: str, admin: AIOKafkaAdminClient
+@pytest.mark.parametrize("word", ["requests", "status", "settlements", "dead_letter"])
+@pytest.mark.parametrize(
+    ("config", "value"),
+    [
+        ("compression.type", "producer"),
+        ("compression.type", "gzip"),
+        ("max.message.bytes", "1048588"),
+        ("message.timestamp.type", "CreateTime"),
+    ],
+)
+async def test_a_topic_that_bounds_nothing_is_refused(
+    kafka: str, unique: str, admin: AIOKafkaAdminClient, word: str, config: str, value: str
 ) -> None:
-    """Without the broker's own time there is no grace for tokens that expire in the queue."""
+    """With its setting, its name, and the command that makes it right."""
     wanted = options(kafka, unique)
-    await admin.create_topics([NewTopic(wanted.requests_topic, 3, 1)])
-    warnings = await prepare_topics(admin, wanted)
-    assert 1 == len(warnings)
-    assert "LogAppendTime" in warnings[0]
+    configs = {**SAFE_CONFIGS, config: value}
+    await create_topics(kafka, NewTopic(f"{unique}.{word}", 3, 1, topic_configs=configs))
+    with pytest.raises(ConfigurationError) as refusal:
+        await prepare_topics(admin, wanted)
+    assert str(refusal.value) == (
+        f"DEPLOYER_KAFKA__{word.upper()}_TOPIC: '{unique}.{word}' has {config}={value}. Set: kafka-configs "
+        f"--bootstrap-server {kafka} --alter --entity-type topics --entity-name {unique}.{word} "
+        f"--add-config {config}={SAFE_CONFIGS[config]}"
+    )

@@ -1,0 +1,84 @@
+"""Records that are small for Kafka and large in memory: some the broker refuses, and a worker lives with the rest."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import MessageSizeTooLargeError
+
+from schemas import Message, State
+from tests.support.builders import blueprint_document, node
+from tests.support.corpus import say
+from tests.support.stage import Stage, open_stage
+from tests.support.statuses import ended
+from worker.sandbox.graphene_data import make_pipeline
+from worker.sandbox.users import SANDBOX_USER, sandbox_token
+
+STORED = make_pipeline("Hostile", blueprint_document(node("a")), {"a": "syntax = 'proto3';"})
+MOST_MIB = 200
+SECONDS = 10  # until the next good request has ended
+EMPTY: tuple[str, bytes | None] = ("", None)
+MOST_HEADERS = (Message.MAX_BYTES - 10_000) // 2  # of two bytes each, beside a token
+
+Header = tuple[str, bytes | None]
+
+
+async def produce(
+    stage: Stage, value: bytes, headers: Sequence[Header], count: int = 1, compression: str | None = None
+) -> None:
+    """Send them as one batch, or as many as the broker allows, by a client with no limit of its own."""
+    async with AIOKafkaProducer(
+        bootstrap_servers=stage.bootstrap,
+        compression_type=compression,
+        max_batch_size=2**30 if compression else 16_384,
+        max_request_size=2**30,
+        linger_ms=100,
+    ) as producer:
+        key = SANDBOX_USER.user_id.encode()
+        topic = stage.topics.requests_topic
+        sent = [await producer.send(topic, value, key=key, partition=0, headers=headers) for _ in range(count)]
+        ends = await asyncio.gather(*sent, return_exceptions=True)
+    for end in ends:
+        if isinstance(end, BaseException):
+            raise end
+
+
+async def test_the_broker_refuses_what_is_large_once_unpacked(kafka: str, unique: str, tmp_path: Path) -> None:
+    """Whatever it is as gzip: a batch of 40 records with 12,000 headers each, one record of 20 MB, one of 300 MB.
+
+    More headers would be refused as well, but the broker makes objects of them first: 19 million are 2 GB of its heap.
+    """
+    async with open_stage(kafka, unique, tmp_path, partitions=1) as stage:
+        cases: tuple[tuple[bytes, list[Header], int], ...]
+        cases = (b"{}", [EMPTY] * 12_000, 40), (b" " * 20_000_000, [], 1), (b" " * 300_000_000, [], 1)
+        for value, headers, count in cases:
+            with pytest.raises(MessageSizeTooLargeError):
+                await produce(stage, value, headers, count, "gzip")
+
+
+async def test_a_worker_lives_with_the_largest_records_there_are(kafka: str, unique: str, tmp_path: Path) -> None:
+    """Unreadable ones, and requests that wait for their turn; the next good one is deployed at once."""
+    async with open_stage(kafka, unique, tmp_path, partitions=1) as stage, stage.worker(tmp_path / "log") as worker:
+        token = ("authorization", f"Bearer {sandbox_token(datetime.now(UTC))}".encode())
+        many = [EMPTY] * MOST_HEADERS
+        await produce(stage, b"{}", many, 200)
+        for _ in range(20):
+            await produce(stage, b"{}", many, compression="gzip")
+        await produce(stage, b" " * (Message.MAX_BYTES - 1000), [], 200)
+        ids = f'"solutionId": "{STORED.solution_id}", "revisionId": "{STORED.revision_id}"'
+        stage.graphene.add(STORED)
+        stage.graphene.latency = 1  # all of the user's later ones wait for the first
+        for number in range(31):
+            await produce(stage, f'{{"requestId": "r-{number}", {ids}}}'.encode(), [*many, token])
+        await stage.until(["r-30"], lambda of: of[-1].state is State.ACCEPTED)
+        stage.graphene.latency = 0
+        async with asyncio.timeout(SECONDS):
+            await stage.ask(STORED, "good")
+            await stage.until(["good"], ended)
+        peak = int(re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{worker.process.pid}/status").read_text())[0]) / 1024
+        say(f"peak of a worker among hostile records: {peak:.0f} MiB")
+        assert peak < MOST_MIB
