@@ -49,7 +49,7 @@ async def _write(bootstrap: str, kafka: KafkaSettings, partition: int, requests:
     """Write one partition's past; return where the statuses of the last REMEMBERED requests begin."""
     start = 0
     async with AIOKafkaProducer(
-        bootstrap_servers=bootstrap, linger_ms=50, max_batch_size=512 * 1024, compression_type="gzip"
+        bootstrap_servers=bootstrap, linger_ms=50, max_batch_size=64 * 1024
     ) as producer:
         for number in range(requests):
             states = STATES if number >= requests - NOT_COMPACTED else STATES[-1:]

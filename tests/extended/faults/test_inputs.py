@@ -82,7 +82,7 @@ POISON: dict[str, tuple[bytes | None, str]] = {
     "wrong types": (b'{"solutionId": 5, "revisionId": []}', "invalid-request"),
     "null": (None, "not-json"),
     "deep": (b"[" * 50_000, "not-json"),
-    "large": (b" " * (1024 * 1024 - 500), "not-json"),
+    "large": (b" " * (Message.MAX_BYTES - 500), "not-json"),
 }
 
 

@@ -148,6 +148,6 @@ def test_a_record_keeps_only_the_headers_that_are_read() -> None:
 def test_a_refusal_keeps_nothing_of_the_poll() -> None:
     """Its frames would hold whatever was read together with the record, until the request has ended."""
     for given in (record(b"no JSON"), record({}), record({"solutionId": 1})):
-        _, problem = read_request(given)
+        problem = read_request(given)
         assert isinstance(problem, Unreadable)
         assert (None, None) == (problem.__traceback__, problem.__context__)
