@@ -25,8 +25,7 @@ from worker.adapters.kafka.startup import prepare_kafka, watch_authorization
 from worker.adapters.overrides_file import load_overrides
 from worker.adapters.playground import PlaygroundClient, playground_session
 from worker.build import Builder
-from worker.delivery.admission import Admission, KeyQueue, Limiter
-from worker.delivery.breakers import Breakers
+from worker.delivery.admission import Admission, Breakers, KeyQueue, Limiter
 from worker.delivery.collector import WorkerCollector
 from worker.delivery.consumer import RequestConsumer
 from worker.delivery.partition import PartitionProcessor, Shared

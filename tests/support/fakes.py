@@ -9,8 +9,7 @@ from uuid import UUID
 from schemas import DeploymentInfo, DeploymentSettled, DeploymentStatus
 from tests.support.builders import CALLER, record
 from worker.build import Builder
-from worker.delivery.admission import Admission, KeyQueue, Limiter
-from worker.delivery.breakers import Breakers, Source
+from worker.delivery.admission import Admission, Breakers, KeyQueue, Limiter, Source
 from worker.delivery.partition import Job, PartitionProcessor, Shared
 from worker.deploy import Deployer
 from worker.domain.dead_letter import DeadLetter

@@ -200,8 +200,7 @@ class PartitionProcessor:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         ours = telemetry.publishing(status.state, done) if telemetry.Spans.tracer else None
         traceparent = ours or job.record.traceparent or job.state.traceparent
-        messages = self.shared.encoder.encode(status, dead_letter, traceparent)
-        pending = self.state.enqueue(job.state, status, messages)
+        pending = self.state.enqueue(job.state, status, dead_letter, traceparent, self.shared.encoder)
         self._waiting[pending] = job, done
         self._writable.set()
         return done

@@ -62,6 +62,10 @@ class EndedOffsets:
         self._offsets = offsets
         self._ids = array("I")  # what tells them from records of a topic that had the name before
 
+    def __contains__(self, offset: int) -> bool:
+        """Return whether the record at this offset was there when the partition was taken over."""
+        return offset in self._offsets
+
     def add(self, offset: int, request_id: str) -> None:
         """Note that the record at this offset has ended."""
         if offset in self._offsets:
@@ -138,7 +142,6 @@ class RequestTable:
 
     def remember(self, state: RequestState, status_at: int) -> None:
         """Keep an ended one, and forget the one that ended first when there are too many."""
-        state.forget()
         if state.fingerprint is None:
             return
         state.statuses_from = status_at
@@ -191,7 +194,9 @@ class RequestTableReader:
             self._last.pop(key, None)
             if status := _read(value):
                 self._table.over.add(status.source.offset, status.request_id)
-                self._table.remember(_state_of(status, timestamp_ms, None), at)
+                ended = _state_of(status, timestamp_ms, None)
+                ended.forget()
+                self._table.remember(ended, at)
         elif known is None or known.state == State.PARKED:
             self._last.pop(key, None)
             self._last[key] = _LastStatus(state, value, at, traceparent, timestamp_ms, at)
@@ -337,7 +342,9 @@ class PartitionState:
         if record.offset < self.offsets.next_offset:
             return None  # it was read before
         self.offsets.start(record.offset, record.size)
-        new = RequestState.of_record(record, request, now)
+        known, new = record.offset in self.requests.over, RequestState.of_record(record, request, now)
+        if not known:
+            return new
         # The ids tell records of a topic from those of one that had its name before.
         ids = (new.request_id, request.id) if isinstance(request, Request) else (new.request_id,)
         left, ended = self.requests.at(record.offset), self.requests.over.holds(record.offset, *ids)
@@ -348,9 +355,19 @@ class PartitionState:
             return None
         return left if left and left.request_id in ids else new
 
-    def enqueue(self, state: RequestState, status: DeploymentStatus, messages: tuple[Message, ...]) -> PendingStatus:
-        """Put a status into the next transaction, and move its request's state there."""
-        pending = PendingStatus(state, status, messages)
+    def enqueue(
+        self,
+        state: RequestState,
+        status: DeploymentStatus,
+        dead_letter: DeadLetter | None,
+        traceparent: str | None,
+        encoder: StatusEncoder,
+    ) -> PendingStatus:
+        """Put a status into the next transaction, and move its request's state there.
+
+        Raises ValueError when it is too large.
+        """
+        pending = PendingStatus(state, status, encoder.encode(status, dead_letter, traceparent))
         self._outbox.append(pending)
         state.apply(status)
         return pending

@@ -30,8 +30,7 @@ from worker.adapters.playground import PlaygroundClient, playground_session
 from worker.adapters.tokens import TokenVerifier
 from worker.build import Builder
 from worker.cli.run import secret_values
-from worker.delivery.admission import Admission, Limiter
-from worker.delivery.breakers import Breakers
+from worker.delivery.admission import Admission, Breakers, Limiter
 from worker.delivery.partition import Job
 from worker.deploy import Deployer
 from worker.domain.dead_letter import DeadLetter

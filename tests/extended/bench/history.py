@@ -48,9 +48,7 @@ async def take_over(bootstrap: str, folder: Path, requests: int) -> list[Row]:
 async def _write(bootstrap: str, kafka: KafkaSettings, partition: int, requests: int) -> int:
     """Write one partition's past; return where the statuses of the last REMEMBERED requests begin."""
     start = 0
-    async with AIOKafkaProducer(
-        bootstrap_servers=bootstrap, linger_ms=50, max_batch_size=64 * 1024
-    ) as producer:
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=50, max_batch_size=64 * 1024) as producer:
         for number in range(requests):
             states = STATES if number >= requests - NOT_COMPACTED else STATES[-1:]
             for sequence, state in enumerate(states, len(STATES) - len(states)):

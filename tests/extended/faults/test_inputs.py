@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from schemas import State
+from schemas import Message, State
 from tests.extended.faults.report import Row, size
 from tests.support.faults.world import USERS, World, open_world
 from worker.domain.dead_letter import CODE, OFFSET, PARTITION, REQUEST_ID, TOPIC

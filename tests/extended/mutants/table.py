@@ -368,7 +368,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "for queue in (self._builds, self._posts):",
         ),
     ),
-    ("worker/delivery/breakers.py", f"{UNIT}/delivery/test_breakers.py"): (
+    ("worker/delivery/admission.py", f"{UNIT}/delivery/test_breakers.py"): (
         ("breakers: one is the trial", "if left <= 0 and not self._trial and", "if left <= 0 and"),
         ("breakers: credentials at once", 'or error.code.endswith("-unauthorized")', "or False"),
         ("breakers: one solution is no outage", "and len(self._users) >= SOURCES)", ")"),

@@ -10,8 +10,7 @@ from prometheus_client import Metric
 
 from tests.support.fakes import FakeTime
 from tests.support.paths import ROOT
-from worker.delivery.admission import Admission, Limiter
-from worker.delivery.breakers import Breakers
+from worker.delivery.admission import Admission, Breakers, Limiter
 from worker.delivery.collector import WorkerCollector
 from worker.domain.partition_state import PartitionState, RequestTable
 from worker.observability.metrics import PREFIX, REGISTRY

@@ -16,8 +16,7 @@ from uuid import UUID
 from schemas import FINAL_STATES, DeploymentInfo, DeploymentSettled, DeploymentStatus, Kind, Message, State
 from tests.support.builders import record, solution
 from tests.support.fakes import lifecycle
-from worker.delivery.admission import Admission, KeyQueue, Limiter
-from worker.delivery.breakers import Breakers
+from worker.delivery.admission import Admission, Breakers, KeyQueue, Limiter
 from worker.delivery.partition import PartitionProcessor, Shared
 from worker.deploy import Deployer
 from worker.domain.bundle.archive import Bundle

@@ -2,8 +2,7 @@ import asyncio
 from contextlib import AbstractAsyncContextManager
 
 from tests.support.fakes import FakeJob, FakeTime
-from worker.delivery.admission import Admission, KeyLock, KeyQueue, Limiter
-from worker.delivery.breakers import Breakers
+from worker.delivery.admission import Admission, Breakers, KeyLock, KeyQueue, Limiter
 
 
 async def settled() -> None:

@@ -12,8 +12,7 @@ import pytest
 
 from tests.support.builders import REVISION_ID, record
 from tests.support.fakes import FakeJob, FakeTime, source
-from worker.delivery.admission import Admission, Limiter
-from worker.delivery.breakers import FAILURES, FIRST_OPEN_SECONDS, SOURCES, Breakers, Source
+from worker.delivery.admission import FAILURES, FIRST_OPEN_SECONDS, SOURCES, Admission, Breakers, Limiter, Source
 from worker.domain.lifecycle import Outage
 from worker.domain.solution import Caller
 from worker.errors import DeploymentError, NotFound, OutcomeUnknown, Unavailable

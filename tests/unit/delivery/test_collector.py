@@ -12,8 +12,7 @@ from aiokafka.errors import KafkaConnectionError
 from schemas import State
 from tests.support.counted import counted
 from tests.support.fakes import FakeTime, source
-from worker.delivery.admission import Admission, Limiter
-from worker.delivery.breakers import FAILURES, Breakers
+from worker.delivery.admission import FAILURES, Admission, Breakers, Limiter
 from worker.delivery.collector import ENDS_SECONDS, WorkerCollector
 from worker.domain.partition_state import PartitionState, RequestTable
 from worker.errors import CODES, Unavailable

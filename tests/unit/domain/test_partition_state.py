@@ -267,7 +267,7 @@ class Partition:
         """Into the next transaction."""
         for one in statuses:
             state = self.state.requests.find(one.request_id) or fresh(one.source.offset)
-            self.state.enqueue(state, one, ENCODER.encode(one, None, None))
+            self.state.enqueue(state, one, None, None, ENCODER)
 
     def idle(self) -> bool:
         """Whether nothing waits to be written."""
