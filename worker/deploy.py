@@ -113,5 +113,6 @@ class Deployer:
         """Say what the error leads to: another attempt, `parked`, or the end. Before `accepted`, try again silently."""
         after = self.decide.after_error(job, error, self.clocks.now(), self.clocks.jitter(), self.admission.outage(job))
         if isinstance(after, lifecycle.Sleep):
-            return await self.clocks.sleep_until(after.until)
+            sleep = self.clocks.sleep_until(after.until)
+            return await (self.admission.awaiting_keys.wait(job, sleep) if after.aside else sleep)
         return await job.publish(after, error)

@@ -31,6 +31,7 @@ FRESH_SECONDS = 600.0
 STALE_SECONDS = 3600.0  # how long an outage of the issuer may last, and how long a withdrawn key may still count
 MIN_INTERVAL = 10.0  # seconds from the start of one read to the start of the next
 TIMEOUT_SECONDS = 5.0
+PATIENCE_SECONDS = 1.0  # with a read that runs: meanwhile who names an unknown key is among the records that are read
 MAX_BODY = 256 * 1024  # bytes; a key with its certificates has 5 KiB
 MAX_KEYS = 100
 MAX_STRING = 16 * 1024  # bytes: certificates in x5c are long
@@ -67,11 +68,14 @@ class _Known:
 class IssuerKeys:
     """Finds the issuer's key for a token."""
 
-    def __init__(self, read: Read, signatures: Signatures, clock: Callable[[], float]) -> None:
-        """Start without keys. `clock` gives seconds that never go back."""
+    def __init__(
+        self, read: Read, signatures: Signatures, clock: Callable[[], float], patience: float = PATIENCE_SECONDS
+    ) -> None:
+        """Start without keys. `clock` gives seconds that never go back; `patience` is for unknown keys."""
         self._read = read
         self._signatures = signatures
         self._clock = clock
+        self._patience = patience
         self._known = _Known()
         self._read_began = float("-inf")
         self._reading = asyncio.Lock()
@@ -81,22 +85,36 @@ class IssuerKeys:
         key = (await self._known_since(FRESH_SECONDS, STALE_SECONDS)).find(kid)
         if key is None:
             # An unknown key may be new: only what was read just now can say that it does not exist.
-            key = (await self._known_since(MIN_INTERVAL, MIN_INTERVAL)).find(kid)
+            key = (await self._known_since(MIN_INTERVAL, MIN_INTERVAL, general=False)).find(kid)
         return key
 
     async def refresh(self) -> None:
         """Read the keys unless that was done just now. Raises Unavailable when no key is for our algorithm."""
         await self._known_since(MIN_INTERVAL, MIN_INTERVAL)
 
-    async def _known_since(self, fresh: float, stale: float) -> _Known:
-        """Return what was read at most `fresh` seconds ago, or when that fails, at most `stale` seconds ago."""
-        if self._age() >= fresh and not (self._reading.locked() and self._age() < stale):
-            async with self._reading:
+    async def _known_since(self, fresh: float, stale: float, *, general: bool = True) -> _Known:
+        """Return what was read at most `fresh` seconds ago, or when that fails, at most `stale` seconds ago.
+
+        `general`: without that no token can be verified, whichever key it names.
+        """
+        begun = self._reading.locked() and self._age() < stale
+        if self._age() >= fresh and not begun and await self._turn(None if general else self._patience):
+            try:
                 if self._age() >= fresh and self._clock() - self._read_began >= MIN_INTERVAL:
                     await self._read_again()
+            finally:
+                self._reading.release()
         if self._age() >= stale or not self._known:
-            raise Unavailable("keys-unavailable", CODES["keys-unavailable"], stage="authenticate")
+            raise Unavailable("keys-unavailable", CODES["keys-unavailable"], stage="authenticate", general=general)
         return self._known
+
+    async def _turn(self, seconds: float | None) -> bool:
+        """Wait for a read that runs. Return whether it has ended within so many seconds."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._reading.acquire()
+        except TimeoutError:
+            return False
 
     def _age(self) -> float:
         return self._clock() - self._known.read_at

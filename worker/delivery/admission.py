@@ -19,6 +19,7 @@ from uuid import UUID
 
 import structlog
 
+from worker.delivery.awaiting_keys import AwaitingKeys
 from worker.domain.lifecycle import Outage
 from worker.domain.request import Request
 from worker.domain.solution import Caller
@@ -353,11 +354,12 @@ class Asking(Protocol):
 
 
 class Admission:
-    """Both gates that an attempt goes through."""
+    """Both gates that an attempt goes through, and where those wait whose token cannot be verified yet."""
 
     def __init__(self, limiter: Limiter, breakers: Breakers) -> None:
         self.limiter = limiter
         self.breakers = breakers
+        self.awaiting_keys = AwaitingKeys()
 
     @asynccontextmanager
     async def attempt(self, asking: Asking) -> AsyncIterator[None]:

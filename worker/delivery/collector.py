@@ -46,13 +46,19 @@ class WorkerCollector(Collector):
         )
         yield _gauge(
             "buffered_records",
-            "Records that have been read and are not finished.",
+            "Records that have been read and are not finished, without requests that await keys.",
             sum(it.state.offsets.open for it in processors),
         )
         yield _gauge(
             "buffered_bytes",
             "Bytes of the buffered records.",
             sum(it.state.offsets.open_bytes for it in processors),
+        )
+        yield _gauge(
+            "requests_awaiting_keys",
+            "Requests, at most 100, whose token names a key that the issuer cannot be asked for now. They are not "
+            "counted among the buffered records.",
+            len(self._admission.awaiting_keys),
         )
         yield from self._of_partitions(processors)
         yield _gauge(

@@ -286,6 +286,7 @@ class Job:
         self.caller: Caller | None = None
         self._asked = ""  # the fingerprint of what the caller asks for
         self.tries = 0
+        self.gave_way = False
         self.began = processor.shared.clocks.now()
         # For how long a dependency was known to be down: when that was last looked at, and at the last status.
         self.seen_down: float | None = None
@@ -331,6 +332,15 @@ class Job:
         if self._lock:
             self._lock.release()
             self._lock = None
+
+    def set_aside(self) -> None:
+        """Hold up neither its partition nor the user of its key: whose it is cannot be verified yet."""
+        self._release_turn()
+        self._processor.state.offsets.set_aside(self.record.offset)
+
+    def count_again(self) -> None:
+        """Count it among the records that are read."""
+        self._processor.state.offsets.count_again(self.record.offset)
 
     def readable_request(self) -> Request:
         """Return what the record asks for. Raises DeploymentError, mostly Unreadable."""

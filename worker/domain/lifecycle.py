@@ -189,9 +189,10 @@ class WaitForTurn:
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Wait until then."""
+    """Wait until then. `aside`: for something that others do not need, so without holding them up."""
 
     until: datetime
+    aside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +230,7 @@ class Held(Protocol):
     repeats: bool  # it was found to ask for the same as the original
     caller: Caller | None  # whom its token names, once that is verified
     tries: int  # to verify it, so far
+    gave_way: bool  # it cannot be verified yet, and others took its place
 
     @property
     def has_turn(self) -> bool:
@@ -261,6 +263,8 @@ class Lifecycle:
         state, last = held.state, held.state.last
         if state.final or held.repeats:
             return End()
+        if last is None and held.gave_way:
+            return GiveUp(Unavailable("keys-unavailable", CODES["keys-unavailable"], "authenticate"))
         if last is None:
             return CompareWithOriginal() if held.original else Authenticate()
         if state.state is State.PARKED:
@@ -293,7 +297,9 @@ class Lifecycle:
         state, give_up_at = held.state, self.give_up_at(held.state) + outage.past
         if isinstance(error, Unavailable) and error.stage == "authenticate":
             at = now + backoff(held.tries, error.retry_after, jitter)
-            return Sleep(at) if at <= give_up_at or outage.is_down else state.failed(now, error)
+            if held.gave_way or not (at <= give_up_at or outage.is_down):
+                return state.failed(now, error)
+            return Sleep(at, aside=state.state is None and not error.general)
         if state.state not in (State.BUILDING, State.SUBMITTING):
             return state.failed(now, error)
         match error:

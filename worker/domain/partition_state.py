@@ -240,7 +240,8 @@ class OffsetTracker:
         self._open: dict[int, int] = {}  # offset → bytes; insertion order is offset order
         self._committed = committed
         self.next_offset = committed  # to read
-        self.open = 0  # records that are read and not finished
+        self._aside: set[int] = set()
+        self.open = 0  # records that are read and not finished, without those that are set aside
         self.open_bytes = 0
 
     def start(self, offset: int, size: int = 0) -> None:
@@ -254,12 +255,27 @@ class OffsetTracker:
 
     def finish(self, offset: int) -> bool:
         """Let it pass: its final status is out, or goes out with the offset. Return whether it was open."""
+        self.count_again(offset)
         size = self._open.pop(offset, None)
         if size is None:
             return False
         self.open -= 1
         self.open_bytes -= size
         return True
+
+    def set_aside(self, offset: int) -> None:
+        """Count it no longer among what is read; it is not finished either."""
+        if offset in self._open and offset not in self._aside:
+            self._aside.add(offset)
+            self.open -= 1
+            self.open_bytes -= self._open[offset]
+
+    def count_again(self, offset: int) -> None:
+        """Undo that."""
+        if offset in self._aside:
+            self._aside.remove(offset)
+            self.open += 1
+            self.open_bytes += self._open[offset]
 
     @property
     def committable_offset(self) -> int:

@@ -172,6 +172,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     (f"{ADAPTERS}/jwks.py", f"{UNIT}/adapters/test_jwks.py"): (
         ("keys: unknown names ask seldom", " and self._clock() - self._read_began >= MIN_INTERVAL", ""),
+        ("keys: unknown names wait for no slow read", "None if general else self._patience", "None"),
         ("keys: old ones lapse", "if self._age() >= stale or not self._known:", "if not self._known:"),
     ),
     (f"{ADAPTERS}/graphene.py", f"{UNIT}/adapters/test_catalog_client.py"): (
@@ -271,9 +272,11 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("retries: no end during an outage", "if at > give_up_at and not outage.is_down", "if at > give_up_at"),
         (
             "retries: an end before anything is accepted",
-            "return Sleep(at) if at <= give_up_at or",
-            "return Sleep(at) if True or",
+            "not (at <= give_up_at or outage.is_down)",
+            "False",
         ),
+        ("awaiting keys: aside when others can go on", "state.state is None and not error.general", "True"),
+        ("awaiting keys: an outage keeps nobody who gave way", "if held.gave_way or not (", "if not ("),
         ("stop: nothing is said of what may have been sent", " and not held.may_be_sent", ""),
         ("stop: what was built in vain is no interruption", "if state.state is State.BUILDING or (", "if ("),
     ),
@@ -366,6 +369,19 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "limiter: who posts goes first",
             "for queue in (self._posts, self._builds):",
             "for queue in (self._builds, self._posts):",
+        ),
+    ),
+    ("worker/delivery/awaiting_keys.py", f"{UNIT}/delivery/test_awaiting_keys.py"): (
+        ("awaiting keys: so many at once", "if len(self._waiting) > self._limit:", "if False:"),
+        ("awaiting keys: who has most gives way", "if job.record.key == key)", ")"),
+        ("awaiting keys: who gave way ends", "oldest.gave_way = True", "pass"),
+        ("awaiting keys: counted nowhere else", "job.set_aside()", "pass"),
+    ),
+    ("worker/delivery/partition.py", f"{UNIT}/delivery/test_awaiting_keys.py"): (
+        (
+            "awaiting keys: it holds up no user",
+            "self._release_turn()\n        self._processor.state.offsets.set_aside",
+            "self._processor.state.offsets.set_aside",
         ),
     ),
     ("worker/delivery/admission.py", f"{UNIT}/delivery/test_breakers.py"): (

@@ -40,14 +40,14 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 class Published:
     """An issuer's JWKS as a test changes it, the clock, and how often it was read."""
 
-    def __init__(self, *keys: Any, alg: str = "ES256") -> None:
+    def __init__(self, *keys: Any, alg: str = "ES256", patience: float = jwks.PATIENCE_SECONDS) -> None:
         self.issuer = Issuer(alg)
         self.answer: bytes | None = document(*(keys or [public_jwk(alg)]))
         self.now = 0.0
         self.reads: list[float] = []
         self.gate = asyncio.Event()
         self.gate.set()
-        self.keys = IssuerKeys(self.read, Signatures(alg), lambda: self.now)
+        self.keys = IssuerKeys(self.read, Signatures(alg), lambda: self.now, patience)
         self.tokens = TokenVerifier(self.issuer.settings(), lambda: NOW, self.keys)
 
     async def read(self) -> bytes:
@@ -155,6 +155,40 @@ async def test_a_slow_issuer_slows_nobody_who_has_a_key() -> None:
     issuer.gate.set()
     assert "ok" == await waiting
     assert [0.0, 650.0] == issuer.reads
+
+
+async def test_who_names_an_unknown_key_does_not_wait_for_long() -> None:
+    """While a read hangs, thousands of them would keep others from being read; who has a key is not even held up."""
+    issuer = Published(patience=0.01)
+    assert "ok" == await issuer.verdict()
+    issuer.now = 650.0
+    issuer.gate.clear()
+    reading = asyncio.ensure_future(issuer.verdict("key-2", "key-2"))
+    await asyncio.sleep(0)
+    strangers = asyncio.gather(*(issuer.verdict(f"stranger-{number}", "stranger") for number in range(1000)))
+    await asyncio.sleep(0)
+    assert "ok" == await issuer.verdict()
+    async with asyncio.timeout(5):
+        assert {ISSUER_AWAY} == set(await strangers)
+    assert not reading.done()
+    issuer.publish(public_jwk("ES256", "key-2"))
+    issuer.gate.set()
+    assert ("ok", [0.0, 650.0]) == (await reading, issuer.reads)
+
+
+async def test_without_any_key_it_is_nobody_s_own_trouble() -> None:
+    """All tokens wait then; with the keys of before, only those that name another one."""
+    issuer = Published()
+    issuer.answer = None
+    with pytest.raises(Unavailable) as nothing_known:
+        await issuer.keys.find("key-1")
+    issuer.publish(public_jwk("ES256"))
+    issuer.now = 10.0
+    await issuer.keys.find("key-1")
+    issuer.answer, issuer.now = None, 20.0
+    with pytest.raises(Unavailable) as unknown:
+        await issuer.keys.find("key-2")
+    assert (True, False) == (nothing_known.value.general, unknown.value.general)
 
 
 async def test_a_request_that_is_cancelled_frees_the_read() -> None:

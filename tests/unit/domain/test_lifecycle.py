@@ -90,6 +90,7 @@ class Held:
     repeats: bool = False
     caller: Caller | None = None
     tries: int = 1
+    gave_way: bool = False
     has_turn: bool = False
     may_be_sent: bool = False
 
@@ -325,7 +326,7 @@ def test_the_deadline_begins_with_the_request() -> None:
 @pytest.mark.parametrize("state", [None, State.ACCEPTED, State.BUILDING, State.RETRYING])
 def test_keys_that_are_away_are_asked_for_again_silently(state: State | None) -> None:
     """Nothing is accepted, or nothing of an attempt is begun: there is no status to write. Until the deadline."""
-    assert Sleep(NOW + 20 * SECOND) == after(Held(left(state)), KEYS)
+    assert Sleep(NOW + 20 * SECOND, aside=state is None) == after(Held(left(state)), KEYS)
     longer = Unavailable("keys-unavailable", "Down.", "authenticate")
     assert [0.75, 1.5, 45] == [
         (step.until - NOW).total_seconds()
@@ -335,6 +336,26 @@ def test_keys_that_are_away_are_asked_for_again_silently(state: State | None) ->
     ended = after(Held(left(state)), KEYS, request_deadline_seconds=19)
     assert isinstance(ended, DeploymentStatus)
     assert (State.FAILED, "keys-unavailable") == (ended.state, ended.error and ended.error.code)
+
+
+def test_who_names_a_key_that_may_not_exist_waits_aside() -> None:
+    """Not when no key is known, for nobody can go on then; and not when it was accepted once."""
+    one = Unavailable("keys-unavailable", "Down.", "authenticate", retry_after=20)
+    none = Unavailable("keys-unavailable", "Down.", "authenticate", retry_after=20, general=True)
+    assert Sleep(NOW + 20 * SECOND, aside=True) == after(Held(fresh()), one)
+    assert Sleep(NOW + 20 * SECOND) == after(Held(fresh()), none) == after(Held(left(State.ACCEPTED)), one)
+
+
+@pytest.mark.parametrize("original", [None, fresh()])
+def test_who_gave_way_to_others_ends(original: RequestState | None) -> None:
+    """Its token is not looked at again; an outage keeps it no longer, and it may be sent again."""
+    held = Held(fresh(), original=original, gave_way=True)
+    step = lifecycle().next_step(held, NOW)
+    assert isinstance(step, GiveUp)
+    ended = after(held, step.error, Outage(is_down=True))
+    assert isinstance(ended, DeploymentStatus)
+    assert ended.error
+    assert (State.FAILED, "keys-unavailable", True) == (ended.state, ended.error.code, ended.error.retryable)
 
 
 @pytest.mark.parametrize(

@@ -206,6 +206,22 @@ def test_the_committable_offset_never_passes_an_unfinished_record(
         assert (expected if expected != committed else None) == tracker.uncommitted()
 
 
+def test_what_is_set_aside_is_not_counted_and_not_passed() -> None:
+    """It holds up the offset and nothing else, until it is counted again or finished; twice is once."""
+    tracker = OffsetTracker(0)
+    for offset in range(3):
+        tracker.start(offset, size=10)
+    for offset in (0, 0, 1, 7):
+        tracker.set_aside(offset)
+    assert (1, 10, 0) == (tracker.open, tracker.open_bytes, tracker.committable_offset)
+    for offset in (1, 1, 2):
+        tracker.count_again(offset)
+    assert (2, 20, 0) == (tracker.open, tracker.open_bytes, tracker.committable_offset)
+    assert [True, True, False] == [tracker.finish(offset) for offset in (0, 1, 0)]
+    tracker.count_again(0)
+    assert (1, 10, 2) == (tracker.open, tracker.open_bytes, tracker.committable_offset)
+
+
 def test_only_an_offset_that_moved_is_committed() -> None:
     """An idle worker commits nothing."""
     tracker = OffsetTracker(5)
