@@ -203,7 +203,7 @@ class DeploymentStatus(_Part):
             ValueError: it is larger than MAX_BYTES. A record that the producer refuses would spoil its numbering.
         """
         value = self.to_json()
-        if len(value) > self.MAX_BYTES:
+        if len(value) > self.MAX_BYTES:  # with key and headers it is below Message.MAX_BYTES
             raise ValueError(f"a status of {len(value)} bytes is larger than {self.MAX_BYTES}")
         attributes = {"id": f"{self.request_id}:{self.sequence}", "subject": self.request_id}
         attributes |= {"time": self.time.isoformat()}
@@ -225,11 +225,18 @@ class DeploymentSettled(_Part):
     by: str = Field(max_length=200, description="The operator or the worker that says so.")
 
     def to_message(self, topic: str, source: str, partition: int) -> "Message":
-        """Return the record of the settlements topic, for the worker that owns the request's partition."""
+        """Return the record of the settlements topic, for the worker that owns the request's partition.
+
+        Raises:
+            ValueError: it is larger than Message.MAX_BYTES, which no text within the limits of its fields is.
+        """
         attributes = {"id": f"{self.request_id}:{self.attempt}:{self.by}", "subject": self.request_id}
         value = self.model_dump_json(by_alias=True, exclude_none=True).encode()
         headers = cloud_event_headers(self.TYPE, source, attributes)
-        return Message(topic, partition, self.request_id.encode(), value, headers)
+        message = Message(topic, partition, self.request_id.encode(), value, headers)
+        if message.size > Message.MAX_BYTES:
+            raise ValueError(f"a settlement of {message.size} bytes is larger than {Message.MAX_BYTES}")
+        return message
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +254,12 @@ class Message:
     key: bytes | None = field(repr=False)
     value: bytes = field(repr=False)
     headers: tuple[tuple[str, bytes], ...] = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        """Its bytes in a batch of its own, at most: lengths, offset and time of a record, and the head of the batch."""
+        headers = sum(len(name.encode()) + len(value) + 10 for name, value in self.headers)
+        return 128 + len(self.key or b"") + len(self.value) + headers
 
 
 def cloud_event_headers(

@@ -15,6 +15,7 @@ from worker.errors import DeploymentError
 
 TOPIC, PARTITION, OFFSET, TIMESTAMP = (f"dlt-original-{it}" for it in ("topic", "partition", "offset", "timestamp"))
 CODE, MESSAGE, ATTEMPT, REQUEST_ID = "dlt-error-code", "dlt-error-message", "dlt-attempt", "dlt-request-id"
+CUT = "dlt-cut"  # what was left out because it is too large
 
 MAX_REPLAYS = 5  # of one request, unless --force is given
 _COUNTED = 1000  # replays of one request that are recognised by their ids
@@ -28,6 +29,12 @@ class DeadLetter:
     key: bytes | None = field(repr=False)
     value: bytes
     headers: tuple[tuple[str, bytes], ...]
+
+    def without(self, *parts: str) -> "DeadLetter":
+        """Return it without `key`, or without `key` and `value`, which are too large; a header says so."""
+        key = self.key if "key" not in parts else None
+        value = self.value if "value" not in parts else json.dumps(_size_and_hash(self.value)).encode()
+        return DeadLetter(key, value, (*self.headers, (CUT, ",".join(parts).encode())))
 
 
 def dead_letter(
@@ -64,7 +71,10 @@ def _without_token(request: Request) -> dict[str, str]:
 
 
 def _what_it_was(record: Record) -> dict[str, str | int]:
-    value = record.value or b""
+    return _size_and_hash(record.value or b"")
+
+
+def _size_and_hash(value: bytes) -> dict[str, str | int]:
     return {"size": len(value), "sha256": sha256(value).hexdigest()}
 
 

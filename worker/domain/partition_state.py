@@ -310,8 +310,15 @@ class StatusEncoder:
         message = status.to_message(self.status_topic, self.source, traceparent)
         if dead_letter is None:
             return (message,)
-        letter = Message(self.dead_letter_topic, None, dead_letter.key, dead_letter.value, dead_letter.headers)
-        return message, letter
+        return message, self._letter(dead_letter)
+
+    def _letter(self, letter: DeadLetter) -> Message:
+        """Return its record, cut down where it is too large: the key first, which a sender may have chosen."""
+        for cut in (letter, letter.without("key"), letter.without("key", "value")):
+            message = Message(self.dead_letter_topic, None, cut.key, cut.value, cut.headers)
+            if message.size <= Message.MAX_BYTES:
+                break
+        return message
 
 
 @dataclass(frozen=True, slots=True, eq=False)

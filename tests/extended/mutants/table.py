@@ -281,6 +281,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("stop: what was built in vain is no interruption", "if state.state is State.BUILDING or (", "if ("),
     ),
     (f"{DOMAIN}/partition_state.py", PARTITION): (
+        ("dead letter: always fits", "if message.size <= Message.MAX_BYTES:", "if True:", PARTITION),
         (
             "delivery: no commit before the finish",
             "return next(iter(self._open), self.next_offset)",
@@ -288,7 +289,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         (
             "dead letters: in their status's transaction",
-            "return message, letter",
+            "return message, self._letter(dead_letter)",
             "return (message,)",
             f"{PARTITION}::test_a_dead_letter_goes_with_its_status",
         ),

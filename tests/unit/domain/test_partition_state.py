@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas import DeploymentStatus, SourceInfo, State
+from schemas import DeploymentSettled, DeploymentStatus, Message, SourceInfo, State
 from tests.support.builders import REVISION_ID, SOLUTION_ID, record
 from tests.support.generated import ROUND, ROUNDS
 from worker.domain.dead_letter import DeadLetter
@@ -428,3 +428,31 @@ def test_an_offset_is_tried_again_until_it_is_committed() -> None:
     assert not partition.idle()
     assert ([], 6) == partition.commit()
     assert partition.idle()
+
+
+@pytest.mark.parametrize("key_size", [0, 100, 131_000, 1_048_267])
+@pytest.mark.parametrize("value_size", [2, 131_000, 1_048_267])
+def test_a_dead_letter_always_fits(key_size: int, value_size: int) -> None:
+    """Its topic would refuse it otherwise, and the whole transaction. A header says what was left out."""
+    headers = (("dlt-error-code", b"catalog-timeout"),)
+    encoder = StatusEncoder("status", "letters", "/source")
+    _, letter = encoder.encode(status("a", State.FAILED), DeadLetter(b"k" * key_size, b"v" * value_size, headers), None)
+    assert letter.size <= Message.MAX_BYTES
+    assert headers[0] in letter.headers
+    left_out = dict(letter.headers).get("dlt-cut", b"").decode().split(",")
+    assert ("key" in left_out) == (letter.key is None)
+    assert ("value" in left_out) == (letter.value != b"v" * value_size)
+    assert ("key" in left_out) == (key_size + value_size > Message.MAX_BYTES - 1000)
+
+
+def test_the_largest_status_and_settlement_fit() -> None:
+    """With their headers: every text as long as its field allows, and four bytes a character."""
+    long = "\U0001f600" * 1000
+    settled = DeploymentSettled.model_validate(
+        {"requestId": "r" * 128, "attempt": 2**31, "outcome": "deployed", "reason": long, "by": long[:200]}
+        | {"deployment": {"id": long[:63], "url": long * 2}}
+    )
+    assert settled.to_message("settlements", "/source" * 40, 0).size <= Message.MAX_BYTES
+    said = status("r" * 128, State.FAILED, 2**31, message=long)
+    room = DeploymentStatus.MAX_BYTES - len(said.to_json())
+    assert said.to_message("status", "/source" * 40, TRACE).size + room <= Message.MAX_BYTES

@@ -5,12 +5,14 @@ from datetime import UTC, datetime
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.admin import NewTopic
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from schemas import DeploymentStatus, Message, SourceInfo, State
-from tests.support.topics import Topics
+from tests.support.topics import Topics, create_topics
 from worker import settings
 from worker.adapters.kafka.partition_store import KafkaPartitionStore, PartitionWriter
+from worker.adapters.kafka.topics import SAFE_CONFIGS
 from worker.domain.partition_state import Checkpoint, RequestTable
 from worker.errors import PartitionLost
 
@@ -144,3 +146,18 @@ async def test_a_take_over_reads_what_the_checkpoint_names(options: settings.Kaf
         await partition.store.load(0, checkpoint, table)
     assert ["parked", "remembered", "open"] == [it.request_id for it in past if table.find(it.request_id)]
     assert written == table.checkpoint(4)
+
+
+async def test_what_is_as_large_as_a_record_may_be_is_taken(kafka: str, topics: Topics) -> None:
+    """The size that is measured before is not less than the one that the broker measures."""
+    topic = topics.name("letters")
+    await create_topics(kafka, NewTopic(topic, 1, 1, topic_configs=dict(SAFE_CONFIGS)))
+    headers = tuple((f"dlt-{number}", b"x" * number) for number in range(100))
+    small = Message(topic, 0, b"k", b"", headers)
+    largest = Message(topic, 0, b"k", b"v" * (Message.MAX_BYTES - small.size), headers)
+    async with AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=topics.name("writer")) as producer:
+        async with producer.transaction():
+            await producer.send_and_wait(topic, largest.value, key=largest.key, headers=[*largest.headers])
+        with pytest.raises(MessageSizeTooLargeError):
+            async with producer.transaction():
+                await producer.send_and_wait(topic, largest.value + b"v" * 2000, key=b"k", headers=[*headers])
