@@ -21,7 +21,7 @@ from worker.adapters.jwks import open_tokens
 from worker.adapters.kafka.clients import FETCHED, WORKER_STOP_SECONDS, client_options, running_client
 from worker.adapters.kafka.partition_store import KafkaPartitionStore, record_of
 from worker.adapters.kafka.settlements import SettlementReader, SettlementSender
-from worker.adapters.kafka.startup import prepare_kafka, watch_authorization
+from worker.adapters.kafka.startup import prepare_kafka, watch_kafka
 from worker.adapters.overrides_file import load_overrides
 from worker.adapters.playground import PlaygroundClient, playground_session
 from worker.build import Builder
@@ -38,6 +38,7 @@ from worker.observability.traces import open_tracing
 from worker.ports import Clocks, Store
 from worker.settings import BuilderSettings, KafkaSettings, Settings
 
+METADATA_MS = 10_000  # topics that are deleted, made anew or given partitions are noticed so soon; the default is 5 min
 SESSION_MS = 10_000  # a worker that is silent for so long has lost its partitions
 CLOCKS = Clocks(partial(datetime.now, UTC), time.monotonic, asyncio.sleep, random.random)
 
@@ -84,7 +85,7 @@ async def run(settings: Settings, stop: asyncio.Event, open_store: OpenStore = K
         }
         collector = WorkerCollector(probes.requests, admission, limits, CLOCKS)
         collected = _collected(collector, consumer, settings.kafka.requests_topic)
-        async with collected, watch_authorization(settings.kafka, stop):
+        async with collected, watch_kafka(settings.kafka, stop, probes.note_topics):
             await probes.requests.run(stop)
 
 
@@ -107,7 +108,12 @@ async def open_requests(
             processor.on_settlement(settled)
 
     reader = AIOKafkaConsumer(
-        **client_options(kafka), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest", **FETCHED
+        **client_options(kafka),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        metadata_max_age_ms=METADATA_MS,
+        **FETCHED,
     )
     settlements = SettlementReader(reader, kafka.settlements_topic, on_settlement)
     requests = RequestConsumer(
@@ -201,5 +207,6 @@ def _kafka_consumer(settings: Settings) -> AIOKafkaConsumer:
         # Others wait so long for us to finish what we read before they take our partitions.
         rebalance_timeout_ms=drain_ms + 30_000,
         max_poll_interval_ms=drain_ms + 60_000,
+        metadata_max_age_ms=METADATA_MS,
         **FETCHED,
     )

@@ -34,7 +34,10 @@ class WorkerCollector(Collector):
         self._admission = admission
         self._limits = limits
         self._clocks = clocks
-        self.ends: Mapping[int, int] = {}  # partition → its end offset, when it was last asked for
+        # By partition, when Kafka was last asked: the end offset, the offset to be read next, and what is held up.
+        self.ends: Mapping[int, int] = {}
+        self.positions: Mapping[int, int] = {}
+        self.held_up: Mapping[int, int] = {}
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield what Prometheus reads."""
@@ -111,14 +114,32 @@ class WorkerCollector(Collector):
         )
         yield _gauge(
             "consumer_lag_records",
-            "Records of the partition that are not finished, read or not: its end offset minus the committable offset.",
-            {
-                key: max(0, self.ends[it.partition] - it.state.offsets.committable_offset)
-                for key, it in by.items()
-                if it.partition in self.ends
-            },
+            "Records of the partition that are not finished, read or not: its end offset minus the committable "
+            "offset, or 0 when all was read and finished.",
+            {key: self._lag(it) for key, it in by.items() if it.partition in self.ends},
             "partition",
         )
+        yield _gauge(
+            "partition_held_up_records",
+            "Records of the partition that wait for the end of a sender's transaction: its high watermark minus the "
+            "last stable offset.",
+            {key: self.held_up[it.partition] for key, it in by.items() if it.partition in self.held_up},
+            "partition",
+        )
+        yield _gauge(
+            "partition_unprocessed_seconds",
+            "For how long an assigned partition has not been processed; 0 when it is.",
+            {(str(partition),): seconds for partition, seconds in self._requests.unprocessed().items()},
+            "partition",
+        )
+
+    def _lag(self, processor: PartitionProcessor) -> int:
+        """Return it without the markers of transactions, which come behind the last record and are no requests."""
+        offsets, end = processor.state.offsets, self.ends[processor.partition]
+        unfinished = offsets.committable_offset
+        if not offsets.open:
+            unfinished = max(unfinished, self.positions.get(processor.partition, 0))
+        return max(0, end - unfinished)
 
     def _oldest(self, processors: Iterable[PartitionProcessor]) -> float:
         now = self._clocks.now()
@@ -145,9 +166,14 @@ class WorkerCollector(Collector):
         try:
             async with asyncio.timeout(ENDS_TIMEOUT_SECONDS):
                 ends = await consumer.end_offsets(tps) if tps else {}
-        except (KafkaError, TimeoutError):
-            ends = {}  # no lag is better than an old one: that Kafka is away is seen by it
+                processors, assigned = self._requests.processors, consumer.assignment()
+                read = [tp for tp in ends if tp in assigned and processors[tp.partition].ready]
+                self.positions = {tp.partition: await consumer.position(tp) for tp in read}
+        except (KafkaError, KeyError, TimeoutError):
+            ends, read = {}, []  # no lag is better than an old one: that Kafka is away is seen by it
         self.ends = {tp.partition: end for tp, end in ends.items()}
+        known = {tp.partition: (consumer.highwater(tp), consumer.last_stable_offset(tp)) for tp in read}
+        self.held_up = {it: high - stable for it, (high, stable) in known.items() if None not in (high, stable)}
 
 
 def _gauge(name: str, about: str, value: float | Mapping[tuple[str, ...], float], *labels: str) -> GaugeMetricFamily:

@@ -114,6 +114,7 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                     self._take(await self._consumer.getmany(timeout_ms=int(POLL_SECONDS * 1000), max_records=limit))
             except UnicodeDecodeError:
                 self._begin_again_singly()
+            self._notice_truncated_logs()
             self.polled_at = time.monotonic()
 
     def _take(self, batches: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
@@ -121,6 +122,23 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             for record in records:
                 if processor := self.processors.get(tp.partition):
                     processor.receive(self._to_record(record))
+
+    def _notice_truncated_logs(self) -> None:
+        for partition, processor in self.processors.items():
+            tp = TopicPartition(self._topic, partition)
+            if processor.ready and tp in self._consumer.assignment():
+                end = self._consumer.highwater(tp)  # of the last fetch since the assignment
+                if end is not None and end < processor.state.offsets.next_offset:
+                    log.error("the topic begins anew", topic=self._topic, partition=partition, end_offset=end)
+                    processor.take_over_again()
+
+    def unprocessed(self) -> dict[int, float]:
+        """Return for how many seconds each assigned partition has not been processed; 0: it is."""
+        now = time.monotonic()
+        return {
+            partition: now - it.unprocessed_since if it.unprocessed_since is not None else 0.0
+            for partition, it in self.processors.items()
+        }
 
     def _buffered(self) -> int:
         return sum(processor.state.offsets.open for processor in self.processors.values())

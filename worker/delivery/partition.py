@@ -41,7 +41,9 @@ from worker.observability import telemetry
 from worker.observability.metrics import DEAD_LETTERS, REQUEST_SECONDS, REQUESTS, TRANSACTION_SECONDS, TRANSACTIONS
 from worker.ports import Clocks, Store, Writer
 
-RESTART_SECONDS = 0.5  # between a failure and the next take-over
+RESTART_SECONDS, MAX_RESTART_SECONDS = 0.5, 8.0
+"""The pause between a failure and the next take-over: it doubles until a transaction succeeds, and not further, so that
+brokers that are back are used within 10 s."""
 WORKER_NAME = f"worker {gethostname()}"[:200]  # as settlements name it
 
 log = structlog.get_logger()
@@ -60,6 +62,10 @@ class Shared:
     key_queue: KeyQueue
     clocks: Clocks
     hand_over: Callable[[int, Coroutine[Any, Any, DeploymentSettled | None]], None]
+
+
+class TruncatedLog(Exception):
+    """The partition ends before what was read of it: its topic was made anew, or a broker has lost its disk."""
 
 
 class Signal:
@@ -97,6 +103,8 @@ class PartitionProcessor:
         self._waiting: dict[PendingStatus, tuple[Job, asyncio.Future[None]]] = {}
         self._settled_meanwhile: list[DeploymentSettled] = []  # while a take-over reads what it needs
         self._failure: BaseException | None = None
+        self._failures = 0  # in a row
+        self.unprocessed_since: float | None = shared.clocks.monotonic()  # None: it is processed
         self._assigned = asyncio.Event()
 
     async def run(self) -> None:
@@ -106,12 +114,14 @@ class PartitionProcessor:
             try:
                 await self._take_over_and_work()
             except PartitionLost:
+                self._failures = 0
                 log.warning("partition lost", partition=self.partition)
                 await self._assigned.wait()  # which may have come while the ownership was verified
                 continue
             except Exception as error:  # noqa: BLE001 - whatever it was, only a take-over tells what is so
                 log.warning("partition processor failed", partition=self.partition, error=type(error).__name__)
-            await self.shared.clocks.sleep(RESTART_SECONDS)
+            await self.shared.clocks.sleep(min(RESTART_SECONDS * 2**self._failures, MAX_RESTART_SECONDS))
+            self._failures = min(self._failures + 1, 10)
 
     async def _take_over_and_work(self) -> None:
         store = self.shared.store
@@ -135,7 +145,7 @@ class PartitionProcessor:
         left: Sequence[tuple[RequestState, Record | None]],
         settlements: Sequence[DeploymentSettled],
     ) -> None:
-        self.ready = True
+        self.ready, self.unprocessed_since = True, None
         meanwhile, self._settled_meanwhile = self._settled_meanwhile, []
         for settled in (*settlements, *meanwhile):
             self.on_settlement(settled)
@@ -145,6 +155,11 @@ class PartitionProcessor:
             record = found or _placeholder(state)
             self._spawn(Job(self, record, _request_of(state, record), state))
         self._on_ready(self, committed)
+
+    def take_over_again(self) -> None:
+        """End this term: what it knows of the partition's records is no longer so."""
+        self._failure = TruncatedLog()
+        self._writable.set()
 
     def on_assigned(self) -> None:
         """Note that the group has assigned the partition to this worker, perhaps once more."""
@@ -225,6 +240,7 @@ class PartitionProcessor:
 
     def _committed(self, transaction: Transaction, offsets: Sequence[int]) -> None:
         TRANSACTIONS.labels("committed").inc()
+        self._failures = 0
         if self.state.committed(transaction, offsets):
             self._writable.set()
         for pending in transaction.pending:
@@ -249,7 +265,8 @@ class PartitionProcessor:
 
     def _end(self) -> None:
         """Publish nothing more for the partition, and end its jobs."""
-        self.ready = False
+        if self.ready:
+            self.ready, self.unprocessed_since = False, self.shared.clocks.monotonic()
         self._writable.clear()
         self.state = PartitionState(RequestTable(), 0)
         waiting, self._waiting = self._waiting, {}

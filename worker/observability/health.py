@@ -8,7 +8,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -18,6 +18,8 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 
 from worker.observability.metrics import HEALTH_CONNECTIONS_CUT_OFF, REGISTRY
 
+# A take-over may take so long: FENCE_SECONDS, VERIFY_SECONDS and READ_SECONDS of the partition store.
+UNPROCESSED_SECONDS = 90
 STUCK_SECONDS = 60  # the poll loop runs at least five times a second
 
 MAX_CONNECTIONS = 64  # a probe, a scrape and some people need ten
@@ -44,6 +46,10 @@ class Polling(Protocol):
     polled_at: float  # monotonic seconds
     assigned: asyncio.Event  # set while the group has assigned partitions to it
 
+    def unprocessed(self) -> Mapping[int, float]:
+        """Return for how many seconds each assigned partition has not been processed; 0: it is."""
+        ...
+
 
 class Probes:
     """The checks behind /live and /ready. An unreachable broker does not make Kubernetes restart the worker."""
@@ -51,6 +57,11 @@ class Probes:
     def __init__(self, stop: asyncio.Event) -> None:
         self._stop = stop
         self.requests: Polling | None = None  # until the worker has reached Kafka
+        self._topics: str | None = None
+
+    def note_topics(self, problem: str | None) -> None:
+        """Note what is wrong with the topics, or that nothing is."""
+        self._topics = problem
 
     def live(self) -> str | None:
         """Return why the process should be restarted, or None. A rebalance is no reason: it waits for deployments."""
@@ -65,7 +76,12 @@ class Probes:
             return "stopping"
         if self.requests is None:
             return "Kafka has not been reached yet"
-        return None if self.requests.assigned.is_set() else "waiting for partitions"
+        if self._topics:
+            return self._topics
+        if not self.requests.assigned.is_set():
+            return "waiting for partitions"
+        late = {it: seconds for it, seconds in self.requests.unprocessed().items() if seconds > UNPROCESSED_SECONDS}
+        return f"not processed: {', '.join(f'partition {it} for {late[it]:.0f} s' for it in late)}" if late else None
 
 
 class HealthServer:

@@ -79,6 +79,20 @@ PARTITIONS = Gauge(
     namespace=PREFIX,
     registry=REGISTRY,
 )
+CLOCK_SKEW = Gauge(
+    "clock_skew_seconds",
+    "How far the worker's clock is ahead of the brokers', by the answer to its last transaction, which "
+    "takes some milliseconds.",
+    namespace=PREFIX,
+    registry=REGISTRY,
+)
+TOPICS_WRONG = Gauge(
+    "topics_wrong",
+    "1: a topic is missing, has too few partitions, or is not configured as it was verified at startup; the log says "
+    "which. Looked at every 15 s.",
+    namespace=PREFIX,
+    registry=REGISTRY,
+)
 REBALANCES = _counter("rebalances", "Rebalances of the consumer group in which this worker took part.")
 HEALTH_CONNECTIONS_CUT_OFF = _counter(
     "health_connections_cut_off",

@@ -31,6 +31,14 @@ class Mutant:
 
 # File and the tests that look at it → the guards in it.
 ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
+    ("worker/delivery/partition.py", f"{UNIT}/delivery/test_take_over.py"): (
+        ("take-over: pauses grow", "2**self._failures, MAX", "2**0, MAX"),
+        (
+            "take-over: pauses are bounded",
+            "min(RESTART_SECONDS * 2**self._failures, MAX_RESTART_SECONDS)",
+            "RESTART_SECONDS * 2**self._failures",
+        ),
+    ),
     (f"{ADAPTERS}/kafka/topics.py", "tests/component/adapters/kafka/test_topics.py"): (
         ("topics: what bounds a record stays verified", "if found.get(name) != wanted]", "if not found]"),
     ),
@@ -552,6 +560,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("redaction: warnings", "warnings.showwarning = _warning", "", f"{COMMANDS}::test_what_nobody_catches"),
     ),
     ("worker/observability/health.py", f"{UNIT}/observability/test_health.py"): (
+        ("ready: topics are right", "        if self._topics:", "        if False:"),
+        ("ready: partitions are processed", "if seconds > UNPROCESSED_SECONDS", "if False"),
         ("health port: so many connections", "if len(self._open) > MAX_CONNECTIONS:", "if False:"),
         ("health port: so many seconds", "call_later(self._seconds, ", "call_later(3600, "),
         ("health port: one request a connection", "response.force_close()", "pass"),
@@ -573,13 +583,11 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("trace: the sender decides", "ParentBased(TraceIdRatioBased(tracing.sample_ratio))", "None"),
     ),
     ("worker/delivery/collector.py", f"{UNIT}/delivery/test_collector.py"): (
+        ("metrics: markers are no lag", "if not offsets.open:", "if False:"),
+        ("metrics: what is held up", "high - stable for", "0 for"),
         ("metrics: parked ones are not old", " if job.state.state is not State.PARKED)", ")"),
-        (
-            "metrics: no lag below zero",
-            "max(0, self.ends[it.partition] - it.state.offsets.committable_offset)",
-            "self.ends[it.partition] - it.state.offsets.committable_offset",
-        ),
-        ("metrics: brokers that are away", "            ends = {}  #", "            return  #"),
+        ("metrics: no lag below zero", "return max(0, end - unfinished)", "return end - unfinished"),
+        ("metrics: brokers that are away", "            ends, read = {}, []  #", "            return  #"),
         ("metrics: before the take-over", " for it in processors if it.ready}", " for it in processors}"),
     ),
     ("worker/settings.py", SHOWN): (

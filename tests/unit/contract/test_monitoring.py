@@ -24,7 +24,7 @@ def families() -> list[Metric]:
     """Ours, counted ones first, then those that are read off the state."""
     time = FakeTime()
     processor = SimpleNamespace(partition=0, ready=True, state=PartitionState(RequestTable(), 0), jobs=[])
-    requests: Any = SimpleNamespace(processors={0: processor}, draining_since=None)
+    requests: Any = SimpleNamespace(processors={0: processor}, draining_since=None, unprocessed=dict)
     admission = Admission(Limiter(1), Breakers(time.seconds, time.sleep))
     collector = WorkerCollector(requests, admission, {"request": 0.0, "post": 0.0}, time.clocks())
     collector.ends = {0: 0}

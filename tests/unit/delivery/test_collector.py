@@ -45,7 +45,11 @@ class World:
         self.time = FakeTime()
         self.admission = Admission(Limiter(2), Breakers(self.time.seconds, self.time.sleep))
         by_partition = {it.partition: it for it in processors}
-        requests: Any = SimpleNamespace(processors=by_partition, draining_since=draining_since)
+        requests: Any = SimpleNamespace(
+            processors=by_partition,
+            draining_since=draining_since,
+            unprocessed=lambda: {it.partition: 0.0 if it.ready else 7.0 for it in processors},
+        )
         limits = {"request": 3600.0, "post": 330.0}
         clocks = Clocks(lambda: NOW, lambda: 100.0, self.time.sleep, lambda: 0.5)
         self.collector = WorkerCollector(requests, self.admission, limits, clocks)
@@ -63,8 +67,12 @@ class World:
 class Ends:
     """A consumer that knows the ends of partitions, or fails."""
 
-    def __init__(self, *answers: Mapping[int, int] | Exception) -> None:
+    def __init__(
+        self, *answers: Mapping[int, int] | Exception, position: int = 0, highwater: int | None = None
+    ) -> None:
         self.answers = list(answers)
+        self.at = position
+        self.high = highwater
         self.asked: list[Sequence[TopicPartition]] = []
 
     async def end_offsets(self, places: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
@@ -73,6 +81,18 @@ class Ends:
         if isinstance(answer, Exception):
             raise answer
         return {place: answer[place.partition] for place in places}
+
+    def assignment(self) -> set[TopicPartition]:
+        return {place for places in self.asked for place in places}
+
+    async def position(self, place: TopicPartition) -> int:
+        return self.at
+
+    def highwater(self, place: TopicPartition) -> int | None:
+        return self.high
+
+    def last_stable_offset(self, place: TopicPartition) -> int | None:
+        return None if self.high is None else self.at
 
 
 class Enough(Exception):
@@ -159,6 +179,27 @@ async def test_lag_is_what_is_not_finished() -> None:
     await follow(world, ends)
     assert {("0",): 7, ("1",): 0} == world.read()["consumer_lag_records"]
     assert [[TopicPartition("requests", 0), TopicPartition("requests", 1)]] == ends.asked
+
+
+async def test_the_markers_of_transactions_are_no_lag() -> None:
+    """What was read is finished and the position is at the end; with an unfinished record it is as before."""
+    world = World(processor(0, committed=5), processor(1, committed=5, read=2))
+    await follow(world, Ends({0: 8, 1: 8}, position=8))
+    assert {("0",): 0, ("1",): 3} == world.read()["consumer_lag_records"]
+
+
+async def test_what_an_open_transaction_holds_up_is_shown() -> None:
+    """Its records are in the topic, and nobody is given them."""
+    world = World(processor(0, committed=5))
+    await follow(world, Ends({0: 5}, position=5, highwater=9))
+    read = world.read()
+    assert ({("0",): 4}, {("0",): 0}) == (read["partition_held_up_records"], read["consumer_lag_records"])
+
+
+def test_a_partition_that_nobody_processes_is_shown() -> None:
+    """It is assigned, and so no other worker's."""
+    read = World(processor(0), processor(1, ready=False)).read()
+    assert {("0",): 0, ("1",): 7} == read["partition_unprocessed_seconds"]
 
 
 @pytest.mark.parametrize("trouble", [KafkaConnectionError(), TimeoutError()])

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
-from worker.observability.health import MAX_CONNECTIONS, STUCK_SECONDS, HealthServer, Probes
+from worker.observability.health import MAX_CONNECTIONS, STUCK_SECONDS, UNPROCESSED_SECONDS, HealthServer, Probes
 from worker.observability.metrics import HEALTH_CONNECTIONS_CUT_OFF
 
 
@@ -93,8 +93,24 @@ def test_only_a_stuck_loop_is_a_reason_to_restart(assigned: bool, stopping: bool
     if assigned:
         partitions.set()
     probes = Probes(stop)
-    probes.requests = SimpleNamespace(assigned=partitions, polled_at=time.monotonic() - silent)
+    polled_at = time.monotonic() - silent
+    probes.requests = SimpleNamespace(assigned=partitions, polled_at=polled_at, unprocessed=dict)
     assert alive == (probes.live() is None)
+
+
+def test_a_partition_that_is_not_processed_is_not_ready() -> None:
+    """Nor are topics that are not right; both are told with their names, and end by themselves."""
+    assigned, seconds = asyncio.Event(), {0: 0.0, 3: UNPROCESSED_SECONDS + 1.0}
+    assigned.set()
+    probes = Probes(asyncio.Event())
+    probes.requests = SimpleNamespace(assigned=assigned, polled_at=0.0, unprocessed=lambda: seconds)
+    assert f"not processed: partition 3 for {UNPROCESSED_SECONDS + 1} s" == probes.ready()
+    seconds[3] = 0.0
+    assert probes.ready() is None
+    probes.note_topics("the topic 'status' does not exist")
+    assert "the topic 'status' does not exist" == probes.ready()
+    probes.note_topics(None)
+    assert probes.ready() is None
 
 
 # Strangers

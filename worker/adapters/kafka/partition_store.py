@@ -4,6 +4,7 @@ Every call has a time limit: aiokafka itself waits for absent brokers for ever.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
@@ -34,7 +35,7 @@ from worker.adapters.kafka.clients import (
 from worker.domain.partition_state import Checkpoint, RequestTable, RequestTableReader
 from worker.domain.request import Record
 from worker.errors import PartitionLost
-from worker.observability.metrics import REQUESTS_LOST
+from worker.observability.metrics import CLOCK_SKEW, REQUESTS_LOST
 from worker.settings import KafkaSettings
 
 # An answer that is later than this may belong to an earlier transaction of the producer, which is given up then.
@@ -46,6 +47,8 @@ READ_SECONDS = 60
 # Transactions of one worker at once: more would only cost CPU, and the other partitions batch meanwhile.
 TRANSACTIONS_AT_ONCE = 4
 LOG_APPEND_TIME = 1
+# More than a transaction takes; tokens are judged by our clock, with a leeway of some seconds.
+MAX_SKEW_SECONDS = 30
 
 log = structlog.get_logger()
 
@@ -63,6 +66,14 @@ def record_of(cluster_id: str, record: ConsumerRecord) -> Record:
         record.value,
         record.headers,
     )
+
+
+def note_broker_time(broker: float, ours: float) -> None:
+    """Show how far our clock is ahead of a broker's, whose answer has just come, and warn about it once."""
+    skew = ours - broker
+    if abs(skew) > MAX_SKEW_SECONDS >= abs(CLOCK_SKEW._value.get()):  # noqa: SLF001 - the last one
+        log.warning("the clocks of worker and broker differ", seconds=round(skew))
+    CLOCK_SKEW.set(skew)
 
 
 def settlement_of(record: ConsumerRecord) -> DeploymentSettled | None:
@@ -108,9 +119,12 @@ class PartitionWriter:
                 written.append(
                     asyncio.ensure_future(self._producer.send_offsets_to_transaction(offsets, self._group_id))
                 )
-            places = [it.offset for it in (await asyncio.gather(*written))[: len(messages)]]
+            answers = (await asyncio.gather(*written))[: len(messages)]
+            places = [it.offset for it in answers]
             if any(place < 0 for place in places):  # what the broker says of a batch that it knows, and not where
                 raise KafkaError("a record was written, and the broker does not say where")
+            if answers and answers[0].timestamp_type == LOG_APPEND_TIME:
+                note_broker_time(answers[0].timestamp / 1000, time.time())
             await self._producer.commit_transaction()
             return places
 
@@ -183,7 +197,9 @@ class KafkaPartitionStore:
                     first_offset=committed,
                     requests=first - committed,
                 )
-            checkpoint = Checkpoint.of(max(first, committed), metadata or "")
+            # Behind the end: the topic was made anew under its old name, and begins from 0 again.
+            gone = committed > end
+            checkpoint = Checkpoint(first) if gone else Checkpoint.of(max(first, committed), metadata or "")
             try:
                 await self._consumer.commit({requests: (checkpoint.offset, checkpoint.metadata)})
             except _LOST as error:
@@ -195,6 +211,14 @@ class KafkaPartitionStore:
 
         Raises KafkaError, TimeoutError: nothing came for READ_SECONDS.
         """
+        try:
+            return await self._load(partition, checkpoint, table)
+        except TimeoutError:
+            topics = [self._kafka.status_topic, self._kafka.settlements_topic]
+            log.warning("a partition of these topics cannot be read", partition=partition, topics=topics)
+            raise
+
+    async def _load(self, partition: int, checkpoint: Checkpoint, table: RequestTable) -> list[DeploymentSettled]:
         status = TopicPartition(self._kafka.status_topic, partition)
         statuses = RequestTableReader(table)
         async with open_reader(self._options, [status]) as reader:

@@ -17,12 +17,14 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from worker.adapters.kafka.acls import verify_acls, worker_acls
 from worker.adapters.kafka.clients import client_options, running_client
 from worker.adapters.kafka.diagnosis import connected
-from worker.adapters.kafka.topics import prepare_topics, required_topics
+from worker.adapters.kafka.topics import prepare_topics, required_topics, verify_topics
 from worker.errors import ConfigurationError
+from worker.observability.metrics import TOPICS_WRONG
 from worker.settings import KafkaSettings
 
 FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.5, 10
 CHECK_SECONDS = 5
+LOOK_EVERY, LOOK_SECONDS = 3, 10  # checks: a look at the topics takes a login of its own
 MAX_DENIALS = 3  # in a row: an ACL that is replaced is gone for a moment, and one broker may be in trouble by itself
 
 log = structlog.get_logger()
@@ -72,10 +74,16 @@ async def _retry(prepare: Callable[[KafkaSettings], Awaitable[str]], kafka: Kafk
 
 
 @asynccontextmanager
-async def watch_authorization(kafka: KafkaSettings, stop: asyncio.Event) -> AsyncIterator[None]:
-    """Set `stop` once Kafka denies us access, and raise the reason after the block's graceful shutdown."""
+async def watch_kafka(
+    kafka: KafkaSettings, stop: asyncio.Event, on_topics: Callable[[str | None], None]
+) -> AsyncIterator[None]:
+    """Set `stop` once Kafka denies us access, and raise the reason after the block's graceful shutdown.
+
+    `on_topics`: told what is wrong with the topics, or None, as often as that changes.
+    """
     sleep = partial(asyncio.sleep, CHECK_SECONDS)
-    watch = asyncio.create_task(until_access_denied(kafka, sleep), name="authorization")
+    topics = TopicsWatch(kafka, on_topics)
+    watch = asyncio.create_task(until_access_denied(kafka, sleep, topics.look), name="watch Kafka")
     watch.add_done_callback(lambda _: stop.set())
     try:
         yield
@@ -90,11 +98,44 @@ async def watch_authorization(kafka: KafkaSettings, stop: asyncio.Event) -> Asyn
         raise denial
 
 
-async def until_access_denied(kafka: KafkaSettings, sleep: Callable[[], Awaitable[None]]) -> None:
+class TopicsWatch:
+    """Verifies the topics while the worker runs, as they were at its start, and says what is wrong once."""
+
+    def __init__(self, kafka: KafkaSettings, on_change: Callable[[str | None], None]) -> None:
+        self._kafka = kafka
+        self._on_change = on_change
+        self._problem: str | None = None
+        self._checks = 0
+
+    async def look(self) -> None:
+        """Look at the topics at every third call. Raises KafkaError, OSError, TimeoutError: it cannot be told."""
+        self._checks += 1
+        if self._checks % LOOK_EVERY:
+            return
+        problem = None
+        async with asyncio.timeout(LOOK_SECONDS):
+            async with running_client(AIOKafkaAdminClient(**client_options(self._kafka))) as admin:
+                try:
+                    await verify_topics(admin, self._kafka)
+                except ConfigurationError as error:
+                    problem = str(error)
+        if problem != self._problem:
+            if problem:
+                log.error("the topics are no longer right", problem=problem)
+            else:
+                log.info("the topics are right again")
+            self._problem = problem
+            TOPICS_WRONG.set(problem is not None)
+            self._on_change(problem)
+
+
+async def until_access_denied(
+    kafka: KafkaSettings, sleep: Callable[[], Awaitable[None]], look: Callable[[], Awaitable[None]]
+) -> None:
     """Check our access for ever; raise ConfigurationError once it was denied MAX_DENIALS times in a row.
 
-    `sleep` passes the time between two checks. A connection that is up does not log in again, so the password may
-    change in Kafka before it changes here.
+    `sleep` passes the time between two checks; `look` looks at the topics after each. A connection that is up
+    does not log in again, so the password may change in Kafka before it changes here.
     """
     denials = 0
     while True:
@@ -103,6 +144,7 @@ async def until_access_denied(kafka: KafkaSettings, sleep: Callable[[], Awaitabl
                 while True:
                     await verify_acls(connection, kafka, worker_acls(kafka))
                     denials = 0
+                    await look()
                     await sleep()
         except ConfigurationError:
             denials += 1

@@ -1,0 +1,56 @@
+"""The pauses between two take-overs, and the clocks that a transaction's answer compares."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+from structlog.testing import capture_logs
+
+from tests.support.fakes import FakeTime
+from worker.adapters.kafka.partition_store import MAX_SKEW_SECONDS, note_broker_time
+from worker.delivery.admission import KeyQueue
+from worker.delivery.partition import MAX_RESTART_SECONDS, PartitionProcessor, Shared
+
+
+class AbsentKafka:
+    """Answers no take-over, so many times; then it never returns."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+        self.enough = asyncio.Event()
+
+    async def fence(self, partition: int) -> Any:
+        if not self.left:
+            self.enough.set()
+            await asyncio.Event().wait()
+        self.left -= 1
+        raise KafkaConnectionError(f"partition {partition}")
+
+
+async def test_pauses_between_take_overs_grow_up_to_a_bound() -> None:
+    """A cause that stays costs Kafka little, and one that ends is noticed within seconds."""
+    time, store = FakeTime(), AbsentKafka(6)
+    unused: Any = None
+    kafka: Any = store
+    shared = Shared(kafka, unused, unused, KeyQueue(), time.clocks(), unused)
+    processor = PartitionProcessor(3, shared, lambda *_: None)
+    began = processor.unprocessed_since
+    with capture_logs():
+        running = asyncio.create_task(processor.run())
+        await store.enough.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert [0.5, 1.0, 2.0, 4.0, MAX_RESTART_SECONDS, MAX_RESTART_SECONDS] == time.slept
+    assert began == processor.unprocessed_since  # since it was assigned, not since the last attempt
+
+
+@pytest.mark.parametrize("skew", [-4000.0, 4000.0])
+def test_clocks_that_differ_are_told_once(skew: float) -> None:
+    """In either direction, and again after they were right."""
+    note_broker_time(1000.0, 1000.0)
+    with capture_logs() as logs:
+        for ours in (1000.0 + skew, 1000.0 + skew, 1000.0 + MAX_SKEW_SECONDS, 1000.0 + skew):
+            note_broker_time(1000.0, ours)
+    note_broker_time(1000.0, 1000.0)
+    assert [round(skew)] * 2 == [it["seconds"] for it in logs]
