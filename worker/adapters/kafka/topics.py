@@ -6,7 +6,13 @@ from dataclasses import dataclass, field
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import NoError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
+from aiokafka.errors import (
+    NoError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from schemas import Message
 from worker import settings
@@ -64,8 +70,8 @@ async def prepare_topics(admin: AIOKafkaAdminClient, kafka: settings.KafkaSettin
     missing = [topic for topic in topics if topic.name not in existing]
     if missing and kafka.create_topics:
         await _create(admin, missing, kafka, existing.get(kafka.requests_topic))
-        await _wait_until_visible(admin, topics)
-    await verify_topics(admin, kafka)
+        existing = await _wait_until_visible(admin, topics)
+    await _verify(admin, kafka, existing)
 
 
 async def verify_topics(admin: AIOKafkaAdminClient, kafka: settings.KafkaSettings) -> None:
@@ -73,8 +79,11 @@ async def verify_topics(admin: AIOKafkaAdminClient, kafka: settings.KafkaSetting
 
     Raises ConfigurationError, which names the setting, the topic and the way out; KafkaError.
     """
+    await _verify(admin, kafka, await _partition_counts(admin, required_topics(kafka)))
+
+
+async def _verify(admin: AIOKafkaAdminClient, kafka: settings.KafkaSettings, existing: Mapping[str, int]) -> None:
     topics = required_topics(kafka)
-    existing = await _partition_counts(admin, topics)
     if missing := [topic for topic in topics if topic.name not in existing]:
         raise ConfigurationError(
             "\n".join(
@@ -103,7 +112,7 @@ async def _partition_counts(admin: AIOKafkaAdminClient, topics: tuple[Topic, ...
 
 
 async def _wait_until_visible(admin: AIOKafkaAdminClient, topics: tuple[Topic, ...]) -> dict[str, int]:
-    """Wait for the metadata, which lists a topic a moment after the broker has created it."""
+    """Wait for the metadata, which lists a topic a moment after it was created, and on another broker later still."""
     for _ in range(_POLLS):
         existing = await _partition_counts(admin, topics)
         if len(existing) == len(topics):
@@ -168,10 +177,15 @@ def _verify_configs(
 async def _configs(
     admin: AIOKafkaAdminClient, topics: tuple[Topic, ...], kafka: settings.KafkaSettings
 ) -> dict[str, dict[str, str]]:
-    """Return the configuration of each topic by its name."""
-    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, it.name) for it in topics])
+    """Return the configuration of each topic by its name. A broker may hear of a new one later than another."""
+    for _ in range(_POLLS):
+        answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, it.name) for it in topics])
+        resources = [resource for answer in answers for resource in answer.resources]
+        if all(for_code(code) is not UnknownTopicOrPartitionError for code, *_ in resources):
+            break
+        await asyncio.sleep(_POLL_SECONDS)
     configs: dict[str, dict[str, str]] = {topic.name: {} for topic in topics}
-    for code, _, _, name, entries in (resource for answer in answers for resource in answer.resources):
+    for code, _, _, name, entries in resources:
         if for_code(code) is TopicAuthorizationFailedError:
             acl = AclBinding(Operation.DESCRIBE_CONFIGS, ResourceType.TOPIC, name)
             raise ConfigurationError(missing_acl(acl, kafka))
