@@ -114,6 +114,8 @@ async def sandbox(image: Image, services: Translated, name: str, log: Path) -> A
             assert process.returncode is None, log.read_text()
         yield f"http://127.0.0.1:{words[-1].rpartition(':')[2]}"
     finally:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()  # it would live on: the change of user clears what --die-with-parent has asked for
         process.kill()
         await process.wait()
 
