@@ -36,6 +36,7 @@ from worker.errors import (
     StatusNotPublished,
     Unavailable,
     Unreadable,
+    WorkerError,
 )
 from worker.observability import telemetry
 from worker.observability.metrics import DEAD_LETTERS, REQUEST_SECONDS, REQUESTS, TRANSACTION_SECONDS, TRANSACTIONS
@@ -64,7 +65,7 @@ class Shared:
     hand_over: Callable[[int, Coroutine[Any, Any, DeploymentSettled | None]], None]
 
 
-class TruncatedLog(Exception):
+class TruncatedLog(WorkerError):
     """The partition ends before what was read of it: its topic was made anew, or a broker has lost its disk."""
 
 

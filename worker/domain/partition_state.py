@@ -1,6 +1,9 @@
 """What one partition's processor knows and decides: requests, offsets, and what goes into the next transaction. Pure.
 
 `PartitionProcessor` does the I/O around it. A new one is made at each take-over, from what the status topic says.
+
+One file, although it is long: what is known of requests, what is committed, and what a next owner has to read are
+changed together by every transaction.
 """
 
 import re

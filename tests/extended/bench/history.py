@@ -4,15 +4,14 @@ import asyncio
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from schemas import DeploymentStatus, SourceInfo, State
 from tests.extended.bench.dependencies import served_apart
 from tests.extended.bench.results import Row
+from tests.support.past import STATES, write_past
 from tests.support.stage import PARTITIONS, environment
 from tests.support.topics import create_worker_topics, unique_name
 from tests.support.worker_process import start_worker
@@ -22,7 +21,6 @@ from worker.settings import ClientSettings, KafkaSettings, read_settings
 
 # Compaction begins after a day; the statuses before the last are still there for so many requests of a partition.
 NOT_COMPACTED = 10_000
-STATES = (State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.DEPLOYED)
 MEGABYTE = 1024 * 1024
 
 
@@ -51,21 +49,7 @@ async def _write(bootstrap: str, kafka: KafkaSettings, partition: int, requests:
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=50, max_batch_size=64 * 1024) as producer:
         for number in range(requests):
             states = STATES if number >= requests - NOT_COMPACTED else STATES[-1:]
-            for sequence, state in enumerate(states, len(STATES) - len(states)):
-                status = DeploymentStatus(
-                    request_id=f"{partition}-{number}-0123456789abcdef-0123456789ab",
-                    sequence=sequence,
-                    state=state,
-                    time=datetime(2026, 1, 1, tzinfo=UTC),
-                    attempt=1,
-                    message="Deployed as sudoku-tutorial, and about as long as such a sentence is.",
-                    fingerprint=f"{number:064x}",
-                    source=SourceInfo(topic=kafka.requests_topic, partition=partition, offset=number),
-                )
-                message = status.to_message(kafka.status_topic, "/bench")
-                sent = await producer.send(
-                    message.topic, message.value, key=message.key, partition=partition, headers=[*message.headers]
-                )
+            sent = await write_past(producer, kafka, partition, number, states)
             if number == requests - REMEMBERED:
                 start = (await sent).offset
         await producer.flush()

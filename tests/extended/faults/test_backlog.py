@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import quantiles
 
@@ -10,9 +9,10 @@ import psutil
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from schemas import DeploymentStatus, SourceInfo, State
+from schemas import State
 from tests.extended.faults.report import FULL, Row, size
 from tests.support.faults.world import USERS, World, open_world
+from tests.support.past import STATES, write_past
 from worker.adapters.kafka.partition_store import KafkaPartitionStore
 from worker.domain.dead_letter import replay_id
 from worker.domain.partition_state import REMEMBERED, Checkpoint, RequestTable
@@ -94,23 +94,10 @@ async def test_replays_and_the_request_table(kafka: str, tmp_path: Path) -> None
 
 async def restored(world: World, requests: int) -> tuple[int, int]:
     """Records a second with which a processor reads its request table, and the requests it found."""
-    states = (State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.DEPLOYED)
     async with AIOKafkaProducer(bootstrap_servers=world.kafka.bootstrap_servers, linger_ms=20) as producer:
         for number in range(requests):
-            for sequence, state in enumerate(states):
-                status = DeploymentStatus(
-                    request_id=f"j-{number}",
-                    sequence=sequence,
-                    state=state,
-                    time=datetime(2026, 1, 1, tzinfo=UTC),
-                    attempt=1,
-                    message="So far.",
-                    fingerprint=f"{number:064x}",
-                    source=SourceInfo(topic=world.kafka.requests_topic, partition=0, offset=number),
-                )
-                it = status.to_message(world.kafka.status_topic, "/tests")
-                await producer.send(it.topic, it.value, key=it.key, partition=0, headers=[*it.headers])
+            await write_past(producer, world.kafka, 0, number)
     began = time.monotonic()
     table = RequestTable()
     await KafkaPartitionStore(world.kafka, None, "").load(0, Checkpoint(0), table)
-    return round(4 * requests / (time.monotonic() - began)), len(table)
+    return round(len(STATES) * requests / (time.monotonic() - began)), len(table)
