@@ -25,7 +25,7 @@ from worker.adapters.kafka.startup import prepare_kafka, watch_kafka
 from worker.adapters.overrides_file import load_overrides
 from worker.adapters.playground import PlaygroundClient, playground_session
 from worker.build import Builder
-from worker.delivery.admission import Admission, Breakers, KeyQueue, Limiter
+from worker.delivery.admission import Admission, Breakers, Budget, KeyQueue, Limiter
 from worker.delivery.collector import WorkerCollector
 from worker.delivery.consumer import RequestConsumer
 from worker.delivery.partition import PartitionProcessor, Shared
@@ -65,13 +65,14 @@ async def run(settings: Settings, stop: asyncio.Event, open_store: OpenStore = K
         builder = await stack.enter_async_context(open_builder(settings))
         builder.warm_up()
         playground = PlaygroundClient(
-            await stack.enter_async_context(playground_session(settings.playground)), settings.playground
+            await stack.enter_async_context(playground_session(settings.playground)), settings.playground, CLOCKS.now
         )
         cluster_id = await prepare_kafka(settings.kafka, stop)
         if cluster_id is None:
             return
         breakers = Breakers(CLOCKS.monotonic, CLOCKS.sleep)
-        admission = Admission(Limiter(settings.runtime.max_in_flight), breakers)
+        budget = Budget(settings.runtime.max_bytes_in_flight)
+        admission = Admission(Limiter(settings.runtime.max_in_flight), breakers, budget)
         decide = Lifecycle(settings.playground, settings.runtime)
         deployer = Deployer(tokens, builder, playground, admission, CLOCKS, decide)
         consumer = _kafka_consumer(settings)

@@ -1,19 +1,63 @@
-"""FETCH, PLAN, RENDER, BUNDLE: solution and revision id in, bundle out."""
+"""FETCH, PLAN, RENDER, BUNDLE: solution and revision id in, bundle out.
+
+Nearly every solution is small. Within its Allowance it is planned and packed on the event loop: there is memory for all
+that are at work, and none keeps the loop busy for 50 ms. A large one is built again, with memory reserved
+(worker/delivery/admission.py) and in a thread.
+"""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import ParamSpec, TypeVar
 from uuid import UUID
 
 from schemas import Kind
 from worker import settings
+from worker.concurrency import in_thread
 from worker.domain.bundle.archive import Bundle, build_bundle
 from worker.domain.bundle.blueprint import check_image, read_blueprint
 from worker.domain.bundle.plan import Plan, plan_pipeline, plan_single_model
 from worker.domain.overrides.overrides import NO_OVERRIDES, Overrides
-from worker.domain.solution import Caller, Solution
-from worker.errors import ConfigurationError, NotDeployable, NotFound
+from worker.domain.solution import Caller, LeftOut, Solution
+from worker.errors import ConfigurationError, NeedsReservation, NotDeployable, NotFound
 from worker.observability.telemetry import stages
 from worker.ports import Artifacts, Catalog
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SMALL_BYTES = 256 * 1024  # fetched in all; ordinary pipelines have 20 to 100 kB
+SMALL_VALUES = 4_000  # commas and brackets in a blueprint, as strict_json counts: 100 ordinary nodes, 15 ms, 2 MiB
+SMALL_MARKUP = 2_000  # tags and character references in a description: 25 ms at the worst
+SMALL_MANIFESTS = 1_200  # 12 for each container, and one for each folder that it mounts: 100 containers, 25 ms, 0.5 MB
+
+
+class Allowance:
+    """What one attempt may still take. Everything raises NeedsReservation when a small one is used up."""
+
+    def __init__(self, *, large: bool = False) -> None:
+        self.large = large
+        self._left = SMALL_BYTES
+
+    def count(self, size: int) -> None:
+        """Count bytes that were fetched."""
+        self._left -= size
+        self._need(self._left >= 0)
+
+    def check_description(self, html: str | LeftOut | None) -> None:
+        """Look at a description before it is cleaned."""
+        self._need(not isinstance(html, str) or html.count("<") + html.count("&") <= SMALL_MARKUP)
+
+    def check_blueprint(self, data: bytes) -> None:
+        """Look at a blueprint before it is read."""
+        self._need(sum(map(data.count, (b",", b"[", b"{"))) <= SMALL_VALUES)
+
+    def check_manifests(self, containers: int, folders: int) -> None:
+        """Look at a plan before it is rendered."""
+        self._need(containers * (12 + folders) <= SMALL_MANIFESTS)
+
+    def _need(self, fits: bool) -> None:
+        if not fits and not self.large:
+            raise NeedsReservation("larger than what needs no reservation")
 
 
 class Builder:
@@ -38,13 +82,17 @@ class Builder:
         self._options = options
         self._overrides = overrides
 
-    async def build(self, solution_id: UUID, revision_id: UUID, caller: Caller | None) -> tuple[Plan, Bundle]:
-        """Authorise, fetch, plan, render, bundle. Raises DeploymentError."""
+    async def build(
+        self, solution_id: UUID, revision_id: UUID, caller: Caller | None, *, large: bool = True
+    ) -> tuple[Plan, Bundle]:
+        """Authorise, fetch, plan, render, bundle. Raises DeploymentError; NeedsReservation if it is not small."""
+        allowance = Allowance(large=large)
         with stages.fetch():
             # A task of its own: what waits for the bundle is resumed once, and not with every answer.
-            plan, protos = await asyncio.create_task(self._fetch(solution_id, revision_id, caller))
+            plan, protos = await asyncio.create_task(self._fetch(solution_id, revision_id, caller, allowance))
         with stages.bundle():
-            return plan, build_bundle(plan, protos, self._shipped, self._options, self._overrides)
+            bundle = await _done(allowance, build_bundle, plan, protos, self._shipped, self._options, self._overrides)
+            return plan, bundle
 
     def warm_up(self) -> None:
         """Build one bundle: the manifests' model classes are compiled at their first use (0.2 s)."""
@@ -55,21 +103,23 @@ class Builder:
         build_bundle(plan, {}, self._shipped, self._options)
 
     async def _fetch(
-        self, solution_id: UUID, revision_id: UUID, caller: Caller | None
+        self, solution_id: UUID, revision_id: UUID, caller: Caller | None, allowance: Allowance
     ) -> tuple[Plan, Mapping[str, bytes]]:
         """Fetch and plan; the protobufs come by the names of their containers."""
-        solution = await self._catalog.find(solution_id, revision_id, caller)
+        solution = await self._catalog.find(solution_id, revision_id, caller, allowance.count)
+        allowance.check_description(solution.description)
         if solution.kind is Kind.SINGLE_MODEL:
-            plan = plan_single_model(solution)
+            plan = await _done(allowance, plan_single_model, solution)
         else:
-            (data,) = await self._artifacts.fetch([solution.blueprint_uri or ""])
+            (data,) = await self._artifacts.fetch([solution.blueprint_uri or ""], allowance.count)
             if data is None:
                 raise NotFound("blueprint-missing", "The pipeline's blueprint is gone. Save the pipeline again.")
-            blueprint = read_blueprint(data, self._options.max_nodes)
-            plan = plan_pipeline(solution, blueprint, self._options.orchestrator_image)
+            allowance.check_blueprint(data)
+            plan = await _done(allowance, self._plan_pipeline, solution, data)
+        allowance.check_manifests(len(plan.containers), len(plan.shared_folders))
         uris = {container.name: container.proto_uri for container in plan.containers if container.proto_uri}
         owners = {uri: name for name, uri in uris.items()}  # nodes of one model share its file, which is fetched once
-        found = dict(zip(owners, await self._artifacts.fetch(list(owners)), strict=True))
+        found = dict(zip(owners, await self._artifacts.fetch(list(owners), allowance.count), strict=True))
         protos = {}
         for name, uri in uris.items():
             text = found[uri]
@@ -77,6 +127,13 @@ class Builder:
                 raise NotFound("proto-missing", f"The protobuf of node '{name}' is gone. On-board its model again.")
             protos[name] = text
         return plan, protos
+
+    def _plan_pipeline(self, solution: Solution, data: bytes) -> Plan:
+        return plan_pipeline(solution, read_blueprint(data, self._options.max_nodes), self._options.orchestrator_image)
+
+
+async def _done(allowance: Allowance, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    return await in_thread(work, *args, **kwargs) if allowance.large else work(*args, **kwargs)
 
 
 _WARM_UP_BLUEPRINT = b"""{"name": "warm-up", "nodes": [

@@ -1,10 +1,26 @@
 """Independent work at the same time."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, ParamSpec, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+
+async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do what takes long for the CPU beside the event loop: Python lets others go on every 5 ms.
+
+    A thread cannot be cancelled: who is, waits for its end, so that what it holds in memory stays accounted for.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait((running,))
+        if not running.cancelled():
+            running.exception()  # looked at: nobody else will
+        raise
 
 
 async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

@@ -1,7 +1,6 @@
 """The path of a request, on one screen.
 
-receive → authenticate → wait for its turn → build (authorise, fetch, plan, render, bundle) → submit → report
-
+receive → authenticate → wait for its turn → build (authorise, fetch, plan, render, bundle) → submit → report.
 `worker/domain/lifecycle.py` decides what comes next, for a fresh request and for one that another worker left alike.
 """
 
@@ -9,12 +8,13 @@ import asyncio
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
 from schemas import DeploymentInfo, fingerprint
 from worker.build import Builder
-from worker.delivery.admission import Admission
+from worker.delivery.admission import Admission, Reservation
 from worker.delivery.partition import Job
 from worker.domain import lifecycle
 from worker.errors import CODES, DeploymentError, Internal, StatusNotPublished, Unauthenticated, Unavailable
@@ -43,7 +43,7 @@ class Deployer:
                     try:
                         await self._take(step, job)
                     except DeploymentError as error:
-                        await self._report(error, job)
+                        await self._report(error.without_frames(), job)
             except asyncio.CancelledError:
                 if job.stopping and (left := self.decide.after_stop(job, self.clocks.now())):
                     await job.publish(left)
@@ -62,8 +62,7 @@ class Deployer:
             case lifecycle.WaitForTurn():  # one request of a user at a time: the playground mixes up parallel uploads
                 await job.wait_for_turn()
             case lifecycle.BuildAndSubmit():
-                async with self.admission.attempt(job):
-                    deployment = await self._build_and_submit(job)
+                deployment = await self.admission.admit(job, partial(self._build_and_submit, job))
                 await job.publish(job.state.deployed(self.clocks.now(), deployment))
             case lifecycle.Sleep(until):
                 await self.clocks.sleep_until(until)
@@ -90,24 +89,26 @@ class Deployer:
         if job.claim(caller, asked):
             job.publish(job.state.accepted(self.clocks.now(), asked))  # not awaited: the next status is
 
-    async def _build_and_submit(self, job: Job) -> DeploymentInfo:
-        request, seconds = job.readable_request(), self.decide.playground.timeout_seconds
-        await job.publish(job.state.building(self.clocks.now()))
+    async def _build_and_submit(self, job: Job, room: Reservation) -> DeploymentInfo:
+        ids, seconds = job.readable_request().ids, self.decide.playground.timeout_seconds
+        if not room.large:  # else it has begun, and was found not to be small
+            await job.publish(job.state.building(self.clocks.now()))
         async with self.admission.limiter.build():
-            plan, bundle = await self.builder.build(request.solution_id, request.revision_id, job.caller)
+            plan, bundle = await self.builder.build(*ids, job.caller, large=room.large)
         until, deadline = self.clocks.monotonic() + seconds, self.clocks.now() + timedelta(seconds=seconds)
-        submitting = job.state.submitting(self.clocks.now(), plan, bundle, deadline)
-        await job.publish(submitting)  # durable before the first byte is sent
+        await job.publish(job.state.submitting(self.clocks.now(), plan, bundle, deadline))  # durable before it is sent
+        room.shrink(len(data := bundle.data))
+        del plan, bundle  # for the minutes that a POST takes: they hold every file once more
         async with self.admission.limiter.post():
-            return await job.post(self._submit(job, bundle.data, deadline, until))
+            return await job.post(self._submit(job, data, room, (deadline, until)))
 
-    async def _submit(self, job: Job, bundle: bytes, deadline: datetime, until: float) -> DeploymentInfo:
+    async def _submit(self, job: Job, data: bytes, room: Reservation, end: tuple[datetime, float]) -> DeploymentInfo:
         """POST it. Both clocks are read last: whoever waits for this outcome may have given it up by then."""
-        seconds = min((deadline - self.clocks.now()).total_seconds(), until - self.clocks.monotonic())
+        seconds = min((end[0] - self.clocks.now()).total_seconds(), end[1] - self.clocks.monotonic())
         if seconds <= 0 or not job.caller:
             raise Unavailable("attempt-late", CODES["attempt-late"], "submit")
-        with telemetry.stages.submit():
-            return await self.playground.submit(bundle, job.caller.email, job.state.request_id, seconds)
+        with room, telemetry.stages.submit():
+            return await self.playground.submit(data, job.caller.email, job.state.request_id, seconds)
 
     async def _report(self, error: DeploymentError, job: Job) -> None:
         """Say what the error leads to: another attempt, `parked`, or the end. Before `accepted`, try again silently."""

@@ -7,7 +7,7 @@
     │   │   ├── Conflict                 receive:       another request has its id
     │   │   ├── Unauthenticated          authenticate:  no token, or an invalid one
     │   │   ├── NotAllowed               authorise:     a valid user who may not read the solution
-    │   │   ├── NotFound                 fetch:         something that the solution refers to does not exist
+    │   │   ├── NotFound                 fetch:         something that the solution refers to does not exist, or is unreadable
     │   │   └── NotDeployable            plan:          the solution cannot run on a playground
     │   └── Failed                       not the request's fault
     │       ├── Unavailable              a dependency is down, slow or rejects our credentials; retryable
@@ -17,6 +17,7 @@
     │       ├── WorkerDied               internal:      three workers in a row died while building its bundle
     │       ├── OverridesInvalid         bundle:        the operator's overrides make a manifest invalid
     │       └── Internal                 internal:      a bug in the worker
+    ├── NeedsReservation                 a solution is large: its attempt begins again with a reservation of memory
     ├── StatusNotPublished               a status was not committed; the record is read again after the next take-over
     ├── PartitionLost                    the consumer group has assigned the partition to another worker
     └── ConfigurationError               the worker cannot start; the message names the setting
@@ -26,7 +27,7 @@ docs/contract.md lists them, and a test keeps the two identical.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from schemas import ErrorInfo, State
 
@@ -58,6 +59,7 @@ REJECTED: dict[str, str] = {
     "blueprint-missing": "The pipeline has no blueprint, or its file is gone. Save the pipeline again in the editor.",
     "image-missing": "The model has no Docker image artifact. On-board it again.",
     "proto-missing": "A node has no protobuf, or its file is gone. On-board the model again.",
+    "solution-unreadable": "What Graphene's database says of the solution is no JSON that can be used; the message says where and why. Correct the solution there and send the request again.",
     "artifact-uri-invalid": "An artifact's URI is not a plain path in the repository. On-board the model again.",
     "artifact-too-large": "A file of the solution exceeds the limit in the message. Make it smaller.",
     # plan
@@ -137,6 +139,11 @@ class DeploymentError(WorkerError):
         self.code = code
         self.message = message
 
+    def without_frames(self) -> Self:
+        """Return it without its traceback, whose frames keep a whole bundle while its request waits."""
+        self.__traceback__ = self.__context__ = self.__cause__ = None
+        return self
+
     def info(self) -> ErrorInfo:
         """Return the error as a status carries it."""
         return ErrorInfo(code=self.code, message=self.message[:1000], stage=self.stage, retryable=self.retryable)
@@ -174,7 +181,7 @@ class NotAllowed(Rejected):
 
 
 class NotFound(Rejected):
-    """Something that the solution refers to does not exist."""
+    """Something that the solution refers to does not exist, or cannot be read."""
 
     stage = "fetch"
 
@@ -272,6 +279,10 @@ class Internal(Failed):
         super().__init__(
             "internal", "A bug in the deployer ended the request; its log has the details. Tell the operator."
         )
+
+
+class NeedsReservation(WorkerError):
+    """A solution is larger than what needs no reservation: its attempt begins again once it has one."""
 
 
 class StatusNotPublished(WorkerError):

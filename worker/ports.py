@@ -20,15 +20,23 @@ class Tokens(Protocol):
 
 
 class Catalog(Protocol):
-    """What a revision is, and whether the caller may read it. Raises NotFound, NotAllowed, Unavailable."""
+    """What a revision is, and whether the caller may read it.
 
-    async def find(self, solution_id: UUID, revision_id: UUID, caller: Caller | None) -> Solution: ...
+    Raises NotFound, NotAllowed, Unavailable, NeedsReservation.
+    """
+
+    async def find(
+        self, solution_id: UUID, revision_id: UUID, caller: Caller | None, count: Callable[[int], None]
+    ) -> Solution: ...
 
 
 class Artifacts(Protocol):
-    """Files of a solution, by their uris; None for one that is gone. Raises NotFound, NotDeployable, Unavailable."""
+    """Files of a solution, by their uris; None for one that is gone.
 
-    async def fetch(self, uris: Sequence[str]) -> list[bytes | None]: ...
+    Raises NotFound, NotDeployable, Unavailable, NeedsReservation.
+    """
+
+    async def fetch(self, uris: Sequence[str], count: Callable[[int], None]) -> list[bytes | None]: ...
 
 
 class Playground(Protocol):

@@ -165,6 +165,12 @@ class RuntimeSettings(_Group):
     max_in_flight: int = Field(32, ge=1, description="Maximum number of requests in flight.")
     max_buffered_records: int = Field(1000, ge=1, description="Maximum number of records read and not finished.")
     max_buffered_bytes: int = Field(16 * 1024 * 1024, ge=1, description="Maximum size of these records, in bytes.")
+    max_bytes_in_flight: int = Field(
+        160 * 1024 * 1024,
+        ge=64 * 1024 * 1024,
+        description="Maximum size of what is fetched and built at the same time for large solutions, in bytes; small "
+        "ones (256 KiB) do not count.",
+    )
     request_deadline_seconds: Seconds = Field(
         3600,
         description="How long a request is retried, with pauses of up to 60 s, not counting the time while a "

@@ -1,7 +1,7 @@
 """Small honest stand-ins for the adapters, passed in where the real ones go."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -9,7 +9,7 @@ from uuid import UUID
 from schemas import DeploymentInfo, DeploymentSettled, DeploymentStatus
 from tests.support.builders import CALLER, record
 from worker.build import Builder
-from worker.delivery.admission import Admission, Breakers, KeyQueue, Limiter, Source
+from worker.delivery.admission import RESERVED_BYTES, Admission, Breakers, Budget, KeyQueue, Limiter, Source
 from worker.delivery.partition import Job, PartitionProcessor, Shared
 from worker.deploy import Deployer
 from worker.domain.dead_letter import DeadLetter
@@ -47,9 +47,13 @@ class FakeCatalog:
     def __init__(self, solution: Solution | Exception) -> None:
         self.solution = solution
 
-    async def find(self, solution_id: UUID, revision_id: UUID, caller: Caller | None) -> Solution:
+    async def find(
+        self, solution_id: UUID, revision_id: UUID, caller: Caller | None, count: Callable[[int], None]
+    ) -> Solution:
         if isinstance(self.solution, Exception):
             raise self.solution
+        if isinstance(self.solution.description, str):
+            count(len(self.solution.description.encode()))
         return self.solution
 
 
@@ -60,8 +64,9 @@ class FakeArtifacts:
         self.files = files
         self.fetched: list[str] = []
 
-    async def fetch(self, uris: Sequence[str]) -> list[bytes | None]:
+    async def fetch(self, uris: Sequence[str], count: Callable[[int], None]) -> list[bytes | None]:
         self.fetched.extend(uris)
+        count(sum(len(self.files.get(uri, b"")) for uri in uris))
         return [self.files.get(uri) for uri in uris]
 
 
@@ -208,5 +213,5 @@ def fake_deployer(
 ) -> Deployer:
     """With room for 32, closed breakers, and time that does not pass by itself; `changes` as for `lifecycle`."""
     clocks = (time or FakeTime()).clocks()
-    admission = Admission(Limiter(32), Breakers(clocks.monotonic, clocks.sleep))
+    admission = Admission(Limiter(32), Breakers(clocks.monotonic, clocks.sleep), Budget(RESERVED_BYTES))
     return Deployer(tokens, builder, playground, admission, clocks, lifecycle(**changes))

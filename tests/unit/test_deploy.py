@@ -73,6 +73,15 @@ async def test_a_request_goes_from_accepted_to_deployed() -> None:
     assert (len(bundle), CALLER.email, last.request_id) == (last.bundle.size, username, request_id)
 
 
+async def test_an_error_keeps_no_bundle_in_memory() -> None:
+    """While its request waits for what it leads to: neither in its own frames nor in those of what caused it."""
+    error = Unavailable("playground-busy", "Busy.", "submit")
+    error.__context__ = ZeroDivisionError()
+    world = World(playground_error=error)
+    await world.handle()
+    assert [None] * 2 == [error.__traceback__, error.__context__]
+
+
 async def test_a_protobuf_of_two_nodes_is_fetched_once() -> None:
     """Nodes of one model share its file."""
     world = World()

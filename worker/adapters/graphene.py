@@ -1,13 +1,14 @@
 """Graphene: its database service (CCDS), which says what a revision is and who may read it, and its files in Nexus.
 
 CCDS says "not found" with status 200 and an empty body; older versions say 400 or 404. Whatever else is not a 200
-with JSON is an outage, and never "a single model". It looks a revision up without regard to the solution in the
+with JSON is an outage, and never "a single model". JSON that cannot be used is no outage: what is in it was written by
+the solution's owner, whose request alone it ends. It looks a revision up without regard to the solution in the
 path, and checks no access rights by itself: both are done here.
 """
 
 import asyncio
 import re
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -16,24 +17,30 @@ import aiohttp
 import structlog
 
 from schemas import Kind
-from worker.adapters.http import Dependency, TooLarge, TooLargeTogether, stop
+from worker.adapters.http import Dependency, TooLarge, TooLargeTogether, ignore, stop
 from worker.domain.bundle.archive import MAX_PROTOS_BYTES, protos_too_large
 from worker.domain.bundle.presentation import MAX_ICON
 from worker.domain.solution import Caller, LeftOut, Solution
-from worker.domain.strict_json import JsonError, loads
+from worker.domain.strict_json import JsonError, NotJson, loads
 from worker.errors import CODES, NotAllowed, NotFound, Stage, Unavailable
 from worker.settings import ArtifactsSettings, CatalogSettings
 
 MAX_JSON = 1024 * 1024  # bytes of one answer
-MAX_DESCRIPTION = 4 * 1024 * 1024  # bytes: CCDS allows 2 MiB of HTML, and JSON escapes some of it
+MAX_VALUES = 5_000  # of one answer: 8 ms to read; one artifact has 12, and a revision some dozens of them
+MAX_DESCRIPTION = 4 * 1024 * 1024  # bytes, of all catalogs: CCDS allows 2 MiB of HTML, and JSON escapes some of it
 MAX_CATALOGS = 32  # a solution is published in one or two
 
 _SLOW = LeftOut("Graphene's database did not answer in time.")
 
 # The answers without which there is no solution: solution, revision, artifacts, and the access check if there is one.
-_REQUIRED: Sequence[tuple[type, Stage]] = ((dict, "fetch"), (dict, "fetch"), (list, "fetch"), (dict, "authorise"))
-_CATALOGS: Sequence[tuple[type, Stage]] = ((list, "fetch"),)
-_TEXT: Sequence[tuple[type, Stage]] = ((dict, "fetch"),)
+_REQUIRED: Sequence[tuple[str, type, Stage]] = (
+    ("the solution", dict, "fetch"),
+    ("the revision", dict, "fetch"),
+    ("its artifacts", list, "fetch"),
+    ("the access to it", dict, "authorise"),
+)
+_CATALOGS: Sequence[tuple[str, type, Stage]] = (("its catalogs", list, "fetch"),)
+_TEXT: Sequence[tuple[str, type, Stage]] = (("its description", dict, "fetch"),)
 
 Answer = bytes | BaseException | None
 """A file, None when CCDS does not have it, or why it could not be had."""
@@ -50,7 +57,9 @@ class CatalogClient:
         self._check_access = settings.check_access
         self._timeout = settings.timeout_seconds
 
-    async def find(self, solution_id: UUID, revision_id: UUID, caller: Caller | None) -> Solution:
+    async def find(
+        self, solution_id: UUID, revision_id: UUID, caller: Caller | None, count: Callable[[int], None] = ignore
+    ) -> Solution:
         """Look up a revision; what does not depend on another answer is asked for at the same time.
 
         Without a caller no access is checked. Of several problems the same one is reported every time: an outage
@@ -59,20 +68,23 @@ class CatalogClient:
 
         Raises:
             Unavailable: CCDS is down, slow, refuses our credentials or answers nonsense.
-            NotFound: there is no such solution or revision, they do not belong together, or a file is missing.
+            NotFound: there is no such solution or revision, they do not belong together, a file is missing, or what
+                CCDS says of them cannot be used.
             NotAllowed: the caller may not read the solution.
+            NeedsReservation: `count` raised it: together it is not small.
         """
         required = [
-            self._get(f"solution/{solution_id}"),
-            self._get(f"solution/{solution_id}/revision/{revision_id}"),
-            self._get(f"revision/{revision_id}/artifact"),
+            self._get(f"solution/{solution_id}", count),
+            self._get(f"solution/{solution_id}/revision/{revision_id}", count),
+            self._get(f"revision/{revision_id}/artifact", count),
         ]
         if caller is not None and self._check_access:
             user = quote(caller.user_id, safe="")
-            required.append(self._get(f"access/user/{user}/solution/{solution_id}", stage="authorise"))
+            required.append(self._get(f"access/user/{user}/solution/{solution_id}", count, stage="authorise"))
         # Not Accept: application/json, which CCDS refuses for a picture.
-        icon = _settled(self._ccds.get(f"solution/{solution_id}/pic", accept="*/*", max_bytes=MAX_ICON))
-        catalogs = _settled(self._get(f"catalog/solution/{solution_id}"))
+        picture = self._ccds.get(f"solution/{solution_id}/pic", accept="*/*", max_bytes=MAX_ICON, count=count)
+        icon = _settled(picture)
+        catalogs = _settled(self._get(f"catalog/solution/{solution_id}", count))
         optional: list[asyncio.Future[Any]] = [icon, catalogs]
         try:
             solution, revision, artifacts, *access = self._read(await _settled(*required), _REQUIRED)
@@ -82,7 +94,7 @@ class CatalogClient:
             if not allowed:
                 raise NotAllowed("no-access", CODES["no-access"])
             files, remarks = _files(kind, artifacts or ())
-            description = asyncio.create_task(self._description(catalogs, revision_id))
+            description = asyncio.create_task(self._description(catalogs, revision_id, count))
             optional.append(description)
             await asyncio.wait(optional, timeout=self._timeout)
             return Solution(
@@ -98,22 +110,34 @@ class CatalogClient:
         finally:
             await stop(*optional)
 
-    def _get(self, path: str, max_bytes: int = MAX_JSON, stage: Stage = "fetch") -> Coroutine[Any, Any, bytes | None]:
-        return self._ccds.get(path, accept="application/json", max_bytes=max_bytes, stage=stage)
+    def _get(
+        self, path: str, count: Callable[[int], None], max_bytes: int = MAX_JSON, stage: Stage = "fetch"
+    ) -> Coroutine[Any, Any, bytes | None]:
+        return self._ccds.get(path, accept="application/json", max_bytes=max_bytes, stage=stage, count=count)
 
-    def _read(self, answers: Sequence[Answer], expected: Sequence[tuple[type, Stage]]) -> list[Any]:
-        """Read each answer as the JSON that is expected, or None when CCDS has nothing to say. Raises Unavailable."""
+    def _read(self, answers: Sequence[Answer], expected: Sequence[tuple[str, type, Stage]]) -> list[Any]:
+        """Read each answer as the JSON that is expected, or None when CCDS has nothing to say.
+
+        Raises Unavailable for what is not JSON; NotFound for JSON that cannot be used: its content is the solution's.
+        """
         values = []
-        for answer, (kind, stage) in zip(answers, expected, strict=False):  # the access check may be missing
-            if isinstance(answer, TooLarge):
-                raise self._ccds.error(str(answer), stage)
+        for answer, (what, kind, stage) in zip(answers, expected, strict=False):  # the access check may be missing
+            if isinstance(answer, TooLarge):  # JSON, or a page of something between us
+                is_json = answer.begins.lstrip().startswith((b"{", b"["))
+                raise _unreadable(what, answer) if is_json else self._ccds.error(str(answer), stage)
             if isinstance(answer, BaseException):
                 raise answer
             body = (answer or b"").strip()
             try:
-                value = loads(body, max_bytes=MAX_DESCRIPTION, max_string=MAX_DESCRIPTION) if body else None
-            except JsonError as error:
+                value = (
+                    loads(body, max_bytes=MAX_DESCRIPTION, max_string=MAX_DESCRIPTION, max_values=MAX_VALUES)
+                    if body
+                    else None
+                )
+            except NotJson as error:
                 raise self._ccds.error(str(error), stage) from None
+            except JsonError as error:
+                raise _unreadable(what, error) from None
             items = value if isinstance(value, list) else ()
             if not isinstance(value, kind | None) or not all(isinstance(item, dict) for item in items):
                 raise self._ccds.error("JSON of another shape than was asked for", stage)
@@ -148,32 +172,45 @@ class CatalogClient:
         if owner.lower() != str(solution_id):
             raise NotFound("revision-of-another-solution", CODES["revision-of-another-solution"])
 
-    async def _description(self, catalogs: asyncio.Future[list[Answer]], revision_id: UUID) -> str | LeftOut | None:
-        """Fetch the text for the first catalog, in CCDS's order, that has one; else say why one could not be read."""
+    async def _description(
+        self, catalogs: asyncio.Future[list[Answer]], revision_id: UUID, count: Callable[[int], None]
+    ) -> str | LeftOut | None:
+        """Fetch the text for the first catalog, in CCDS's order, that has one; else say why one could not be read.
+
+        One after the other, and together no more than MAX_DESCRIPTION: nearly always the first one has a text.
+        """
         try:
             (listed,) = self._read(await catalogs, _CATALOGS)
-        except Unavailable as error:
+        except (Unavailable, NotFound) as error:
             return _left_out("description", error.message)
         ids = [catalog_id for catalog in listed or () if (catalog_id := _uuid(catalog.get("catalogId")))]
-        if not ids:
-            return None
-        paths = [f"revision/{revision_id}/catalog/{catalog_id}/descr" for catalog_id in ids[:MAX_CATALOGS]]
-        texts = [_settled(self._get(path, MAX_DESCRIPTION)) for path in paths]
-        missed = None
-        try:
-            for text in texts:
-                try:
-                    (found,) = self._read(await text, _TEXT)
-                except Unavailable as error:
-                    reason = _left_out("description", error.message)
-                    missed = missed or reason
-                    continue
+        left, missed = MAX_DESCRIPTION, None
+
+        def counted(size: int) -> None:
+            nonlocal left
+            left -= size
+            count(size)
+
+        for catalog_id in ids[:MAX_CATALOGS]:
+            text = self._get(f"revision/{revision_id}/catalog/{catalog_id}/descr", counted, max_bytes=left)
+            try:
+                (found,) = self._read(await _settled(text), _TEXT)
+            except (Unavailable, NotFound) as error:
+                missed = missed or _left_out("description", error.message)
+            else:
                 description = found.get("description") if found else None
                 if isinstance(description, str) and description.strip():
                     return description
-            return missed
-        finally:
-            await stop(*texts)
+            if left < 0:
+                break
+        return missed
+
+
+def _unreadable(what: str, why: Exception) -> NotFound:
+    return NotFound(
+        "solution-unreadable",
+        f"What Graphene's database says of {what} cannot be used: {why}. Correct the solution there.",
+    )
 
 
 def _files(kind: Kind, artifacts: Sequence[dict[str, Any]]) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -262,17 +299,20 @@ class ArtifactsClient:
         """Raise ConfigurationError when the settings cannot be used."""
         self._nexus = Dependency(session, settings, name="artifacts", called="The repository", nothing=(404,))
 
-    async def fetch(self, uris: Sequence[str]) -> list[bytes | None]:
+    async def fetch(self, uris: Sequence[str], count: Callable[[int], None] = ignore) -> list[bytes | None]:
         """Fetch the files of these uris at the same time; None for one that the repository does not have.
 
         Raises:
             NotFound: a uri is not a plain path, or a file is larger than MAX_FILE.
             NotDeployable: together they are larger than a bundle may be.
             Unavailable: the repository is down, slow, refuses our credentials or answers with an error.
+            NeedsReservation: `count` raised it: with what was fetched before they are not small.
         """
         paths = [artifact_path(uri) for uri in uris]
         try:
-            return await self._nexus.get_all(paths, accept="*/*", max_bytes=MAX_FILE, max_total=MAX_PROTOS_BYTES)
+            return await self._nexus.get_all(
+                paths, accept="*/*", max_bytes=MAX_FILE, max_total=MAX_PROTOS_BYTES, count=count
+            )
         except TooLarge:
             raise NotFound(
                 "artifact-too-large", f"A file of the solution is larger than {MAX_FILE} bytes. Make it smaller."

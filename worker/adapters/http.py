@@ -5,9 +5,8 @@ follow them. Connections are kept alive; aiohttp repeats a GET by itself when on
 """
 
 import asyncio
-import io
 import zlib
-from collections.abc import AsyncIterator, Container, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Container, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,11 +26,15 @@ PIECE = 64 * 1024  # bytes decompressed at a time
 
 CONNECTIONS = 32  # open to one dependency at the same time; more requests wait, and their time-out has not begun
 
+Body = AsyncIterable[bytes]
+
 _NO_HEADERS: Mapping[str, str] = {}
 
 
 class TooLarge(WorkerError):
     """An answer is longer than the limit."""
+
+    begins = b""  # with these bytes
 
 
 class TooLargeTogether(WorkerError):
@@ -67,6 +70,10 @@ def configured_url(text: str, variable: str) -> URL:
     return url
 
 
+def ignore(_size: int) -> None:
+    """Count nothing."""
+
+
 async def exchange(
     session: aiohttp.ClientSession,
     dependency: str,
@@ -76,10 +83,13 @@ async def exchange(
     headers: Mapping[str, str],
     limits: aiohttp.ClientTimeout,
     max_bytes: int,
-    data: bytes | None = None,
+    data: Body | None = None,
+    count: Callable[[int], None] = ignore,
 ) -> Answer:
     """Send one request and read its answer; count it, and trace it when there are traces.
 
+    `data` is sent as it comes, with the length that `headers` give. `count` is told how many bytes of the body have
+    come, after decompression, and may raise.
     The body is read with status 200, and with every status when data was sent: it says why the data was refused.
     Raises aiohttp.ClientError or TimeoutError: there is no answer, or it is incomplete and its body matters.
     """
@@ -90,18 +100,21 @@ async def exchange(
                 method,
                 url,
                 headers={**headers, **trace},
-                data=None if data is None else io.BytesIO(data),
+                data=data,
                 timeout=limits,
                 allow_redirects=False,
             ) as response:
                 get_current_span().set_attribute("http.response.status_code", response.status)
                 body = bytearray()
                 if response.status == 200 or data is not None:
-                    await _read(response, body, max_bytes)
+                    await _read(response, body, max_bytes, count)
         outcome = f"{response.status // 100}xx"
         return Answer(response.status, response.headers, bytes(body))
     except TimeoutError:
         outcome = "timeout"
+        raise
+    except WorkerError:  # `count` has enough
+        outcome = "2xx"
         raise
     except asyncio.CancelledError:
         outcome = ""  # it says nothing about the dependency
@@ -111,7 +124,9 @@ async def exchange(
             HTTP_REQUESTS.labels(dependency, outcome).inc()
 
 
-async def _read(response: aiohttp.ClientResponse, body: bytearray, max_bytes: int) -> None:
+async def _read(
+    response: aiohttp.ClientResponse, body: bytearray, max_bytes: int, count: Callable[[int], None]
+) -> None:
     """Add the body to `body`, decompressed, until it is longer than `max_bytes`."""
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     unpacker = None if encoding == "identity" else zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
@@ -119,10 +134,12 @@ async def _read(response: aiohttp.ClientResponse, body: bytearray, max_bytes: in
         if encoding not in ("identity", "gzip", "x-gzip"):
             raise aiohttp.ClientPayloadError("an encoding that was not asked for")
         async for piece in response.content.iter_any():
+            before = len(body)
             if unpacker is None:
                 body += piece
             else:
                 _unpack(unpacker, piece, body, max_bytes)
+            count(len(body) - before)
             if len(body) > max_bytes:  # enough to know that it is too long
                 return
         if unpacker is not None and not unpacker.eof:
@@ -173,7 +190,7 @@ class Dependency:
         self._session = session
         self._name = name
         self._called = called
-        self._nothing = nothing
+        self.ignore = nothing
         # Connecting has the shorter limit: that no connection could be opened says more than that no answer came.
         self._limits = aiohttp.ClientTimeout(total=settings.timeout_seconds, sock_connect=settings.timeout_seconds / 2)
         self._slots = asyncio.Semaphore(CONNECTIONS)
@@ -184,7 +201,15 @@ class Dependency:
         except ValueError:
             raise ConfigurationError(f"{variable}USERNAME: HTTP Basic allows no colon in it; use another.") from None
 
-    async def get(self, path: str, *, accept: str, max_bytes: int, stage: Stage = "fetch") -> bytes | None:
+    async def get(
+        self,
+        path: str,
+        *,
+        accept: str,
+        max_bytes: int,
+        stage: Stage = "fetch",
+        count: Callable[[int], None] = ignore,
+    ) -> bytes | None:
         """GET one file, or None when the dependency does not have it.
 
         Args:
@@ -192,6 +217,7 @@ class Dependency:
             accept: the header `Accept`.
             max_bytes: the longest body.
             stage: where the request stands, for the error.
+            count: is told how many bytes have come, and may raise.
 
         Raises:
             TooLarge: the body is longer than `max_bytes`.
@@ -209,6 +235,7 @@ class Dependency:
                     headers=headers,
                     limits=self._limits,
                     max_bytes=max_bytes,
+                    count=count,
                 )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             raise self._unavailable("unavailable", stage, general=True) from None
@@ -221,33 +248,44 @@ class Dependency:
         if answer.status in (401, 403):
             # 403 may be about the path, which follows from the solution.
             raise self._unavailable("unauthorized", stage, general=answer.status == 401)
-        if answer.status in self._nothing:
+        if answer.status in self.ignore:
             return None
         if answer.status != 200:
             raise self.error(f"status {answer.status}", stage)
         if len(answer.body) > max_bytes:
-            raise TooLarge(f"longer than {max_bytes} bytes")
+            error = TooLarge(f"longer than {max_bytes} bytes")
+            error.begins = answer.body[:100]
+            raise error
         return answer.body
 
-    async def get_all(self, paths: Sequence[str], *, accept: str, max_bytes: int, max_total: int) -> list[bytes | None]:
+    async def get_all(
+        self,
+        paths: Sequence[str],
+        *,
+        accept: str,
+        max_bytes: int,
+        max_total: int,
+        count: Callable[[int], None] = ignore,
+    ) -> list[bytes | None]:
         """GET several files at the same time, each as `get` does; the first failure ends them all.
 
         Of several failures at the same time the first in order is raised, so that chance does not choose.
-        Raises TooLargeTogether as soon as they have more than `max_total` bytes, and what `get` raises.
+        Raises TooLargeTogether as soon as more than `max_total` bytes have come, and what `get` raises.
         """
         total = 0
 
-        async def counted(path: str) -> bytes | None:
+        def counted(size: int) -> None:
             nonlocal total
-            body = await self.get(path, accept=accept, max_bytes=max_bytes)
-            total += len(body or b"")
+            total += size
             if total > max_total:
                 raise TooLargeTogether
-            return body
+            count(size)
 
         if not paths:
             return []
-        tasks = [asyncio.create_task(counted(path)) for path in paths]
+        tasks = [
+            asyncio.create_task(self.get(path, accept=accept, max_bytes=max_bytes, count=counted)) for path in paths
+        ]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             return [task.result() for task in tasks if task.done()]

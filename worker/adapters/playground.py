@@ -11,8 +11,11 @@ import base64
 import json
 import re
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,12 +23,17 @@ import aiohttp
 
 from schemas import DeploymentInfo
 from worker.adapters.http import SESSION, configured_url, exchange
+from worker.concurrency import in_thread
 from worker.errors import CODES, ConfigurationError, DeploymentError, OutcomeUnknown, PlaygroundRefused, Unavailable
 from worker.observability.logs import without_encoded
 from worker.settings import PlaygroundSettings
 
 MAX_ANSWER = 1024 * 1024  # bytes that are read; a failed script's whole output is in it
 MAX_REASON = 500  # characters of the server's own words
+MAX_READ = 8 * 1024  # characters of each end of an answer that are looked at: to clean a megabyte takes 0.3 s
+MAX_RETRY_AFTER = 3600  # seconds
+PIECE = 48 * 1024  # bytes of a bundle made base64 at a time; a multiple of 6, which are 8 characters
+LARGE = 512 * 1024  # bytes: to look for words of a larger bundle takes over 20 ms
 MIN_MAILBOX = 8  # characters: a shorter first part of an e-mail address may be an ordinary word
 CONNECT_SECONDS = 30
 
@@ -34,6 +42,7 @@ _DASHBOARD = "/dashboard?selected_deployment_id="
 _DEPLOYED = re.compile(re.escape(_DASHBOARD) + r"([a-z0-9-]{1,63})")
 _FAILED = "deploy solution failed with:"
 _WAY_OUT = "Correct that, or tell the operator."
+_WORD_AT_END, _WORD_AT_START = re.compile(r"\S*\Z"), re.compile(r"\A\S*")
 _BASE64 = re.compile(r"[A-Za-z0-9+/=]{16,}")
 
 
@@ -54,12 +63,21 @@ def _trusted(ca_file: Path | None) -> ssl.SSLContext | bool:
         ) from None
 
 
+_now = partial(datetime.now, UTC)
+
+
 class PlaygroundClient:
     """Posts bundles. Use it with `playground_session`, and never twice at the same time for one user."""
 
-    def __init__(self, session: aiohttp.ClientSession, settings: PlaygroundSettings) -> None:
-        """Raise ConfigurationError when the URL is invalid."""
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        settings: PlaygroundSettings,
+        now: Callable[[], datetime] = _now,
+    ) -> None:
+        """Raise ConfigurationError when the URL is invalid. `now`: the time, for a Retry-After that is a date."""
         self._session = session
+        self._now = now
         self._deploy_url = settings.deploy_url
         self._url = configured_url(settings.deploy_url, "DEPLOYER_PLAYGROUND__DEPLOY_URL")
 
@@ -77,10 +95,9 @@ class PlaygroundClient:
             PlaygroundRefused: the server said no.
             OutcomeUnknown: something was sent and got no answer, or a 5xx one that does not say what became of it.
         """
-        # Written by hand, because the encoder would look at every character of the base64 text.
-        solution = base64.b64encode(bundle)
-        body = b'{"solution":"%b","username":%b}' % (solution, json.dumps(username).encode())
-        headers = {"Content-Type": "application/json", "Idempotency-Key": request_id}
+        start, end = b'{"solution":"', b'","username":%b}' % json.dumps(username).encode()
+        length = len(start) + (len(bundle) + 2) // 3 * 4 + len(end)
+        headers = {"Content-Type": "application/json", "Content-Length": f"{length}", "Idempotency-Key": request_id}
         # Connecting has the shorter limit, so that the longer one can only run out after something was sent.
         limits = aiohttp.ClientTimeout(total=seconds, connect=min(CONNECT_SECONDS, seconds / 2))
         post = exchange(
@@ -91,7 +108,7 @@ class PlaygroundClient:
             headers=headers,
             limits=limits,
             max_bytes=MAX_ANSWER,
-            data=body,
+            data=_body(start, bundle, end),
         )
         try:
             answer = await asyncio.create_task(post)  # its own task: what waits for it is resumed once, at its end
@@ -107,29 +124,54 @@ class PlaygroundClient:
             raise Unavailable(code, CODES[code], "submit", general=True) from None
         except (aiohttp.ClientError, TimeoutError):
             raise OutcomeUnknown(CODES["outcome-unknown"]) from None
-        verdict = judge(
+        judged = partial(
+            judge,
             answer.status,
             answer.headers,
             answer.body[:MAX_ANSWER],
             deploy_url=self._deploy_url,
             username=username,
-            solution=solution.decode(),
+            bundle=bundle,
+            now=self._now(),
         )
+        verdict = await in_thread(judged) if len(bundle) > LARGE and answer.status != 200 else judged()
         if isinstance(verdict, DeploymentError):
             raise verdict
         return verdict
 
 
+async def _body(start: bytes, bundle: bytes, end: bytes) -> AsyncIterator[bytes]:
+    """Write JSON by hand, a piece at a time: the whole text would take more memory than the bundle, twice."""
+    yield start
+    for piece in _base64(bundle):
+        yield piece
+    yield end
+
+
+def _base64(bundle: bytes) -> Iterator[bytes]:
+    view = memoryview(bundle)
+    for start in range(0, len(bundle), PIECE):
+        yield base64.b64encode(view[start : start + PIECE])
+
+
 def judge(
-    status: int, headers: Mapping[str, str], body: bytes, *, deploy_url: str, username: str, solution: str = ""
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    deploy_url: str,
+    username: str,
+    bundle: bytes = b"",
+    now: datetime | None = None,
 ) -> DeploymentInfo | DeploymentError:
     """Decide what the server's answer means.
 
-    `username` and `solution`, the bundle's base64, are what was sent and must not show in an error's message.
+    `username` and `bundle` are what was sent and must not show in an error's message. `now`: when it was answered, in
+    UTC; None: a Retry-After that is a date is not understood.
     """
     text = body.decode(errors="replace")
     if status == 200:
-        return _judge_success(text, deploy_url, username, solution)
+        return _judge_success(text, deploy_url, username, bundle)
     if status in (401, 403):
         return Unavailable(
             "playground-unauthorized",
@@ -138,36 +180,41 @@ def judge(
             general=status == 401,  # 403 may be a filter's before it, and about the body
         )
     if status == 429 or (status == 503 and "retry-after" in {name.lower() for name in headers}):
-        return Unavailable("playground-busy", CODES["playground-busy"], "submit", retry_after=_retry_after(headers))
+        return Unavailable(
+            "playground-busy", CODES["playground-busy"], "submit", retry_after=_retry_after(headers, now)
+        )
     if 300 <= status < 400:
         return PlaygroundRefused("playground-redirected", CODES["playground-redirected"])
     if status == 500 and _FAILED in text:
-        reason = _reason(text.partition(_FAILED)[2], username, solution)
+        reason = _reason(text.partition(_FAILED)[2], username, bundle)
         return PlaygroundRefused(
             "deployment-failed", f"The bundle's script failed on the playground: {reason} {_WAY_OUT}"
         )
     if status >= 500:
         return OutcomeUnknown(CODES["outcome-unknown"])
-    return _refused(status, _reason(text, username, solution))
+    return _refused(status, _reason(text, username, bundle), len(bundle))
 
 
-def _judge_success(text: str, deploy_url: str, username: str, solution: str) -> DeploymentInfo | DeploymentError:
+def _judge_success(text: str, deploy_url: str, username: str, bundle: bytes) -> DeploymentInfo | DeploymentError:
     if text == f"{_DASHBOARD}None":
         return PlaygroundRefused("playground-name-taken", CODES["playground-name-taken"])
     deployed = _DEPLOYED.fullmatch(text)
     if not deployed:
-        return _refused(200, _reason(text, username, solution))
+        return _refused(200, _reason(text, username, bundle), len(bundle))
     return DeploymentInfo(id=deployed[1], url=deploy_url.removesuffix(_PATH) + text)
 
 
-def _refused(status: int, reason: str) -> PlaygroundRefused:
+def _refused(status: int, reason: str, size: int) -> PlaygroundRefused:
+    which = f"the bundle of {size} bytes" if status == 413 else "the bundle"
     return PlaygroundRefused(
-        "playground-refused", f"The playground refused the bundle with status {status}: {reason} {_WAY_OUT}"
+        "playground-refused", f"The playground refused {which} with status {status}: {reason} {_WAY_OUT}"
     )
 
 
-def _reason(text: str, username: str, solution: str) -> str:
+def _reason(text: str, username: str, bundle: bytes) -> str:
     """Put the server's words on one line: their beginning, and their end, where a traceback says what was wrong."""
+    if len(text) > 2 * MAX_READ:  # what is cut in two is left out: a half would not be known for a name or a token
+        text = f"{_WORD_AT_END.sub('', text[:MAX_READ])} … {_WORD_AT_START.sub('', text[-MAX_READ:])}"
     if text.lstrip().startswith("<"):
         return "a web page instead of a reason."
     text = _without_user(without_encoded(text), username.strip())
@@ -176,7 +223,7 @@ def _reason(text: str, username: str, solution: str) -> str:
     if len(line) > MAX_REASON:
         start = MAX_REASON // 3
         line = f"{line[:start]} … {line[start + 3 - MAX_REASON :]}"
-    return f"{_without_bundle(line, solution).removesuffix('.') or 'no reason given'}."
+    return f"{_without_bundle(line, bundle).removesuffix('.') or 'no reason given'}."
 
 
 def _without_user(text: str, name: str) -> str:
@@ -189,17 +236,31 @@ def _without_user(text: str, name: str) -> str:
     return re.sub(known, "(user)", text, flags=re.IGNORECASE) if known else text
 
 
-def _without_bundle(line: str, solution: str) -> str:
+def _without_bundle(line: str, bundle: bytes) -> str:
     """Remove the words that repeat 16 or more characters in a row of what was sent.
 
     Any 16 in a row contain a whole block of 8, and there are far fewer blocks than positions to look at.
     """
-    pieces = {line[start : start + 8] for start in range(len(line) - 7)}
-    sent = {block for start in range(0, len(solution) - 7, 8) if (block := solution[start : start + 8]) in pieces}
+    if not _BASE64.search(line):
+        return line
+    pieces = {line[start : start + 8].encode() for start in range(len(line) - 7)}
+    sent = {
+        block.decode()
+        for text in _base64(bundle)
+        for start in range(0, len(text) - 7, 8)
+        if (block := text[start : start + 8]) in pieces
+    }
     return _BASE64.sub(lambda word: "(bundle)" if any(block in word[0] for block in sent) else word[0], line)
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Read Retry-After (RFC 9110 10.2.3): its seconds, at most an hour; None when it is missing or a date."""
+def _retry_after(headers: Mapping[str, str], now: datetime | None) -> float | None:
+    """Read Retry-After (RFC 9110 10.2.3), a number or a date, as seconds, at most an hour; None: it says nothing."""
     value = next((it for name, it in headers.items() if name.lower() == "retry-after"), "").strip()
-    return float(min(int(value), 3600)) if value.isascii() and value.isdigit() and len(value) < 10 else None
+    if value.isascii() and value.isdigit() and len(value) < 10:
+        return float(min(int(value), MAX_RETRY_AFTER))
+    try:
+        date = parsedate_to_datetime(value[:100])
+        seconds = (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds() if now else None
+    except (ValueError, OverflowError):
+        return None
+    return None if seconds is None else min(max(seconds, 0.0), MAX_RETRY_AFTER)

@@ -20,6 +20,7 @@ from worker.observability.metrics import LOOP_LAG, PREFIX
 from worker.ports import Clocks
 
 ENDS_SECONDS = 15
+LAG_SECONDS = 0.25  # a stall that is shorter may fall between two looks
 ENDS_TIMEOUT_SECONDS = 5
 
 
@@ -62,6 +63,16 @@ class WorkerCollector(Collector):
             "Requests, at most 100, whose token names a key that the issuer cannot be asked for now. They are not "
             "counted among the buffered records.",
             len(self._admission.awaiting_keys),
+        )
+        budget = self._admission.budget
+        yield _gauge(
+            "bytes_in_flight",
+            "Bytes reserved for large solutions: 64 MiB for each while it is built, then the size of its bundle.",
+            budget.reserved,
+        )
+        yield _gauge("bytes_in_flight_limit", "At most so many: MAX_BYTES_IN_FLIGHT.", budget.limit)
+        yield _gauge(
+            "reservations_waiting", "Requests with a large solution that wait for their reservation.", budget.waiting
         )
         yield from self._of_partitions(processors)
         yield _gauge(
@@ -153,13 +164,13 @@ class WorkerCollector(Collector):
     async def follow(
         self, consumer: AIOKafkaConsumer, topic: str, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
-        """Run until it is cancelled: look at the loop every second, and at the partitions' ends every ENDS_SECONDS."""
+        """Run until it is cancelled: look at the loop every LAG_SECONDS, at the partitions' ends every ENDS_SECONDS."""
         while True:
             await self._look(consumer, topic)
-            for _ in range(ENDS_SECONDS):
+            for _ in range(int(ENDS_SECONDS / LAG_SECONDS)):
                 began = self._clocks.monotonic()
-                await sleep(1)
-                LOOP_LAG.observe(max(0.0, self._clocks.monotonic() - began - 1))
+                await sleep(LAG_SECONDS)
+                LOOP_LAG.observe(max(0.0, self._clocks.monotonic() - began - LAG_SECONDS))
 
     async def _look(self, consumer: AIOKafkaConsumer, topic: str) -> None:
         tps = [TopicPartition(topic, partition) for partition in self._requests.processors]

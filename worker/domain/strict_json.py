@@ -19,6 +19,10 @@ class JsonError(WorkerError):
     """The text is not strict JSON. The message says why and never repeats the text."""
 
 
+class NotJson(JsonError):
+    """The text is no JSON at all: something else, or cut off."""
+
+
 def loads(
     data: bytes | str, *, max_bytes: int, max_depth: int = 32, max_string: int = 4096, max_values: int = MAX_VALUES
 ) -> Any:
@@ -32,24 +36,32 @@ def loads(
         max_values: the most commas and opening brackets, those in strings included: seen before anything is parsed.
 
     Raises:
-        JsonError: the text is not UTF-8, not JSON, over a limit, has a key twice in one object, a number that is
-            not finite or longer than MAX_NUMBER characters, or a lone surrogate.
+        NotJson: the text is not UTF-8, or not JSON.
+        JsonError: it is JSON, but over a limit, or it has a key twice in one object, a number that is not finite or
+            longer than MAX_NUMBER characters, or a lone surrogate.
     """
     text = _text(data, max_bytes)
     if sum(map(text.count, ",[{")) > max_values:
-        raise JsonError(f"more than {max_values} values")
+        raise (JsonError if _looks_whole(text) else NotJson)(f"more than {max_values} values")
+    problem: JsonError
     try:
         value = _DECODER.decode(text)
     except JsonError:
         raise
     except json.JSONDecodeError as error:
-        problem = f"not JSON at line {error.lineno}, column {error.colno}"
+        problem = NotJson(f"not JSON at line {error.lineno}, column {error.colno}")
     except RecursionError:
-        problem = f"nested deeper than {max_depth} levels"
+        problem = (JsonError if _looks_whole(text) else NotJson)(f"nested deeper than {max_depth} levels")
     else:
         _check(value, max_depth, max_string)
         return value
-    raise JsonError(problem)  # out here, because the parser's own error holds the whole text
+    raise problem  # out here, because the parser's own error holds the whole text
+
+
+def _looks_whole(text: str) -> bool:
+    """Tell JSON from a web page or a part of an answer without reading it, where it is too much to read."""
+    text = text.strip(" \t\r\n")
+    return (text[:1], text[-1:]) in (("{", "}"), ("[", "]"))
 
 
 def _text(data: bytes | str, max_bytes: int) -> str:
@@ -65,7 +77,7 @@ def _text(data: bytes | str, max_bytes: int) -> str:
         return data.decode()
     except UnicodeDecodeError:
         pass
-    raise JsonError("not UTF-8")
+    raise NotJson("not UTF-8")
 
 
 def _utf8(text: str) -> bytes:

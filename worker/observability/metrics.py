@@ -16,7 +16,7 @@ REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)  # memory, CPU and open files of the process
 disable_created_metrics()  # type: ignore[no-untyped-call]  # an extra series for each, which only tells when the process started
 
-STAGES = ("authenticate", "key_queue", "limiter", "fetch", "bundle", "submit")
+STAGES = ("authenticate", "key_queue", "budget", "limiter", "fetch", "bundle", "submit")
 
 _QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, INF)
 _SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 3600.0, INF)
@@ -45,6 +45,7 @@ REQUEST_SECONDS = _histogram(
 STAGE_SECONDS = _histogram(
     "stage_duration_seconds",
     "Time spent in a stage of a request: `authenticate`, `key_queue` (waiting for earlier requests of the same user), "
+    "`budget` (a large one, waiting for its share of MAX_BYTES_IN_FLIGHT), "
     "`limiter` (waiting for one of MAX_IN_FLIGHT places), `fetch`, `bundle` and `submit` (the POST).",
     "stage",
     buckets=_SLOW,
@@ -100,7 +101,9 @@ HEALTH_CONNECTIONS_CUT_OFF = _counter(
     "64.",
     "reason",
 )
-LOOP_LAG = _histogram("loop_lag_seconds", "Delay of the event loop's timers, measured once a second.", buckets=_QUICK)
+LOOP_LAG = _histogram(
+    "loop_lag_seconds", "Delay of the event loop's timers, measured four times a second.", buckets=_QUICK
+)
 
 
 def _create_series() -> None:

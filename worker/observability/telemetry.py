@@ -39,6 +39,7 @@ class Stages(SimpleNamespace):
 
     authenticate: Callable[[], AbstractContextManager[object]]
     key_queue: Callable[[], AbstractContextManager[object]]
+    budget: Callable[[], AbstractContextManager[object]]
     limiter: Callable[[], AbstractContextManager[object]]
     fetch: Callable[[], AbstractContextManager[object]]
     bundle: Callable[[], AbstractContextManager[object]]

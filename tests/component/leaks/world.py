@@ -30,7 +30,7 @@ from worker.adapters.playground import PlaygroundClient, playground_session
 from worker.adapters.tokens import TokenVerifier
 from worker.build import Builder
 from worker.cli.run import secret_values
-from worker.delivery.admission import Admission, Breakers, Limiter
+from worker.delivery.admission import RESERVED_BYTES, Admission, Breakers, Budget, Limiter
 from worker.delivery.partition import Job
 from worker.deploy import Deployer
 from worker.domain.dead_letter import DeadLetter
@@ -263,7 +263,7 @@ async def open_world(folder: Path, log_format: Format, **servers: str) -> AsyncI
         )
         builder = Builder(catalog, artifacts, SHIPPED, settings.bundle)
         clocks = Clocks(lambda: datetime.now(UTC), time.monotonic, asyncio.sleep, lambda: 0.5)
-        admission = Admission(Limiter(32), Breakers(time.monotonic, asyncio.sleep, ()))
+        admission = Admission(Limiter(32), Breakers(time.monotonic, asyncio.sleep, ()), Budget(RESERVED_BYTES))
         decide = Lifecycle(settings.playground, settings.runtime)
         deployer = Deployer(tokens, builder, submitter, admission, clocks, decide)
         world = World(

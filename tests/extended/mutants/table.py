@@ -120,6 +120,28 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("picture: an image", "if not icon.startswith(_SIGNATURES)", "if False"),
         ("limit: a picture", "if len(icon) > MAX_ICON:", "if False:"),
     ),
+    ("worker/build.py", f"{UNIT}/delivery/test_budget.py"): (("small: bytes", "self._need(self._left >= 0)", "pass"),),
+    ("worker/build.py", f"{UNIT}/test_allowance.py"): (
+        ("small: a description", "<= SMALL_MARKUP)", "<= 1 << 40)"),
+        ("small: a blueprint", "<= SMALL_VALUES)", "<= 1 << 40)"),
+        ("small: manifests", "<= SMALL_MANIFESTS)", "<= 1 << 40)"),
+    ),
+    ("worker/build.py", f"{UNIT}/refusals/test_cpu.py"): (
+        ("large: beside the loop", "if allowance.large else", "if False else"),
+    ),
+    ("worker/delivery/admission.py", f"{UNIT}/delivery/test_budget.py"): (
+        ("budget: its limit", "<= self.limit", "<= 1 << 40"),
+        ("budget: in the order of asking", "self._waiting.popleft()", "self._waiting.pop()"),
+        ("budget: until the POST has ended", "        if not self._holders:", "        if True:"),
+        ("budget: a reservation that nobody takes", "if turn.done() and not turn.cancelled():", "if False:"),
+    ),
+    ("worker/deploy.py", f"{UNIT}/delivery/test_budget.py"): (
+        ("large: one attempt", "if not room.large:", "if True:"),
+        ("an error keeps no bundle", "error.without_frames()", "error", f"{UNIT}/test_deploy.py"),
+    ),
+    (f"{ADAPTERS}/playground.py", f"{UNIT}/refusals/test_cpu.py"): (
+        ("limit: what is read of an answer", "if len(text) > 2 * MAX_READ:", "if False:"),
+    ),
     (f"{DOMAIN}/bundle/archive.py", LIMITS): (("limit: all protobufs", "> MAX_PROTOS_BYTES:", "> 1 << 40:"),),
     (f"{DOMAIN}/bundle/archive.py", f"{UNIT}/domain/bundle/test_stored_zip.py {BUNDLE}"): (
         ("zip: sorted", "for path in sorted(files):", "for path in files:"),
@@ -186,9 +208,13 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     (f"{ADAPTERS}/graphene.py", f"{UNIT}/adapters/test_catalog_client.py"): (
         ("CCDS: who may read", "if not allowed:", "if False:"),
         ("CCDS: the revision belongs to the solution", "if owner.lower() != str(solution_id):", "if False:"),
-        ("CCDS: 200 without a body is not found", "if body else None", "if True else None"),
+        ("CCDS: 200 without a body is not found", "                    if body\n", "                    if True\n"),
+        ("content is no outage", "except NotJson as error:", "except JsonError as error:"),
+        ("limit: values of an answer", "max_values=MAX_VALUES", "max_values=1 << 40"),
+        ("limit: all descriptions", "max_bytes=left)", "max_bytes=MAX_DESCRIPTION)"),
     ),
     (f"{ADAPTERS}/playground.py", f"{UNIT}/adapters/test_playground.py"): (
+        ("Retry-After: an hour", "min(max(seconds, 0.0), MAX_RETRY_AFTER)", "max(seconds, 0.0)"),
         ("playground: 302 is a refusal", "if 300 <= status < 400:", "if 303 <= status < 400:"),
         ("playground: None is no deployment", 'if text == f"{_DASHBOARD}None":', "if False:"),
         ("playground: the whole answer", "_DEPLOYED.fullmatch(text)", "_DEPLOYED.match(text)"),
@@ -197,7 +223,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("limit: answers of the playground", "max_bytes=MAX_ANSWER", "max_bytes=1 << 40", ANSWERS),
         (
             "redaction: the playground repeats the bundle",
-            "_without_bundle(line, solution).removesuffix",
+            "_without_bundle(line, bundle).removesuffix",
             "line.removesuffix",
         ),
         (
@@ -223,8 +249,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("statuses: none after one that was not taken", "except StatusNotPublished:", "except ZeroDivisionError:"),
         (
             "delivery: no POST before its intent is durable",
-            "await job.publish(submitting)  # durable before the first byte is sent",
-            "job.publish(submitting)",
+            "await job.publish(job.state.submitting(",
+            "job.publish(job.state.submitting(",
         ),
         ("delivery: late attempts send nothing", "if seconds <= 0 or not job.caller:", "if not job.caller:", AGAIN),
         (

@@ -5,16 +5,17 @@ waits and the points are patched in: they are what a test cannot reach from outs
 """
 
 import asyncio
-import io
+import base64
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from schemas import DeploymentStatus, Message, State
 from worker import app
-from worker.adapters import http as http_module
+from worker.adapters import playground as playground_module
 from worker.adapters.kafka.partition_store import PartitionWriter
 from worker.adapters.playground import PlaygroundClient
 from worker.cli.run import secret_values
@@ -68,7 +69,7 @@ def install(kill: Kill) -> None:
     async def around_post(self: PlaygroundClient, bundle: bytes, user: str, request_id: str, seconds: float) -> Any:
         kill.at("before-bytes", request_id)
         if kill.point == "mid-body" and kill.request_id == request_id:
-            http_module.io = _Io(kill)  # type: ignore[assignment, attr-defined]
+            playground_module._body = partial(_half_sent, kill)
         answer = await submit(self, bundle, user, request_id, seconds)
         kill.at("after-response", request_id)
         return answer
@@ -99,20 +100,12 @@ def install(kill: Kill) -> None:
     PartitionWriter._commit = commit  # type: ignore[method-assign]
 
 
-class _Io:
-    """In place of the module `io`: bodies that end in the middle."""
-
-    def __init__(self, kill: Kill) -> None:
-        class HalfSent(io.BytesIO):
-            """Half of it, then the point."""
-
-            def read(self, size: int | None = -1) -> bytes:
-                length = len(self.getbuffer())
-                if self.tell() >= length // 2:
-                    kill.at("mid-body", kill.request_id)
-                return super().read(length // 2 + 1)
-
-        self.BytesIO = HalfSent
+async def _half_sent(kill: Kill, start: bytes, bundle: bytes, end: bytes) -> AsyncIterator[bytes]:
+    """Half of a body, then the point."""
+    text = start + base64.b64encode(bundle) + end
+    yield text[: len(text) // 2]
+    kill.at("mid-body", kill.request_id)
+    yield text[len(text) // 2 :]
 
 
 def say_what_waits() -> None:

@@ -14,11 +14,12 @@ from aiohttp.test_utils import unused_port
 from pydantic import SecretStr
 
 from schemas import Kind
-from worker.adapters.graphene import MAX_JSON, CatalogClient
-from worker.adapters.http import dependency_session
+from worker.adapters.graphene import MAX_DESCRIPTION, MAX_JSON, CatalogClient
+from worker.adapters.http import dependency_session, ignore
+from worker.build import SMALL_BYTES, Allowance
 from worker.domain.bundle.presentation import MAX_ICON
 from worker.domain.solution import Caller, LeftOut, Solution
-from worker.errors import DeploymentError, NotAllowed, NotFound, Unavailable
+from worker.errors import DeploymentError, NeedsReservation, NotAllowed, NotFound, Unavailable
 from worker.settings import CatalogSettings
 
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
@@ -111,10 +112,12 @@ Find = Callable[..., Awaitable[Solution]]
 def find(session: aiohttp.ClientSession, serve: Serve, ccds: Ccds) -> Find:
     """Looks up the solution in `ccds`."""
 
-    async def run(caller: Caller | None = CALLER, **changes: Any) -> Solution:
+    async def run(caller: Caller | None = CALLER, count: Callable[[int], None] = ignore, **changes: Any) -> Solution:
         url = f"{await serve(ccds.handle)}/ccds/"
         options = {"url": url, "username": "ccds_client", "password": SecretStr(PASSWORD), "timeout_seconds": 5}
-        return await CatalogClient(session, CatalogSettings(**{**options, **changes})).find(SOLUTION, REVISION, caller)
+        return await CatalogClient(session, CatalogSettings(**{**options, **changes})).find(
+            SOLUTION, REVISION, caller, count
+        )
 
     return run
 
@@ -194,19 +197,80 @@ async def test_credentials_and_accept(find: Find, ccds: Ccds) -> None:
 
 
 async def test_everything_is_asked_at_once(find: Find, ccds: Ccds) -> None:
-    """Six requests are open at the same time, then the catalogs' three: each waits here for the others."""
-    together = {6: asyncio.Barrier(6), 3: asyncio.Barrier(3)}
+    """Six requests are open at the same time: each waits here for the others."""
+    together = asyncio.Barrier(6)
 
-    def wait(name: str, parties: int) -> Callable[[], Awaitable[Reply]]:
+    def wait(name: str) -> Callable[[], Awaitable[Reply]]:
         async def reply() -> Reply:
-            await together[parties].wait()
+            await together.wait()
             return GOOD[name]
 
         return reply
 
-    for name in PATHS:
-        ccds.replies[name] = wait(name, 3 if name in ("first", "second", "third") else 6)
+    for name in PATHS.keys() - {"first", "second", "third"}:
+        ccds.replies[name] = wait(name)
     assert "<p>second</p>" == (await find()).description
+
+
+async def test_descriptions_are_fetched_until_there_is_one(find: Find, ccds: Ccds) -> None:
+    """One after the other, so that no more than one of them is in memory, and the third is not asked for."""
+    await find()
+    assert {"first", "second"} == ccds.headers.keys() & {"first", "second", "third"}
+
+
+UNREADABLE: list[tuple[bytes, str]] = [
+    (b'{"a": NaN}', "NaN and Infinity are not JSON"),
+    (b'{"name": "x", "name": "y"}', "an object has a key twice"),
+    (b'{"name": "\\ud800"}', "a string has a lone surrogate"),
+    (b'{"name": "' + b"," * 5_001 + b'"}', "more than 5000 values"),
+    (b"[" * 40 + b"]" * 40, "nested deeper than 32 levels"),
+    (b"[" * 4_000 + b"]" * 4_000, "nested deeper than 32 levels"),
+    (b'{"n": 1' + b"0" * 400 + b"}", "a number is longer than 300 characters"),
+    (b'{"n": 1e999}', "a number is too large"),
+    (b' {"name": "' + b"x" * MAX_JSON + b'"}', f"longer than {MAX_JSON} bytes"),
+]
+
+
+@pytest.mark.parametrize(("reply", "why"), UNREADABLE, ids=[why for _, why in UNREADABLE])
+@pytest.mark.parametrize("name", ["solution", "revision", "artifacts"])
+async def test_no_content_is_an_outage(find: Find, ccds: Ccds, name: str, reply: bytes, why: str) -> None:
+    """What a user wrote into the database ends that user's request, and no breaker counts it."""
+    ccds.replies[name] = reply
+    with pytest.raises(NotFound) as caught:
+        await find()
+    assert "solution-unreadable" == caught.value.code
+    assert f"cannot be used: {why}. Correct" in caught.value.message
+
+
+@pytest.mark.parametrize(("reply", "why"), UNREADABLE[:-1], ids=[why for _, why in UNREADABLE[:-1]])
+@pytest.mark.parametrize("name", ["catalogs", "first"])
+async def test_no_content_of_a_description_stops_a_deployment(
+    find: Find, ccds: Ccds, name: str, reply: bytes, why: str
+) -> None:
+    """It is decoration: left out with the reason, or the next catalog's is taken."""
+    ccds.replies |= {name: reply, "second": b"", "third": b""}
+    description = (await find()).description
+    assert isinstance(description, LeftOut)
+    assert why in description.reason
+
+
+async def test_descriptions_are_bounded_together(find: Find, ccds: Ccds) -> None:
+    """What one catalog's text takes, the next ones do not have, however many there are."""
+    blank = {"description": " " * (MAX_DESCRIPTION // 2)}
+    ccds.replies |= {"first": blank, "second": blank, "third": blank}
+    description = (await find()).description
+    assert isinstance(description, LeftOut)
+    assert "its description cannot be used: longer than" in description.reason
+    assert "third" not in ccds.headers
+
+
+async def test_a_small_allowance_counts_everything(find: Find, ccds: Ccds) -> None:
+    """Many small answers, or one large one, be it only the picture: the attempt begins again with a reservation."""
+    ccds.replies["icon"] = b"x" * SMALL_BYTES
+    with pytest.raises(NeedsReservation):
+        await find(count=Allowance().count)
+    ccds.headers.clear()
+    assert b"x" * SMALL_BYTES == (await find()).icon
 
 
 @pytest.mark.parametrize(("caller", "check"), [(None, True), (CALLER, False)])
@@ -229,8 +293,8 @@ BROKEN: list[tuple[Reply, str]] = [
     (503, "catalog-error"),
     (b"<html>", "catalog-error"),
     (b"[1, 2", "catalog-error"),
-    (b'{"a": NaN}', "catalog-error"),
-    (b'{"name": "x", "name": "y"}', "catalog-error"),
+    (b'{"name": "' + b"[" * 9_000, "catalog-error"),
+    (b"\xff{}", "catalog-error"),
     (b'"text"', "catalog-error"),
     (b"17", "catalog-error"),
     (b"[17]", "catalog-error"),
@@ -345,10 +409,10 @@ async def test_of_several_problems_the_same_is_reported(
     assert code == caught.value.code
 
 
-UNREADABLE: list[Reply] = [401, 500, hang]
+OUTAGES: list[Reply] = [401, 500, hang]
 
 
-@pytest.mark.parametrize("reply", [b"", 400, 404, *UNREADABLE, bytes(MAX_ICON + 1)])
+@pytest.mark.parametrize("reply", [b"", 400, 404, *OUTAGES, bytes(MAX_ICON + 1)])
 async def test_a_solution_without_icon(find: Find, ccds: Ccds, reply: Reply) -> None:
     """Whatever happens to the icon, the rest is there, and a hanging one costs one time-out.
 
@@ -370,10 +434,10 @@ NO_TEXT: list[Reply] = [*NONE, {}, {"description": None}, {"description": " "}]
 @pytest.mark.parametrize(
     ("changes", "description"),
     [({"catalogs": reply}, None) for reply in NO_CATALOGS]
-    + [({"catalogs": reply}, LeftOut) for reply in [*UNREADABLE, b"nonsense", {"a": 1}]]
+    + [({"catalogs": reply}, LeftOut) for reply in [*OUTAGES, b"nonsense", {"a": 1}]]
     + [({"second": reply}, "<p>third</p>") for reply in [*NO_TEXT, 401, 500, b"nonsense", [1]]]
     + [({"second": reply, "third": b""}, None) for reply in NO_TEXT]
-    + [({"second": reply, "third": b""}, LeftOut) for reply in [*UNREADABLE, b"nonsense", [1]]]
+    + [({"second": reply, "third": b""}, LeftOut) for reply in [*OUTAGES, b"nonsense", [1]]]
     + [
         ({"first": {"description": "<p>first</p>"}, "second": hang, "third": 500}, "<p>first</p>"),
         ({"second": {"description": "x" * 2 * MAX_JSON}}, "x" * 2 * MAX_JSON),

@@ -27,10 +27,17 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         yield open_session
 
 
-async def ask(session: aiohttp.ClientSession, url: str, seconds: float = 5, data: bytes | None = None) -> Answer:
+async def ask(
+    session: aiohttp.ClientSession, url: str, seconds: float = 5, data: AsyncIterator[bytes] | None = None
+) -> Answer:
     limits = aiohttp.ClientTimeout(total=seconds)
     method = "GET" if data is None else "POST"
     return await exchange(session, "catalog", method, URL(url), headers={}, limits=limits, max_bytes=1000, data=data)
+
+
+async def pieces(*texts: bytes) -> AsyncIterator[bytes]:
+    for text in texts:
+        yield text
 
 
 def counts() -> Mapping[str, float]:
@@ -117,7 +124,7 @@ async def test_what_is_sent_is_answered_with_a_body_whatever_the_status(
     async def refuse(request: web.Request) -> web.Response:
         return web.Response(status=400, body=await request.read() * 500)
 
-    got = await ask(session, await serve(refuse), data=b"no ")
+    got = await ask(session, await serve(refuse), data=pieces(b"no", b" "))
     assert (400, b"no no ") == (got.status, got.body[:6])
     assert 1000 < len(got.body) <= 1500
 

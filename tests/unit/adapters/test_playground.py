@@ -2,11 +2,13 @@
 
 import asyncio
 import base64
+import re
 import shutil
 import socket
 import ssl
 import traceback
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from hashlib import sha512
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from schemas import DeploymentInfo
-from worker.adapters.playground import MAX_ANSWER, MAX_REASON, PlaygroundClient, judge, playground_session
+from worker.adapters.playground import MAX_ANSWER, MAX_READ, MAX_REASON, PlaygroundClient, judge, playground_session
 from worker.errors import ConfigurationError, DeploymentError, OutcomeUnknown, PlaygroundRefused, Unavailable
 from worker.settings import PlaygroundSettings
 
@@ -86,6 +88,56 @@ def test_what_an_answer_means(
     assert (status == 401) == (isinstance(verdict, Unavailable) and verdict.general)
 
 
+NOW = datetime(2026, 3, 1, 12, 0, 0, 500_000, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("9", 9.0),
+        (" 0 ", 0.0),
+        ("86400", 3600.0),
+        ("Sun, 01 Mar 2026 12:00:09 GMT", 8.5),
+        ("Sunday, 01-Mar-26 12:00:09 GMT", 8.5),
+        ("Sun Mar  1 12:00:09 2026", 8.5),
+        ("Sun, 01 Mar 2026 13:00:09 +0100", 8.5),
+        ("Sun, 01 Mar 2026 11:00:00 GMT", 0.0),
+        ("Mon, 02 Mar 2026 12:00:00 GMT", 3600.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 3600.0),
+        ("Sun, 99 Mar 2026 12:00:09 GMT", None),
+        ("Sun, 01 Mar 99999999999 12:00:09 GMT", None),
+        ("soon", None),
+        ("", None),
+        ("-1", None),
+        ("\u0663", None),
+        ("1" * 5000, None),
+        ("Sun, " * 5000, None),
+    ],
+)
+def test_retry_after_is_a_number_or_a_date(value: str, seconds: float | None) -> None:
+    """As RFC 9110 has it, in all three forms of a date; never below zero, and an hour at most."""
+    verdict = judge(429, {"Retry-After": value}, b"", deploy_url=URL, username=EMAIL, now=NOW)
+    assert isinstance(verdict, Unavailable)
+    assert seconds == verdict.retry_after
+
+
+def test_what_is_too_large_is_told_its_size() -> None:
+    """The user cannot know how large the zip is."""
+    verdict = judge(413, {}, b"<html>", deploy_url=URL, username=EMAIL, bundle=bytes(1234))
+    assert isinstance(verdict, PlaygroundRefused)
+    assert "refused the bundle of 1234 bytes with status 413: a web page" in verdict.message
+
+
+def test_what_is_cut_out_of_a_long_answer_is_no_half_of_a_name() -> None:
+    """Neither the user's, nor a token's: words at the cut go as a whole."""
+    for shift in range(40):
+        text = b" " * (MAX_READ - len(FAILED) - shift) + EMAIL.encode() + b" " * 3 * MAX_READ + EMAIL.encode()
+        body = FAILED + text + b" " * (MAX_READ - shift)
+        verdict = judge(500, {}, body, deploy_url=URL, username=EMAIL)
+        assert isinstance(verdict, PlaygroundRefused)
+        assert not re.search("ada|exam|org", verdict.message.lower())
+
+
 @pytest.mark.parametrize("namespace", [NAMESPACE, "a", "1-" + "a" * 61])
 def test_success_names_the_deployment(namespace: str) -> None:
     """Status 200 with the dashboard's path is the one success; the path replaces /deploy_solution."""
@@ -121,9 +173,10 @@ def test_the_reason_is_clean(body: bytes, reason: str) -> None:
 @pytest.mark.parametrize("start", [0, 1, 7, 8, 5000])
 def test_what_the_reason_repeats_of_the_bundle_is_left_out(start: int, length: int) -> None:
     """16 characters in a row of what was sent are a part of the bundle, wherever they were taken from."""
-    solution = base64.b64encode(sha512(b"bundle").digest() * 100).decode()
+    bundle = sha512(b"bundle").digest() * 1000
+    solution = base64.b64encode(bundle).decode()
     body = FAILED + f"cannot read '{solution[start : start + length]}', line 1".encode()
-    verdict = judge(500, {}, body, deploy_url=URL, username=EMAIL, solution=solution)
+    verdict = judge(500, {}, body, deploy_url=URL, username=EMAIL, bundle=bundle)
     assert isinstance(verdict, PlaygroundRefused)
     assert "failed on the playground: cannot read '(bundle)', line 1" in verdict.message
 

@@ -10,7 +10,7 @@ from prometheus_client import Metric
 
 from tests.support.fakes import FakeTime
 from tests.support.paths import ROOT
-from worker.delivery.admission import Admission, Breakers, Limiter
+from worker.delivery.admission import RESERVED_BYTES, Admission, Breakers, Budget, Limiter
 from worker.delivery.collector import WorkerCollector
 from worker.domain.partition_state import PartitionState, RequestTable
 from worker.observability.metrics import PREFIX, REGISTRY
@@ -25,7 +25,7 @@ def families() -> list[Metric]:
     time = FakeTime()
     processor = SimpleNamespace(partition=0, ready=True, state=PartitionState(RequestTable(), 0), jobs=[])
     requests: Any = SimpleNamespace(processors={0: processor}, draining_since=None, unprocessed=dict)
-    admission = Admission(Limiter(1), Breakers(time.seconds, time.sleep))
+    admission = Admission(Limiter(1), Breakers(time.seconds, time.sleep), Budget(RESERVED_BYTES))
     collector = WorkerCollector(requests, admission, {"request": 0.0, "post": 0.0}, time.clocks())
     collector.ends = {0: 0}
     return [it for it in REGISTRY.collect() if it.name.startswith(PREFIX)] + list(collector.collect())

@@ -16,7 +16,7 @@ from uuid import UUID
 from schemas import FINAL_STATES, DeploymentInfo, DeploymentSettled, DeploymentStatus, Kind, Message, State
 from tests.support.builders import record, solution
 from tests.support.fakes import lifecycle
-from worker.delivery.admission import Admission, Breakers, KeyQueue, Limiter
+from worker.delivery.admission import RESERVED_BYTES, Admission, Breakers, Budget, KeyQueue, Limiter
 from worker.delivery.partition import PartitionProcessor, Shared
 from worker.deploy import Deployer
 from worker.domain.bundle.archive import Bundle
@@ -178,7 +178,7 @@ class Worker:
         self._position = 0
         self._handovers: set[asyncio.Task[None]] = set()
         clocks = ModelClock().clocks()
-        admission = Admission(Limiter(32), Breakers(clocks.monotonic, clocks.sleep))
+        admission = Admission(Limiter(32), Breakers(clocks.monotonic, clocks.sleep), Budget(RESERVED_BYTES))
         builder: Any = self  # and tokens, and the playground
         deployer = Deployer(self, builder, self, admission, clocks, lifecycle())
         encoder = StatusEncoder("status", "dead", "/model")
@@ -217,7 +217,9 @@ class Worker:
         await asyncio.sleep(0)
         return Caller(token, f"{token}@example.org")
 
-    async def build(self, solution_id: UUID, revision_id: UUID, caller: Caller | None) -> tuple[Plan, Bundle]:
+    async def build(
+        self, solution_id: UUID, revision_id: UUID, caller: Caller | None, *, large: bool
+    ) -> tuple[Plan, Bundle]:
         """The same for everybody."""
         await asyncio.sleep(0)
         return PLAN, BUNDLE

@@ -2,7 +2,7 @@ import asyncio
 from contextlib import AbstractAsyncContextManager
 
 from tests.support.fakes import FakeJob, FakeTime
-from worker.delivery.admission import Admission, Breakers, KeyLock, KeyQueue, Limiter
+from worker.delivery.admission import RESERVED_BYTES, Admission, Breakers, Budget, KeyLock, KeyQueue, Limiter
 
 
 async def settled() -> None:
@@ -101,12 +101,12 @@ async def test_a_key_that_is_done_is_forgotten() -> None:
 class Holder:
     """Holds something until it is told."""
 
-    def __init__(self, what: AbstractAsyncContextManager[None]) -> None:
+    def __init__(self, what: AbstractAsyncContextManager[object]) -> None:
         self.entered = False
         self.leave = asyncio.Event()
         self.task = asyncio.create_task(self._hold(what))
 
-    async def _hold(self, what: AbstractAsyncContextManager[None]) -> None:
+    async def _hold(self, what: AbstractAsyncContextManager[object]) -> None:
         async with what:
             self.entered = True
             await self.leave.wait()
@@ -155,7 +155,7 @@ async def test_a_cancelled_waiter_takes_no_slot() -> None:
 async def test_twice_as_many_attempts_may_have_begun() -> None:
     """What waits for Kafka between two calls holds up nobody, and the bundles in memory have a bound."""
     time = FakeTime()
-    admission = Admission(Limiter(2), Breakers(time.seconds, time.sleep))
+    admission = Admission(Limiter(2), Breakers(time.seconds, time.sleep), Budget(RESERVED_BYTES))
     attempts = [Holder(admission.attempt(FakeJob())) for _ in range(5)]
     await settled()
     assert [True] * 4 + [False] == [it.entered for it in attempts]

@@ -12,7 +12,17 @@ import pytest
 
 from tests.support.builders import REVISION_ID, record
 from tests.support.fakes import FakeJob, FakeTime, source
-from worker.delivery.admission import FAILURES, FIRST_OPEN_SECONDS, SOURCES, Admission, Breakers, Limiter, Source
+from worker.delivery.admission import (
+    FAILURES,
+    FIRST_OPEN_SECONDS,
+    RESERVED_BYTES,
+    SOURCES,
+    Admission,
+    Breakers,
+    Budget,
+    Limiter,
+    Source,
+)
 from worker.domain.lifecycle import Outage
 from worker.domain.solution import Caller
 from worker.errors import DeploymentError, NotFound, OutcomeUnknown, Unavailable
@@ -292,7 +302,7 @@ async def test_attempts_that_began_before_it_opened_say_nothing_new() -> None:
 async def test_each_request_counts_the_outages_since_its_last_status() -> None:
     """None before its first question, and none twice; what it only looked at counts the next time, too."""
     world, one, other = World(), FakeJob(), FakeJob()
-    admission = Admission(Limiter(1), world.breakers)
+    admission = Admission(Limiter(1), world.breakers, Budget(RESERVED_BYTES))
     assert Outage() == admission.outage(one)
     await world.attempt(REFUSED)
     await world.time.sleep(3)
@@ -314,7 +324,7 @@ async def test_each_request_counts_the_outages_since_its_last_status() -> None:
 async def test_an_attempt_is_its_user_s_and_its_solution_s(users: int, solutions: int, opens: bool) -> None:
     """The user of the token, and the solution that the record asks for."""
     world = World()
-    admission = Admission(Limiter(1), world.breakers)
+    admission = Admission(Limiter(1), world.breakers, Budget(RESERVED_BYTES))
     for number in range(FAILURES):
         ids = {"solutionId": str(UUID(int=number % solutions)), "revisionId": str(REVISION_ID), "jwtToken": "token"}
         job = FakeJob(record(ids))

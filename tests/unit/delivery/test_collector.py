@@ -1,5 +1,6 @@
 """What Prometheus reads off the worker's state."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -12,8 +13,8 @@ from aiokafka.errors import KafkaConnectionError
 from schemas import State
 from tests.support.counted import counted
 from tests.support.fakes import FakeTime, source
-from worker.delivery.admission import FAILURES, Admission, Breakers, Limiter
-from worker.delivery.collector import ENDS_SECONDS, WorkerCollector
+from worker.delivery.admission import FAILURES, RESERVED_BYTES, Admission, Breakers, Budget, Limiter
+from worker.delivery.collector import ENDS_SECONDS, LAG_SECONDS, WorkerCollector
 from worker.domain.partition_state import PartitionState, RequestTable
 from worker.errors import CODES, Unavailable
 from worker.ports import Clocks
@@ -43,7 +44,7 @@ class World:
 
     def __init__(self, *processors: Any, draining_since: float | None = None) -> None:
         self.time = FakeTime()
-        self.admission = Admission(Limiter(2), Breakers(self.time.seconds, self.time.sleep))
+        self.admission = Admission(Limiter(2), Breakers(self.time.seconds, self.time.sleep), Budget(RESERVED_BYTES))
         by_partition = {it.partition: it for it in processors}
         requests: Any = SimpleNamespace(
             processors=by_partition,
@@ -103,7 +104,7 @@ async def follow(world: World, ends: Ends) -> None:
     """Until every answer was given, each after ENDS_SECONDS of looking at the loop."""
 
     async def sleep(seconds: float) -> None:
-        assert 1 == seconds
+        assert seconds == LAG_SECONDS
         if not ends.answers:
             raise Enough
 
@@ -225,11 +226,25 @@ async def test_a_partition_that_is_not_taken_over_yet_says_nothing() -> None:
     )
 
 
-async def test_the_loop_is_looked_at_every_second() -> None:
+async def test_the_loop_is_looked_at_four_times_a_second() -> None:
     """So many times between two looks at the partitions' ends."""
     name = "loop_lag_seconds_count"
     before = counted(name)
     await follow(World(), Ends())
     assert before == counted(name)
     await follow(World(processor(0)), Ends({0: 0}, {0: 0}))
-    assert before + ENDS_SECONDS == counted(name)
+    assert before + 4 * ENDS_SECONDS == counted(name)
+
+
+async def test_what_large_solutions_take_is_read_off_the_budget() -> None:
+    """Next to its limit, and with those that wait."""
+    world = World()
+    async with world.admission.budget.reserve(large=True) as room:
+        waiting = asyncio.create_task(world.admission.budget.reserve(large=True).__aenter__())
+        await asyncio.sleep(0)
+        room.shrink(1000)
+        read = world.read()
+        names = ("bytes_in_flight", "bytes_in_flight_limit", "reservations_waiting")
+        assert [1000.0, float(RESERVED_BYTES), 1.0] == [read[name][()] for name in names]
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)

@@ -53,8 +53,8 @@ class Blueprints:
         self._client = client
         self._data = data
 
-    async def fetch(self, uris: Sequence[str]) -> list[bytes | None]:
-        return [self._data] if uris == [solution().blueprint_uri] else await self._client.fetch(uris)
+    async def fetch(self, uris: Sequence[str], count: Callable[[int], None]) -> list[bytes | None]:
+        return [self._data] if uris == [solution().blueprint_uri] else await self._client.fetch(uris, count)
 
 
 @pytest.mark.parametrize("way", [fetch, build])

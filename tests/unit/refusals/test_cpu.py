@@ -1,0 +1,168 @@
+"""How long one user's content keeps the event loop busy, stage by stage: never long, however hostile."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from tests.support.builders import (
+    OPTIONS,
+    SHIPPED,
+    blueprint,
+    blueprint_document,
+    node,
+    operation,
+    shared_folder,
+    solution,
+)
+from tests.support.corpus import record
+from tests.support.fakes import FakeArtifacts, FakeCatalog
+from tests.unit.refusals.test_descriptions import COSTLY
+from worker.adapters.graphene import MAX_VALUES
+from worker.adapters.playground import MAX_ANSWER, judge
+from worker.build import SMALL_MARKUP, Builder
+from worker.domain import strict_json
+from worker.errors import DeploymentError, NeedsReservation
+
+MIB = 1024 * 1024
+LIMIT = 0.05  # seconds of the loop's own CPU, on an idle machine
+BUSY = 4  # times as long on one that does other things, too; what is not bounded takes seconds
+
+
+def nodes(count: int, folders: int = 0, proto: str = "p", **more: Any) -> bytes:
+    """A pipeline with so many of both."""
+    models = (node(f"n{number}", operation(f"o{number}"), proto_uri=proto) for number in range(count))
+    return blueprint(*models, *(shared_folder(f"/data/s{number}", "n0") for number in range(folders)), **more)
+
+
+def several(count: int, size: int) -> dict[str, bytes]:
+    """So many nodes with a protobuf of their own."""
+    models = (node(f"n{number}", proto_uri=f"p{number}") for number in range(count))
+    return {"org/blueprint.json": blueprint(*models)} | {f"p{number}": bytes(size) for number in range(count)}
+
+
+BLUEPRINTS: dict[str, dict[str, bytes]] = {
+    "100 nodes": {"org/blueprint.json": nodes(90)},
+    "300 nodes": {"org/blueprint.json": nodes(300)},
+    "150 nodes with 149 folders": {"org/blueprint.json": nodes(150, 149)},
+    "50,000 empty lists": {"org/blueprint.json": nodes(1, x=[[]] * 24_000)},
+    "50,000 members": {"org/blueprint.json": nodes(1, x={f"{n:x}": n for n in range(49_900)})},
+    "50,000 numbers": {"org/blueprint.json": nodes(1, x=[0.1] * 49_900)},
+    "a megabyte of text": {"org/blueprint.json": nodes(1, x=["ä" * 2000] * 80)},
+    "a megabyte of escapes": {"org/blueprint.json": nodes(1, x=["\u00e4\U0001f600" * 300] * 180)},
+    "edges": {"org/blueprint.json": json.dumps(blueprint_document(
+        *(node(f"n{n}", operation("o"), connected_to=[{}] * 50) for n in range(200)))).encode()},
+    "not JSON": {"org/blueprint.json": b"[" * 49_000},
+    "16 protobufs of a megabyte": several(16, MIB - 1),
+    "299 protobufs": several(299, 16 * MIB // 300),
+}  # fmt: skip
+
+
+async def timed(description: str | None, files: dict[str, bytes], *, large: bool) -> tuple[float, float]:
+    """Seconds of CPU that a build takes: on the loop, and in all."""
+    options = OPTIONS.model_copy(update={"max_nodes": 300})
+    builder = Builder(FakeCatalog(solution(description=description)), FakeArtifacts(files), SHIPPED, options)
+    builder.warm_up()
+    ids = solution().solution_id, solution().revision_id
+    loop, everything = time.thread_time(), time.process_time()
+    with suppress(DeploymentError, NeedsReservation):
+        await builder.build(*ids, None, large=large)
+    return time.thread_time() - loop, time.process_time() - everything
+
+
+@pytest.mark.parametrize("name", [*BLUEPRINTS, *COSTLY])
+async def test_no_content_keeps_the_loop_busy(name: str) -> None:
+    """Small, it is planned and packed on the loop in 50 ms; large, in a thread within some seconds."""
+    small = {"org/blueprint.json": nodes(3), "p": b"x"}
+    files = ({"p": b"x"} | BLUEPRINTS[name]) if name in BLUEPRINTS else small
+    description = COSTLY.get(name)
+    on_loop, _ = await timed(description, files, large=False)
+    beside, in_all = await timed(description, files, large=True)
+    record("contents that take long, on the loop", 2, (on_loop > LIMIT * BUSY) + (beside > LIMIT * BUSY))
+    assert (on_loop, beside) < (LIMIT * BUSY, LIMIT * BUSY)
+    assert beside < LIMIT * BUSY
+    assert in_all < 2 * BUSY
+
+
+SMALL = {
+    "as many tags as may be": "<div>" * (SMALL_MARKUP // 2) + "</li>" * (SMALL_MARKUP // 2),
+    "as many references": "&" * SMALL_MARKUP + "x" * 100_000,
+    "as much text": "x " * 90_000,
+    "as many attributes": "<p " + "a='' " * 36_000 + ">x",
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+async def test_what_is_small_is_not_costly(name: str) -> None:
+    """The most that a small allowance lets through."""
+    on_loop, _ = await timed(SMALL[name], {"org/blueprint.json": nodes(3), "p": b"x"}, large=False)
+    assert on_loop < LIMIT * BUSY
+
+
+def member(value: str) -> bytes:
+    return b'{"description": "' + value.encode() + b'"}'
+
+
+ANSWERS: dict[str, Callable[[], bytes]] = {
+    "members": lambda: json.dumps({f"{n:05x}": "x" * 150 for n in range(MAX_VALUES - 10)}).encode(),
+    "objects": lambda: b"[" + b",".join([b"{}"] * (MAX_VALUES // 2 - 1)) + b"]",
+    "numbers": lambda: b"[" + b",".join([b"1." + b"3" * 200] * (MAX_VALUES - 1)) + b"]",
+    "escapes": lambda: member("\\u00e4" * 690_000),
+    "surrogates": lambda: member("\\ud83d\\ude00" * 340_000),
+    "text": lambda: member("ä" * 2_000_000),
+    "spaces": lambda: b"[" + b" " * (4 * MIB - 2) + b"]",
+    "nested": lambda: b"[" * (MAX_VALUES - 1),
+    "commas": lambda: b"[" + b"0," * 2 * MIB + b"0]",
+    "half a surrogate": lambda: member("x" * 4_000_000 + "\\ud83d"),
+    "not UTF-8": lambda: b"\xff" * 4 * MIB,
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_no_answer_of_the_database_is_costly(name: str) -> None:
+    """Whatever it holds: bounded in bytes and in values."""
+    data = ANSWERS[name]()
+    start = time.thread_time()
+    with suppress(strict_json.JsonError):
+        strict_json.loads(data, max_bytes=4 * MIB, max_string=4 * MIB, max_values=MAX_VALUES)
+    assert time.thread_time() - start < LIMIT * BUSY
+
+
+WORDS = {
+    "words": b"abc " * (MAX_ANSWER // 4),
+    "not UTF-8": b"\xff" * MAX_ANSWER,
+    "the user's name": b"aaaaaaaaaaaa" * (MAX_ANSWER // 12),
+    "tokens": b"eyJ.." * (MAX_ANSWER // 5),
+    "base64": b"QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo " * (MAX_ANSWER // 36),
+    "spaces": b" " * MAX_ANSWER,
+    "web pages": b"<" * MAX_ANSWER,
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_no_answer_of_the_playground_is_costly(name: str) -> None:
+    """A failed script's output is cleaned at both ends only; larger bundles are searched in a thread."""
+    start = time.thread_time()
+    said = judge(
+        500, {}, b"deploy solution failed with: " + WORDS[name],
+        deploy_url="x", username="aaaaaaaaaaaab@example.org", bundle=bytes(512 * 1024),
+    )  # fmt: skip
+    assert time.thread_time() - start < LIMIT * BUSY
+    assert isinstance(said, DeploymentError)
+
+
+async def test_others_go_on_while_a_large_bundle_is_built() -> None:
+    """The loop's timers come in time, although a thread computes for most of a second."""
+    files = {"org/blueprint.json": nodes(150, 149), "p": b"x"}
+    building = asyncio.create_task(timed(None, files, large=True))
+    turns, longest = 0, 0.0
+    while not building.done():
+        start = time.perf_counter()
+        await asyncio.sleep(0.001)
+        turns, longest = turns + 1, max(longest, time.perf_counter() - start)
+    assert turns > 10
+    assert longest < 1

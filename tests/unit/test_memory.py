@@ -1,0 +1,97 @@
+"""What many large solutions take of a worker's memory: of a process of its own, from start to end."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import pytest
+from aiohttp import web
+
+from tests.support.builders import blueprint_document, node, operation
+from worker.build import SMALL_BYTES
+from worker.sandbox.environment import graphene_environment
+from worker.sandbox.graphene import GRAPHENE, graphene_app
+from worker.sandbox.graphene_data import Stored, make_pipeline
+from worker.sandbox.http_server import served
+
+LIMIT_MIB = 512  # of the chart
+MIB = 1024 * 1024
+
+
+@asynccontextmanager
+async def playground(seconds: float) -> AsyncIterator[str]:
+    """Reads every bundle and takes its time; yields its address."""
+
+    async def deploy(request: web.Request) -> web.Response:
+        async for _ in request.content.iter_any():
+            pass
+        await asyncio.sleep(seconds)
+        return web.Response(text="/dashboard?selected_deployment_id=a")
+
+    app = web.Application()
+    app.router.add_post("/deploy_solution", deploy)
+    async with served(app) as address:
+        yield address
+
+
+async def measured(stored: Stored, users: int) -> Any:
+    """What a worker-like process says after so many users have asked for it at once."""
+    app = graphene_app()
+    app[GRAPHENE].add(stored)
+    async with served(app) as graphene, playground(0.5) as posts:
+        environment = graphene_environment(graphene) | {"DEPLOYER_PLAYGROUND__DEPLOY_URL": f"{posts}/deploy_solution"}
+        asked = map(str, (users, stored.revision_id, stored.solution_id))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.support.heavy_worker", *asked,
+            env={name: value for name, value in os.environ.items() if not name.startswith("DEPLOYER_")} | environment,
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        out, _ = await process.communicate()
+    return json.loads(out.splitlines()[-1])
+
+
+def protobufs(count: int) -> Stored:
+    """A pipeline with so many protobufs of nearly a megabyte."""
+    names = [f"n{number}" for number in range(count)]
+    nodes = (node(name, operation(f"run-{name}")) for name in names)
+    return make_pipeline("large", blueprint_document(*nodes), {name: os.urandom(MIB - 1) for name in names})
+
+
+def described(catalogs: int) -> Stored:
+    """A small pipeline whose texts are large, and empty but for the last."""
+    stored = make_pipeline("described", blueprint_document(node("a")), {"a": b"x"}, description="x")
+    ids = [str(UUID(int=number + 1)) for number in range(catalogs)]
+    stored.catalogs[:] = [{"catalogId": it} for it in ids]
+    stored.descriptions.clear()
+    stored.descriptions.update(dict.fromkeys(ids[:-1], " " * 4_000_000) | {ids[-1]: "ä" * 2_000_000})
+    return stored
+
+
+@pytest.mark.parametrize(
+    ("stored", "users"),
+    [
+        (lambda: protobufs(15), 32),
+        (lambda: described(32), 8),
+        (
+            lambda: make_pipeline(
+                "pictured",
+                blueprint_document(node("a")),
+                {"a": b"x"},
+                icon=b"\x89PNG\r\n\x1a\n" + bytes(SMALL_BYTES * 7),
+            ),
+            64,
+        ),
+    ],
+    ids=["15 MiB of protobufs", "32 catalogs", "a picture"],
+)
+async def test_many_large_solutions_stay_below_the_limit(stored: Any, users: int) -> None:
+    """All are deployed in the end, and the worker never had more than 300 MiB of the 512 that the chart gives it."""
+    said = await measured(stored(), users)
+    assert users == sum(count for end, count in said["ends"].items() if end.startswith("deployed"))
+    assert 0 == said["reserved"]
+    assert said["peak"] < 0.6 * LIMIT_MIB
