@@ -127,7 +127,7 @@ class RequestState:
             now,
             State.SUBMITTING,
             "The bundle is being sent to the playground.",
-            solution_name=plan.solution_name[:100],
+            solution_name=one_line(plan.solution_name)[:100],
             kind=plan.kind,
             bundle=BundleInfo(sha256=bundle.sha256, size=len(bundle.data), nodes=bundle.nodes),
             warnings=_shortened(plan.warnings),
@@ -149,7 +149,7 @@ class RequestState:
 
     def deployed(self, now: datetime, deployment: DeploymentInfo | None, how: str = "") -> DeploymentStatus:
         """Return the final status of a deployment. `how`: who says so, when it was not the playground."""
-        message = one_line(how) if how else f"Deployed as {deployment.id}." if deployment else "Deployed."
+        message = how or (f"Deployed as {deployment.id}." if deployment else "Deployed.")
         return self._status(now, State.DEPLOYED, message, deployment=deployment)
 
     def failed(self, now: datetime, error: DeploymentError) -> DeploymentStatus:
@@ -166,7 +166,7 @@ class RequestState:
             more.setdefault("give_up_at", last.give_up_at)
         sequence = last.sequence + 1 if last else 0
         fields = {**carried, **more, "request_id": self.request_id, "sequence": sequence, "state": state, "time": now}
-        return DeploymentStatus(**fields, message=message[:1000])
+        return DeploymentStatus(**fields, message=one_line(message)[:1000])
 
 
 # -------------------------------------------------------------------------------------------------------- what is next
@@ -362,4 +362,4 @@ def _shortened(warnings: tuple[str, ...]) -> tuple[str, ...] | None:
     """Return at most 40 warnings of 200 characters, so that a status stays far below its limit."""
     if len(warnings) > 40:
         warnings = (*warnings[:39], f"… and {len(warnings) - 39} more.")
-    return tuple((it if it.isprintable() else one_line(it))[:200] for it in warnings) or None
+    return tuple(one_line(it)[:200] for it in warnings) or None

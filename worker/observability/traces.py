@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from threading import Thread
 
+import requests
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
@@ -26,7 +27,10 @@ OpenProcessor = Callable[[str], SpanProcessor]
 
 
 def _otlp(endpoint: str) -> SpanProcessor:
-    return BatchSpanProcessor(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_SECONDS))
+    session = requests.Session()
+    session.trust_env = False  # no HTTP_PROXY and no .netrc, as with everything else that the worker calls
+    url = f"{endpoint.rstrip('/')}/v1/traces"
+    return BatchSpanProcessor(OTLPSpanExporter(url, timeout=EXPORT_SECONDS, session=session))
 
 
 @asynccontextmanager

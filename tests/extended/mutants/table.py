@@ -260,7 +260,12 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             AGAIN,
         ),
     ),
+    ("worker/observability/traces.py", f"{UNIT}/observability/test_traces.py"): (
+        ("traces: no proxy", "session.trust_env = False", "session.trust_env = True"),
+    ),
     (f"{DOMAIN}/lifecycle.py", f"{UNIT}/domain/test_lifecycle.py"): (
+        ("statuses: a name on one line", "one_line(plan.solution_name)[:100]", "plan.solution_name[:100]"),
+        ("statuses: a message on one line", "message=one_line(message)[:1000]", "message=message[:1000]"),
         ("statuses: legal order", "if state not in SUCCESSORS[self.state]:", "if False:"),
         (
             "requests: an id belongs to nobody before it is known who asks",

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
@@ -471,3 +471,19 @@ def test_a_graceful_stop(state: State | None, may_be_sent: bool, leads_to: State
         assert (NOW, NOW + HOUR, None, None) == (
             status.next_attempt_at, status.give_up_at, status.error, status.interruptions
         )  # fmt: skip
+
+
+def test_no_status_carries_control_or_direction_characters() -> None:
+    """What users wrote is quoted in a name, a message and a warning: nothing of it moves a reader's cursor or line."""
+    evil = "a\x1b[2J\u202eb\u2066c\r\n\x00d"
+    plan = replace(PLAN, solution_name=evil * 9, warnings=(evil,))
+    state = fresh()
+    makes: tuple[Callable[[], DeploymentStatus], ...] = (
+        lambda: state.accepted(NOW, "f" * 64),
+        lambda: state.building(NOW),
+        lambda: state.submitting(NOW, plan, BUNDLE, NOW),
+        lambda: state.deployed(NOW, None, evil),
+    )
+    for make in makes:
+        state.apply(said := make())
+        assert all(text.isprintable() for text in (said.message, said.solution_name or "", *(said.warnings or ())))
