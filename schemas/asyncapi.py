@@ -43,7 +43,6 @@ def document(schemas: Mapping[str, Any], examples: Mapping[str, Any]) -> _Json:
 
 _EVERY_TOPIC: _Json = {
     "max.message.bytes": Message.MAX_BYTES,
-    "compression.type": "uncompressed",
     "message.timestamp.type": "LogAppendTime",
 }
 

@@ -2,26 +2,38 @@
 
 The poll loop never waits for a request, so a slow playground cannot push the worker out of its group. After a
 rebalance aiokafka starts every partition afresh: processors of partitions that stayed continue where they were.
+
+Anybody who may send can choose how records are packed. So this reads batches itself where aiokafka would unpack all of
+one at once, however large it becomes, make an object of each header, and end the poll at a header that is not text. One
+file, although it is long: how much is taken at once, and how much each of it may become, are one bound.
 """
 
 import asyncio
+import gzip
+import io
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import cramjam
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.consumer import fetcher
+from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.record.util import decode_varint_py as decode_varint  # the other one reads beyond the end
 
+from schemas import Message
 from worker import settings
 from worker.delivery.partition import PartitionProcessor
-from worker.domain.request import Record
+from worker.domain.request import MAX_HEADERS, NotUnpacked, Record
 from worker.observability.metrics import PARTITIONS, REBALANCES
 
 POLL_SECONDS = 0.2
-BATCH_RECORDS = 500
-SINGLE_MS = 20
+POLLED = 50  # records at once: each may be a batch of its own that takes 1 ms to unpack, and the loop is everybody's
+MAX_UNPACKED = 512 * 1024  # bytes of a compressed batch, of which the broker takes 128 KiB
 # One partition's share of the bounds: a slow user in one of them leaves room for the others.
 SHARE = 0.75
-_UNREADABLE = "the name of a header is not UTF-8"
 
 log = structlog.get_logger()
 
@@ -54,7 +66,6 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self._ending: set[asyncio.Task[None]] = set()
         self._paused: set[int] = set()
         self.draining_since: float | None = None  # monotonic seconds; None: no stop is on its way
-        self._unreadable_ahead = False
         self.polled_at = time.monotonic()
         self.assigned = asyncio.Event()
 
@@ -105,15 +116,9 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
     async def _poll_for_ever(self) -> None:
         while True:
             self._apply_back_pressure()
-            try:
-                if self._unreadable_ahead:
-                    await self._poll_singly()
-                else:
-                    room = self._runtime.max_buffered_records - self._buffered()
-                    limit = max(1, min(room, BATCH_RECORDS))
-                    self._take(await self._consumer.getmany(timeout_ms=int(POLL_SECONDS * 1000), max_records=limit))
-            except UnicodeDecodeError:
-                self._begin_again_singly()
+            room = self._runtime.max_buffered_records - self._buffered()
+            limit = max(1, min(room, POLLED))
+            self._take(await self._consumer.getmany(timeout_ms=int(POLL_SECONDS * 1000), max_records=limit))
             self._notice_truncated_logs()
             self.polled_at = time.monotonic()
 
@@ -164,32 +169,6 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                 (self._consumer.pause if full else self._consumer.resume)(tp)
                 (self._paused.add if full else self._paused.discard)(partition)
 
-    def _begin_again_singly(self) -> None:
-        """Read one record at a time from here on.
-
-        aiokafka fails at a header whose name is not UTF-8, does not say where, and drops what it has read.
-        """
-        for partition, processor in self.processors.items():
-            if processor.ready:
-                self._consumer.seek(TopicPartition(self._topic, partition), processor.state.offsets.next_offset)
-        self._unreadable_ahead = True
-
-    async def _poll_singly(self) -> None:
-        """Read one at a time until the one is found that cannot be read, and refuse it as it is."""
-        for partition, processor in [*self.processors.items()]:
-            tp = TopicPartition(self._topic, partition)
-            if partition in self._paused:
-                continue
-            try:
-                self._take(await self._consumer.getmany(tp, timeout_ms=SINGLE_MS, max_records=1))
-            except UnicodeDecodeError:
-                offset = await self._consumer.position(tp)
-                self._consumer.seek(tp, offset + 1)
-                self._unreadable_ahead = False
-                processor.receive(
-                    Record("", self._topic, partition, offset, 0, False, None, None, unreadable=_UNREADABLE)
-                )
-
     # ----------------------------------------------------------------------------------------------------- rebalance
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
@@ -215,7 +194,6 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                 if kept.ready:
                     self._on_ready(kept, kept.state.offsets.next_offset)
         self._on_assignment(frozenset(ours))
-        self._unreadable_ahead = False
         self.polled_at = time.monotonic()  # no poll returns during a rebalance
         self.assigned.set()
         REBALANCES.inc()
@@ -229,3 +207,157 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             self._consumer.seek(tp, offset)
             self._consumer.resume(tp)
             self._paused.discard(processor.partition)
+
+
+# ------------------------------------------------------------------------------------------------ what a batch holds
+
+
+class _Record(NamedTuple):
+    """A record as aiokafka's fetcher takes it."""
+
+    offset: int
+    timestamp: int
+    timestamp_type: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+    checksum: None = None
+
+
+class Batches:
+    """The record batches of one partition in the answer to a fetch, in place of aiokafka's MemoryRecords."""
+
+    def __init__(self, data: bytes) -> None:
+        self._batches = MemoryRecords(data)
+        self._rest = memoryview(data)
+
+    def size_in_bytes(self) -> int:
+        """Return the size of all of them, one that is cut off included."""
+        return int(self._batches.size_in_bytes())
+
+    def has_next(self) -> bool:
+        """Return whether one is left that is not cut off."""
+        return bool(self._batches.has_next())
+
+    def next_batch(self) -> "Batch":
+        """Return the next one. Raises CorruptRecordException."""
+        size = 12 + int.from_bytes(self._rest[8:12])  # its length stands behind its base offset
+        raw, self._rest = self._rest[:size], self._rest[size:]
+        return Batch(self._batches.next_batch(), raw)
+
+
+class Batch:
+    """One batch. aiokafka reads it, unless it is compressed, or a header's name is not UTF-8."""
+
+    def __init__(self, batch: Any, raw: memoryview) -> None:
+        self._batch = batch
+        self._raw = raw
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
+
+    def __next__(self) -> Any:
+        return next(self._batch)  # the only one of a control batch
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self._batch.compression_type:
+            try:
+                yield from self._batch
+            except UnicodeDecodeError:
+                pass  # read it from its start: the fetcher passes over what it has had
+            else:
+                return
+        yield from self._read()
+
+    def _read(self) -> Iterator[_Record]:
+        """Yield a record for each offset. What cannot be unpacked is told in place of its value."""
+        packed, count = bytes(self._raw[_HEAD:]), int.from_bytes(self._raw[_HEAD - 4 : _HEAD])
+        place, why = self._batch.base_offset, f"its batch has more than {MAX_UNPACKED} bytes when it is unpacked"
+        try:
+            data, position = _UNPACK[self._batch.compression_type](packed), 0
+            if len(data) <= MAX_UNPACKED:
+                for _ in range(count):
+                    record, position = self._record(data, position)
+                    yield record
+                    place = record.offset + 1
+        except (*_BROKEN, cramjam.DecompressionError):
+            why = f"its batch cannot be unpacked, or has more than {MAX_UNPACKED} bytes then"
+        while place < self._batch.next_offset:
+            yield self._refused(place, why)
+            place += 1
+
+    def _record(self, data: bytes, position: int) -> tuple[_Record, int]:
+        length, position = decode_varint(data, position)
+        end = position + length
+        if end > len(data):
+            raise ValueError
+        after_base, position = decode_varint(data, position + 1)  # behind its attributes
+        number, position = decode_varint(data, position)
+        offset = self._batch.base_offset + number
+        if length > Message.MAX_BYTES:
+            return self._refused(offset, f"it has more than {Message.MAX_BYTES} bytes"), end
+        key, position = _bytes(data, position)
+        value, position = _bytes(data, position)
+        count, position = decode_varint(data, position)
+        if count > MAX_HEADERS:
+            return self._refused(offset, f"it has more than {MAX_HEADERS} headers"), end
+        headers = []
+        for _ in range(count):
+            name, position = _bytes(data, position)
+            content, position = _bytes(data, position)
+            headers.append(((name or b"").decode(errors="replace"), content))
+        return _Record(offset, self._timestamp(after_base), self._batch.timestamp_type, key, value, headers), end
+
+    def _refused(self, offset: int, why: str) -> _Record:
+        return _Record(offset, self._timestamp(0), self._batch.timestamp_type, None, NotUnpacked(why.encode()), ())
+
+    def _timestamp(self, after_base: int) -> int:
+        batch = self._batch
+        return int(batch.max_timestamp if batch.timestamp_type else batch.first_timestamp + after_base)
+
+
+def _bytes(data: bytes, position: int) -> tuple[bytes | None, int]:
+    """Read a length and so many bytes; a negative length is Kafka's null."""
+    length, position = decode_varint(data, position)
+    return (None, position) if length < 0 else (data[position : position + length], position + length)
+
+
+def _unpack_gzip(packed: bytes) -> bytes:
+    return gzip.GzipFile(fileobj=io.BytesIO(packed)).read(MAX_UNPACKED + 1)
+
+
+def _unpack_snappy(packed: bytes) -> bytes:
+    """Unpack one block, or several in the frame of the Java client: 16 bytes, and the length in front of each."""
+    blocks, position = ([packed], 0) if not packed.startswith(_FRAMED) else ([], 16)
+    while position and position < len(packed):
+        start = position + 4
+        position = start + int.from_bytes(packed[position:start])
+        blocks.append(packed[start:position])
+    if sum(map(cramjam.snappy.decompress_raw_len, blocks)) > MAX_UNPACKED:
+        raise ValueError
+    return b"".join(bytes(cramjam.snappy.decompress_raw(block)) for block in blocks)
+
+
+def _unpack_into(unpack: Callable[[bytes, bytearray], int]) -> Callable[[bytes], bytes]:
+    """Return what unpacks no more than there is room for, and raises when there is more."""
+
+    def unpacked(packed: bytes) -> bytes:
+        room = bytearray(MAX_UNPACKED)
+        size = unpack(packed, room)
+        return bytes(memoryview(room)[:size])
+
+    return unpacked
+
+
+_HEAD = 61  # bytes of a batch before its records; the last four are their number
+_FRAMED = b"\x82SNAPPY\x00"
+_BROKEN = (ValueError, IndexError, KeyError, OSError, EOFError, zlib.error)
+_UNPACK: Mapping[int, Callable[[bytes], bytes]] = {  # by the number in a batch's attributes
+    0: bytes,
+    1: _unpack_gzip,
+    2: _unpack_snappy,
+    3: _unpack_into(cramjam.lz4.decompress_into),
+    4: _unpack_into(cramjam.zstd.decompress_into),
+}
+
+fetcher.MemoryRecords = Batches  # for every consumer of this process; aiokafka has no other place for it

@@ -10,7 +10,7 @@ from hashlib import sha256
 from uuid import NAMESPACE_URL, uuid5
 
 from schemas import DeploymentRequested
-from worker.domain.request import Record, Request
+from worker.domain.request import NotUnpacked, Record, Request
 from worker.errors import DeploymentError
 
 TOPIC, PARTITION, OFFSET, TIMESTAMP = (f"dlt-original-{it}" for it in ("topic", "partition", "offset", "timestamp"))
@@ -71,7 +71,7 @@ def _without_token(request: Request) -> dict[str, str]:
 
 
 def _what_it_was(record: Record) -> dict[str, str | int]:
-    return _size_and_hash(record.value or b"")
+    return {} if isinstance(record.value, NotUnpacked) else _size_and_hash(record.value or b"")
 
 
 def _size_and_hash(value: bytes) -> dict[str, str | int]:

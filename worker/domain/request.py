@@ -19,6 +19,7 @@ from worker.domain import strict_json
 from worker.errors import Unreadable
 
 MAX_BYTES = 64 * 1024
+MAX_HEADERS = 100  # senders have about ten; a name of two bytes costs a tuple of 72 to read
 _KEPT = {"ce_id": 1, "ce_type": 1, "traceparent": 1, "authorization": 2}
 """The headers that are read, and how many of each count, from the last one on: two tokens are one too many."""
 _LONGEST = max(map(len, _KEPT))
@@ -29,6 +30,10 @@ _REQUEST_ID = re.compile(rf"(?!{PLACE_PREFIX})" + REQUEST_ID_PATTERN.removesuffi
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 # The names that a refusal may repeat: an unknown one is the sender's text.
 _FIELDS = {field.alias or name for name, field in DeploymentRequested.model_fields.items()}
+
+
+class NotUnpacked(bytes):
+    """What stands in place of a record's value and headers when they are too large to be looked at: why, as UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,6 @@ class Record:
     key: bytes | None = field(repr=False)
     value: bytes | None = field(repr=False)
     headers: Sequence[tuple[str, bytes]] = field(repr=False, default=())  # of those given, only what is read
-    unreadable: str | None = None  # why Kafka's client could not read it; then there is neither key nor value
 
     # What follows from the rest, worked out once.
     size: int = field(init=False)  # bytes of what the sender chose and the worker holds
@@ -53,6 +57,8 @@ class Record:
     traceparent: str | None = field(init=False)  # the W3C trace context to carry over
 
     def __post_init__(self) -> None:
+        if len(self.headers) > MAX_HEADERS:
+            object.__setattr__(self, "value", NotUnpacked(b"it has more than %d headers" % MAX_HEADERS))
         object.__setattr__(self, "headers", kept_headers(self.headers))
         headers = sum(len(key) + len(value) for key, value in self.headers)
         trace = next(reversed(self.all_headers("traceparent")), None)
@@ -136,8 +142,8 @@ def read_request(record: Record) -> Request | Unreadable:
 
 def _read_event(record: Record) -> _Event:
     ce_id, ce_type = record.header("ce_id"), record.header("ce_type")
-    if record.unreadable:
-        problem = f"The record cannot be read: {record.unreadable}. Correct it and send it again."
+    if isinstance(record.value, NotUnpacked):
+        problem = f"The record is not read: {record.value.decode()}. Send a smaller one, or fewer in a batch."
         return _Event(problem=Unreadable("invalid-request", problem))
     try:
         value = strict_json.loads(record.value or b"", max_bytes=MAX_BYTES, max_string=MAX_BYTES)

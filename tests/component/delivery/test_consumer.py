@@ -41,7 +41,6 @@ class Handler:
 
     def __init__(self) -> None:
         self.seen: list[tuple[int, int]] = []
-        self.unreadable: list[tuple[int, int]] = []
         self.changed = asyncio.Condition()
         self.released: set[tuple[int, int]] = set()
         self.free = False
@@ -52,8 +51,6 @@ class Handler:
         await job.wait_for_turn()
         async with self.changed:
             self.seen.append(place)
-            if job.record.unreadable:
-                self.unreadable.append(place)
             self.changed.notify_all()
         if self.failure:
             raise self.failure
@@ -212,26 +209,49 @@ class NoText(str):
         return b"\xff\xfe"
 
 
-async def test_a_header_that_aiokafka_cannot_read_stops_nobody(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is handed over as unreadable, and everything before and behind it, in other partitions too, as it is."""
+BAD = [(NoText("x"), b"y"), ("other", b"z")]
+
+
+@asynccontextmanager
+async def careless_producer(group: Group, **options: Any) -> AsyncIterator[AIOKafkaProducer]:
+    """One that does not ask what a header's name is made of."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (producer_module, message_accumulator):
+            patch.setattr(module, "DefaultRecordBatchBuilder", _DefaultRecordBatchBuilderPy)
+        async with AIOKafkaProducer(bootstrap_servers=group.bootstrap, **options) as producer:
+            yield producer
+
+
+async def test_a_header_that_aiokafka_cannot_read_stops_nobody(group: Group) -> None:
+    """Its record is handed over like everything before and behind it, compressed or not, in its batch and in others."""
     await group.publish(3, partition=0)
     await group.publish(3, partition=1)
-    for module in (producer_module, message_accumulator):  # the builder that does not ask what a str is
-        monkeypatch.setattr(module, "DefaultRecordBatchBuilder", _DefaultRecordBatchBuilderPy)
-    async with AIOKafkaProducer(bootstrap_servers=group.bootstrap) as producer:
-        for _ in range(2):
-            await producer.send_and_wait(group.topic, b"{}", partition=0, headers=[(NoText("x"), b"y")])
-    monkeypatch.undo()
+    for compression in (None, "gzip"):
+        async with careless_producer(group, compression_type=compression, linger_ms=100) as producer:
+            sent = [await producer.send(group.topic, b"{}", partition=0, headers=it) for it in (BAD, BAD, [], BAD, [])]
+            await asyncio.gather(*sent)
     await group.publish(2, partition=0)
     await group.publish(2, partition=1)
     async with group.member() as member:
         await member.handler.release()
-        await member.handler.until_seen(12)
-        await group.until_committed(7)
-        assert [*((0, number) for number in range(7)), *((1, number) for number in range(5))] == sorted(
+        await member.handler.until_seen(20)
+        await group.until_committed(15)
+        assert [*((0, number) for number in range(15)), *((1, number) for number in range(5))] == sorted(
             member.handler.seen
         )
-        assert [(0, 3), (0, 4)] == member.handler.unreadable
+
+
+async def test_headers_that_cannot_be_read_slow_nobody_down(group: Group) -> None:
+    """20 among 2,000: all are read within seconds, each once."""
+    async with careless_producer(group) as producer:
+        for number in range(2000):
+            headers = BAD if number % 100 == 50 else []
+            await producer.send(group.topic, b"{}", key=b"k-%d" % number, partition=0, headers=headers)
+    async with group.member(max_buffered_records=5000) as member:
+        await member.handler.release()
+        async with asyncio.timeout(5):
+            await member.handler.until_seen(2000)
+        assert [(0, number) for number in range(2000)] == sorted(member.handler.seen)
 
 
 async def test_reading_stops_when_too_much_is_unfinished(group: Group) -> None:

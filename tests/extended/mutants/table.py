@@ -39,6 +39,23 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "RESTART_SECONDS * 2**self._failures",
         ),
     ),
+    ("worker/delivery/consumer.py", f"{UNIT}/delivery/test_batches.py"): (
+        ("batches: any header name is read", "except UnicodeDecodeError:", "except ZeroDivisionError:"),
+        ("batches: gzip has a bound", ".read(MAX_UNPACKED + 1)", ".read()"),
+        (
+            "batches: snappy has a bound",
+            "if sum(map(cramjam.snappy.decompress_raw_len, blocks)) > MAX_UNPACKED:",
+            "if False:",
+        ),
+        ("batches: lz4 and zstd have a bound", "room = bytearray(MAX_UNPACKED)", "room = bytearray(1 << 30)"),
+        ("batches: size of a record", "if length > Message.MAX_BYTES:", "if False:"),
+        ("batches: headers of a record", "if count > MAX_HEADERS:", "if False:"),
+        ("batches: every place is told", "while place < self._batch.next_offset:", "while False:"),
+        ("batches: nothing is read beyond the end", "if end > len(data):", "if False:"),
+    ),
+    ("worker/domain/request.py", f"{UNIT}/refusals/test_records.py"): (
+        ("headers of a record that is not packed", "if len(self.headers) > MAX_HEADERS:", "if False:"),
+    ),
     (f"{ADAPTERS}/kafka/topics.py", "tests/component/adapters/kafka/test_topics.py"): (
         ("topics: what bounds a record stays verified", "if found.get(name) != wanted]", "if not found]"),
     ),

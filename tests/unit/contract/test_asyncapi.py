@@ -130,7 +130,6 @@ def test_topics_are_as_the_design_says(document: Json) -> None:
     week, day = 604_800_000, 86_400_000
     every = {
         "max.message.bytes": 131_072,
-        "compression.type": "uncompressed",
         "message.timestamp.type": "LogAppendTime",
     }
     assert {

@@ -12,7 +12,7 @@ from tests.support.corpus import record as note
 from tests.support.fakes import FakeArtifacts, FakeCatalog, FakeJob, FakePlayground, FakeTokens, fake_deployer
 from tests.support.ways_out import tells_what_to_do
 from worker.build import Builder
-from worker.domain.request import MAX_BYTES, Record, Request, read_request
+from worker.domain.request import MAX_BYTES, MAX_HEADERS, NotUnpacked, Record, Request, read_request
 
 CANARY = "c4nary-s3cret"
 IDS = {"solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID)}
@@ -87,7 +87,9 @@ def over_limits() -> Iterator[Case]:
         yield name, {"not-json"}, record(value, headers=BINARY)
     yield "no value", {"not-json"}, replace(record(headers=BINARY), value=None)
     yield "as long as it may be", {"deployed"}, record(IDS | {"x": "a" * (filler - 20)}, headers=BINARY)
-    yield "not readable at all", {"invalid-request"}, replace(record(), value=None, key=None, unreadable="it is ill")
+    yield "not unpacked", {"invalid-request"}, replace(record(), value=NotUnpacked(b"it is ill"), key=None)
+    for name, end, more in (("100 headers", "deployed", 0), ("101 headers", "invalid-request", 1)):
+        yield name, {end}, record(IDS, headers=(*BINARY, *[("x", b"")] * (MAX_HEADERS - len(BINARY) + more)))
 
 
 def hostile_headers() -> Iterator[Case]:
@@ -128,8 +130,8 @@ def hostile_headers() -> Iterator[Case]:
         ("a trace that is no text", "deployed", (HEADER, ("traceparent", b"\xff"))),
         ("a version that is none", "deployed", (HEADER, ("ce_specversion", b"9.9"))),
         ("a content type that is none", "deployed", (HEADER, ("content-type", b"text/html; charset=utf-7"))),
-        ("ten thousand headers", "deployed", (HEADER, *((f"x-{n}", b"y") for n in range(10_000)))),
-        ("ten thousand alike", "deployed", (HEADER, *[("ce_id", b"r-1")] * 10_000)),
+        ("ten thousand headers", "invalid-request", (HEADER, *((f"x-{n}", b"y") for n in range(10_000)))),
+        ("ten thousand alike", "invalid-request", (HEADER, *[("ce_id", b"r-1")] * 10_000)),
         (
             "all null",
             "token-missing",

@@ -71,8 +71,6 @@ async def test_a_compacted_requests_topic_is_refused(kafka: str, unique: str, ad
 @pytest.mark.parametrize(
     ("config", "value"),
     [
-        ("compression.type", "producer"),
-        ("compression.type", "gzip"),
         ("max.message.bytes", "1048588"),
         ("message.timestamp.type", "CreateTime"),
     ],

@@ -1,0 +1,163 @@
+"""Record batches: whatever is in them, and however they are packed, each record is read or refused by its place."""
+
+import gzip
+import struct
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cramjam
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.codec import lz4_encode, snappy_encode, zstd_encode
+from aiokafka.consumer import fetcher
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.util import calc_crc32c, encode_varint
+
+from schemas import Message
+from worker.delivery.consumer import MAX_UNPACKED, Batches
+from worker.domain.request import MAX_HEADERS, NotUnpacked
+
+HEADERS: list[tuple[str, bytes | None]] = [("a", b"b"), ("null", None), ("", b"")]
+COMMITTED = fetcher.READ_COMMITTED
+CODECS: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
+    "none": (0, bytes),
+    "gzip": (1, lambda data: gzip.compress(data, 1)),
+    "snappy": (2, lambda data: bytes(cramjam.snappy.compress_raw(data))),
+    "framed snappy": (2, snappy_encode),
+    "lz4": (3, lz4_encode),
+    "zstd": (4, zstd_encode),
+}
+PACKED = [name for name in CODECS if name != "none"]
+
+
+def number(value: int) -> bytes:
+    """A varint."""
+    out = bytearray()
+    encode_varint(value, out.append)
+    return bytes(out)
+
+
+def text(value: bytes | None) -> bytes:
+    """A length and its bytes, or Kafka's null."""
+    return number(-1) if value is None else number(len(value)) + value
+
+
+def packed_record(place: int, value: bytes | None = b"v", headers: bytes | None = None, count: int = 0) -> bytes:
+    """A record as it stands in a batch; `headers` are so many, already packed."""
+    body = b"\0" + number(place) + number(place) + text(b"k") + text(value) + number(count) + (headers or b"")
+    return number(len(body)) + body
+
+
+def batch(
+    records: Sequence[bytes], codec: str = "none", pack: Callable[[bytes], bytes] | None = None, offset: int = 10
+) -> bytes:
+    """A batch at this offset, as a broker gives it out; `pack` in place of the codec's own."""
+    attributes, encode = CODECS[codec]
+    last = len(records) - 1
+    head = struct.pack(">hiqqqhii", attributes, last, 1000, 1000 + last, -1, -1, -1, len(records))
+    rest = head + (pack or encode)(b"".join(records))
+    return struct.pack(">qiibI", offset, 9 + len(rest), 0, 2, calc_crc32c(rest)) + rest
+
+
+def read(*batches: bytes, start: int = 10) -> list[Any]:
+    """What a consumer is given of them, from this offset on."""
+    tp = TopicPartition("t", 0)
+    return [
+        *fetcher.PartitionRecords(tp, Batches(b"".join(batches)), [], start, None, None, True, fetcher.READ_COMMITTED)
+    ]
+
+
+def seen(records: Sequence[Any]) -> list[tuple[int, object]]:
+    """Offset and value of each; of one that was not unpacked, why."""
+    return [(it.offset, it.value.decode() if isinstance(it.value, NotUnpacked) else it.value) for it in records]
+
+
+def test_consumers_read_through_it() -> None:
+    """Every one of this process."""
+    assert Batches is fetcher.MemoryRecords
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_records_are_read_as_they_were_sent(codec: str) -> None:
+    """With any codec: key, value, headers, offset and time; from the middle of a batch, too."""
+    kind = {"framed snappy": 2}.get(codec, CODECS[codec][0])
+    builder = DefaultRecordBatchBuilder(2, kind, False, -1, -1, -1, 1 << 20)
+    for place in range(3):
+        assert builder.append(place, 1000 + place, b"k%d" % place, None if place == 1 else b"v" * 100, HEADERS)
+    records = read(bytes(builder.build()), start=1)
+    assert [(1, 1001, b"k1", None, tuple(HEADERS)), (2, 1002, b"k2", b"v" * 100, tuple(HEADERS))] == [
+        (it.offset, it.timestamp, it.key, it.value, it.headers) for it in records
+    ]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_header_name_that_is_no_text_stops_nobody(codec: str) -> None:
+    """Its record is read, and those before and behind it once."""
+    ill = packed_record(1, headers=text(b"\xff\xfe") + text(b"y"), count=1)
+    records = read(batch([packed_record(0), ill, packed_record(2)], codec))
+    assert [(10, b"v"), (11, b"v"), (12, b"v")] == seen(records)
+    assert (("\ufffd\ufffd", b"y"),) == records[1].headers
+
+
+@pytest.mark.parametrize("codec", PACKED)
+def test_a_batch_that_is_too_large_unpacked_is_refused_by_its_places(codec: str) -> None:
+    """40 records of 480,000 headers each, and one of 300 MB: within milliseconds, and what follows is read."""
+    many = packed_record(0, headers=(text(b"") + text(None)) * 480_000, count=480_000)
+    bombs = batch([many] * 40, codec), batch([packed_record(0, b" " * 300_000_000)], codec)
+    for bomb, count in zip(bombs, (40, 1), strict=True):
+        began = time.perf_counter()
+        records = read(bomb)
+        assert time.perf_counter() - began < 0.05
+        assert [10 + place for place in range(count)] == [it.offset for it in records]
+        assert all(isinstance(it.value, NotUnpacked) and f"{MAX_UNPACKED}" in it.value.decode() for it in records)
+        assert (50, b"v") == seen(read(bomb, batch([packed_record(0)], codec, offset=50)))[-1]
+
+
+@pytest.mark.parametrize("codec", PACKED)
+def test_a_batch_may_be_as_large_as_the_bound(codec: str) -> None:
+    """To the byte, in records that are as large as one may be; a byte more is too much."""
+    fill = [packed_record(place, b"x" * (Message.MAX_BYTES - 40)) for place in range(4)]
+    left = MAX_UNPACKED - sum(map(len, fill))
+    last = packed_record(4, b"x" * (left - 10))
+    last = packed_record(4, b"x" * (left - 10 + left - len(last)))
+    assert MAX_UNPACKED == sum(map(len, [*fill, last]))
+    whole = read(batch([*fill, last], codec))
+    assert [False] * 5 == [isinstance(it.value, NotUnpacked) for it in whole]
+    more = packed_record(4, b"x" * (left - 10 + left - len(last) + 1))
+    refused = read(batch([*fill, more], codec))
+    assert [True] * 5 == [isinstance(it.value, NotUnpacked) for it in refused]
+
+
+@pytest.mark.parametrize("codec", PACKED)
+def test_a_record_that_is_too_large_is_refused_alone(codec: str) -> None:
+    """By its bytes or by its headers; those beside it are read."""
+    large = packed_record(1, b"x" * Message.MAX_BYTES)
+    headers = packed_record(2, headers=(text(b"h") + text(b"")) * (MAX_HEADERS + 1), count=MAX_HEADERS + 1)
+    most = packed_record(3, headers=(text(b"h") + text(b"")) * MAX_HEADERS, count=MAX_HEADERS)
+    assert [
+        (10, b"v"),
+        (11, f"it has more than {Message.MAX_BYTES} bytes"),
+        (12, f"it has more than {MAX_HEADERS} headers"),
+        (13, b"v"),
+    ] == seen(read(batch([packed_record(0), large, headers, most], codec)))
+
+
+@pytest.mark.parametrize("codec", PACKED)
+@pytest.mark.parametrize(
+    "broken", [b"", b"\0", b"garbage" * 20, b"\x82SNAPPY\x00" + b"\0" * 8, b"\x82SNAPPY\x00" + b"\xff" * 20]
+)
+def test_a_batch_that_cannot_be_unpacked_is_refused_by_its_places(codec: str, broken: bytes) -> None:
+    """Brokers let none through; one that comes nevertheless stops nobody."""
+    records = read(batch([b"", b""], codec, lambda _: broken), batch([packed_record(0)], offset=12))
+    assert [(10, True), (11, True), (12, False)] == [(it.offset, isinstance(it.value, NotUnpacked)) for it in records]
+
+
+@pytest.mark.parametrize("cut", range(1, 9))
+def test_records_that_end_too_early_are_refused(cut: int) -> None:
+    """What was whole before them is read."""
+    whole = packed_record(0)
+    cut_off = packed_record(1, headers=text(b"h") + text(b"y" * 4), count=1)[:-cut]
+    records = read(batch([whole, cut_off], "gzip"))
+    assert (10, b"v") == seen(records)[0]
+    assert isinstance(records[1].value, NotUnpacked)
