@@ -99,7 +99,8 @@ async def open_requests(
     source = f"/playground-deployer/{kafka.group_id}"
     sender = SettlementSender(kafka, source)
     encoder = StatusEncoder(kafka.status_topic, kafka.dead_letter_topic, source)
-    shared = Shared(store, deployer.handle, encoder, KeyQueue(), CLOCKS, sender.hand_over)
+    key_queue = KeyQueue(settings.runtime.max_open_requests_per_user)
+    shared = Shared(store, deployer.handle, encoder, key_queue, CLOCKS, sender.hand_over)
 
     def open_processor(partition: int, on_ready: Callable[[PartitionProcessor, int], None]) -> PartitionProcessor:
         return PartitionProcessor(partition, shared, on_ready)

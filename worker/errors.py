@@ -3,6 +3,7 @@
     WorkerError                          root of all errors that the worker raises itself
     ├── DeploymentError                  ends a request; has a code, a message, a stage, a final state
     │   ├── Rejected                     the request's own fault; the same request never succeeds
+    │   │   ├── TooManyRequests          authenticate:  its user has as many open ones as one may have; retryable
     │   │   ├── Unreadable               receive:       the record is not a deployment request
     │   │   ├── Conflict                 receive:       another request has its id
     │   │   ├── Unauthenticated          authenticate:  no token, or an invalid one
@@ -33,7 +34,7 @@ from schemas import ErrorInfo, State
 
 Stage = Literal["receive", "authenticate", "authorise", "fetch", "plan", "bundle", "submit", "internal"]
 
-# Three tables, by how the request ends; a sentence says what the code means and what to do.
+# Four tables, by how the request ends; a sentence says what the code means and what to do.
 REJECTED: dict[str, str] = {
     # receive
     "not-json": "The record's value is not strict JSON (UTF-8, no NaN, no duplicate keys). Send one JSON object.",
@@ -50,6 +51,7 @@ REJECTED: dict[str, str] = {
     "token-not-yet-valid": "The token's `nbf` is in the future. Check the issuer's clock.",
     "token-expired": "The token expired before the request reached Kafka, or while it waited there for too long. Log in and send the request again.",
     "wrong-record-key": "The record key is not the token's user id (`mlpuser.userId`). Send that as the key.",
+    "wrong-partition": "The record is not in the partition that its key leads to. Send it with the partitioner of Kafka's own clients (murmur2 of the key).",
     # authorise
     "no-access": "The user may not read this solution. Ask its owner for access.",
     # fetch: what the solution refers to
@@ -73,6 +75,11 @@ REJECTED: dict[str, str] = {
     "name-collision": "Two nodes would get the same name in the cluster. Rename one.",
     "shared-folder-invalid": "A shared folder's path is not absolute. Correct the folder's name in the editor.",
     "bundle-too-large": "The bundle exceeds the limit in the message. Make its files smaller.",
+}
+
+REJECTED_FOR_NOW: dict[str, str] = {
+    # authenticate
+    "too-many-requests": "The user has as many open requests as one user may have. Send it again, with the same id, when one of them has ended.",
 }
 
 UNAVAILABLE: dict[str, str] = {
@@ -111,7 +118,7 @@ FAILED: dict[str, str] = {
     "internal": "A bug in the deployer; its log has the details under the request id. Tell the operator.",
 }
 
-CODES = REJECTED | UNAVAILABLE | FAILED
+CODES = REJECTED | REJECTED_FOR_NOW | UNAVAILABLE | FAILED
 
 
 def one_line(text: str) -> str:
@@ -172,6 +179,17 @@ class Unauthenticated(Rejected):
     """No token, or an invalid one."""
 
     stage = "authenticate"
+
+
+class TooManyRequests(Rejected):
+    """The user has as many open requests as one user may have; it may be sent again later."""
+
+    stage = "authenticate"
+    retryable = True
+    codes = REJECTED_FOR_NOW
+
+    def __init__(self) -> None:
+        super().__init__("too-many-requests", CODES["too-many-requests"])
 
 
 class NotAllowed(Rejected):

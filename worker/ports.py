@@ -97,6 +97,10 @@ class Store(Protocol):
         """Read the statuses that are needed into the table; return the settlements of what is open."""
         ...
 
+    def partition_of(self, key: bytes) -> int:
+        """Return the partition of the requests topic that a key leads to."""
+        ...
+
     async def fetch(self, partition: int, offset: int) -> Record | None:
         """Read one record of the requests topic; None when it is gone."""
         ...

@@ -165,6 +165,12 @@ class RuntimeSettings(_Group):
     max_in_flight: int = Field(32, ge=1, description="Maximum number of requests in flight.")
     max_buffered_records: int = Field(1000, ge=1, description="Maximum number of records read and not finished.")
     max_buffered_bytes: int = Field(16 * 1024 * 1024, ge=1, description="Maximum size of these records, in bytes.")
+    max_open_requests_per_user: int = Field(
+        50,
+        ge=1,
+        description="Maximum number of requests of one user that are accepted and neither ended nor parked; further "
+        "ones are rejected.",
+    )
     max_bytes_in_flight: int = Field(
         160 * 1024 * 1024,
         ge=64 * 1024 * 1024,

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -173,7 +174,7 @@ async def _never(job: Job) -> None:
     raise AssertionError("a test handles its job itself")
 
 
-_NO_STORE: Any = None
+_NO_STORE: Any = SimpleNamespace(partition_of=lambda _: 3)
 
 
 class FakeTime:

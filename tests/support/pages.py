@@ -15,7 +15,16 @@ from pydantic_core import PydanticUndefined
 from schemas import FINAL_STATES, SUCCESSORS, State
 from tests.extended.bench import results
 from tests.support.paths import ROOT
-from worker.errors import FAILED, REJECTED, UNAVAILABLE, Failed, Rejected, Unavailable
+from worker.errors import (
+    FAILED,
+    REJECTED,
+    REJECTED_FOR_NOW,
+    UNAVAILABLE,
+    Failed,
+    Rejected,
+    TooManyRequests,
+    Unavailable,
+)
 from worker.settings import PREFIX, Settings
 
 DOCS = ROOT / "docs"
@@ -68,7 +77,12 @@ def error_codes() -> str:
     """Return the table of all error codes."""
     rows = [
         f"| `{code}` | `{family.state}` | {'yes' if family.retryable else 'no'} | {sentence} |"
-        for family, codes in ((Rejected, REJECTED), (Unavailable, UNAVAILABLE), (Failed, FAILED))
+        for family, codes in (
+            (Rejected, REJECTED),
+            (TooManyRequests, REJECTED_FOR_NOW),
+            (Unavailable, UNAVAILABLE),
+            (Failed, FAILED),
+        )
         for code, sentence in codes.items()
     ]
     return "\n".join(["| code | ends in | retryable | what it means, what to do |", "|---|---|---|---|", *rows])

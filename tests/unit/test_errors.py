@@ -14,6 +14,7 @@ from worker.errors import (
     CODES,
     FAILED,
     REJECTED,
+    REJECTED_FOR_NOW,
     UNAVAILABLE,
     Conflict,
     DeploymentError,
@@ -27,6 +28,7 @@ from worker.errors import (
     OverridesInvalid,
     PlaygroundRefused,
     Rejected,
+    TooManyRequests,
     Unauthenticated,
     Unavailable,
     Unreadable,
@@ -51,6 +53,7 @@ ONE_OF_EACH = [
     NotSettled("unresolved", "x"),
     WorkerDied(),
     Conflict("request-id-conflict", "x"),
+    TooManyRequests(),
     Internal(),
 ]
 EACH = pytest.mark.parametrize("error", ONE_OF_EACH, ids=lambda error: type(error).__name__)
@@ -99,7 +102,7 @@ def test_every_code_names_the_way_out(code: str) -> None:
 
 def test_every_code_is_in_one_table() -> None:
     """A code ends a request in one way only."""
-    assert len(CODES) == len(REJECTED) + len(UNAVAILABLE) + len(FAILED)
+    assert len(CODES) == len(REJECTED) + len(REJECTED_FOR_NOW) + len(UNAVAILABLE) + len(FAILED)
 
 
 def test_every_code_is_used() -> None:
@@ -170,11 +173,11 @@ def test_family_is_drawn() -> None:
 
 @EACH
 def test_error_says_how_a_request_ends(error: DeploymentError) -> None:
-    """Each class has a final state, a stage and whether another try may help; only outages are worth one."""
+    """Each class has a final state, a stage and whether another try may help."""
     assert error.state in FINAL_STATES
     assert error.stage
-    assert isinstance(error, Unavailable) is error.retryable
-    assert isinstance(error, Rejected) is (error.code in REJECTED)
+    assert isinstance(error, Unavailable | TooManyRequests) is error.retryable
+    assert isinstance(error, Rejected) is (error.code in REJECTED | REJECTED_FOR_NOW)
 
 
 @EACH

@@ -12,7 +12,7 @@ One file, although it is long: what an attempt waits for is read together, and e
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -27,7 +27,14 @@ from worker.delivery.awaiting_keys import AwaitingKeys
 from worker.domain.lifecycle import Outage
 from worker.domain.request import Request
 from worker.domain.solution import Caller
-from worker.errors import DeploymentError, NeedsReservation, OutcomeUnknown, PlaygroundRefused, Unavailable
+from worker.errors import (
+    DeploymentError,
+    NeedsReservation,
+    OutcomeUnknown,
+    PlaygroundRefused,
+    TooManyRequests,
+    Unavailable,
+)
 from worker.observability.telemetry import stages
 
 FAILURES = 5  # in a row: one that is refused for its own sake is no outage
@@ -51,10 +58,18 @@ log = structlog.get_logger()
 
 
 class KeyQueue:
-    """Requests with the same key work one after the other, in the order in which they joined."""
+    """Requests with the same key work one after the other, in the order in which they joined.
 
-    def __init__(self) -> None:
+    So a user's further ones wait, for as long as a deployment takes. They hold up nobody else, because of each user so
+    many are accepted and no more.
+    """
+
+    def __init__(self, max_open: int = 50) -> None:
+        """`max_open`: MAX_OPEN_REQUESTS_PER_USER."""
+        self._max_open = max_open
         self._queues: dict[object, deque[KeyLock]] = {}
+        self._open: Counter[object] = Counter()
+        self.waiting = 0
 
     def join(self, key: bytes | None) -> "KeyLock":
         """Queue behind the key's earlier locks, at once: the caller's order is the order of work.
@@ -73,10 +88,19 @@ class KeyQueue:
         if queue is None or lock not in queue:
             return
         queue.remove(lock)
+        if lock.open:
+            self._open[lock.key] -= 1
         if queue:
             queue[0].first.set()
         else:
-            del self._queues[lock.key]
+            del self._queues[lock.key], self._open[lock.key]
+
+    def count_open(self, lock: "KeyLock", *, accepted: bool) -> None:
+        """Count it among the open ones of its key. Raises TooManyRequests, unless it was `accepted` before."""
+        if not accepted and self._open[lock.key] >= self._max_open:
+            raise TooManyRequests
+        lock.open = True
+        self._open[lock.key] += 1
 
 
 class KeyLock:
@@ -86,13 +110,22 @@ class KeyLock:
         self.key = key
         self.first = asyncio.Event()
         self.acquired = False
+        self.open = False  # counted as one
         self._queue = queue
 
     async def acquire(self) -> None:
         """Wait until it is the first of its key."""
-        with stages.key_queue():
-            await self.first.wait()
+        self._queue.waiting += 1
+        try:
+            with stages.key_queue():
+                await self.first.wait()
+        finally:
+            self._queue.waiting -= 1
         self.acquired = True
+
+    def count_open(self, *, accepted: bool = False) -> None:
+        """Count it among its user's open ones. Raises TooManyRequests."""
+        self._queue.count_open(self, accepted=accepted)
 
     def release(self) -> None:
         """Let the next one of the key go."""

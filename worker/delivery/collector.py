@@ -64,6 +64,12 @@ class WorkerCollector(Collector):
             "counted among the buffered records.",
             len(self._admission.awaiting_keys),
         )
+        yield _gauge(
+            "requests_awaiting_turn",
+            "Requests that wait for an earlier one of their user. Up to 2,000 of them are not counted among the "
+            "buffered ones.",
+            next((it.shared.key_queue.waiting for it in processors), 0),
+        )
         budget = self._admission.budget
         yield _gauge(
             "bytes_in_flight",

@@ -11,7 +11,7 @@ processor still owns the partition, and what the processor hands over at its end
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from socket import gethostname
 from typing import Any
@@ -34,6 +34,7 @@ from worker.errors import (
     OverridesInvalid,
     PartitionLost,
     StatusNotPublished,
+    Unauthenticated,
     Unavailable,
     Unreadable,
     WorkerError,
@@ -45,6 +46,8 @@ from worker.ports import Clocks, Store, Writer
 RESTART_SECONDS, MAX_RESTART_SECONDS = 0.5, 8.0
 """The pause between a failure and the next take-over: it doubles until a transaction succeeds, and not further, so that
 brokers that are back are used within 10 s."""
+# Requests that wait for an earlier one of their user are not counted among what is read: a worker has room for so many.
+MAX_WAITING = 2_000
 WORKER_NAME = f"worker {gethostname()}"[:200]  # as settlements name it
 
 log = structlog.get_logger()
@@ -315,7 +318,7 @@ class Job:
         self._lock: KeyLock | None = None
         # A parked request queues once it is settled; until then it holds up no other request of its user.
         if state.state is not State.PARKED:
-            self._lock = processor.shared.key_queue.join(record.key)
+            self._join()
         self._dead_letter_code: str | None = None
         self._attempt: int | None = None  # whose outcome no status tells yet
         self._post: asyncio.Task[DeploymentInfo] | None = None
@@ -342,8 +345,21 @@ class Job:
 
     async def wait_for_turn(self) -> None:
         """Wait until it is the first of its key, in the order of the records."""
-        self._lock = self._lock or self._processor.shared.key_queue.join(self.record.key)
-        await self._lock.acquire()
+        queue, offsets = self._processor.shared.key_queue, self._processor.state.offsets
+        lock = self._lock or self._join()
+        if not lock.first.is_set() and queue.waiting < MAX_WAITING:
+            offsets.set_aside(self.record.offset)  # it waits for another deployment of its user, which takes minutes
+        try:
+            await lock.acquire()
+        finally:
+            offsets.count_again(self.record.offset)
+
+    def _join(self) -> KeyLock:
+        """Queue behind the earlier ones of its key."""
+        self._lock = lock = self._processor.shared.key_queue.join(self.record.key)
+        if self.state.last is not None:
+            lock.count_open(accepted=True)
+        return lock
 
     def _release_turn(self) -> None:
         """Let the next of its key go."""
@@ -380,15 +396,27 @@ class Job:
     def claim(self, caller: Caller, fingerprint: str) -> bool:
         """Take the id that the record brings, now that it is known who asks for what. Return whether it is accepted.
 
-        It is not when an earlier record has the id, or when it was accepted before.
+        It is not when an earlier record has the id, or when it was accepted before. Raises Rejected: it is not where
+        its user's requests belong, so that others might be sent at the same time, or the user has too many open ones.
         """
+        processor, key = self._processor, caller.user_id.encode()
+        if self.record.key != key:
+            raise Unauthenticated("wrong-record-key", CODES["wrong-record-key"])
+        new = self.state.last is None
+        if new and processor.shared.store.partition_of(key) != processor.partition:
+            raise Unauthenticated("wrong-partition", CODES["wrong-partition"])
+        request, requests = self.readable_request(), processor.state.requests
+        if new and requests.find(request.id) is None:
+            (self._lock or self._join()).count_open()
         self.caller, self._asked = caller, fingerprint
-        if self.state.last is not None:
+        if not new:
             return False
-        owner = self._processor.state.requests.claim(self.state, self.readable_request().id)
+        owner = requests.claim(self.state, request.id)
         if owner is not self.state:
             self.original = owner
             return False
+        self.state.traceparent = self.record.traceparent
+        self.record, self.request = self.record.without_content(), replace(request, token="")  # it may wait for long
         structlog.contextvars.bind_contextvars(request_id=self.state.request_id)
         return True
 

@@ -6,7 +6,7 @@ CloudEvents over Kafka in binary mode (`ce_` headers), structured mode (the even
 import re
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -70,6 +70,10 @@ class Record:
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
+
+    def without_content(self) -> "Record":
+        """Return it without value and headers, which nobody needs once its request is accepted."""
+        return replace(self, value=None, headers=())
 
     def header(self, name: str) -> str | None:
         """Return the last header of this name; what is not UTF-8 in it is replaced, and so valid nowhere."""

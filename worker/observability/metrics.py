@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.utils import INF
 
 from worker import __version__
-from worker.errors import CODES, REJECTED
+from worker.errors import CODES, REJECTED, REJECTED_FOR_NOW
 
 PREFIX = "playground_deployer"
 
@@ -112,7 +112,7 @@ def _create_series() -> None:
     for state in ("deployed", "duplicate"):
         REQUESTS.labels(state, "")
     for code in CODES:
-        REQUESTS.labels("rejected" if code in REJECTED else "failed", code)
+        REQUESTS.labels("rejected" if code in REJECTED | REJECTED_FOR_NOW else "failed", code)
         DEAD_LETTERS.labels(code)
     for dependency in ("catalog", "artifacts", "playground", "issuer"):
         for kind in ("2xx", "3xx", "4xx", "5xx", "timeout", "error"):

@@ -255,7 +255,6 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("statuses: in their request's partition", "Message(topic, self.source.partition, ", "Message(topic, None, "),
     ),
     ("worker/deploy.py", f"{UNIT}/test_deploy.py"): (
-        ("token: record key is its user", "if job.record.key != caller.user_id.encode():", "if False:"),
         (
             "redaction: verified tokens and users",
             "logs.hide(request.token, caller.user_id, caller.email)",
@@ -411,6 +410,9 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
     ),
     ("worker/delivery/admission.py", f"{UNIT}/delivery/test_admission.py"): (
+        ("open requests: their limit", ">= self._max_open:", ">= 1 << 40:"),
+        ("open requests: an end makes room", "self._open[lock.key] -= 1", "pass"),
+        ("open requests: accepted ones stay", "if not accepted and self._open", "if self._open"),
         (
             "key queue: one of a user at a time",
             "append(lock)\n        queue[0].first",
@@ -499,6 +501,16 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
     ),
     ("worker/delivery/partition.py", f"{UNIT}/delivery/test_job.py"): (
+        ("token: record key is its user", "if self.record.key != key:", "if False:"),
+        (
+            "one POST per user: in one partition",
+            "if new and processor.shared.store.partition_of(key)",
+            "if False and (key)",
+        ),
+        ("open requests: counted when accepted", "if new and requests.find(request.id) is None:", "if False:"),
+        ("waiting: without content", "self.record, self.request = self.record.without_content(), ", "_ = None, "),
+        ("waiting: beside the bounds", "if not lock.first.is_set() and queue", "if False and queue"),
+        ("waiting: within a bound", "queue.waiting < MAX_WAITING", "queue.waiting < 1 << 40"),
         (
             "key queue: whoever is cancelled leaves it",
             "self._release_turn()\n        self.state.forget()",

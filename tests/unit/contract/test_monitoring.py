@@ -10,7 +10,7 @@ from prometheus_client import Metric
 
 from tests.support.fakes import FakeTime
 from tests.support.paths import ROOT
-from worker.delivery.admission import RESERVED_BYTES, Admission, Breakers, Budget, Limiter
+from worker.delivery.admission import RESERVED_BYTES, Admission, Breakers, Budget, KeyQueue, Limiter
 from worker.delivery.collector import WorkerCollector
 from worker.domain.partition_state import PartitionState, RequestTable
 from worker.observability.metrics import PREFIX, REGISTRY
@@ -23,7 +23,9 @@ DASHBOARD = ROOT / "helm" / "files" / "dashboard.json"
 def families() -> list[Metric]:
     """Ours, counted ones first, then those that are read off the state."""
     time = FakeTime()
-    processor = SimpleNamespace(partition=0, ready=True, state=PartitionState(RequestTable(), 0), jobs=[])
+    shared = SimpleNamespace(key_queue=KeyQueue())
+    state = PartitionState(RequestTable(), 0)
+    processor = SimpleNamespace(partition=0, ready=True, state=state, jobs=[], shared=shared)
     requests: Any = SimpleNamespace(processors={0: processor}, draining_since=None, unprocessed=dict)
     admission = Admission(Limiter(1), Breakers(time.seconds, time.sleep), Budget(RESERVED_BYTES))
     collector = WorkerCollector(requests, admission, {"request": 0.0, "post": 0.0}, time.clocks())

@@ -142,6 +142,10 @@ class ModelStore:
         self._model.read.append(len(log) - checkpoint.statuses_from)
         return list(self._model.settled)
 
+    def partition_of(self, key: bytes) -> int:
+        """There is one."""
+        return 0
+
     async def fetch(self, partition: int, offset: int) -> Record | None:
         """It is still there."""
         return self._model.records[offset]

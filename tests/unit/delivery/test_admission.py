@@ -1,8 +1,11 @@
 import asyncio
 from contextlib import AbstractAsyncContextManager
 
+import pytest
+
 from tests.support.fakes import FakeJob, FakeTime
 from worker.delivery.admission import RESERVED_BYTES, Admission, Breakers, Budget, KeyLock, KeyQueue, Limiter
+from worker.errors import TooManyRequests
 
 
 async def settled() -> None:
@@ -91,8 +94,53 @@ async def test_a_key_that_is_done_is_forgotten() -> None:
     """Users come and go; memory does not grow with them."""
     queue = KeyQueue()
     for key in range(100):
-        queue.join(bytes([key])).release()
-    assert {} == queue._queues
+        lock = queue.join(bytes([key]))
+        lock.count_open()
+        lock.release()
+        lock.release()
+    assert ({}, {}) == (queue._queues, queue._open)
+
+
+async def test_a_key_has_so_many_open_and_no_more() -> None:
+    """Others do not count, nor do those that are not accepted; what ends makes room."""
+    queue = KeyQueue(2)
+    first, second, third = (queue.join(b"a") for _ in range(3))
+    first.count_open()
+    second.count_open()
+    queue.join(b"b").count_open()
+    with pytest.raises(TooManyRequests):
+        third.count_open()
+    second.release()
+    third.count_open()
+    with pytest.raises(TooManyRequests):
+        queue.join(b"a").count_open()
+
+
+async def test_what_was_accepted_stays_so() -> None:
+    """By another worker with a higher limit: it counts, and is not refused."""
+    queue = KeyQueue(1)
+    for _ in range(3):
+        queue.join(b"a").count_open(accepted=True)
+    last = queue.join(b"a")
+    with pytest.raises(TooManyRequests):
+        last.count_open()
+    last.release()
+    assert 3 == queue._open[b"a"]
+
+
+async def test_those_that_wait_are_counted() -> None:
+    """Not the first of a key, and none that stopped."""
+    queue = KeyQueue()
+    workers = [Worker(queue.join(key)) for key in (b"a", b"a", b"a", b"b")]
+    await acquired(*workers)
+    assert 2 == queue.waiting
+    workers[1].task.cancel()
+    await asyncio.gather(workers[1].task, return_exceptions=True)
+    assert 1 == queue.waiting
+    await finish(workers[0], workers[3])
+    await acquired(workers[2])
+    assert 0 == queue.waiting
+    await finish(workers[2])
 
 
 # ------------------------------------------------------------------------------------------------ so many in all

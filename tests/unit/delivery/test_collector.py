@@ -36,7 +36,8 @@ def processor(
         state.offsets.start(offset, size)
     states = [SimpleNamespace(state=it, since=NOW - timedelta(seconds=age)) for it, age in jobs]
     open_jobs = [SimpleNamespace(state=it) for it in states]
-    return SimpleNamespace(partition=partition, ready=ready, state=state, jobs=open_jobs)
+    shared = SimpleNamespace(key_queue=SimpleNamespace(waiting=5))
+    return SimpleNamespace(partition=partition, ready=ready, state=state, jobs=open_jobs, shared=shared)
 
 
 class World:

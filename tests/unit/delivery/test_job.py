@@ -2,22 +2,36 @@
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from schemas import DeploymentInfo, DeploymentSettled, DeploymentStatus, SourceInfo, State
-from tests.support.builders import record
+from schemas import DeploymentInfo, DeploymentSettled, DeploymentStatus, SourceInfo, State, fingerprint
+from tests.support.builders import CALLER, REVISION_ID, SOLUTION_ID, record
 from tests.support.fakes import FakeJob, FakeTime
+from worker.delivery import partition as partition_module
 from worker.delivery.admission import KeyQueue
 from worker.delivery.partition import Job, PartitionProcessor, Shared
 from worker.domain.lifecycle import RequestState
 from worker.domain.partition_state import StatusEncoder
-from worker.domain.request import place_id
-from worker.errors import CODES, DeploymentError, OutcomeUnknown, PlaygroundRefused, Unavailable
+from worker.domain.request import place_id, read_request
+from worker.errors import (
+    CODES,
+    DeploymentError,
+    OutcomeUnknown,
+    PlaygroundRefused,
+    TooManyRequests,
+    Unauthenticated,
+    Unavailable,
+)
 
 DEPLOYED = DeploymentInfo(id="d-1", url="https://playground.example/d-1")
+
+IDS = {"solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID)}
+KEY = CALLER.user_id.encode()
 
 
 def left(state: State) -> DeploymentStatus:
@@ -36,14 +50,14 @@ def left(state: State) -> DeploymentStatus:
 class Processor(PartitionProcessor):
     """A partition whose jobs end when the test says so, and which keeps what they hand over."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_open: int = 50, partition_of: int = 3) -> None:
         self.handed: list[Coroutine[Any, Any, DeploymentSettled | None]] = []
-        no_store: Any = None  # nothing is taken over here
+        no_store: Any = SimpleNamespace(partition_of=lambda _: partition_of)  # nothing is taken over here
         shared = Shared(
             no_store,
             self._never,
             StatusEncoder("statuses", "dead-letters", "/worker"),
-            KeyQueue(),
+            KeyQueue(max_open),
             FakeTime().clocks(),
             lambda _, outcome: self.handed.append(outcome),
         )
@@ -222,3 +236,88 @@ async def test_an_end_without_a_status_forgets_the_id() -> None:
     assert job.state is processor.state.requests.find(job.state.request_id)
     job.end()
     assert processor.state.requests.find(job.state.request_id) is None
+
+
+def fresh(processor: Processor, offset: int = 7, request_id: str = "r-1", key: bytes = KEY) -> Job:
+    """A job of a record that brings this id and whose token is not verified yet."""
+    one = replace(record({**IDS, "requestId": request_id, "jwtToken": "t"}, offset=offset), key=key)
+    request = read_request(one)
+    job = Job(processor, one, request, RequestState.of_record(one, request, datetime(2026, 1, 1, tzinfo=UTC)))
+    processor.jobs.add(job)
+    return job
+
+
+def claim(job: Job) -> bool:
+    """By the builders' user."""
+    return job.claim(CALLER, fingerprint(CALLER.user_id, SOLUTION_ID, REVISION_ID))
+
+
+async def test_a_user_may_have_so_many_open_requests() -> None:
+    """One more is refused under the id of its place, so that its own is free; a repeated one is only compared."""
+    processor = Processor(max_open=2)
+    jobs = [fresh(processor, offset, f"r-{offset}") for offset in (7, 8, 9)]
+    assert [True, True] == [claim(job) for job in jobs[:2]]
+    with pytest.raises(TooManyRequests):
+        claim(jobs[2])
+    assert place_id(jobs[2].record) == jobs[2].state.request_id
+    assert processor.state.requests.find("r-9") is None
+    again = fresh(processor, 10, "r-7")
+    assert (False, jobs[0].state) == (claim(again), again.original)
+    jobs[0].end()
+    assert claim(fresh(processor, 11, "r-9"))
+
+
+@pytest.mark.parametrize(("key", "partition", "code"), [(b"other", 3, "wrong-record-key"), (KEY, 4, "wrong-partition")])
+async def test_a_record_belongs_where_its_user_is(key: bytes, partition: int, code: str) -> None:
+    """Elsewhere its user could have two POSTs at the same time; its id is not taken."""
+    processor = Processor(partition_of=partition)
+    job = fresh(processor, key=key)
+    with pytest.raises(Unauthenticated) as refusal:
+        claim(job)
+    assert (code, None) == (refusal.value.code, processor.state.requests.find("r-1"))
+
+
+async def test_what_was_accepted_may_stand_elsewhere() -> None:
+    """It was accepted before partitions were added."""
+    processor = Processor(partition_of=4)
+    assert not claim(processor.job(last=left(State.ACCEPTED)))
+
+
+async def test_an_accepted_request_keeps_no_content() -> None:
+    """It may wait for hours: its value, its headers and its token are let go; its trace goes on."""
+    trace = ("traceparent", f"00-{'a' * 32}-{'b' * 16}-01".encode())
+    job = fresh(Processor())
+    job.record = replace(job.record, headers=(trace,))
+    assert claim(job)
+    assert (None, (), "") == (job.record.value, job.record.headers, job.readable_request().token)
+    assert trace[1].decode() == job.state.traceparent
+
+
+async def test_who_waits_for_a_turn_is_not_counted_among_what_is_read() -> None:
+    """And is again when the turn has come."""
+    processor = Processor()
+    first, second = processor.job(7), processor.job(8)
+    for job in (first, second):
+        processor.state.offsets.start(job.record.offset, 100)
+    await first.wait_for_turn()
+    waiting = asyncio.create_task(second.wait_for_turn())
+    await asyncio.sleep(0)
+    assert (1, 100) == (processor.state.offsets.open, processor.state.offsets.open_bytes)
+    first.end()
+    await waiting
+    assert 2 == processor.state.offsets.open
+
+
+async def test_only_so_many_wait_beside_the_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one counts: it would otherwise cost memory without a bound."""
+    monkeypatch.setattr(partition_module, "MAX_WAITING", 1)
+    processor = Processor()
+    jobs = [processor.job(offset) for offset in (7, 8, 9)]
+    for job in jobs:
+        processor.state.offsets.start(job.record.offset, 100)
+    waiting = [asyncio.create_task(job.wait_for_turn()) for job in jobs]
+    await asyncio.sleep(0)
+    assert 2 == processor.state.offsets.open
+    for task in waiting[1:]:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)

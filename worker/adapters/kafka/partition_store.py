@@ -18,6 +18,7 @@ from aiokafka.errors import (
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
+from aiokafka.partitioner import DefaultPartitioner
 from pydantic import ValidationError
 
 from schemas import DeploymentSettled, DeploymentStatus, Message
@@ -241,6 +242,11 @@ class KafkaPartitionStore:
             if (said := settlement_of(record)) and (state := table.find(said.request_id)) and not state.final
         ]
 
+    def partition_of(self, key: bytes) -> int:
+        """Return where Kafka's own clients put a record with this key, and aiokafka's: murmur2 of it."""
+        partitions = sorted(self._consumer.partitions_for_topic(self._kafka.requests_topic) or (0,))
+        return int(_PARTITIONER(key, partitions, []))
+
     async def fetch(self, partition: int, offset: int) -> Record | None:
         """Read one record of the requests topic; None when it is gone. Raises KafkaError, TimeoutError."""
         requests = TopicPartition(self._kafka.requests_topic, partition)
@@ -249,6 +255,7 @@ class KafkaPartitionStore:
             return record_of(self._cluster_id, found) if found else None
 
 
+_PARTITIONER = DefaultPartitioner()
 _LOST = (
     CommitFailedError,
     IllegalStateError,
