@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from schemas.events import DeploymentRequested, DeploymentSettled, DeploymentStatus, Message
+from schemas.events import DeploymentRequested, DeploymentSettled, DeploymentStatus, Message, ReplayPermitted
 
 CONTRACT_VERSION = "1.0.0"  # of the events; schemas/CHANGELOG.md explains each step
 
@@ -72,20 +72,23 @@ def _channels() -> _Json:
         ),
         "settlements": _channel(
             DeploymentSettled.TOPIC,
-            "Outcomes that a worker did not see, from operators and from workers that lost the partition.",
-            "At least as many partitions as the requests topic; a settlement has the partition number of its request.",
+            "Outcomes that a worker did not see, from operators and from workers that lost the partition; and which "
+            "requests are replays.",
+            "At least as many partitions as the requests topic; a record has the partition number of its request. Only "
+            "workers and operators may write.",
             {"cleanup.policy": ["delete"], "retention.ms": 7 * _DAY_MS},
             "settlement",
+            "replay-permit",
         ),
     }
 
 
-def _channel(topic: str, summary: str, description: str, configuration: _Json, message: str) -> _Json:
+def _channel(topic: str, summary: str, description: str, configuration: _Json, *messages: str) -> _Json:
     return {
         "address": topic,
         "summary": summary,
         "description": f"{description} The topic's name is the default one; an installation may choose another.",
-        "messages": {message: {"$ref": f"#/components/messages/{message}"}},
+        "messages": {message: {"$ref": f"#/components/messages/{message}"} for message in messages},
         "bindings": {"kafka": {"topicConfiguration": configuration | _EVERY_TOPIC, "bindingVersion": _KAFKA}},
     }
 
@@ -96,6 +99,9 @@ def _operations() -> _Json:
         "sendStatus": _operation("send", "status", "status", "Tell everyone how a request stands."),
         "receiveSettlement": _operation(
             "receive", "settlements", "settlement", "Go on with a request whose outcome was unknown."
+        ),
+        "receiveReplayPermit": _operation(
+            "receive", "settlements", "replay-permit", "Do not judge again when the token of a request expired."
         ),
     }
 
@@ -110,7 +116,9 @@ def _operation(action: str, channel: str, message: str, summary: str) -> _Json:
 
 
 def _messages(examples: Mapping[str, Any]) -> _Json:
-    request, status, settlement = (examples[name] for name in ("request", "status", "settlement"))
+    request, status, settlement, permit = (
+        examples[name] for name in ("request", "status", "settlement", "replay-permit")
+    )
     return {
         "request": _message(
             DeploymentRequested,
@@ -148,6 +156,13 @@ def _messages(examples: Mapping[str, Any]) -> _Json:
                 ),
                 "payload": settlement,
             },
+        ),
+        "replay-permit": _message(
+            ReplayPermitted,
+            "A request repeats an earlier one, for an operator. Written before the request.",
+            "The request id.",
+            _headers(ReplayPermitted.TYPE, required=_ATTRIBUTES),
+            {"headers": _ce_headers(ReplayPermitted.TYPE, permit["requestId"], "/operator"), "payload": permit},
         ),
     }
 

@@ -239,6 +239,24 @@ class DeploymentSettled(_Part):
         return message
 
 
+class ReplayPermitted(_Part):
+    """A request is the repetition of an earlier one, which an operator wants although its token may have expired."""
+
+    TYPE: ClassVar[str] = "org.eclipse.graphene.playground.deployment.replay-permitted.v1"
+    TOPIC: ClassVar[str] = DeploymentSettled.TOPIC
+    SECONDS: ClassVar[int] = 60  # between this and the request, by the brokers' time
+
+    request_id: RequestId = Field(description="The request that repeats; also the record key. Nobody else can know it.")
+    replay_of: RequestId = Field(description="The request that is repeated.")
+    fingerprint: Sha256 = Field(description="SHA-256 of user, solution and revision id, as they were accepted.")
+
+    def to_message(self, topic: str, source: str, partition: int) -> "Message":
+        """Return the record of the settlements topic, for the worker that owns the request's partition."""
+        value = self.model_dump_json(by_alias=True, exclude_none=True).encode()
+        headers = cloud_event_headers(self.TYPE, source, {"id": self.request_id, "subject": self.request_id})
+        return Message(topic, partition, self.request_id.encode(), value, headers)
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """A Kafka record to be written. `partition` None: wherever the key leads.

@@ -11,19 +11,20 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaV
 from pydantic_core import core_schema
 
 from schemas import asyncapi
-from schemas.events import DeploymentRequested, DeploymentSettled, DeploymentStatus
+from schemas.events import DeploymentRequested, DeploymentSettled, DeploymentStatus, ReplayPermitted
 
 HERE = Path(__file__).parent
 GENERATED = HERE / "generated"
 EXAMPLES = HERE / "examples"
 
-_Event = type[DeploymentRequested] | type[DeploymentStatus] | type[DeploymentSettled]
+_Event = type[DeploymentRequested | DeploymentStatus | DeploymentSettled | ReplayPermitted]
 
 # File name → event, as it is read (validation: null is tolerated) or as it is written (serialization).
 EVENTS: dict[str, tuple[_Event, JsonSchemaMode]] = {
     "request": (DeploymentRequested, "validation"),
     "status": (DeploymentStatus, "serialization"),
     "settlement": (DeploymentSettled, "serialization"),
+    "replay-permit": (ReplayPermitted, "serialization"),
 }
 
 

@@ -77,7 +77,7 @@ class Deployer:
 
     async def _authenticate(self, job: Job) -> None:
         """Find out who asks. A token's times are not judged again after `accepted`, nor for a replay of the same."""
-        request, accepted, at = job.readable_request(), job.accepted_fingerprint(), job.record.appended_at
+        request, accepted, at = job.readable_request(), await job.accepted_fingerprint(), job.record.appended_at
         with telemetry.stages.authenticate():
             caller = await self.tokens.authenticate(request.token, at, times=accepted is None)
             asked = fingerprint(caller.user_id, request.solution_id, request.revision_id)

@@ -101,6 +101,13 @@ class Store(Protocol):
         """Return the partition of the requests topic that a key leads to."""
         ...
 
+    async def permitted(self, partition: int, request_id: str, appended_at: float) -> str | None:
+        """Return the fingerprint of what an operator repeats with a request that was appended then; None: nobody does.
+
+        Raises nothing: it waits for brokers that are away.
+        """
+        ...
+
     async def fetch(self, partition: int, offset: int) -> Record | None:
         """Read one record of the requests topic; None when it is gone."""
         ...

@@ -1,17 +1,20 @@
 """Builders with defaults: a test names only what it is about."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from schemas import Kind
+from schemas import DeploymentStatus, Kind, fingerprint
 from worker import settings
 from worker.domain.request import Record
 from worker.domain.solution import Caller, Solution
+from worker.errors import DeploymentError, Unreadable
 
 SOLUTION_ID = UUID("11111111-1111-4111-8111-111111111111")
 REVISION_ID = UUID("22222222-2222-4222-8222-222222222222")
 CALLER = Caller("user-1", "ada@example.org")
+FINGERPRINT = fingerprint(CALLER.user_id, SOLUTION_ID, REVISION_ID)
 OPTIONS = settings.BundleSettings(orchestrator_image="registry.example/orchestrator:1.8")
 SHIPPED = {
     "kubernetes-client-script.py": b"print('script')\n",
@@ -97,3 +100,18 @@ def record(value: Any = None, *, headers: tuple[tuple[str, bytes], ...] = (), **
         "headers": headers,
     }
     return Record(**(values | changes))
+
+
+def final_status(given: Record, request_id: str, error: DeploymentError, attempt: int = 4) -> DeploymentStatus:
+    """The last status of a request that was accepted once and ends with this error."""
+    return DeploymentStatus(
+        request_id=request_id,
+        sequence=2,
+        state=error.state,
+        time=datetime(2026, 1, 1, tzinfo=UTC),
+        attempt=attempt,
+        message=error.message,
+        error=error.info(),
+        fingerprint=None if isinstance(error, Unreadable) else FINGERPRINT,
+        source=given.source,
+    )

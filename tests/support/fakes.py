@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -99,12 +99,26 @@ class FakeClock:
         return self.now
 
 
+class FakeStore:
+    """What a job asks of Kafka: its user's partition, and what operators permit, by request id."""
+
+    def __init__(self, permits: Mapping[str, str]) -> None:
+        self._permits = permits
+
+    def partition_of(self, _key: bytes) -> int:
+        return 3
+
+    async def permitted(self, _partition: int, request_id: str, _appended_at: float) -> str | None:
+        return self._permits.get(request_id)
+
+
 class FakeProcessor(PartitionProcessor):
     """A partition whose transactions succeed at once: keeps what is published, and knows what the test tells it."""
 
-    def __init__(self, clocks: Clocks) -> None:
+    def __init__(self, clocks: Clocks, permits: Mapping[str, str] = MappingProxyType({})) -> None:
         encoder = StatusEncoder("statuses", "dead-letters", "/worker")
-        super().__init__(3, Shared(_NO_STORE, _never, encoder, KeyQueue(), clocks, lambda *_: None), lambda *_: None)
+        store: Any = FakeStore(permits)
+        super().__init__(3, Shared(store, _never, encoder, KeyQueue(), clocks, lambda *_: None), lambda *_: None)
         self.statuses: list[DeploymentStatus] = []
         self.dead_letters: list[DeadLetter] = []
         self.finished: list[int] = []
@@ -140,11 +154,12 @@ class FakeJob(Job):
         settlements: Sequence[DeploymentSettled] = (),
         known: Sequence[RequestState] = (),
         clocks: Clocks | None = None,
+        permits: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """`last`: where another worker left it. `original`: of the earlier record that has the id which it brings."""
         read = given or record()
         request = read_request(read)
-        self.processor = self.processor_class(clocks or FakeTime().clocks())
+        self.processor = self.processor_class(clocks or FakeTime().clocks(), permits)
         for state in (*known, *filter(None, [original])):
             self.processor.state.requests.remember(state, 0)
         state = RequestState.of_record(read, request, FakeClock().now)
@@ -172,9 +187,6 @@ class FakeJob(Job):
 
 async def _never(job: Job) -> None:
     raise AssertionError("a test handles its job itself")
-
-
-_NO_STORE: Any = SimpleNamespace(partition_of=lambda _: 3)
 
 
 class FakeTime:

@@ -248,11 +248,15 @@ FORGED = Unauthenticated("token-signature", "Forged.")
 EXPIRED = Unauthenticated("token-expired", "Expired.")
 
 
-@pytest.mark.parametrize(("whose", "state"), [(MINE, State.DEPLOYED), ("0" * 64, State.REJECTED)])
-async def test_a_replay_of_an_accepted_request_may_be_old(whose: str | None, state: State) -> None:
-    """The request table knows the original, accepted for the same user and solution: expiry is not judged again."""
-    value = {"solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID), "jwtToken": "t", "replayOf": "r-0"}
-    job = FakeJob(record(value), known=[RequestState("r-0", 1, NOW, fingerprint=whose, state=State.FAILED)])
+@pytest.mark.parametrize(
+    ("permits", "state"),
+    [({"r-1": MINE}, State.DEPLOYED), ({"r-1": "0" * 64}, State.REJECTED), ({"r-2": MINE}, State.REJECTED)],
+)
+async def test_a_replay_that_an_operator_permits_may_be_old(permits: dict[str, str], state: State) -> None:
+    """For the same user and solution, under this very id; whatever else calls itself a replay is judged as usual."""
+    value = {"solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID), "jwtToken": "t"}
+    original = RequestState("r-0", 1, NOW, fingerprint=MINE, state=State.FAILED)
+    job = FakeJob(record(value | {"requestId": "r-1", "replayOf": "r-0"}), known=[original], permits=permits)
     assert state == (await World(token_error=EXPIRED).handle(job))[-1]
 
 

@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.partitioner import DefaultPartitioner
 from pydantic import ValidationError
 
-from schemas import DeploymentRequested, DeploymentStatus, cloud_event_headers
+from schemas import DeploymentRequested, DeploymentStatus, ReplayPermitted, cloud_event_headers
 from worker.adapters.kafka.acls import Operation, topic_acls, verify_acls
 from worker.adapters.kafka.clients import client_options, running_client
 from worker.adapters.kafka.diagnosis import connected
@@ -59,20 +59,30 @@ class StatusEvent:
 class RequestPublisher:
     """Publishes requests as CloudEvents in binary mode."""
 
-    def __init__(self, producer: AIOKafkaProducer, topic: str, partitions: int) -> None:
+    def __init__(self, producer: AIOKafkaProducer, kafka: KafkaSettings, partitions: int) -> None:
+        """`partitions`: how many the requests topic has."""
         self._producer = producer
-        self._topic = topic
+        self._topic = kafka.requests_topic
+        self._settlements_topic = kafka.settlements_topic
         self._partitions = list(range(partitions))
 
-    def partition(self, request: OutgoingRequest) -> int:
-        """Return the partition that Kafka's default partitioner chooses for this user."""
-        return int(DefaultPartitioner()(request.user_id.encode(), self._partitions, self._partitions))
+    def partition(self, key: bytes) -> int:
+        """Return the partition that Kafka's default partitioner chooses for this key."""
+        return int(DefaultPartitioner()(key, self._partitions, self._partitions))
 
-    async def publish(self, request: OutgoingRequest, *, key: bytes | None = None, partition: int | None = None) -> int:
+    async def permit(self, permit: ReplayPermitted, key: bytes) -> None:
+        """Publish that a request with this key will be a replay. Raises KafkaError."""
+        message = permit.to_message(self._settlements_topic, SOURCE, self.partition(key))
+        await self._producer.send_and_wait(
+            message.topic, message.value, key=message.key, partition=message.partition, headers=list(message.headers)
+        )
+
+    async def publish(self, request: OutgoingRequest, *, key: bytes | None = None) -> int:
         """Publish a request; return its offset once all in-sync replicas have it. Raises KafkaError.
 
-        A replay gives the original's `key` and `partition`; otherwise they follow from the user.
+        A replay gives the original's `key`; otherwise it is the user's.
         """
+        key = request.user_id.encode() if key is None else key
         data = {
             "requestId": request.request_id,
             "solutionId": str(request.solution_id),
@@ -84,8 +94,8 @@ class RequestPublisher:
         written = await self._producer.send_and_wait(
             self._topic,
             json.dumps(data).encode(),
-            key=request.user_id.encode() if key is None else key,
-            partition=self.partition(request) if partition is None else partition,
+            key=key,
+            partition=self.partition(key),
             headers=[*headers, ("authorization", f"Bearer {request.token}".encode())],
         )
         return int(written.offset)
@@ -96,7 +106,7 @@ async def open_publisher(kafka: KafkaSettings) -> AsyncIterator[RequestPublisher
     """Open a publisher. Raises KafkaError, or ConfigurationError when the topic does not exist."""
     partitions = await partition_count(kafka, "DEPLOYER_KAFKA__REQUESTS_TOPIC", kafka.requests_topic, Operation.WRITE)
     async with open_producer(kafka) as producer:
-        yield RequestPublisher(producer, kafka.requests_topic, partitions)
+        yield RequestPublisher(producer, kafka, partitions)
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from schemas import ReplayPermitted
 from worker.adapters.kafka.acls import Operation
 from worker.adapters.kafka.clients import client_options, fetch_record, open_reader
 from worker.adapters.kafka.partition_store import record_of
@@ -87,18 +88,20 @@ class ReplayOptions:
 async def _replay(kafka: KafkaSettings, wanted: DeadLetterFilter, options: ReplayOptions) -> int:
     """Print one line per dead letter, then their number; return 1 if one of them could not be replayed."""
     letters = [letter async for letter in read_dead_letters(kafka, wanted)]
+    ids: dict[tuple[str, int], str] = {}  # of two letters of one request no two deployments must come
     replayed = refused = 0
     async with open_publisher(kafka) as publisher, open_originals(kafka) as originals:
         try:
             for letter in letters:
                 try:
-                    request = await build_replay(letter, originals, options)
+                    request = await build_replay(letter, originals, options, ids)
                 except CommandError as error:
                     refused += 1
                     print(f"{letter.title()}: {error}", file=sys.stderr, flush=True)
                     continue
                 if not options.dry_run:
-                    await _send(publisher, request, letter, delay=1 / options.rate if replayed else 0)
+                    await asyncio.sleep(1 / options.rate if replayed else 0)
+                    await _send(publisher, request, letter, permitted=options.token is None)
                 replayed += 1
                 print(f"{letter.title()} → {request.request_id}", flush=True)
         finally:  # even when interrupted
@@ -106,16 +109,25 @@ async def _replay(kafka: KafkaSettings, wanted: DeadLetterFilter, options: Repla
     return 1 if refused else 0
 
 
-async def _send(publisher: RequestPublisher, request: OutgoingRequest, letter: StoredDeadLetter, delay: float) -> None:
-    """Publish to the original's partition, whose statuses tell whether the request was accepted before."""
-    await asyncio.sleep(delay)
-    await publisher.publish(request, key=letter.key, partition=letter.original.partition)
+async def _send(
+    publisher: RequestPublisher, request: OutgoingRequest, letter: StoredDeadLetter, *, permitted: bool
+) -> None:
+    """Publish it where its user's requests belong; before it, that it is a replay of what was accepted once."""
+    if permitted and letter.fingerprint and request.replay_of:
+        permit = ReplayPermitted(
+            request_id=request.request_id, replay_of=request.replay_of, fingerprint=letter.fingerprint
+        )
+        await publisher.permit(permit, letter.key or b"")
+    await publisher.publish(request, key=letter.key)
 
 
 async def build_replay(
-    letter: StoredDeadLetter, originals: "OriginalRecords", options: ReplayOptions
+    letter: StoredDeadLetter, originals: "OriginalRecords", options: ReplayOptions, ids: dict[tuple[str, int], str]
 ) -> OutgoingRequest:
-    """Build the request to send. Raises KafkaError, or CommandError when the letter cannot be replayed."""
+    """Build the request to send; `ids` are those that other letters of the same request have led to.
+
+    Raises KafkaError, or CommandError when the letter cannot be replayed.
+    """
     replay, requested = letter.next_replay(), letter.requested
     if replay is None or requested is None:
         raise CommandError(
@@ -130,7 +142,8 @@ async def build_replay(
     token = options.token or await originals.token(letter)
     if token is None:
         raise CommandError("Kafka has deleted its record, and the token with it. Give a token with --token-file.")
-    request = OutgoingRequest(replay.request_id, requested.solution_id, requested.revision_id, token, replay.original)
+    request_id = ids.setdefault((replay.original, replay.number), replay.request_id)
+    request = OutgoingRequest(request_id, requested.solution_id, requested.revision_id, token, replay.original)
     if options.token and request.user_id.encode() != letter.key:
         raise CommandError(
             "it belongs to another user than the token. Choose with --key, or give that user's --token-file."

@@ -38,16 +38,15 @@ class StoredDeadLetter:
     message: str
     attempt: int
     request_id: str
+    nonce: str
+    fingerprint: str | None  # None if it was never accepted
     requested: DeploymentRequested | None  # None if the record could not be read
 
     def next_replay(self) -> Replay | None:
-        """Return the next replay of the request; None when there is nothing to replay.
-
-        Replays are counted by the id that the sender gave, so that two records of one request lead to the same replay.
-        """
+        """Return the next replay of the request; None when there is nothing to replay."""
         if self.requested is None:
             return None
-        return next_replay(self.requested.request_id or self.request_id, self.requested.replay_of)
+        return next_replay(self.requested.request_id or self.request_id, self.requested.replay_of, self.nonce)
 
     def title(self) -> str:
         """Return its place and request; as safe as `line`."""
@@ -77,7 +76,7 @@ class StoredDeadLetter:
                 "offset": self.original.offset,
                 "timestamp": self.original_ms,
             },
-            "headers": self.headers,
+            "headers": {name: value for name, value in self.headers.items() if name != dead_letter.NONCE},
             "value": self.value,
         }
         return json.dumps(logs.scrub(None, "", document), indent=indent)  # escapes terminal control characters
@@ -127,6 +126,8 @@ def parse_dead_letter(record: ConsumerRecord) -> StoredDeadLetter | None:
             headers[dead_letter.MESSAGE],
             int(headers[dead_letter.ATTEMPT]),
             headers[dead_letter.REQUEST_ID],
+            headers[dead_letter.NONCE],
+            headers.get(dead_letter.FINGERPRINT),
             _requested(value),
         )
     except (KeyError, ValueError, OverflowError, strict_json.JsonError):

@@ -168,7 +168,9 @@ async def _deploy(kafka: KafkaSettings, console: DemoConsole) -> dict[str, Deplo
         for request in DEMO_REQUESTS:
             ids = (request.request_id, request.case.solution_id, request.case.revision_id)
             outgoing = OutgoingRequest(*ids, sandbox_token(now, request.lifetime))
-            places[publisher.partition(outgoing), await publisher.publish(outgoing)] = request.request_id
+            places[publisher.partition(outgoing.user_id.encode()), await publisher.publish(outgoing)] = (
+                request.request_id
+            )
         with console.requests(labels, titles) as show:
             async for event in events:
                 source = event.status.source

@@ -68,7 +68,7 @@ async def _submit_and_wait(
     async with (
         open_publisher(kafka) as publisher,
         # Opened before the request is published, so that no status is missed.
-        open_statuses(kafka, [publisher.partition(request)], from_beginning=from_beginning) as events,
+        open_statuses(kafka, [publisher.partition(request.user_id.encode())], from_beginning=from_beginning) as events,
     ):
         offset = await publisher.publish(request)
         print(request.request_id, flush=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from socket import gethostname
 from typing import Any
+from uuid import uuid4
 
 import structlog
 
@@ -382,16 +383,17 @@ class Job:
             raise self.request
         return self.request
 
-    def accepted_fingerprint(self) -> str | None:
-        """Return the fingerprint under which it was accepted once, or the request that it repeats."""
+    async def accepted_fingerprint(self) -> str | None:
+        """Return the fingerprint under which it was accepted before, or what an operator repeats with it was."""
         self.tries += 1
         if self.state.last is not None:
             return self.state.fingerprint
-        request, find = self.readable_request(), self._processor.state.requests.find
-        before = find(request.id)
-        if (before is None or before.fingerprint is None) and request.replay_of:
-            before = find(request.replay_of)
-        return before.fingerprint if before else None
+        request, processor = self.readable_request(), self._processor
+        if (before := processor.state.requests.find(request.id)) and before.fingerprint:
+            return before.fingerprint
+        if request.replay_of is None or self.record.appended_at is None:
+            return None
+        return await processor.shared.store.permitted(processor.partition, request.id, self.record.appended_at)
 
     def claim(self, caller: Caller, fingerprint: str) -> bool:
         """Take the id that the record brings, now that it is known who asks for what. Return whether it is accepted.
@@ -435,7 +437,7 @@ class Job:
         """
         letter = None
         if status.state in FINAL_STATES and isinstance(error, Unreadable | Unavailable | OutcomeUnknown):
-            letter = dead_letter(self.record, status.request_id, self.request, error, status.attempt)
+            letter = dead_letter(self.record, status, self.request, error, uuid4().hex)
             self._dead_letter_code = error.code
         if isinstance(error, OverridesInvalid):
             log.error("overrides invalid", detail=error.message)

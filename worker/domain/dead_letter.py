@@ -1,25 +1,27 @@
 """A record that could not be read, or a request whose retries ran out, kept for people and for `dead-letter replay`.
 
 It is kept without the token: of a readable record the other fields of its value, of an unreadable one only its size and
-hash. A replay is the same request once more, under an id that says so and is the same however often it is sent.
+hash. A replay is the same request once more, under an id that is the same however often it is sent, and that nobody can
+know who cannot read the dead letter.
 """
 
 import json
+import re
 from dataclasses import dataclass, field
 from hashlib import sha256
-from uuid import NAMESPACE_URL, uuid5
 
-from schemas import DeploymentRequested
+from schemas import DeploymentRequested, DeploymentStatus
 from worker.domain.request import NotUnpacked, Record, Request
 from worker.errors import DeploymentError
 
 TOPIC, PARTITION, OFFSET, TIMESTAMP = (f"dlt-original-{it}" for it in ("topic", "partition", "offset", "timestamp"))
 CODE, MESSAGE, ATTEMPT, REQUEST_ID = "dlt-error-code", "dlt-error-message", "dlt-attempt", "dlt-request-id"
+FINGERPRINT = "dlt-fingerprint"  # of who asked for what; only when it was accepted
+NONCE = "dlt-nonce"  # of which the ids of its replays are made
 CUT = "dlt-cut"  # what was left out because it is too large
 
 MAX_REPLAYS = 5  # of one request, unless --force is given
-_COUNTED = 1000  # replays of one request that are recognised by their ids
-_NAMESPACE = uuid5(NAMESPACE_URL, DeploymentRequested.TYPE)
+_REPLAY_ID = re.compile(r"replay-(\d{1,9})-[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,9 @@ class DeadLetter:
 
 
 def dead_letter(
-    record: Record, request_id: str, request: Request | DeploymentError, error: DeploymentError, attempt: int
+    record: Record, last: DeploymentStatus, request: Request | DeploymentError, error: DeploymentError, nonce: str
 ) -> DeadLetter:
-    """Keep what may be kept of the record, and why it ended."""
+    """Keep what may be kept of the record, and why it ended. `last`: its final status. `nonce`: a random text."""
     headers = {
         TOPIC: record.topic,
         PARTITION: record.partition,
@@ -48,9 +50,12 @@ def dead_letter(
         TIMESTAMP: record.timestamp_ms,
         CODE: error.code,
         MESSAGE: error.message,
-        ATTEMPT: attempt,
-        REQUEST_ID: request_id,
+        ATTEMPT: last.attempt,
+        REQUEST_ID: last.request_id,
+        NONCE: nonce,
     }
+    if last.fingerprint:
+        headers[FINGERPRINT] = last.fingerprint
     readable = isinstance(request, Request)
     kept = _without_token(request) if isinstance(request, Request) else _what_it_was(record)
     return DeadLetter(
@@ -78,31 +83,26 @@ def _size_and_hash(value: bytes) -> dict[str, str | int]:
     return {"size": len(value), "sha256": sha256(value).hexdigest()}
 
 
-def replay_id(original: str, number: int) -> str:
-    """Make the id of the n-th replay, from 1. The worker recognises it when it comes twice."""
-    return str(uuid5(_NAMESPACE, f"{original}/replay/{number}"))  # no request id has a `/`
-
-
 @dataclass(frozen=True, slots=True)
 class Replay:
     """The n-th repetition of a request, from 1."""
 
     original: str
     number: int
+    nonce: str = field(repr=False)  # of the dead letter that is replayed
 
     @property
     def request_id(self) -> str:
-        """The replay's own id."""
-        return replay_id(self.original, self.number)
+        """The replay's own id, always the same for the same letter. Nobody can take it before."""
+        return f"replay-{self.number}-{sha256(self.nonce.encode()).hexdigest()[:32]}"
 
 
-def next_replay(request_id: str, replay_of: str | None) -> Replay:
+def next_replay(request_id: str, replay_of: str | None, nonce: str) -> Replay:
     """Return the replay that follows a request, which is an original or a replay itself.
 
     A request that calls itself a replay and has another id was repeated by its sender: it counts as an original.
     """
-    if replay_of is not None:
-        for number in range(1, _COUNTED):
-            if replay_id(replay_of, number) == request_id:
-                return Replay(replay_of, number + 1)
-    return Replay(request_id, 1)
+    known = _REPLAY_ID.fullmatch(request_id) if replay_of is not None else None
+    if replay_of is None or known is None:
+        return Replay(request_id, 1, nonce)
+    return Replay(replay_of, int(known[1]) + 1, nonce)

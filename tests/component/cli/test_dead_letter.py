@@ -14,8 +14,9 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from schemas import DeploymentRequested
 from tests.component.cli.test_commands import REVISION, SOLUTION, Desk
+from tests.support.builders import final_status
 from worker.cli.client import OutgoingRequest, open_publisher
-from worker.domain.dead_letter import MAX_REPLAYS, TIMESTAMP, DeadLetter, dead_letter, replay_id
+from worker.domain.dead_letter import MAX_REPLAYS, NONCE, TIMESTAMP, DeadLetter, Replay, dead_letter
 from worker.domain.request import Record, Request, place_id, read_request
 from worker.errors import CODES, Unavailable, Unreadable
 from worker.sandbox.users import SANDBOX_USER, User, sandbox_token
@@ -23,7 +24,7 @@ from worker.sandbox.users import SANDBOX_USER, User, sandbox_token
 BUSY = Unavailable("playground-busy", CODES["playground-busy"], "submit")
 SLOW = Unavailable("catalog-timeout", CODES["catalog-timeout"], "fetch")
 OTHER_USER = User("user-2", "bob", "bob@graphene.example")
-PARTITION = 2  # not where the key leads: replays go where their originals went
+PARTITION = 0  # where SANDBOX_USER's key leads, of three
 
 
 @dataclass(slots=True)
@@ -39,7 +40,7 @@ class Box:
         self.tokens.append(token)
         ask = OutgoingRequest(request_id, SOLUTION, REVISION, token, replay_of)
         async with open_publisher(self.desk.kafka) as requests:
-            await requests.publish(ask, partition=PARTITION)
+            await requests.publish(ask)
         return await self.received()
 
     async def received(self) -> Record:
@@ -89,11 +90,21 @@ async def box(desk: Desk) -> Box:
     return Box(desk, [])
 
 
+def nonce(request_id: str) -> str:
+    """Of the letter of a request."""
+    return f"nonce of {request_id}"
+
+
+def replay_id(original: str, number: int, of: str | None = None) -> str:
+    """The id of the n-th replay, which comes of the letter of the request `of`; None: of the original's."""
+    return Replay(original, number, nonce(of or original)).request_id
+
+
 def letter(record: Record, error: Unavailable = BUSY) -> DeadLetter:
     """As the worker writes it."""
     request = read_request(record)
     assert isinstance(request, Request)
-    return dead_letter(record, request.id, request, error, 4)
+    return dead_letter(record, final_status(record, request.id, error), request, error, nonce(request.id))
 
 
 def unreadable() -> DeadLetter:
@@ -101,7 +112,7 @@ def unreadable() -> DeadLetter:
     record = Record("cluster", "requests", 1, 3, 1_700_000_000_000, True, b"user-1", b"{")
     problem = read_request(record)
     assert isinstance(problem, Unreadable)
-    return dead_letter(record, place_id(record), problem, problem, 1)
+    return dead_letter(record, final_status(record, place_id(record), problem, 1), problem, problem, "x")
 
 
 async def test_list_shows_one_line_each(box: Box) -> None:
@@ -144,7 +155,8 @@ async def test_show_tells_everything(box: Box) -> None:
     place, other = await box.put(whole), await box.put(odd)
     lines, _ = await box.run("show", place)
     shown = json.loads("\n".join(lines))
-    assert {name: value.decode() for name, value in whole.headers} == shown["headers"]
+    headers = {name: value.decode() for name, value in whole.headers if name != NONCE}
+    assert headers == shown["headers"]
     assert json.loads(whole.value) == shown["value"]
     assert ("r-1", "playground-busy", 4) == (shown["requestId"], shown["code"], shown["attempt"])
     assert {"topic": record.topic, "partition": PARTITION, "offset": 0, "timestamp": record.timestamp_ms} == shown[
@@ -196,7 +208,8 @@ async def test_what_cannot_be_replayed_is_passed_over(box: Box) -> None:
     assert isinstance(replayed, Request)
     assert replay_id("r-3", 1) == replayed.id
     lines, _ = await box.run("replay", chained, "--force")
-    assert f"{chained}  {replay_id('r-0', MAX_REPLAYS)} → {replay_id('r-0', MAX_REPLAYS + 1)}" == lines[0]
+    last = replay_id("r-0", MAX_REPLAYS)
+    assert f"{chained}  {last} → {replay_id('r-0', MAX_REPLAYS + 1, last)}" == lines[0]
 
 
 async def test_a_token_file_replaces_tokens_that_are_gone(box: Box, tmp_path: Path) -> None:

@@ -3,16 +3,19 @@
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from schemas import State
-from tests.support.faults.world import World, open_world
-from worker.domain.dead_letter import replay_id
+from tests.support.faults.world import USERS, World, open_world
+from tests.support.statuses import ended
+from worker.sandbox.users import sandbox_token
 
 pytestmark = pytest.mark.timeout(100)
 TOKEN = "eyJ"
@@ -90,9 +93,10 @@ async def test_dead_letters_are_listed_shown_and_replayed_once(world: World) -> 
     shown = json.loads(await command(world, "dead-letter", "show", letter["place"]))
     assert letter == shown
 
-    new = replay_id("r-1", 1)
+    said = await command(world, "dead-letter", "replay", letter["place"], "--dry-run")
+    assert "1 would be replayed" in said
+    (new,) = re.findall(r"→ (\S+)", said)
     world.asked[new] = world.asked["r-1"]
-    assert "1 would be replayed" in await command(world, "dead-letter", "replay", letter["place"], "--dry-run")
     for _ in range(2):
         assert f"r-1 → {new}" in await command(world, "dead-letter", "replay", "--code", "playground-busy")
     await world.until_ended([new])
@@ -104,3 +108,34 @@ async def test_dead_letters_are_listed_shown_and_replayed_once(world: World) -> 
         while sum((await world.committed()).values()) < 5:  # noqa: ASYNC110 - the broker tells nobody
             await asyncio.sleep(0.1)
     assert 1 == world.playground.posts[new]
+
+
+async def test_only_an_operators_replay_may_be_old(world: World) -> None:
+    """The token of a request expires; who sends it again as a replay is refused, and the command is not."""
+    user, stored = USERS[1], world.solutions[1]
+    almost = sandbox_token(datetime.now(UTC) - timedelta(hours=1), timedelta(hours=1) - timedelta(seconds=29), user)
+    headers = [("authorization", f"Bearer {almost}".encode())]  # expired, but for a second of the leeway
+
+    async def send(request_id: str, **more: str) -> None:
+        ids = {"solutionId": str(stored.solution_id), "revisionId": str(stored.revision_id)}
+        value = json.dumps({"requestId": request_id, **ids, **more}).encode()
+        written = await world.producer.send_and_wait(
+            world.kafka.requests_topic, value, key=user.user_id.encode(), headers=headers
+        )
+        world.followed.places[request_id] = (written.partition, written.offset)
+
+    world.playground.answer = busy
+    await send("r-1")
+    await world.until_ended(["r-1"])
+    world.playground.answer = None
+    await send("mine", replayOf="r-1")
+    await world.followed.until(["mine"], ended)
+    said = world.followed.about("mine")[-1]
+    assert (State.REJECTED, "token-expired") == (said.state, said.error and said.error.code)
+    (new,) = re.findall(r"r-1 → (\S+)", await command(world, "dead-letter", "replay", "--all"))
+    await world.until_ended([new])
+    assert State.DEPLOYED is world.statuses[new][-1].state
+    await send(new, replayOf="r-1")  # its sender has seen the id by now
+    await send("again", replayOf="r-1")
+    await world.followed.until(["again"], ended)
+    assert (1, "rejected") == (world.playground.posts[new], world.followed.about("again")[-1].state)

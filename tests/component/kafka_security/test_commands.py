@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer
 
 from schemas import DeploymentSettled, DeploymentStatus, Message, SourceInfo, State
 from tests.component.kafka_security.conftest import Scene
+from tests.support.builders import final_status
 from worker.adapters.kafka.acls import missing_acl, operator_acls, reader_acls, sender_acls, worker_acls
 from worker.adapters.kafka.partition_store import record_of
 from worker.cli import resolve
@@ -78,7 +79,7 @@ async def give_up(scene: Scene) -> None:
     request = read_request(record)
     assert isinstance(request, Request)
     busy = Unavailable("playground-busy", CODES["playground-busy"], "submit")
-    letter = dead_letter(record, request.id, request, busy, 4)
+    letter = dead_letter(record, final_status(record, request.id, busy), request, busy, "nonce")
     await publish(scene, Message(scene.kafka.dead_letter_topic, None, letter.key, letter.value, letter.headers))
 
 

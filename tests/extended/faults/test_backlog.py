@@ -14,7 +14,7 @@ from tests.extended.faults.report import FULL, Row, size
 from tests.support.faults.world import USERS, World, open_world
 from tests.support.past import STATES, write_past
 from worker.adapters.kafka.partition_store import KafkaPartitionStore
-from worker.domain.dead_letter import replay_id
+from worker.domain.dead_letter import Replay
 from worker.domain.partition_state import REMEMBERED, Checkpoint, RequestTable
 
 pytestmark = pytest.mark.timeout(3000)
@@ -76,7 +76,7 @@ async def test_replays_and_the_request_table(kafka: str, tmp_path: Path) -> None
         await world.until_ended(world.asked)
         for _ in range(2):
             for number in range(replays):
-                await world.ask(replay_id(f"r-{number}", 1), number)
+                await world.ask(Replay(f"r-{number}", 1, f"nonce of {number}").request_id, number)
         await world.until_ended(world.asked)
         async with asyncio.timeout(60):
             while sum((await world.committed()).values()) < 3 * replays:  # noqa: ASYNC110 - the broker tells nobody

@@ -56,6 +56,24 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ("worker/domain/request.py", f"{UNIT}/refusals/test_records.py"): (
         ("headers of a record that is not packed", "if len(self.headers) > MAX_HEADERS:", "if False:"),
     ),
+    (f"{ADAPTERS}/kafka/partition_store.py", "tests/component/adapters/kafka/test_partition_store.py"): (
+        ("replays: within a minute", "<= ReplayPermitted.SECONDS else None", "<= 1 << 40 else None"),
+        (
+            "replays: permits are read seldom",
+            "while permits.read_at < asked:",
+            "while permits.read_at < time.monotonic() - 0.001:",
+        ),
+    ),
+    ("worker/delivery/partition.py", f"{UNIT}/test_deploy_again.py"): (
+        (
+            "replays: an operator says so",
+            "return await processor.shared.store.permitted(processor.partition, request.id, self.record.appended_at)",
+            'return getattr(processor.state.requests.find(request.replay_of), "fingerprint", None)',
+        ),
+    ),
+    ("worker/domain/dead_letter.py", f"{UNIT}/domain/test_replay.py"): (
+        ("replays: nobody can know their ids", "sha256(self.nonce.encode())", "sha256(self.original.encode())"),
+    ),
     (f"{ADAPTERS}/kafka/topics.py", "tests/component/adapters/kafka/test_topics.py"): (
         ("topics: what bounds a record stays verified", "if found.get(name) != wanted]", "if not found]"),
     ),

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.builders import REVISION_ID, SOLUTION_ID
-from tests.unit.cli.test_dead_letter_reader import read, written
+from tests.unit.cli.test_dead_letter_reader import NONCE, read, written
 from worker.cli.argument_types import PartitionOffset
 from worker.cli.client import OutgoingRequest
 from worker.cli.dead_letter import OriginalRecords, ReplayOptions, build_replay
 from worker.cli.dead_letter_reader import StoredDeadLetter
 from worker.cli.error_messages import CommandError
-from worker.domain.dead_letter import MAX_REPLAYS, replay_id
+from worker.domain.dead_letter import MAX_REPLAYS, Replay
 from worker.domain.tokens import strip_bearer
 from worker.sandbox.users import SANDBOX_USER, sandbox_token
 
@@ -37,9 +37,11 @@ class Nothing:
     end_offsets = beginning_offsets
 
 
-def ask(letter: StoredDeadLetter, options: ReplayOptions = ONE_FOR_ALL) -> OutgoingRequest:
+def ask(letter: StoredDeadLetter, options: ReplayOptions = ONE_FOR_ALL, ids: Any = None) -> OutgoingRequest:
     """What would be sent; the topic `requests` has partitions 0 to 5 and no records."""
-    return asyncio.run(build_replay(letter, OriginalRecords(Nothing(), "requests", 6), options))
+    return asyncio.run(
+        build_replay(letter, OriginalRecords(Nothing(), "requests", 6), options, {} if ids is None else ids)
+    )
 
 
 def of_the_user(**changes: Any) -> StoredDeadLetter:
@@ -49,19 +51,29 @@ def of_the_user(**changes: Any) -> StoredDeadLetter:
 
 def test_a_replay_says_whose_it_is() -> None:
     """An id that follows from the original's, and the original's id beside it."""
-    assert OutgoingRequest(replay_id("r-1", 1), SOLUTION_ID, REVISION_ID, TOKEN, "r-1") == ask(of_the_user())
+    assert OutgoingRequest(Replay("r-1", 1, NONCE).request_id, SOLUTION_ID, REVISION_ID, TOKEN, "r-1") == ask(
+        of_the_user()
+    )
 
 
 @given(st.integers(1, 2 * MAX_REPLAYS), st.booleans())
 def test_the_guard_ends_a_loop(number: int, force: bool) -> None:
     """After the last one only `--force` goes on; the number is the id's, whoever asks."""
-    letter = of_the_user(requestId=replay_id("r-1", number), replayOf="r-1")
+    letter = of_the_user(requestId=Replay("r-1", number, "other").request_id, replayOf="r-1")
     options = replace(ONE_FOR_ALL, force=force)
     if number < MAX_REPLAYS or force:
-        assert (replay_id("r-1", number + 1), "r-1") == ((sent := ask(letter, options)).request_id, sent.replay_of)
+        following = Replay("r-1", number + 1, NONCE)
+        assert (following.request_id, "r-1") == ((sent := ask(letter, options)).request_id, sent.replay_of)
     else:
         with pytest.raises(CommandError, match=f"replayed {MAX_REPLAYS} times.*--force"):
             ask(letter, options)
+
+
+def test_two_letters_of_one_request_are_one_replay() -> None:
+    """Its sender sent it twice, and nobody knew whose it was; two deployments must not come of it."""
+    ids: dict[tuple[str, int], str] = {}
+    first, second = (ask(read(written(nonce=it), key=USER), ids=ids) for it in ("one", "other"))
+    assert first.request_id == second.request_id
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,10 @@ class ModelStore:
         self._model.read.append(len(log) - checkpoint.statuses_from)
         return list(self._model.settled)
 
+    async def permitted(self, partition: int, request_id: str, appended_at: float) -> str | None:
+        """Nobody replays."""
+        return None
+
     def partition_of(self, key: bytes) -> int:
         """There is one."""
         return 0

@@ -1,6 +1,6 @@
 import json
 
-from tests.support.builders import REVISION_ID, SOLUTION_ID, record
+from tests.support.builders import FINGERPRINT, REVISION_ID, SOLUTION_ID, final_status, record
 from worker.domain.dead_letter import DeadLetter, dead_letter
 from worker.domain.request import Record, read_request
 from worker.errors import DeploymentError, Unavailable, Unreadable
@@ -11,7 +11,9 @@ GIVEN_UP = Unavailable("catalog-timeout", "It did not answer.")
 
 def letter(one: Record, error: DeploymentError | None = None) -> DeadLetter:
     request = read_request(one)
-    return dead_letter(one, "r-1", request, error or request, 3)  # type: ignore[arg-type]
+    why = error or request
+    assert isinstance(why, DeploymentError)
+    return dead_letter(one, final_status(one, "r-1", why, 3), request, why, "0123")
 
 
 def test_of_a_request_everything_is_kept_but_its_token() -> None:
@@ -29,6 +31,8 @@ def test_of_a_request_everything_is_kept_but_its_token() -> None:
         "dlt-error-message": b"It did not answer.",
         "dlt-attempt": b"3",
         "dlt-request-id": b"r-1",
+        "dlt-fingerprint": FINGERPRINT.encode(),
+        "dlt-nonce": b"0123",
     } == dict(kept.headers)
     assert "s3cret" not in repr(kept) + str(kept.value)
 

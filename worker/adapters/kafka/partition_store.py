@@ -4,8 +4,10 @@ Every call has a time limit: aiokafka itself waits for absent brokers for ever.
 """
 
 import asyncio
+import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -21,7 +23,7 @@ from aiokafka.errors import (
 from aiokafka.partitioner import DefaultPartitioner
 from pydantic import ValidationError
 
-from schemas import DeploymentSettled, DeploymentStatus, Message
+from schemas import DeploymentSettled, DeploymentStatus, Message, ReplayPermitted
 from worker.adapters.kafka.acls import transactional_id_prefix
 from worker.adapters.kafka.clients import (
     STOP_SECONDS,
@@ -45,6 +47,8 @@ BROKER_TRANSACTION_MS = 15_000
 FENCE_SECONDS = 20
 VERIFY_SECONDS = 5
 READ_SECONDS = 60
+PERMITS_SECONDS = 1.0
+PERMITS_PAST_SECONDS = 600  # how far back permits are read, by our clock
 # Transactions of one worker at once: more would only cost CPU, and the other partitions batch meanwhile.
 TRANSACTIONS_AT_ONCE = 4
 LOG_APPEND_TIME = 1
@@ -83,6 +87,24 @@ def settlement_of(record: ConsumerRecord) -> DeploymentSettled | None:
         return DeploymentSettled.model_validate_json(record.value or b"", extra="ignore")
     except ValidationError:
         return None
+
+
+def _permit_of(record: ConsumerRecord) -> ReplayPermitted | None:
+    if ("ce_type", ReplayPermitted.TYPE.encode()) not in record.headers:
+        return None
+    try:
+        return ReplayPermitted.model_validate_json(record.value or b"", extra="ignore")
+    except ValidationError:
+        return None
+
+
+@dataclass(slots=True)
+class _Permits:
+    """The permits of one partition: request id → fingerprint and the broker's time, as they were at `read_at`."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    read_at: float = -math.inf  # monotonic seconds, when reading began
+    found: Mapping[str, tuple[str, float]] = field(default_factory=dict)
 
 
 class PartitionWriter:
@@ -155,6 +177,7 @@ class KafkaPartitionStore:
         self._options = client_options(kafka)
         self._consumer = consumer
         self._cluster_id = cluster_id
+        self._permits: dict[int, _Permits] = {}
 
     async def fence(self, partition: int) -> PartitionWriter:
         """Start a producer under the partition's transactional id; earlier ones are fenced from here on."""
@@ -241,6 +264,40 @@ class KafkaPartitionStore:
             async for record in read_all(self._options, [settled], READ_SECONDS)
             if (said := settlement_of(record)) and (state := table.find(said.request_id)) and not state.final
         ]
+
+    async def permitted(self, partition: int, request_id: str, appended_at: float) -> str | None:
+        """Return the fingerprint of what an operator repeats with a request that was appended then; None: nobody does.
+
+        The permit was written before the request. Permits are read at most once in PERMITS_SECONDS for each partition,
+        whoever calls a request a replay, and however often.
+        """
+        asked, permits = time.monotonic(), self._permits.setdefault(partition, _Permits())
+        async with permits.lock:
+            while permits.read_at < asked:
+                await asyncio.sleep(permits.read_at + PERMITS_SECONDS - time.monotonic())
+                began = time.monotonic()
+                try:
+                    permits.found = await self._read_permits(partition)
+                except (KafkaError, TimeoutError) as error:
+                    log.warning("permits cannot be read", partition=partition, error=type(error).__name__)
+                    began = -math.inf
+                    await asyncio.sleep(PERMITS_SECONDS)
+                permits.read_at = began
+        fingerprint, written_at = permits.found.get(request_id, (None, 0.0))
+        return fingerprint if abs(appended_at - written_at) <= ReplayPermitted.SECONDS else None
+
+    async def _read_permits(self, partition: int) -> dict[str, tuple[str, float]]:
+        settled = TopicPartition(self._kafka.settlements_topic, partition)
+        since = int((time.time() - PERMITS_PAST_SECONDS) * 1000)
+        async with asyncio.timeout(READ_SECONDS), open_reader(self._options, [settled]) as reader:
+            end = (await reader.end_offsets([settled]))[settled]
+            first = (await reader.offsets_for_times({settled: since}))[settled]
+            reader.seek(settled, first.offset if first else end)
+            return {
+                permit.request_id: (permit.fingerprint, record.timestamp / 1000)
+                async for record in read_up_to(reader, {settled: end}, READ_SECONDS)
+                if (permit := _permit_of(record))
+            }
 
     def partition_of(self, key: bytes) -> int:
         """Return where Kafka's own clients put a record with this key, and aiokafka's: murmur2 of it."""

@@ -1,5 +1,6 @@
 """What the processors rely on, on Apache Kafka itself: fencing, verified ownership, and everything or nothing."""
 
+import asyncio
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
@@ -8,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from schemas import DeploymentStatus, Message, SourceInfo, State
+from schemas import DeploymentStatus, Message, ReplayPermitted, SourceInfo, State
 from tests.support.topics import Topics, create_topics
 from worker import settings
 from worker.adapters.kafka.partition_store import KafkaPartitionStore, PartitionWriter
@@ -161,3 +162,51 @@ async def test_what_is_as_large_as_a_record_may_be_is_taken(kafka: str, topics: 
         with pytest.raises(MessageSizeTooLargeError):
             async with producer.transaction():
                 await producer.send_and_wait(topic, largest.value + b"v" * 2000, key=b"k", headers=[*headers])
+
+
+class CountingStore(KafkaPartitionStore):
+    """Counts how often permits are read."""
+
+    reads = 0
+
+    async def _read_permits(self, partition: int) -> dict[str, tuple[str, float]]:
+        self.reads += 1
+        return await super()._read_permits(partition)
+
+
+async def test_only_what_an_operator_permits_is_a_replay(options: settings.KafkaSettings) -> None:
+    """Under its id and within a minute by the broker's time; however many call themselves one, it is read twice."""
+    topic, mine = options.settlements_topic, "a" * 64
+    permits = [
+        ReplayPermitted(request_id=it, replay_of="r-0", fingerprint=mine).to_message(topic, "/tests", 0)
+        for it in ("replay-1", "replay-2")
+    ]
+    forged = ReplayPermitted(request_id="forged", replay_of="r-0", fingerprint=mine).to_message(topic, "/tests", 0)
+    async with AIOKafkaProducer(bootstrap_servers=options.bootstrap_servers) as producer:
+        await producer.send_and_wait(topic, forged.value, key=forged.key, partition=0)  # of no known type
+        await producer.send_and_wait(topic, b"{}", key=b"k", partition=0, headers=[*permits[0].headers])
+        for it in permits:
+            at = (
+                await producer.send_and_wait(topic, it.value, key=it.key, partition=0, headers=[*it.headers])
+            ).timestamp / 1000
+    async with member(options) as consumer:
+        store = CountingStore(options, consumer, "cluster")
+        asked = {
+            ("replay-1", 0): mine,
+            ("replay-2", ReplayPermitted.SECONDS - 2): mine,
+            ("replay-2", ReplayPermitted.SECONDS + 2): None,
+            ("replay-3", 0): None,
+            ("forged", 0): None,
+        }
+        answers = await asyncio.gather(*(store.permitted(0, name, at + late) for name, late in [*asked] * 40))
+    assert ([*asked.values()] * 40, True) == (answers, store.reads <= 2)
+
+
+async def test_a_key_leads_where_other_clients_put_it(options: settings.KafkaSettings) -> None:
+    """Known answers of Kafka's own murmur2, in a topic with as many partitions as there are now."""
+    hashes = {b"21": -973932308, b"foobar": -790332482, b"a-little-bit-long-string": -985981536}
+    async with member(options) as consumer:
+        store = KafkaPartitionStore(options, consumer, "cluster")
+        assert {0} == {store.partition_of(key) for key in hashes}
+        consumer.partitions_for_topic = lambda _: set(range(12))
+        assert [(it & 0x7FFFFFFF) % 12 for it in hashes.values()] == [*map(store.partition_of, hashes)]
