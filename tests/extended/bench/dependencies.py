@@ -1,7 +1,7 @@
 """CCDS, Nexus and playground for measurements: a process of its own that answers with next to no work.
 
-`python -m tests.extended.bench.dependencies NODES LATENCY_SECONDS` prints its address and serves one pipeline until
-it is terminated. Answers are made once; a request costs a look at its first line.
+`python -m tests.extended.bench.dependencies NODES LATENCY_SECONDS POST_SECONDS` prints its address and serves one
+pipeline until it is terminated. Answers are made once; a request costs a look at its first line.
 """
 
 import asyncio
@@ -31,10 +31,11 @@ def pipeline(nodes: int) -> bytes:
 class Server(asyncio.Protocol):
     """One connection. Requests are answered in order, each after the latency."""
 
-    def __init__(self, answers: dict[bytes, bytes], deployed: bytes, latency: float) -> None:
+    def __init__(self, answers: dict[bytes, bytes], deployed: bytes, latency: float, post_latency: float) -> None:
         self._answers = answers
         self._deployed = deployed
         self._latency = latency
+        self._post_latency = post_latency
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -49,7 +50,8 @@ class Server(asyncio.Protocol):
             if len(rest) < length:
                 return
             self._buffer = rest[length:]
-            asyncio.get_running_loop().call_later(self._latency, self._answer, head.split(b" ", 2)[:2])
+            latency = self._post_latency if head.startswith(b"POST") else self._latency
+            asyncio.get_running_loop().call_later(latency, self._answer, head.split(b" ", 2)[:2])
 
     def _answer(self, request: list[bytes]) -> None:
         method, path = request
@@ -81,14 +83,15 @@ def answers(nodes: int) -> dict[bytes, bytes]:
 
 
 @asynccontextmanager
-async def served_apart(nodes: int, latency: float) -> AsyncIterator[str]:
-    """Serve them from a process of its own; yield their address."""
+async def served_apart(nodes: int, latency: float, post_latency: float | None = None) -> AsyncIterator[str]:
+    """Serve them from a process of its own; yield their address. `post_latency` None: as all others."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "tests.extended.bench.dependencies",
         str(nodes),
         str(latency),
+        str(latency if post_latency is None else post_latency),
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
@@ -105,7 +108,7 @@ async def main() -> None:
     ready = answers(int(sys.argv[1]))
     deployed = _http(b"/dashboard?selected_deployment_id=bench-1", b"text/html")
     server = await asyncio.get_running_loop().create_server(
-        lambda: Server(ready, deployed, float(sys.argv[2])), "127.0.0.1", 0
+        lambda: Server(ready, deployed, float(sys.argv[2]), float(sys.argv[3])), "127.0.0.1", 0
     )
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)  # noqa: T201
     await server.serve_forever()

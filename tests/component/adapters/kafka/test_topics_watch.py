@@ -1,17 +1,25 @@
-"""A worker on topics that change while it runs: it says what is wrong, and goes on by itself when they are right."""
+"""A worker whose topics, senders or clock go wrong while it runs: it says so, and goes on by itself."""
 
 import asyncio
+import sys
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import aiohttp
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import NewPartitions
+from aiokafka.partitioner import DefaultPartitioner
 
+from schemas import State
 from tests.support.builders import blueprint_document, node
 from tests.support.stage import open_stage
 from tests.support.statuses import ended, followed_statuses
 from tests.support.topics import admin_client, create_worker_topics
-from tests.support.worker_process import WorkerProcess
+from tests.support.worker_process import WorkerProcess, running_worker
 from worker.sandbox.graphene_data import make_pipeline
+from worker.sandbox.users import User, sandbox_token
 
 STORED = make_pipeline("Watched", blueprint_document(node("a")), {"a": "syntax = 'proto3';"})
 
@@ -47,3 +55,78 @@ async def test_a_topic_that_is_deleted_and_made_anew(word: str, kafka: str, uniq
                 await stage.ask(STORED, "after")
                 await statuses.until(["after"], ended)
             assert "the topics are right again" in worker.log.read_text()
+
+
+async def test_a_partition_that_only_the_requests_topic_has(kafka: str, unique: str, tmp_path: Path) -> None:
+    """It is told by metric, log and `/ready`; what waits in it is deployed once the others have it, too."""
+    user = user_of(partition=2, partitions=3)
+    async with open_stage(kafka, unique, tmp_path, partitions=2) as stage:
+        stage.graphene.add(STORED)
+        async with stage.worker(tmp_path / "log") as worker:
+            async with admin_client(kafka) as admin:
+                await admin.create_partitions({stage.topics.requests_topic: NewPartitions(3)})
+                await until(worker, "/ready", f"'{stage.topics.status_topic}' has 2 partitions")
+                await until(worker, "/metrics", 'partition_unprocessed_seconds{partition="2"} 0.0', there=False)
+                await until(worker, "/metrics", 'partition_unprocessed_seconds{partition="0"} 0.0')
+                await stage.ask(STORED, "elsewhere")
+                await stage.until(["elsewhere"], ended)
+                rest = (stage.topics.status_topic, stage.topics.settlements_topic, stage.topics.dead_letter_topic)
+                await admin.create_partitions({topic: NewPartitions(3) for topic in rest})
+            await until(worker, "/metrics", 'partition_unprocessed_seconds{partition="2"} 0.0')
+            async with followed_statuses(kafka, stage.topics.status_topic, 3) as statuses, asyncio.timeout(60):
+                await stage.producer.client.force_metadata_update()
+                await stage.ask(STORED, "behind", user)
+                await statuses.until(["behind"], ended)
+            assert 2 == statuses.of["behind"][-1].source.partition
+            assert stage.topics.status_topic in worker.log.read_text()
+
+
+def user_of(partition: int, partitions: int) -> User:
+    """One whose key leads there."""
+    chosen = DefaultPartitioner()
+    names = (f"user-{number}" for number in count())
+    name = next(it for it in names if chosen(it.encode(), [*range(partitions)], []) == partition)
+    return User(name, name, f"{name}@graphene.example")
+
+
+async def test_what_a_senders_open_transaction_holds_up_is_told(kafka: str, unique: str, tmp_path: Path) -> None:
+    """Nobody is given what comes behind it, until it ends; then nothing of it is left as lag."""
+    held_up, lag = (
+        f'playground_deployer_{it}{{partition="0"}}' for it in ("partition_held_up_records", "consumer_lag_records")
+    )
+    async with open_stage(kafka, unique, tmp_path, partitions=1) as stage:
+        stage.graphene.add(STORED)
+        async with stage.worker(tmp_path / "log") as worker:
+            sender = AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=f"{unique}-sender")
+            async with sender:
+                await sender.begin_transaction()
+                await sender.send_and_wait(stage.topics.requests_topic, b"{}", partition=0)
+                await stage.ask(STORED, "behind")
+                await until(worker, "/metrics", f"{held_up} 2.0")
+                assert [] == stage.statuses.about("behind")
+                await sender.abort_transaction()
+            await stage.until(["behind"], ended)
+            await until(worker, "/metrics", f"{held_up} 0.0")
+            await until(worker, "/metrics", f"{lag} 0.0")
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+async def test_a_worker_whose_clock_is_wrong_goes_on(hours: int, kafka: str, unique: str, tmp_path: Path) -> None:
+    """Its statuses are written, because the topics have the broker's time; log and metric tell the difference."""
+    async with open_stage(kafka, unique, tmp_path, partitions=1) as stage:
+        stage.graphene.add(STORED)
+        stage.env["DEPLOYER_AUTH__MAX_QUEUE_AGE_SECONDS"] = "86400"
+        command = (sys.executable, "-m", "tests.support.shifted_worker", str(hours))
+        async with running_worker(stage.env, tmp_path / "log", command) as worker:
+            for name in ("first", "second"):
+                token = sandbox_token(datetime.now(UTC), timedelta(hours=6))
+                await stage.ask(STORED, name, token=token)
+                await stage.until([name], ended)
+            assert [State.DEPLOYED] * 2 == [stage.statuses.about(it)[-1].state for it in ("first", "second")]
+            lines = (await page(worker, "/metrics")).splitlines()
+            skew = next(
+                float(it.split()[1]) for it in lines if it.startswith("playground_deployer_clock_skew_seconds ")
+            )
+            assert abs(skew - hours * 3600) < 60
+        assert 1 == worker.log.read_text().count("the clocks of worker and broker differ")
+        assert "partition processor failed" not in worker.log.read_text()

@@ -1,0 +1,117 @@
+"""What a greedy user in every partition does to others: 10,000 requests of each, and a POST takes 4 s."""
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from statistics import quantiles
+
+import psutil
+from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import DefaultPartitioner
+
+from schemas import State
+from tests.extended.bench.dependencies import REVISION_ID, SOLUTION_ID, served_apart
+from tests.extended.bench.results import Row
+from tests.support.stage import PARTITIONS, environment
+from tests.support.statuses import Statuses, ended, followed_statuses
+from tests.support.topics import create_worker_topics, unique_name
+from tests.support.worker_process import WORKER, start_worker
+from worker.sandbox.kafka_node import unused_ports
+from worker.sandbox.users import User, sandbox_token
+from worker.settings import ClientSettings, read_settings
+
+WAITING = 10_000  # of each greedy user
+OTHERS = 50
+POST_SECONDS = 4.0
+MEGABYTE = 1024 * 1024
+
+
+class Sender:
+    """Sends as users do and knows where each record stands."""
+
+    def __init__(self, producer: AIOKafkaProducer, topic: str, statuses: Statuses) -> None:
+        self._producer = producer
+        self._topic = topic
+        self._statuses = statuses
+        self.sent_at: dict[str, float] = {}
+
+    async def send(self, user: User, names: Sequence[str]) -> None:
+        """Send them in this order, with one token."""
+        token = sandbox_token(datetime.now(UTC), timedelta(hours=2), user).encode()
+        written = []
+        for name in names:
+            value = {"requestId": name, "solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID)}
+            self.sent_at[name] = time.time()
+            written.append(
+                await self._producer.send(
+                    self._topic,
+                    json.dumps(value).encode(),
+                    key=user.user_id.encode(),
+                    headers=[("authorization", token)],
+                )
+            )
+        for name, sent in zip(names, written, strict=True):
+            self._statuses.places[name] = ((await sent).partition, (await sent).offset)
+
+
+def greedy_users() -> list[User]:
+    """One for each partition."""
+    found: dict[int, User] = {}
+    chosen, partitions = DefaultPartitioner(), [*range(PARTITIONS)]
+    for number in count():
+        name = f"user-{number}"
+        found.setdefault(chosen(name.encode(), partitions, []), User(name, name, f"{name}@graphene.example"))
+        if len(found) == PARTITIONS:
+            return [*found.values()]
+    raise AssertionError
+
+
+async def greedy(bootstrap: str, folder: Path) -> list[Row]:
+    """How long others wait while each partition has such a user, and what those who wait take."""
+    async with served_apart(3, 0.0, POST_SECONDS) as url:
+        env = environment(bootstrap, unique_name(), url, url)
+        kafka = read_settings(env, ClientSettings).kafka
+        await create_worker_topics(kafka)
+        (port,) = unused_ports(1)
+        worker = await start_worker(env, folder / "fairness-worker.log", WORKER, port)
+        try:
+            await worker.until_ready()
+            async with (
+                AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=5) as producer,
+                followed_statuses(bootstrap, kafka.status_topic, PARTITIONS) as statuses,
+            ):
+                sender, users = Sender(producer, kafka.requests_topic, statuses), greedy_users()
+                names = [[f"{user.user_id}-{number}" for number in range(WAITING)] for user in users]
+                began = time.monotonic()
+                await asyncio.gather(*(sender.send(user, its) for user, its in zip(users, names, strict=True)))
+                await statuses.until([its[-1] for its in names], bool, 600)
+                seconds = time.monotonic() - began
+                others = [
+                    User(f"user-{number}", f"u{number}", f"u{number}@x.example")
+                    for number in range(1000, 1000 + OTHERS)
+                ]
+                await asyncio.gather(*(sender.send(user, [f"other-{user.user_id}"]) for user in others))
+                ids = [f"other-{user.user_id}" for user in others]
+                await statuses.until(ids, ended, 120)
+                waits = {
+                    state: [
+                        next(it.time.timestamp() for it in statuses.about(name) if it.state is state)
+                        - sender.sent_at[name]
+                        for name in ids
+                    ]
+                    for state in (State.ACCEPTED, State.BUILDING)
+                }
+            memory = psutil.Process(worker.process.pid).memory_info().rss / MEGABYTE
+        finally:
+            await worker.kill()
+    name = f"a user with {WAITING:,} requests in each partition"
+    return [
+        Row(f"{name}, all answered", seconds, "s"),
+        Row(f"{name}, memory", memory, "MB", at_most=200),
+        Row(f"{name}, p99 of others' accepted", quantiles(waits[State.ACCEPTED], n=100)[98], "s", at_most=2),
+        Row(f"{name}, p99 of others' building", quantiles(waits[State.BUILDING], n=100)[98], "s", at_most=5),
+    ]

@@ -1,0 +1,20 @@
+"""`python -m tests.support.shifted_worker HOURS`: a worker whose clock is so far ahead; a negative number: behind."""
+
+import os
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+
+SHIFT = timedelta(hours=float(sys.argv[1]))
+_right = time.time
+time.time = lambda: _right() + SHIFT.total_seconds()  # before anything takes it: Kafka's client does for each record
+
+from worker import app  # noqa: E402
+from worker.observability import logs  # noqa: E402
+from worker.ports import Clocks  # noqa: E402
+from worker.settings import Settings, read_settings  # noqa: E402
+
+if __name__ == "__main__":
+    logs.configure("info", "json")
+    app.CLOCKS = Clocks(lambda: datetime.now(UTC) + SHIFT, app.CLOCKS.monotonic, app.CLOCKS.sleep, app.CLOCKS.jitter)
+    app.run_until_signal(read_settings(os.environ, Settings))
