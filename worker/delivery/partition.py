@@ -44,7 +44,7 @@ from worker.observability import telemetry
 from worker.observability.metrics import DEAD_LETTERS, REQUEST_SECONDS, REQUESTS, TRANSACTION_SECONDS, TRANSACTIONS
 from worker.ports import Clocks, Store, Writer
 
-RESTART_SECONDS, MAX_RESTART_SECONDS = 0.5, 8.0
+RESTART_SECONDS, MAX_RESTART_SECONDS = 0.5, 4.0
 """The pause between a failure and the next take-over: it doubles until a transaction succeeds, and not further, so that
 brokers that are back are used within 10 s."""
 # Requests that wait for an earlier one of their user are not counted among what is read: a worker has room for so many.

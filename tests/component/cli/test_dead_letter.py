@@ -24,7 +24,7 @@ from worker.sandbox.users import SANDBOX_USER, User, sandbox_token
 BUSY = Unavailable("playground-busy", CODES["playground-busy"], "submit")
 SLOW = Unavailable("catalog-timeout", CODES["catalog-timeout"], "fetch")
 OTHER_USER = User("user-2", "bob", "bob@graphene.example")
-PARTITION = 0  # where SANDBOX_USER's key leads, of three
+PARTITION = 4  # where SANDBOX_USER's key leads, of 12
 
 
 @dataclass(slots=True)

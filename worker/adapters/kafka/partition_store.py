@@ -13,14 +13,15 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
-    CommitFailedError,
     IllegalGenerationError,
-    IllegalStateError,
     KafkaError,
+    NoError,
     RebalanceInProgressError,
     UnknownMemberIdError,
+    for_code,
 )
 from aiokafka.partitioner import DefaultPartitioner
+from aiokafka.protocol.commit import OffsetCommitRequest
 from pydantic import ValidationError
 
 from schemas import DeploymentSettled, DeploymentStatus, Message, ReplayPermitted
@@ -76,9 +77,14 @@ def record_of(cluster_id: str, record: ConsumerRecord) -> Record:
 def note_broker_time(broker: float, ours: float) -> None:
     """Show how far our clock is ahead of a broker's, whose answer has just come, and warn about it once."""
     skew = ours - broker
-    if abs(skew) > MAX_SKEW_SECONDS >= abs(CLOCK_SKEW._value.get()):  # noqa: SLF001 - the last one
+    if abs(skew) > MAX_SKEW_SECONDS >= abs(_Skew.last):
         log.warning("the clocks of worker and broker differ", seconds=round(skew))
+    _Skew.last = skew
     CLOCK_SKEW.set(skew)
+
+
+class _Skew:
+    last = 0.0
 
 
 def settlement_of(record: ConsumerRecord) -> DeploymentSettled | None:
@@ -224,11 +230,30 @@ class KafkaPartitionStore:
             # Behind the end: the topic was made anew under its old name, and begins from 0 again.
             gone = committed > end
             checkpoint = Checkpoint(first) if gone else Checkpoint.of(max(first, committed), metadata or "")
-            try:
-                await self._consumer.commit({requests: (checkpoint.offset, checkpoint.metadata)})
-            except _LOST as error:
-                raise PartitionLost(f"the ownership of partition {partition} was refused") from error
+            await self._commit_as_member(requests, checkpoint)
         return checkpoint, int(end)
+
+    async def _commit_as_member(self, requests: TopicPartition, checkpoint: Checkpoint) -> None:
+        """Commit as the consumer would, in the name of its membership.
+
+        But the consumer would leave the group and join it anew when that is an old one, as it is while the group
+        rebalances; all others then wait for the member that is no more until its session ends.
+        """
+        coordinator = self._consumer._coordinator  # noqa: SLF001 - nothing else tells member and generation
+        await coordinator.ensure_coordinator_known()
+        generation, member = coordinator.generation, coordinator.member_id
+        # Without a generation Kafka would take it for a commit of no member at all.
+        if generation == OffsetCommitRequest.DEFAULT_GENERATION_ID or requests not in self._consumer.assignment():
+            raise PartitionLost(f"partition {requests.partition} is not assigned to us now")
+        topics = [(requests.topic, [(requests.partition, checkpoint.offset, checkpoint.metadata)])]
+        retention = OffsetCommitRequest.DEFAULT_RETENTION_TIME
+        request = OffsetCommitRequest(self._kafka.group_id, generation, member, retention, topics)
+        [(_, [(_, code)])] = (await coordinator._send_req(request)).topics  # noqa: SLF001
+        error = for_code(code)
+        if issubclass(error, _LOST):
+            raise PartitionLost(f"the ownership of partition {requests.partition} was refused") from error()
+        if error is not NoError:
+            raise error
 
     async def load(self, partition: int, checkpoint: Checkpoint, table: RequestTable) -> list[DeploymentSettled]:
         """Read the statuses that are needed into the table, and the settlements of what is open, up to now.
@@ -313,13 +338,7 @@ class KafkaPartitionStore:
 
 
 _PARTITIONER = DefaultPartitioner()
-_LOST = (
-    CommitFailedError,
-    IllegalStateError,
-    IllegalGenerationError,
-    UnknownMemberIdError,
-    RebalanceInProgressError,
-)
+_LOST = (IllegalGenerationError, UnknownMemberIdError, RebalanceInProgressError)
 _STATUS_TYPE = DeploymentStatus.TYPE.encode()
 
 
