@@ -19,7 +19,7 @@ from worker.adapters.graphene import ArtifactsClient, CatalogClient
 from worker.adapters.http import dependency_session
 from worker.adapters.jwks import open_tokens
 from worker.adapters.kafka.clients import FETCHED, WORKER_STOP_SECONDS, client_options, running_client
-from worker.adapters.kafka.partition_store import KafkaPartitionStore, record_of
+from worker.adapters.kafka.partition_store import KafkaPartitionStore, partition_of, record_of
 from worker.adapters.kafka.settlements import SettlementReader, SettlementSender
 from worker.adapters.kafka.startup import prepare_kafka, watch_kafka
 from worker.adapters.overrides_file import load_overrides
@@ -121,7 +121,7 @@ async def open_requests(
     requests = RequestConsumer(
         consumer,
         open_processor,
-        partial(record_of, cluster_id),
+        partial(record_of, cluster_id, partition_of=partial(partition_of, consumer, kafka.requests_topic)),
         settlements.watch,
         kafka.requests_topic,
         settings.runtime,

@@ -6,6 +6,7 @@ that are at work, and none keeps the loop busy for 50 ms. A large one is built a
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from typing import ParamSpec, TypeVar
 from uuid import UUID
@@ -17,7 +18,7 @@ from worker.domain.bundle.archive import Bundle, build_bundle
 from worker.domain.bundle.blueprint import check_image, read_blueprint
 from worker.domain.bundle.plan import Plan, plan_pipeline, plan_single_model
 from worker.domain.overrides.overrides import NO_OVERRIDES, Overrides
-from worker.domain.solution import Caller, LeftOut, Solution
+from worker.domain.solution import BytesLeft, Caller, LeftOut, Solution
 from worker.errors import ConfigurationError, NeedsReservation, NotDeployable, NotFound
 from worker.observability.telemetry import stages
 from worker.ports import Artifacts, Catalog
@@ -36,12 +37,7 @@ class Allowance:
 
     def __init__(self, *, large: bool = False) -> None:
         self.large = large
-        self._left = SMALL_BYTES
-
-    def count(self, size: int) -> None:
-        """Count bytes that were fetched."""
-        self._left -= size
-        self._need(self._left >= 0)
+        self.fetched = BytesLeft(math.inf) if large else BytesLeft(SMALL_BYTES, NeedsReservation)
 
     def check_description(self, html: str | LeftOut | None) -> None:
         """Look at a description before it is cleaned."""
@@ -106,12 +102,12 @@ class Builder:
         self, solution_id: UUID, revision_id: UUID, caller: Caller | None, allowance: Allowance
     ) -> tuple[Plan, Mapping[str, bytes]]:
         """Fetch and plan; the protobufs come by the names of their containers."""
-        solution = await self._catalog.find(solution_id, revision_id, caller, allowance.count)
+        solution = await self._catalog.find(solution_id, revision_id, caller, allowance.fetched)
         allowance.check_description(solution.description)
         if solution.kind is Kind.SINGLE_MODEL:
             plan = await _done(allowance, plan_single_model, solution)
         else:
-            (data,) = await self._artifacts.fetch([solution.blueprint_uri or ""], allowance.count)
+            (data,) = await self._artifacts.fetch([solution.blueprint_uri or ""], allowance.fetched)
             if data is None:
                 raise NotFound("blueprint-missing", "The pipeline's blueprint is gone. Save the pipeline again.")
             allowance.check_blueprint(data)
@@ -119,7 +115,7 @@ class Builder:
         allowance.check_manifests(len(plan.containers), len(plan.shared_folders))
         uris = {container.name: container.proto_uri for container in plan.containers if container.proto_uri}
         owners = {uri: name for name, uri in uris.items()}  # nodes of one model share its file, which is fetched once
-        found = dict(zip(owners, await self._artifacts.fetch(list(owners), allowance.count), strict=True))
+        found = dict(zip(owners, await self._artifacts.fetch(list(owners), allowance.fetched), strict=True))
         protos = {}
         for name, uri in uris.items():
             text = found[uri]

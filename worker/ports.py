@@ -10,7 +10,7 @@ from uuid import UUID
 from schemas import DeploymentInfo, DeploymentSettled, Message
 from worker.domain.partition_state import Checkpoint, RequestTable
 from worker.domain.request import Record
-from worker.domain.solution import Caller, Solution
+from worker.domain.solution import BytesLeft, Caller, Solution
 
 
 class Tokens(Protocol):
@@ -25,9 +25,7 @@ class Catalog(Protocol):
     Raises NotFound, NotAllowed, Unavailable, NeedsReservation.
     """
 
-    async def find(
-        self, solution_id: UUID, revision_id: UUID, caller: Caller | None, count: Callable[[int], None]
-    ) -> Solution: ...
+    async def find(self, solution_id: UUID, revision_id: UUID, caller: Caller | None, left: BytesLeft) -> Solution: ...
 
 
 class Artifacts(Protocol):
@@ -36,7 +34,7 @@ class Artifacts(Protocol):
     Raises NotFound, NotDeployable, Unavailable, NeedsReservation.
     """
 
-    async def fetch(self, uris: Sequence[str], count: Callable[[int], None]) -> list[bytes | None]: ...
+    async def fetch(self, uris: Sequence[str], left: BytesLeft) -> list[bytes | None]: ...
 
 
 class Playground(Protocol):
@@ -95,10 +93,6 @@ class Store(Protocol):
 
     async def load(self, partition: int, checkpoint: Checkpoint, table: RequestTable) -> list[DeploymentSettled]:
         """Read the statuses that are needed into the table; return the settlements of what is open."""
-        ...
-
-    def partition_of(self, key: bytes) -> int:
-        """Return the partition of the requests topic that a key leads to."""
         ...
 
     async def permitted(self, partition: int, request_id: str, appended_at: float) -> str | None:

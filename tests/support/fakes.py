@@ -1,7 +1,7 @@
 """Small honest stand-ins for the adapters, passed in where the real ones go."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +17,7 @@ from worker.domain.dead_letter import DeadLetter
 from worker.domain.lifecycle import Lifecycle, RequestState
 from worker.domain.partition_state import StatusEncoder
 from worker.domain.request import Record, read_request
-from worker.domain.solution import Caller, Solution
+from worker.domain.solution import BytesLeft, Caller, Solution
 from worker.errors import DeploymentError, StatusNotPublished
 from worker.ports import Clocks, Playground, Tokens
 from worker.settings import PlaygroundSettings, RuntimeSettings
@@ -42,19 +42,24 @@ class FakeTokens:
         return CALLER
 
 
+def take(left: BytesLeft, size: int) -> None:
+    """As the adapters do with what comes."""
+    left.number -= size
+    if left.number < 0 and left.error:
+        raise left.error
+
+
 class FakeCatalog:
     """Knows one solution, or fails."""
 
     def __init__(self, solution: Solution | Exception) -> None:
         self.solution = solution
 
-    async def find(
-        self, solution_id: UUID, revision_id: UUID, caller: Caller | None, count: Callable[[int], None]
-    ) -> Solution:
+    async def find(self, solution_id: UUID, revision_id: UUID, caller: Caller | None, left: BytesLeft) -> Solution:
         if isinstance(self.solution, Exception):
             raise self.solution
         if isinstance(self.solution.description, str):
-            count(len(self.solution.description.encode()))
+            take(left, len(self.solution.description.encode()))
         return self.solution
 
 
@@ -65,9 +70,9 @@ class FakeArtifacts:
         self.files = files
         self.fetched: list[str] = []
 
-    async def fetch(self, uris: Sequence[str], count: Callable[[int], None]) -> list[bytes | None]:
+    async def fetch(self, uris: Sequence[str], left: BytesLeft) -> list[bytes | None]:
         self.fetched.extend(uris)
-        count(sum(len(self.files.get(uri, b"")) for uri in uris))
+        take(left, sum(len(self.files.get(uri, b"")) for uri in uris))
         return [self.files.get(uri) for uri in uris]
 
 
@@ -100,13 +105,10 @@ class FakeClock:
 
 
 class FakeStore:
-    """What a job asks of Kafka: its user's partition, and what operators permit, by request id."""
+    """What a job asks of Kafka: what operators permit, by request id."""
 
     def __init__(self, permits: Mapping[str, str]) -> None:
         self._permits = permits
-
-    def partition_of(self, _key: bytes) -> int:
-        return 3
 
     async def permitted(self, _partition: int, request_id: str, _appended_at: float) -> str | None:
         return self._permits.get(request_id)

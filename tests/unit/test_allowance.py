@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.support.fakes import take
 from worker.build import SMALL_BYTES, SMALL_MARKUP, SMALL_VALUES, Allowance
 from worker.domain.solution import LeftOut
 from worker.errors import NeedsReservation
@@ -13,12 +14,12 @@ Use = Callable[[Allowance], None]
 
 def twice(it: Allowance) -> None:
     """What was counted stays counted."""
-    it.count(SMALL_BYTES)
-    it.count(1)
+    take(it.fetched, SMALL_BYTES)
+    take(it.fetched, 1)
 
 
 FITS: list[Use] = [
-    lambda it: it.count(SMALL_BYTES),
+    lambda it: take(it.fetched, SMALL_BYTES),
     lambda it: it.check_description("<" * (SMALL_MARKUP - 1) + "&" + "x" * 200_000),
     lambda it: it.check_description(LeftOut("<" * SMALL_MARKUP + "&")),
     lambda it: it.check_description(None),
@@ -27,7 +28,7 @@ FITS: list[Use] = [
     lambda it: it.check_manifests(80, 3),
 ]
 DOES_NOT: list[Use] = [
-    lambda it: it.count(SMALL_BYTES + 1),
+    lambda it: take(it.fetched, SMALL_BYTES + 1),
     twice,
     lambda it: it.check_description("<" * SMALL_MARKUP + "&"),
     lambda it: it.check_blueprint(b"[{" + b"," * (SMALL_VALUES - 1)),

@@ -7,8 +7,9 @@ path, and checks no access rights by itself: both are done here.
 """
 
 import asyncio
+import math
 import re
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -17,10 +18,10 @@ import aiohttp
 import structlog
 
 from schemas import Kind
-from worker.adapters.http import Dependency, TooLarge, TooLargeTogether, ignore, stop
+from worker.adapters.http import Dependency, TooLarge, TooLargeTogether, stop
 from worker.domain.bundle.archive import MAX_PROTOS_BYTES, protos_too_large
 from worker.domain.bundle.presentation import MAX_ICON
-from worker.domain.solution import Caller, LeftOut, Solution
+from worker.domain.solution import BytesLeft, Caller, LeftOut, Solution
 from worker.domain.strict_json import JsonError, NotJson, loads
 from worker.errors import CODES, NotAllowed, NotFound, Stage, Unavailable
 from worker.settings import ArtifactsSettings, CatalogSettings
@@ -58,7 +59,7 @@ class CatalogClient:
         self._timeout = settings.timeout_seconds
 
     async def find(
-        self, solution_id: UUID, revision_id: UUID, caller: Caller | None, count: Callable[[int], None] = ignore
+        self, solution_id: UUID, revision_id: UUID, caller: Caller | None, left: BytesLeft | None = None
     ) -> Solution:
         """Look up a revision; what does not depend on another answer is asked for at the same time.
 
@@ -71,20 +72,21 @@ class CatalogClient:
             NotFound: there is no such solution or revision, they do not belong together, a file is missing, or what
                 CCDS says of them cannot be used.
             NotAllowed: the caller may not read the solution.
-            NeedsReservation: `count` raised it: together it is not small.
+            NeedsReservation: together it is more than is left.
         """
+        left = left or BytesLeft(math.inf)
         required = [
-            self._get(f"solution/{solution_id}", count),
-            self._get(f"solution/{solution_id}/revision/{revision_id}", count),
-            self._get(f"revision/{revision_id}/artifact", count),
+            self._get(f"solution/{solution_id}", left),
+            self._get(f"solution/{solution_id}/revision/{revision_id}", left),
+            self._get(f"revision/{revision_id}/artifact", left),
         ]
         if caller is not None and self._check_access:
             user = quote(caller.user_id, safe="")
-            required.append(self._get(f"access/user/{user}/solution/{solution_id}", count, stage="authorise"))
+            required.append(self._get(f"access/user/{user}/solution/{solution_id}", left, stage="authorise"))
         # Not Accept: application/json, which CCDS refuses for a picture.
-        picture = self._ccds.get(f"solution/{solution_id}/pic", accept="*/*", max_bytes=MAX_ICON, count=count)
+        picture = self._ccds.get(f"solution/{solution_id}/pic", accept="*/*", max_bytes=MAX_ICON, left=(left,))
         icon = _settled(picture)
-        catalogs = _settled(self._get(f"catalog/solution/{solution_id}", count))
+        catalogs = _settled(self._get(f"catalog/solution/{solution_id}", left))
         optional: list[asyncio.Future[Any]] = [icon, catalogs]
         try:
             solution, revision, artifacts, *access = self._read(await _settled(*required), _REQUIRED)
@@ -94,7 +96,7 @@ class CatalogClient:
             if not allowed:
                 raise NotAllowed("no-access", CODES["no-access"])
             files, remarks = _files(kind, artifacts or ())
-            description = asyncio.create_task(self._description(catalogs, revision_id, count))
+            description = asyncio.create_task(self._description(catalogs, revision_id, left))
             optional.append(description)
             await asyncio.wait(optional, timeout=self._timeout)
             return Solution(
@@ -111,9 +113,9 @@ class CatalogClient:
             await stop(*optional)
 
     def _get(
-        self, path: str, count: Callable[[int], None], max_bytes: int = MAX_JSON, stage: Stage = "fetch"
+        self, path: str, *left: BytesLeft, max_bytes: int = MAX_JSON, stage: Stage = "fetch"
     ) -> Coroutine[Any, Any, bytes | None]:
-        return self._ccds.get(path, accept="application/json", max_bytes=max_bytes, stage=stage, count=count)
+        return self._ccds.get(path, accept="application/json", max_bytes=max_bytes, stage=stage, left=left)
 
     def _read(self, answers: Sequence[Answer], expected: Sequence[tuple[str, type, Stage]]) -> list[Any]:
         """Read each answer as the JSON that is expected, or None when CCDS has nothing to say.
@@ -173,7 +175,7 @@ class CatalogClient:
             raise NotFound("revision-of-another-solution", CODES["revision-of-another-solution"])
 
     async def _description(
-        self, catalogs: asyncio.Future[list[Answer]], revision_id: UUID, count: Callable[[int], None]
+        self, catalogs: asyncio.Future[list[Answer]], revision_id: UUID, left: BytesLeft
     ) -> str | LeftOut | None:
         """Fetch the text for the first catalog, in CCDS's order, that has one; else say why one could not be read.
 
@@ -184,15 +186,10 @@ class CatalogClient:
         except (Unavailable, NotFound) as error:
             return _left_out("description", error.message)
         ids = [catalog_id for catalog in listed or () if (catalog_id := _uuid(catalog.get("catalogId")))]
-        left, missed = MAX_DESCRIPTION, None
-
-        def counted(size: int) -> None:
-            nonlocal left
-            left -= size
-            count(size)
-
+        texts, missed = BytesLeft(MAX_DESCRIPTION), None
         for catalog_id in ids[:MAX_CATALOGS]:
-            text = self._get(f"revision/{revision_id}/catalog/{catalog_id}/descr", counted, max_bytes=left)
+            path = f"revision/{revision_id}/catalog/{catalog_id}/descr"
+            text = self._get(path, texts, left, max_bytes=int(texts.number))
             try:
                 (found,) = self._read(await _settled(text), _TEXT)
             except (Unavailable, NotFound) as error:
@@ -201,7 +198,7 @@ class CatalogClient:
                 description = found.get("description") if found else None
                 if isinstance(description, str) and description.strip():
                     return description
-            if left < 0:
+            if texts.number < 0:
                 break
         return missed
 
@@ -299,19 +296,19 @@ class ArtifactsClient:
         """Raise ConfigurationError when the settings cannot be used."""
         self._nexus = Dependency(session, settings, name="artifacts", called="The repository", nothing=(404,))
 
-    async def fetch(self, uris: Sequence[str], count: Callable[[int], None] = ignore) -> list[bytes | None]:
+    async def fetch(self, uris: Sequence[str], left: BytesLeft | None = None) -> list[bytes | None]:
         """Fetch the files of these uris at the same time; None for one that the repository does not have.
 
         Raises:
             NotFound: a uri is not a plain path, or a file is larger than MAX_FILE.
             NotDeployable: together they are larger than a bundle may be.
             Unavailable: the repository is down, slow, refuses our credentials or answers with an error.
-            NeedsReservation: `count` raised it: with what was fetched before they are not small.
+            NeedsReservation: together they are more than is left.
         """
         paths = [artifact_path(uri) for uri in uris]
         try:
             return await self._nexus.get_all(
-                paths, accept="*/*", max_bytes=MAX_FILE, max_total=MAX_PROTOS_BYTES, count=count
+                paths, accept="*/*", max_bytes=MAX_FILE, max_total=MAX_PROTOS_BYTES, left=left or BytesLeft(math.inf)
             )
         except TooLarge:
             raise NotFound(

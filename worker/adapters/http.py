@@ -6,7 +6,7 @@ follow them. Connections are kept alive; aiohttp repeats a GET by itself when on
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Container, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Container, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +15,7 @@ import aiohttp
 from opentelemetry.trace import get_current_span
 from yarl import URL
 
+from worker.domain.solution import BytesLeft
 from worker.errors import CODES, ConfigurationError, Stage, Unavailable, WorkerError
 from worker.observability import telemetry
 from worker.observability.metrics import HTTP_REQUESTS
@@ -70,10 +71,6 @@ def configured_url(text: str, variable: str) -> URL:
     return url
 
 
-def ignore(_size: int) -> None:
-    """Count nothing."""
-
-
 async def exchange(
     session: aiohttp.ClientSession,
     dependency: str,
@@ -84,12 +81,12 @@ async def exchange(
     limits: aiohttp.ClientTimeout,
     max_bytes: int,
     data: Body | None = None,
-    count: Callable[[int], None] = ignore,
+    left: Sequence[BytesLeft] = (),
 ) -> Answer:
     """Send one request and read its answer; count it, and trace it when there are traces.
 
-    `data` is sent as it comes, with the length that `headers` give. `count` is told how many bytes of the body have
-    come, after decompression, and may raise.
+    `data` is sent as it comes, with the length that `headers` give. The bytes of the body are taken off
+    `left` as they come, after decompression, which may raise.
     The body is read with status 200, and with every status when data was sent: it says why the data was refused.
     Raises aiohttp.ClientError or TimeoutError: there is no answer, or it is incomplete and its body matters.
     """
@@ -107,13 +104,13 @@ async def exchange(
                 get_current_span().set_attribute("http.response.status_code", response.status)
                 body = bytearray()
                 if response.status == 200 or data is not None:
-                    await _read(response, body, max_bytes, count)
+                    await _read(response, body, max_bytes, left)
         outcome = f"{response.status // 100}xx"
         return Answer(response.status, response.headers, bytes(body))
     except TimeoutError:
         outcome = "timeout"
         raise
-    except WorkerError:  # `count` has enough
+    except WorkerError:  # no more is left
         outcome = "2xx"
         raise
     except asyncio.CancelledError:
@@ -124,9 +121,7 @@ async def exchange(
             HTTP_REQUESTS.labels(dependency, outcome).inc()
 
 
-async def _read(
-    response: aiohttp.ClientResponse, body: bytearray, max_bytes: int, count: Callable[[int], None]
-) -> None:
+async def _read(response: aiohttp.ClientResponse, body: bytearray, max_bytes: int, left: Sequence[BytesLeft]) -> None:
     """Add the body to `body`, decompressed, until it is longer than `max_bytes`."""
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     unpacker = None if encoding == "identity" else zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
@@ -139,7 +134,10 @@ async def _read(
                 body += piece
             else:
                 _unpack(unpacker, piece, body, max_bytes)
-            count(len(body) - before)
+            for it in left:
+                it.number -= len(body) - before
+                if it.number < 0 and it.error:
+                    raise it.error
             if len(body) > max_bytes:  # enough to know that it is too long
                 return
         if unpacker is not None and not unpacker.eof:
@@ -208,7 +206,7 @@ class Dependency:
         accept: str,
         max_bytes: int,
         stage: Stage = "fetch",
-        count: Callable[[int], None] = ignore,
+        left: Sequence[BytesLeft] = (),
     ) -> bytes | None:
         """GET one file, or None when the dependency does not have it.
 
@@ -217,7 +215,7 @@ class Dependency:
             accept: the header `Accept`.
             max_bytes: the longest body.
             stage: where the request stands, for the error.
-            count: is told how many bytes have come, and may raise.
+            left: what comes is taken off, which may raise.
 
         Raises:
             TooLarge: the body is longer than `max_bytes`.
@@ -235,7 +233,7 @@ class Dependency:
                     headers=headers,
                     limits=self._limits,
                     max_bytes=max_bytes,
-                    count=count,
+                    left=left,
                 )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             raise self._unavailable("unavailable", stage, general=True) from None
@@ -265,27 +263,17 @@ class Dependency:
         accept: str,
         max_bytes: int,
         max_total: int,
-        count: Callable[[int], None] = ignore,
+        left: BytesLeft,
     ) -> list[bytes | None]:
         """GET several files at the same time, each as `get` does; the first failure ends them all.
 
         Of several failures at the same time the first in order is raised, so that chance does not choose.
         Raises TooLargeTogether as soon as more than `max_total` bytes have come, and what `get` raises.
         """
-        total = 0
-
-        def counted(size: int) -> None:
-            nonlocal total
-            total += size
-            if total > max_total:
-                raise TooLargeTogether
-            count(size)
-
         if not paths:
             return []
-        tasks = [
-            asyncio.create_task(self.get(path, accept=accept, max_bytes=max_bytes, count=counted)) for path in paths
-        ]
+        limits = (BytesLeft(max_total, TooLargeTogether), left)
+        tasks = [asyncio.create_task(self.get(path, accept=accept, max_bytes=max_bytes, left=limits)) for path in paths]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             return [task.result() for task in tasks if task.done()]

@@ -405,7 +405,7 @@ class Job:
         if self.record.key != key:
             raise Unauthenticated("wrong-record-key", CODES["wrong-record-key"])
         new = self.state.last is None
-        if new and processor.shared.store.partition_of(key) != processor.partition:
+        if new and self.record.misplaced:
             raise Unauthenticated("wrong-partition", CODES["wrong-partition"])
         request, requests = self.readable_request(), processor.state.requests
         if new and requests.find(request.id) is None:

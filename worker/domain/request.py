@@ -49,6 +49,7 @@ class Record:
     key: bytes | None = field(repr=False)
     value: bytes | None = field(repr=False)
     headers: Sequence[tuple[str, bytes]] = field(repr=False, default=())  # of those given, only what is read
+    misplaced: bool = False  # its key leads to another partition
 
     # What follows from the rest, worked out once.
     size: int = field(init=False)  # bytes of what the sender chose and the worker holds

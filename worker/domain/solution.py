@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from schemas import Kind
+from worker.errors import WorkerError
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +13,14 @@ class Caller:
 
     user_id: str = field(repr=False)
     email: str = field(repr=False)
+
+
+@dataclass(slots=True)
+class BytesLeft:
+    """How many bytes may still be fetched. What comes is taken off; below 0 this error is raised, if there is one."""
+
+    number: float
+    error: type[WorkerError] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,9 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("picture: an image", "if not icon.startswith(_SIGNATURES)", "if False"),
         ("limit: a picture", "if len(icon) > MAX_ICON:", "if False:"),
     ),
-    ("worker/build.py", f"{UNIT}/delivery/test_budget.py"): (("small: bytes", "self._need(self._left >= 0)", "pass"),),
+    ("worker/build.py", f"{UNIT}/delivery/test_budget.py"): (
+        ("small: bytes", "BytesLeft(SMALL_BYTES, NeedsReservation)", "BytesLeft(math.inf)"),
+    ),
     ("worker/build.py", f"{UNIT}/test_allowance.py"): (
         ("small: a description", "<= SMALL_MARKUP)", "<= 1 << 40)"),
         ("small: a blueprint", "<= SMALL_VALUES)", "<= 1 << 40)"),
@@ -522,8 +524,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("token: record key is its user", "if self.record.key != key:", "if False:"),
         (
             "one POST per user: in one partition",
-            "if new and processor.shared.store.partition_of(key)",
-            "if False and (key)",
+            "if new and self.record.misplaced:",
+            "if False:",
         ),
         ("open requests: counted when accepted", "if new and requests.find(request.id) is None:", "if False:"),
         ("waiting: without content", "self.record, self.request = self.record.without_content(), ", "_ = None, "),

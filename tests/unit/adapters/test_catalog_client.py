@@ -15,10 +15,10 @@ from pydantic import SecretStr
 
 from schemas import Kind
 from worker.adapters.graphene import MAX_DESCRIPTION, MAX_JSON, CatalogClient
-from worker.adapters.http import dependency_session, ignore
+from worker.adapters.http import dependency_session
 from worker.build import SMALL_BYTES, Allowance
 from worker.domain.bundle.presentation import MAX_ICON
-from worker.domain.solution import Caller, LeftOut, Solution
+from worker.domain.solution import BytesLeft, Caller, LeftOut, Solution
 from worker.errors import DeploymentError, NeedsReservation, NotAllowed, NotFound, Unavailable
 from worker.settings import CatalogSettings
 
@@ -112,11 +112,11 @@ Find = Callable[..., Awaitable[Solution]]
 def find(session: aiohttp.ClientSession, serve: Serve, ccds: Ccds) -> Find:
     """Looks up the solution in `ccds`."""
 
-    async def run(caller: Caller | None = CALLER, count: Callable[[int], None] = ignore, **changes: Any) -> Solution:
+    async def run(caller: Caller | None = CALLER, left: BytesLeft | None = None, **changes: Any) -> Solution:
         url = f"{await serve(ccds.handle)}/ccds/"
         options = {"url": url, "username": "ccds_client", "password": SecretStr(PASSWORD), "timeout_seconds": 5}
         return await CatalogClient(session, CatalogSettings(**{**options, **changes})).find(
-            SOLUTION, REVISION, caller, count
+            SOLUTION, REVISION, caller, left
         )
 
     return run
@@ -268,7 +268,7 @@ async def test_a_small_allowance_counts_everything(find: Find, ccds: Ccds) -> No
     """Many small answers, or one large one, be it only the picture: the attempt begins again with a reservation."""
     ccds.replies["icon"] = b"x" * SMALL_BYTES
     with pytest.raises(NeedsReservation):
-        await find(count=Allowance().count)
+        await find(left=Allowance().fetched)
     ccds.headers.clear()
     assert b"x" * SMALL_BYTES == (await find()).icon
 

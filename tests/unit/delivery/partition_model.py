@@ -146,10 +146,6 @@ class ModelStore:
         """Nobody replays."""
         return None
 
-    def partition_of(self, key: bytes) -> int:
-        """There is one."""
-        return 0
-
     async def fetch(self, partition: int, offset: int) -> Record | None:
         """It is still there."""
         return self._model.records[offset]

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -50,9 +49,9 @@ def left(state: State) -> DeploymentStatus:
 class Processor(PartitionProcessor):
     """A partition whose jobs end when the test says so, and which keeps what they hand over."""
 
-    def __init__(self, max_open: int = 50, partition_of: int = 3) -> None:
+    def __init__(self, max_open: int = 50) -> None:
         self.handed: list[Coroutine[Any, Any, DeploymentSettled | None]] = []
-        no_store: Any = SimpleNamespace(partition_of=lambda _: partition_of)  # nothing is taken over here
+        no_store: Any = None  # nothing is taken over here
         shared = Shared(
             no_store,
             self._never,
@@ -267,11 +266,14 @@ async def test_a_user_may_have_so_many_open_requests() -> None:
     assert claim(fresh(processor, 11, "r-9"))
 
 
-@pytest.mark.parametrize(("key", "partition", "code"), [(b"other", 3, "wrong-record-key"), (KEY, 4, "wrong-partition")])
-async def test_a_record_belongs_where_its_user_is(key: bytes, partition: int, code: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "misplaced", "code"), [(b"other", False, "wrong-record-key"), (KEY, True, "wrong-partition")]
+)
+async def test_a_record_belongs_where_its_user_is(key: bytes, misplaced: bool, code: str) -> None:
     """Elsewhere its user could have two POSTs at the same time; its id is not taken."""
-    processor = Processor(partition_of=partition)
+    processor = Processor()
     job = fresh(processor, key=key)
+    job.record = replace(job.record, misplaced=misplaced)
     with pytest.raises(Unauthenticated) as refusal:
         claim(job)
     assert (code, None) == (refusal.value.code, processor.state.requests.find("r-1"))
@@ -279,8 +281,9 @@ async def test_a_record_belongs_where_its_user_is(key: bytes, partition: int, co
 
 async def test_what_was_accepted_may_stand_elsewhere() -> None:
     """It was accepted before partitions were added."""
-    processor = Processor(partition_of=4)
-    assert not claim(processor.job(last=left(State.ACCEPTED)))
+    job = Processor().job(last=left(State.ACCEPTED))
+    job.record = replace(job.record, misplaced=True)
+    assert not claim(job)
 
 
 async def test_an_accepted_request_keeps_no_content() -> None:

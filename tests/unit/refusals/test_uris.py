@@ -16,6 +16,7 @@ from tests.unit.refusals.uris import AWAY
 from worker.adapters.graphene import ArtifactsClient
 from worker.adapters.http import dependency_session
 from worker.build import Builder
+from worker.domain.solution import BytesLeft
 from worker.errors import DeploymentError, Unavailable
 from worker.settings import ArtifactsSettings
 
@@ -53,8 +54,8 @@ class Blueprints:
         self._client = client
         self._data = data
 
-    async def fetch(self, uris: Sequence[str], count: Callable[[int], None]) -> list[bytes | None]:
-        return [self._data] if uris == [solution().blueprint_uri] else await self._client.fetch(uris, count)
+    async def fetch(self, uris: Sequence[str], left: BytesLeft) -> list[bytes | None]:
+        return [self._data] if uris == [solution().blueprint_uri] else await self._client.fetch(uris, left)
 
 
 @pytest.mark.parametrize("way", [fetch, build])

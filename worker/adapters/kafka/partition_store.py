@@ -56,11 +56,16 @@ LOG_APPEND_TIME = 1
 # More than a transaction takes; tokens are judged by our clock, with a leeway of some seconds.
 MAX_SKEW_SECONDS = 30
 
+_PARTITIONER = DefaultPartitioner()
+
 log = structlog.get_logger()
 
 
-def record_of(cluster_id: str, record: ConsumerRecord) -> Record:
-    """Return the record as the domain knows it, which keeps only what it reads of the headers."""
+def record_of(cluster_id: str, record: ConsumerRecord, partition_of: Callable[[bytes], int] | None = None) -> Record:
+    """Return the record as the domain knows it, which keeps only what it reads of the headers.
+
+    `partition_of` tells where a key leads; None: it does not matter any more.
+    """
     return Record(
         cluster_id,
         record.topic,
@@ -71,7 +76,14 @@ def record_of(cluster_id: str, record: ConsumerRecord) -> Record:
         record.key,
         record.value,
         record.headers,
+        misplaced=bool(partition_of and record.key is not None and partition_of(record.key) != record.partition),
     )
+
+
+def partition_of(consumer: AIOKafkaConsumer, topic: str, key: bytes) -> int:
+    """Return where Kafka's own clients put a record with this key, and aiokafka's: murmur2 of it."""
+    partitions = sorted(consumer.partitions_for_topic(topic) or (0,))
+    return int(_PARTITIONER(key, partitions, []))
 
 
 def note_broker_time(broker: float, ours: float) -> None:
@@ -324,11 +336,6 @@ class KafkaPartitionStore:
                 if (permit := _permit_of(record))
             }
 
-    def partition_of(self, key: bytes) -> int:
-        """Return where Kafka's own clients put a record with this key, and aiokafka's: murmur2 of it."""
-        partitions = sorted(self._consumer.partitions_for_topic(self._kafka.requests_topic) or (0,))
-        return int(_PARTITIONER(key, partitions, []))
-
     async def fetch(self, partition: int, offset: int) -> Record | None:
         """Read one record of the requests topic; None when it is gone. Raises KafkaError, TimeoutError."""
         requests = TopicPartition(self._kafka.requests_topic, partition)
@@ -337,7 +344,6 @@ class KafkaPartitionStore:
             return record_of(self._cluster_id, found) if found else None
 
 
-_PARTITIONER = DefaultPartitioner()
 _LOST = (IllegalGenerationError, UnknownMemberIdError, RebalanceInProgressError)
 _STATUS_TYPE = DeploymentStatus.TYPE.encode()
 

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -12,7 +13,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from schemas import DeploymentStatus, Message, ReplayPermitted, SourceInfo, State
 from tests.support.topics import Topics, create_topics
 from worker import settings
-from worker.adapters.kafka.partition_store import KafkaPartitionStore, PartitionWriter
+from worker.adapters.kafka.partition_store import KafkaPartitionStore, PartitionWriter, partition_of
 from worker.adapters.kafka.topics import SAFE_CONFIGS
 from worker.domain.partition_state import Checkpoint, RequestTable
 from worker.errors import PartitionLost
@@ -206,7 +207,7 @@ async def test_a_key_leads_where_other_clients_put_it(options: settings.KafkaSet
     """Known answers of Kafka's own murmur2, in a topic with as many partitions as there are now."""
     hashes = {b"21": -973932308, b"foobar": -790332482, b"a-little-bit-long-string": -985981536}
     async with member(options) as consumer:
-        store = KafkaPartitionStore(options, consumer, "cluster")
-        assert {0} == {store.partition_of(key) for key in hashes}
+        where = partial(partition_of, consumer, options.requests_topic)
+        assert {0} == {where(key) for key in hashes}
         consumer.partitions_for_topic = lambda _: set(range(12))
-        assert [(it & 0x7FFFFFFF) % 12 for it in hashes.values()] == [*map(store.partition_of, hashes)]
+        assert [(it & 0x7FFFFFFF) % 12 for it in hashes.values()] == [*map(where, hashes)]
