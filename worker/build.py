@@ -39,13 +39,10 @@ class Allowance:
         self.large = large
         self.fetched = BytesLeft(math.inf) if large else BytesLeft(SMALL_BYTES, NeedsReservation)
 
-    def check_description(self, html: str | LeftOut | None) -> None:
-        """Look at a description before it is cleaned."""
-        self._need(not isinstance(html, str) or html.count("<") + html.count("&") <= SMALL_MARKUP)
-
-    def check_blueprint(self, data: bytes) -> None:
-        """Look at a blueprint before it is read."""
-        self._need(sum(map(data.count, (b",", b"[", b"{"))) <= SMALL_VALUES)
+    def check_texts(self, html: str | LeftOut | None, blueprint: bytes = b"") -> None:
+        """Look at a description before it is cleaned, and at a blueprint before it is read."""
+        markup = html.count("<") + html.count("&") if isinstance(html, str) else 0
+        self._need(markup <= SMALL_MARKUP and sum(map(blueprint.count, (b",", b"[", b"{"))) <= SMALL_VALUES)
 
     def check_manifests(self, containers: int, folders: int) -> None:
         """Look at a plan before it is rendered."""
@@ -103,14 +100,14 @@ class Builder:
     ) -> tuple[Plan, Mapping[str, bytes]]:
         """Fetch and plan; the protobufs come by the names of their containers."""
         solution = await self._catalog.find(solution_id, revision_id, caller, allowance.fetched)
-        allowance.check_description(solution.description)
         if solution.kind is Kind.SINGLE_MODEL:
+            allowance.check_texts(solution.description)
             plan = await _done(allowance, plan_single_model, solution)
         else:
             (data,) = await self._artifacts.fetch([solution.blueprint_uri or ""], allowance.fetched)
             if data is None:
                 raise NotFound("blueprint-missing", "The pipeline's blueprint is gone. Save the pipeline again.")
-            allowance.check_blueprint(data)
+            allowance.check_texts(solution.description, data)
             plan = await _done(allowance, self._plan_pipeline, solution, data)
         allowance.check_manifests(len(plan.containers), len(plan.shared_folders))
         uris = {container.name: container.proto_uri for container in plan.containers if container.proto_uri}

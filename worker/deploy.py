@@ -1,14 +1,12 @@
 """The path of a request, on one screen.
-
 receive → authenticate → wait for its turn → build (authorise, fetch, plan, render, bundle) → submit → report.
 `worker/domain/lifecycle.py` decides what comes next, for a fresh request and for one that another worker left alike.
 """
 
 import asyncio
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 
 import structlog
 
@@ -17,7 +15,7 @@ from worker.build import Builder
 from worker.delivery.admission import Admission, Reservation
 from worker.delivery.partition import Job
 from worker.domain import lifecycle
-from worker.errors import CODES, DeploymentError, Internal, StatusNotPublished, Unavailable
+from worker.errors import CODES, DeploymentError, Internal, NeedsReservation, StatusNotPublished, Unavailable
 from worker.observability import logs, telemetry
 from worker.ports import Clocks, Playground, Tokens
 
@@ -62,8 +60,12 @@ class Deployer:
             case lifecycle.WaitForTurn():  # one request of a user at a time: the playground mixes up parallel uploads
                 await job.wait_for_turn()
             case lifecycle.BuildAndSubmit():
-                deployment = await self.admission.admit(job, partial(self._build_and_submit, job))
-                await job.publish(job.state.deployed(self.clocks.now(), deployment))
+                for large in (False, True):  # what is not small begins again, with memory reserved
+                    with suppress(NeedsReservation):
+                        async with self.admission.attempt(job, large=large) as room:
+                            deployment = await self._build_and_submit(job, room)
+                        await job.publish(job.state.deployed(self.clocks.now(), deployment))
+                        break
             case lifecycle.Sleep(until):
                 await self.clocks.sleep_until(until)
             case lifecycle.AwaitSettlement(until):
@@ -88,10 +90,11 @@ class Deployer:
             job.publish(job.state.accepted(self.clocks.now(), asked))  # not awaited: the next status is
 
     async def _build_and_submit(self, job: Job, room: Reservation) -> DeploymentInfo:
-        ids, seconds = job.readable_request().ids, self.decide.playground.timeout_seconds
+        request, seconds = job.readable_request(), self.decide.playground.timeout_seconds
         if not room.large:  # else it has begun, and was found not to be small
             await job.publish(job.state.building(self.clocks.now()))
         async with self.admission.limiter.build():
+            ids = request.solution_id, request.revision_id
             plan, bundle = await self.builder.build(*ids, job.caller, large=room.large)
         until, deadline = self.clocks.monotonic() + seconds, self.clocks.now() + timedelta(seconds=seconds)
         await job.publish(job.state.submitting(self.clocks.now(), plan, bundle, deadline))  # durable before it is sent
@@ -105,7 +108,7 @@ class Deployer:
         seconds = min((end[0] - self.clocks.now()).total_seconds(), end[1] - self.clocks.monotonic())
         if seconds <= 0 or not job.caller:
             raise Unavailable("attempt-late", CODES["attempt-late"], "submit")
-        with room, telemetry.stages.submit():
+        with room if room.large else nullcontext(), telemetry.stages.submit():
             return await self.playground.submit(data, job.caller.email, job.state.request_id, seconds)
 
     async def _report(self, error: DeploymentError, job: Job) -> None:

@@ -20,18 +20,18 @@ def twice(it: Allowance) -> None:
 
 FITS: list[Use] = [
     lambda it: take(it.fetched, SMALL_BYTES),
-    lambda it: it.check_description("<" * (SMALL_MARKUP - 1) + "&" + "x" * 200_000),
-    lambda it: it.check_description(LeftOut("<" * SMALL_MARKUP + "&")),
-    lambda it: it.check_description(None),
-    lambda it: it.check_blueprint(b"[{" + b"," * (SMALL_VALUES - 2)),
+    lambda it: it.check_texts("<" * (SMALL_MARKUP - 1) + "&" + "x" * 200_000),
+    lambda it: it.check_texts(LeftOut("<" * SMALL_MARKUP + "&")),
+    lambda it: it.check_texts(None),
+    lambda it: it.check_texts(None, b"[{" + b"," * (SMALL_VALUES - 2)),
     lambda it: it.check_manifests(100, 0),
     lambda it: it.check_manifests(80, 3),
 ]
 DOES_NOT: list[Use] = [
     lambda it: take(it.fetched, SMALL_BYTES + 1),
     twice,
-    lambda it: it.check_description("<" * SMALL_MARKUP + "&"),
-    lambda it: it.check_blueprint(b"[{" + b"," * (SMALL_VALUES - 1)),
+    lambda it: it.check_texts("<" * SMALL_MARKUP + "&"),
+    lambda it: it.check_texts(None, b"[{" + b"," * (SMALL_VALUES - 1)),
     lambda it: it.check_manifests(101, 0),
     lambda it: it.check_manifests(81, 3),
 ]

@@ -27,7 +27,7 @@ PIECE = 64 * 1024  # bytes decompressed at a time
 
 CONNECTIONS = 32  # open to one dependency at the same time; more requests wait, and their time-out has not begun
 
-Body = AsyncIterable[bytes]
+Body = bytes | AsyncIterable[bytes]
 
 _NO_HEADERS: Mapping[str, str] = {}
 

@@ -108,7 +108,7 @@ class PlaygroundClient:
             headers=headers,
             limits=limits,
             max_bytes=MAX_ANSWER,
-            data=_body(start, bundle, end),
+            data=_body(start, bundle, end) if len(bundle) > LARGE else start + base64.b64encode(bundle) + end,
         )
         try:
             answer = await asyncio.create_task(post)  # its own task: what waits for it is resumed once, at its end

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, Self
 from uuid import UUID
 
 import structlog
@@ -29,7 +29,6 @@ from worker.domain.request import Request
 from worker.domain.solution import Caller
 from worker.errors import (
     DeploymentError,
-    NeedsReservation,
     OutcomeUnknown,
     PlaygroundRefused,
     TooManyRequests,
@@ -48,8 +47,6 @@ DEPENDENCIES = ("catalog", "artifacts", "playground")  # in the order in which a
 # What fetching and building the largest takes at the same time: the protobufs and the zip made of them, 16 MiB each, a
 # megabyte of blueprint and three copies of what is read out of it, a picture, a description. Measured: 58 MiB.
 RESERVED_BYTES = 64 * 1024 * 1024
-
-T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -484,16 +481,6 @@ class Admission:
         self.breakers = breakers
         self.budget = budget
         self.awaiting_keys = AwaitingKeys()
-
-    async def admit(self, asking: Asking, work: Callable[["Reservation"], Awaitable[T]]) -> T:
-        """Do the work in an attempt as for a small solution; if it is not small, anew in one with a reservation."""
-        try:
-            async with self.attempt(asking) as room:
-                return await work(room)
-        except NeedsReservation:
-            pass  # out of the handler, whose error holds what has come
-        async with self.attempt(asking, large=True) as room:
-            return await work(room)
 
     @asynccontextmanager
     async def attempt(self, asking: Asking, *, large: bool = False) -> AsyncIterator["Reservation"]:

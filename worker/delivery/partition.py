@@ -35,6 +35,7 @@ from worker.errors import (
     OverridesInvalid,
     PartitionLost,
     StatusNotPublished,
+    TooManyRequests,
     Unauthenticated,
     Unavailable,
     Unreadable,
@@ -307,6 +308,7 @@ class Job:
         self.repeats = False
         self.caller: Caller | None = None
         self._asked = ""  # the fingerprint of what the caller asks for
+        self.has_turn = False  # whether it is the first of its key
         self.tries = 0
         self.gave_way = False
         self.began = processor.shared.clocks.now()
@@ -339,21 +341,19 @@ class Job:
         """Whether something of the attempt in `submitting` may have been sent, by this worker or an earlier one."""
         return self._attempt is None or self.posting
 
-    @property
-    def has_turn(self) -> bool:
-        """Whether it is the first of its key."""
-        return self._lock is not None and self._lock.acquired
-
     async def wait_for_turn(self) -> None:
         """Wait until it is the first of its key, in the order of the records."""
-        queue, offsets = self._processor.shared.key_queue, self._processor.state.offsets
-        lock = self._lock or self._join()
-        if not lock.first.is_set() and queue.waiting < MAX_WAITING:
-            offsets.set_aside(self.record.offset)  # it waits for another deployment of its user, which takes minutes
-        try:
+        lock, offsets = self._lock or self._join(), self._processor.state.offsets
+        if lock.first.is_set() or self._processor.shared.key_queue.waiting >= MAX_WAITING:
             await lock.acquire()
-        finally:
-            offsets.count_again(self.record.offset)
+        else:  # it waits for another deployment of its user, which takes minutes
+            self.record = self.record.without_content()
+            offsets.set_aside(self.record.offset)
+            try:
+                await lock.acquire()
+            finally:
+                offsets.count_again(self.record.offset)
+        self.has_turn = True
 
     def _join(self) -> KeyLock:
         """Queue behind the earlier ones of its key."""
@@ -364,6 +364,7 @@ class Job:
 
     def _release_turn(self) -> None:
         """Let the next of its key go."""
+        self.has_turn = False
         if self._lock:
             self._lock.release()
             self._lock = None
@@ -408,8 +409,12 @@ class Job:
         if new and self.record.misplaced:
             raise Unauthenticated("wrong-partition", CODES["wrong-partition"])
         request, requests = self.readable_request(), processor.state.requests
-        if new and requests.find(request.id) is None:
-            (self._lock or self._join()).count_open()
+        if new:
+            try:
+                (self._lock or self._join()).count_open()
+            except TooManyRequests:
+                if requests.find(request.id) is None:  # else it is one of the many, once more
+                    raise
         self.caller, self._asked = caller, fingerprint
         if not new:
             return False
@@ -417,8 +422,7 @@ class Job:
         if owner is not self.state:
             self.original = owner
             return False
-        self.state.traceparent = self.record.traceparent
-        self.record, self.request = self.record.without_content(), replace(request, token="")  # it may wait for long
+        self.state.traceparent, self.request = self.record.traceparent, replace(request, token="")
         structlog.contextvars.bind_contextvars(request_id=self.state.request_id)
         return True
 
@@ -500,7 +504,7 @@ class Job:
 
     async def post(self, post: Coroutine[Any, Any, DeploymentInfo]) -> DeploymentInfo:
         """Run the POST, shielded: its bytes cannot be called back."""
-        self._attempt = self.state.attempt
+        self._attempt = self._attempt or self.state.attempt
         self._post = asyncio.create_task(post, name=f"POST {self.state.request_id}")
         return await asyncio.shield(self._post)
 
@@ -508,7 +512,8 @@ class Job:
         """Let the next of its key go. What no status tells of the attempt is for the partition's next owner."""
         self._release_turn()
         self.state.forget()
-        self._processor.state.requests.drop(self.state)
+        if self.state.state is None:
+            self._processor.state.requests.drop(self.state)
         if self._attempt is not None:
             self._processor.shared.hand_over(self._processor.partition, self._outcome(self._attempt))
 

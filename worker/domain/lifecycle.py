@@ -127,7 +127,7 @@ class RequestState:
             now,
             State.SUBMITTING,
             "The bundle is being sent to the playground.",
-            solution_name=one_line(plan.solution_name)[:100],
+            solution_name=_printable(plan.solution_name)[:100],
             kind=plan.kind,
             bundle=BundleInfo(sha256=bundle.sha256, size=len(bundle.data), nodes=bundle.nodes),
             warnings=_shortened(plan.warnings),
@@ -166,7 +166,7 @@ class RequestState:
             more.setdefault("give_up_at", last.give_up_at)
         sequence = last.sequence + 1 if last else 0
         fields = {**carried, **more, "request_id": self.request_id, "sequence": sequence, "state": state, "time": now}
-        return DeploymentStatus(**fields, message=one_line(message)[:1000])
+        return DeploymentStatus(**fields, message=_printable(message)[:1000])
 
 
 # -------------------------------------------------------------------------------------------------------- what is next
@@ -231,11 +231,7 @@ class Held(Protocol):
     caller: Caller | None  # whom its token names, once that is verified
     tries: int  # to verify it, so far
     gave_way: bool  # it cannot be verified yet, and others took its place
-
-    @property
-    def has_turn(self) -> bool:
-        """Whether it has the key lock."""
-        ...
+    has_turn: bool  # it has the key lock
 
     @property
     def may_be_sent(self) -> bool:
@@ -358,8 +354,12 @@ def backoff(attempt: int, retry_after: float | None, jitter: float) -> timedelta
     return timedelta(seconds=max(longest * (0.5 + jitter / 2), retry_after or 0.0))
 
 
+def _printable(text: str) -> str:
+    return text if text.isprintable() else one_line(text)
+
+
 def _shortened(warnings: tuple[str, ...]) -> tuple[str, ...] | None:
     """Return at most 40 warnings of 200 characters, so that a status stays far below its limit."""
     if len(warnings) > 40:
         warnings = (*warnings[:39], f"… and {len(warnings) - 39} more.")
-    return tuple(one_line(it)[:200] for it in warnings) or None
+    return tuple(_printable(it)[:200] for it in warnings) or None

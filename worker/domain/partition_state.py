@@ -42,11 +42,10 @@ class Checkpoint:
     offset: int
     statuses_from: int = 0
     parked: tuple[int, ...] = ()  # statuses before `statuses_from` that are needed as well
+    metadata: str = field(init=False, repr=False, compare=False)  # what is committed beside the offset
 
-    @property
-    def metadata(self) -> str:
-        """What is committed beside the offset."""
-        return " ".join(["v1", str(self.statuses_from), *map(str, self.parked)])
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "metadata", " ".join(["v1", str(self.statuses_from), *map(str, self.parked)]))
 
     @classmethod
     def of(cls, offset: int, metadata: str) -> "Checkpoint":

@@ -109,11 +109,6 @@ class Request:
     token: str = field(repr=False)
     replay_of: str | None = None
 
-    @property
-    def ids(self) -> tuple[UUID, UUID]:
-        """What is asked for: the solution's and the revision's id."""
-        return self.solution_id, self.revision_id
-
 
 @dataclass(frozen=True, slots=True)
 class _Event:

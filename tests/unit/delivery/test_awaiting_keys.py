@@ -84,7 +84,8 @@ async def test_who_waits_holds_up_neither_its_partition_nor_the_user_of_its_key(
     stranger, good = (started(processor, record({}, key=b"ada", offset=offset)) for offset in (0, 1))
     awaiting, over = AwaitingKeys(), asyncio.Event()
     offsets = processor.state.offsets
-    assert (2, stranger.record.size + good.record.size) == (offsets.open, offsets.open_bytes)
+    sizes = stranger.record.size, good.record.size
+    assert (2, sum(sizes)) == (offsets.open, offsets.open_bytes)
 
     async def sleep() -> None:
         await over.wait()
@@ -92,10 +93,10 @@ async def test_who_waits_holds_up_neither_its_partition_nor_the_user_of_its_key(
     task = asyncio.create_task(awaiting.wait(stranger, sleep()))
     async with asyncio.timeout(5):
         await good.wait_for_turn()
-    assert (1, good.record.size, 0) == (offsets.open, offsets.open_bytes, offsets.committable_offset)
+    assert (1, sizes[1], 0) == (offsets.open, offsets.open_bytes, offsets.committable_offset)
     over.set()
     await task
-    assert (2, stranger.record.size + good.record.size) == (offsets.open, offsets.open_bytes)
+    assert (2, sum(sizes)) == (offsets.open, offsets.open_bytes)
     turn = asyncio.create_task(stranger.wait_for_turn())
     await asyncio.sleep(0)
     assert not turn.done()

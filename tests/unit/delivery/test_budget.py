@@ -1,6 +1,7 @@
 """The budget of bytes: who may begin with a large solution, in which order, and when it is given back."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -8,7 +9,7 @@ from tests.support.builders import OPTIONS, SHIPPED, blueprint, node, solution
 from tests.support.fakes import FakeArtifacts, FakeCatalog, FakeJob, FakePlayground, FakeTime, FakeTokens, fake_deployer
 from tests.unit.delivery.test_admission import Holder, settled
 from worker.build import SMALL_BYTES, Builder
-from worker.delivery.admission import FAILURES, RESERVED_BYTES, Admission, Breakers, Budget, Limiter, Reservation
+from worker.delivery.admission import FAILURES, RESERVED_BYTES, Admission, Breakers, Budget, Limiter
 from worker.errors import DeploymentError, NeedsReservation, PlaygroundRefused, Unavailable
 
 LARGE_FILES = {"org/blueprint.json": blueprint(node("a", proto_uri="p")), "p": b"x" * SMALL_BYTES}
@@ -82,12 +83,15 @@ async def test_who_waits_for_room_holds_nothing() -> None:
     await settled()
     rooms: list[bool] = []
 
-    async def large(room: Reservation) -> None:
-        rooms.append(room.large)
-        if not room.large:
-            raise NeedsReservation
+    async def tried() -> None:
+        for large in (False, True):
+            with suppress(NeedsReservation):
+                async with admission.attempt(FakeJob(), large=large) as room:
+                    rooms.append(room.large)
+                    if not large:
+                        raise NeedsReservation
 
-    waiting = [asyncio.create_task(admission.admit(FakeJob(), large)) for _ in range(5)]
+    waiting = [asyncio.create_task(tried()) for _ in range(5)]
     await settled()
     assert ([False] * 5, 5) == (rooms, budget.waiting)
     with pytest.raises(Unavailable):

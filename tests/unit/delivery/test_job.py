@@ -289,9 +289,14 @@ async def test_what_was_accepted_may_stand_elsewhere() -> None:
 async def test_an_accepted_request_keeps_no_content() -> None:
     """It may wait for hours: its value, its headers and its token are let go; its trace goes on."""
     trace = ("traceparent", f"00-{'a' * 32}-{'b' * 16}-01".encode())
-    job = fresh(Processor())
+    processor = Processor()
+    first, job = fresh(processor), fresh(processor, 8, "r-2")
     job.record = replace(job.record, headers=(trace,))
     assert claim(job)
+    waiting = asyncio.create_task(job.wait_for_turn())
+    await asyncio.sleep(0)
+    first.end()
+    await waiting
     assert (None, (), "") == (job.record.value, job.record.headers, job.readable_request().token)
     assert trace[1].decode() == job.state.traceparent
 
