@@ -104,7 +104,7 @@ def _made(kind: type[Exception]) -> Exception:
         kind, errors.OutcomeUnknown | errors.OverridesInvalid | errors.ConfigurationError | errors.StatusNotPublished
     ):
         return kind("a sentence")
-    if issubclass(kind, errors.Internal | errors.WorkerDied):
+    if issubclass(kind, errors.Internal | errors.WorkerDied | errors.TooManyRequests):
         return kind()
     if issubclass(kind, errors.DeploymentError):
         codes = getattr(kind, "codes", errors.CODES)

@@ -5,7 +5,7 @@ import json
 import logging
 import time
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -86,8 +86,8 @@ class Echo(Fault):
 class Processor(FakeProcessor):
     """Keeps what would go to Kafka, as text: keys, headers and all."""
 
-    def __init__(self, clocks: Clocks) -> None:
-        super().__init__(clocks)
+    def __init__(self, clocks: Clocks, permits: Mapping[str, str]) -> None:
+        super().__init__(clocks, permits)
         self.sent: list[str] = []
 
     def publish(self, job: Job, status: DeploymentStatus, dead_letter: DeadLetter | None) -> asyncio.Future[None]:
