@@ -23,7 +23,7 @@ def document(schemas: Mapping[str, Any], examples: Mapping[str, Any]) -> _Json:
     """Return the whole document.
 
     `schemas` are the components by name, the event classes among them; `examples` holds the value of one
-    record for each of `request`, `status`, `settlement`.
+    record for each of `request`, `status`, `settlement`, `replay-permit`.
     """
     return {
         "asyncapi": "3.0.0",
@@ -152,7 +152,9 @@ def _messages(examples: Mapping[str, Any]) -> _Json:
             _headers(DeploymentSettled.TYPE, required=_ATTRIBUTES),
             {
                 "headers": _ce_headers(
-                    DeploymentSettled.TYPE, f"{settlement['requestId']}:settled:{settlement['attempt']}", "/operator"
+                    DeploymentSettled.TYPE,
+                    f"{settlement['requestId']}:{settlement['attempt']}:{settlement['by']}",
+                    "/operator",
                 ),
                 "payload": settlement,
             },

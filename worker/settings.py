@@ -179,8 +179,8 @@ class RuntimeSettings(_Group):
     )
     request_deadline_seconds: Seconds = Field(
         3600,
-        description="How long a request is retried, with pauses of up to 60 s, not counting the time while a "
-        "dependency is known to be down.",
+        description="How long a request is retried, with pauses of 0.5 to 60 s, or longer when the playground asks for "
+        "it, not counting the time while a dependency is known to be down.",
     )
     drain_seconds: Seconds = Field(
         360, description="How long a shutdown waits for running requests; at least the playground's time-out + 30 s."

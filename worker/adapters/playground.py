@@ -1,7 +1,7 @@
 """SUBMIT: the bundle → the playground server, in one POST.
 
 A POST is never repeated here, and no connection is used twice: a kept-alive one that the server has just closed
-would fail after bytes were sent, and then it is unknown whether the server deployed. `judge` is the table of what
+would fail after bytes were sent, and then it is unknown whether the server deployed. `judge` decides what
 an answer means; the server's own words reach the user shortened, on one line, without the user's name and without
 what they repeat of the bundle.
 """

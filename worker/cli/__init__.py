@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="playground-deployer",
         description="Turns AI pipelines composed in Eclipse Graphene into running deployments on a playground cluster.",
-        epilog="Settings are environment variables DEPLOYER_<GROUP>__<NAME>; README.md lists them. "
+        epilog="Settings are environment variables DEPLOYER_<GROUP>__<NAME>; docs/settings.md lists them. "
         "To see it work on this machine: playground-deployer demo",
         allow_abbrev=False,
     )

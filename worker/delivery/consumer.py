@@ -201,7 +201,7 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         log.info("partitions assigned", partitions=sorted(ours))
 
     def _on_ready(self, processor: PartitionProcessor, offset: int) -> None:
-        """Read from there. At once: as one that is held it would wait until half of the bounds is free."""
+        """Read from there. At once: a paused partition would wait until half of the bounds is free."""
         if self.processors.get(processor.partition) is processor:
             tp = TopicPartition(self._topic, processor.partition)
             self._consumer.seek(tp, offset)

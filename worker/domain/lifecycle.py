@@ -152,7 +152,7 @@ class RequestState:
         message = how or (f"Deployed as {deployment.id}." if deployment else "Deployed.")
         return self._status(now, State.DEPLOYED, message, deployment=deployment)
 
-    def failed(self, now: datetime, error: DeploymentError) -> DeploymentStatus:
+    def ended_with(self, now: datetime, error: DeploymentError) -> DeploymentStatus:
         """Return the other final status: rejected or failed, as the error says."""
         return self._status(now, error.state, error.message, error=error.info())
 
@@ -294,10 +294,10 @@ class Lifecycle:
         if isinstance(error, Unavailable) and error.stage == "authenticate":
             at = now + backoff(held.tries, error.retry_after, jitter)
             if held.gave_way or not (at <= give_up_at or outage.is_down):
-                return state.failed(now, error)
+                return state.ended_with(now, error)
             return Sleep(at, aside=state.state is None and not error.general)
         if state.state not in (State.BUILDING, State.SUBMITTING):
-            return state.failed(now, error)
+            return state.ended_with(now, error)
         match error:
             case Unavailable():
                 delay = backoff(state.attempt, error.retry_after, jitter)
@@ -307,10 +307,10 @@ class Lifecycle:
                 # Not before its deadline: the playground may still work on it, and mixes up parallel uploads.
                 delay = max(backoff(state.attempt, None, jitter), timedelta(seconds=state.seconds_left(now)))
             case _:
-                return state.failed(now, error)
+                return state.ended_with(now, error)
         at = now + delay
         return (
-            state.failed(now, error)
+            state.ended_with(now, error)
             if at > give_up_at and not outage.is_down
             else state.retrying(now, error, at, give_up_at)
         )
@@ -323,7 +323,7 @@ class Lifecycle:
         give_up_at = now + timedelta(seconds=self.runtime.request_deadline_seconds)
         if settled is None:
             if state.state is State.PARKED:
-                return state.failed(now, NotSettled("unresolved", CODES["unresolved"]))
+                return state.ended_with(now, NotSettled("unresolved", CODES["unresolved"]))
             if self.playground.on_unknown_outcome == "park":
                 return state.parked(now)
             return state.retrying(now, unknown, now, give_up_at)
@@ -331,7 +331,7 @@ class Lifecycle:
         if settled.outcome == "retry":
             return state.retrying(now, OutcomeUnknown(how), now, give_up_at)
         if settled.outcome == "failed":
-            return state.failed(now, NotSettled("resolved-as-failed", how))
+            return state.ended_with(now, NotSettled("resolved-as-failed", how))
         return state.deployed(now, settled.deployment, how)
 
     def after_stop(self, held: Held, now: datetime) -> DeploymentStatus | None:

@@ -94,7 +94,7 @@ class RequestTable:
     def __init__(self, unfinished: range = range(0)) -> None:
         """`unfinished`: the offsets that the group has not committed, up to the partition's end."""
         self.remembered = REMEMBERED
-        self.over = EndedOffsets(unfinished)
+        self.ended_offsets = EndedOffsets(unfinished)
         self.end = 0  # of the status partition, at least: no status that is still to come stands before it
         self._open: dict[str, RequestState] = {}  # in the order of their first statuses
         self._parked: dict[str, RequestState] = {}
@@ -195,7 +195,7 @@ class RequestTableReader:
         if state in FINAL_STATES:
             self._last.pop(key, None)
             if status := _read(value):
-                self._table.over.add(status.source.offset, status.request_id)
+                self._table.ended_offsets.add(status.source.offset, status.request_id)
                 ended = _state_of(status, timestamp_ms, None)
                 ended.forget()
                 self._table.remember(ended, at)
@@ -367,12 +367,12 @@ class PartitionState:
         if record.offset < self.offsets.next_offset:
             return None  # it was read before
         self.offsets.start(record.offset, record.size)
-        known, new = record.offset in self.requests.over, RequestState.of_record(record, request, now)
+        known, new = record.offset in self.requests.ended_offsets, RequestState.of_record(record, request, now)
         if not known:
             return new
         # The ids tell records of a topic from those of one that had its name before.
         ids = (new.request_id, request.id) if isinstance(request, Request) else (new.request_id,)
-        left, ended = self.requests.at(record.offset), self.requests.over.holds(record.offset, *ids)
+        left, ended = self.requests.at(record.offset), self.requests.ended_offsets.holds(record.offset, *ids)
         if ended or (left and left.state is State.PARKED and left.request_id in ids):
             # An earlier worker ended or parked it, and its offset waited for another one's.
             self.offsets.finish(record.offset)

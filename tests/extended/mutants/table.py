@@ -163,7 +163,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("small: a blueprint", "<= SMALL_VALUES", "<= 1 << 40"),
         ("small: manifests", "<= SMALL_MANIFESTS)", "<= 1 << 40)"),
     ),
-    ("worker/build.py", f"{UNIT}/refusals/test_cpu.py"): (
+    ("worker/build.py", "tests/component/bounds/test_cpu.py"): (
         ("large: beside the loop", "if allowance.large else", "if False else"),
     ),
     ("worker/delivery/admission.py", f"{UNIT}/delivery/test_budget.py"): (
@@ -176,7 +176,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("large: one attempt", "if not room.large:", "if True:"),
         ("an error keeps no bundle", "error.without_frames()", "error", f"{UNIT}/test_deploy.py"),
     ),
-    (f"{ADAPTERS}/playground.py", f"{UNIT}/refusals/test_cpu.py"): (
+    (f"{ADAPTERS}/playground.py", "tests/component/bounds/test_cpu.py"): (
         ("limit: what is read of an answer", "if len(text) > 2 * MAX_READ:", "if False:"),
     ),
     (f"{DOMAIN}/bundle/archive.py", LIMITS): (("limit: all protobufs", "> MAX_PROTOS_BYTES:", "> 1 << 40:"),),

@@ -105,8 +105,8 @@ SAY: dict[State, Callable[[RequestState], DeploymentStatus]] = {
     State.RETRYING: lambda state: state.retrying(NOW, BUSY, NOW + 20 * SECOND, NOW + HOUR),
     State.PARKED: lambda state: state.parked(NOW),
     State.DEPLOYED: lambda state: state.deployed(NOW, None),
-    State.REJECTED: lambda state: state.failed(NOW, Conflict("request-id-conflict", "No.")),
-    State.FAILED: lambda state: state.failed(NOW, Internal()),
+    State.REJECTED: lambda state: state.ended_with(NOW, Conflict("request-id-conflict", "No.")),
+    State.FAILED: lambda state: state.ended_with(NOW, Internal()),
 }
 
 
@@ -148,7 +148,7 @@ def test_the_end_of_the_retries_is_said_until_the_request_ends() -> None:
         submitting.give_up_at, submitting.attempt_deadline, submitting.next_attempt_at
     )  # fmt: skip
     assert (None, None) == ((parked := state.parked(NOW)).give_up_at, parked.attempt_deadline)
-    assert [None] * 2 == [it.give_up_at for it in (state.deployed(NOW, None), state.failed(NOW, Internal()))]
+    assert [None] * 2 == [it.give_up_at for it in (state.deployed(NOW, None), state.ended_with(NOW, Internal()))]
 
 
 def test_of_an_unreadable_record_its_place_is_known() -> None:
@@ -156,7 +156,7 @@ def test_of_an_unreadable_record_its_place_is_known() -> None:
     one = record(b"no JSON", headers=(("ce_id", b"somebody-elses"),))
     problem = read_request(one)
     assert isinstance(problem, DeploymentError)
-    status = RequestState.of_record(one, problem, NOW).failed(NOW, problem)
+    status = RequestState.of_record(one, problem, NOW).ended_with(NOW, problem)
     assert place_id(one) == status.request_id
     assert (State.REJECTED, 0, 1, one.source) == (status.state, status.sequence, status.attempt, status.source)
     assert (None, None, None) == (status.solution_id, status.revision_id, status.fingerprint)

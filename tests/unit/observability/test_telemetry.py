@@ -98,7 +98,7 @@ async def test_a_failure_shows_its_code_and_no_text() -> None:
             missing = NotFound("proto-missing", "The protobuf of node 'the-users-own-word' is gone.")
             with pytest.raises(NotFound), stages.fetch():
                 raise missing
-            ended(RequestState.of_record(record(), missing, NOW).failed(NOW, missing))
+            ended(RequestState.of_record(record(), missing, NOW).ended_with(NOW, missing))
         spans = exporter.get_finished_spans()
     assert ["proto-missing"] * 2 == [(it.attributes or {}).get("error.type") for it in spans]
     assert [StatusCode.ERROR] * 2 == [it.status.status_code for it in spans]

@@ -219,7 +219,7 @@ def test_the_largest_status_fits() -> None:
     state.apply(submitting)
     error = Internal()
     error.message = WIDE * 5000
-    statuses = [submitting, state.retrying(NOW, error, NOW, NOW), state.failed(NOW, error)]
+    statuses = [submitting, state.retrying(NOW, error, NOW, NOW), state.ended_with(NOW, error)]
     assert max(len(status.to_json()) for status in statuses) < DeploymentStatus.MAX_BYTES
     assert {40} == {len(status.warnings or ()) for status in statuses}
 
