@@ -126,8 +126,18 @@ class PartitionProcessor:
                 continue
             except Exception as error:  # noqa: BLE001 - whatever it was, only a take-over tells what is so
                 log.warning("partition processor failed", partition=self.partition, error=type(error).__name__)
-            await self.shared.clocks.sleep(min(RESTART_SECONDS * 2**self._failures, MAX_RESTART_SECONDS))
+            await self._pause(min(RESTART_SECONDS * 2**self._failures, MAX_RESTART_SECONDS))
             self._failures = min(self._failures + 1, 10)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait before the next take-over, until the group assigns the partition at the longest: then Kafka is there."""
+        pause = asyncio.ensure_future(self.shared.clocks.sleep(seconds))
+        assigned = asyncio.ensure_future(self._assigned.wait())
+        try:
+            await asyncio.wait((pause, assigned), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            pause.cancel()
+            assigned.cancel()
 
     async def _take_over_and_work(self) -> None:
         store = self.shared.store

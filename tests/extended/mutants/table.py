@@ -33,6 +33,7 @@ class Mutant:
 ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ("worker/delivery/partition.py", f"{UNIT}/delivery/test_take_over.py"): (
         ("take-over: pauses grow", "2**self._failures, MAX", "2**0, MAX"),
+        ("take-over: an assignment ends the pause", "(pause, assigned), return_when", "(pause,), return_when"),
         (
             "take-over: pauses are bounded",
             "min(RESTART_SECONDS * 2**self._failures, MAX_RESTART_SECONDS)",

@@ -1,6 +1,7 @@
 """The pauses between two take-overs, and the clocks that a transaction's answer compares."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from tests.support.fakes import FakeTime
 from worker.adapters.kafka.partition_store import MAX_SKEW_SECONDS, note_broker_time
 from worker.delivery.admission import KeyQueue
 from worker.delivery.partition import MAX_RESTART_SECONDS, PartitionProcessor, Shared
+from worker.ports import Clocks
 
 
 class AbsentKafka:
@@ -43,6 +45,29 @@ async def test_pauses_between_take_overs_grow_up_to_a_bound() -> None:
         await asyncio.gather(running, return_exceptions=True)
     assert [0.5, 1.0, 2.0, MAX_RESTART_SECONDS, MAX_RESTART_SECONDS, MAX_RESTART_SECONDS] == time.slept
     assert began == processor.unprocessed_since  # since it was assigned, not since the last attempt
+
+
+async def test_an_assignment_ends_the_pause() -> None:
+    """The group has a coordinator again: brokers that were away are used within moments."""
+    store, failed = AbsentKafka(1), asyncio.Event()
+
+    async def for_ever(_: float) -> None:
+        failed.set()
+        await asyncio.Event().wait()
+
+    clocks = Clocks(lambda: datetime.now(UTC), lambda: 0.0, for_ever, lambda: 0.5)
+    unused: Any = None
+    kafka: Any = store
+    processor = PartitionProcessor(3, Shared(kafka, unused, unused, KeyQueue(), clocks, unused), lambda *_: None)
+    with capture_logs():
+        running = asyncio.create_task(processor.run())
+        await failed.wait()
+        assert not store.enough.is_set()
+        processor.on_assigned()
+        async with asyncio.timeout(5):
+            await store.enough.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 @pytest.mark.parametrize("skew", [-4000.0, 4000.0])
