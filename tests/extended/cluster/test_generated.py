@@ -15,16 +15,16 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from schemas import Kind
+from tests.component.properties import naughty, promises
+from tests.component.properties.blueprints import pipelines, single_models
+from tests.component.properties.choices import Case
+from tests.component.properties.test_blueprints import SEED, Tally, build, is_a_sentence
 from tests.extended.cluster.api import Api, Json, Refused
 from tests.extended.cluster.server import HOSTNAME, PULL_SECRET
 from tests.support.builders import OPTIONS, blueprint_document, edge, node, operation, solution
 from tests.support.corpus import record, say
 from tests.support.script import load_script
 from tests.unit.ontarget.bundles import AUTHS
-from tests.unit.properties import naughty, promises
-from tests.unit.properties.blueprints import pipelines, single_models
-from tests.unit.properties.choices import Case
-from tests.unit.properties.test_blueprints import SEED, Tally, build, is_a_sentence
 from worker.domain.bundle.archive import Bundle
 from worker.errors import CODES, DeploymentError
 

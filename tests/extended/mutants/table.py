@@ -501,7 +501,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("breakers: a forbidden file may be the content's", "general=answer.status == 401", "general=True"),
         ("breakers: connecting has a limit of its own", ", sock_connect=settings.timeout_seconds / 2", ""),
     ),
-    ("worker/delivery/partition.py", f"{UNIT}/delivery/test_partition.py"): (
+    ("worker/delivery/partition.py", "tests/component/generated/test_partition.py"): (
         (
             "delivery: status and offset in one transaction",
             "offsets = await writer.commit(transaction.messages, transaction.checkpoint)",

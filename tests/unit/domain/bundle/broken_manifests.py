@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests.component.properties.promises import read_manifests
 from tests.support.builders import (
     OPTIONS,
     SHIPPED,
@@ -20,7 +21,6 @@ from tests.support.builders import (
 )
 from tests.support.fakes import FakeArtifacts, FakeCatalog
 from tests.support.script import load_script
-from tests.unit.properties.promises import read_manifests
 from worker.build import Builder
 
 Objects = list[dict[str, Any]]

@@ -2,9 +2,9 @@
 
 import pytest
 
+from tests.component.properties import grammar
+from tests.component.properties.strings import corpus
 from tests.support.corpus import record
-from tests.unit.properties import grammar
-from tests.unit.properties.strings import corpus
 from worker.domain.bundle.plan import node_name, pipeline_name
 from worker.errors import NotDeployable
 

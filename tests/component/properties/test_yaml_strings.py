@@ -10,9 +10,9 @@ import pytest
 import yaml as pyyaml
 from ruamel.yaml import YAML
 
+from tests.component.properties.strings import LONGEST_KEY, corpus
 from tests.support.corpus import record
 from tests.support.script import load_script
-from tests.unit.properties.strings import LONGEST_KEY, corpus
 from worker.domain.bundle import manifests
 
 CORPUS = corpus()

@@ -12,10 +12,10 @@ from typing import Any
 from hypothesis import strategies as st
 
 from schemas import Kind
+from tests.component.properties import naughty
+from tests.component.properties.choices import Case, Choices, Json
+from tests.component.properties.faults import FAULTS, SPOILED
 from tests.support.builders import OPTIONS, edge, mount_volume, operation, shared_folder, solution
-from tests.unit.properties import naughty
-from tests.unit.properties.choices import Case, Choices, Json
-from tests.unit.properties.faults import FAULTS, SPOILED
 from worker import settings
 
 # How many nodes: most pipelines are small, a few are as large as allowed.

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
+from tests.component.properties import naughty
+from tests.component.properties.choices import Choices, Json
 from tests.support.builders import edge, operation, shared_folder
-from tests.unit.properties import naughty
-from tests.unit.properties.choices import Choices, Json
 from worker.domain.bundle.plan import node_name
 from worker.errors import NotDeployable
 

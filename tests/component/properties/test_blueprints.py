@@ -16,15 +16,15 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
 from schemas import Kind
+from tests.component.properties import grammar, oracle, promises
+from tests.component.properties.blueprints import pipelines, single_models
+from tests.component.properties.choices import Case, Choices
+from tests.component.properties.faults import FAULTS
 from tests.support.builders import OPTIONS, SHIPPED, edge, node, operation, solution
 from tests.support.corpus import record, say
 from tests.support.fakes import FakeArtifacts, FakeCatalog
 from tests.support.script import load_script
 from tests.support.shared import seed_of_the_run
-from tests.unit.properties import grammar, oracle, promises
-from tests.unit.properties.blueprints import pipelines, single_models
-from tests.unit.properties.choices import Case, Choices
-from tests.unit.properties.faults import FAULTS
 from worker.build import Builder
 from worker.domain.bundle.archive import Bundle
 from worker.domain.bundle.plan import Plan

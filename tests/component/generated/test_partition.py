@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from schemas import FINAL_STATES, SUCCESSORS, State
+from tests.component.generated.partition_model import Model, Worker, records
 from tests.support.generated import ROUND, ROUNDS
-from tests.unit.delivery.partition_model import Model, Worker, records
 from worker.domain.partition_state import REMEMBERED
 
 # "move": the group gives the partition to the other worker. "kill": a process ends at once. "zombie": the owner does

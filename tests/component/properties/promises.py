@@ -14,10 +14,10 @@ import yaml
 from ruamel.yaml import YAML
 
 from schemas import Kind
+from tests.component.properties import grammar, oracle
+from tests.component.properties.choices import Case
 from tests.support.kubernetes_schemas import schema_problems
 from tests.support.semantic.bundle import problems
-from tests.unit.properties import grammar, oracle
-from tests.unit.properties.choices import Case
 from worker.domain.bundle.archive import Bundle
 from worker.domain.bundle.manifests import render
 from worker.domain.bundle.plan import Plan

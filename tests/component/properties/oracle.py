@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from tests.unit.properties.grammar import ALNUM, is_image, is_reserved
+from tests.component.properties.grammar import ALNUM, is_image, is_reserved
 from worker.domain.bundle.plan import node_name
 
 Json = dict[str, Any]

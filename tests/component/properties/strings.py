@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import chain, product
 from random import Random
 
-from tests.unit.properties import naughty
+from tests.component.properties import naughty
 
 WORDS = (
     "y",
