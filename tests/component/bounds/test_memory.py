@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 from aiohttp import web
 
+from tests.component.bounds.growth import growth
 from tests.support.builders import blueprint_document, node, operation
 from worker.build import SMALL_BYTES
 from worker.sandbox.environment import graphene_environment
@@ -95,3 +96,31 @@ async def test_many_large_solutions_stay_below_the_limit(stored: Any, users: int
     assert users == sum(count for end, count in said["ends"].items() if end.startswith("deployed"))
     assert 0 == said["reserved"]
     assert said["peak"] < 0.6 * LIMIT_MIB
+
+
+def test_no_answer_takes_much_memory() -> None:
+    """All of them one after the other, in a process of its own, servers included."""
+    code = """
+async def main():
+    for ask in CODES:
+        await wrong_at_once(ask)
+        await wrong_when_slow(ask, 0.4)
+        for speak in UNWANTED.values():
+            await verdict(ask, speak, 0.4)
+asyncio.run(main())
+"""
+    before = "from tests.unit.refusals.test_answers import *\nasyncio.run(verdict(catalog, GONE['nothing'], 5))"
+    assert growth(code, before) < 32
+
+
+def test_no_description_takes_much_memory() -> None:
+    """All of them after another, in a process of its own."""
+    code = "from tests.unit.refusals.test_descriptions import COSTLY, shown\nfor text in COSTLY.values(): shown(text)"
+    assert growth(code, "import tests.unit.refusals.test_descriptions") < 64
+
+
+def test_what_is_too_large_takes_little_memory() -> None:
+    """All of them after another, in a process of its own, without what they are made of."""
+    code = "for _, case in CASES.values(): refusal(case)"
+    before = "from tests.unit.refusals.test_limits import *\nrefusal(blueprint_case(doc()))"
+    assert growth(code, before) < 32

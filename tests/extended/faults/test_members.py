@@ -24,8 +24,10 @@ RATE = 10  # requests a second
 async def under_load(world: World, work: Awaitable[None]) -> None:
     """Ask steadily as long as the work goes on."""
 
+    over = asyncio.Event()  # not a cancellation, which Kafka's client may keep to itself
+
     async def ask() -> None:
-        while True:
+        while not over.is_set():
             number = len(world.asked)
             await world.ask(f"r-{number}", number)
             await asyncio.sleep(1 / RATE)
@@ -34,7 +36,7 @@ async def under_load(world: World, work: Awaitable[None]) -> None:
     try:
         await work
     finally:
-        asking.cancel()
+        over.set()
         await asyncio.gather(asking, return_exceptions=True)
 
 
@@ -121,12 +123,12 @@ async def stands_still(worker: WorkerProcess, seconds: float) -> bool:
 
 async def watched(world: World, work: Callable[[], Awaitable[None]]) -> int:
     """How often a partition's committed offset was seen to go back meanwhile."""
-    rewound = 0
+    rewound, over = 0, asyncio.Event()
 
     async def watch() -> None:
         nonlocal rewound
         before: dict[int, int] = {}
-        while True:
+        while not over.is_set():
             now = await world.committed()
             rewound += sum(now.get(partition, offset) < offset for partition, offset in before.items())
             before = before | now
@@ -136,7 +138,7 @@ async def watched(world: World, work: Callable[[], Awaitable[None]]) -> int:
     try:
         await work()
     finally:
-        watching.cancel()
+        over.set()
         await asyncio.gather(watching, return_exceptions=True)
     return rewound
 

@@ -12,7 +12,6 @@ from pydantic import SecretStr
 
 from tests.support.corpus import record
 from tests.unit.refusals.answers import BROKEN, GONE, LARGE, SLOW, UNWANTED, Speak
-from tests.unit.refusals.memory import growth
 from worker.adapters.graphene import ArtifactsClient, CatalogClient
 from worker.adapters.http import dependency_session
 from worker.adapters.playground import PlaygroundClient, playground_session
@@ -144,18 +143,3 @@ async def test_a_body_nobody_wants_is_not_waited_for(ask: Ask, name: str) -> Non
     said, seconds = await verdict(ask, UNWANTED[name], 0.5)
     assert codes[ask] == said
     assert seconds < 5
-
-
-def test_no_answer_takes_much_memory() -> None:
-    """All of them one after the other, in a process of its own, servers included."""
-    code = """
-async def main():
-    for ask in CODES:
-        await wrong_at_once(ask)
-        await wrong_when_slow(ask, 0.4)
-        for speak in UNWANTED.values():
-            await verdict(ask, speak, 0.4)
-asyncio.run(main())
-"""
-    before = "from tests.unit.refusals.test_answers import *\nasyncio.run(verdict(catalog, GONE['nothing'], 5))"
-    assert growth(code, before) < 32

@@ -14,7 +14,6 @@ import pytest
 
 from tests.support.corpus import record
 from tests.unit.refusals.html_texts import HARMLESS, HOSTILE
-from tests.unit.refusals.memory import growth
 from worker.domain.bundle.presentation import MAX_CHARS, MAX_TAGS, Unusable, sanitise, shown_description
 
 XHTML = "{http://www.w3.org/1999/xhtml}"
@@ -265,9 +264,3 @@ def test_no_description_is_costly(name: str) -> None:
     html = shown(COSTLY[name])
     assert time.process_time() - start < 2
     assert len(html) < 2_000_000
-
-
-def test_no_description_takes_much_memory() -> None:
-    """All of them after another, in a process of its own."""
-    code = "from tests.unit.refusals.test_descriptions import COSTLY, shown\nfor text in COSTLY.values(): shown(text)"
-    assert growth(code, "import tests.unit.refusals.test_descriptions") < 64

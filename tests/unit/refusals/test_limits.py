@@ -26,7 +26,6 @@ from tests.support.corpus import record as note
 from tests.support.fakes import FakeCatalog
 from tests.support.servers import Serve
 from tests.support.ways_out import tells_what_to_do
-from tests.unit.refusals.memory import growth
 from worker import settings
 from worker.adapters.graphene import ArtifactsClient, artifact_path
 from worker.adapters.http import CONNECTIONS, dependency_session
@@ -154,13 +153,6 @@ def test_what_is_too_large_is_refused_at_once() -> None:
     note("inputs over a limit", len(CASES), len(wrong))
     assert [] == wrong
     assert len(CASES) >= 15
-
-
-def test_what_is_too_large_takes_little_memory() -> None:
-    """All of them after another, in a process of its own, without what they are made of."""
-    code = "for _, case in CASES.values(): refusal(case)"
-    before = "from tests.unit.refusals.test_limits import *\nrefusal(blueprint_case(doc()))"
-    assert growth(code, before) < 32
 
 
 @pytest.mark.parametrize("item", ["{}", "[]", "1", '""', '{"a":{}}'])
