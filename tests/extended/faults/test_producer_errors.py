@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError, for_code
+from aiokafka.partitioner import DefaultPartitioner
 
 from tests.extended.faults.report import Row, size
 from tests.support.faults.world import USERS, World, open_world
@@ -24,6 +25,9 @@ CALLS = ("start", "send", "written", "offsets", "before-commit", "after-commit")
 PARTITIONS = 12
 
 Plan = dict[str, tuple[str, int, int]]  # transactional id → call, error code, which transaction from now
+_WHERE = DefaultPartitioner()
+# A user for each partition: the one whose key leads there.
+OF = {_WHERE(it.user_id.encode(), [*range(PARTITIONS)], []): it for it in reversed(USERS)}
 
 
 class FaultyProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
@@ -92,7 +96,7 @@ async def test_producer_errors(kafka: str, tmp_path: Path) -> None:
         stop = asyncio.Event()
         running = asyncio.create_task(app.run(read_settings(world.env, Settings), stop, open_store))
         for partition in range(PARTITIONS):
-            await world.ask(f"first-{partition}", partition, partition=partition)
+            await world.ask(f"first-{partition}", partition, OF[partition])
         await world.until_ended(world.asked)
 
         async def one_partition(partition: int) -> None:
@@ -123,11 +127,11 @@ async def one_case(world: World, plan: Plan, partition: int, request_id: str, pl
     if call == "start":
         plan[transactional_id] = ("before-commit", code, 1)
     number = partition + PARTITIONS * (len(world.asked) % 20)
-    await world.ask(request_id, number, USERS[partition], partition=partition)
+    await world.ask(request_id, number, OF[partition])
     if call == "start":
         await asyncio.sleep(0.1)
         plan.setdefault(transactional_id, ("start", code, 1))
     await world.until_ended([request_id])
     if plan.pop(transactional_id, None) and call == "start":
-        await world.ask(f"{request_id}-again", number, USERS[partition], partition=partition)
+        await world.ask(f"{request_id}-again", number, OF[partition])
         await world.until_ended([f"{request_id}-again"])

@@ -69,6 +69,7 @@ def install(kill: Kill) -> None:
     async def around_post(self: PlaygroundClient, bundle: bytes, user: str, request_id: str, seconds: float) -> Any:
         kill.at("before-bytes", request_id)
         if kill.point == "mid-body" and kill.request_id == request_id:
+            playground_module.LARGE = 0  # small ones are not streamed
             playground_module._body = partial(_half_sent, kill)
         answer = await submit(self, bundle, user, request_id, seconds)
         kill.at("after-response", request_id)
