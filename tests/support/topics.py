@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import count
 from uuid import uuid4
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import for_code
+from aiokafka.partitioner import DefaultPartitioner
 
 from worker.adapters.kafka.topics import prepare_topics
+from worker.sandbox.users import User
 from worker.settings import KafkaSettings
 
 
@@ -79,3 +82,10 @@ async def admin_client(bootstrap_servers: str) -> AsyncIterator[AIOKafkaAdminCli
         yield admin
     finally:
         await admin.close()
+
+
+def user_of(partition: int, partitions: int) -> User:
+    """The first of user-0, user-1 … whose key leads there."""
+    chosen, names = DefaultPartitioner(), (f"user-{number}" for number in count())
+    name = next(it for it in names if chosen(it.encode(), [*range(partitions)], []) == partition)
+    return User(name, name, f"{name}@graphene.example")

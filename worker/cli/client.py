@@ -7,14 +7,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.partitioner import DefaultPartitioner
-from pydantic import ValidationError
 
 from schemas import DeploymentRequested, DeploymentStatus, ReplayPermitted, cloud_event_headers
 from worker.adapters.kafka.acls import Operation, topic_acls, verify_acls
-from worker.adapters.kafka.clients import client_options, running_client
+from worker.adapters.kafka.clients import client_options, event_of, running_client, send
 from worker.adapters.kafka.diagnosis import connected
 from worker.cli.error_messages import CommandError
 from worker.errors import ConfigurationError
@@ -73,9 +72,7 @@ class RequestPublisher:
     async def permit(self, permit: ReplayPermitted, key: bytes) -> None:
         """Publish that a request with this key will be a replay. Raises KafkaError."""
         message = permit.to_message(self._settlements_topic, SOURCE, self.partition(key))
-        await self._producer.send_and_wait(
-            message.topic, message.value, key=message.key, partition=message.partition, headers=list(message.headers)
-        )
+        await send(self._producer, message)
 
     async def publish(self, request: OutgoingRequest, *, key: bytes | None = None) -> int:
         """Publish a request; return its offset once all in-sync replicas have it. Raises KafkaError.
@@ -141,19 +138,9 @@ async def open_statuses(
 
 async def _status_events(consumer: AIOKafkaConsumer) -> AsyncIterator[StatusEvent]:
     async for record in consumer:
-        status = read_status(record)
+        status = event_of(record, DeploymentStatus)
         if status is not None:
             yield StatusEvent(status, record.value)
-
-
-def read_status(record: ConsumerRecord) -> DeploymentStatus | None:
-    """Return the status in a record; None when it holds something else. Fields of later versions are ignored."""
-    if ("ce_type", DeploymentStatus.TYPE.encode()) not in record.headers:
-        return None
-    try:
-        return DeploymentStatus.model_validate_json(record.value or b"", extra="ignore")
-    except ValidationError:
-        return None
 
 
 async def partition_count(kafka: KafkaSettings, setting: str, topic: str, *operations: Operation) -> int:

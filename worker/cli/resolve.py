@@ -11,8 +11,8 @@ from aiokafka import TopicPartition
 
 from schemas import DeploymentInfo, DeploymentSettled, DeploymentStatus, State
 from worker.adapters.kafka.acls import Operation
-from worker.adapters.kafka.clients import client_options, read_all
-from worker.cli.client import open_producer, open_statuses, partition_count, read_status
+from worker.adapters.kafka.clients import client_options, event_of, read_all, send
+from worker.cli.client import open_producer, open_statuses, partition_count
 from worker.cli.error_messages import CommandError
 from worker.cli.submit import follow
 from worker.cli.terminal import configure_logging, run
@@ -72,9 +72,7 @@ async def publish_settlement(kafka: KafkaSettings, settled: DeploymentSettled, p
         )
     message = settled.to_message(kafka.settlements_topic, SOURCE, partition)
     async with open_producer(kafka) as producer:
-        await producer.send_and_wait(
-            message.topic, message.value, key=message.key, partition=partition, headers=list(message.headers)
-        )
+        await send(producer, message)
     print(f"{settled.request_id}: attempt {settled.attempt} is settled as {settled.outcome}.", flush=True)
 
 
@@ -157,7 +155,7 @@ async def _last_status(kafka: KafkaSettings, request_id: str, partition: int | N
     tps = [TopicPartition(kafka.status_topic, it) for it in range(count) if partition in (None, it)]
     found: dict[int, DeploymentStatus] = {}
     async for record in read_all(client_options(kafka), tps):
-        status = read_status(record) if record.key == request_id.encode() else None
+        status = event_of(record, DeploymentStatus) if record.key == request_id.encode() else None
         if status is not None:
             found[record.partition] = status
     if not found:

@@ -27,13 +27,7 @@ from worker.delivery.awaiting_keys import AwaitingKeys
 from worker.domain.lifecycle import Outage
 from worker.domain.request import Request
 from worker.domain.solution import Caller
-from worker.errors import (
-    DeploymentError,
-    OutcomeUnknown,
-    PlaygroundRefused,
-    TooManyRequests,
-    Unavailable,
-)
+from worker.errors import DeploymentError, OutcomeUnknown, PlaygroundRefused, TooManyRequests, Unavailable
 from worker.observability.telemetry import stages
 
 FAILURES = 5  # in a row: one that is refused for its own sake is no outage
@@ -106,7 +100,6 @@ class KeyLock:
     def __init__(self, queue: KeyQueue, key: object) -> None:
         self.key = key
         self.first = asyncio.Event()
-        self.acquired = False
         self.open = False  # counted as one
         self._queue = queue
 
@@ -118,7 +111,6 @@ class KeyLock:
                 await self.first.wait()
         finally:
             self._queue.waiting -= 1
-        self.acquired = True
 
     def count_open(self, *, accepted: bool = False) -> None:
         """Count it among its user's open ones. Raises TooManyRequests."""
@@ -126,7 +118,6 @@ class KeyLock:
 
     def release(self) -> None:
         """Let the next one of the key go."""
-        self.acquired = False
         self._queue.leave(self)
 
 

@@ -86,7 +86,7 @@ class Record:
 
 
 def kept_headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:
-    """Return those that are read, by their names in lower case, in their order: a record may have half a million.
+    """Return those that are read, by their names in lower case, in their order: a record may have thousands.
 
     Kafka's null values are left out, and of tokens the blank ones, which are none.
     """

@@ -5,20 +5,18 @@ import json
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from pathlib import Path
 from statistics import quantiles
 
 import psutil
 from aiokafka import AIOKafkaProducer
-from aiokafka.partitioner import DefaultPartitioner
 
 from schemas import State
 from tests.extended.bench.dependencies import REVISION_ID, SOLUTION_ID, served_apart
 from tests.extended.bench.results import Row
 from tests.support.stage import PARTITIONS, environment
 from tests.support.statuses import Statuses, ended, followed_statuses
-from tests.support.topics import create_worker_topics, unique_name
+from tests.support.topics import create_worker_topics, unique_name, user_of
 from tests.support.worker_process import WORKER, start_worker
 from worker.sandbox.kafka_node import unused_ports
 from worker.sandbox.users import User, sandbox_token
@@ -58,18 +56,6 @@ class Sender:
             self._statuses.places[name] = ((await sent).partition, (await sent).offset)
 
 
-def greedy_users() -> list[User]:
-    """One for each partition."""
-    found: dict[int, User] = {}
-    chosen, partitions = DefaultPartitioner(), [*range(PARTITIONS)]
-    for number in count():
-        name = f"user-{number}"
-        found.setdefault(chosen(name.encode(), partitions, []), User(name, name, f"{name}@graphene.example"))
-        if len(found) == PARTITIONS:
-            return [*found.values()]
-    raise AssertionError
-
-
 async def greedy(bootstrap: str, folder: Path) -> list[Row]:
     """How long others wait while each partition has such a user, and what those who wait take."""
     async with served_apart(3, 0.0, POST_SECONDS) as url:
@@ -84,7 +70,8 @@ async def greedy(bootstrap: str, folder: Path) -> list[Row]:
                 AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=5) as producer,
                 followed_statuses(bootstrap, kafka.status_topic, PARTITIONS) as statuses,
             ):
-                sender, users = Sender(producer, kafka.requests_topic, statuses), greedy_users()
+                sender = Sender(producer, kafka.requests_topic, statuses)
+                users = [user_of(partition, PARTITIONS) for partition in range(PARTITIONS)]
                 names = [[f"{user.user_id}-{number}" for number in range(WAITING)] for user in users]
                 began = time.monotonic()
                 await asyncio.gather(*(sender.send(user, its) for user, its in zip(users, names, strict=True)))

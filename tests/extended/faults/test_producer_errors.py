@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError, for_code
-from aiokafka.partitioner import DefaultPartitioner
 
 from tests.extended.faults.report import Row, size
-from tests.support.faults.world import USERS, World, open_world
+from tests.support.faults.world import World, open_world
+from tests.support.topics import user_of
 from worker import app
 from worker.adapters.kafka.partition_store import KafkaPartitionStore
 from worker.settings import KafkaSettings, Settings, read_settings
@@ -25,9 +25,7 @@ CALLS = ("start", "send", "written", "offsets", "before-commit", "after-commit")
 PARTITIONS = 12
 
 Plan = dict[str, tuple[str, int, int]]  # transactional id → call, error code, which transaction from now
-_WHERE = DefaultPartitioner()
-# A user for each partition: the one whose key leads there.
-OF = {_WHERE(it.user_id.encode(), [*range(PARTITIONS)], []): it for it in reversed(USERS)}
+OF = [user_of(partition, PARTITIONS) for partition in range(PARTITIONS)]
 
 
 class FaultyProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types

@@ -12,7 +12,8 @@ import pytest
 
 from schemas import DeploymentRequested, DeploymentStatus, fingerprint
 from tests.support.paths import ROOT
-from worker.cli.client import OutgoingRequest, read_status
+from worker.adapters.kafka.clients import event_of
+from worker.cli.client import OutgoingRequest
 from worker.cli.error_messages import CommandError
 from worker.cli.submit import is_about, read_token
 
@@ -93,7 +94,9 @@ def test_statuses_of_later_versions_are_read() -> None:
     """Fields that are new to us are ignored, in the parts too."""
     later = json.loads(EXAMPLE)
     later["source"]["cluster"] = later["mood"] = "new"
-    assert DeploymentStatus.model_validate_json(EXAMPLE) == read_status(record(json.dumps(later).encode()))
+    assert DeploymentStatus.model_validate_json(EXAMPLE) == event_of(
+        record(json.dumps(later).encode()), DeploymentStatus
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,7 +111,7 @@ def test_statuses_of_later_versions_are_read() -> None:
 )
 def test_other_records_are_passed_over(other: Any) -> None:
     """Nothing that stands in the topic can stop a subscriber."""
-    assert read_status(other) is None
+    assert event_of(other, DeploymentStatus) is None
 
 
 OURS = request(token({"mlpuser": {"userId": "user-1"}}))

@@ -23,19 +23,22 @@ class Worker:
     def __init__(self, lock: KeyLock) -> None:
         self.leave = asyncio.Event()
         self.lock = lock
+        self.acquired = False
         self.task = asyncio.create_task(self._work())
 
     async def _work(self) -> None:
         try:
             await self.lock.acquire()
+            self.acquired = True
             await self.leave.wait()
         finally:
+            self.acquired = False
             self.lock.release()
 
 
 async def acquired(*workers: Worker) -> list[bool]:
     await settled()
-    return [worker.lock.acquired for worker in workers]
+    return [worker.acquired for worker in workers]
 
 
 async def finish(*workers: Worker) -> None:

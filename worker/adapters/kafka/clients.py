@@ -10,8 +10,9 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError
+from pydantic import ValidationError
 
-from schemas import Message
+from schemas import DeploymentStatus, Message, ReplayPermitted
 from worker import settings
 from worker.errors import ConfigurationError
 
@@ -29,6 +30,7 @@ WORKER_STOP_SECONDS = 10  # for the clients that live as long as the worker: one
 log = structlog.get_logger()
 
 Client = TypeVar("Client", AIOKafkaAdminClient, AIOKafkaConsumer, AIOKafkaProducer)
+Event = TypeVar("Event", DeploymentStatus, ReplayPermitted)
 
 
 def client_options(kafka: settings.KafkaSettings) -> dict[str, Any]:
@@ -107,6 +109,23 @@ def _reading(files: str) -> Iterator[None]:
     except OSError as error:  # SSLError among them
         reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
         raise ConfigurationError(f"{files} cannot be used: {reason}. Use PEM, and a key without a password") from error
+
+
+def event_of(record: ConsumerRecord, kind: type[Event]) -> Event | None:
+    """Return the event of this kind in a record; None when it holds something else. Fields that are new are ignored."""
+    if ("ce_type", kind.TYPE.encode()) not in record.headers:
+        return None
+    try:
+        return kind.model_validate_json(record.value or b"", extra="ignore")
+    except ValidationError:
+        return None
+
+
+async def send(producer: AIOKafkaProducer, message: Message) -> None:
+    """Write one record, and wait until all in-sync replicas have it. Raises KafkaError."""
+    await producer.send_and_wait(
+        message.topic, message.value, key=message.key, partition=message.partition, headers=list(message.headers)
+    )
 
 
 # ----------------------------------------------------------------------------------------------------

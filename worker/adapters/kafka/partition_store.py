@@ -29,6 +29,7 @@ from worker.adapters.kafka.acls import transactional_id_prefix
 from worker.adapters.kafka.clients import (
     STOP_SECONDS,
     client_options,
+    event_of,
     fetch_record,
     open_reader,
     read_all,
@@ -103,15 +104,6 @@ def settlement_of(record: ConsumerRecord) -> DeploymentSettled | None:
     """Return the settlement in a record; None when it holds something else."""
     try:
         return DeploymentSettled.model_validate_json(record.value or b"", extra="ignore")
-    except ValidationError:
-        return None
-
-
-def _permit_of(record: ConsumerRecord) -> ReplayPermitted | None:
-    if ("ce_type", ReplayPermitted.TYPE.encode()) not in record.headers:
-        return None
-    try:
-        return ReplayPermitted.model_validate_json(record.value or b"", extra="ignore")
     except ValidationError:
         return None
 
@@ -333,7 +325,7 @@ class KafkaPartitionStore:
             return {
                 permit.request_id: (permit.fingerprint, record.timestamp / 1000)
                 async for record in read_up_to(reader, {settled: end}, READ_SECONDS)
-                if (permit := _permit_of(record))
+                if (permit := event_of(record, ReplayPermitted))
             }
 
     async def fetch(self, partition: int, offset: int) -> Record | None:

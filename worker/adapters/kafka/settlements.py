@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas import DeploymentSettled
-from worker.adapters.kafka.clients import POLLED, client_options, running_client
+from worker.adapters.kafka.clients import POLLED, client_options, running_client, send
 from worker.adapters.kafka.partition_store import settlement_of
 from worker.settings import KafkaSettings
 
@@ -62,9 +62,7 @@ class SettlementSender:
         message = settled.to_message(self._kafka.settlements_topic, self._source, partition)
         producer = AIOKafkaProducer(**client_options(self._kafka), enable_idempotence=True)
         async with asyncio.timeout(SEND_SECONDS), running_client(producer):
-            await producer.send_and_wait(
-                message.topic, message.value, key=message.key, partition=partition, headers=list(message.headers)
-            )
+            await send(producer, message)
 
 
 class SettlementReader:

@@ -3,23 +3,21 @@
 import asyncio
 import sys
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from pathlib import Path
 
 import aiohttp
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewPartitions
-from aiokafka.partitioner import DefaultPartitioner
 
 from schemas import State
 from tests.support.builders import blueprint_document, node
 from tests.support.stage import open_stage
 from tests.support.statuses import ended, followed_statuses
-from tests.support.topics import admin_client, create_worker_topics
+from tests.support.topics import admin_client, create_worker_topics, user_of
 from tests.support.worker_process import WorkerProcess, running_worker
 from worker.sandbox.graphene_data import make_pipeline
-from worker.sandbox.users import User, sandbox_token
+from worker.sandbox.users import sandbox_token
 
 STORED = make_pipeline("Watched", blueprint_document(node("a")), {"a": "syntax = 'proto3';"})
 
@@ -79,14 +77,6 @@ async def test_a_partition_that_only_the_requests_topic_has(kafka: str, unique: 
                 await statuses.until(["behind"], ended)
             assert 2 == statuses.of["behind"][-1].source.partition
             assert stage.topics.status_topic in worker.log.read_text()
-
-
-def user_of(partition: int, partitions: int) -> User:
-    """One whose key leads there."""
-    chosen = DefaultPartitioner()
-    names = (f"user-{number}" for number in count())
-    name = next(it for it in names if chosen(it.encode(), [*range(partitions)], []) == partition)
-    return User(name, name, f"{name}@graphene.example")
 
 
 async def test_what_a_senders_open_transaction_holds_up_is_told(kafka: str, unique: str, tmp_path: Path) -> None:
