@@ -31,6 +31,11 @@ class Mutant:
 
 # File and the tests that look at it → the guards in it.
 ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
+    ("worker/adapters/kafka/clients.py", f"{UNIT}/adapters/kafka/test_clients.py"): (
+        ("clients: a cancellation is not lost", "task.cancelling() > cancelled", "False"),
+        ("clients: another's cancellation is not ours", "task.cancelling() > cancelled", "task.cancelling()"),
+        ("clients: a late stop is told", "return not limit.expired()", "return True"),
+    ),
     ("worker/delivery/partition.py", f"{UNIT}/delivery/test_take_over.py"): (
         ("take-over: pauses grow", "2**self._failures, MAX", "2**0, MAX"),
         ("take-over: an assignment ends the pause", "(pause, assigned), return_when", "(pause,), return_when"),

@@ -57,18 +57,23 @@ def client_options(kafka: settings.KafkaSettings) -> dict[str, Any]:
 
 
 async def stop_client(stop: Callable[[], Awaitable[object]], seconds: float) -> bool:
-    """Stop an aiokafka client, which would wait for brokers for ever; return whether it stopped in time."""
+    """Stop an aiokafka client, which would wait for brokers for ever; return whether it stopped in time.
+
+    While aiokafka waits for tasks that it has cancelled, it cannot tell their CancelledError from ours: without brokers
+    it lets theirs out, and else it keeps ours to itself. The count of our cancellations tells.
+    """
+    task = asyncio.current_task()
+    cancelled = task.cancelling() if task else 0
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(seconds) as limit:
             await stop()
     except TimeoutError:
         return False
     except asyncio.CancelledError:
-        # A consumer without brokers cancels its own fetches and lets their CancelledError out, as if it were ours.
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-    return True
+        pass
+    if task and task.cancelling() > cancelled:
+        raise asyncio.CancelledError
+    return not limit.expired()
 
 
 @asynccontextmanager

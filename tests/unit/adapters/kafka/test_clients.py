@@ -1,6 +1,7 @@
 """The arguments of every Kafka client, and its stop."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,52 @@ async def test_our_own_cancellation_goes_through() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_cancellation_that_the_client_keeps_to_itself_goes_through() -> None:
+    """aiokafka does so while it waits for a task that it has cancelled; the worker would not end at a SIGTERM."""
+    stopping = asyncio.Event()
+
+    async def stop() -> None:
+        stopping.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(stop_client(stop, 10))
+    await stopping.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_stop_at_the_end_of_a_cancelled_task_is_a_stop() -> None:
+    """The cancellation that led to it is not taken for another one."""
+    working = asyncio.Event()
+
+    async def stop() -> None:
+        raise asyncio.CancelledError
+
+    async def cancelled() -> bool:
+        working.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            return await stop_client(stop, 10)  # noqa: B012 - it is about what is returned
+
+    task = asyncio.create_task(cancelled())
+    await working.wait()
+    task.cancel()
+    assert await task
+
+
+async def test_a_stop_that_keeps_the_end_of_its_time_to_itself_is_late() -> None:
+    """The time-out is a cancellation, too."""
+
+    async def stop() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    assert not await stop_client(stop, 0.01)
 
 
 class Client:
