@@ -19,6 +19,9 @@ MAX_ENTRIES = 2000
 MAX_BYTES = 64 * 1024 * 1024  # of all files together, uncompressed
 MAX_NAME = 200  # bytes of one path
 
+_LISTED = b"PK\1\2"  # begins each entry of a zip's list of files
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # the others are unpacked without a bound
+
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.ASCII)
 
 
@@ -86,28 +89,38 @@ def unpack(archive: bytes) -> dict[str, bytes]:
 
     Raises Unusable for a zip that is broken, huge or hostile.
     """
+    if archive.count(_LISTED) > MAX_ENTRIES:  # counted before each of them becomes an object
+        raise Unusable("too many files")
     try:
         with zipfile.ZipFile(BytesIO(archive)) as opened:
             members = [member for member in opened.infolist() if not member.is_dir()]
             _check(members)
-            return {member.filename: opened.read(member) for member in members}
+            return {member.filename: _content(opened, member) for member in members}
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise Unusable("not a readable zip") from error
 
 
+def _content(opened: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """Read as much as the zip says there is: without a number all would be unpacked that is behind it."""
+    with opened.open(member) as file:
+        return file.read(member.file_size)
+
+
 def _check(members: list[zipfile.ZipInfo]) -> None:
-    if len(members) > MAX_ENTRIES or sum(member.file_size for member in members) > MAX_BYTES:
-        raise Unusable("too many files, or too large")
+    if sum(member.file_size for member in members) > MAX_BYTES:
+        raise Unusable("too large")
     names = {member.filename for member in members}
     if len(names) < len(members):
         raise Unusable("two files with the same name")
     for member in members:
         path = PurePosixPath(member.filename)
-        relative = str(path) == member.filename and not path.is_absolute() and ".." not in path.parts
+        relative = str(path) == member.filename != "." and not path.is_absolute() and ".." not in path.parts
         if not relative or set("\\:") & set(member.filename) or len(member.filename.encode()) > MAX_NAME:
             raise Unusable("a name that leads out of the folder, or is too long")
         if stat.S_ISLNK(member.external_attr >> 16):
             raise Unusable("a symbolic link")
+        if member.compress_type not in _METHODS:
+            raise Unusable("a method of compression that no bundle has")
         if any(str(parent) in names for parent in path.parents):
             raise Unusable("a name that is both a file and a folder")
 

@@ -698,6 +698,15 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "super().error(message)",
         ),
     ),
+    ("worker/sandbox/playground_upload.py", f"{UNIT}/sandbox/test_playground.py"): (
+        ("sandbox: a bomb that lies about its size", "file.read(member.file_size)", "file.read()"),
+        ("sandbox: a bomb that tells its size", "for member in members) > MAX_BYTES", "for member in members) < 0"),
+        ("sandbox: a bomb of entries", "archive.count(_LISTED) > MAX_ENTRIES", "False"),
+        ("sandbox: a bomb without a bound", "if member.compress_type not in _METHODS", "if False"),
+        ("sandbox: no way out of the folder", '".." not in path.parts', "True"),
+        ("sandbox: no absolute path", "not path.is_absolute()", "True"),
+        ("sandbox: no link", "if stat.S_ISLNK(member.external_attr >> 16)", "if False"),
+    ),
     ("worker/cli/sandbox.py", f"{UNIT}/cli/test_sandbox.py"): (
         (
             "sandbox: bundles of this machine alone",

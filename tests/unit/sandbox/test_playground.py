@@ -3,6 +3,8 @@ import base64
 import io
 import json
 import stat
+import struct
+import tracemalloc
 import zipfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -169,6 +171,7 @@ async def test_what_cannot_be_used_is_redirected(start: Start, body: bytes) -> N
         [("a/../x", b"")],
         [("a//x", b"")],
         [("./x", b"")],
+        [(".", b"")],
         [("a\\x", b"")],
         [("c:x", b"")],
         [("x" * 201, b"")],
@@ -189,6 +192,45 @@ def test_zip_bombs_are_not_unpacked() -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x", bytes(MAX_BYTES + 1))
+    with pytest.raises(Unusable):
+        unpack(buffer.getvalue())
+
+
+def test_zip_bombs_that_lie_are_not_unpacked() -> None:
+    """What is behind a file that says it has one byte is not unpacked: the memory it takes stays small."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x", bytes(MAX_BYTES))
+    lie = buffer.getvalue().replace(struct.pack("<I", MAX_BYTES), struct.pack("<I", 1))
+    tracemalloc.start()
+    try:
+        with pytest.raises(Unusable):
+            unpack(lie)
+        assert tracemalloc.get_traced_memory()[1] < MAX_BYTES // 8
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_list_of_a_zip_is_not_read_when_it_is_long() -> None:
+    """Entries are counted before they become objects: 100,000 of them fit into few megabytes, folders or not."""
+    listed = zipped([("a/", b"")]).partition(b"PK\1\2")[2].partition(b"PK\5\6")[0]
+    entries = (b"PK\1\2" + listed) * 100_000
+    archive = entries + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 0, 0, len(entries), 0, 0)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Unusable):
+            unpack(archive)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_only_the_usual_compression_is_unpacked(method: int) -> None:
+    """bzip2 and LZMA unpack without a bound, and no bundle has them."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        archive.writestr("x", b"content")
     with pytest.raises(Unusable):
         unpack(buffer.getvalue())
 
