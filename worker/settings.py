@@ -121,6 +121,11 @@ class PlaygroundSettings(_Group):
     deploy_url: Annotated[str, Field(pattern=r"^https?://[^\s?#@]+/deploy_solution$")] = Field(
         description="URL to which bundles are POSTed; it ends in /deploy_solution."
     )
+    public_url: HttpUrl | None = Field(
+        None,
+        description="URL of the playground as users reach it, for the links in statuses; unset: `DEPLOY_URL` without "
+        "/deploy_solution.",
+    )
     timeout_seconds: Seconds = Field(330, description="Time-out of a deployment; the server's own is 300 s.")
     ca_file: Path | None = Field(None, description="CA certificates of the server (PEM); unset: the system's.")
     on_unknown_outcome: Literal["park", "retry"] = Field(

@@ -79,6 +79,7 @@ class PlaygroundClient:
         self._session = session
         self._now = now
         self._deploy_url = settings.deploy_url
+        self._public_url = settings.public_url
         self._url = configured_url(settings.deploy_url, "DEPLOYER_PLAYGROUND__DEPLOY_URL")
 
     async def submit(self, bundle: bytes, username: str, request_id: str, seconds: float) -> DeploymentInfo:
@@ -130,6 +131,7 @@ class PlaygroundClient:
             answer.headers,
             answer.body[:MAX_ANSWER],
             deploy_url=self._deploy_url,
+            public_url=self._public_url,
             username=username,
             bundle=bundle,
             now=self._now(),
@@ -160,6 +162,7 @@ def judge(
     body: bytes,
     *,
     deploy_url: str,
+    public_url: str | None = None,
     username: str,
     bundle: bytes = b"",
     now: datetime | None = None,
@@ -167,11 +170,11 @@ def judge(
     """Decide what the server's answer means.
 
     `username` and `bundle` are what was sent and must not show in an error's message. `now`: when it was answered, in
-    UTC; None: a Retry-After that is a date is not understood.
+    UTC; None: a Retry-After that is a date is not understood. `public_url`: where users find the server, if elsewhere.
     """
     text = body.decode(errors="replace")
     if status == 200:
-        return _judge_success(text, deploy_url, username, bundle)
+        return _judge_success(text, public_url or deploy_url.removesuffix(_PATH), username, bundle)
     if status in (401, 403):
         return Unavailable(
             "playground-unauthorized",
@@ -195,13 +198,13 @@ def judge(
     return _refused(status, _reason(text, username, bundle), len(bundle))
 
 
-def _judge_success(text: str, deploy_url: str, username: str, bundle: bytes) -> DeploymentInfo | DeploymentError:
+def _judge_success(text: str, public_url: str, username: str, bundle: bytes) -> DeploymentInfo | DeploymentError:
     if text == f"{_DASHBOARD}None":
         return PlaygroundRefused("playground-name-taken", CODES["playground-name-taken"])
     deployed = _DEPLOYED.fullmatch(text)
     if not deployed:
         return _refused(200, _reason(text, username, bundle), len(bundle))
-    return DeploymentInfo(id=deployed[1], url=deploy_url.removesuffix(_PATH) + text)
+    return DeploymentInfo(id=deployed[1], url=public_url.rstrip("/") + text)
 
 
 def _refused(status: int, reason: str, size: int) -> PlaygroundRefused:

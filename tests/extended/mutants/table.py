@@ -262,6 +262,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("limit: all descriptions", "max_bytes=int(texts.number))", "max_bytes=MAX_DESCRIPTION)"),
     ),
     (f"{ADAPTERS}/playground.py", f"{UNIT}/adapters/test_playground.py"): (
+        ("playground: links lead to users' address", "public_url or deploy_url", "deploy_url"),
         ("Retry-After: an hour", "min(max(seconds, 0.0), MAX_RETRY_AFTER)", "max(seconds, 0.0)"),
         ("playground: 302 is a refusal", "if 300 <= status < 400:", "if 303 <= status < 400:"),
         ("playground: None is no deployment", 'if text == f"{_DASHBOARD}None":', "if False:"),

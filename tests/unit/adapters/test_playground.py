@@ -192,6 +192,17 @@ def test_a_long_reason_keeps_its_beginning_and_its_end(status: int) -> None:
     assert len(verdict.message) <= MAX_REASON + 100
 
 
+@pytest.mark.parametrize("public", ["https://users.example", "https://users.example/"])
+async def test_links_lead_where_users_find_the_playground(serve: Serve, public: str) -> None:
+    """With a public URL nothing of the address that takes bundles is told."""
+
+    async def deploy(_: web.Request) -> web.Response:
+        return web.Response(text=DASHBOARD, content_type="text/html")
+
+    deployment = await submit(await serve(deploy), b"bundle", public_url=public)
+    assert DeploymentInfo(id=NAMESPACE, url=f"https://users.example{DASHBOARD}") == deployment
+
+
 async def test_the_post_is_what_the_server_reads(serve: Serve) -> None:
     """One JSON POST with the zip in base64, its length said beforehand, and the request's id as Idempotency-Key."""
     seen: list[Any] = []
