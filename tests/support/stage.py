@@ -97,6 +97,8 @@ async def open_stage(
     async with served(graphene) as graphene_url, served(playground) as playground_url:
         env = environment(bootstrap, prefix, graphene_url, playground_url)
         env["DEPLOYER_KAFKA__PARTITIONS"] = str(partitions)
+        env["DEPLOYER_PLAYGROUND__DEPLOY_URL"] = playground_url + playground[PLAYGROUND].deploy_path
+        env["DEPLOYER_PLAYGROUND__PUBLIC_URL"] = playground_url
         kafka = read_settings(env, ClientSettings).kafka
         await create_worker_topics(kafka)
         async with (

@@ -238,6 +238,13 @@ def _sandbox(parser: argparse.ArgumentParser) -> None:
             default="127.0.0.1:8000",
             help="where to listen (default: %(default)s); whoever can reach it can use it",
         )
+    part.add_argument(
+        "--secret-file",
+        metavar="FILE",
+        type=Path,
+        required=True,
+        help="holds SECRET; the worker's DEPLOYER_PLAYGROUND__DEPLOY_URL is http://ADDRESS:PORT/SECRET/deploy_solution",
+    )
 
 
 def _wait(parser: argparse.ArgumentParser) -> None:

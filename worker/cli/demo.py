@@ -25,7 +25,7 @@ from worker.sandbox.graphene import graphene_app
 from worker.sandbox.graphene_data import CASES, Case
 from worker.sandbox.http_server import served
 from worker.sandbox.kafka import EmbeddedKafka
-from worker.sandbox.playground import playground_app
+from worker.sandbox.playground import PLAYGROUND, playground_app
 from worker.sandbox.supervised_process import SupervisedProcess
 from worker.sandbox.users import sandbox_token
 from worker.settings import ClientSettings, KafkaSettings, read_settings
@@ -125,10 +125,11 @@ async def _start(stack: AsyncExitStack, given: str | None, output: OutputFolder,
         step.place = graphene = await stack.enter_async_context(served(graphene_app()))
     with console.starting("playground, sandbox") as step:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="playground-")))
-        step.place = playground = await stack.enter_async_context(served(playground_app(folder)))
+        app = playground_app(folder)
+        step.place = playground = await stack.enter_async_context(served(app))
     # In a Kafka of the user's, only topics and a group with the demo's own prefix are touched.
     prefix = f"playground-demo-{uuid4().hex[:8]}" if given else ""
-    environment = worker_environment(address, graphene, playground, prefix)
+    environment = worker_environment(address, graphene, playground, app[PLAYGROUND].deploy_path, prefix)
     kafka = read_settings(environment, ClientSettings).kafka
     with console.starting("topics") as step:
         await stack.enter_async_context(_topics(kafka, remove=bool(prefix)))

@@ -1,6 +1,7 @@
 """`sandbox`: one of the demo's dependencies on its own, for a worker in a container."""
 
 import argparse
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from worker.cli.error_messages import CommandError
 from worker.cli.terminal import configure_logging, run, until_stopped
 from worker.sandbox.graphene import graphene_app
 from worker.sandbox.http_server import served
@@ -26,20 +28,29 @@ def execute(arguments: argparse.Namespace) -> int:
         return 0
     configure_logging()
     host, _, port = arguments.listen.rpartition(":")
-    with open_dependency(arguments.part, host) as app:
+    secret = read_secret(arguments.secret_file) if arguments.part == "playground" else None
+    with open_dependency(arguments.part, host, secret) as app:
         return run(_serve(arguments.part, app, host, int(port)))
 
 
+def read_secret(file: Path) -> str:
+    """Read the part of the playground's path that its worker knows. Raises CommandError, OSError."""
+    secret = file.read_text(encoding="utf-8", errors="replace").strip()
+    if not re.fullmatch(r"[A-Za-z0-9_-]{16,}", secret):
+        raise CommandError(f"{file}: this needs one line of 16 or more letters, digits, hyphens and underscores.")
+    return secret
+
+
 @contextmanager
-def open_dependency(part: str, host: str) -> Iterator[web.Application]:
-    """Create the application of this part, which will be served at this address."""
+def open_dependency(part: str, host: str, secret: str | None = None) -> Iterator[web.Application]:
+    """Create the application of this part, which will be served at this address, in a container that is called so."""
     if part == "graphene":
-        yield graphene_app()
+        yield graphene_app(names=[part])
         return
     # An address that other machines can reach means that their POSTs are wanted.
     allowed = ("127.0.0.1", host) if IPv4Address(host).is_loopback else None
     with tempfile.TemporaryDirectory(prefix="playground-") as folder:
-        yield playground_app(Path(folder), allowed_addresses=allowed)
+        yield playground_app(Path(folder), allowed_addresses=allowed, secret=secret, names=[part])
 
 
 async def _serve(part: str, app: web.Application, host: str, port: int) -> int:

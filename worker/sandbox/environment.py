@@ -29,8 +29,13 @@ def graphene_environment(address: str) -> dict[str, str]:
     }
 
 
-def worker_environment(kafka: str, graphene: str, playground: str, prefix: str = "") -> dict[str, str]:
-    """Return all settings of a worker. Topics and group have their default names unless a prefix is given."""
+def worker_environment(
+    kafka: str, graphene: str, playground: str, deploy_path: str, prefix: str = ""
+) -> dict[str, str]:
+    """Return all settings of a worker. Topics and group have their default names unless a prefix is given.
+
+    The secret in the playground's `deploy_path` does not get into links: everybody who reaches Kafka reads statuses.
+    """
     return {
         "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": kafka,
         "DEPLOYER_KAFKA__CREATE_TOPICS": "true",
@@ -38,7 +43,8 @@ def worker_environment(kafka: str, graphene: str, playground: str, prefix: str =
         **(_prefixed_names(prefix) if prefix else {}),
         "DEPLOYER_AUTH__SECRET": JWT_SECRET,
         **graphene_environment(graphene),
-        "DEPLOYER_PLAYGROUND__DEPLOY_URL": f"{playground}/deploy_solution",
+        "DEPLOYER_PLAYGROUND__DEPLOY_URL": playground + deploy_path,
+        "DEPLOYER_PLAYGROUND__PUBLIC_URL": playground,
         "DEPLOYER_RUNTIME__HTTP_PORT": "0",
     }
 

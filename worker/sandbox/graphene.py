@@ -8,7 +8,7 @@ revision whatever solution the path names, and returns a picture only to clients
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from worker.sandbox.graphene_data import CASES, Json, Stored, stored_case
-from worker.sandbox.http_server import Fault, enable_faults
+from worker.sandbox.http_server import Fault, enable_faults, own_names
 from worker.sandbox.users import STRANGER
 
 CCDS_PATH = "/ccds"
@@ -69,9 +69,12 @@ class Graphene:
 GRAPHENE = web.AppKey("graphene", Graphene)
 
 
-def graphene_app(latency: float = 0.0) -> web.Application:
-    """Create the application with the sandbox's own cases; `app[GRAPHENE]` is its state."""
-    app = web.Application(middlewares=[_gateway])
+def graphene_app(latency: float = 0.0, names: Collection[str] = ()) -> web.Application:
+    """Create the application with the sandbox's own cases; `app[GRAPHENE]` is its state.
+
+    `names`: of the host, besides localhost.
+    """
+    app = web.Application(middlewares=[own_names(*names), _gateway])
     graphene = app[GRAPHENE] = Graphene(latency)
     for key in CASES:
         graphene.add(stored_case(key))

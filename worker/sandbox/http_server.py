@@ -4,8 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 _STOPPING = web.AppKey("stopping", asyncio.Event)
 
@@ -23,6 +26,39 @@ async def served(app: web.Application, host: str = "127.0.0.1", port: int = 0) -
         yield f"http://{host}:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
+
+
+def own_names(*names: str) -> Middleware:
+    """Refuse requests to another host than an address, localhost or one of these names.
+
+    The owner of a domain can give it this machine's address (DNS rebinding): a web page from there may read what is
+    served here, but says the domain's name. An address is nobody's to give.
+    """
+    known = ("localhost", *names)
+
+    @web.middleware
+    async def refuse_others(request: web.Request, handler: Handler) -> web.StreamResponse:
+        host = _host(request)
+        if host in known or _is_address(host):
+            return await handler(request)
+        return web.Response(status=421, text=f"This server is called {' or '.join(known)}, or by its address.")
+
+    return refuse_others
+
+
+def _host(request: web.Request) -> str:
+    """Return what the header Host names, without the port."""
+    try:
+        return urlsplit(f"//{request.headers.get('Host', '')}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_address(host: str) -> bool:
+    try:
+        return bool(ip_address(host))
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

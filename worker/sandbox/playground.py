@@ -1,11 +1,14 @@
 """A playground server for trials: answers as the real one does, and shows what it received.
 
-POST /deploy_solution accepts a bundle, runs its script with both of the real server's command lines in --dry-run, and
-refuses what fails. There is no cluster. As with the real server, whoever may POST can run code: by default the sandbox
-accepts bundles from this machine only.
+POST /SECRET/deploy_solution accepts a bundle, runs its script with both of the real server's command lines in
+--dry-run, and refuses what fails. There is no cluster. Whoever may POST has code run, so the sandbox is stricter than
+the real server: the path holds a secret that nothing here shows, web pages and other types than JSON are refused, and
+by default bundles come from this machine only.
 """
 
 import asyncio
+import hmac
+import secrets
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -17,7 +20,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from worker.sandbox import playground_page
-from worker.sandbox.http_server import HANG, RESET, Fault, enable_faults
+from worker.sandbox.http_server import HANG, RESET, Fault, enable_faults, own_names
 from worker.sandbox.playground_dry_run import DryRuns, ScriptFailed
 from worker.sandbox.playground_upload import (
     Deployment,
@@ -57,6 +60,7 @@ class Playground:
         allowed_addresses: Collection[str] | None,
         dry_runs: DryRuns | None,
         clock: Callable[[], datetime],
+        secret: str,
         *,
         unique_names: bool,
     ) -> None:
@@ -68,7 +72,24 @@ class Playground:
         self._folder = folder
         self._dry_runs = dry_runs
         self._clock = clock
+        self._secret = secret
         self._unique_names = unique_names
+
+    @property
+    def deploy_path(self) -> str:
+        """The path that takes bundles, for the worker's setting DEPLOY_URL and for nobody else."""
+        return f"/{self._secret}/deploy_solution"
+
+    def refusal(self, request: web.Request) -> web.Response | None:
+        """Return the answer to a POST by whom nothing may be run here; None: it may be the worker's."""
+        if "Origin" in request.headers:  # browsers send it with every POST, and workers never
+            return web.Response(status=403, text="This playground takes no bundles from web pages.")
+        given = request.match_info.get("secret", "")
+        if not hmac.compare_digest(given.encode(), self._secret.encode()):
+            return web.Response(status=403, text="This playground takes bundles at the address that its worker knows.")
+        if request.content_type != "application/json":
+            return web.Response(status=415, text="This playground takes bundles as application/json.")
+        return None
 
     @contextmanager
     def count_overlaps(self, username: str) -> Iterator[None]:
@@ -114,6 +135,8 @@ def playground_app(
     run_scripts: bool = True,
     script_seconds: float = 60,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    secret: str | None = None,
+    names: Collection[str] = (),
 ) -> web.Application:
     """Create the application; `app[PLAYGROUND]` is its state.
 
@@ -124,14 +147,19 @@ def playground_app(
         run_scripts: whether to run the script of each bundle; otherwise only unusable zips are refused.
         script_seconds: time limit of one run.
         clock: returns the current time.
+        secret: the part of `Playground.deploy_path` that must not be guessed; None: a new one.
+        names: of the host, besides localhost.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    app = web.Application(middlewares=[_redirect_unknown_posts], client_max_size=MAX_REQUEST)
+    app = web.Application(middlewares=[own_names(*names), _redirect_unknown_posts], client_max_size=MAX_REQUEST)
     dry_runs = DryRuns(folder, script_seconds) if run_scripts else None
-    app[PLAYGROUND] = Playground(folder, allowed_addresses, dry_runs, clock, unique_names=unique_names)
+    app[PLAYGROUND] = Playground(
+        folder, allowed_addresses, dry_runs, clock, secret or secrets.token_urlsafe(32), unique_names=unique_names
+    )
     enable_faults(app)
-    app.router.add_post("/deploy_solution", _deploy_solution)
-    app.router.add_get("/deploy_solution", _log_in)
+    for path in ("/deploy_solution", "/{secret}/deploy_solution"):
+        app.router.add_post(path, _deploy_solution)
+        app.router.add_get(path, _log_in)  # whatever the secret is: the answer must not tell whether it is right
     app.router.add_get("/", _list)
     app.router.add_get("/dashboard", _dashboard)
     app.router.add_get("/deployments/{namespace}", _dashboard)
@@ -142,6 +170,8 @@ def playground_app(
 
 async def _deploy_solution(request: web.Request) -> web.Response:
     playground = request.app[PLAYGROUND]
+    if refusal := playground.refusal(request):
+        return refusal
     body = await request.read()
     try:
         document = read_json(body)

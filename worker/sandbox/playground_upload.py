@@ -61,7 +61,7 @@ class Deployment:
 
 
 def read_json(body: bytes) -> Any:
-    """Parse a document, whatever its content type says. Raises Unusable."""
+    """Parse a document. Raises Unusable."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:

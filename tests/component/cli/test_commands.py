@@ -102,7 +102,7 @@ class Desk:
 @pytest.fixture
 async def desk(kafka: str, unique: str) -> AsyncIterator[Desk]:
     """Topics under names of their own, empty."""
-    environment = worker_environment(kafka, "http://127.0.0.1:1", "http://127.0.0.1:1", unique)
+    environment = worker_environment(kafka, "http://127.0.0.1:1", "http://127.0.0.1:1", "/deploy_solution", unique)
     settings = read_settings(environment, ClientSettings).kafka
     await create_worker_topics(settings)
     producer = AIOKafkaProducer(bootstrap_servers=kafka)
@@ -217,7 +217,9 @@ async def test_check_reaches_everybody(desk: Desk, tmp_path: Path) -> None:
     """One line each; a dependency that fails makes the exit code 1 and leaves the others alone."""
     async with served(graphene_app()) as graphene, served(playground_app(tmp_path)) as playground:
         prefix = desk.kafka.group_id
-        desk.environment = worker_environment(desk.kafka.bootstrap_servers, graphene, playground, prefix)
+        desk.environment = worker_environment(
+            desk.kafka.bootstrap_servers, graphene, playground, "/deploy_solution", prefix
+        )
         code, output, errors = await desk.run("check")
         assert (0, "") == (code, errors)
         assert DEPENDENCIES == marks(output)

@@ -70,6 +70,8 @@ _LOGINS = {
 }
 
 
+_DEPLOY = "/deploy_solution"
+
 TOLD = [""]  # what was repeated last
 
 
@@ -206,7 +208,7 @@ def environment(ccds: str, nexus: str, playground: str) -> dict[str, str]:
         "DEPLOYER_ARTIFACTS__USERNAME": canaries.NEXUS_USERNAME,
         "DEPLOYER_ARTIFACTS__PASSWORD": canaries.NEXUS_PASSWORD,
         "DEPLOYER_ARTIFACTS__TIMEOUT_SECONDS": "1",
-        "DEPLOYER_PLAYGROUND__DEPLOY_URL": f"{playground}/deploy_solution",
+        "DEPLOYER_PLAYGROUND__DEPLOY_URL": f"{playground}{_DEPLOY}",
         "DEPLOYER_PLAYGROUND__TIMEOUT_SECONDS": "1",
         "DEPLOYER_BUNDLE__ORCHESTRATOR_IMAGE": "registry.example/orchestrator:1.8",
         "DEPLOYER_RUNTIME__LOG_LEVEL": "debug",
@@ -240,12 +242,13 @@ async def open_world(folder: Path, log_format: Format, **servers: str) -> AsyncI
     The worker logs at `debug`, and so do the libraries.
     """
     graphene, playground = canary_graphene(), playground_app(folder, run_scripts=False)
+    deploy_path = playground[PLAYGROUND].deploy_path
     async with AsyncExitStack() as stack:
         graphene_url = await stack.enter_async_context(served(graphene))
         urls = {
             "ccds": graphene_url,
             "nexus": graphene_url,
-            "playground": await stack.enter_async_context(served(playground)),
+            "playground": await stack.enter_async_context(served(playground)) + deploy_path.removesuffix(_DEPLOY),
         } | servers
         settings = read_settings(environment(**urls) | {"DEPLOYER_RUNTIME__LOG_FORMAT": log_format}, Settings)
         log = StringIO()

@@ -708,7 +708,24 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("sandbox: no absolute path", "not path.is_absolute()", "True"),
         ("sandbox: no link", "if stat.S_ISLNK(member.external_attr >> 16)", "if False"),
     ),
+    ("worker/sandbox/playground.py", f"{UNIT}/sandbox/test_playground.py"): (
+        ("sandbox: no bundles from web pages", 'if "Origin" in request.headers', "if False"),
+        ("sandbox: bundles are JSON", 'if request.content_type != "application/json"', "if False"),
+        ("sandbox: bundles need the secret", "if not hmac.compare_digest(", "if False and hmac.compare_digest("),
+        ("sandbox: the secret is long", "secrets.token_urlsafe(32)", "secrets.token_urlsafe(3)"),
+        ("sandbox: the playground's names", "middlewares=[own_names(*names), ", "middlewares=["),
+    ),
+    ("worker/sandbox/graphene.py", f"{UNIT}/sandbox/test_http_server.py"): (
+        ("sandbox: Graphene's names", "middlewares=[own_names(*names), ", "middlewares=["),
+    ),
+    ("worker/sandbox/http_server.py", f"{UNIT}/sandbox/test_http_server.py"): (
+        ("sandbox: other hosts' names", "if host in known or _is_address(host)", "if True"),
+    ),
+    ("worker/sandbox/environment.py", f"{UNIT}/sandbox/test_environment.py"): (
+        ("sandbox: no secret in links", '        "DEPLOYER_PLAYGROUND__PUBLIC_URL": playground,\n', ""),
+    ),
     ("worker/cli/sandbox.py", f"{UNIT}/cli/test_sandbox.py"): (
+        ("sandbox: no short secret", "{16,}", "*"),
         (
             "sandbox: bundles of this machine alone",
             "if IPv4Address(host).is_loopback else None",

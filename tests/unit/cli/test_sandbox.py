@@ -1,15 +1,19 @@
 """`sandbox`: the dependencies on their own."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import aiohttp
 import jwt
 import pytest
 
 from worker.cli import main
-from worker.cli.sandbox import open_dependency
+from worker.cli.error_messages import CommandError
+from worker.cli.sandbox import open_dependency, read_secret
 from worker.domain.tokens import jjwt_key
 from worker.sandbox.graphene import GRAPHENE
 from worker.sandbox.graphene_data import CASES
+from worker.sandbox.http_server import served
 from worker.sandbox.playground import PLAYGROUND
 from worker.sandbox.users import JWT_SECRET, SANDBOX_USER
 
@@ -20,6 +24,38 @@ def test_only_a_playground_that_others_reach_takes_their_bundles(address: str, a
     with open_dependency("playground", address) as app:
         found = app[PLAYGROUND].allowed_addresses
     assert allowed == (None if found is None else set(found))
+
+
+SECRET = "a-secret-of-16-characters"
+
+
+def test_the_secret_of_the_playground_is_in_a_file(tmp_path: Path) -> None:
+    """It is read without the end of its line and becomes the path that takes bundles."""
+    (tmp_path / "secret").write_text(f"{SECRET}\n")
+    with open_dependency("playground", "127.0.0.1", read_secret(tmp_path / "secret")) as app:
+        assert f"/{SECRET}/deploy_solution" == app[PLAYGROUND].deploy_path
+
+
+@pytest.mark.parametrize("text", ["", "too-short", f"{SECRET}/x", f"{SECRET}?", f"{SECRET} x", f"{SECRET}\xff"])
+def test_what_is_no_secret_is_refused(text: str, tmp_path: Path) -> None:
+    """What is short or no part of a path, with a sentence that names the file and not what is in it."""
+    (tmp_path / "secret").write_bytes(text.encode("latin-1"))
+    with pytest.raises(CommandError) as refused:
+        read_secret(tmp_path / "secret")
+    assert f"{tmp_path}/secret: this needs one line of 16 or more" in str(refused.value)
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("part", ["graphene", "playground"])
+async def test_in_containers_each_part_has_its_name(part: str) -> None:
+    """The worker reaches it by the name of its service, and a web page by no other."""
+    answers = []
+    with open_dependency(part, "0.0.0.0") as app:
+        async with served(app) as url, aiohttp.ClientSession(url) as session:
+            for name in (part, "evil.example"):
+                async with session.get("/", headers={"Host": f"{name}:8000"}) as response:
+                    answers.append(response.status == 421)
+    assert [False, True] == answers
 
 
 def test_the_graphene_is_that_of_the_demo() -> None:

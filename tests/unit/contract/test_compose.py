@@ -43,9 +43,21 @@ def test_the_worker_accepts_its_settings(tmp_path: Path) -> None:
     told = worker_environment(
         environment["DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"],
         environment["DEPLOYER_CATALOG__URL"].removesuffix("/ccds"),
-        environment["DEPLOYER_PLAYGROUND__DEPLOY_URL"].removesuffix("/deploy_solution"),
-    ) | {"DEPLOYER_RUNTIME__HTTP_PORT": environment["DEPLOYER_RUNTIME__HTTP_PORT"]}
+        environment["DEPLOYER_PLAYGROUND__PUBLIC_URL"],
+        "",
+    ) | {it: environment[it] for it in ("DEPLOYER_RUNTIME__HTTP_PORT", "DEPLOYER_PLAYGROUND__DEPLOY_URL")}
     assert read_settings(told, Settings) == settings
+
+
+def test_worker_and_playground_share_a_secret(services: Json) -> None:
+    """The worker's URL holds what the playground reads from its file, and links lead to the port that is published."""
+    secret = (ROOT / read_compose()["secrets"]["playground-secret"]["file"]).read_text(encoding="utf-8").strip()
+    environment, playground = services["worker"]["environment"], services["playground"]
+    expected = f"http://playground:8000/{secret}/deploy_solution"
+    assert expected == environment["DEPLOYER_PLAYGROUND__DEPLOY_URL"]
+    words = playground["command"]
+    assert "/run/secrets/playground-secret" == words[words.index("--secret-file") + 1]
+    assert [f"{environment['DEPLOYER_PLAYGROUND__PUBLIC_URL'].removeprefix('http://')}:8000"] == playground["ports"]
 
 
 def test_a_misspelt_variable_is_refused(tmp_path: Path) -> None:

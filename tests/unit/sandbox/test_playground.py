@@ -72,8 +72,9 @@ class Client:
         self.http = http
         self.playground = playground
 
-    async def post(self, body: bytes, path: str = "/deploy_solution", **headers: str) -> tuple[int, str, str | None]:
-        """Status, body and Location."""
+    async def post(self, body: bytes, path: str | None = None, **headers: str) -> tuple[int, str, str | None]:
+        """Status, body and Location of a POST as the worker's, but for what is given."""
+        path, headers = path or self.playground.deploy_path, {"Content-Type": "application/json"} | headers
         async with self.http.post(path, data=body, headers=headers, allow_redirects=False) as response:
             return response.status, await response.text(), response.headers.get("Location")
 
@@ -264,6 +265,93 @@ async def test_unique_names_belong_to_their_first_user(start: Start) -> None:
     assert "demo-pipeline-1" == await client.deploy(bundle() | {"more": b""}, "ada@example.org")
     (deployment,) = client.playground.deployments.values()
     assert ("ada@example.org", 4) == (deployment.username, len(deployment.files))
+
+
+# ----------------------------------------------------------------------------------------------------------- guards
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "answer"),
+    [
+        ({"Origin": "https://evil.example"}, 403, "This playground takes no bundles from web pages."),
+        ({"Origin": "http://127.0.0.1:8000"}, 403, "This playground takes no bundles from web pages."),
+        ({"Origin": "null"}, 403, "This playground takes no bundles from web pages."),
+        ({"Content-Type": "text/plain"}, 415, "This playground takes bundles as application/json."),
+        ({"Content-Type": "text/plain; application/json"}, 415, "This playground takes bundles as application/json."),
+        ({"Content-Type": ""}, 415, "This playground takes bundles as application/json."),
+        (
+            {"Content-Type": "application/x-www-form-urlencoded"},
+            415,
+            "This playground takes bundles as application/json.",
+        ),
+        ({"Host": "evil.example:8000"}, 421, "This server is called localhost, or by its address."),
+        (
+            {"Host": "evil.example", "Origin": "http://evil.example", "Content-Type": "text/plain"},
+            421,
+            "This server is called localhost, or by its address.",
+        ),
+    ],
+    ids=lambda value: " ".join(value.values()) if isinstance(value, dict) else "",
+)
+async def test_what_a_web_page_can_post_runs_nothing(
+    start: Start, headers: dict[str, str], status: int, answer: str
+) -> None:
+    """A page cannot hide its origin, say JSON without asking first, or call this machine by another name than its own.
+
+    Each guard holds for a page that knows the secret.
+    """
+    client = await start()
+    assert (status, answer, None) == await client.post(upload(GOOD), **headers)
+    assert {} == client.playground.deployments
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/deploy_solution",
+        "/{}x/deploy_solution",
+        "/x{}/deploy_solution",
+        "/%00{}/deploy_solution",
+        "/%FF/deploy_solution",
+        "/%ED%A0%80/deploy_solution",
+        "/\N{SNOWMAN}/deploy_solution",
+    ],
+)
+async def test_only_who_knows_the_secret_may_post(start: Start, path: str) -> None:
+    """Anything else in the path is refused, with an answer that does not tell the secret."""
+    client = await start()
+    secret = client.playground.deploy_path.split("/")[1]
+    status, body, _ = await client.post(upload(GOOD), path.format(secret))
+    assert (403, "This playground takes bundles at the address that its worker knows.") == (status, body)
+    assert {} == client.playground.deployments
+
+
+def test_the_secret_is_new_and_long(tmp_path: Path) -> None:
+    """Nobody guesses 256 bits, and no two playgrounds share them."""
+    secrets = {playground_app(tmp_path)[PLAYGROUND].deploy_path.split("/")[1] for _ in range(2)}
+    assert [43, 43] == [len(secret) for secret in secrets]
+
+
+async def test_the_secret_is_shown_nowhere(
+    start: Start, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No page, answer, header or line of a log holds it, and no answer to a GET tells whether it is right."""
+    client = await start()
+    caplog.set_level("DEBUG")
+    secret = client.playground.deploy_path.split("/")[1]
+    namespace = await client.deploy(bundle())
+    said = [str(await client.post(body)) for body in (b"no json", b"{}", upload(GOOD, username=" "))]
+    for fault in ("302", "401", "500", "none"):
+        client.playground.faults[EVERYBODY] = PLAYGROUND_FAULTS[fault]
+        said.append(str(await client.post(upload(GOOD))))
+    paths = ("/", f"/deployments/{namespace}", "/api/deployments", "/none", f"/{secret}/none", f"/{secret}")
+    for path in paths:
+        async with client.http.get(path) as response:
+            said.append(f"{dict(response.headers)} {await response.text()}")
+    assert await client.get(client.playground.deploy_path) == await client.get("/wrong/deploy_solution")
+    output = capsys.readouterr()
+    said += [record.getMessage() for record in caplog.records]
+    assert [] == [it for it in (*said, output.out, output.err, repr(client.playground)) if secret in it]
 
 
 # ---------------------------------------------------------------------------------------------------------- scripts
