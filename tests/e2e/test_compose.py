@@ -116,6 +116,7 @@ async def test_the_services_run_as_the_file_says(tmp_path: Path) -> None:
     """All become healthy, the lines that `make up` prints deploy a request, and no check outlives its service."""
     async with running(tmp_path) as services:
         lines = lines_to_try()
+        assert "Scripts in bundles " in services.log("playground").read_text()
         assert ["check", "submit", "watch"] == sorted(lines)
         code, said = await services.shell(lines["check"])
         assert 0 == code, said

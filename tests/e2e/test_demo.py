@@ -86,6 +86,7 @@ def comparable(said: str) -> str:
         (r"after \d+\.\ds", "after TIME"),
         (r"-[0-9a-f]{32}\b", "-ID"),
         (r"\b\d+ files", "N files"),
+        (r"Scripts in bundles .*", "Scripts in bundles …"),  # what this machine can do
     ):
         said = re.sub(pattern, word, said)
     lines = [line for line in said.splitlines(keepends=True) if "files, which are kept" not in line]

@@ -93,7 +93,7 @@ async def open_stage(
     make_graphene: Callable[[], web.Application] = graphene_app,
 ) -> AsyncIterator[Stage]:
     """Serve the dependencies and make the topics, all of them this test's own."""
-    graphene, playground = make_graphene(), playground_app(folder / "playground", run_scripts=False)
+    graphene, playground = make_graphene(), playground_app(folder / "playground")
     async with served(graphene) as graphene_url, served(playground) as playground_url:
         env = environment(bootstrap, prefix, graphene_url, playground_url)
         env["DEPLOYER_KAFKA__PARTITIONS"] = str(partitions)

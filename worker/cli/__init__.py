@@ -228,7 +228,7 @@ def _sandbox(parser: argparse.ArgumentParser) -> None:
     _add_parser(parts, "token", "print a token for requests, valid for 12 hours")
     for name, purpose in (
         ("graphene", "Graphene's database service and repository"),
-        ("playground", "accepts bundles and runs their scripts with --dry-run; keep strangers away from it"),
+        ("playground", "accepts bundles, and runs their scripts with --dry-run where it can confine them"),
     ):
         part = _add_parser(parts, name, purpose)
         part.add_argument(

@@ -26,6 +26,7 @@ from worker.sandbox.graphene_data import CASES, Case
 from worker.sandbox.http_server import served
 from worker.sandbox.kafka import EmbeddedKafka
 from worker.sandbox.playground import PLAYGROUND, playground_app
+from worker.sandbox.playground_confinement import NOT_RUN, find_confinement
 from worker.sandbox.supervised_process import SupervisedProcess
 from worker.sandbox.users import sandbox_token
 from worker.settings import ClientSettings, KafkaSettings, read_settings
@@ -125,7 +126,8 @@ async def _start(stack: AsyncExitStack, given: str | None, output: OutputFolder,
         step.place = graphene = await stack.enter_async_context(served(graphene_app()))
     with console.starting("playground, sandbox") as step:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="playground-")))
-        app = playground_app(folder)
+        confinement = await asyncio.to_thread(find_confinement)
+        app = playground_app(folder, confinement=confinement)
         step.place = playground = await stack.enter_async_context(served(app))
     # In a Kafka of the user's, only topics and a group with the demo's own prefix are touched.
     prefix = f"playground-demo-{uuid4().hex[:8]}" if given else ""
@@ -137,6 +139,7 @@ async def _start(stack: AsyncExitStack, given: str | None, output: OutputFolder,
     with console.starting("worker") as step:
         worker = await stack.enter_async_context(running_worker(environment, output.log, remove=folder))
         step.place = f"a process of its own, logs to {output.log}"
+    console.say(f"\n{confinement.about if confinement else NOT_RUN}")
     return DemoServices(kafka, graphene, playground, environment, worker)
 
 

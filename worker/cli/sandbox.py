@@ -16,6 +16,7 @@ from worker.cli.terminal import configure_logging, run, until_stopped
 from worker.sandbox.graphene import graphene_app
 from worker.sandbox.http_server import served
 from worker.sandbox.playground import playground_app
+from worker.sandbox.playground_confinement import NOT_RUN, Confinement, find_confinement
 from worker.sandbox.users import sandbox_token
 
 TOKEN_LIFETIME = timedelta(hours=12)
@@ -28,8 +29,11 @@ def execute(arguments: argparse.Namespace) -> int:
         return 0
     configure_logging()
     host, _, port = arguments.listen.rpartition(":")
-    secret = read_secret(arguments.secret_file) if arguments.part == "playground" else None
-    with open_dependency(arguments.part, host, secret) as app:
+    secret, confinement = None, None
+    if arguments.part == "playground":
+        secret, confinement = read_secret(arguments.secret_file), find_confinement()
+        print(confinement.about if confinement else NOT_RUN)
+    with open_dependency(arguments.part, host, secret, confinement) as app:
         return run(_serve(arguments.part, app, host, int(port)))
 
 
@@ -42,7 +46,9 @@ def read_secret(file: Path) -> str:
 
 
 @contextmanager
-def open_dependency(part: str, host: str, secret: str | None = None) -> Iterator[web.Application]:
+def open_dependency(
+    part: str, host: str, secret: str | None = None, confinement: Confinement | None = None
+) -> Iterator[web.Application]:
     """Create the application of this part, which will be served at this address, in a container that is called so."""
     if part == "graphene":
         yield graphene_app(names=[part])
@@ -50,7 +56,9 @@ def open_dependency(part: str, host: str, secret: str | None = None) -> Iterator
     # An address that other machines can reach means that their POSTs are wanted.
     allowed = ("127.0.0.1", host) if IPv4Address(host).is_loopback else None
     with tempfile.TemporaryDirectory(prefix="playground-") as folder:
-        yield playground_app(Path(folder), allowed_addresses=allowed, secret=secret, names=[part])
+        yield playground_app(
+            Path(folder), allowed_addresses=allowed, confinement=confinement, secret=secret, names=[part]
+        )
 
 
 async def _serve(part: str, app: web.Application, host: str, port: int) -> int:

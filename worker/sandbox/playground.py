@@ -21,6 +21,7 @@ from aiohttp.typedefs import Handler
 
 from worker.sandbox import playground_page
 from worker.sandbox.http_server import HANG, RESET, Fault, enable_faults, own_names
+from worker.sandbox.playground_confinement import Confinement
 from worker.sandbox.playground_dry_run import DryRuns, ScriptFailed
 from worker.sandbox.playground_upload import (
     Deployment,
@@ -132,7 +133,7 @@ def playground_app(
     *,
     allowed_addresses: Collection[str] | None = ("127.0.0.1", "::1"),
     unique_names: bool = False,
-    run_scripts: bool = True,
+    confinement: Confinement | None = None,
     script_seconds: float = 60,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     secret: str | None = None,
@@ -144,7 +145,7 @@ def playground_app(
         folder: where zips are stored; created if missing.
         allowed_addresses: addresses that may POST; None allows all.
         unique_names: one deployment per solution name, as the server's `unique_deployment_per_solution`.
-        run_scripts: whether to run the script of each bundle; otherwise only unusable zips are refused.
+        confinement: in which the script of each bundle is run; None: it is not, and only unusable zips are refused.
         script_seconds: time limit of one run.
         clock: returns the current time.
         secret: the part of `Playground.deploy_path` that must not be guessed; None: a new one.
@@ -152,7 +153,7 @@ def playground_app(
     """
     folder.mkdir(parents=True, exist_ok=True)
     app = web.Application(middlewares=[own_names(*names), _redirect_unknown_posts], client_max_size=MAX_REQUEST)
-    dry_runs = DryRuns(folder, script_seconds) if run_scripts else None
+    dry_runs = DryRuns(folder, script_seconds, confinement) if confinement else None
     app[PLAYGROUND] = Playground(
         folder, allowed_addresses, dry_runs, clock, secret or secrets.token_urlsafe(32), unique_names=unique_names
     )

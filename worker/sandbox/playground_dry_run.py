@@ -1,7 +1,8 @@
 """Runs a bundle's own script as the playground server does, but with --dry-run.
 
 The server uses one of two command lines, depending on whether it is configured with a pull secret. A bundle must pass
-both, each in a copy of its own, because the script may write into the bundle.
+both, each in a copy of its own, because the script may write into the bundle. What it can do beyond that is up to the
+confinement.
 """
 
 import asyncio
@@ -17,9 +18,12 @@ from pathlib import Path
 
 from worker.concurrency import together
 from worker.errors import WorkerError
+from worker.sandbox.playground_confinement import Confinement, environment, give
 from worker.sandbox.playground_upload import write_files
 
 SCRIPT = "kubernetes-client-script.py"
+PIPE_SECONDS = 1  # for the end of what a killed script printed: a process that has left its session may keep it open
+MAX_OUTPUT = 1024 * 1024  # bytes of each stream, the last ones
 
 # config.json of a server with every setting, and of one with the required settings only.
 _FULL_CONFIG = {
@@ -40,10 +44,11 @@ class ScriptFailed(WorkerError):
 class DryRuns:
     """Runs scripts, at most one per processor at a time."""
 
-    def __init__(self, folder: Path, time_limit: float) -> None:
+    def __init__(self, folder: Path, time_limit: float, confinement: Confinement) -> None:
         """Use `folder` for the copies, which are removed afterwards, and allow `time_limit` seconds per script."""
         self._folder = folder
         self._time_limit = time_limit
+        self._confinement = confinement
         self._slots = asyncio.Semaphore(os.cpu_count() or 1)
 
     async def check(self, files: dict[str, bytes], username: str, namespace: str) -> None:
@@ -56,33 +61,51 @@ class DryRuns:
             try:
                 base = f"solutions/{username.encode().hex()}/{namespace}"
                 await asyncio.to_thread(_prepare, server, files, base, with_secret=with_secret)
+                await asyncio.to_thread(give, server, self._confinement.user)
                 await self._execute(_command(server, base, namespace, with_secret=with_secret), server)
             finally:
                 await asyncio.to_thread(shutil.rmtree, server, ignore_errors=True)
 
     async def _execute(self, command: list[str], server: Path) -> None:
+        user = self._confinement.user
         process = await asyncio.create_subprocess_exec(
-            *command,
+            *self._confinement.command(command, server),
             cwd=server,
-            env=_environment(server),
+            env=environment(server),
+            user=user,
+            group=user,
+            extra_groups=None if user is None else (),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,  # so that the processes it starts can be killed with it
         )
+        streams = [_end_of(stream) for stream in (process.stdout, process.stderr) if stream]
+        reading = asyncio.create_task(together(streams))
         try:
-            output, errors = await asyncio.wait_for(process.communicate(), self._time_limit)
+            async with asyncio.timeout(self._time_limit):
+                output, errors = await asyncio.shield(reading)
+                await process.wait()
         except TimeoutError:
             raise ScriptFailed(str(subprocess.TimeoutExpired(command, self._time_limit))) from None
         finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)  # what it has started, too, which may go on when it has ended
+            await process.wait()
+            await asyncio.wait((reading,), timeout=PIPE_SECONDS)
+            reading.cancel()
         if process.returncode:
             reason = subprocess.CalledProcessError(process.returncode, command)
             text = (output + errors).decode(errors="replace")
             raise ScriptFailed(f"{reason}\n{text}")
+
+
+async def _end_of(stream: asyncio.StreamReader) -> bytes:
+    """Read all, however much, and keep the end."""
+    end = b""
+    while piece := await stream.read(64 * 1024):
+        end = (end + piece)[-MAX_OUTPUT:]
+    return end
 
 
 def _prepare(server: Path, files: dict[str, bytes], base: str, *, with_secret: bool) -> None:
@@ -106,8 +129,3 @@ def _command(server: Path, base: str, namespace: str, *, with_secret: bool) -> l
         *("--config-file", str(server / "config.json")),
         "--dry-run",
     ]
-
-
-def _environment(server: Path) -> dict[str, str]:
-    """Return an environment without the worker's settings, and without access to any cluster of this user."""
-    return {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(server), "LANG": "C.UTF-8"}

@@ -241,7 +241,7 @@ async def open_world(folder: Path, log_format: Format, **servers: str) -> AsyncI
 
     The worker logs at `debug`, and so do the libraries.
     """
-    graphene, playground = canary_graphene(), playground_app(folder, run_scripts=False)
+    graphene, playground = canary_graphene(), playground_app(folder)
     deploy_path = playground[PLAYGROUND].deploy_path
     async with AsyncExitStack() as stack:
         graphene_url = await stack.enter_async_context(served(graphene))

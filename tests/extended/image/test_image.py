@@ -126,7 +126,7 @@ async def sandbox(image: Image, services: Translated, name: str, log: Path) -> A
 
 
 async def test_the_sandboxes_need_no_more_than_the_worker(image: Image, tmp_path: Path) -> None:
-    """In the same container Graphene gives a bundle, and the playground runs the scripts of it."""
+    """In the same container Graphene gives a bundle, and the playground takes it."""
     case, services = CASES["sudoku"], Translated(tmp_path)
     async with (
         sandbox(image, services, "graphene", tmp_path / "graphene.log") as graphene,

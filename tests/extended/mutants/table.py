@@ -699,6 +699,30 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "super().error(message)",
         ),
     ),
+    ("worker/sandbox/playground_confinement.py", f"{UNIT}/sandbox/test_playground_confinement.py"): (
+        ("sandbox: scripts have no network", "--unshare-all", "--unshare-pid"),
+        ("sandbox: scripts have no other processes", '"--unshare-all"', '"--unshare-net", "--unshare-ipc"'),
+        ("sandbox: scripts write no system file", '"--ro-bind-try"', '"--bind-try"'),
+        ("sandbox: scripts write to no root", '"--remount-ro", "/", ', ""),
+        ("sandbox: scripts write to no devices", '"--remount-ro", "/dev", ', ""),
+        ("sandbox: scripts read no file of the user", '"/etc/ld.so.cache")', '"/etc", "/tmp")'),
+        (
+            "sandbox: another user sees no zips",
+            "folder.parent.chmod(0o711)",
+            "folder.parent.chmod(0o777)",
+        ),
+        ("sandbox: what does not work is not used", "for it in found if works(it)", "for it in found"),
+    ),
+    ("worker/sandbox/playground_dry_run.py", f"{UNIT}/sandbox/test_playground.py"): (
+        ("sandbox: scripts get no settings", "            env=environment(server),\n", ""),
+        ("sandbox: what scripts print is bounded", "(end + piece)[-MAX_OUTPUT:]", "end + piece"),
+        (
+            "sandbox: another user has no groups of ours",
+            "extra_groups=None if user is None else (),",
+            "extra_groups=None,",
+            f"{UNIT}/sandbox/test_playground_confinement.py",
+        ),
+    ),
     ("worker/sandbox/playground_upload.py", f"{UNIT}/sandbox/test_playground.py"): (
         ("sandbox: a bomb that lies about its size", "file.read(member.file_size)", "file.read()"),
         ("sandbox: a bomb that tells its size", "for member in members) > MAX_BYTES", "for member in members) < 0"),

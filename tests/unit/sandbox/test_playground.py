@@ -22,13 +22,30 @@ from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, NEXUS_LOGIN, NEXUS_PA
 from worker.sandbox.graphene_data import CASES
 from worker.sandbox.http_server import Fault, served
 from worker.sandbox.playground import EVERYBODY, PLAYGROUND, PLAYGROUND_FAULTS, Playground, playground_app
-from worker.sandbox.playground_dry_run import DryRuns, ScriptFailed
+from worker.sandbox.playground_confinement import Confinement, find_confinement
+from worker.sandbox.playground_dry_run import MAX_OUTPUT, DryRuns, ScriptFailed
 from worker.sandbox.playground_upload import MAX_BYTES, MAX_ENTRIES, Unusable, unpack
 from worker.settings import ArtifactsSettings, BuilderSettings, CatalogSettings
 
 NOW = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
 USER = "Ada@Example.org"
 PREFIX = "/dashboard?selected_deployment_id="
+
+
+class Unconfined:
+    """For the scripts of these tests, on machines that have nothing else."""
+
+    about = ""
+    user = None
+
+    def command(self, command: list[str], _: Path) -> list[str]:
+        """As it is."""
+        return command
+
+
+UNCONFINED = Unconfined()
+OURS = find_confinement() or UNCONFINED
+CONFINEMENTS = pytest.mark.parametrize("confinement", [UNCONFINED, OURS], ids=["unconfined", "as here"])
 
 # Prints what it was started with, and fails on request.
 SCRIPT = b"""
@@ -99,7 +116,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     async with AsyncExitStack() as stack:
 
         async def start(**options: Any) -> Client:
-            defaults: dict[str, Any] = {"run_scripts": False, "clock": lambda: NOW}
+            defaults: dict[str, Any] = {"clock": lambda: NOW}
             app = playground_app(tmp_path / "playground", **(defaults | options))
             url = await stack.enter_async_context(served(app))
             return Client(await stack.enter_async_context(aiohttp.ClientSession(url)), app[PLAYGROUND])
@@ -359,7 +376,7 @@ async def test_the_secret_is_shown_nowhere(
 
 async def test_the_script_runs_with_both_command_lines(tmp_path: Path) -> None:
     """The command lines are those of the server with and without a pull secret, each on an untouched copy."""
-    runs = DryRuns(tmp_path, 30)
+    runs = DryRuns(tmp_path, 30, UNCONFINED)
     said = []
     for with_secret in (True, False):
         with pytest.raises(ScriptFailed) as failed:
@@ -382,7 +399,7 @@ async def test_the_script_has_no_way_to_a_cluster(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("KUBECONFIG", "/somewhere")
     monkeypatch.setenv("DEPLOYER_AUTH__SECRET", "hidden")
     with pytest.raises(ScriptFailed) as failed:
-        await DryRuns(tmp_path, 30).check(bundle(exit_code=1), "ada@example.org", "demo-1")
+        await DryRuns(tmp_path, 30, UNCONFINED).check(bundle(exit_code=1), "ada@example.org", "demo-1")
     said = json.loads(str(failed.value).splitlines()[1])
     assert {"HOME", "LANG", "PATH"} == set(said["variables"]) - {"LC_CTYPE", "__CF_USER_TEXT_ENCODING"}
     assert ".kube" not in said["home"]
@@ -403,21 +420,37 @@ async def test_the_script_has_no_way_to_a_cluster(tmp_path: Path, monkeypatch: p
 )
 async def test_a_bundle_whose_script_fails_is_refused(start: Start, files: dict[str, bytes], reason: str) -> None:
     """A failure with either command line is a 500 with the script's words, and nothing is deployed."""
-    client = await start(run_scripts=True)
+    client = await start(confinement=UNCONFINED)
     status, body, _ = await client.post(upload(zipped(files)))
     assert (500, {}) == (status, client.playground.deployments)
     assert body.startswith("deploy solution failed with: Command '[")
     assert reason in body
 
 
-async def test_a_script_that_does_not_end_is_ended(start: Start) -> None:
+@CONFINEMENTS
+async def test_a_script_that_does_not_end_is_ended(start: Start, confinement: Confinement) -> None:
     """After the time limit the script and what it started are killed, and the bundle is refused."""
-    client = await start(run_scripts=True, script_seconds=0.3)
+    client = await start(confinement=confinement, script_seconds=0.3)
     script = (
         b"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)']).wait()"
     )
     status, body, _ = await client.post(upload(zipped(bundle(script=script))))
     assert (500, True) == (status, body.endswith("timed out after 0.3 seconds"))
+
+
+async def test_of_a_script_that_prints_much_the_end_is_kept(tmp_path: Path) -> None:
+    """However much it prints until it ends, a bounded part is in memory, and the reason stands at the end."""
+    script = b"import sys; sys.stderr.write('x' * 5 * 2**20); sys.exit('the reason')"
+    with pytest.raises(ScriptFailed) as failed:
+        await DryRuns(tmp_path, 30, UNCONFINED).check(bundle(script=script), "ada@example.org", "demo-1")
+    assert len(str(failed.value)) < MAX_OUTPUT + 10_000
+    assert str(failed.value).endswith("the reason\n")
+
+
+async def test_without_a_confinement_no_script_runs(start: Start) -> None:
+    """The bundle is taken as it is: one that would fail is deployed."""
+    client = await start()
+    await client.deploy(bundle(exit_code=1))
 
 
 @pytest.fixture
@@ -431,10 +464,13 @@ async def graphene() -> AsyncIterator[BuilderSettings]:
         )
 
 
+@CONFINEMENTS
 @pytest.mark.parametrize("key", ["sudoku", "news-training", "entity-recogniser"])
-async def test_what_the_worker_builds_is_taken(start: Start, graphene: BuilderSettings, key: str) -> None:
+async def test_what_the_worker_builds_is_taken(
+    start: Start, graphene: BuilderSettings, key: str, confinement: Confinement
+) -> None:
     """The bundle of each case stands its own script with both command lines, and is kept byte for byte."""
-    client = await start(run_scripts=True)
+    client = await start(confinement=confinement)
     async with open_builder(graphene) as builder:
         _, built = await builder.build(CASES[key].solution_id, CASES[key].revision_id, None)
     status, body, _ = await client.post(upload(built.data))
