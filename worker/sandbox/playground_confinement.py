@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 WITHOUT_BUBBLEWRAP = "bubblewrap (bwrap) is missing or does not work here"
 NOT_RUN = f"Scripts in bundles are not run: {WITHOUT_BUBBLEWRAP}, and nobody else can run them."
@@ -49,13 +49,15 @@ class Bubblewrap:
     def command(self, command: list[str], folder: Path) -> list[str]:
         """Return the command line that runs the program in the folder."""
         prefixes = [Path(sys.prefix), Path(sys.base_prefix)]
+        sealed = ("/proc", "/dev", "/")  # in /proc are the kernel's settings, which root may write without capabilities
         readable = [*_SYSTEM, *map(str, prefixes), *(str(it.resolve()) for it in prefixes)]
         return [
             self._program,
             *("--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"),
             *(word for path in readable for word in ("--ro-bind-try", path, path)),
             *("--proc", "/proc", "--dev", "/dev", "--bind", str(folder), str(folder)),
-            *("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(folder), "--"),
+            *(word for path in sealed for word in ("--remount-ro", path)),
+            *("--chdir", str(folder), "--"),
             *command,
         ]
 
@@ -74,6 +76,11 @@ class AnotherUser:
 def environment(folder: Path) -> dict[str, str]:
     """Return an environment without the worker's settings, and without access to any cluster of this user."""
     return {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder), "LANG": "C.UTF-8"}
+
+
+def started_as(user: int | None) -> dict[str, Any]:
+    """Return the options with which a process starts as this user, in no group of ours."""
+    return {} if user is None else {"user": user, "group": user, "extra_groups": ()}
 
 
 def give(folder: Path, user: int | None) -> None:
@@ -95,9 +102,7 @@ def works(confinement: Confinement) -> bool:
                 confinement.command(_PROBE, folder),
                 cwd=folder,
                 env=environment(folder),
-                user=confinement.user,
-                group=confinement.user,
-                extra_groups=None if confinement.user is None else (),
+                **started_as(confinement.user),
                 capture_output=True,
                 timeout=_PROBE_SECONDS,
                 check=False,

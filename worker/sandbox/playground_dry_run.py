@@ -18,7 +18,7 @@ from pathlib import Path
 
 from worker.concurrency import together
 from worker.errors import WorkerError
-from worker.sandbox.playground_confinement import Confinement, environment, give
+from worker.sandbox.playground_confinement import Confinement, environment, give, started_as
 from worker.sandbox.playground_upload import write_files
 
 SCRIPT = "kubernetes-client-script.py"
@@ -67,14 +67,11 @@ class DryRuns:
                 await asyncio.to_thread(shutil.rmtree, server, ignore_errors=True)
 
     async def _execute(self, command: list[str], server: Path) -> None:
-        user = self._confinement.user
         process = await asyncio.create_subprocess_exec(
             *self._confinement.command(command, server),
             cwd=server,
             env=environment(server),
-            user=user,
-            group=user,
-            extra_groups=None if user is None else (),
+            **started_as(self._confinement.user),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from worker.sandbox.playground_confinement import (
     Confinement,
     find_confinement,
     give,
+    started_as,
     works,
 )
 from worker.sandbox.playground_dry_run import SCRIPT, DryRuns, ScriptFailed
@@ -48,6 +50,8 @@ for folder in (".", pathlib.Path(__file__).parent, os.environ["HOME"]):
     attempt("write to its own", lambda: write(folder))
 for file in (told["file"], "/etc/passwd", "/etc/shadow", os.path.expanduser("~root/.profile")):
     attempt(f"read {file}", lambda: open(file).close())
+for file in ("/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/dev/kmsg"):
+    attempt(f"open {file}", lambda: os.close(os.open(file, os.O_WRONLY)))
 attempt("connect", lambda: socket.create_connection(("127.0.0.1", told["port"]), 5).close())
 attempt("signal", lambda: os.kill(told["process"], 0))
 seen = b"".join(pathlib.Path(it).read_bytes() for it in glob.glob("/proc/[0-9]*/environ"))
@@ -128,15 +132,36 @@ async def test_another_user_owns_the_copy_alone() -> None:
     assert ["65533", "65533", "written", "denied"] == str(failed.value).splitlines()[1:5]
 
 
-@as_root
-async def test_another_user_gets_all_of_the_copy(tmp_path: Path) -> None:
-    """Each file and folder in it, and the way there, which does not lead to the files beside it."""
+def test_another_user_gets_all_of_the_copy(tmp_path: Path) -> None:
+    """Each file and folder in it, and the way there, on which the files beside it cannot be listed."""
+    user = 65533 if os.geteuid() == 0 else os.geteuid()
     (tmp_path / "copy" / "a").mkdir(parents=True)
     (tmp_path / "copy" / "a" / "b").touch()
     tmp_path.chmod(0o700)
-    give(tmp_path / "copy", 65533)
-    assert [65533] * 3 == [it.stat().st_uid for it in (tmp_path / "copy", *(tmp_path / "copy").rglob("*"))]
-    assert (0o711, 0) == (tmp_path.stat().st_mode & 0o777, tmp_path.stat().st_uid)
+    give(tmp_path / "copy", user)
+    assert [user] * 3 == [it.stat().st_uid for it in (tmp_path / "copy", *(tmp_path / "copy").rglob("*"))]
+    assert (0o711, os.geteuid()) == (tmp_path.stat().st_mode & 0o777, tmp_path.stat().st_uid)
+
+
+def test_another_user_is_in_no_group_of_ours() -> None:
+    """Files that our groups may read stay ours; whom nothing is given to is started as before."""
+    assert {"user": 65533, "group": 65533, "extra_groups": ()} == started_as(AnotherUser.user)
+    assert {} == started_as(Bubblewrap.user)
+
+
+def test_bubblewrap_is_told_what_to_take_away(tmp_path: Path) -> None:
+    """On every machine: namespaces, capabilities and what is read-only, the folder alone excepted, in this order."""
+    words = BWRAP.command(["program", "argument"], tmp_path)
+    options = words[1 : words.index("--")]
+    assert ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"] == options[:5]
+    bound = [(options[it], options[it + 1]) for it, word in enumerate(options) if "bind" in word]
+    assert [("--bind", str(tmp_path))] == [it for it in bound if it[0] != "--ro-bind-try"]
+    python = {str(it) for one in (sys.prefix, sys.base_prefix) for it in (one, Path(one).resolve())}
+    system = {"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache"}
+    assert python | system == {path for _, path in bound[:-1]}
+    sealed = ["--remount-ro", "/proc", "--remount-ro", "/dev", "--remount-ro", "/"]
+    assert [*sealed, "--chdir", str(tmp_path)] == options[-8:]
+    assert ["program", "argument"] == words[words.index("--") + 1 :]
 
 
 @pytest.mark.parametrize(
