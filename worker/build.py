@@ -7,7 +7,10 @@ that are at work, and none keeps the loop busy for 50 ms. A large one is built a
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
 from typing import ParamSpec, TypeVar
 from uuid import UUID
 
@@ -16,7 +19,8 @@ from worker import settings
 from worker.concurrency import in_thread
 from worker.domain.bundle.archive import Bundle, build_bundle
 from worker.domain.bundle.blueprint import check_image, read_blueprint
-from worker.domain.bundle.plan import Plan, plan_pipeline, plan_single_model
+from worker.domain.bundle.plan import Plan, check_protobufs, plan_pipeline, plan_single_model, protobuf_invalid
+from worker.domain.bundle.protobuf import Protobuf, ProtobufError, read_protobuf
 from worker.domain.overrides.overrides import NO_OVERRIDES, Overrides
 from worker.domain.solution import BytesLeft, Caller, LeftOut, Solution
 from worker.errors import ConfigurationError, NeedsReservation, NotDeployable, NotFound
@@ -29,6 +33,10 @@ T = TypeVar("T")
 SMALL_BYTES = 256 * 1024  # fetched in all; ordinary pipelines have 20 to 100 kB
 SMALL_VALUES = 4_000  # commas and brackets in a blueprint, as strict_json counts: 100 ordinary nodes, 15 ms, 2 MiB
 SMALL_MARKUP = 2_000  # tags and character references in a description: 25 ms at the worst
+# Of all protobufs of a pipeline, of which one has 1 kB and 150 marks as a rule, and seldom 12 kB: 0.8 s in a thread.
+MAX_READ = 512 * 1024
+MAX_MARKS = 30_000
+MAX_KNOWN = 4 * 1024 * 1024  # of protobufs whose declarations are kept, which take about as much
 SMALL_MANIFESTS = 1_200  # 12 for each container, and one for each folder that it mounts: 100 containers, 25 ms, 0.5 MB
 
 
@@ -74,6 +82,7 @@ class Builder:
         self._shipped = shipped
         self._options = options
         self._overrides = overrides
+        self._protobufs = KnownProtobufs()
 
     async def build(
         self, solution_id: UUID, revision_id: UUID, caller: Caller | None, *, large: bool = True
@@ -88,12 +97,13 @@ class Builder:
             return plan, bundle
 
     def warm_up(self) -> None:
-        """Build one bundle: the manifests' model classes are compiled at their first use (0.2 s)."""
+        """Build one bundle: the manifests' model classes and the protobufs' grammar are compiled at their first use."""
         nil = UUID(int=0)
         solution = Solution(nil, nil, "warm-up", Kind.PIPELINE)
         blueprint = read_blueprint(_WARM_UP_BLUEPRINT, max_nodes=2)
         plan = plan_pipeline(solution, blueprint, self._options.orchestrator_image)
         build_bundle(plan, {}, self._shipped, self._options)
+        read_protobuf(b"")
 
     async def _fetch(
         self, solution_id: UUID, revision_id: UUID, caller: Caller | None, allowance: Allowance
@@ -102,27 +112,93 @@ class Builder:
         solution = await self._catalog.find(solution_id, revision_id, caller, allowance.fetched)
         if solution.kind is Kind.SINGLE_MODEL:
             allowance.check_texts(solution.description)
-            plan = await _done(allowance, plan_single_model, solution)
+            plan = await _done(allowance, plan_single_model, solution, self._options.reserved_namespaces)
         else:
-            (data,) = await self._artifacts.fetch([solution.blueprint_uri or ""], allowance.fetched)
+            uri, size = solution.blueprint_uri or "", solution.file_size
+            (data,) = await self._artifacts.fetch([uri], allowance.fetched, size)
             if data is None:
                 raise NotFound("blueprint-missing", "The pipeline's blueprint is gone. Save the pipeline again.")
             allowance.check_texts(solution.description, data)
             plan = await _done(allowance, self._plan_pipeline, solution, data)
-        allowance.check_manifests(len(plan.containers), len(plan.shared_folders))
         uris = {container.name: container.proto_uri for container in plan.containers if container.proto_uri}
-        owners = {uri: name for name, uri in uris.items()}  # nodes of one model share its file, which is fetched once
-        found = dict(zip(owners, await self._artifacts.fetch(list(owners), allowance.fetched), strict=True))
-        protos = {}
+        asked = [*dict.fromkeys(uris.values())]  # nodes of one model share its file, which is fetched once
+        left = allowance.fetched
+        if solution.kind is Kind.SINGLE_MODEL:
+            files = await self._artifacts.fetch(asked, left, solution.file_size)
+        else:
+            access = asyncio.ensure_future(self._catalog.check_protobufs(asked, solution, caller, left))
+            try:
+                files = await self._artifacts.fetch(asked, left)
+                await access
+            finally:
+                access.cancel()
+                await asyncio.gather(access, return_exceptions=True)
+        found, protos = dict(zip(asked, files, strict=True)), {}
         for name, uri in uris.items():
-            text = found[uri]
-            if text is None:
+            if (text := found[uri]) is None:
                 raise NotFound("proto-missing", f"The protobuf of node '{name}' is gone. On-board its model again.")
             protos[name] = text
-        return plan, protos
+        allowance.check_manifests(len(plan.containers), len(plan.shared_folders))
+        warnings = await self._protobufs.check(plan, protos)
+        return replace(plan, warnings=(*plan.warnings, *warnings)) if warnings else plan, protos
 
     def _plan_pipeline(self, solution: Solution, data: bytes) -> Plan:
-        return plan_pipeline(solution, read_blueprint(data, self._options.max_nodes), self._options.orchestrator_image)
+        options = self._options
+        blueprint = read_blueprint(data, options.max_nodes, options.max_shared_folders)
+        return plan_pipeline(solution, blueprint, options.orchestrator_image, options.reserved_namespaces)
+
+
+MARKS = tuple(bytes((char,)) for char in b";{}()[]<>=,./\"'")  # as many as tokens, and what is between comments
+
+
+class KnownProtobufs:
+    """What was read of protobufs, by their content: those of a tutorial are read once, and not for each user."""
+
+    def __init__(self, read: Callable[[bytes], Protobuf] = read_protobuf) -> None:
+        self._read = read
+        self._known: OrderedDict[bytes, tuple[Protobuf | ProtobufError, int]] = OrderedDict()
+        self._bytes = 0
+        self._one_at_a_time = asyncio.Lock()  # in a thread: Python would not read two faster
+
+    async def check(self, plan: Plan, protos: Mapping[str, bytes]) -> Sequence[str]:
+        """Return what people should know of these protobufs, by container. Raises NotDeployable."""
+        read: dict[str, Protobuf] = {}
+        warnings: list[str] = []
+        left, marks = MAX_READ, MAX_MARKS
+        for container in plan.containers:
+            if (data := protos.get(container.name)) is None:
+                continue
+            left, marks = left - len(data), marks - sum(map(data.count, MARKS))
+            if left < 0 or marks < 0:
+                warnings.append(f"From '{container.name}' on, the protobufs are too large to be checked.")
+                break
+            found = await self._find(data)
+            if isinstance(found, Protobuf):
+                read[container.name] = found
+            elif plan.kind is Kind.PIPELINE:
+                raise protobuf_invalid(container, found)
+            else:
+                warnings.append(protobuf_invalid(container, found).message)
+        return (*warnings, *check_protobufs(plan, read)) if plan.kind is Kind.PIPELINE else warnings
+
+    async def _find(self, data: bytes) -> Protobuf | ProtobufError:
+        """Read a file, unless that is known."""
+        digest = sha256(data).digest()
+        if digest not in self._known:
+            async with self._one_at_a_time:
+                if digest not in self._known:  # nobody has read it meanwhile
+                    self._known[digest] = await in_thread(self._read_or_error, data), len(data) + 1024
+                    self._bytes += self._known[digest][1]
+                    while self._bytes > MAX_KNOWN:
+                        self._bytes -= self._known.popitem(last=False)[1][1]
+        self._known.move_to_end(digest)
+        return self._known[digest][0]
+
+    def _read_or_error(self, data: bytes) -> Protobuf | ProtobufError:
+        try:
+            return self._read(data)
+        except ProtobufError as error:
+            return error.with_traceback(None)
 
 
 async def _done(allowance: Allowance, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

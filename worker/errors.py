@@ -54,6 +54,8 @@ REJECTED: dict[str, str] = {
     "wrong-partition": "The record is not in the partition that its key leads to. Send it with the partitioner of Kafka's own clients (murmur2 of the key).",
     # authorise
     "no-access": "The user may not read this solution. Ask its owner for access.",
+    "no-access-to-proto": "The protobuf of a node belongs to a solution that neither the pipeline's owner nor the user may read. Ask its owner for access, or replace the node.",
+    "proto-of-unknown": "The path of a node's protobuf does not say to which solution it belongs. On-board the model again. Operator: DEPLOYER_CATALOG__PROTOBUFS_OF_UNKNOWN.",
     # fetch: what the solution refers to
     "solution-not-found": "Graphene has no solution with this id. Check the id.",
     "revision-not-found": "Graphene has no revision with this id. Check the id.",
@@ -63,16 +65,23 @@ REJECTED: dict[str, str] = {
     "proto-missing": "A node has no protobuf, or its file is gone. On-board the model again.",
     "solution-unreadable": "What Graphene's database says of the solution is no JSON that can be used; the message says where and why. Correct the solution there and send the request again.",
     "artifact-uri-invalid": "An artifact's URI is not a plain path in the repository. On-board the model again.",
+    "artifact-not-a-file": "A file of the solution is a web page or empty, and is so in the repository. On-board the model again, or save the pipeline again.",
     "artifact-too-large": "A file of the solution exceeds the limit in the message. Make it smaller.",
     # plan
     "blueprint-invalid": "The blueprint is not in the editor's format; the message says where. Save the pipeline again.",
     "no-nodes": "The pipeline has no deployable node. Add one.",
     "too-many-nodes": "The pipeline has more nodes than the operator allows. Split it.",
+    "proto-invalid": "The protobuf of a node cannot be loaded; the message names the file, the line and the problem. Correct it and on-board the model again.",
+    "proto-without-service": "The protobuf of a node has no service that the orchestrator would find: a line that begins with `service`. Correct it and on-board the model again.",
+    "proto-mismatch": "An operation of the pipeline is not in its node's protobuf, or has other messages there. Save the pipeline again with the model as it is now.",
+    "proto-conflict": "Two protobufs declare one name with different content, and the orchestrator loads all into one. Make them the same, or rename one.",
     "node-not-runnable": "A node has a type without a container (Splitter, Collator). Replace it.",
     "image-empty": "A node has no container image. On-board its model again.",
     "image-invalid": "A container image reference is invalid; the message says why. Correct it.",
     "name-reserved": "A pipeline or node has a name that is reserved for the cluster or the orchestrator. Rename it.",
     "name-collision": "Two nodes would get the same name in the cluster. Rename one.",
+    "too-many-shared-folders": "The pipeline has more shared folders than the operator allows. Use fewer.",
+    "shared-folder-reserved": "A shared folder would hide a folder of the system in every node. Choose another path, such as /data/shared.",
     "shared-folder-invalid": "A shared folder's path is not absolute. Correct the folder's name in the editor.",
     "bundle-too-large": "The bundle exceeds the limit in the message. Make its files smaller.",
 }

@@ -20,12 +20,16 @@ class Tokens(Protocol):
 
 
 class Catalog(Protocol):
-    """What a revision is, and whether the caller may read it.
+    """What a revision is, whether the caller may read it, and whose the protobufs are that it names.
 
     Raises NotFound, NotAllowed, Unavailable, NeedsReservation.
     """
 
     async def find(self, solution_id: UUID, revision_id: UUID, caller: Caller | None, left: BytesLeft) -> Solution: ...
+
+    async def check_protobufs(
+        self, uris: Sequence[str], solution: Solution, caller: Caller | None, left: BytesLeft
+    ) -> None: ...
 
 
 class Artifacts(Protocol):
@@ -34,7 +38,7 @@ class Artifacts(Protocol):
     Raises NotFound, NotDeployable, Unavailable, NeedsReservation.
     """
 
-    async def fetch(self, uris: Sequence[str], left: BytesLeft) -> list[bytes | None]: ...
+    async def fetch(self, uris: Sequence[str], left: BytesLeft, size: int | None = None) -> list[bytes | None]: ...
 
 
 class Playground(Protocol):

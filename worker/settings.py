@@ -102,7 +102,14 @@ class CatalogSettings(_Group):
     url: HttpUrl = Field(description="Base URL with the context path, e.g. http://cds-service:8000/ccds.")
     username: str = Field(description="User name for HTTP Basic.")
     password: SecretStr = Field(description="Password for HTTP Basic.")
-    check_access: bool = Field(True, description="Whether to check that the user may read the solution.")
+    check_access: bool = Field(
+        True, description="Whether to check that the user may read the solution, and its author the protobufs in it."
+    )
+    protobufs_of_unknown: Literal["refuse", "allow"] = Field(
+        "refuse",
+        description="What becomes of a pipeline with a protobuf whose path names no solution, so that nobody's access "
+        "can be checked.",
+    )
     timeout_seconds: Seconds = Field(10, description="Time-out of a request.")
 
 
@@ -155,6 +162,14 @@ class BundleSettings(_Group):
     source_system_url: str = Field("", description="Public URL of Graphene, for links from a deployment back to it.")
     max_nodes: int = Field(
         200, ge=1, le=300, description="Maximum number of nodes of a pipeline; at most 300 fit into a status."
+    )
+    max_shared_folders: int = Field(10, ge=1, le=50, description="Maximum number of shared folders of a pipeline.")
+    reserved_namespaces: Annotated[str, Field(pattern=r"^[a-z0-9*-]+(,[a-z0-9*-]+)*$")] = Field(
+        "default,kube,kube-*,kubernetes,kubernetes-*,openshift,openshift-*,argocd,calico-apiserver,calico-system,"
+        "cattle-fleet-system,cattle-system,cert-manager,flux-system,gatekeeper-system,ingress-nginx,istio-system,"
+        "knative-eventing,knative-serving,kyverno,linkerd,longhorn-system,metallb-system,rook-ceph,tigera-operator,velero",
+        description="Names of the cluster's own namespaces, separated by commas; `*` stands for anything. No pipeline "
+        "gets one of them.",
     )
     security_profile: Literal["default", "restricted"] = Field(
         "default", description="`restricted` meets Pod Security `restricted`; images that need root stop working."

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from schemas import FINAL_STATES, State
-from tests.support.builders import blueprint_document, node
+from tests.support.builders import blueprint_document, node, operation, protobuf
 from tests.support.stage import open_stage
 from tests.support.statuses import ended
 from tests.support.tokens import CLAIMS, Issuer, document, private_key, public_jwk
@@ -61,7 +61,7 @@ async def test_made_up_keys_keep_nobody_out(kafka: str, unique: str, tmp_path: P
     whose key is new is deployed, and each of them has its one final status."""
     keys, app = Keys(), web.Application()
     app.add_routes([web.get("/keys", keys.answer)])
-    good = make_pipeline("Good", blueprint_document(node("a")), {"a": 'syntax = "proto3";\n'})
+    good = make_pipeline("Good", blueprint_document(node("a")), {"a": protobuf(operation())})
     async with served(app) as issuer, open_stage(kafka, unique, tmp_path) as stage:
         stage.env |= {
             "DEPLOYER_AUTH__SECRET": "",

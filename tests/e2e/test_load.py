@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from schemas import State
-from tests.support.builders import blueprint_document, edge, mount_volume, node, operation, shared_folder
+from tests.support.builders import blueprint_document, edge, mount_volume, node, operation, protobuf, shared_folder
 from tests.support.stage import open_stage
 from worker.sandbox.graphene_data import Stored, make_model, make_pipeline
 from worker.sandbox.users import User
@@ -15,7 +15,7 @@ USERS = [User(f"user-{number}", f"user{number}", f"user{number}@graphene.example
 
 def solution(number: int) -> Stored:
     """Three of four are pipelines, two of four have a shared folder; names and protobufs repeat on purpose."""
-    proto = f'syntax = "proto3";\n// of solution {number}\nservice Model {{}}\n'
+    proto = f"{protobuf(operation())}// of solution {number}\n"
     if number % 4 == 3:
         return make_model(f"Model {number}", f"registry.example/model:{number}", proto)
     names = [f"node-{index}" for index in range(1, 2 + number % 5)]

@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas import FINAL_STATES
-from tests.support.builders import blueprint_document, node
+from tests.support.builders import blueprint_document, node, operation, protobuf
 from tests.support.stage import PARTITIONS, Stage, open_stage
 from tests.support.worker_process import WorkerProcess
 from worker.sandbox.graphene import CCDS_LOGIN, NEXUS_LOGIN
@@ -27,7 +27,7 @@ from worker.sandbox.http_server import served
 from worker.sandbox.users import JWT_SECRET, SANDBOX_USER, sandbox_token
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
-PIPELINE = make_pipeline("Seen", blueprint_document(node("a")), {"a": "syntax = 'proto3';"})
+PIPELINE = make_pipeline("Seen", blueprint_document(node("a")), {"a": protobuf(operation())})
 SECRETS = (
     JWT_SECRET, CCDS_LOGIN[1], NEXUS_LOGIN[1], SANDBOX_USER.user_id, SANDBOX_USER.email, "eyJ", "Bearer", "UEsDB",
 )  # fmt: skip

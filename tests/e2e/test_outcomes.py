@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from schemas import FINAL_STATES, State
-from tests.support.builders import blueprint_document, edge, node, operation
+from tests.support.builders import blueprint_document, edge, node, operation, protobuf, protobufs, shared_folder
 from tests.support.stage import Stage, open_stage
 from worker.sandbox.graphene import CCDS_PATH, NEXUS_PATH
 from worker.sandbox.graphene_data import Stored, make_model, make_pipeline
@@ -20,11 +20,17 @@ from worker.sandbox.playground import EVERYBODY, PLAYGROUND_FAULTS
 from worker.sandbox.users import SANDBOX_USER, STRANGER, User, sandbox_token
 
 PROTO = 'syntax = "proto3";\nservice Model {}\n'
+UNLOADABLE = (
+    ("proto-invalid", "not a protobuf"),
+    ("proto-without-service", 'syntax = "proto3";\n'),
+    ("proto-mismatch", protobuf(operation("walk"))),
+    ("proto-conflict", protobuf(operation()).replace("In {}", "In { string text = 1; }")),
+)
 
 
 def pipeline(name: str, *nodes: Any, protos: bool = True) -> Stored:
     document = blueprint_document(*(nodes or (node("a"), node("b"))))
-    return make_pipeline(name, document, {it["container_name"]: PROTO for it in document["nodes"]} if protos else {})
+    return make_pipeline(name, document, protobufs(document) if protos else {})
 
 
 def token(**changes: Any) -> str:
@@ -83,6 +89,12 @@ async def ask_with_bad_tokens(cases: Cases) -> None:
     await cases.ask("wrong-record-key", good, key=b"somebody-else")
     await cases.ask("wrong-record-key", good, key=None)
     await cases.ask("no-access", good, user=STRANGER)
+    theirs = make_model("Private", "registry.example/private:1", PROTO)
+    theirs.solution["userId"] = STRANGER.user_id
+    cases.stage.graphene.add(theirs)
+    cases.stage.graphene.private.add(str(theirs.solution_id))
+    for code, uri in (("no-access-to-proto", *theirs.files), ("proto-of-unknown", "org/somebody/s.proto")):
+        await cases.ask(code, pipeline(f"Of others: {code}", node("a", proto_uri=uri), protos=False))
 
 
 async def ask_for_what_is_not_there(cases: Cases) -> None:
@@ -94,17 +106,26 @@ async def ask_for_what_is_not_there(cases: Cases) -> None:
     await cases.ask("blueprint-missing", make_pipeline("No blueprint", None))
     await cases.ask("image-missing", make_model("No image", None, PROTO))
     await cases.ask("proto-missing", make_model("No proto", "registry.example/m:1", None))
-    await cases.ask("proto-missing", pipeline("Proto is gone", node("a", proto_uri="org/gone.proto"), protos=False))
+    gone = f"org/acumos/{pipeline('Proto is gone').solution_id}/gone.proto"
+    await cases.ask("proto-missing", pipeline("Proto is gone", node("a", proto_uri=gone), protos=False))
     await cases.ask("artifact-uri-invalid", pipeline("Elsewhere", node("a", proto_uri="../../x"), protos=False))
 
 
 async def ask_for_what_cannot_run(cases: Cases) -> None:
-    await cases.ask("blueprint-invalid", make_pipeline("Not JSON", b"<blueprint/>"))
+    await cases.ask("artifact-not-a-file", make_pipeline("A page", b"<!doctype html><title>Log in</title>"))
+    await cases.ask("blueprint-invalid", make_pipeline("Not JSON", b"a blueprint"))
     await cases.ask("blueprint-invalid", pipeline("Nowhere", node("a", operation("run", edge("nowhere")))))
     await cases.ask("no-nodes", make_pipeline("Empty", blueprint_document()))
     await cases.ask("node-not-runnable", pipeline("Splitter", node("a"), node("s", node_type="Splitter", image="")))
     await cases.ask("image-empty", pipeline("Empty image", node("a", image="")))
     await cases.ask("image-invalid", pipeline("Scheme", node("a", image="https://registry.example/a:1")))
+    for number, (code, text) in enumerate(UNLOADABLE):
+        document = blueprint_document(node("a"), node("b"))
+        texts = {"a": protobuf(operation()), "b": text}
+        await cases.ask(code, make_pipeline(f"Unloadable {number}", document, texts))
+    await cases.ask("shared-folder-reserved", pipeline("System", node("a"), shared_folder("/etc")))
+    folders = (shared_folder(f"/data/{number}") for number in range(11))
+    await cases.ask("too-many-shared-folders", pipeline("Folders", node("a"), *folders))
     await cases.ask("name-collision", pipeline("Collision", node("a"), node("A")))
     await cases.ask("name-reserved", pipeline("Reserved", node("orchestrator")))
 

@@ -5,12 +5,12 @@ import signal
 from pathlib import Path
 
 from schemas import State
-from tests.support.builders import blueprint_document, node
+from tests.support.builders import blueprint_document, node, operation, protobuf
 from tests.support.faults.world import open_world
 from tests.support.stage import open_stage
 from worker.sandbox.graphene_data import make_pipeline
 
-STORED = make_pipeline("Slow", blueprint_document(node("a")), {"a": "syntax = 'proto3';"})
+STORED = make_pipeline("Slow", blueprint_document(node("a")), {"a": protobuf(operation())})
 
 
 async def test_sigterm_leaves_what_is_built_to_the_next_worker(kafka: str, unique: str, tmp_path: Path) -> None:

@@ -72,6 +72,28 @@ def blueprint(*nodes: Json, **more: Any) -> bytes:
     return json.dumps(blueprint_document(*nodes, **more)).encode()
 
 
+def protobuf(*operations: Json) -> str:
+    """A .proto file with the messages and the service of these operations."""
+    signatures = [it["operation_signature"] for it in operations]
+    messages = sorted({it[f"{side}_message_name"] for it in signatures for side in ("input", "output")})
+    rpcs = (
+        f"  rpc {it['operation_name']}({it['input_message_name']}) returns ({it['output_message_name']});\n"
+        for it in signatures
+    )
+    declared = "".join(f"message {name} {{}}\n" for name in messages)
+    # Its name says what it has: services of one name must be the same in all files of a pipeline.
+    service = "".join(it["operation_name"].title() for it in signatures)
+    return f'syntax = "proto3";\n{declared}service Model{service} {{\n{"".join(rpcs)}}}\n'
+
+
+PROTOBUF = protobuf(operation()).encode()
+
+
+def protobufs(document: Json) -> dict[str, str]:
+    """The .proto file of each node of a blueprint, by its name."""
+    return {it["container_name"]: protobuf(*it["operation_signature_list"]) for it in document["nodes"]}
+
+
 def solution(**changes: Any) -> Solution:
     """A pipeline; change `kind` and `image` for a single model."""
     values: Json = {

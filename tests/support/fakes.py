@@ -52,8 +52,11 @@ def take(left: BytesLeft, size: int) -> None:
 class FakeCatalog:
     """Knows one solution, or fails."""
 
-    def __init__(self, solution: Solution | Exception) -> None:
+    def __init__(self, solution: Solution | Exception, refusal: DeploymentError | None = None) -> None:
+        """`refusal`: of its protobufs."""
         self.solution = solution
+        self.refusal = refusal
+        self.checked: list[tuple[tuple[str, ...], Caller | None]] = []  # uris, and who asked
 
     async def find(self, solution_id: UUID, revision_id: UUID, caller: Caller | None, left: BytesLeft) -> Solution:
         if isinstance(self.solution, Exception):
@@ -61,6 +64,13 @@ class FakeCatalog:
         if isinstance(self.solution.description, str):
             take(left, len(self.solution.description.encode()))
         return self.solution
+
+    async def check_protobufs(
+        self, uris: Sequence[str], solution: Solution, caller: Caller | None, left: BytesLeft
+    ) -> None:
+        self.checked.append((tuple(uris), caller))
+        if self.refusal:
+            raise self.refusal
 
 
 class FakeArtifacts:
@@ -70,7 +80,7 @@ class FakeArtifacts:
         self.files = files
         self.fetched: list[str] = []
 
-    async def fetch(self, uris: Sequence[str], left: BytesLeft) -> list[bytes | None]:
+    async def fetch(self, uris: Sequence[str], left: BytesLeft, size: int | None = None) -> list[bytes | None]:
         self.fetched.extend(uris)
         take(left, sum(len(self.files.get(uri, b"")) for uri in uris))
         return [self.files.get(uri) for uri in uris]

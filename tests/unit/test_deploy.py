@@ -7,7 +7,18 @@ import pytest
 from structlog.testing import capture_logs
 
 from schemas import FINAL_STATES, DeploymentStatus, Kind, State
-from tests.support.builders import CALLER, OPTIONS, REVISION_ID, SHIPPED, SOLUTION_ID, blueprint, node, record, solution
+from tests.support.builders import (
+    CALLER,
+    OPTIONS,
+    PROTOBUF,
+    REVISION_ID,
+    SHIPPED,
+    SOLUTION_ID,
+    blueprint,
+    node,
+    record,
+    solution,
+)
 from tests.support.counted import counted
 from tests.support.fakes import FakeArtifacts, FakeCatalog, FakeJob, FakePlayground, FakeTokens, fake_deployer
 from worker.build import Builder
@@ -27,8 +38,8 @@ from worker.errors import (
 IDS = {"solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID)}
 FILES = {
     "org/blueprint.json": blueprint(node("a", proto_uri="p1"), node("b", proto_uri="p1"), node("c", proto_uri="p2")),
-    "p1": b"1",
-    "p2": b"2",
+    "p1": PROTOBUF,
+    "p2": PROTOBUF + b"// another\n",
 }
 
 
@@ -214,7 +225,7 @@ async def test_no_status_holds_the_token_or_the_email() -> None:
 async def test_the_largest_pipeline_fits_into_a_status() -> None:
     """A status that Kafka's limit or ours refuses would stop its partition for good."""
     nodes = [node("\x01" * 60 + str(number), image="registry.example/x:1", proto_uri="p1") for number in range(300)]
-    world = World(files={"org/blueprint.json": blueprint(*nodes), "p1": b"1"}, max_nodes=300)
+    world = World(files={"org/blueprint.json": blueprint(*nodes), "p1": PROTOBUF}, max_nodes=300)
     assert State.DEPLOYED == (await world.handle())[-1]
     assert all(len(status.to_json()) < DeploymentStatus.MAX_BYTES for status in world.job.statuses)
 

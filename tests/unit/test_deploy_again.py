@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 
 from schemas import DeploymentSettled, DeploymentStatus, SourceInfo, State, fingerprint
-from tests.support.builders import CALLER, OPTIONS, REVISION_ID, SHIPPED, SOLUTION_ID, blueprint, node, record, solution
+from tests.support.builders import (
+    CALLER,
+    OPTIONS,
+    PROTOBUF,
+    REVISION_ID,
+    SHIPPED,
+    SOLUTION_ID,
+    blueprint,
+    node,
+    record,
+    solution,
+)
 from tests.support.fakes import (
     FakeArtifacts,
     FakeCatalog,
@@ -41,7 +52,7 @@ class World:
         self.playground = FakePlayground(*errors)
         self.tokens = FakeTokens(token_error)
         self.time = FakeTime()
-        files = {"org/blueprint.json": blueprint(node("a", proto_uri="p")), "p": b"p"}
+        files = {"org/blueprint.json": blueprint(node("a", proto_uri="p")), "p": PROTOBUF}
         builder = Builder(FakeCatalog(solution()), FakeArtifacts(files), SHIPPED, OPTIONS)
         self.deployer = fake_deployer(self.tokens, builder, self.playground, self.time, **settings)
 

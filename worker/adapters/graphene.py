@@ -11,14 +11,14 @@ import math
 import re
 from collections.abc import Coroutine, Sequence
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from uuid import UUID
 
 import aiohttp
 import structlog
 
 from schemas import Kind
-from worker.adapters.http import Dependency, TooLarge, TooLargeTogether, stop
+from worker.adapters.http import Answer, Dependency, NotAFile, TooLarge, TooLargeTogether, stop
 from worker.domain.bundle.archive import MAX_PROTOS_BYTES, protos_too_large
 from worker.domain.bundle.presentation import MAX_ICON
 from worker.domain.solution import BytesLeft, Caller, LeftOut, Solution
@@ -40,11 +40,12 @@ _REQUIRED: Sequence[tuple[str, type, Stage]] = (
     ("its artifacts", list, "fetch"),
     ("the access to it", dict, "authorise"),
 )
+_ACCESS = _REQUIRED[3]
 _CATALOGS: Sequence[tuple[str, type, Stage]] = (("its catalogs", list, "fetch"),)
 _TEXT: Sequence[tuple[str, type, Stage]] = (("its description", dict, "fetch"),)
 
-Answer = bytes | BaseException | None
-"""A file, None when CCDS does not have it, or why it could not be had."""
+Outcome = Answer | BaseException | None
+"""What CCDS said, None when it does not have it, or why it could not be had."""
 
 log = structlog.get_logger()
 
@@ -56,6 +57,7 @@ class CatalogClient:
         """Raise ConfigurationError when the settings cannot be used."""
         self._ccds = Dependency(session, settings, name="catalog", called="Graphene's database", nothing=(400, 404))
         self._check_access = settings.check_access
+        self._allow_unknown = settings.protobufs_of_unknown == "allow"
         self._timeout = settings.timeout_seconds
 
     async def find(
@@ -91,7 +93,7 @@ class CatalogClient:
         try:
             solution, revision, artifacts, *access = self._read(await _settled(*required), _REQUIRED)
             allowed = self._allowed(*access)
-            name, kind = self._solution(solution)
+            name, kind, owner_id = self._solution(solution)
             self._check_revision(revision, solution_id)
             if not allowed:
                 raise NotAllowed("no-access", CODES["no-access"])
@@ -104,20 +106,50 @@ class CatalogClient:
                 revision_id,
                 name,
                 kind,
+                owner_id,
                 **files,
                 icon=_icon(*icon.result()) if icon.done() else _SLOW,
                 description=description.result() if description.done() else _SLOW,
                 remarks=remarks,
             )
         finally:
-            await stop(*optional)
+            if not all(it.done() and not it.cancelled() and it.exception() is None for it in optional):
+                await stop(*optional)
+
+    async def check_protobufs(
+        self, uris: Sequence[str], solution: Solution, caller: Caller | None, left: BytesLeft
+    ) -> None:
+        """Refuse protobufs of solutions that neither the pipeline's owner nor the caller may read.
+
+        Their uris are written by the pipeline's author, and fetched with the worker's rights. Without a caller no
+        access is checked.
+
+        Raises:
+            NotAllowed: a file of somebody else, or, where PROTOBUFS_OF_UNKNOWN are refused, of nobody knows whom.
+            Unavailable, NotFound, NeedsReservation: as `find`.
+        """
+        if caller is None or not self._check_access:
+            return
+        found = {_solution_in(uri) for uri in uris} - {solution.solution_id}
+        if None in found and not self._allow_unknown:
+            raise NotAllowed("proto-of-unknown", CODES["proto-of-unknown"])
+        asked = sorted(str(it) for it in found if it)
+        for user_id in dict.fromkeys(filter(None, (solution.owner_id, caller.user_id))):
+            user = quote(user_id, safe="")
+            answers = await _settled(
+                *(self._get(f"access/user/{user}/solution/{it}", left, stage="authorise") for it in asked)
+            )
+            counts = self._read(answers, [_ACCESS] * len(asked))
+            asked = [it for it, count in zip(asked, counts, strict=True) if not self._allowed(count)]
+        if asked:
+            raise NotAllowed("no-access-to-proto", CODES["no-access-to-proto"])
 
     def _get(
         self, path: str, *left: BytesLeft, max_bytes: int = MAX_JSON, stage: Stage = "fetch"
-    ) -> Coroutine[Any, Any, bytes | None]:
+    ) -> Coroutine[Any, Any, Answer | None]:
         return self._ccds.get(path, accept="application/json", max_bytes=max_bytes, stage=stage, left=left)
 
-    def _read(self, answers: Sequence[Answer], expected: Sequence[tuple[str, type, Stage]]) -> list[Any]:
+    def _read(self, answers: Sequence[Outcome], expected: Sequence[tuple[str, type, Stage]]) -> list[Any]:
         """Read each answer as the JSON that is expected, or None when CCDS has nothing to say.
 
         Raises Unavailable for what is not JSON; NotFound for JSON that cannot be used: its content is the solution's.
@@ -129,7 +161,7 @@ class CatalogClient:
                 raise _unreadable(what, answer) if is_json else self._ccds.error(str(answer), stage)
             if isinstance(answer, BaseException):
                 raise answer
-            body = (answer or b"").strip()
+            body = answer.body.strip() if answer else b""
             try:
                 value = (
                     loads(body, max_bytes=MAX_DESCRIPTION, max_string=MAX_DESCRIPTION, max_values=MAX_VALUES)
@@ -156,14 +188,15 @@ class CatalogClient:
                 return False
         return True
 
-    def _solution(self, solution: dict[str, Any] | None) -> tuple[str, Kind]:
+    def _solution(self, solution: dict[str, Any] | None) -> tuple[str, Kind, str | None]:
         if solution is None:
             raise NotFound("solution-not-found", CODES["solution-not-found"])
         name, toolkit = solution.get("name"), solution.get("toolkitTypeCode")
         if not isinstance(name, str) or not isinstance(toolkit, str | None):
             raise self._ccds.error("a solution without name or with a wrong toolkit type")
         composite = toolkit is not None and toolkit.upper() == "CP"
-        return name, Kind.PIPELINE if composite else Kind.SINGLE_MODEL
+        owner = solution.get("userId")
+        return name, Kind.PIPELINE if composite else Kind.SINGLE_MODEL, owner if isinstance(owner, str) else None
 
     def _check_revision(self, revision: dict[str, Any] | None, solution_id: UUID) -> None:
         if revision is None:
@@ -175,7 +208,7 @@ class CatalogClient:
             raise NotFound("revision-of-another-solution", CODES["revision-of-another-solution"])
 
     async def _description(
-        self, catalogs: asyncio.Future[list[Answer]], revision_id: UUID, left: BytesLeft
+        self, catalogs: asyncio.Future[list[Outcome]], revision_id: UUID, left: BytesLeft
     ) -> str | LeftOut | None:
         """Fetch the text for the first catalog, in CCDS's order, that has one; else say why one could not be read.
 
@@ -210,49 +243,60 @@ def _unreadable(what: str, why: Exception) -> NotFound:
     )
 
 
-def _files(kind: Kind, artifacts: Sequence[dict[str, Any]]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Choose the uris of what has to be there, as fields of Solution; with remarks where there was a choice."""
+def _files(kind: Kind, artifacts: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Choose what has to be there, as fields of Solution; with remarks where there was a choice."""
     if kind is Kind.PIPELINE:
-        blueprints = _uris(artifacts, "BP", "blueprint-missing")
-        return {"blueprint_uri": blueprints[0]}, _chosen(blueprints, "blueprints", "first")
-    images = _uris(artifacts, "DI", "image-missing")
-    protos = _uris(artifacts, "MI", "proto-missing")  # "model image", in practice the .proto
+        blueprints = _artifacts(artifacts, "BP", "blueprint-missing")
+        remarks = _chosen(blueprints, "blueprints", "first")
+        return {"blueprint_uri": blueprints[0]["uri"], "file_size": _size(blueprints[0])}, remarks
+    images = _artifacts(artifacts, "DI", "image-missing")
+    protos = _artifacts(artifacts, "MI", "proto-missing")  # "model image", in practice the .proto
     remarks = _chosen(images, "Docker images", "last") + _chosen(protos, "protobufs", "first")
-    return {"image": images[-1], "proto_uri": protos[0]}, remarks  # Graphene's own deployers take the last image, too
+    # Graphene's own deployers take the last image, too.
+    return {"image": images[-1]["uri"], "proto_uri": protos[0]["uri"], "file_size": _size(protos[0])}, remarks
 
 
-def _chosen(uris: list[str], what: str, which: str) -> tuple[str, ...]:
-    return (f"The revision has {len(uris)} {what}; the {which} one is deployed.",) if len(uris) > 1 else ()
+def _chosen(found: Sequence[object], what: str, which: str) -> tuple[str, ...]:
+    return (f"The revision has {len(found)} {what}; the {which} one is deployed.",) if len(found) > 1 else ()
 
 
-def _uris(artifacts: Sequence[dict[str, Any]], type_code: str, missing: str) -> list[str]:
-    uris = [artifact.get("uri") for artifact in artifacts if artifact.get("artifactTypeCode") == type_code]
-    found = [uri for uri in uris if isinstance(uri, str) and uri.strip()]
+def _artifacts(artifacts: Sequence[dict[str, Any]], type_code: str, missing: str) -> list[dict[str, Any]]:
+    """Return those of one type that have a uri. Raises NotFound: there is none."""
+    found = [
+        it
+        for it in artifacts
+        if it.get("artifactTypeCode") == type_code and isinstance(uri := it.get("uri"), str) and uri.strip()
+    ]
     if not found:
         raise NotFound(missing, CODES[missing])
     return found
 
 
+def _size(artifact: dict[str, Any]) -> int | None:
+    size = artifact.get("size")
+    return size if type(size) is int and size >= 0 else None
+
+
 def _uuid(value: Any) -> UUID | None:
     try:
-        return UUID(value) if isinstance(value, str) else None
+        return UUID(value) if isinstance(value, str) and len(value) == 36 else None
     except ValueError:
         return None
 
 
-def _settled(*work: Coroutine[Any, Any, bytes | None]) -> asyncio.Future[list[Answer]]:
+def _settled(*work: Coroutine[Any, Any, Answer | None]) -> asyncio.Future[list[Outcome]]:
     """Start it all, and wait for every result or error, so that chance does not choose which of two errors counts."""
     return asyncio.gather(*work, return_exceptions=True)
 
 
-def _icon(answer: Answer) -> bytes | LeftOut | None:
+def _icon(answer: Outcome) -> bytes | LeftOut | None:
     if isinstance(answer, TooLarge):
         return _left_out("icon", "it is too large. Make it smaller.")
     if isinstance(answer, Unavailable):
         return _left_out("icon", answer.message)
     if isinstance(answer, BaseException):
         raise answer
-    return answer or None
+    return answer.body or None if answer else None
 
 
 def _left_out(what: str, reason: str) -> LeftOut:
@@ -263,10 +307,13 @@ def _left_out(what: str, reason: str) -> LeftOut:
 MAX_URI = 512  # characters; the width of CCDS's column
 MAX_FILE = 1024 * 1024  # bytes
 
-# What Maven paths of models are made of; spaces, colons and brackets come from the name a user gave.
-_SEGMENT = re.compile(r"[A-Za-z0-9._~+:(),-]+(?: +[A-Za-z0-9._~+:(),-]+)*")
+# What Maven paths of models are made of, names that people gave among it: letters of any language, in the two ways in
+# which an accent can be written. Not what means something else in a URL, or to a server that unescapes a path twice.
+_PLAIN = r"[\w\u0300-\u036f.~+:(),&%'!=-]+"
+_SEGMENT = re.compile(rf"{_PLAIN}(?: +{_PLAIN})*")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _DOTS = re.compile(r"\.+")
+_UNICODE_ESCAPE = re.compile("%u[0-9a-f]{4}", re.IGNORECASE)
 
 
 def artifact_path(uri: str) -> str:
@@ -279,14 +326,27 @@ def artifact_path(uri: str) -> str:
         NotFound: `artifact-uri-invalid`; it is not a plain relative path. It is not repeated, as a user wrote it.
     """
     segments = uri.split("/")
-    plain = (
-        len(uri) <= MAX_URI
-        and not _SCHEME.match(uri)
-        and all(_SEGMENT.fullmatch(segment) and not _DOTS.fullmatch(segment) for segment in segments)
-    )
-    if not plain:
+    if len(uri) > MAX_URI or _SCHEME.match(uri) or not all(map(_is_plain, segments)):
         raise NotFound("artifact-uri-invalid", CODES["artifact-uri-invalid"])
-    return quote(uri, safe="/~+:")
+    return quote(uri, safe="/~+:(),&'!=")  # as java.net.URI does, by which Graphene's own deployers fetch
+
+
+def _is_plain(segment: str) -> bool:
+    """Tell whether a segment is a name, also to whoever unescapes it once more, or twice."""
+    while _SEGMENT.fullmatch(segment) and not _DOTS.fullmatch(segment) and not _UNICODE_ESCAPE.search(segment):
+        try:
+            unescaped = unquote(segment, errors="strict")
+        except UnicodeDecodeError:
+            return False
+        if unescaped == segment:
+            return True
+        segment = unescaped
+    return False
+
+
+def _solution_in(uri: str) -> UUID | None:
+    """Return whose file it is: a path has the solution's id behind the group, and nothing else that looks so before."""
+    return next(filter(None, map(_uuid, uri.split("/")[:-1])), None)
 
 
 class ArtifactsClient:
@@ -296,20 +356,28 @@ class ArtifactsClient:
         """Raise ConfigurationError when the settings cannot be used."""
         self._nexus = Dependency(session, settings, name="artifacts", called="The repository", nothing=(404,))
 
-    async def fetch(self, uris: Sequence[str], left: BytesLeft | None = None) -> list[bytes | None]:
+    async def fetch(
+        self, uris: Sequence[str], left: BytesLeft | None = None, size: int | None = None
+    ) -> list[bytes | None]:
         """Fetch the files of these uris at the same time; None for one that the repository does not have.
 
+        `size`: of the one file, in bytes, as CCDS has it.
+
         Raises:
-            NotFound: a uri is not a plain path, or a file is larger than MAX_FILE.
+            NotFound: a uri is not a plain path, a file is larger than MAX_FILE, or a web page, or empty.
             NotDeployable: together they are larger than a bundle may be.
-            Unavailable: the repository is down, slow, refuses our credentials or answers with an error.
+            Unavailable: the repository is down, slow, refuses our credentials or answers with an error, or something
+                answers in its place.
             NeedsReservation: together they are more than is left.
         """
         paths = [artifact_path(uri) for uri in uris]
         try:
-            return await self._nexus.get_all(
+            answers = await self._nexus.get_all(
                 paths, accept="*/*", max_bytes=MAX_FILE, max_total=MAX_PROTOS_BYTES, left=left or BytesLeft(math.inf)
             )
+            return [None if answer is None else self._nexus.file(answer, size) for answer in answers]
+        except NotAFile:
+            raise NotFound("artifact-not-a-file", CODES["artifact-not-a-file"]) from None
         except TooLarge:
             raise NotFound(
                 "artifact-too-large", f"A file of the solution is larger than {MAX_FILE} bytes. Make it smaller."

@@ -5,10 +5,12 @@ follow them. Connections are kept alive; aiohttp repeats a GET by itself when on
 """
 
 import asyncio
+import re
 import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Container, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
+from hashlib import sha1
 from typing import Any
 
 import aiohttp
@@ -29,6 +31,9 @@ CONNECTIONS = 32  # open to one dependency at the same time; more requests wait,
 
 Body = bytes | AsyncIterable[bytes]
 
+_SHA1 = re.compile(r"\{SHA1\{([0-9a-f]{40})\}\}")  # in the ETag of a file, as Nexus 2 and 3 write it
+_BEFORE_TEXT = b"\xef\xbb\xbf \t\r\n"  # the first is UTF-8's byte order mark
+
 _NO_HEADERS: Mapping[str, str] = {}
 
 
@@ -36,6 +41,10 @@ class TooLarge(WorkerError):
     """An answer is longer than the limit."""
 
     begins = b""  # with these bytes
+
+
+class NotAFile(WorkerError):
+    """A file is a web page, or empty."""
 
 
 class TooLargeTogether(WorkerError):
@@ -207,7 +216,7 @@ class Dependency:
         max_bytes: int,
         stage: Stage = "fetch",
         left: Sequence[BytesLeft] = (),
-    ) -> bytes | None:
+    ) -> Answer | None:
         """GET one file, or None when the dependency does not have it.
 
         Args:
@@ -254,7 +263,7 @@ class Dependency:
             error = TooLarge(f"longer than {max_bytes} bytes")
             error.begins = answer.body[:100]
             raise error
-        return answer.body
+        return answer
 
     async def get_all(
         self,
@@ -264,7 +273,7 @@ class Dependency:
         max_bytes: int,
         max_total: int,
         left: BytesLeft,
-    ) -> list[bytes | None]:
+    ) -> list[Answer | None]:
         """GET several files at the same time, each as `get` does; the first failure ends them all.
 
         Of several failures at the same time the first in order is raised, so that chance does not choose.
@@ -279,6 +288,27 @@ class Dependency:
             return [task.result() for task in tasks if task.done()]
         finally:
             await stop(*tasks)
+
+    def file(self, answer: Answer, size: int | None) -> bytes:
+        """Tell a file from what a front answers in its place: a log-in, the page of a maintenance, or nothing.
+
+        A file that begins like a page is one if the checksum says so, or else `size`, which is known from elsewhere.
+        Raises Unavailable; NotAFile: the dependency itself has a page, or nothing, under that name.
+        """
+        body, checksum = answer.body, _SHA1.search(answer.headers.get("ETag", ""))
+        if checksum and checksum[1] != sha1(body, usedforsecurity=False).hexdigest():
+            raise self.error("not the file of which it says the checksum")
+        genuine = checksum is not None or len(body) == size
+        begins = body.lstrip(_BEFORE_TEXT)[:1]
+        if not begins:
+            what = "nothing"
+        elif begins == b"<" or (not genuine and "html" in answer.headers.get("Content-Type", "")):
+            what = "a web page"
+        else:
+            return body
+        if genuine:
+            raise NotAFile(what)
+        raise self.error(f"{what} came in place of a file. If the file itself is that, on-board its model again")
 
     def error(self, problem: str, stage: Stage = "fetch") -> Unavailable:
         """Make the error for an answer that is of no use."""

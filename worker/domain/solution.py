@@ -38,8 +38,10 @@ class Solution:
     revision_id: UUID
     name: str
     kind: Kind
+    owner_id: str | None = field(default=None, repr=False)
     blueprint_uri: str | None = None  # pipelines: the first BP artifact
     proto_uri: str | None = None  # single models: the first MI artifact
+    file_size: int | None = None  # bytes of the blueprint or the single model's protobuf; None: CCDS does not say
     image: str | None = None  # single models: the DI artifact's uri is the image reference
     icon: bytes | LeftOut | None = field(default=None, repr=False)  # None: it has none
     description: str | LeftOut | None = field(default=None, repr=False)  # HTML as the user wrote it

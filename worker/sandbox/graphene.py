@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha1
 from typing import Any
 
 import aiohttp
@@ -39,6 +40,7 @@ class Graphene:
 
     latency: float = 0.0  # seconds before each answer
     faults: dict[str, Fault] = field(default_factory=dict)  # start of a path → answer instead of the real one
+    private: set[str] = field(default_factory=set)  # solution ids that their owners alone may read
     strangers: set[str] = field(default_factory=lambda: {STRANGER.user_id})  # user ids that may read nothing
     asked: Counter[str] = field(default_factory=Counter)  # path → number of requests
     files: dict[str, bytes] = field(default_factory=dict)  # uri in the repository → content
@@ -60,6 +62,10 @@ class Graphene:
     def latest(self, solution_id: str) -> Stored | None:
         """Return the latest revision, whose solution object is current."""
         return next(reversed(self.revisions(solution_id)), None)
+
+    def members(self) -> set[str]:
+        """Return the ids of the models of which pipelines are made; they are in the catalogue, and not stored here."""
+        return {member for stored in self._revisions.values() for member in stored.members}
 
     def fault(self, path: str) -> Fault | None:
         """Return the first fault whose key is a prefix of `path`."""
@@ -131,8 +137,11 @@ def _description(graphene: Graphene, ids: Ids) -> Json | None:
 
 
 def _access(graphene: Graphene, ids: Ids) -> Json:
-    known = graphene.latest(ids["solution"]) is not None
-    return {"count": int(known and ids["user"] not in graphene.strangers)}
+    stored, user = graphene.latest(ids["solution"]), ids["user"]
+    known = stored is not None or ids["solution"] in graphene.members()
+    is_owner = stored is not None and stored.solution["userId"] == user
+    is_private = ids["solution"] in graphene.private
+    return {"count": int(known and user not in graphene.strangers and (is_owner or not is_private))}
 
 
 Question = Callable[[Graphene, Ids], Any]
@@ -205,6 +214,7 @@ async def _file(request: web.Request) -> web.Response:
         return web.Response(status=404, text="<h1>404 - Nexus Repository Manager</h1>", content_type="text/html")
     is_json = request.path.endswith(".json")
     response = web.Response(body=content, content_type="application/json" if is_json else "text/plain")
+    response.headers["ETag"] = f'"{{SHA1{{{sha1(content, usedforsecurity=False).hexdigest()}}}}}"'
     if "gzip" in request.headers.get("Accept-Encoding", ""):
         response.enable_compression(web.ContentCoding.gzip)
     return response

@@ -16,6 +16,7 @@ from tests.support.builders import (
     blueprint_document,
     node,
     operation,
+    protobuf,
     shared_folder,
     solution,
 )
@@ -39,6 +40,9 @@ def nodes(count: int, folders: int = 0, proto: str = "p", **more: Any) -> bytes:
     return blueprint(*models, *(shared_folder(f"/data/s{number}", "n0") for number in range(folders)), **more)
 
 
+PROTO = protobuf(*(operation(f"o{number}") for number in range(300))).encode()  # of every node of `nodes`
+
+
 def several(count: int, size: int) -> dict[str, bytes]:
     """So many nodes with a protobuf of their own."""
     models = (node(f"n{number}", proto_uri=f"p{number}") for number in range(count))
@@ -48,7 +52,7 @@ def several(count: int, size: int) -> dict[str, bytes]:
 BLUEPRINTS: dict[str, dict[str, bytes]] = {
     "100 nodes": {"org/blueprint.json": nodes(90)},
     "300 nodes": {"org/blueprint.json": nodes(300)},
-    "150 nodes with 149 folders": {"org/blueprint.json": nodes(150, 149)},
+    "150 nodes with 50 folders": {"org/blueprint.json": nodes(150, 50)},
     "50,000 empty lists": {"org/blueprint.json": nodes(1, x=[[]] * 24_000)},
     "50,000 members": {"org/blueprint.json": nodes(1, x={f"{n:x}": n for n in range(49_900)})},
     "50,000 numbers": {"org/blueprint.json": nodes(1, x=[0.1] * 49_900)},
@@ -64,7 +68,7 @@ BLUEPRINTS: dict[str, dict[str, bytes]] = {
 
 async def timed(description: str | None, files: dict[str, bytes], *, large: bool) -> tuple[float, float]:
     """Seconds of CPU that a build takes: on the loop, and in all."""
-    options = OPTIONS.model_copy(update={"max_nodes": 300})
+    options = OPTIONS.model_copy(update={"max_nodes": 300, "max_shared_folders": 50})
     builder = Builder(FakeCatalog(solution(description=description)), FakeArtifacts(files), SHIPPED, options)
     builder.warm_up()
     ids = solution().solution_id, solution().revision_id
@@ -77,8 +81,8 @@ async def timed(description: str | None, files: dict[str, bytes], *, large: bool
 @pytest.mark.parametrize("name", [*BLUEPRINTS, *COSTLY])
 async def test_no_content_keeps_the_loop_busy(name: str) -> None:
     """Small, it is planned and packed on the loop in 50 ms; large, in a thread within some seconds."""
-    small = {"org/blueprint.json": nodes(3), "p": b"x"}
-    files = ({"p": b"x"} | BLUEPRINTS[name]) if name in BLUEPRINTS else small
+    small = {"org/blueprint.json": nodes(3), "p": PROTO}
+    files = ({"p": PROTO} | BLUEPRINTS[name]) if name in BLUEPRINTS else small
     description = COSTLY.get(name)
     on_loop, _ = await timed(description, files, large=False)
     beside, in_all = await timed(description, files, large=True)
@@ -99,7 +103,7 @@ SMALL = {
 @pytest.mark.parametrize("name", SMALL)
 async def test_what_is_small_is_not_costly(name: str) -> None:
     """The most that a small allowance lets through."""
-    on_loop, _ = await timed(SMALL[name], {"org/blueprint.json": nodes(3), "p": b"x"}, large=False)
+    on_loop, _ = await timed(SMALL[name], {"org/blueprint.json": nodes(3), "p": PROTO}, large=False)
     assert on_loop < LIMIT * BUSY
 
 
@@ -157,7 +161,7 @@ def test_no_answer_of_the_playground_is_costly(name: str) -> None:
 
 async def test_others_go_on_while_a_large_bundle_is_built() -> None:
     """The loop's timers come in time, although a thread computes for most of a second."""
-    files = {"org/blueprint.json": nodes(150, 149), "p": b"x"}
+    files = {"org/blueprint.json": nodes(150, 50), "p": PROTO}
     building = asyncio.create_task(timed(None, files, large=True))
     turns, longest = 0, 0.0
     while not building.done():

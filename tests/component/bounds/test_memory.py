@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from tests.component.bounds.growth import growth
-from tests.support.builders import blueprint_document, node, operation
+from tests.support.builders import PROTOBUF, blueprint_document, node, operation
 from worker.build import SMALL_BYTES
 from worker.sandbox.environment import graphene_environment
 from worker.sandbox.graphene import GRAPHENE, graphene_app
@@ -65,7 +65,7 @@ def protobufs(count: int) -> Stored:
 
 def described(catalogs: int) -> Stored:
     """A small pipeline whose texts are large, and empty but for the last."""
-    stored = make_pipeline("described", blueprint_document(node("a")), {"a": b"x"}, description="x")
+    stored = make_pipeline("described", blueprint_document(node("a")), {"a": PROTOBUF}, description="x")
     ids = [str(UUID(int=number + 1)) for number in range(catalogs)]
     stored.catalogs[:] = [{"catalogId": it} for it in ids]
     stored.descriptions.clear()
@@ -82,7 +82,7 @@ def described(catalogs: int) -> Stored:
             lambda: make_pipeline(
                 "pictured",
                 blueprint_document(node("a")),
-                {"a": b"x"},
+                {"a": PROTOBUF},
                 icon=b"\x89PNG\r\n\x1a\n" + bytes(SMALL_BYTES * 7),
             ),
             64,

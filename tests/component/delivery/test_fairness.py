@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from schemas import State
-from tests.support.builders import blueprint_document, node
+from tests.support.builders import blueprint_document, node, operation, protobuf
 from tests.support.corpus import say
 from tests.support.stage import Stage, open_stage
 from tests.support.statuses import ended
 from worker.sandbox.graphene_data import make_pipeline
 from worker.sandbox.users import SANDBOX_USER, User, sandbox_token
 
-STORED = make_pipeline("Fair", blueprint_document(node("a")), {"a": "syntax = 'proto3';"})
+STORED = make_pipeline("Fair", blueprint_document(node("a")), {"a": protobuf(operation())})
 OTHERS = [User(f"other-{number}", f"other{number}", f"other{number}@graphene.example") for number in range(3)]
 MANY = 1100
 OPEN = 50

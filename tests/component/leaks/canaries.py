@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from io import BytesIO
 from urllib.parse import quote
 
-from tests.support.builders import blueprint, node
+from tests.support.builders import blueprint, node, operation, protobuf
 from tests.support.corpus import record
 from worker.sandbox.users import User, sandbox_token
 
@@ -32,7 +32,7 @@ IN_THE_ICON = "canaryIconBytesRf3Vg7Bh1Nj5Mk9"
 IN_A_PROTO = "canaryProtoTextWs8Ed4Rf6Tg2Yh"
 IN_THE_DESCRIPTION = "canaryDescriptionUj7Ik3Ol9Pz1"
 ICON = b"\x89PNG\r\n\x1a\n" + IN_THE_ICON.encode()
-PROTO = f'syntax = "proto3"; // {IN_A_PROTO}\nservice Model {{}}\n'
+PROTO = f"{protobuf(operation())}// {IN_A_PROTO}\n"
 BLUEPRINT = blueprint(
     node("a", proto_uri="org/a.proto", data_broker_map={"user_id": "reader", "password": BROKER_PASSWORD}),
     node("b", proto_uri="org/b.proto"),

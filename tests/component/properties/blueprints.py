@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from schemas import Kind
-from tests.component.properties import naughty
+from tests.component.properties import naughty, repository
 from tests.component.properties.choices import Case, Choices, Json
 from tests.component.properties.faults import FAULTS, SPOILED
 from tests.support.builders import OPTIONS, edge, mount_volume, operation, shared_folder, solution
@@ -113,10 +113,10 @@ def _node(choose: Choices, name: str) -> Json:
     node_type = choose.pick(NODE_TYPES)
     if node_type is not None:
         node["node_type"] = node_type
-    operations = [
-        operation(name, takes=choose.pick(("In", "In", "Empty", "x")), gives=choose.pick(("Out", "Empty")))
-        for name in ("run", "Train it", "mount")[: choose.pick((1, 1, 1, 2, 3, 0))]
-    ]
+    operations = []
+    for verb in ("run", "train", "mount")[: choose.pick((1, 1, 1, 2, 3, 0))]:
+        takes, gives = choose.pick(("In", *repository.TAKEN)), choose.pick(repository.GIVEN)
+        operations.append(operation(f"{verb}{takes}{gives}", takes=takes, gives=gives))
     node["proto_uri"] = choose.pick(("org/a/a.proto", "org/b.proto", "org/shared.proto"))
     if operations:
         node["operation_signature_list"] = operations

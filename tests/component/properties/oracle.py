@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.component.properties.grammar import ALNUM, is_image, is_reserved
+from tests.component.properties.repository import OPERATIONS
 from worker.domain.bundle.plan import node_name
 
 Json = dict[str, Any]
@@ -44,6 +45,8 @@ def judge_pipeline(document: Any, max_nodes: int) -> set[str]:
         codes.add("too-many-nodes")
     if not all(is_mountable(node.get("container_name")) for node in nodes if is_folder(node)):
         codes.add("shared-folder-invalid")
+    if any(is_of_the_system(str(node.get("container_name"))) for node in nodes if is_folder(node)):
+        codes.add("shared-folder-reserved")
     models = without_folders(document)["nodes"] if nodes else []
     if not models:
         codes.add("no-nodes")
@@ -67,6 +70,8 @@ def _judge_model(model: Json) -> set[str]:
         codes |= judge_image(image)
     if operations and not proto:
         codes.add("proto-missing")
+    if _is_objects(operations) and not all(map(_is_rpc, operations)):
+        codes.add("proto-mismatch")  # and perhaps something worse is wrong with it
     if _is_objects(operations):
         lists += [entry.get("connected_to") for entry in operations]
         targets = [it for entry in operations if _is_objects(entry.get("connected_to")) for it in entry["connected_to"]]
@@ -77,6 +82,14 @@ def _judge_model(model: Json) -> set[str]:
         if not all(_is_text(it.get("container_name")) and _is_signature(it, "operation_name") for it in targets):
             codes.add("blueprint-invalid")
     return codes if all(it is None or _is_objects(it) for it in lists) else codes | {"blueprint-invalid"}
+
+
+def _is_rpc(entry: Json) -> bool:
+    """The protobufs in the repository have it."""
+    signature = entry.get("operation_signature")
+    keys = ("operation_name", "input_message_name", "output_message_name")
+    known = [[it["operation_signature"][key] for key in keys] for it in OPERATIONS]
+    return isinstance(signature, dict) and [signature.get(key) for key in keys] in known
 
 
 def _judge_names(names: list[str]) -> set[str]:
@@ -138,6 +151,22 @@ def is_mountable(path: Any) -> bool:
         return False
     segments = path.removesuffix("/")[1:].split("/")
     return all(set(it) <= ALNUM | set("._-") and it not in ("", ".", "..") for it in segments)
+
+
+SYSTEM = ("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "run", "sbin", "sys")
+PROGRAMS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec")
+
+
+def is_of_the_system(path: str) -> bool:
+    """A container does not work when something else is mounted there."""
+    match path.removesuffix("/").split("/")[1:]:
+        case [] | [""] | ["usr"] | ["var"] | ["usr", "local"] | ["var", "lib"] | ["var", "run", *_]:
+            return True
+        case ["usr", "local", one, *_] | ["usr", one, *_]:
+            return one in PROGRAMS
+        case [one, *_]:
+            return one in SYSTEM
+    return False
 
 
 def folder_paths(document: Json) -> list[str]:

@@ -14,7 +14,7 @@ import yaml
 from ruamel.yaml import YAML
 
 from schemas import Kind
-from tests.component.properties import grammar, oracle
+from tests.component.properties import grammar, oracle, repository
 from tests.component.properties.choices import Case
 from tests.support.kubernetes_schemas import schema_problems
 from tests.support.semantic.bundle import problems
@@ -24,10 +24,6 @@ from worker.domain.bundle.plan import Plan
 
 ENTRY_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]*(/[a-z][a-z0-9_-]*)?\.(json|yaml|proto|py|txt|url|html|png)")
 NAMESPACE, HOST = "demo-0123456789abcdef", "playground.example"
-
-# What the repository holds; each says whose it is.
-PROTO_URIS = ("org/a.proto", "org/a/a.proto", "org/b.proto", "org/shared.proto")
-PROTOS = {uri: f'syntax = "proto3"; // {uri}\n'.encode() for uri in PROTO_URIS}
 
 Json = dict[str, Any]
 Objects = dict[str, Json]  # file name below deployments/ → its object
@@ -104,7 +100,7 @@ def one_name_is_used_everywhere(bundle: Bundle, objects: Objects) -> None:
     assert targets <= set(nodes)
     protos = {Path(name).stem: data for name, data in bundle.files.items() if name.startswith("microservice/")}
     uris = {node["container_name"]: node.get("proto_uri") for node in blueprint["nodes"]}
-    assert {name: PROTOS[uri] for name, uri in uris.items() if uri} == protos
+    assert {name: repository.PROTOS[uri] for name, uri in uris.items() if uri} == protos
     if orchestrator:
         entries = json.loads(bundle.files["dockerinfo.json"])["docker_info_list"]
         ports = {it["metadata"]["name"]: it["spec"]["ports"][0]["port"] for it in objects.values() if _is_service(it)}

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
 from schemas import Kind
-from tests.component.properties import grammar, oracle, promises
+from tests.component.properties import grammar, oracle, promises, repository
 from tests.component.properties.blueprints import pipelines, single_models
 from tests.component.properties.choices import Case, Choices
 from tests.component.properties.faults import FAULTS
@@ -115,7 +115,7 @@ def runner() -> Iterator[asyncio.Runner]:
 
 def build(case: Case, runner: asyncio.Runner) -> tuple[Plan, Bundle] | DeploymentError:
     """As the worker does it, with dependencies that have what the case holds."""
-    artifacts = FakeArtifacts(promises.PROTOS | {"org/blueprint.json": case.data})
+    artifacts = FakeArtifacts(repository.PROTOS | {"org/blueprint.json": case.data})
     builder = Builder(FakeCatalog(case.solution), artifacts, SHIPPED, case.options)
     try:
         return runner.run(builder.build(case.solution.solution_id, case.solution.revision_id, None))

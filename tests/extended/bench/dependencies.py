@@ -11,21 +11,28 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
-from tests.support.builders import blueprint, edge, node, operation
+from tests.support.builders import blueprint, edge, node, operation, protobuf
 from worker.sandbox.graphene import CCDS_PATH, NEXUS_PATH
 
 SOLUTION_ID = UUID("11111111-1111-4111-8111-111111111111")
 REVISION_ID = UUID("22222222-2222-4222-8222-222222222222")
 BLUEPRINT_URI = "org/blueprint.json"
-PROTO = (
-    b'syntax = "proto3";\n' + b"message M { string text = 1; }\n" * 20 + b"service Model { rpc run(M) returns (M); }\n"
-)
+PROTO = protobuf(operation()).encode() + b"// A comment of thirty bytes.\n" * 20
 
 
 def pipeline(nodes: int) -> bytes:
     """A circle of so many nodes, each with a protobuf of its own."""
     names = [f"node-{number}" for number in range(nodes)]
-    return blueprint(*(node(name, operation("run", edge(names[(at + 1) % nodes]))) for at, name in enumerate(names)))
+    return blueprint(
+        *(
+            node(name, operation("run", edge(names[(at + 1) % nodes])), proto_uri=_proto_uri(at))
+            for at, name in enumerate(names)
+        )
+    )
+
+
+def _proto_uri(number: int) -> str:
+    return f"org/acumos/{SOLUTION_ID}/node-{number}/1.0.0/node-{number}-1.0.0.proto"
 
 
 class Server(asyncio.Protocol):
@@ -78,7 +85,7 @@ def answers(nodes: int) -> dict[bytes, bytes]:
     found[f"{CCDS_PATH}/solution/{SOLUTION_ID}/pic".encode()] = _http(b"", b"application/octet-stream")
     found[f"{NEXUS_PATH}/{BLUEPRINT_URI}".encode()] = _http(pipeline(nodes))
     for number in range(nodes):
-        found[f"{NEXUS_PATH}/org/node-{number}.proto".encode()] = _http(PROTO, b"text/plain")
+        found[f"{NEXUS_PATH}/{_proto_uri(number)}".encode()] = _http(PROTO, b"text/plain")
     return found
 
 

@@ -31,6 +31,48 @@ class Mutant:
 
 # File and the tests that look at it → the guards in it.
 ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
+    (f"{DOMAIN}/bundle/protobuf.py", f"{UNIT}/domain/bundle/test_protobuf.py"): (
+        ("protobuf: NUL", 'if "\\0" in text:', 'if "\\1" in text:'),
+        ("protobuf: words end", "if terminal.pattern.value.isalpha():", "if False:"),
+        ("protobuf: depth", "if depth > MAX_DEPTH:", "if False:"),
+        ("protobuf: imports are shipped", "elif name not in _SHIPPED:", "elif False:"),
+        ("protobuf: kept numbers", " or field.number in _KEPT_NUMBERS", ""),
+        ("protobuf: reserved names", "if field.name in names or _holds(", "if _holds("),
+        (
+            "protobuf: options",
+            "if field is None or field.message_type:",
+            "if field is None:\n            return None\n        if field.message_type:",
+        ),
+        ("protobuf: options of others", "not in self._extensions", "in ()"),
+        ("protobuf: aliases", "!= enum.options.allow_alias", "> 2"),
+        (
+            "protobuf: no proto3, no judgement",
+            "if self.syntax == PROTO3:\n            raise",
+            "if True:\n            raise",
+        ),
+        ("protobuf: line ends", '.replace("\\r", "\\n")', ""),
+        ("protobuf: uses before declarations", "and name in self._uses", "and False"),
+    ),
+    (f"{DOMAIN}/bundle/plan.py", f"{UNIT}/test_build_protobufs.py"): (
+        ("protobufs: one name, one content", "if known != digest:", "if False:"),
+        ("protobufs: a service", "if first is None:", "if first is None and False:"),
+        ("protobufs: at the beginning of a line", "elif protobuf.called is None:", "elif False:"),
+        ("protobufs: operations", "if rpc is None:", "if rpc is None and False:"),
+        ("protobufs: messages", "elif (rpc.request, rpc.response) != wanted:", "elif False:"),
+        ("protobufs: streams", "!= rpc.streams:", "== 3:"),
+    ),
+    ("worker/build.py", f"{UNIT}/test_build_protobufs.py"): (
+        ("protobufs: read once", "if digest not in self._known:  #", "if True:  #"),
+        ("protobufs: what is known is bounded", "while self._bytes > MAX_KNOWN:", "while False:"),
+        ("protobufs: bytes", "if left < 0 or marks < 0:", "if marks < 0:"),
+        ("protobufs: marks", "if left < 0 or marks < 0:", "if left < 0:"),
+        ("protobufs: whose they are", "                await access\n", ""),
+        (
+            "protobufs: of a pipeline",
+            "elif plan.kind is Kind.PIPELINE:\n                raise",
+            "elif True:\n                raise",
+        ),
+    ),
     ("worker/adapters/kafka/clients.py", f"{UNIT}/adapters/kafka/test_clients.py"): (
         ("clients: a cancellation is not lost", "task.cancelling() > cancelled", "False"),
         ("clients: another's cancellation is not ours", "task.cancelling() > cancelled", "task.cancelling()"),
@@ -91,8 +133,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("name: room for the namespace's end", "63 - 33", "63"),
         (
             "name: names of the cluster",
-            "if any(_RESERVED_NAMESPACE.fullmatch(",
-            "if False and any(_RESERVED_NAMESPACE.fullmatch(",
+            "if any(_patterns(reserved).fullmatch(",
+            "if False and any(_patterns(reserved).fullmatch(",
         ),
         ("name: no device of Windows", " and not _DEVICE.fullmatch(original)", ""),
     ),
@@ -101,6 +143,9 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("name: collisions with web pages", "(taken, name), (taken, name + WEBUI)", "(taken, name)"),
     ),
     (f"{DOMAIN}/bundle/blueprint.py", f"{UNIT}/domain/bundle/test_blueprint.py"): (
+        ("folders: of the system", "if _SYSTEM.fullmatch(path):", "if False:"),
+        ("folders: how many", "if len(folders) > max_shared_folders:", "if False:"),
+        ("streams: null", "parent[key] = given in", "parent[key] = None if given is None else given in"),
         ("limit: blueprint's bytes", "max_bytes=MAX_BYTES", "max_bytes=1 << 40", LIMITS),
         ("limit: nodes", "> max_nodes:", "> 1 << 40:"),
         ("shared folder: edges to it go", " or to_folder)", ")"),
@@ -158,6 +203,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("HTML: number of tags", "> MAX_TAGS:", "> 1 << 40:"),
     ),
     (f"{DOMAIN}/bundle/presentation.py", f"{UNIT}/domain/bundle/test_presentation.py"): (
+        ("links: relative ones", "    attribute_filter=_absolute,\n", ""),
         ("picture: an image", "if not icon.startswith(_SIGNATURES)", "if False"),
         ("limit: a picture", "if len(icon) > MAX_ICON:", "if False:"),
     ),
@@ -192,11 +238,23 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("zip: closed alphabet", "if not _NAME.fullmatch(path):", "if not _NAME.match(path):"),
     ),
     (f"{ADAPTERS}/graphene.py", f"{UNIT}/refusals/test_uris.py"): (
-        ("uri: no scheme", "not _SCHEME.match(uri)", "True"),
+        ("uri: no scheme", " or _SCHEME.match(uri)", ""),
         ("uri: no dots", " and not _DOTS.fullmatch(segment)", ""),
         ("uri: closed alphabet", "_SEGMENT.fullmatch(segment)", "_SEGMENT.match(segment)"),
+        ("uri: unescaped twice", "segment = unescaped", "return True"),
+        (
+            "uri: escapes that are no UTF-8",
+            "            return False\n        if unescaped",
+            "            return True\n        if unescaped",
+        ),
+        ("uri: escapes of one server", " and not _UNICODE_ESCAPE.search(segment)", ""),
     ),
     (f"{ADAPTERS}/http.py", f"{UNIT}/adapters/test_artifacts_client.py"): (
+        ("files: a page", 'elif begins == b"<" or', "elif"),
+        ("files: a page by its type", 'not genuine and "html" in', 'False and "html" in'),
+        ("files: nothing", "if not begins:", "if False:"),
+        ("files: a checksum", "if checksum and checksum[1] !=", "if checksum and None is not checksum[1] and False !="),
+        ("files: what is genuine ends", "if genuine:", "if False:"),
         ("uri: below the base", "if not kept or ", "if "),
         (
             "redirects are not followed",
@@ -254,6 +312,14 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("keys: old ones lapse", "if self._age() >= stale or not self._known:", "if not self._known:"),
     ),
     (f"{ADAPTERS}/graphene.py", f"{UNIT}/adapters/test_catalog_client.py"): (
+        ("whose files: asked", "if asked:\n", "if False:\n"),
+        ("whose files: unknown", "if None in found and not self._allow_unknown:", "if False:"),
+        (
+            "whose files: first in the path",
+            'map(_uuid, uri.split("/")[:-1])',
+            'map(_uuid, reversed(uri.split("/")[:-1]))',
+        ),
+        ("whose files: the caller, too", "(solution.owner_id, caller.user_id)", "(solution.owner_id,)"),
         ("CCDS: who may read", "if not allowed:", "if False:"),
         ("CCDS: the revision belongs to the solution", "if owner.lower() != str(solution_id):", "if False:"),
         ("CCDS: 200 without a body is not found", "                    if body\n", "                    if True\n"),

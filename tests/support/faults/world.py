@@ -15,7 +15,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from schemas import FINAL_STATES, DeploymentSettled, DeploymentStatus, State
-from tests.support.builders import blueprint_document, edge, node, operation
+from tests.support.builders import blueprint_document, edge, node, operation, protobuf
 from tests.support.faults.playground import CountingPlayground
 from tests.support.faults.verdict import Verdict, judge
 from tests.support.stage import environment
@@ -156,7 +156,7 @@ def _goes_on(status: DeploymentStatus, attempt: int) -> bool:
 
 def solutions() -> list[Stored]:
     """A pipeline in a circle, a chain, and a model."""
-    proto = 'syntax = "proto3";\nservice Model {}\n' + "// padding\n" * 200
+    proto = protobuf(operation()) + "// padding\n" * 200
     circle = [node(name, operation("run", edge(to))) for name, to in (("a", "b"), ("b", "c"), ("c", "a"))]
     chain = [node("one", operation("run", edge("two"))), node("two", operation())]
     return [

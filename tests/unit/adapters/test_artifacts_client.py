@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
+from hashlib import sha1
 from typing import Any
 
 import aiohttp
@@ -45,13 +46,17 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         ("a-b_c~d/1.0.0+build.7/x-1.0.0.proto", "a-b_c~d/1.0.0+build.7/x-1.0.0.proto"),
         ("models/My Model  2/a b.proto", "models/My%20Model%20%202/a%20b.proto"),
         ("group/name:tag/x", "group/name:tag/x"),
-        ("group/Model (v2), final/x", "group/Model%20%28v2%29%2C%20final/x"),
+        ("group/Model (v2), final/x", "group/Model%20(v2),%20final/x"),
+        ("für/Größe & Maß/50%+1.proto", "f%C3%BCr/Gr%C3%B6%C3%9Fe%20&%20Ma%C3%9F/50%25+1.proto"),
+        ("e\u0301te\u0301/100%.proto", "e%CC%81te%CC%81/100%25.proto"),
+        ("日本/x%zz", "%E6%97%A5%E6%9C%AC/x%25zz"),
+        ("Bob's=model!/x", "Bob's=model!/x"),
         ("a..b/.hidden/x.", "a..b/.hidden/x."),
         ("x" * 512, "x" * 512),
     ],
 )
 def test_plain_paths_pass(uri: str, path: str) -> None:
-    """What real uris are made of is kept; spaces and brackets are percent-encoded."""
+    """What real uris are made of leads to the same file as with java.net.URI: the rest is percent-encoded, once."""
     assert path == artifact_path(uri)
 
 
@@ -281,3 +286,71 @@ async def test_errors_show_no_credentials(session: aiohttp.ClientSession, serve:
     shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + repr(caught.value.info())
     for hidden in (PASSWORD, aiohttp.encode_basic_auth("reader", PASSWORD).removeprefix("Basic ")):
         assert hidden not in shown
+
+
+PAGE = b"\xef\xbb\xbf\r\n <!DOCTYPE html><title>Log in</title>"
+EMPTY_SHA1 = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (PAGE, {"Content-Type": "text/html"}),
+        (PAGE, {"Content-Type": "text/plain"}),
+        (b"<html><body>We are back in five minutes</body></html>", {}),
+        (b"<?xml version='1.0'?><html/>", {}),
+        (b"Please log in", {"Content-Type": "text/html; charset=utf-8"}),
+        (b"Please log in", {"Content-Type": "application/xhtml+xml"}),
+        (b"", {}),
+        (b" \r\n", {}),
+        (b"", {"ETag": '"abc"'}),
+        (PAGE, {"ETag": 'W/"{SHA1{abc}}"'}),
+        (b"syntax = 'proto3';", {"ETag": f'"{{SHA1{{{EMPTY_SHA1}}}}}"'}),
+    ],
+)
+async def test_what_comes_in_place_of_a_file_is_an_outage(
+    session: aiohttp.ClientSession, serve: Serve, body: bytes, headers: dict[str, str]
+) -> None:
+    """A log-in, a maintenance or half a file is tried again, and never deployed as somebody's protobuf."""
+
+    async def front(_: web.Request) -> web.Response:
+        return web.Response(body=body, headers=headers)
+
+    with pytest.raises(Unavailable) as caught:
+        await ArtifactsClient(session, settings(await serve(front))).fetch([URI], size=5)
+    assert ("artifacts-error", False) == (caught.value.code, caught.value.general)
+
+
+@pytest.mark.parametrize(
+    ("body", "etag", "size"),
+    [
+        (PAGE, f'"{{SHA1{{{sha1(PAGE).hexdigest()}}}}}"', None),
+        (PAGE, f'"{{SHA1{{{sha1(PAGE).hexdigest()}}}}}--gzip"', -1),
+        (PAGE, "", len(PAGE)),
+        (b"", f'"{{SHA1{{{EMPTY_SHA1}}}}}"', None),
+        (b"", "", 0),
+    ],
+)
+async def test_a_page_that_is_the_file_ends_at_once(
+    session: aiohttp.ClientSession, serve: Serve, body: bytes, etag: str, size: int | None
+) -> None:
+    """The repository's checksum, or CCDS's size, says that it was uploaded so: another try changes nothing."""
+
+    async def nexus(_: web.Request) -> web.Response:
+        return web.Response(body=body, headers={"ETag": etag})
+
+    with pytest.raises(NotFound) as caught:
+        await ArtifactsClient(session, settings(await serve(nexus))).fetch([URI], size=size)
+    assert "artifact-not-a-file" == caught.value.code
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "text/plain", "application/octet-stream", ""])
+async def test_a_file_is_known_by_its_checksum(session: aiohttp.ClientSession, serve: Serve, content_type: str) -> None:
+    """Whatever type a repository guesses for it."""
+    body = b"syntax = 'proto3';"
+
+    async def nexus(_: web.Request) -> web.Response:
+        etag = f'"{{SHA1{{{sha1(body).hexdigest()}}}}}"'
+        return web.Response(body=body, headers={"ETag": etag, "Content-Type": content_type})
+
+    assert [body] == await ArtifactsClient(session, settings(await serve(nexus))).fetch([URI])

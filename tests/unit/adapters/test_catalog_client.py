@@ -499,3 +499,100 @@ async def test_nothing_secret_shows(
     header = aiohttp.encode_basic_auth("ccds_client", PASSWORD).removeprefix("Basic ")
     for hidden in (PASSWORD, header, CALLER.user_id, CALLER.email, "ada%2F"):
         assert hidden not in shown + output.out + output.err
+
+
+# ---------------------------------------------------------------------------------------------- whose the protobufs are
+
+OWNER = "owner-1"
+
+
+def uri(solution_id: UUID | str, name: str = "x") -> str:
+    return f"org/acumos/{solution_id}/{name}/1.0.0/{name}-1.0.0.proto"
+
+
+class Access:
+    """Answers who may read what, and counts what is asked."""
+
+    def __init__(self, *allowed: tuple[str, str]) -> None:
+        self.allowed = set(allowed)
+        self.asked: list[tuple[str, str]] = []
+
+    async def handle(self, request: web.Request) -> web.Response:
+        *_, user, _, solution_id = request.path.split("/")
+        self.asked.append((user, solution_id))
+        return web.json_response({"count": int((user, solution_id) in self.allowed)})
+
+
+async def checked(
+    session: aiohttp.ClientSession, serve: Serve, access: Access, *uris: str, owner: str | None = OWNER, **changes: Any
+) -> str | None:
+    """The code with which they are refused."""
+    options = CatalogSettings(
+        url=f"{await serve(access.handle)}/ccds",
+        username="reader",
+        password=SecretStr(PASSWORD),
+        timeout_seconds=5,
+        **changes,
+    )
+    solution = Solution(SOLUTION, REVISION, "Pipeline", Kind.PIPELINE, owner)
+    try:
+        await CatalogClient(session, options).check_protobufs(
+            uris, solution, Caller("caller-1", "c@example.org"), BytesLeft(10_000)
+        )
+    except DeploymentError as error:
+        return error.code
+    return None
+
+
+@pytest.mark.parametrize(
+    ("allowed", "code", "asked"),
+    [
+        ([(OWNER, FIRST), (OWNER, SECOND)], None, {(OWNER, FIRST), (OWNER, SECOND)}),
+        ([(OWNER, FIRST), ("caller-1", SECOND)], None, {(OWNER, FIRST), (OWNER, SECOND), ("caller-1", SECOND)}),
+        ([(OWNER, FIRST)], "no-access-to-proto", {(OWNER, FIRST), (OWNER, SECOND), ("caller-1", SECOND)}),
+        ([], "no-access-to-proto", {(it, s) for it in (OWNER, "caller-1") for s in (FIRST, SECOND)}),
+    ],
+)
+async def test_a_protobuf_belongs_to_a_solution_that_owner_or_caller_may_read(
+    session: aiohttp.ClientSession, serve: Serve, allowed: Any, code: str | None, asked: set[tuple[str, str]]
+) -> None:
+    """Each solution is asked for once, and of the caller only what the owner may not read."""
+    access = Access(*allowed)
+    uris = (uri(SOLUTION), uri(FIRST), uri(FIRST, "other"), uri(SECOND))
+    assert (code, sorted(asked)) == (await checked(session, serve, access, *uris), sorted(access.asked))
+
+
+@pytest.mark.parametrize(
+    ("path", "solution_id"),
+    [
+        (uri(FIRST), FIRST),
+        (uri("ABCDEF00-0000-4000-8000-00000000000A"), "abcdef00-0000-4000-8000-00000000000a"),
+        (f"com/artifact/{FIRST}/{SECOND}/x/1.0.0/x-1.0.0.proto", FIRST),
+        (f"{FIRST}/x.proto", FIRST),
+    ],
+)
+async def test_whose_a_file_is_stands_first_in_its_path(
+    session: aiohttp.ClientSession, serve: Serve, path: str, solution_id: str
+) -> None:
+    """Behind the group, as Graphene stores files; what looks like an id behind that is a revision's or a name."""
+    access = Access()
+    assert "no-access-to-proto" == await checked(session, serve, access, path, owner=None)
+    assert [("caller-1", solution_id)] == access.asked
+
+
+@pytest.mark.parametrize("path", ["private/victim.proto", f"private/{FIRST}", f"private/{FIRST[1:]}/x.proto", "x"])
+@pytest.mark.parametrize(("choice", "code"), [("refuse", "proto-of-unknown"), ("allow", None)])
+async def test_where_it_cannot_be_told_the_operator_decides(
+    session: aiohttp.ClientSession, serve: Serve, path: str, choice: str, code: str | None
+) -> None:
+    """And has decided for the safe side."""
+    access = Access()
+    assert code == await checked(session, serve, access, path, protobufs_of_unknown=choice)
+    assert [] == access.asked
+
+
+async def test_without_access_checks_no_file_is_checked(session: aiohttp.ClientSession, serve: Serve) -> None:
+    """CHECK_ACCESS=false is for Graphenes where everybody may read everything."""
+    access = Access()
+    assert await checked(session, serve, access, uri(FIRST), check_access=False) is None
+    assert [] == access.asked

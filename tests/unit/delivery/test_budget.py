@@ -5,14 +5,14 @@ from contextlib import suppress
 
 import pytest
 
-from tests.support.builders import OPTIONS, SHIPPED, blueprint, node, solution
+from tests.support.builders import OPTIONS, PROTOBUF, SHIPPED, blueprint, node, solution
 from tests.support.fakes import FakeArtifacts, FakeCatalog, FakeJob, FakePlayground, FakeTime, FakeTokens, fake_deployer
 from tests.unit.delivery.test_admission import Holder, settled
 from worker.build import SMALL_BYTES, Builder
 from worker.delivery.admission import FAILURES, RESERVED_BYTES, Admission, Breakers, Budget, Limiter
 from worker.errors import DeploymentError, NeedsReservation, PlaygroundRefused, Unavailable
 
-LARGE_FILES = {"org/blueprint.json": blueprint(node("a", proto_uri="p")), "p": b"x" * SMALL_BYTES}
+LARGE_FILES = {"org/blueprint.json": blueprint(node("a", proto_uri="p")), "p": PROTOBUF.ljust(SMALL_BYTES)}
 
 
 async def test_large_ones_begin_in_the_order_of_asking_while_there_is_room() -> None:

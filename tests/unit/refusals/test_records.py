@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 
 from schemas import FINAL_STATES, DeploymentRequested, DeploymentStatus
-from tests.support.builders import OPTIONS, REVISION_ID, SHIPPED, SOLUTION_ID, blueprint, node, record, solution
+from tests.support.builders import (
+    OPTIONS,
+    PROTOBUF,
+    REVISION_ID,
+    SHIPPED,
+    SOLUTION_ID,
+    blueprint,
+    node,
+    record,
+    solution,
+)
 from tests.support.corpus import record as note
 from tests.support.fakes import FakeArtifacts, FakeCatalog, FakeJob, FakePlayground, FakeTokens, fake_deployer
 from tests.support.ways_out import tells_what_to_do
@@ -151,7 +161,7 @@ CASES = [*wrong_values(), *over_limits(), *hostile_headers()]
 async def statuses(given: Record) -> list[DeploymentStatus]:
     """What a deployer among fakes says about the record."""
     job = FakeJob(given)
-    files = {"org/blueprint.json": blueprint(node("a", proto_uri="p")), "p": b"p"}
+    files = {"org/blueprint.json": blueprint(node("a", proto_uri="p")), "p": PROTOBUF}
     builder = Builder(FakeCatalog(solution()), FakeArtifacts(files), SHIPPED, OPTIONS)
     await fake_deployer(FakeTokens(), builder, FakePlayground()).handle(job)
     return job.statuses

@@ -54,8 +54,8 @@ class Blueprints:
         self._client = client
         self._data = data
 
-    async def fetch(self, uris: Sequence[str], left: BytesLeft) -> list[bytes | None]:
-        return [self._data] if uris == [solution().blueprint_uri] else await self._client.fetch(uris, left)
+    async def fetch(self, uris: Sequence[str], left: BytesLeft, size: int | None = None) -> list[bytes | None]:
+        return [self._data] if uris == [solution().blueprint_uri] else await self._client.fetch(uris, left, size)
 
 
 @pytest.mark.parametrize("way", [fetch, build])

@@ -30,15 +30,15 @@ AWAY: tuple[str, ...] = (
     "\uff0e\uff0e/x", "a/\uff0e\uff0e/x", "\u2024\u2024/x", "a\uff0fx", "a\u2215x", "a\u2044x", "..\u2215x",
     "\uff0f\uff0fx",
     # a query, a fragment, a second request
-    "x?y", "?", "?x=1", "x?/../y", "x#y", "#", "#/../x", "x%3fy", "x%23y", "x&y=1", "x=y", "x\r\nHost: {host}",
+    "x?y", "?", "?x=1", "x?/../y", "x#y", "#", "#/../x", "x%3fy", "x%23y", "x\r\nHost: {host}",
     "x\nGET / HTTP/1.1", "x\rX", "x\r\n\r\nGET /y HTTP/1.1\r\n\r\n", "x%0d%0aHost:%20{host}", "x%0aX",
-    "x HTTP/1.1\r\nX: y", "x\u010d\u010aX: y", "x\u560d\u560aX: y", "x\0", "\0x", "a\0/../x", "x%00", "x%00.proto",
+    "x HTTP/1.1\r\nX: y", "x\0", "\0x", "a\0/../x", "x%00", "x%00.proto",
     "x\t", "\tx", "a\tb", "x\x0b", "x\x1b[2J", "x\x7f", "x\x85y", "x\u2028y", "x\u2029y", "\ufeffx", "x\u202ey",
-    "x\u200by", "x\u00a0y", "x\u3000y", "x\ud800", "\udc00x", "\uffff", "é/x", "日本/x", "\U0001f600", "x\u0301",
+    "x\u200by", "x\u00a0y", "x\u3000y", "x\ud800", "\udc00x", "\uffff", "\U0001f600",
     # what shells, templates and libraries read
-    "", " ", "  ", " x", "x ", "a/ /x", "a/ b", "a /b", "$(id)", "`id`", "${x}", "$x", "{x}", "{{x}}", "{0}", "%s",
-    "%(x)s", "%", "%%", "%zz", "%2", "x%", "a|b", "a>b", "a<b>", 'a"b', "a'b", "a*b", "*", "a[0]", "[x]", "[::1]/x",
-    "a^b", "a!b", "a;b", "a;id", "a&&b", "a@b", "@", "user@host/x", "a,b;c", "~root/../x", "<script>",
+    "", " ", "  ", " x", "x ", "a/ /x", "a/ b", "a /b", "$(id)", "`id`", "${x}", "$x", "{x}", "{{x}}", "{0}",
+    "a|b", "a>b", "a<b>", 'a"b', "a*b", "*", "a[0]", "[x]", "[::1]/x",
+    "a^b", "a;b", "a;id", "a@b", "@", "user@host/x", "a,b;c", "~root/../x", "<script>",
     # too long
     "x" * 513, "a/" * 257, "a/" * 10_000 + "b", "../" * 5_000 + "x", " " * 100_000 + "x", "x" * 1_000_000,
 )  # fmt: skip

@@ -23,6 +23,11 @@ MAX_BYTES = 1024 * 1024
 NOT_RUNNABLE = frozenset({"splitter", "collator"})
 
 _PATH = re.compile(r"(/[A-Za-z0-9._-]+)+/?", re.ASCII)
+# What a container does not work without, or the cluster mounts something in. Data may be elsewhere in /usr and /var.
+_SYSTEM = re.compile(
+    r"|/(bin|sbin|lib(32|64|x32)?|boot|dev|etc|proc|run|sys|var/run)(/.*)?"
+    r"|/usr/(local/)?(bin|sbin|lib(exec|32|64|x32)?)(/.*)?|/usr(/local)?|/var(/lib)?"
+)
 _EDGE_LISTS = frozenset({"connected_to", "input_ports"})
 
 # Image references: the grammar of distribution/reference 0.6.
@@ -78,11 +83,11 @@ class Blueprint:
     wants_probe: bool
 
 
-def read_blueprint(data: bytes, max_nodes: int) -> Blueprint:
+def read_blueprint(data: bytes, max_nodes: int, max_shared_folders: int = 10) -> Blueprint:
     """Read blueprint.json.
 
     Raises NotDeployable: blueprint-invalid, no-nodes, too-many-nodes, node-not-runnable, image-empty, image-invalid,
-    shared-folder-invalid.
+    shared-folder-invalid, shared-folder-reserved, too-many-shared-folders.
     """
     try:
         document = strict_json.loads(data, max_bytes=MAX_BYTES)
@@ -94,6 +99,9 @@ def read_blueprint(data: bytes, max_nodes: int) -> Blueprint:
     if len(_objects(document, "nodes", "the blueprint")) > max_nodes:
         raise NotDeployable("too-many-nodes", f"The pipeline has more than {max_nodes} nodes. Split it.")
     folders = _shared_folders(document)
+    if len(folders) > max_shared_folders:
+        problem = f"The pipeline has more than {max_shared_folders} shared folders. Use fewer."
+        raise NotDeployable("too-many-shared-folders", problem)
     document = _without_shared_folders(document)
     nodes = tuple(_node(node) for node in _objects(document, "nodes", "the blueprint"))
     if not nodes:
@@ -124,6 +132,8 @@ def _node(node: Json) -> Node:
         signature = _signature(operation, where)
         for key in ("input_message_name", "output_message_name"):
             _text(signature, key, where)
+        for key in ("input_message_stream", "output_message_stream"):
+            _flag(signature, key, where)
         for target in _objects(operation, "connected_to", where):
             _text(target, "container_name", f"an edge of {where}")
             _signature(target, f"an edge of {where}")
@@ -227,14 +237,21 @@ def _is_mount_volume(item: Json) -> bool:
 
 def _mount_path(node: Json) -> str:
     path = node.get("container_name")
-    if not isinstance(path, str) or not _PATH.fullmatch(path) or {".", ".."} & set(path.split("/")):
+    if not isinstance(path, str) or not (_PATH.fullmatch(path) or path == "/") or {".", ".."} & set(path.split("/")):
         shown = str(path)[:60]
         raise NotDeployable(
             "shared-folder-invalid",
             f"The shared folder '{shown}' is not an absolute path of letters, digits, '.', '_' and '-', "
             "such as /data/shared. Correct its name in the editor.",
         )
-    return path.rstrip("/")
+    path = path.rstrip("/")
+    if _SYSTEM.fullmatch(path):
+        raise NotDeployable(
+            "shared-folder-reserved",
+            f"The shared folder '{path[:60]}' would hide a folder of the system in every node. "
+            "Choose another path in the editor, such as /data/shared.",
+        )
+    return path
 
 
 def _targets(node: Json) -> Iterator[str]:
@@ -267,6 +284,16 @@ def _signature(entry: Json, where: str) -> Json:
         raise blueprint_invalid(f"{where} has an entry without operation_signature")
     _text(signature, "operation_name", where)
     return signature
+
+
+def _flag(parent: Json, key: str, where: str) -> None:
+    """Make what is there a boolean: the orchestrator refuses a null."""
+    if key in parent:
+        value = parent[key]
+        given = value.lower() if isinstance(value, str) else value
+        if given not in (None, False, True, "false", "true") or type(given) in (int, float):
+            raise blueprint_invalid(f"{key} of {where} is neither true nor false")
+        parent[key] = given in (True, "true")
 
 
 def _text(parent: Json, key: str, where: str, default: str | None = None) -> str:

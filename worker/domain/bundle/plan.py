@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import sha256
 from typing import Any, TypeVar
 from uuid import UUID
@@ -14,8 +15,10 @@ from uuid import UUID
 from schemas import Kind
 from worker.domain.bundle.blueprint import Blueprint, Json, Node, SharedFolder, blueprint_invalid, check_image
 from worker.domain.bundle.presentation import Shown, Unusable, shown_description, shown_picture
+from worker.domain.bundle.protobuf import PROTO3, Protobuf, ProtobufError, Service
 from worker.domain.solution import LeftOut, Solution
 from worker.errors import NotDeployable, NotFound
+from worker.settings import BundleSettings
 
 # Ports of Graphene's container specification, and the Service ports its deployers have always used.
 GRPC_PORT = 8061
@@ -33,14 +36,12 @@ NODE_NAME_LIMIT = 63 - len(WEBUI_INGRESS)
 # The playground server appends "-" and 32 hex digits to make the namespace.
 PIPELINE_NAME_LIMIT = 63 - 33
 
+RESERVED_NAMESPACES: str = BundleSettings().reserved_namespaces
+
 _NODE_NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 # Windows cannot unpack microservice/con.proto.
 _DEVICE = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
-# In unique mode the server's namespace is the bare name, and the script there may delete it.
-_RESERVED_NAMESPACE = re.compile(
-    r"default|kube(rnetes)?(-.*)?|openshift(-.*)?|istio-system|cert-manager|ingress-nginx|metallb-system"
-)
 
 T = TypeVar("T", bytes, str)
 
@@ -75,13 +76,15 @@ class Plan:
     warnings: tuple[str, ...]  # all that was changed or left out on the way
 
 
-def plan_pipeline(solution: Solution, blueprint: Blueprint, orchestrator_image: str) -> Plan:
+def plan_pipeline(
+    solution: Solution, blueprint: Blueprint, orchestrator_image: str, reserved: str = RESERVED_NAMESPACES
+) -> Plan:
     """Plan a pipeline: its nodes and the orchestrator that runs them.
 
     Raises NotDeployable (name-reserved, name-collision, blueprint-invalid) and NotFound (proto-missing).
     """
     names = _node_names(blueprint.nodes)
-    document = _renamed(blueprint.document, names) | {"name": pipeline_name(blueprint.name)}
+    document = _renamed(blueprint.document, names) | {"name": pipeline_name(blueprint.name, reserved)}
     _check_edges(document["nodes"])
     for node in blueprint.nodes:
         if node.dialled and not node.proto_uri:
@@ -95,14 +98,14 @@ def plan_pipeline(solution: Solution, blueprint: Blueprint, orchestrator_image: 
     return _plan(solution, Kind.PIPELINE, document, containers, folders, warnings)
 
 
-def plan_single_model(solution: Solution) -> Plan:
+def plan_single_model(solution: Solution, reserved: str = RESERVED_NAMESPACES) -> Plan:
     """Plan one model on its own, called by its solution's name.
 
     Raises NotDeployable (image-empty, image-invalid, name-reserved).
     """
     image = solution.image or ""
     moving = check_image(image, f"The model '{solution.name[:60]}'")
-    name, pipeline = node_name(solution.name), pipeline_name(solution.name)
+    name, pipeline = node_name(solution.name), pipeline_name(solution.name, reserved)
     node = {
         "container_name": name,
         "node_type": "MLModel",
@@ -199,22 +202,29 @@ def node_name(original: str) -> str:
     return _slug(original, limit=40, prefix="node")
 
 
-def pipeline_name(original: str) -> str:
+def pipeline_name(original: str, reserved: str = RESERVED_NAMESPACES) -> str:
     """Give a pipeline the `name` in blueprint.json, of which the playground server makes the namespace.
 
     Its own when the server's rule (lower case; space and `_` become `-`) makes a valid namespace of it.
-    Raises NotDeployable (name-reserved) for a namespace that belongs to the cluster.
+    Raises NotDeployable (name-reserved) for one of the cluster's own namespaces: in unique mode the server's namespace
+    is the bare name, and the script there may delete it.
     """
     namespace = _namespace(original)
     fits = len(namespace) <= PIPELINE_NAME_LIMIT and _NAMESPACE.fullmatch(namespace) and original.isascii()
     name = original if fits else _slug(original, limit=PIPELINE_NAME_LIMIT - 9, prefix="pipeline")
     # Both, because `kube.system` is not a namespace and would become kube-system-1a2b3c4d.
-    if any(_RESERVED_NAMESPACE.fullmatch(_namespace(one)) for one in (original, name)):
+    if any(_patterns(reserved).fullmatch(_namespace(one)) for one in (original, name)):
         raise NotDeployable(
             "name-reserved",
             f"The name '{original[:60]}' is kept for the cluster itself. Rename the solution.",
         )
     return name
+
+
+@cache
+def _patterns(reserved: str) -> re.Pattern[str]:
+    """Compile RESERVED_NAMESPACES."""
+    return re.compile("|".join(re.escape(it).replace(r"\*", ".*") for it in reserved.split(",")))
 
 
 def _namespace(name: str) -> str:
@@ -283,3 +293,94 @@ def _check_edges(nodes: list[Json]) -> None:
                 )
             if inputs[operation] == "Empty":
                 raise blueprint_invalid(f"node '{node}' connects to '{operation[0]}', whose input is Empty")
+
+
+def check_protobufs(plan: Plan, protobufs: Mapping[str, Protobuf]) -> list[str]:
+    """Refuse what no orchestrator loads, as it merges all files of a pipeline into one; warn of what some refuse.
+
+    protobufs: container name → what its file declares.
+    Raises NotDeployable: proto-without-service, proto-conflict, proto-mismatch.
+    """
+    declared: dict[str, tuple[bytes, str]] = {}  # name of a message or service → its digest, and whose file has it
+    warnings: list[str] = []
+    for node, protobuf in protobufs.items():
+        for name, digest in (*protobuf.messages.items(), *((it, s.digest) for it, s in protobuf.services.items())):
+            known, other = declared.setdefault(name, (digest, node))
+            if known != digest:
+                raise NotDeployable(
+                    "proto-conflict",
+                    f"The protobufs of '{other}' and '{node}' both declare '{name[:60]}', each with another content, "
+                    "and the orchestrator loads all into one. Make them the same, or rename one.",
+                )
+        warnings += (
+            f"Node '{node}' has a protobuf with {it}; some orchestrators refuse it." for it in _habits(protobuf)
+        )
+    for node in plan.document["nodes"]:
+        if node["container_name"] in protobufs:
+            service = _service(node["container_name"], protobufs[node["container_name"]])
+            warnings += _check_operations(node, service)
+    return warnings
+
+
+def protobuf_invalid(container: Container, error: ProtobufError) -> NotDeployable:
+    """Make the error for a protobuf that nothing can load."""
+    file = container.proto_uri.rpartition("/")[2]
+    return NotDeployable(
+        "proto-invalid",
+        f"The protobuf of '{container.name}' cannot be loaded: {file[:60]}, line {error.line}: {error}. Correct it and "
+        "on-board the model again.",
+    )
+
+
+def _habits(protobuf: Protobuf) -> Iterator[str]:
+    """Name what some versions of the orchestrator refuse, and others load."""
+    if protobuf.syntax != PROTO3:
+        yield f"the syntax {protobuf.syntax}"
+    if protobuf.package:
+        yield "a package"
+    if protobuf.enums:
+        yield f"an enum at the top level ({protobuf.enums[0][:40]})"
+    if protobuf.imports:
+        yield "imports of protobuf's own types"
+    if protobuf.extensions:
+        yield "extensions"
+
+
+def _service(node: str, protobuf: Protobuf) -> Service:
+    """Find the service as the orchestrator does, by the first line that begins with its keyword."""
+    first = next(iter(protobuf.services.values()), None)
+    if first is None:
+        problem = "declares no service"
+    elif protobuf.called is None:
+        problem = f"has its service in line {first.line}, and not at the beginning of that line"
+    elif (service := protobuf.services.get(protobuf.called[0])) is None:
+        problem = f"has a line {protobuf.called[1]} that begins with the word service and does not declare one"
+    else:
+        return service
+    raise NotDeployable(
+        "proto-without-service",
+        f"The protobuf of node '{node}' {problem}: the orchestrator would not find it. Correct it and on-board the "
+        "model again.",
+    )
+
+
+def _check_operations(node: Json, service: Service) -> Iterator[str]:
+    """Compare the blueprint's operations with the service's. Raises NotDeployable."""
+    for operation in node["operation_signature_list"]:
+        signature = operation["operation_signature"]
+        name, rpc = signature["operation_name"], service.rpcs.get(signature["operation_name"])
+        where = f"operation '{name[:60]}' of node '{node['container_name']}'"
+        wanted = signature["input_message_name"], signature["output_message_name"]
+        if rpc is None:
+            problem = f"The {where} is not in its protobuf"
+        elif (rpc.request, rpc.response) != wanted:
+            problem = (
+                f"The {where} takes '{wanted[0][:40]}' and gives '{wanted[1][:40]}', and its protobuf says "
+                f"'{rpc.request[:40]}' and '{rpc.response[:40]}'"
+            )
+        else:
+            streams = signature.get("input_message_stream"), signature.get("output_message_stream")
+            if tuple(map(bool, streams)) != rpc.streams:
+                yield f"The {where} streams otherwise than its protobuf says: it may fail when it is called."
+            continue
+        raise NotDeployable("proto-mismatch", f"{problem}. Save the pipeline again with the model as it is now.")

@@ -43,11 +43,19 @@ _WITH_CONTENT = frozenset({
 ATTRIBUTES = {"a": {"href"}, "td": {"colspan", "rowspan"}, "th": {"colspan", "rowspan"}}
 SCHEMES = {"http", "https", "mailto"}
 
+
+def _absolute(_tag: str, attribute: str, value: str) -> str | None:
+    """Drop a link that a browser takes for a relative one, such as https:/path on a page that came by HTTPS."""
+    return value if attribute != "href" or _ABSOLUTE.match(value) else None
+
+
+_ABSOLUTE = re.compile(r"\s*(https?://|mailto:)", re.IGNORECASE)
 _CLEANER = nh3.Cleaner(
     tags=set(TAGS),
     clean_content_tags=set(_WITH_CONTENT),
     attributes=ATTRIBUTES | {"*": set()},  # else nh3 lets `title` and `lang` pass everywhere
     url_schemes=SCHEMES,
+    attribute_filter=_absolute,
     url_relative="deny",  # it would lead into the playground server, with the user's session there
     link_rel="noopener noreferrer",
     set_tag_attribute_values={"a": {"target": "_blank"}},  # the page is shown inside another one

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 
 from schemas import Message, State
-from tests.support.builders import blueprint_document, node
+from tests.support.builders import blueprint_document, node, operation, protobuf
 from tests.support.corpus import say
 from tests.support.stage import Stage, open_stage
 from tests.support.statuses import ended
@@ -19,7 +19,7 @@ from worker.domain.request import MAX_HEADERS
 from worker.sandbox.graphene_data import make_pipeline
 from worker.sandbox.users import SANDBOX_USER, sandbox_token
 
-STORED = make_pipeline("Hostile", blueprint_document(node("a")), {"a": "syntax = 'proto3';"})
+STORED = make_pipeline("Hostile", blueprint_document(node("a")), {"a": protobuf(operation())})
 MOST_MIB = 200
 SECONDS = 10  # until the next good request has ended
 EMPTY: tuple[str, bytes | None] = ("", None)

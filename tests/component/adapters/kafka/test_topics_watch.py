@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewPartitions
 
 from schemas import State
-from tests.support.builders import blueprint_document, node
+from tests.support.builders import blueprint_document, node, operation, protobuf
 from tests.support.stage import open_stage
 from tests.support.statuses import ended, followed_statuses
 from tests.support.topics import admin_client, create_worker_topics, user_of
@@ -19,7 +19,7 @@ from tests.support.worker_process import WorkerProcess, running_worker
 from worker.sandbox.graphene_data import make_pipeline
 from worker.sandbox.users import sandbox_token
 
-STORED = make_pipeline("Watched", blueprint_document(node("a")), {"a": "syntax = 'proto3';"})
+STORED = make_pipeline("Watched", blueprint_document(node("a")), {"a": protobuf(operation())})
 
 
 async def page(worker: WorkerProcess, path: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from tests.component.properties.promises import read_manifests
 from tests.support.builders import (
     OPTIONS,
+    PROTOBUF,
     SHIPPED,
     blueprint,
     edge,
@@ -40,7 +41,7 @@ def _good() -> Objects:
         node("solver", proto_uri="p"),
     )
     wanted = solution()
-    builder = Builder(FakeCatalog(wanted), FakeArtifacts({"org/blueprint.json": data, "p": b"p"}), SHIPPED, OPTIONS)
+    builder = Builder(FakeCatalog(wanted), FakeArtifacts({"org/blueprint.json": data, "p": PROTOBUF}), SHIPPED, OPTIONS)
     _, bundle = asyncio.run(builder.build(wanted.solution_id, wanted.revision_id, None))
     script = load_script()
     manifests = tuple(script.Manifest(it, Path(name)) for name, it in sorted(read_manifests(bundle).items()))

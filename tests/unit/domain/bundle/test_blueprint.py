@@ -100,10 +100,61 @@ def test_a_node_that_connects_to_the_folder_is_a_user_too() -> None:
     assert frozenset({"a"}) == result.shared_folders[0].users
 
 
-@pytest.mark.parametrize("path", ["data", "/", "", "/a/../b", "/a b", "/a:b", "//a", "/$(x)"])
+@pytest.mark.parametrize("path", ["data", "", "/a/../b", "/a b", "/a:b", "//a", "/$(x)"])
 def test_a_shared_folder_needs_a_mountable_path(path: str) -> None:
     """Its name becomes a mount path and an environment variable."""
     assert "shared-folder-invalid" == refused(blueprint(shared_folder(path), node("a")))[0]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/", "/proc", "/sys/", "/dev", "/dev/shm", "/etc", "/etc/ssl", "/bin", "/sbin", "/boot", "/run", "/run/secrets",
+        "/usr", "/usr/bin", "/usr/local", "/usr/local/lib/python3.11", "/usr/libexec", "/lib", "/lib64/x", "/var",
+        "/var/lib", "/var/run", "/var/run/secrets/kubernetes.io",
+    ],
+)  # fmt: skip
+def test_a_shared_folder_hides_nothing_of_the_system(path: str) -> None:
+    """No node would start, or it would run with somebody's files in place of its own."""
+    assert "shared-folder-reserved" == refused(blueprint(shared_folder(path), node("a")))[0]
+
+
+@pytest.mark.parametrize(
+    "path", ["/data", "/usr/src/app/data", "/usr/local/share", "/var/lib/x", "/library", "/opt", "/etcetera", "/home/u"]
+)
+def test_a_shared_folder_may_be_anywhere_else(path: str) -> None:
+    """Images keep their data in many places."""
+    assert path == read(shared_folder(path), node("a")).shared_folders[0].path
+
+
+def test_shared_folders_are_bounded() -> None:
+    """Each is mounted in every node."""
+    data = blueprint(*(shared_folder(f"/data/{number}") for number in range(3)), node("a"))
+    assert 3 == len(read_blueprint(data, max_nodes=10, max_shared_folders=3).shared_folders)
+    with pytest.raises(NotDeployable) as refusal:
+        read_blueprint(data, max_nodes=10, max_shared_folders=2)
+    assert "too-many-shared-folders" == refusal.value.code
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [(None, False), (True, True), (False, False), ("true", True), ("False", False)]
+)
+def test_a_stream_is_true_or_false(given: Any, meant: bool) -> None:
+    """The orchestrator refuses a null, with which the editor says no."""
+    signature = operation()["operation_signature"] | {"input_message_stream": given}
+    result = read(node("a", {"operation_signature": signature, "connected_to": []}))
+    assert (
+        meant
+        is result.document["nodes"][0]["operation_signature_list"][0]["operation_signature"]["input_message_stream"]
+    )
+
+
+@pytest.mark.parametrize("given", ["yes", 1, 0, [], {}, ""])
+def test_a_stream_is_nothing_else(given: Any) -> None:
+    """Nobody knows what was meant."""
+    signature = operation()["operation_signature"] | {"output_message_stream": given}
+    nodes = node("a", {"operation_signature": signature, "connected_to": []})
+    assert "blueprint-invalid" == refused(blueprint(nodes))[0]
 
 
 @pytest.mark.parametrize(

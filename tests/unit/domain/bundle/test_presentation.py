@@ -116,3 +116,22 @@ def test_a_clean_description_is_not_talked_about() -> None:
     assert () == presented.warnings
     assert presented.description
     assert presented.description.endswith(b"\n<p>Good.</p>\n")
+
+
+@pytest.mark.parametrize(
+    "link", ["https:/x", "https:x", "HTTP:/x/y", "http:\\\\x", "https:", " https:/x", "https:\t/x", "ht\ntps:/x"]
+)
+def test_a_link_that_is_a_relative_one_goes(link: str) -> None:
+    """On a page that came by HTTPS it leads into the playground server, with the user's session there."""
+    given = plan(icon=PNG, description=f'<p>Text <a href="{link}">here</a></p>')
+    assert given.description is not None
+    assert b"href" not in given.description
+    assert "The description is shown without href=" in " ".join(given.warnings)
+
+
+@pytest.mark.parametrize("link", ["https://x.example/y", "HTTP://x.example", "mailto:x@y.example"])
+def test_a_link_that_leads_elsewhere_stays(link: str) -> None:
+    """It names its own server."""
+    given = plan(icon=PNG, description=f'<p>Text <a href="{link}">here</a></p>')
+    assert given.description is not None
+    assert f'href="{link}"'.encode() in given.description

@@ -1,0 +1,67 @@
+"""What it takes to read the worst protobufs that are read at all."""
+
+import resource
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from worker.build import MARKS, MAX_MARKS, MAX_READ
+from worker.domain.bundle.protobuf import ProtobufError, read_protobuf
+
+HEAD = 'syntax = "proto3";\n'
+CPU_SECONDS, MEMORY_MIB = 2.5, 64  # beside the event loop; on a busy machine the half of it
+
+
+def filled(begin: str, part: Callable[[int], str], end: str) -> str:
+    """As many parts as may be read."""
+    parts = [HEAD, begin]
+    size = marks = number = 0
+    while size < MAX_READ - 1000 and marks < MAX_MARKS - 1000:
+        parts.append(part(number))
+        size, marks, number = size + len(parts[-1]), marks + sum(map(parts[-1].encode().count, MARKS)), number + 1
+    return "".join((*parts, end))
+
+
+def odd(number: int) -> str:
+    return f"{2 * number + 100_001},"
+
+
+FIELDS = "".join(f"int32 f{number}={number + 1};" for number in range(5000))
+VALUES = "".join(f"V{number}={number};" for number in range(5000))
+WORST = {
+    "messages": filled("", lambda n: f"message M{n} {{ int32 a = 1; }}\n", ""),
+    "fields": filled("message A {", lambda n: f"int32 f{n}={n + 1};", "}"),
+    "optional fields": filled("message A {", lambda n: f"optional int32 f{n}={n + 1};", "}"),
+    "maps": filled("message A {", lambda n: f"map<int32,int32> f{n}={n + 1};", "}"),
+    "types that do not exist": filled("message A {", lambda n: f"T{n} f{n}={n + 1};", "}"),
+    "operations": filled("message A {} service S {", lambda n: f"rpc r{n}(A)returns(A);", "}"),
+    "values": filled("message A { enum E {", lambda n: f"V{n}={n};", "}}"),
+    "reserved numbers": filled(f"message A {{ {FIELDS} reserved ", odd, "1; }"),
+    "reserved names": filled(f"message A {{ {FIELDS} reserved ", lambda n: f'"n{n}",', '"n"; }'),
+    "reserved numbers of an enum": filled(f"message A {{ enum E {{ {VALUES} reserved ", odd, "-1; }}"),
+    "semicolons": filled("", lambda _: ";", ""),
+    "braces": filled("option java_package=", lambda _: "{", ""),
+    "a long path": filled("message A { ", lambda _: "a.", "a f = 1; }"),
+    "comments": filled("", lambda _: "/**/", ""),
+    "a comment": filled("/*", lambda _: "x" * 100, "*/"),
+    "stars": filled("/*", lambda _: "*" * 100, "/"),
+    "a comment without end": filled("/*", lambda _: "x*" * 50, ""),
+    "a string": filled('option java_package="', lambda _: "x" * 100, '";'),
+    "a string without end": filled('option java_package="', lambda _: "x" * 100, ""),
+    "spaces": filled("", lambda _: " \n" * 50, ""),
+    "a word": filled("message ", lambda _: "a" * 100, " {}"),
+    "digits": filled("message A { int32 a = ", lambda _: "9" * 100, "; }"),
+}
+
+
+@pytest.mark.parametrize("case", WORST)
+def test_no_protobuf_is_costly(case: str) -> None:
+    """Neither tokens, nor names, nor comments take time with their square, nor memory as if each were an object."""
+    read_protobuf(HEAD.encode())  # the grammar is compiled
+    memory, cpu = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    with suppress(ProtobufError):
+        read_protobuf(WORST[case].encode())
+    assert time.process_time() - cpu < CPU_SECONDS
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) / 1024 < MEMORY_MIB

@@ -1,0 +1,56 @@
+"""The real protobuf compiler, as the orchestrator runs it, in this process."""
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from grpc_tools import protoc
+
+
+class Compiler:
+    """protoc, on one file at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._shipped = str(files("grpc_tools") / "_proto")
+
+    def compile(self, text: str | bytes) -> tuple[FileDescriptorProto | None, str]:
+        """What it makes of it, or None; and what it says, without the folder."""
+        file, output, errors = (self._folder / name for name in ("file.proto", "descriptors", "errors"))
+        file.write_bytes(text.encode() if isinstance(text, str) else text)
+        with self._stderr(errors):
+            code = protoc.main(
+                ["protoc", f"-I{self._folder}", f"-I{self._shipped}", f"--descriptor_set_out={output}", str(file)]
+            )
+        said = errors.read_text(encoding="utf-8", errors="replace").replace(f"{self._folder}/", "")
+        return None if code else FileDescriptorSet.FromString(output.read_bytes()).file[0], said
+
+    @contextmanager
+    def _stderr(self, file: Path) -> Iterator[None]:
+        """Its errors go where the process's do."""
+        kept = os.dup(2)
+        with file.open("wb") as target:
+            os.dup2(target.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def line_of(said: str) -> int | None:
+    """The line of its first error."""
+    found = re.search(r"^file\.proto:(\d+):", said, re.MULTILINE)
+    return int(found[1]) if found else None
+
+
+@contextmanager
+def open_compiler() -> Iterator[Compiler]:
+    """With a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="protoc-") as folder:
+        yield Compiler(Path(folder))

@@ -1,0 +1,126 @@
+"""What is read of a protobuf, and which are refused with which line."""
+
+import pytest
+
+from tests.support.compiler import open_compiler
+from tests.support.corpus import record
+from tests.unit.domain.bundle.protobuf_corpus import GOOD, HEAD, MESSAGES, RIGHT, SERVICE, WRONG
+from worker.domain.bundle.protobuf import MAX_DEPTH, Protobuf, ProtobufError, Rpc, read_protobuf
+
+
+def read(text: str | bytes) -> Protobuf:
+    return read_protobuf(text.encode() if isinstance(text, str) else text)
+
+
+def refusal(text: str | bytes) -> ProtobufError | None:
+    try:
+        read(text)
+    except ProtobufError as error:
+        return error
+    return None
+
+
+def test_the_corpus() -> None:
+    """Right ones are read, and of each wrong one the line is told; the real compiler is of the same opinion."""
+    wrong: list[object] = []
+    with open_compiler() as protoc:
+        for case, text in RIGHT.items():
+            if (said := refusal(text)) or protoc.compile(text.replace("\r\n", "\n").replace("\r", "\n"))[0] is None:
+                wrong.append((case, str(said)))
+        for case, (bad, line) in WRONG.items():
+            said = refusal(bad)
+            if said is None or said.line != line or protoc.compile(bad)[0] is not None:
+                wrong.append((case, said and (said.line, str(said))))
+    record("protobufs", len(RIGHT) + len(WRONG), len(wrong))
+    assert [] == wrong
+    assert len(RIGHT) >= 20 and len(RIGHT) + len(WRONG) >= 60
+
+
+def test_what_is_read() -> None:
+    """Everything that is compared with the blueprint and with other files."""
+    protobuf = read(
+        HEAD
+        + 'package a.b;\nimport "google/protobuf/empty.proto";\nenum E { Z = 0; }\n'
+        + MESSAGES
+        + "service Model {\n"
+        "  rpc run(In) returns (stream Out);\n  rpc stop(google.protobuf.Empty) returns (Out) {}\n}\n"
+    )
+    assert ("proto3", "a.b", ("google/protobuf/empty.proto",), ("E",)) == (
+        protobuf.syntax,
+        protobuf.package,
+        protobuf.imports,
+        protobuf.enums,
+    )
+    assert {"In", "Out"} == set(protobuf.messages)
+    assert {"run": Rpc("In", "Out", (False, True)), "stop": Rpc("Empty", "Out", (False, False))} == (
+        protobuf.services["Model"].rpcs
+    )
+    assert (("Model", 7), 7) == (protobuf.called, protobuf.services["Model"].line)
+
+
+@pytest.mark.parametrize(
+    ("text", "called"),
+    [
+        (GOOD, ("Model", 4)),
+        (GOOD.replace("service", " service"), None),
+        (GOOD.replace("service Model {", "service Model{ // {"), ("Model", 4)),
+        (GOOD.replace("service Model {", "service   Model   {"), ("Model", 4)),
+        (GOOD.replace("service Model {", "service Model // it\n{"), ("Model // it", 4)),
+        (GOOD.replace("service", "service\t"), None),
+        ("/*\nservice Fake {}\n*/\n" + GOOD, ("Fake", 2)),
+        (GOOD.replace("\n", "\r\n"), ("Model", 4)),
+        (GOOD.replace("\n", "\r"), ("Model", 4)),
+    ],
+)
+def test_the_service_is_looked_for_as_the_orchestrator_does(text: str, called: tuple[str, int] | None) -> None:
+    """It goes by the first line that begins with the word, comments or not."""
+    assert called == read(text).called
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("int32 a = 1; /* a comment */", "  int32   a=1;", True),
+        ("In a = 1;", ".In a = 1;", True),
+        ("int32 a = 1; int32 b = 2;", "int32 b = 2; int32 a = 1;", False),
+        ("int32 a = 1;", "int64 a = 1;", False),
+        ("int32 a = 1;", "int32 a = 2;", False),
+        ("int32 a = 1;", "optional int32 a = 1;", False),
+        ("int32 a = 1;", "repeated int32 a = 1;", False),
+        ("int32 a = 1;", "int32 a = 1 [deprecated = true];", False),
+        ("In a = 1;", "In a = 1; message In {}", False),
+    ],
+)
+def test_messages_are_compared_as_protoc_does(one: str, other: str, same: bool) -> None:
+    """Two files may declare a message twice when its descriptors are equal, whatever the text looks like."""
+    texts = [f"{GOOD}message A {{ {it} }}\n" for it in (one, other)]
+    with open_compiler() as protoc:
+        descriptors = []
+        for text in texts:
+            file, _ = protoc.compile(text)
+            assert file is not None
+            descriptors.append(file.message_type[2])
+    assert (same, same) == (
+        read(texts[0]).messages["A"] == read(texts[1]).messages["A"],
+        descriptors[0] == descriptors[1],
+    )
+
+
+@pytest.mark.parametrize("head", ["", 'syntax = "proto2";\n', 'edition = "2023";\n'])
+def test_what_is_not_proto3_is_read_and_not_judged(head: str) -> None:
+    """No public orchestrator loads it, and another one may: it is deployed with a warning."""
+    protobuf = read(
+        head + "message In { required int32 a = 1; }\nmessage Out { extensions 4 to 5; Unknown u = 1; }\n" + SERVICE
+    )
+    assert {"run"} == set(protobuf.services["Model"].rpcs)
+    assert "proto3" != protobuf.syntax
+
+
+def test_depth_is_bounded() -> None:
+    """As in protoc; and the reader's own recursion is."""
+    assert refusal(GOOD + "message A {" * MAX_DEPTH + "}" * MAX_DEPTH) is None
+    for depth in (MAX_DEPTH + 1, 5_000):
+        assert f"messages are nested more than {MAX_DEPTH} deep" == str(
+            refusal(GOOD + "message A {" * depth + "}" * depth)
+        )
+    assert refusal(GOOD + "option java_package = " + "{" * 5_000 + "}" * 5_000 + ";") is not None

@@ -1,0 +1,232 @@
+"""Protobufs of a bundle: each content is read once, and what no orchestrator loads is refused."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from schemas import Kind
+from tests.support.builders import CALLER, OPTIONS, PROTOBUF, SHIPPED, blueprint, node, operation, protobuf, solution
+from tests.support.fakes import FakeArtifacts, FakeCatalog
+from worker import build
+from worker.build import Builder, KnownProtobufs
+from worker.domain.bundle.blueprint import read_blueprint
+from worker.domain.bundle.plan import Plan, plan_pipeline
+from worker.domain.bundle.protobuf import Protobuf, read_protobuf
+from worker.domain.solution import Solution
+from worker.errors import NotAllowed, NotDeployable
+
+URI = "org/acumos/11111111-1111-4111-8111-111111111111/a/1.0.0/a-1.0.0.proto"
+
+
+def planned(*names: str, **more: Any) -> Plan:
+    nodes = (node(name, proto_uri=URI, **more) for name in names)
+    return plan_pipeline(solution(), read_blueprint(blueprint(*nodes), 200), OPTIONS.orchestrator_image)
+
+
+async def built(texts: dict[str, str | bytes], nodes: list[Any] | None = None, given: Solution | None = None) -> Plan:
+    """The plan of a pipeline whose nodes have these files, by name; with its warnings."""
+    nodes = nodes or [node(name) for name in texts]
+    for it in nodes:
+        it["proto_uri"] = f"org/{it['container_name']}.proto"
+    files = {f"org/{name}.proto": text.encode() if isinstance(text, str) else text for name, text in texts.items()}
+    files["org/blueprint.json"] = blueprint(*nodes)
+    builder = Builder(FakeCatalog(given or solution()), FakeArtifacts(files), SHIPPED, OPTIONS)
+    plan, bundle = await builder.build(solution().solution_id, solution().revision_id, CALLER)
+    assert all(bundle.files[f"microservice/{name}.proto"] == files[f"org/{name}.proto"] for name in texts)
+    return plan
+
+
+async def refused(texts: dict[str, str | bytes], nodes: list[Any] | None = None) -> tuple[str, str]:
+    with pytest.raises(NotDeployable) as refusal:
+        await built(texts, nodes)
+    return refusal.value.code, refusal.value.message
+
+
+class Reader:
+    """Counts what is read."""
+
+    def __init__(self) -> None:
+        self.read: list[bytes] = []
+
+    def __call__(self, data: bytes) -> Protobuf:
+        self.read.append(data)
+        return read_protobuf(data)
+
+
+async def test_a_content_is_read_once() -> None:
+    """However many nodes, requests and users have it, also at the same time."""
+    reader = Reader()
+    known = KnownProtobufs(reader)
+    plan, protos = planned("a", "b"), {"a": PROTOBUF, "b": PROTOBUF}
+    await asyncio.gather(*(known.check(plan, protos) for _ in range(3)))
+    await known.check(plan, protos)
+    assert [PROTOBUF] == reader.read
+
+
+async def test_a_problem_is_remembered_too() -> None:
+    """A broken tutorial costs no more than a right one."""
+    reader = Reader()
+    known = KnownProtobufs(reader)
+    for _ in range(2):
+        with pytest.raises(NotDeployable):
+            await known.check(planned("a"), {"a": b"no protobuf"})
+    assert [b"no protobuf"] == reader.read
+
+
+async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever uploads new files all the time drives out what was used longest ago, and takes no memory."""
+    monkeypatch.setattr(build, "MAX_KNOWN", 3 * (len(PROTOBUF) + 1100))
+    reader = Reader()
+    known = KnownProtobufs(reader)
+    contents = [PROTOBUF + b"// %d\n" % number for number in range(4)]
+    for content in (*contents[:3], contents[0], contents[3], contents[0], contents[1]):
+        await known.check(planned("a"), {"a": content})
+    assert [*contents, contents[1]] == reader.read
+
+
+@pytest.mark.parametrize("large", [b"no protobuf".ljust(build.MAX_READ + 1), b"no protobuf" + b";" * build.MAX_MARKS])
+async def test_what_is_too_large_to_be_read_is_deployed_with_a_warning(large: bytes) -> None:
+    """To read it would take the time of others; nobody knows that it is wrong."""
+    assert ("From 'b' on, the protobufs are too large to be checked.",) == await KnownProtobufs().check(
+        planned("a", "b", "c"), {"a": PROTOBUF, "b": large, "c": large}
+    )
+
+
+async def test_a_refusal_names_node_file_and_line() -> None:
+    """It is all that its author needs."""
+    code, message = await refused({"a": PROTOBUF, "b": 'syntax = "proto3";\nmessages In {}\n'})
+    assert "proto-invalid" == code
+    assert message.startswith("The protobuf of 'b' cannot be loaded: b.proto, line 2: 'messages' is not expected. Corr")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('syntax = "proto3";\n', "declares no service"),
+        (
+            protobuf(operation()).replace("service", " service"),
+            "has its service in line 4, and not at the beginning of",
+        ),
+        (
+            "/*\nservice Fake {}\n*/\n" + protobuf(operation()),
+            "has a line 2 that begins with the word service and does",
+        ),
+    ],
+)
+async def test_the_orchestrator_must_find_the_service(text: str, problem: str) -> None:
+    """It goes by the beginnings of lines, and ends with an IndexError else."""
+    code, message = await refused({"a": text})
+    assert ("proto-without-service", True) == (code, message.startswith(f"The protobuf of node 'a' {problem}"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (operation("walk"), "The operation 'walk' of node 'a' is not in its protobuf."),
+        (operation("RUN"), "The operation 'RUN' of node 'a' is not in its protobuf."),
+        (
+            operation(takes="Text"),
+            "The operation 'run' of node 'a' takes 'Text' and gives 'Out', and its protobuf says",
+        ),
+        (operation(gives="Text"), "The operation 'run' of node 'a' takes 'In' and gives 'Text', and its protobuf says"),
+    ],
+)
+async def test_every_operation_is_in_its_nodes_protobuf(wanted: Any, message: str) -> None:
+    """The orchestrator would call what the container does not have."""
+    code, said = await refused({"a": PROTOBUF}, [node("a", wanted)])
+    assert ("proto-mismatch", True) == (code, said.startswith(message)), said
+
+
+async def test_an_operation_of_another_service_is_none() -> None:
+    """The orchestrator calls one service, which it finds first."""
+    two = PROTOBUF.decode() + "service Other { rpc walk(In) returns (Out); }\n"
+    assert "proto-mismatch" == (await refused({"a": two}, [node("a", operation("walk"))]))[0]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        protobuf(operation()).replace("In {}", "In { string text = 1; }"),
+        protobuf(operation(), operation("walk")).replace("ModelRunWalk", "ModelRun"),
+        protobuf(operation()) + "message ModelRun2 {}\nmessage In2 {}\nservice Out2 { rpc run(In) returns (Out); }\n",
+    ],
+)
+async def test_one_name_has_one_content(other: str) -> None:
+    """The orchestrator merges all files of a pipeline into one."""
+    if "In2" in other:  # a message here is a service there
+        other = other.replace("Out2", "ModelRun3")
+        first = PROTOBUF.decode() + "message ModelRun3 {}\n"
+    else:
+        first = PROTOBUF.decode()
+    code, message = await refused({"a": first, "b": other})
+    assert ("proto-conflict", True) == (code, message.startswith("The protobufs of 'a' and 'b' both declare '"))
+
+
+async def test_equal_messages_may_be_declared_again() -> None:
+    """As the nodes of every real pipeline do, each with its own comments."""
+    plan = await built({"a": PROTOBUF, "b": b"// mine\n" + PROTOBUF.replace(b"{}", b"{ }")})
+    assert [] == [it for it in plan.warnings if "protobuf" in it]
+
+
+@pytest.mark.parametrize(
+    ("text", "habit"),
+    [
+        (protobuf(operation()).replace("proto3", "proto2"), "the syntax proto2"),
+        (protobuf(operation()).removeprefix('syntax = "proto3";\n'), "the syntax proto2"),
+        (protobuf(operation()) + "package a.b;\n", "a package"),
+        (protobuf(operation()) + "enum Colour { RED = 0; }\n", "an enum at the top level (Colour)"),
+        (protobuf(operation()) + 'import "google/protobuf/any.proto";\n', "imports of protobuf's own types"),
+        (
+            protobuf(operation()) + 'import "google/protobuf/descriptor.proto";\n'
+            "extend google.protobuf.MessageOptions { string owner = 50000; }\nmessage A { option (owner) = 'me'; }\n",
+            "extensions",
+        ),
+    ],
+)
+async def test_what_some_orchestrators_refuse_is_deployed_with_a_warning(text: str, habit: str) -> None:
+    """The operator's orchestrator may be another one."""
+    warning = f"Node 'a' has a protobuf with {habit}; some orchestrators refuse it."
+    assert warning in (await built({"a": text})).warnings
+
+
+async def test_another_stream_than_the_blueprints_is_told() -> None:
+    """It is loaded, and fails when it is called."""
+    text = PROTOBUF.decode().replace("returns (Out)", "returns (stream Out)")
+    warning = "The operation 'run' of node 'a' streams otherwise than its protobuf says: it may fail when it is called."
+    assert warning in (await built({"a": text})).warnings
+    signature = operation()["operation_signature"] | {"output_message_stream": True, "input_message_stream": None}
+    streaming = node("a", {"operation_signature": signature, "connected_to": []})
+    assert warning not in (await built({"a": text}, [streaming])).warnings
+
+
+async def test_a_single_models_protobuf_is_looked_at() -> None:
+    """Nothing loads it on the playground: what is wrong with it is told, and no reason to refuse."""
+    model = solution(kind=Kind.SINGLE_MODEL, image="registry.example/m:1", proto_uri="org/m.proto")
+    builder = Builder(FakeCatalog(model), FakeArtifacts({"org/m.proto": b"no protobuf"}), SHIPPED, OPTIONS)
+    plan, _ = await builder.build(model.solution_id, model.revision_id, None)
+    assert (
+        "The protobuf of 'demo-pipeline-925b44ae' cannot be loaded: m.proto, line 1: 'no' is not expected. "
+        "Correct it and on-board the model again."
+    ) in plan.warnings
+
+
+async def test_whose_the_protobufs_are_is_asked_once_for_all() -> None:
+    """With the caller, and each file once."""
+    catalog = FakeCatalog(solution())
+    nodes = [node("a", proto_uri=URI), node("b", proto_uri=URI), node("c", proto_uri="org/c.proto")]
+    files = {"org/blueprint.json": blueprint(*nodes), URI: PROTOBUF, "org/c.proto": PROTOBUF}
+    await Builder(catalog, FakeArtifacts(files), SHIPPED, OPTIONS).build(
+        solution().solution_id, solution().revision_id, CALLER
+    )
+    assert [((URI, "org/c.proto"), CALLER)] == catalog.checked
+
+
+async def test_somebody_elses_protobuf_is_in_no_bundle() -> None:
+    """Whatever the repository answers."""
+    catalog = FakeCatalog(solution(), refusal=NotAllowed("no-access-to-proto", "no"))
+    files = {"org/blueprint.json": blueprint(node("a", proto_uri=URI)), URI: PROTOBUF}
+    with pytest.raises(NotAllowed):
+        await Builder(catalog, FakeArtifacts(files), SHIPPED, OPTIONS).build(
+            solution().solution_id, solution().revision_id, CALLER
+        )
