@@ -134,7 +134,9 @@ def _watch(parser: argparse.ArgumentParser) -> None:
 def _bundle(parser: argparse.ArgumentParser) -> None:
     _revision(parser)
     target = parser.add_mutually_exclusive_group(required=True)
-    target.add_argument("--output", metavar="FILE.zip", type=Path, help="write the zip")
+    target.add_argument(
+        "--output", metavar="FILE.zip", help="write the zip; - is stdout, and then the messages go to stderr"
+    )
     target.add_argument("--dir", metavar="DIR", type=Path, help="write the files of the zip; DIR must be empty or new")
     parser.add_argument(
         "--force", action="store_true", help="with --dir: allow a folder that is not empty; other files in it stay"

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from fnmatch import fnmatch
@@ -19,22 +20,38 @@ from worker.sandbox.graphene import graphene_app
 from worker.sandbox.http_server import served
 from worker.settings import BuilderSettings, read_settings
 
+STDOUT = 1  # the descriptor, whatever sys.stdout is: the zip is not text
+
 
 def execute(arguments: argparse.Namespace) -> int:
     """Build the bundle and write it; return 1 when the revision cannot be deployed."""
     configure_logging()
-    return run(_bundle(arguments))
-
-
-async def _bundle(arguments: argparse.Namespace) -> int:
     if arguments.dir and not arguments.force:
         require_empty(arguments.dir)
-    async with _settings(sandbox=arguments.sandbox) as settings, open_builder(settings) as builder:
-        plan, bundle = await builder.build(arguments.solution_id, arguments.revision_id, None)
+    built: list[tuple[Plan, Bundle]] = []
+    if code := run(_build(arguments, built)):
+        return code
+    # Outside the event loop, where Ctrl-C also ends the wait for whoever reads a FIFO or a pipe.
+    [(plan, bundle)] = built
+    to_stdout = arguments.output is not None and is_stdout(arguments.output)
+    messages = sys.stderr if to_stdout else sys.stdout
     if arguments.explain:
-        print("\n".join(explain(plan, bundle)))
-    written = write_zip(bundle, arguments.output) if arguments.output else write_files(bundle, arguments.dir)
-    print(f"{written}: {len(bundle.files)} files, {len(bundle.data)} bytes as a zip, sha256 {bundle.sha256}")
+        print("\n".join(explain(plan, bundle)), file=messages)
+    if to_stdout:
+        write_stdout(bundle)
+        written = "stdout"
+    elif arguments.output is not None:
+        written = str(write_zip(bundle, Path(arguments.output)))
+    else:
+        written = str(write_files(bundle, arguments.dir))
+    size = f"{len(bundle.files)} files, {len(bundle.data)} bytes as a zip, sha256 {bundle.sha256}"
+    print(f"{written}: {size}", file=messages)
+    return 0
+
+
+async def _build(arguments: argparse.Namespace, built: list[tuple[Plan, Bundle]]) -> int:
+    async with _settings(sandbox=arguments.sandbox) as settings, open_builder(settings) as builder:
+        built.append(await builder.build(arguments.solution_id, arguments.revision_id, None))
     return 0
 
 
@@ -57,12 +74,32 @@ def require_empty(folder: Path) -> None:
         raise CommandError(f"{folder} is not empty. Choose another folder, or add --force to write into this one.")
 
 
+def is_stdout(output: str) -> bool:
+    """Tell whether it is `-`, or another name of what stdout is, such as /dev/stdout."""
+    try:
+        return output == "-" or os.path.samestat(Path(output).stat(), os.fstat(STDOUT))
+    except OSError:
+        return False
+
+
+def write_stdout(bundle: Bundle) -> None:
+    """Write the zip, and nothing else, on stdout. Raises OSError."""
+    with open(STDOUT, "wb", closefd=False) as stdout:
+        stdout.write(bundle.data)
+
+
 def write_zip(bundle: Bundle, path: Path) -> Path:
-    """Write the zip atomically: under a temporary name first, then renamed. Raises CommandError, OSError."""
+    """Write the zip: to a file atomically, under a temporary name first, then renamed. Raises CommandError, OSError.
+
+    What is no file of its own (a device, a FIFO, a link) is opened and stays what it is: a rename would replace it.
+    """
     if path.is_dir():
         raise CommandError(f"{path} cannot be written: it is a folder.")
     if not path.parent.is_dir():
         raise CommandError(f"{path} cannot be written: {path.parent} is not a folder.")
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        path.write_bytes(bundle.data)
+        return path
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_bytes(bundle.data)

@@ -809,6 +809,13 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     ("worker/sandbox/environment.py", f"{UNIT}/sandbox/test_environment.py"): (
         ("sandbox: no secret in links", '        "DEPLOYER_PLAYGROUND__PUBLIC_URL": playground,\n', ""),
+    ("worker/cli/bundle.py", f"{UNIT}/cli/test_bundle_command.py"): (
+        ("bundle: a link is not replaced", "path.is_symlink() or (path.exists()", "(path.exists()"),
+        ("bundle: a FIFO is not replaced", "path.exists() and not path.is_file()", "False"),
+        ("bundle: a file is replaced as a whole", "temporary.replace(path)", "path.write_bytes(bundle.data)"),
+        ("bundle: - is stdout", 'output == "-" or os', "os"),
+        ("bundle: stdout by another name", "os.path.samestat(Path(output).stat(), os.fstat(STDOUT))", "False"),
+        ("bundle: stdout has the zip alone", "sys.stderr if to_stdout else sys.stdout", "sys.stdout"),
     ),
     ("worker/cli/sandbox.py", f"{UNIT}/cli/test_sandbox.py"): (
         ("sandbox: no short secret", "{16,}", "*"),

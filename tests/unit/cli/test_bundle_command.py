@@ -1,11 +1,18 @@
 """`bundle`, with the sandbox's Graphene."""
 
 import io
+import os
+import signal
+import stat
+import subprocess
+import sys
 import zipfile
+from fcntl import F_SETPIPE_SZ, fcntl
 from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
 from worker.cli import main
 from worker.cli.bundle import purpose
 from worker.sandbox.graphene_data import CASES
@@ -49,6 +56,95 @@ def test_a_filled_folder_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFix
     assert ["mine"] == [it.name for it in tmp_path.iterdir()]
     assert 0 == bundle("sudoku", "--dir", tmp_path, "--force")
     assert ("mine", True) == ((tmp_path / "mine").read_text(), (tmp_path / "blueprint.json").exists())
+
+
+def zip_of(path: Path, key: str = "sudoku") -> bytes:
+    """The zip, by way of a new file."""
+    assert 0 == bundle(key, "--output", path)
+    return path.read_bytes()
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    """Who has the earlier file open keeps all of it; what is left is one file under the name."""
+    (tmp_path / "a.zip").write_bytes(b"earlier")
+    with (tmp_path / "a.zip").open("rb") as opened:
+        assert zip_of(tmp_path / "a.zip").startswith(b"PK")
+        assert b"earlier" == opened.read()
+    assert ["a.zip"] == [it.name for it in tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_fifo_is_written_through(linked: bool, tmp_path: Path) -> None:
+    """A FIFO, and a link to one, get the zip and are there afterwards; so does a device, which no test may risk."""
+    fifo, link = tmp_path / "fifo", tmp_path / "link"
+    os.mkfifo(fifo)
+    link.symlink_to("fifo")
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        fcntl(reader, F_SETPIPE_SZ, 1 << 20)
+        assert 0 == bundle("sudoku", "--output", link if linked else fifo)
+        received = os.read(reader, 1 << 20)
+    finally:
+        os.close(reader)
+    assert (True, True) == (stat.S_ISFIFO(fifo.lstat().st_mode), link.is_symlink())
+    assert ["fifo", "link"] == sorted(it.name for it in tmp_path.iterdir())
+    assert zip_of(tmp_path / "a.zip") == received
+
+
+@pytest.mark.parametrize("earlier", [b"earlier" * 100_000, None])
+def test_a_link_is_written_through(earlier: bytes | None, tmp_path: Path) -> None:
+    """What it leads to has the zip and nothing else, whether it was there before or not; the link stays."""
+    target, link = tmp_path / "target.zip", tmp_path / "link.zip"
+    link.symlink_to("target.zip")
+    if earlier is not None:
+        target.write_bytes(earlier)
+    assert zip_of(tmp_path / "a.zip") == zip_of(link)
+    assert (True, False) == (link.is_symlink(), target.is_symlink())
+    assert zip_of(tmp_path / "a.zip") == target.read_bytes()
+
+
+@pytest.mark.parametrize("output", ["-", "stdout"])
+def test_stdout_has_the_zip_and_nothing_else(
+    output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """By `-` and by another name of stdout; messages and explanations are on stderr."""
+    monkeypatch.chdir(tmp_path)
+    Path("stdout").symlink_to("/proc/self/fd/1")
+    assert 0 == bundle("sudoku", "--output", output, "--explain")
+    shown = capfdbinary.readouterr()
+    assert zip_of(tmp_path / "a.zip") == shown.out
+    said = shown.err.decode().splitlines()
+    assert ("A pipeline: ", "stdout: ") == (said[1][:12], said[-1][:8])
+    assert ["a.zip", "stdout"] == sorted(it.name for it in tmp_path.iterdir())
+
+
+def test_a_file_may_be_called_minus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`./-` is that file, as everywhere."""
+    monkeypatch.chdir(tmp_path)
+    assert 0 == bundle("sudoku", "--output", "./-")
+    assert zip_of(tmp_path / "a.zip") == Path("-").read_bytes()
+
+
+def test_no_bundle_leaves_stdout_empty(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """Whoever reads it gets no text in place of a zip."""
+    assert 1 == bundle("broken", "--output", "-", "--explain")
+    assert b"" == capfdbinary.readouterr().out
+
+
+def test_ctrl_c_ends_the_wait_for_a_reader(tmp_path: Path) -> None:
+    """Opening a FIFO that nobody reads waits in the kernel, where the event loop would hear no signal."""
+    os.mkfifo(tmp_path / "fifo")
+    ids = (str(CASES["sudoku"].solution_id), str(CASES["sudoku"].revision_id))
+    command = [sys.executable, "-m", "worker", "bundle", *ids, "--sandbox", "--explain", "--output", f"{tmp_path}/fifo"]
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as waiting:
+        try:
+            assert waiting.stdout is not None
+            assert "Files\n" in iter(waiting.stdout.readline, "")  # the explanation; next it opens the FIFO
+            waiting.send_signal(signal.SIGINT)
+            assert 130 == waiting.wait(30)
+        finally:
+            waiting.kill()
 
 
 def test_what_cannot_run_makes_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
