@@ -138,6 +138,13 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         ("name: no device of Windows", " and not _DEVICE.fullmatch(original)", ""),
     ),
+    (f"{DOMAIN}/bundle/plan.py", BUNDLE): (
+        (
+            "orchestrator: ready when it listens",
+            "ORCHESTRATOR_SERVICE_PORT, dialled=True)",
+            "ORCHESTRATOR_SERVICE_PORT)",
+        ),
+    ),
     (f"{DOMAIN}/bundle/plan.py", f"{UNIT}/domain/bundle/test_blueprint.py"): (
         ("name: collisions", "if wanted in owners:", "if False:"),
         ("name: collisions with web pages", "(taken, name), (taken, name + WEBUI)", "(taken, name)"),
@@ -809,6 +816,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     ("worker/sandbox/environment.py", f"{UNIT}/sandbox/test_environment.py"): (
         ("sandbox: no secret in links", '        "DEPLOYER_PLAYGROUND__PUBLIC_URL": playground,\n', ""),
+    ),
     ("worker/cli/bundle.py", f"{UNIT}/cli/test_bundle_command.py"): (
         ("bundle: a link is not replaced", "path.is_symlink() or (path.exists()", "(path.exists()"),
         ("bundle: a FIFO is not replaced", "path.exists() and not path.is_file()", "False"),

@@ -55,7 +55,7 @@ class Container:
     component: str  # app.kubernetes.io/component: model or orchestrator
     service_port: int
     proto_uri: str = ""
-    dialled: bool = False  # by the orchestrator, which must find it listening
+    dialled: bool = False  # by the orchestrator or its client, which must find it listening
     folders: tuple[SharedFolder, ...] = ()
     folder_path: str | None = None  # SHARED_FOLDER_PATH
 
@@ -92,10 +92,15 @@ def plan_pipeline(
     folders = blueprint.shared_folders
     containers = (
         *(_model(name, node, folders) for name, node in zip(names.values(), blueprint.nodes, strict=True)),
-        Container(ORCHESTRATOR, orchestrator_image, "orchestrator", ORCHESTRATOR_SERVICE_PORT),
+        orchestrator_container(orchestrator_image),
     )
     warnings = _warnings(blueprint, tuple(names.values()), document["name"])
     return _plan(solution, Kind.PIPELINE, document, containers, folders, warnings)
+
+
+def orchestrator_container(image: str) -> Container:
+    """Describe the orchestrator, which its client can call as soon as all pods are ready."""
+    return Container(ORCHESTRATOR, image, "orchestrator", ORCHESTRATOR_SERVICE_PORT, dialled=True)
 
 
 def plan_single_model(solution: Solution, reserved: str = RESERVED_NAMESPACES) -> Plan:

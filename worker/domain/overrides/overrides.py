@@ -19,7 +19,7 @@ from schemas import Kind
 from worker import settings
 from worker.domain.bundle.blueprint import SharedFolder, check_image
 from worker.domain.bundle.manifests import Manifest, deployment, volume_claim
-from worker.domain.bundle.plan import NODE_SERVICE_PORT, ORCHESTRATOR, ORCHESTRATOR_SERVICE_PORT, Container, Plan
+from worker.domain.bundle.plan import NODE_SERVICE_PORT, ORCHESTRATOR, Container, Plan, orchestrator_container
 from worker.domain.overrides.field_checks import with_quantities
 from worker.domain.overrides.patching import Json, PatchError, explain, patched
 from worker.errors import NotDeployable, OverridesInvalid
@@ -168,7 +168,7 @@ def _samples(match: Match, options: settings.BundleSettings) -> list[V1Deploymen
         image = "registry.example/node:1"
     bare = Container(_witness(match.node, "node"), image, "model", NODE_SERVICE_PORT)
     full = Container(bare.name, image, "model", NODE_SERVICE_PORT, "", True, (folder,), folder.path)
-    orchestrator = Container(ORCHESTRATOR, options.orchestrator_image, ORCHESTRATOR, ORCHESTRATOR_SERVICE_PORT)
+    orchestrator = orchestrator_container(options.orchestrator_image)
     models = [] if ORCHESTRATOR in (match.component, match.node) else [full, bare]
     rendered = [deployment(container, plan, options) for container in (*models, orchestrator)]
     return rendered if match.fits(rendered[-1]) else rendered[:-1]

@@ -131,6 +131,19 @@ def test_a_deployment_asks_for_nothing_an_ordinary_image_lacks() -> None:
     assert "readinessProbe" not in board
 
 
+def test_the_orchestrator_is_ready_when_it_listens() -> None:
+    """All pods ready means that `initialize` can be called: the orchestrator is probed as the nodes that it dials."""
+    bundle = build(pipeline(node("gui")))
+    gui, orchestrator = (
+        manifest(bundle, f"{name}_deployment.yaml")["spec"]["template"]["spec"]["containers"][0]
+        for name in ("gui", "orchestrator")
+    )
+    assert {"tcpSocket": {"port": 8061}, "periodSeconds": 5} == orchestrator["readinessProbe"]
+    assert gui["readinessProbe"] == orchestrator["readinessProbe"]
+    service = manifest(bundle, "orchestrator_service.yaml")
+    assert [8061] == [port["targetPort"] for port in service["spec"]["ports"]]
+
+
 def test_every_model_node_mounts_every_shared_folder() -> None:
     """SHARED_FOLDER_PATH is the folder the blueprint connects, else the first; the orchestrator mounts none."""
     bundle = build(

@@ -255,6 +255,8 @@ def test_a_patch_is_tried_on_all_that_it_may_meet(match: Json, patch: Json, prob
     [
         ({"node": "gui"}, pod(containers=[{"name": "gui", "args": ["x"]}])),
         ({"component": "orchestrator"}, own(readinessProbe={"tcpSocket": {"port": 8061}})),
+        ({"component": "orchestrator"}, own(readinessProbe={"periodSeconds": 30})),
+        ({"node": "orchestrator"}, own(readinessProbe={"httpGet": {"port": 8062}})),
         ({"image": "*@sha256:*"}, own(args=["x"])),
         ({"image": "Registry.Example/LLM:[12].*"}, own(args=["x"])),
         ({"node": "orchestrator", "image": OPTIONS.orchestrator_image}, own(args=["x"])),
