@@ -1,4 +1,4 @@
-"""The overrides file: strict YAML, read once at the start."""
+"""The overrides file: strict YAML, read once at the start, and bounded before an alias is expanded."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ from worker.errors import ConfigurationError
 
 SETTING = "DEPLOYER_BUNDLE__OVERRIDES_FILE"
 MAX_BYTES = 1024 * 1024
-MAX_DEPTH = 40  # a Deployment's deepest field lies at half of it; only an alias that contains itself goes deeper
+MAX_DEPTH = 40  # a Deployment's deepest field lies at half of it
+MAX_VALUES = 10_000  # keys count too, and an alias as all that it repeats; some 500 entries, which take seconds to try
+MAX_NUMBER = 100  # characters; Python takes quadratic time for some longer ones, and cannot write others
 
 _TAG = "tag:yaml.org,2002:"
 _TEXT = frozenset({f"{_TAG}str", f"{_TAG}timestamp"})  # JSON has no dates
@@ -36,27 +38,55 @@ def load_overrides(options: settings.BundleSettings) -> Overrides:
 
 def _read(path: Path) -> Any:
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise PatchError(f"cannot be read ({type(error).__name__}).") from None
     if len(data) > MAX_BYTES:
-        raise PatchError(f"is larger than {MAX_BYTES} bytes.")
+        raise PatchError(f"is larger than {MAX_BYTES} bytes. Let one entry match several nodes by a glob.")
     try:
-        root = yaml.compose(data, yaml.SafeLoader)
+        root = yaml.compose(data, _Loader)
         return None if root is None else _plain(root, 1)
     except yaml.MarkedYAMLError as error:
         # The error's own text quotes the file.
         mark = error.problem_mark
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise PatchError(f"is not YAML{where}: {error.problem}.") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise PatchError(f"is not YAML ({type(error).__name__}).") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Counts what it reads as if every alias were written out, and stops at the bounds. Raises PatchError."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._depth = self._values = 0
+        self._repeated: dict[str | None, int] = {}  # anchor → values that an alias of it stands for
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call] # the stubs have no types here
+        before = self._values
+        self._values += self._repeated.get(event.anchor, 1) if isinstance(event, yaml.AliasEvent) else 1
+        if self._values > MAX_VALUES:
+            raise PatchError(
+                f"holds more than {MAX_VALUES} keys and values, where an alias counts as all that it repeats. "
+                "Let one entry match several nodes by a glob, and repeat less."
+            )
+        if self._depth == MAX_DEPTH:
+            raise _too_deep(event.start_mark)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if not isinstance(event, yaml.AliasEvent) and event.anchor:
+            self._repeated[event.anchor] = self._values - before
+        return node
 
 
 def _plain(node: yaml.Node, depth: int) -> Any:
     """Convert to what JSON has and nothing else: no key twice, no keys but text, no dates, no recursion."""
-    if depth > MAX_DEPTH:
-        raise _refusal(node, f"nested deeper than {MAX_DEPTH} levels")
+    if depth > MAX_DEPTH:  # by aliases, of which one may contain itself
+        raise _too_deep(node.start_mark)
     if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
         return _mapping(node, depth)
     if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
@@ -64,6 +94,8 @@ def _plain(node: yaml.Node, depth: int) -> Any:
     if node.tag in _TEXT:
         return node.value
     if node.tag in _OTHER_SCALARS:
+        if len(node.value) > MAX_NUMBER:
+            raise _refusal(node, f"a number of more than {MAX_NUMBER} characters; put it in quotes if it is text")
         return yaml.SafeLoader("").construct_object(node)
     raise _refusal(node, f"{node.tag.removeprefix(_TAG)[:40]} is not a type that manifests have")
 
@@ -77,6 +109,13 @@ def _mapping(node: yaml.MappingNode, depth: int) -> dict[str, Any]:
             raise _refusal(key, f"the key '{key.value[:80]}' occurs twice")
         mapping[key.value] = _plain(value, depth + 1)
     return mapping
+
+
+def _too_deep(mark: yaml.Mark) -> PatchError:
+    return PatchError(
+        f"is nested deeper than {MAX_DEPTH} levels at line {mark.line + 1}, column {mark.column + 1}. "
+        "No manifest is: close what is left open there, and let no alias contain itself."
+    )
 
 
 def _refusal(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:

@@ -817,6 +817,19 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ("worker/sandbox/environment.py", f"{UNIT}/sandbox/test_environment.py"): (
         ("sandbox: no secret in links", '        "DEPLOYER_PLAYGROUND__PUBLIC_URL": playground,\n', ""),
     ),
+    ("worker/adapters/overrides_file.py", f"{UNIT}/adapters/test_overrides_file.py"): (
+        ("overrides file: size", "if len(data) > MAX_BYTES:", "if False:"),
+        ("overrides file: what is read at all", "file.read(MAX_BYTES + 1)", "file.read()"),
+        ("overrides file: values", "if self._values > MAX_VALUES:", "if False:"),
+        (
+            "overrides file: an alias counts",
+            "self._repeated.get(event.anchor, 1) if isinstance(event, yaml.AliasEvent) else 1",
+            "1",
+        ),
+        ("overrides file: depth", "if self._depth == MAX_DEPTH:", "if False:"),
+        ("overrides file: depth by aliases", "if depth > MAX_DEPTH:", "if False:"),
+        ("overrides file: length of a number", "if len(node.value) > MAX_NUMBER:", "if False:"),
+    ),
     ("worker/cli/bundle.py", f"{UNIT}/cli/test_bundle_command.py"): (
         ("bundle: a link is not replaced", "path.is_symlink() or (path.exists()", "(path.exists()"),
         ("bundle: a FIFO is not replaced", "path.exists() and not path.is_file()", "False"),

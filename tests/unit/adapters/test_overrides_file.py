@@ -1,6 +1,7 @@
 """The overrides file: what is read, what is refused, and that no value of it is shown."""
 
 import traceback
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -62,16 +63,15 @@ def test_a_file_is_read(tmp_path: Path) -> None:
         ("a: !!binary aGk=", "at line 1, column 4: binary is not a type that manifests have."),
         ("a: !!python/name:os.system x", "python/name:os.system is not a type that manifests have."),
         ("a: !mine x", "at line 1, column 4: !mine is not a type that manifests have."),
-        ("a: &a [*a]", "nested deeper than 40 levels."),
-        ("a: &a {b: *a}", "nested deeper than 40 levels."),
-        ("a: " + "[" * 1500, "is not YAML"),
         ("a: *b", "is not YAML at line 1, column 4: found undefined alias 'b'."),
         ("a: 1\n b: 2", "is not YAML at line 2, column 3: mapping values are not allowed here."),
         ("a: 1\n---\nb: 1", "is not YAML at line 2, column 1: but found another document."),
         ("a: !!int x", "is not YAML"),
+        ("a: 0x" + "f" * 6000, "line 1, column 4: a number of more than 100 characters; put it in quotes"),
+        ("a: " + "1:" * 200_000 + "1", "line 1, column 4: a number of more than 100 characters; put it in quotes"),
+        ("a: " + "1:" * 400 + "1.5", "line 1, column 4: a number of more than 100 characters; put it in quotes"),
         (b"a: \xff", "is not YAML (ReaderError)."),
         (b"a: \x00", "is not YAML (ReaderError)."),
-        ("#" * (1024 * 1024 + 1), "is larger than 1048576 bytes."),
     ],
 )
 def test_what_is_not_strict_yaml_is_refused(text: str | bytes, problem: str, tmp_path: Path) -> None:
@@ -79,6 +79,73 @@ def test_what_is_not_strict_yaml_is_refused(text: str | bytes, problem: str, tmp
     found = refusal(tmp_path, text)
     assert problem in found
     assert 1 == len(found.splitlines())
+
+
+def laughs(levels: int, repeats: int) -> str:
+    """Lists of aliases of the list before; a broken bound must not cost memory, so there is no real billion."""
+    lists = (f"l{level}: &l{level} [{', '.join([f'*l{level - 1}'] * repeats)}]" for level in range(1, levels + 1))
+    return "\n".join(["l0: &l0 [x]", *lists])
+
+
+TOO_MANY = (
+    "holds more than 10000 keys and values, where an alias counts as all that it repeats. "
+    "Let one entry match several nodes by a glob, and repeat less."
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("#" * (1024 * 1024 + 1), "is larger than 1048576 bytes. Let one entry match several nodes by a glob."),
+        (laughs(5, 9), TOO_MANY),
+        (laughs(15, 2), TOO_MANY),
+        (laughs(1, 20_000), TOO_MANY),
+        ("a: &a [" + "x, " * 200 + "]\nb: [" + "*a, " * 50 + "]", TOO_MANY),
+        ("a: [" + "x, " * 9_998 + "]", TOO_MANY),
+        ("\n".join(f"k{number}:" for number in range(5000)), TOO_MANY),
+        ("- " * 50_000 + "x", "is nested deeper than 40 levels at line 1, column 81."),
+        ("a: " + "[" * 500_000, "is nested deeper than 40 levels at line 1, column 43."),
+        ("? " * 50_000 + "x", "is nested deeper than 40 levels at line 1, column 81."),
+        (laughs(40, 1), "is nested deeper than 40 levels at line 1, column 10."),
+        ("a: &a [*a]", "is nested deeper than 40 levels at line 1, column 4."),
+        ("a: &a {b: *a}", "is nested deeper than 40 levels at line 1, column 4."),
+        ("a: &a [[*a, *a], *a]", "is nested deeper than 40 levels at line 1, column"),
+    ],
+)
+def test_a_bound_stops_the_reading(text: str, problem: str, tmp_path: Path) -> None:
+    """Size, values, depth: the bound and the way out in one line, before an alias is expanded."""
+    found = refusal(tmp_path, text)
+    assert found.startswith(problem)
+    assert 1 == len(found.splitlines())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [" + "x, " * 9_997 + "]",
+        laughs(10, 2),
+        "- " * 39 + "x",
+        "a: " + "9" * 100,
+        "a: '" + "9" * 1000 + "'",
+    ],
+)
+def test_up_to_the_bounds_all_is_read(text: str, tmp_path: Path) -> None:
+    """Only then is it looked at, and found to be no overrides."""
+    assert refusal(tmp_path, text).startswith("the file: ")
+
+
+def test_no_more_than_the_bound_is_taken_from_the_disk(tmp_path: Path) -> None:
+    """Of a far larger file the memory holds a megabyte."""
+    path = tmp_path / "overrides.yaml"
+    with path.open("wb") as file:
+        file.truncate(64 << 20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigurationError, match="is larger than 1048576 bytes"):
+            load(path)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(("name", "reason"), [("absent", "FileNotFoundError"), (".", "IsADirectoryError")])
