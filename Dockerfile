@@ -1,5 +1,5 @@
 # The worker and its commands, and nothing that builds it. Runs as a user without a name, with a read-only root and no capabilities.
-# A digest fits in here as well: PYTHON=3.13-slim-bookworm@sha256:…
+# `make digests` puts the digest behind the tag: PYTHON=3.13-slim-bookworm@sha256:…
 ARG PYTHON=3.13-slim-bookworm
 
 FROM python:${PYTHON} AS build

@@ -74,6 +74,7 @@ check: install ## style, types, import layers, generated schemas and chart, Dock
 	$(BIN)/lint-imports
 	$(BIN)/python -m schemas.export --check
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/python -m release.digests --check
 	$(BIN)/python -m tests.component.chart.generated --check
 
 format: install ## rewrite the code in the project's style
@@ -107,6 +108,9 @@ lock: install ## newest versions that pyproject.toml allows, with hashes and wit
 	echo hatchling | $(LOCK) --constraint requirements-dev.lock - --output-file requirements-build.lock
 	echo 'uv~=0.13' | $(LOCK) --upgrade - --output-file requirements-uv.lock
 
+digests: install ## base images by the digests that their tags have now; needs Docker and their registry
+	$(BIN)/python -m release.digests
+
 licences: install ## write docs/licences.md from the installed packages' metadata
 	$(BIN)/python -m release.licences
 
@@ -116,4 +120,4 @@ release: install ## wheel, SBOM and their SHA-256 into dist/, the same bytes eac
 clean: ## remove what the commands made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output dist
 
-.PHONY: help install demo image up down test test-unit test-component test-e2e test-alerts test-cluster test-faults test-image soak bench properties mutants check format golden chart schemas pages trace lock licences release clean
+.PHONY: help install demo image up down test test-unit test-component test-e2e test-alerts test-cluster test-faults test-image soak bench properties mutants check format golden chart schemas pages trace lock digests licences release clean
