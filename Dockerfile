@@ -1,6 +1,6 @@
 # The worker and its commands, and nothing that builds it. Runs as a user without a name, with a read-only root and no capabilities.
-# `make digests` puts the digest behind the tag: PYTHON=3.13-slim-bookworm@sha256:…
-ARG PYTHON=3.13-slim-bookworm
+# The digest is what counts, the tag is for readers; `make digests` renews it (docs/releasing.md).
+ARG PYTHON=3.13.14-slim-bookworm@sha256:67a1e1f215ccda113cfc024e8639049257e88f273898f595b61476d128d387e8
 
 FROM python:${PYTHON} AS build
 WORKDIR /build

@@ -80,7 +80,7 @@ def sent(context: Path) -> list[str]:
 @cache
 def python_for(base: str) -> Path:
     """The prefix of a Python of the image's version where this machine has one, else of the one that runs."""
-    wanted = re.fullmatch(r"python:(3\.\d+)-slim-\w+(@sha256:[0-9a-f]{64})?", base)
+    wanted = re.fullmatch(r"python:(3\.\d+)(?:\.\d+)?-slim-\w+(?:@sha256:[0-9a-f]{64})?", base)
     if not wanted:
         raise ValueError(f"{base}: not one of Python's slim images")
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
