@@ -43,6 +43,14 @@ WEBUI, WEBUI_INGRESS, WEBUI_PORT = "webui", "webuiingress", 8062
 DERIVED = ("webui.yaml", "ingress.yaml")  # files that we write beside the bundle's own
 WAIT_SECONDS, REQUEST_SECONDS = 600, 30
 
+# Namespaces of the cluster and of what runs it. We have an administrator's rights: a solution of such a name must
+# not come to lie among them.
+SYSTEM_NAMESPACE = re.compile(
+    "default|kube|kube-.*|kubernetes.*|openshift.*|istio-system|cert-manager|ingress-nginx|metallb-system"
+    "|calico-system|calico-apiserver|tigera-operator|cattle-.*|flux-system|gatekeeper-system|knative-.*|linkerd"
+    "|longhorn-system|rook-ceph"
+)
+
 # kind → apiVersion and plural, in the order of applying: pods find their secret, folders and Services.
 KINDS = {
     "Namespace": ("v1", "namespaces"),
@@ -132,6 +140,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("-ps", "--path_docker_secret", type=Path, help="a Docker config.json that may pull the images")
     add("-sn", "--secret_name", help="name of the pull secret to make of it")
     add("-cf", "--config-file", type=Path, help="the playground's config.json")
+    add("--allow-system-namespace", action="store_true", help="take `default` or a namespace of the cluster's own, too")
     add = parser.add_mutually_exclusive_group().add_argument
     add("--dry-run", action="store_true", help="check everything, change nothing, need no cluster")
     add("--delete", action="store_true", help="remove what belongs to this solution, shared folders included")
@@ -164,6 +173,9 @@ def read_settings(options: argparse.Namespace, wrong: list[str]) -> Settings:
     )
     if not is_label(settings.namespace):
         wrong.append(f"'{settings.namespace}' is no name for a namespace: a-z, 0-9 and '-', at most 63 characters.")
+    if SYSTEM_NAMESPACE.fullmatch(settings.namespace) and not options.allow_system_namespace:
+        taken = f"The namespace {settings.namespace} is kept for the cluster itself."
+        wrong.append(f"{taken} Take another, or say --allow-system-namespace.")
     if not is_subdomain(settings.secret_name or "none"):
         wrong.append(f"'{settings.secret_name}' is no name for a pull secret: a-z, 0-9, '-' and '.'.")
     if not is_subdomain(settings.hostname or "none"):

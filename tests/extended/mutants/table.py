@@ -10,6 +10,7 @@ ADAPTERS, DOMAIN, UNIT = "worker/adapters", "worker/domain", "tests/unit"
 LEAKS, KAFKA_SECURITY = "tests/component/leaks", "tests/component/kafka_security"
 LOG, SHOWN, COMMANDS, REQUESTS = (f"{LEAKS}/test_{name}.py" for name in ("log", "shown", "commands", "requests"))
 BUNDLE = f"{UNIT}/domain/bundle/test_archive.py"
+SCRIPT, SCRIPT_TESTS = "worker/ontarget/kubernetes-client-script.py", f"{UNIT}/ontarget/test_script"
 
 AGAIN, PARTITION = f"{UNIT}/test_deploy_again.py", f"{UNIT}/domain/test_partition_state.py"
 LIMITS, ANSWERS = f"{UNIT}/refusals/test_limits.py", f"{UNIT}/refusals/test_answers.py"
@@ -739,6 +740,11 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("trace: goes on from the last status", "state.traceparent or record.traceparent", "record.traceparent"),
         ("trace: no text of exceptions", "_failed(span, error.code if", "_failed(span, str(error) if"),
         ("trace: no exception is recorded", "record_exception=False", "record_exception=True"),
+    ),
+    (SCRIPT, f"{SCRIPT_TESTS}_arguments.py"): (
+        ("script: namespaces of the cluster", "if SYSTEM_NAMESPACE.fullmatch(settings.namespace) and", "if False and"),
+        ("script: the whole name", "SYSTEM_NAMESPACE.fullmatch(", "SYSTEM_NAMESPACE.match("),
+        ("script: namespaces when wanted", " and not options.allow_system_namespace:", ":"),
     ),
     (f"{ADAPTERS}/http.py", f"{UNIT}/adapters/test_http.py"): (
         ("metrics: an exchange that is cancelled", 'outcome = ""  # it says', 'outcome = "error"  # it says'),

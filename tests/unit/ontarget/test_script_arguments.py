@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 
 from tests.unit.ontarget.bundles import single_model
-from tests.unit.ontarget.running import process
+from tests.unit.ontarget.kube_api import KubeApi
+from tests.unit.ontarget.running import Result, process
+from worker.domain.bundle.plan import pipeline_name
+from worker.errors import NotDeployable
+
+Command = Callable[..., Result]
 
 CONFIGS = {
     "not JSON": ("{", "is not JSON"),
@@ -60,6 +65,52 @@ def test_namespace_names(namespace: str, tmp_path: Path) -> None:
 
     assert 1 == done.code
     assert f"error: '{namespace}' is no name for a namespace" in done.err
+
+
+OF_THE_CLUSTER = (
+    "default", "kube", "kube-system", "kube-public", "kube-node-lease", "kube-x", "kubernetes", "kubernetes-dashboard",
+    "kubernetes1", "openshift", "openshift-monitoring", "openshift4", "istio-system", "cert-manager", "ingress-nginx",
+    "metallb-system", "calico-system", "calico-apiserver", "tigera-operator", "cattle-system", "cattle-fleet-system",
+    "flux-system", "gatekeeper-system", "knative-serving", "linkerd", "longhorn-system", "rook-ceph",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("namespace", OF_THE_CLUSTER)
+@pytest.mark.parametrize("flag", ["--dry-run", "--delete", "--wait"])
+def test_namespaces_of_the_cluster(namespace: str, flag: str, command: Command, api: KubeApi, tmp_path: Path) -> None:
+    """A namespace that belongs to the cluster is refused whatever is wanted there, before the cluster is asked."""
+    api.portal = "nobody must ask"
+
+    done = command(single_model(tmp_path / "bundle"), "-n", namespace, flag)
+
+    assert (1, f"error: The namespace {namespace} is kept for the cluster itself. Take another, or say ") == (
+        done.code,
+        done.err.partition("--")[0],
+    )
+
+
+@pytest.mark.parametrize("namespace", OF_THE_CLUSTER)
+def test_solutions_with_names_of_the_cluster(namespace: str) -> None:
+    """What the script refuses is refused before by the worker, whose sentence reaches the user."""
+    with pytest.raises(NotDeployable):
+        pipeline_name(namespace)
+
+
+@pytest.mark.parametrize("namespace", ["default", "kube-system"])
+def test_namespaces_of_the_cluster_when_wanted(namespace: str, command: Command, api: KubeApi, tmp_path: Path) -> None:
+    """With --allow-system-namespace the same namespace is taken."""
+    done = command(single_model(tmp_path / "bundle"), "-n", namespace, "--allow-system-namespace")
+
+    assert (0, "") == (done.code, done.err)
+    assert {"entity-recogniser"} == set(api.named("deployments", namespace))
+
+
+@pytest.mark.parametrize(
+    "namespace", ["defaults", "my-default", "kubed", "cube-system", "my-kube-system", "play-system"]
+)
+def test_namespaces_that_only_look_like_those_of_the_cluster(namespace: str, command: Command, tmp_path: Path) -> None:
+    """A name that merely holds such a word, or begins like it, is anybody's."""
+    assert 0 == command(single_model(tmp_path / "bundle"), "-n", namespace, "--dry-run").code
 
 
 def test_notes(tmp_path: Path, config: Callable[..., list[object]], secret: list[object]) -> None:
