@@ -60,8 +60,13 @@ KINDS = {
     "Ingress": ("networking.k8s.io/v1", "ingresses"),
     "Deployment": ("apps/v1", "deployments"),
     "Pod": ("v1", "pods"),
+    "StatefulSet": ("apps/v1", "statefulsets"),
+    "DaemonSet": ("apps/v1", "daemonsets"),
+    "Job": ("batch/v1", "jobs"),
+    "CronJob": ("batch/v1", "cronjobs"),
 }
 IN_BUNDLE = ("PersistentVolumeClaim", "Service", "Deployment")
+WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")  # whoever has one uses the namespace
 DELETED = ("Deployment", "Ingress", "Service", "PersistentVolumeClaim", "Secret")
 
 Object = Mapping[str, Any]
@@ -540,9 +545,10 @@ def prepare_namespace(cluster: Cluster, pause: Callable[[float], None] = time.sl
 def refuse_others(cluster: Cluster, bundle: Bundle) -> None:
     """Two solutions in one namespace would take each other's names. Raises Problem."""
     ours = bundle.labels[INSTANCE]
-    others = [it for it in cluster.find("Deployment") if dig(it, "metadata", "labels", INSTANCE) != ours]
+    found = [it for kind in WORKLOADS for it in cluster.find(kind)]
+    others = {str(dig(it, "metadata", "name")) for it in found if dig(it, "metadata", "labels", INSTANCE) != ours}
     if others:
-        names = ", ".join(sorted(it["metadata"]["name"] for it in others)[:3])
+        names = ", ".join(sorted(others)[:3])
         raise Problem(
             f"The namespace {cluster.namespace} belongs to another deployment ({names}). "
             "Take another namespace, or remove that deployment first."

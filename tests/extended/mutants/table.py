@@ -741,6 +741,13 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("trace: no text of exceptions", "_failed(span, error.code if", "_failed(span, str(error) if"),
         ("trace: no exception is recorded", "record_exception=False", "record_exception=True"),
     ),
+    (SCRIPT, f"{SCRIPT_TESTS}_again.py"): (
+        ("script: workloads of others", "    if others:\n", "    if False:\n"),
+        ("script: stateful workloads", '("Deployment", "StatefulSet", ', '("Deployment", '),
+        ("script: workloads on every node", '"DaemonSet", "Job", "CronJob")', '"Job", "CronJob")'),
+        ("script: workloads that end", '"DaemonSet", "Job", "CronJob")', '"DaemonSet", "CronJob")'),
+        ("script: workloads at times", '"DaemonSet", "Job", "CronJob")', '"DaemonSet", "Job")'),
+    ),
     (SCRIPT, f"{SCRIPT_TESTS}_arguments.py"): (
         ("script: namespaces of the cluster", "if SYSTEM_NAMESPACE.fullmatch(settings.namespace) and", "if False and"),
         ("script: the whole name", "SYSTEM_NAMESPACE.fullmatch(", "SYSTEM_NAMESPACE.match("),

@@ -19,7 +19,7 @@ import yaml
 TOKEN = "let-me-in"
 
 _PATH = re.compile(
-    r"/(?:api/v1|apis/(?:apps|networking\.k8s\.io)/v1)(?:/namespaces/(?P<namespace>[^/]+))?/(?P<plural>[a-z]+)"
+    r"/(?:api/v1|apis/(?:apps|batch|networking\.k8s\.io)/v1)(?:/namespaces/(?P<namespace>[^/]+))?/(?P<plural>[a-z]+)"
     r"(?:/(?P<name>[^/]+))?"
 )
 _VERSIONS = {"ingresses": "networking.k8s.io/v1", "deployments": "apps/v1"}

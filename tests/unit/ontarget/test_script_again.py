@@ -127,19 +127,29 @@ def test_delete_without_namespace(command: Command, api: KubeApi, tmp_path: Path
 
 
 @pytest.mark.parametrize("owner", ["other", None])
-def test_namespace_of_others(owner: str | None, command: Command, api: KubeApi, tmp_path: Path) -> None:
-    """A namespace with another deployment's workloads is refused before anything is written."""
+@pytest.mark.parametrize("kind", ["deployments", "statefulsets", "daemonsets", "jobs", "cronjobs"])
+def test_namespace_of_others(kind: str, owner: str | None, command: Command, api: KubeApi, tmp_path: Path) -> None:
+    """A namespace with another deployment's workloads of any kind is refused before anything is written."""
     theirs = deployment("stranger", owner or "")
     if owner is None:
         del theirs["metadata"]["labels"]
     api.put_namespace()
-    api.put("deployments", theirs)
+    api.put(kind, theirs)
 
     done = command(single_model(tmp_path / "bundle"))
 
     assert 1 == done.code
     assert "The namespace play belongs to another deployment (stranger)." in done.err
     assert [] == api.changes
+
+
+def test_namespace_of_our_own_workloads(command: Command, api: KubeApi, tmp_path: Path) -> None:
+    """A workload with our solution's label, and one of another namespace, keep nobody away."""
+    api.put_namespace()
+    api.put("jobs", deployment("import"))
+    api.put("statefulsets", deployment("stranger", "other"), "elsewhere")
+
+    assert 0 == command(single_model(tmp_path / "bundle")).code
 
 
 def test_namespace_going_away(command: Command, api: KubeApi, tmp_path: Path) -> None:
