@@ -40,6 +40,7 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 INSTANCE = "app.kubernetes.io/instance"  # the solution's id: tells our objects from everybody else's
 VERSION = "app.kubernetes.io/version"  # the revision's id
 WEBUI, WEBUI_INGRESS, WEBUI_PORT = "webui", "webuiingress", 8062
+OF_THE_HOST = ("hostNetwork", "hostPID", "hostIPC")  # with one of them a pod sees what is not the solution's
 DERIVED = ("webui.yaml", "ingress.yaml")  # files that we write beside the bundle's own
 WAIT_SECONDS, REQUEST_SECONDS = 600, 30
 
@@ -201,18 +202,18 @@ def read_variables(entries: Any, wrong: list[str]) -> Iterator[tuple[re.Pattern[
             wrong.append(f"environment_variables in the config file must be a list of objects with {needed}.")
 
 
-def read_bundle(base: Path, wrong: list[str]) -> Bundle:
+def read_bundle(base: Path, namespace: str, wrong: list[str]) -> Bundle:
     """blueprint.json, deployments/*.yaml and dockerinfo.json."""
     if not dig(read_json(base / "blueprint.json", wrong), "name"):
         wrong.append(f"{base / 'blueprint.json'} gives the solution no name.")
     docker_info = read_json(base / "dockerinfo.json", wrong) if (base / "dockerinfo.json").exists() else None
-    bundle = Bundle(base, tuple(read_manifests(base / "deployments", wrong)), docker_info)
+    bundle = Bundle(base, tuple(read_manifests(base / "deployments", namespace, wrong)), docker_info)
     if not wrong:
         wrong.extend(check_bundle(bundle))
     return bundle
 
 
-def read_manifests(folder: Path, wrong: list[str]) -> Iterator[Manifest]:
+def read_manifests(folder: Path, namespace: str, wrong: list[str]) -> Iterator[Manifest]:
     """The bundle's own manifests, those that are right."""
     paths = [path for path in sorted(folder.glob("*.yaml")) if not path.name.endswith(DERIVED)]
     if not paths:
@@ -224,7 +225,9 @@ def read_manifests(folder: Path, wrong: list[str]) -> Iterator[Manifest]:
         except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
             wrong.append(f"{path.name} cannot be read: {' '.join(str(error).split())}.")
             continue
-        faults = ["must hold one YAML document"] if len(documents) != 1 else list(check_manifest(documents[0]))
+        faults = (
+            ["must hold one YAML document"] if len(documents) != 1 else list(check_manifest(documents[0], namespace))
+        )
         wrong.extend(f"{path.name} {fault}." for fault in faults)
         if not faults:
             yield Manifest(documents[0], path)
@@ -245,7 +248,7 @@ def read_json(path: Path, wrong: list[str]) -> dict[str, Any]:
     return {}
 
 
-def check_manifest(document: Any) -> Iterator[str]:
+def check_manifest(document: Any, namespace: str) -> Iterator[str]:
     """What is wrong with one manifest alone; each goes on from the file's name."""
     kind, name = dig(document, "kind"), dig(document, "metadata", "name")
     if kind not in IN_BUNDLE or dig(document, "apiVersion") != KINDS[kind][0]:
@@ -258,8 +261,20 @@ def check_manifest(document: Any) -> Iterator[str]:
         first = dig(document, "spec", "template", "spec", "containers", 0)
         if dig(first, "name") != name or not isinstance(dig(first, "image"), str):
             yield f"must have an image and a container called '{name}', as the Deployment is"
+        yield from check_pod(dig(document, "spec", "template"), namespace)
+    if dig(document, "metadata", "namespace") not in (None, namespace):
+        yield f"names another namespace than {namespace}: leave metadata.namespace out"
     if not isinstance(dig(document, "metadata", "labels", INSTANCE), str):
         yield f"has no label {INSTANCE}, by which its object would be found again"
+
+
+def check_pod(template: Any, namespace: str) -> Iterator[str]:
+    """What would lead out of the pod or the namespace. All else an operator's override may have set."""
+    for key in OF_THE_HOST:
+        if dig(template, "spec", key) not in (None, False):
+            yield f"wants {key}, which shares the host's namespace with the pod: leave it out"
+    if dig(template, "metadata", "namespace") not in (None, namespace):
+        yield f"names another namespace than {namespace} in its template: leave it out"
 
 
 def check_service(name: str, spec: Object) -> Iterator[str]:
@@ -697,7 +712,7 @@ def show_result(settings: Settings, bundle: Bundle, ports: Mapping[str, int], ho
 def run(options: argparse.Namespace) -> None:
     """What the arguments ask for. Raises Problem."""
     wrong: list[str] = []
-    settings, bundle = read_settings(options, wrong), read_bundle(options.base_path, wrong)
+    settings, bundle = read_settings(options, wrong), read_bundle(options.base_path, options.namespace, wrong)
     if wrong:
         raise Problem("\n".join(wrong))
     for note in () if options.delete else notes(settings, bundle):

@@ -748,6 +748,18 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("script: workloads that end", '"DaemonSet", "Job", "CronJob")', '"DaemonSet", "CronJob")'),
         ("script: workloads at times", '"DaemonSet", "Job", "CronJob")', '"DaemonSet", "Job")'),
     ),
+    (SCRIPT, f"{SCRIPT_TESTS}_manifests.py"): (
+        (
+            "script: objects elsewhere",
+            'if dig(document, "metadata", "namespace") not in (None, namespace):',
+            "if False:",
+        ),
+        ("script: pods elsewhere", 'if dig(template, "metadata", "namespace") not in (None, namespace):', "if False:"),
+        ("script: network of the host", '("hostNetwork", "hostPID", ', '("hostPID", '),
+        ("script: processes of the host", '("hostNetwork", "hostPID", ', '("hostNetwork", '),
+        ("script: memory of the host", '"hostIPC")', ")"),
+        ("script: what might be read as true", "key) not in (None, False):", "key) is True:"),
+    ),
     (SCRIPT, f"{SCRIPT_TESTS}_arguments.py"): (
         ("script: namespaces of the cluster", "if SYSTEM_NAMESPACE.fullmatch(settings.namespace) and", "if False and"),
         ("script: the whole name", "SYSTEM_NAMESPACE.fullmatch(", "SYSTEM_NAMESPACE.match("),

@@ -88,7 +88,7 @@ def test_interrupted_runs_are_finished(
         cluster = Dying.connect("play")
         cluster.left = lived
         with pytest.raises(Crash):
-            script.deploy(script.read_settings(options, wrong), script.read_bundle(bundle, wrong), cluster)
+            script.deploy(script.read_settings(options, wrong), script.read_bundle(bundle, "play", wrong), cluster)
         cluster.close()
 
         assert 0 == command(bundle, *arguments).code

@@ -87,7 +87,7 @@ def test_pods_that_are_not_made(conditions: Any, why: str, script: ModuleType) -
 def _deployed(script: ModuleType, tmp_path: Path) -> tuple[Any, Any, list[float]]:
     folder, wrong = pipeline(tmp_path / "bundle"), list[str]()
     options = script.parse(["-n", "play", "-bp", str(folder)])
-    settings, bundle = script.read_settings(options, wrong), script.read_bundle(folder, wrong)
+    settings, bundle = script.read_settings(options, wrong), script.read_bundle(folder, "play", wrong)
     cluster = script.Cluster.connect("play")
     script.deploy(settings, bundle, cluster)
     return cluster, bundle, []
