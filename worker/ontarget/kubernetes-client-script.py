@@ -23,6 +23,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import sys
 import time
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ WEBUI, WEBUI_INGRESS, WEBUI_PORT = "webui", "webuiingress", 8062
 OF_THE_HOST = ("hostNetwork", "hostPID", "hostIPC")  # with one of them a pod sees what is not the solution's
 DERIVED = ("webui.yaml", "ingress.yaml")  # files that we write beside the bundle's own
 WAIT_SECONDS, REQUEST_SECONDS = 600, 30
+MAX_MANIFEST, MAX_FILE = 2**18, 2**24  # bytes of a manifest, of which a cluster takes little more, and of another file
 
 # Namespaces of the cluster and of what runs it. We have an administrator's rights: a solution of such a name must
 # not come to lie among them.
@@ -204,24 +206,35 @@ def read_variables(entries: Any, wrong: list[str]) -> Iterator[tuple[re.Pattern[
 
 def read_bundle(base: Path, namespace: str, wrong: list[str]) -> Bundle:
     """blueprint.json, deployments/*.yaml and dockerinfo.json."""
-    if not dig(read_json(base / "blueprint.json", wrong), "name"):
+    if not dig(read_json(base / "blueprint.json", wrong, base), "name"):
         wrong.append(f"{base / 'blueprint.json'} gives the solution no name.")
-    docker_info = read_json(base / "dockerinfo.json", wrong) if (base / "dockerinfo.json").exists() else None
-    bundle = Bundle(base, tuple(read_manifests(base / "deployments", namespace, wrong)), docker_info)
+    info = base / "dockerinfo.json"
+    docker_info = read_json(info, wrong, base) if os.path.lexists(info) else None  # a link to nothing is there, too
+    bundle = Bundle(base, tuple(read_manifests(base, namespace, wrong)), docker_info)
     if not wrong:
         wrong.extend(check_bundle(bundle))
     return bundle
 
 
-def read_manifests(folder: Path, namespace: str, wrong: list[str]) -> Iterator[Manifest]:
+def read_manifests(base: Path, namespace: str, wrong: list[str]) -> Iterator[Manifest]:
     """The bundle's own manifests, those that are right."""
+    folder = base / "deployments"
+    try:
+        for path in sorted(folder.glob("*")):  # with those that we would write
+            inside(base, path)
+    except Problem as problem:
+        wrong.append(str(problem))
+        return
     paths = [path for path in sorted(folder.glob("*.yaml")) if not path.name.endswith(DERIVED)]
     if not paths:
         wrong.append(f"There are no manifests in {folder}. Is -bp the unpacked solution.zip?")
     for path in paths:
         try:
-            documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+            documents = list(yaml.safe_load_all(read_file(path, MAX_MANIFEST, base).decode()))
             json.dumps(documents, allow_nan=False)  # the cluster speaks JSON; YAML has dates and more
+        except Problem as problem:
+            wrong.append(str(problem))
+            continue
         except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
             wrong.append(f"{path.name} cannot be read: {' '.join(str(error).split())}.")
             continue
@@ -233,10 +246,12 @@ def read_manifests(folder: Path, namespace: str, wrong: list[str]) -> Iterator[M
             yield Manifest(documents[0], path)
 
 
-def read_json(path: Path, wrong: list[str]) -> dict[str, Any]:
-    """A JSON object. What it says is in no message: it may be a secret."""
+def read_json(path: Path, wrong: list[str], bundle: Path | None = None) -> dict[str, Any]:
+    """A JSON object, of the bundle or the operator's. What it says is in no message: it may be a secret."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_file(path, MAX_FILE, bundle).decode())
+    except Problem as problem:
+        wrong.append(str(problem))
     except OSError as error:
         wrong.append(f"{path} cannot be read: {error.strerror}.")
     except ValueError:
@@ -530,14 +545,14 @@ def deploy(settings: Settings, bundle: Bundle, cluster: Cluster) -> dict[str, in
         else:
             cluster.apply(manifest.document)
         if manifest.path.name.endswith(DERIVED):
-            write(manifest.path, to_yaml(manifest.document))
+            write(manifest.path, to_yaml(manifest.document), bundle.base)
         print(f"  {manifest.kind:<22} {manifest.name}", flush=True)
     if bundle.docker_info is not None:
         for entry in bundle.docker_info["docker_info_list"]:
             name = entry["container_name"].lower()
             address = str(entry.get("ip_address") or name).lower()
             entry.update(container_name=name, ip_address=address, port=ports[name])
-        write(bundle.base / "dockerinfo.json", json.dumps(bundle.docker_info, indent=2) + "\n")
+        write(bundle.base / "dockerinfo.json", json.dumps(bundle.docker_info, indent=2) + "\n", bundle.base)
     return ports
 
 
@@ -650,6 +665,33 @@ def failure(deployment: Object | None) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------ files
+# Somebody else has filled the bundle's folder: a link in it could lead to any file of ours.
+
+
+def inside(bundle: Path, path: Path) -> Path:
+    """The path, when neither it nor a folder on its way from the bundle is a link. Raises Problem."""
+    for part in (path, *path.parents):
+        if part == bundle:
+            break
+        if part.is_symlink():
+            raise Problem(f"{part} is a link, and links in a bundle are not followed.")
+    return path
+
+
+def without_links(path: str, flags: int) -> int:
+    """Open a file for open(), without following a link and without waiting for the other end of a pipe."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
+
+
+def read_file(path: Path, limit: int, bundle: Path | None) -> bytes:
+    """An ordinary file of the bundle; without one the operator's, where links are as good. Raises Problem, OSError."""
+    with open(inside(bundle, path), "rb", opener=without_links) if bundle else path.open("rb") as file:
+        data = file.read(limit + 1) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) or not bundle else None
+    if data is None:
+        raise Problem(f"{path} is no ordinary file.")
+    if len(data) > limit:
+        raise Problem(f"{path} is larger than {limit // 1024} KiB.")
+    return data
 
 
 class Dumper(yaml.SafeDumper):
@@ -675,13 +717,16 @@ def to_yaml(document: Object) -> str:
     return str(yaml.dump(document, Dumper=Dumper, sort_keys=False, default_flow_style=False, width=2**16))
 
 
-def write(path: Path, text: str) -> None:
-    """Whole or not at all, and only when something changes."""
-    if path.exists() and path.read_bytes() == text.encode():
+def write(path: Path, text: str, bundle: Path) -> None:
+    """Whole or not at all, and only when something changes. Raises Problem."""
+    if inside(bundle, path).exists() and read_file(path, MAX_FILE, bundle) == text.encode():
         return
     beside = path.with_name(f".{path.name}.new")
-    beside.write_bytes(text.encode())
-    beside.replace(path)
+    if os.path.lexists(beside):  # of a run that was killed
+        beside.unlink()
+    with open(beside, "xb", opener=without_links) as file:
+        file.write(text.encode())
+    beside.replace(path)  # even of a link that has just come nothing but itself is lost
 
 
 # ------------------------------------------------------------------------------------------------------------- main

@@ -748,6 +748,22 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("script: workloads that end", '"DaemonSet", "Job", "CronJob")', '"DaemonSet", "CronJob")'),
         ("script: workloads at times", '"DaemonSet", "Job", "CronJob")', '"DaemonSet", "Job")'),
     ),
+    (SCRIPT, f"{SCRIPT_TESTS}_files.py"): (
+        ("script: links", "        if part.is_symlink():", "        if False:"),
+        ("script: links on the way", "for part in (path, *path.parents):", "for part in (path,):"),
+        ("script: links that come at once", 'getattr(os, "O_NOFOLLOW", 0)', "0"),
+        ("script: links to nothing", "if os.path.lexists(info) else None", "if info.exists() else None"),
+        ("script: links among what is written", 'in sorted(folder.glob("*")):', 'in sorted(folder.glob("*e.yaml")):'),
+        ("script: links that come later", "if inside(bundle, path).exists() and", "if path.exists() and"),
+        ("script: links where a file is prepared", "    if os.path.lexists(beside):", "    if False:"),
+        ("script: pipes", ' | getattr(os, "O_NONBLOCK", 0)', ""),
+        (
+            "script: ordinary files",
+            "if stat.S_ISREG(os.fstat(file.fileno()).st_mode) or not bundle else",
+            "if True else",
+        ),
+        ("script: size of a file", "    if len(data) > limit:", "    if False:"),
+    ),
     (SCRIPT, f"{SCRIPT_TESTS}_manifests.py"): (
         (
             "script: objects elsewhere",

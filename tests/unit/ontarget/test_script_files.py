@@ -1,0 +1,157 @@
+"""Files of the bundle that are links, or no files: nothing beyond the bundle's folder is read or written."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.unit.ontarget.bundles import claim, pipeline, single_model, snapshot, write_yaml
+from tests.unit.ontarget.kube_api import KubeApi
+from tests.unit.ontarget.running import Result, process
+
+Command = Callable[..., Result]
+
+# What is read, and what would be written.
+READ = ["blueprint.json", "dockerinfo.json", "deployments", "deployments/alpha_service.yaml"]
+WRITTEN = ["deployments/alpha_service_webui.yaml", "deployments/alpha_service_ingress.yaml"]
+OURS = ["deployments/.alpha_service_webui.yaml.new", "deployments/anything"]
+
+
+@pytest.mark.parametrize("flags", [["--dry-run"], ["--delete"], []])
+@pytest.mark.parametrize("name", [*READ, *WRITTEN, *OURS])
+def test_links(name: str, flags: list[str], command: Command, api: KubeApi, tmp_path: Path) -> None:
+    """A link in place of any file or folder is refused by its name, though what it leads to would be right."""
+    bundle, target = pipeline(tmp_path / "bundle"), tmp_path / "target"
+    if (bundle / name).exists():
+        (bundle / name).rename(target)
+    else:
+        target.write_text("theirs")
+    (bundle / name).symlink_to(target)
+    before = snapshot(tmp_path)
+    api.portal = "nobody must ask"
+
+    done = command(bundle, *flags)
+
+    assert (1, f"error: {bundle / name} is a link, and links in a bundle are not followed.") == (
+        done.code,
+        done.err.splitlines()[0],
+    )
+    assert before == snapshot(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["dockerinfo.json", "blueprint.json", "deployments/pvc.yaml"])
+@pytest.mark.parametrize("target", ["nothing", "blueprint.json", "../../../../../../../../etc/hostname", "/dev/zero"])
+def test_links_to_anything(name: str, target: str, tmp_path: Path) -> None:
+    """Where a link leads makes no difference: to nothing, to a neighbour, out of the bundle, to a device."""
+    bundle = single_model(tmp_path / "bundle")
+    (bundle / name).unlink(missing_ok=True)
+    (bundle / name).symlink_to(target)
+
+    done = process(bundle, "-n", "play", "--dry-run")
+
+    assert 1 == done.code
+    assert f"error: bundle/{name} is a link, and links" in done.err
+
+
+@pytest.mark.parametrize("name", ["dockerinfo.json", "blueprint.json", "deployments/pvc.yaml"])
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [(os.mkfifo, "is no ordinary file."), (os.mkdir, "cannot be read: ")],
+    ids=["pipe", "folder"],
+)
+def test_no_files(name: str, make: Callable[[Path], None], sentence: str, tmp_path: Path) -> None:
+    """A pipe that nobody writes to holds nobody up, and a folder is no file."""
+    bundle = single_model(tmp_path / "bundle")
+    (bundle / name).unlink(missing_ok=True)
+    make(bundle / name)
+
+    done = process(bundle, "-n", "play", "--dry-run")
+
+    assert 1 == done.code
+    assert f"{name.rpartition('/')[2]} {sentence}" in done.err
+    assert all(line.startswith("error: ") for line in done.err.splitlines())
+
+
+@pytest.mark.parametrize("name", ["", "deployments/"])
+def test_links_where_a_file_is_prepared(name: str, command: Command, script: ModuleType, tmp_path: Path) -> None:
+    """A link that lies where a new file is prepared is removed, and nothing is written through it."""
+    bundle, theirs = pipeline(tmp_path / "bundle"), tmp_path / "theirs"
+    theirs.write_text("theirs")
+    (bundle / f"{name}.x.json.new").symlink_to(theirs)
+
+    script.write(bundle / f"{name}x.json", "ours", bundle)
+
+    assert ("ours", "theirs") == ((bundle / f"{name}x.json").read_text(), theirs.read_text())
+    assert not (bundle / f"{name}.x.json.new").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["deployments", "deployments/x.yaml"])
+def test_links_that_come_later(name: str, script: ModuleType, tmp_path: Path) -> None:
+    """A link that comes after the check is not written through."""
+    bundle, theirs = pipeline(tmp_path / "bundle"), tmp_path / "theirs"
+    if name == "deployments":
+        (bundle / name).rename(theirs)
+    else:
+        theirs.write_text("theirs")
+    (bundle / name).symlink_to(theirs)
+    before = snapshot(tmp_path)
+
+    with pytest.raises(script.Problem, match="is a link"):
+        script.write(bundle / "deployments" / "x.yaml", "ours", bundle)
+
+    assert before == snapshot(tmp_path)
+
+
+def test_links_that_come_at_once(script: ModuleType, tmp_path: Path) -> None:
+    """What became a link since it was looked at is not opened."""
+    (tmp_path / "link").symlink_to(tmp_path / "theirs")
+    (tmp_path / "theirs").write_text("theirs")
+
+    for mode in ("rb", "wb"):
+        with pytest.raises(OSError, match="symbolic links"):
+            open(tmp_path / "link", mode, opener=script.without_links).close()
+
+    assert "theirs" == (tmp_path / "theirs").read_text()
+
+
+def test_bundle_behind_a_link(command: Command, tmp_path: Path, secret: list[object], config: Any) -> None:
+    """The way to the bundle, and the operator's own files, may be links, as mounted secrets are."""
+    bundle = pipeline(tmp_path / "elsewhere", shared_folder=True)
+    (tmp_path / "bundle").symlink_to(bundle)
+    arguments = [*secret, *config(hostname="example.org")]
+    for position in (3, 5):
+        link = tmp_path / f"link-{position}"
+        link.symlink_to(str(arguments[position]))
+        arguments[position] = link
+
+    done = command(tmp_path / "bundle", *arguments)
+
+    assert (0, "") == (done.code, done.err)
+    assert (bundle / "deployments" / "alpha_service_ingress.yaml").exists()
+
+
+@pytest.mark.parametrize("name", ["blueprint.json", "dockerinfo.json", "deployments/pvc.yaml"])
+def test_size(name: str, command: Command, tmp_path: Path) -> None:
+    """A file of more than its bytes is refused before it is parsed."""
+    bundle = pipeline(tmp_path / "bundle")
+    (bundle / name).touch()
+    os.truncate(bundle / name, (1 << 24) + 1)
+
+    done = command(bundle, "--dry-run")
+
+    limit = 256 if name.endswith("yaml") else 16384
+    assert 1 == done.code
+    assert f"{bundle / name} is larger than {limit} KiB." in done.err
+
+
+def test_size_that_is_allowed(command: Command, tmp_path: Path) -> None:
+    """A manifest may have a long variable, and a blueprint many nodes."""
+    bundle, document = pipeline(tmp_path / "bundle"), claim()
+    document["metadata"]["annotations"] = {"a": "x" * 200_000}
+    write_yaml(bundle / "deployments" / "pvc.yaml", document)
+    (bundle / "blueprint.json").write_text('{"name": "' + "x" * 10_000_000 + '"}')
+
+    assert (0, "") == (command(bundle, "--dry-run").code, command(bundle, "--dry-run").err)
