@@ -49,9 +49,9 @@ MAX_MANIFEST, MAX_FILE = 2**18, 2**24  # bytes of a manifest, of which a cluster
 # Namespaces of the cluster and of what runs it. We have an administrator's rights: a solution of such a name must
 # not come to lie among them.
 SYSTEM_NAMESPACE = re.compile(
-    "default|kube|kube-.*|kubernetes.*|openshift.*|istio-system|cert-manager|ingress-nginx|metallb-system"
-    "|calico-system|calico-apiserver|tigera-operator|cattle-.*|flux-system|gatekeeper-system|knative-.*|linkerd"
-    "|longhorn-system|rook-ceph"
+    "default|kube|kube-.*|kubernetes|kubernetes-.*|openshift|openshift-.*|argocd|calico-apiserver|calico-system"
+    "|cattle-fleet-system|cattle-system|cert-manager|flux-system|gatekeeper-system|ingress-nginx|istio-system"
+    "|knative-eventing|knative-serving|kyverno|linkerd|longhorn-system|metallb-system|rook-ceph|tigera-operator|velero"
 )
 
 # kind → apiVersion and plural, in the order of applying: pods find their secret, folders and Services.

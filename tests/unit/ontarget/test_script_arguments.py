@@ -69,7 +69,7 @@ def test_namespace_names(namespace: str, tmp_path: Path) -> None:
 
 OF_THE_CLUSTER = (
     "default", "kube", "kube-system", "kube-public", "kube-node-lease", "kube-x", "kubernetes", "kubernetes-dashboard",
-    "kubernetes1", "openshift", "openshift-monitoring", "openshift4", "istio-system", "cert-manager", "ingress-nginx",
+    "kubernetes-x", "openshift", "openshift-monitoring", "argocd", "istio-system", "cert-manager", "ingress-nginx",
     "metallb-system", "calico-system", "calico-apiserver", "tigera-operator", "cattle-system", "cattle-fleet-system",
     "flux-system", "gatekeeper-system", "knative-serving", "linkerd", "longhorn-system", "rook-ceph",
 )  # fmt: skip

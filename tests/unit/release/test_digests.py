@@ -21,7 +21,7 @@ Manifests:
   Platform:  linux/arm64
 """
 DOCKER_LIST = INSPECTION.replace("vnd.oci.image.index.v1", "vnd.docker.distribution.manifest.list.v2")
-IMAGES = {"Dockerfile": "python:3.13-slim-bookworm", "docker-compose.yml": "apache/kafka:4.3.1"}
+IMAGES = {"Dockerfile": "python:3.13.14-slim-bookworm", "docker-compose.yml": "apache/kafka:4.3.1"}
 
 
 @pytest.mark.parametrize("file", PLACES)

@@ -395,6 +395,10 @@ class _File:
                     setattr(rpc, name, True)
             for option in (it for it in _trees(part) if it.data == "option"):
                 self._option(rpc.options, option.children[0])
+        names = {rpc.name for rpc in service.method}
+        for rpc in service.method:
+            for name in names & {rpc.input_type, rpc.output_type}:
+                self._refuse(f"'{name}' is an operation there, and no message", self._lines[rpc.name][-1])
 
     def _extend(self, node: _Node) -> None:
         kind, *fields = _trees(node)

@@ -92,6 +92,7 @@ WRONG: dict[str, tuple[str | bytes, int]] = {
     "an operation's type that does not exist": (HEAD + "message In {}\n" + SERVICE, 4),
     "an operation on a scalar": (GOOD + "service B {\n  rpc b(string) returns (Out);\n}\n", 8),
     "an operation on an enum": (GOOD + "message A { enum E { Z = 0; } }\nservice B {\n rpc b(A.E) returns (In);}\n", 9),
+    "an operation with its message's name": (GOOD + "service B {\n rpc In(In) returns (Out);\n}\n", 8),
     "an operation without an answer": (GOOD + "service B {\n  rpc b(In);\n}\n", 8),
     "two operations of one name": (GOOD + "service M {\n rpc a(In) returns (Out);\n rpc a(In) returns (In);\n}\n", 9),
     "two messages of one name": (GOOD + "message In {}\n", 7),
