@@ -91,6 +91,9 @@ class DryRuns:
             await process.wait()
             await asyncio.wait((reading,), timeout=PIPE_SECONDS)
             reading.cancel()
+            # A process that has left the session may hold them open, and nothing else closes our ends.
+            process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001
+            await asyncio.gather(reading, return_exceptions=True)
         if process.returncode:
             reason = subprocess.CalledProcessError(process.returncode, command)
             text = (output + errors).decode(errors="replace")
