@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import copy
+import io
 import json
 import os
 import re
@@ -26,6 +28,7 @@ import shutil
 import stat
 import sys
 import time
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence
@@ -45,6 +48,7 @@ OF_THE_HOST = ("hostNetwork", "hostPID", "hostIPC")  # with one of them a pod se
 DERIVED = ("webui.yaml", "ingress.yaml")  # files that we write beside the bundle's own
 WAIT_SECONDS, REQUEST_SECONDS = 600, 30
 MAX_MANIFEST, MAX_FILE = 2**18, 2**24  # bytes of a manifest, of which a cluster takes little more, and of another file
+MAX_DEPTH = 32  # of a manifest; what an affinity says is 15 levels down
 
 # Namespaces of the cluster and of what runs it. We have an administrator's rights: a solution of such a name must
 # not come to lie among them.
@@ -167,7 +171,7 @@ def read_settings(options: argparse.Namespace, wrong: list[str]) -> Settings:
     """The arguments and config.json, of which every key may be missing."""
     secret: dict[str, Any] = {}
     if options.path_docker_secret:  # the server starts us without a shell that would know `~`
-        secret = read_json(options.path_docker_secret.expanduser(), wrong)
+        secret = read_json(at_home(options.path_docker_secret), wrong)
     config = read_json(options.config_file, wrong) if options.config_file else {}
     settings = Settings(
         options.namespace,
@@ -199,7 +203,7 @@ def read_variables(entries: Any, wrong: list[str]) -> Iterator[tuple[re.Pattern[
         try:
             value = entry["value"] if isinstance(entry["value"], str) else json.dumps(entry["value"])
             yield re.compile(entry["docker_image_pattern"]), str(entry["name"]), value
-        except (TypeError, KeyError, re.error):
+        except (TypeError, KeyError, re.error, OverflowError, RecursionError):
             needed = "docker_image_pattern (a regular expression), name and value"
             wrong.append(f"environment_variables in the config file must be a list of objects with {needed}.")
 
@@ -230,13 +234,12 @@ def read_manifests(base: Path, namespace: str, wrong: list[str]) -> Iterator[Man
         wrong.append(f"There are no manifests in {folder}. Is -bp the unpacked solution.zip?")
     for path in paths:
         try:
-            documents = list(yaml.safe_load_all(read_file(path, MAX_MANIFEST, base).decode()))
-            json.dumps(documents, allow_nan=False)  # the cluster speaks JSON; YAML has dates and more
+            documents = read_yaml(read_file(path, MAX_MANIFEST, base))
         except Problem as problem:
-            wrong.append(str(problem))
+            wrong.append(f"{path.name} cannot be read: {problem}")
             continue
-        except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
-            wrong.append(f"{path.name} cannot be read: {' '.join(str(error).split())}.")
+        except OSError as error:
+            wrong.append(f"{path.name} cannot be read: {error.strerror}.")
             continue
         faults = (
             ["must hold one YAML document"] if len(documents) != 1 else list(check_manifest(documents[0], namespace))
@@ -244,6 +247,40 @@ def read_manifests(base: Path, namespace: str, wrong: list[str]) -> Iterator[Man
         wrong.extend(f"{path.name} {fault}." for fault in faults)
         if not faults:
             yield Manifest(documents[0], path)
+
+
+def read_yaml(data: bytes) -> list[Any]:
+    """The documents, of what JSON has, as the cluster speaks JSON. Raises Problem, which quotes nothing of them."""
+    try:
+        documents: list[Any] = json.loads(json.dumps(list(yaml.load_all(data.decode(), Loader)), allow_nan=False))
+    except Problem:
+        raise
+    except UnicodeDecodeError:
+        raise Problem("It is not UTF-8.") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise Problem(f"Its YAML is wrong{place}.") from None
+    except Exception:  # noqa: BLE001 - PyYAML raises whatever int() and others raise for a value that is not of its tag
+        raise Problem("It holds what JSON cannot say, such as a date, or a value that is not of its tag.") from None
+    return documents
+
+
+class Loader(yaml.SafeLoader):
+    """YAML within bounds, which are looked at before a value is made: a few aliases of aliases become gigabytes."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """One value with all that is in it."""
+        if self.check_event(yaml.AliasEvent):
+            raise Problem("It has an alias (*). Write out what it stands for.")
+        if self.depth == MAX_DEPTH:
+            raise Problem(f"It is more than {MAX_DEPTH} levels deep.")
+        self.depth += 1
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 def read_json(path: Path, wrong: list[str], bundle: Path | None = None) -> dict[str, Any]:
@@ -254,7 +291,7 @@ def read_json(path: Path, wrong: list[str], bundle: Path | None = None) -> dict[
         wrong.append(str(problem))
     except OSError as error:
         wrong.append(f"{path} cannot be read: {error.strerror}.")
-    except ValueError:
+    except (ValueError, RecursionError):
         wrong.append(f"{path} is not JSON.")
     else:
         if isinstance(document, dict):
@@ -276,11 +313,22 @@ def check_manifest(document: Any, namespace: str) -> Iterator[str]:
         first = dig(document, "spec", "template", "spec", "containers", 0)
         if dig(first, "name") != name or not isinstance(dig(first, "image"), str):
             yield f"must have an image and a container called '{name}', as the Deployment is"
+        else:
+            yield from check_containers(document["spec"]["template"]["spec"])
         yield from check_pod(dig(document, "spec", "template"), namespace)
     if dig(document, "metadata", "namespace") not in (None, namespace):
         yield f"names another namespace than {namespace}: leave metadata.namespace out"
     if not isinstance(dig(document, "metadata", "labels", INSTANCE), str):
         yield f"has no label {INSTANCE}, by which its object would be found again"
+
+
+def check_containers(pod: Object) -> Iterator[str]:
+    """What the variables of config.json go by."""
+    for key in ("containers", "initContainers"):
+        for it in listed(pod.get(key)):
+            variables = [dig(variable, "name") for variable in listed(dig(it, "env"))]
+            if not all(isinstance(text, str) for text in (dig(it, "image"), *variables)):
+                yield f"must have {key} that have an image, and a name for each variable"
 
 
 def check_pod(template: Any, namespace: str) -> Iterator[str]:
@@ -319,16 +367,17 @@ def check_bundle(bundle: Bundle) -> Iterator[str]:
         yield f"The manifests differ in the label {INSTANCE}: they are of several solutions."
     if bundle.is_pipeline and (bundle.docker_info is None or "orchestrator" not in services):
         yield "A pipeline needs dockerinfo.json, and a Service and a Deployment 'orchestrator'."
-    entries = dig(bundle.docker_info or {"docker_info_list": []}, "docker_info_list")
-    for entry in entries if isinstance(entries, list) else [None]:
-        if str(dig(entry, "container_name")).lower() not in services:
-            yield f"dockerinfo.json: there is no Service for the container_name {dig(entry, 'container_name')!r}."
+    entries = [] if bundle.docker_info is None else dig(bundle.docker_info, "docker_info_list")
+    for number, entry in enumerate(entries if isinstance(entries, list) else [None], 1):
+        name = dig(entry, "container_name")
+        if not isinstance(name, str) or name.lower() not in services:
+            yield f"dockerinfo.json: there is no Service for the container_name of entry {number}."
 
 
 def notes(settings: Settings, bundle: Bundle) -> Iterator[str]:
     """What works, but perhaps not as meant."""
     pods = [dig(deployment.document, "spec", "template", "spec") for deployment in bundle.of("Deployment")]
-    secrets = [dig(secret, "name") for pod in pods for secret in pod.get("imagePullSecrets") or []]
+    secrets = [dig(secret, "name") for pod in pods for secret in listed(dig(pod, "imagePullSecrets"))]
     if settings.secret_name and settings.secret_name not in secrets:
         yield f"no Deployment pulls its image with the secret '{settings.secret_name}'."
     for service in bundle.of("Service") if settings.hostname else []:
@@ -344,6 +393,11 @@ def dig(document: Any, *path: str | int) -> Any:
         except (KeyError, IndexError, TypeError):
             return None
     return document
+
+
+def listed(value: Any) -> list[Any]:
+    """A list that may be missing; what is no list has one element that is nothing, for the checks to refuse."""
+    return value if isinstance(value, list) else [] if value is None else [None]
 
 
 def is_label(name: Any) -> bool:
@@ -462,13 +516,16 @@ class Cluster:
         files = os.environ.get("KUBECONFIG") or "~/.kube/config"
         configuration = client.Configuration()
         try:
-            if any(Path(file).expanduser().exists() for file in files.split(os.pathsep)):
+            if any(at_home(file).exists() for file in files.split(os.pathsep)):
                 config.load_kube_config(config_file=files, client_configuration=configuration)
             else:
                 config.load_incluster_config(client_configuration=configuration)
-        except (config.ConfigException, yaml.YAMLError) as error:
-            raise Problem(f"No access to a cluster, neither by {files} nor as a pod: {error}") from None
-        return cls(client.ApiClient(configuration), namespace)
+            return cls(client.ApiClient(configuration), namespace)
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the file makes of the package; the text may quote a token
+            why = f"{type(error).__name__}; try `kubectl config view`"
+            raise Problem(f"No access to a cluster, neither by {files} nor as a pod ({why}).") from None
 
     @property
     def host(self) -> str:
@@ -517,11 +574,13 @@ class Cluster:
         headers.update({login["key"]: login["value"] for login in logins if login["value"]})
         try:
             answer = self._connections.request(method, url, body=body, headers=headers, timeout=REQUEST_SECONDS)
-            document: dict[str, Any] = json.loads(answer.data)
+            document = json.loads(answer.data)
         except HTTPError as error:
             raise Problem(f"The cluster at {self._configuration.host} cannot be reached: {error}") from None
-        except ValueError:
-            raise Problem(f"What answers at {self._configuration.host} is no Kubernetes API.") from None
+        except (ValueError, RecursionError):
+            document = None
+        if not isinstance(document, dict):
+            raise Problem(f"What answers at {self._configuration.host} is no Kubernetes API.")
         if answer.status == 404:
             return None
         if answer.status >= 400:
@@ -668,6 +727,11 @@ def failure(deployment: Object | None) -> str:
 # Somebody else has filled the bundle's folder: a link in it could lead to any file of ours.
 
 
+def at_home(path: str | Path) -> Path:
+    """With a home folder for `~`; as it is where there is none, so that it is found missing."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser() raises
+
+
 def inside(bundle: Path, path: Path) -> Path:
     """The path, when neither it nor a folder on its way from the bundle is a link. Raises Problem."""
     for part in (path, *path.parents):
@@ -781,17 +845,24 @@ def run(options: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0 done, 1 failed; argparse exits with 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files, and the cluster's reasons
     try:
         run(parse(arguments))
     except Problem as problem:
         reasons = str(problem)
     except OSError as error:
-        reasons = f"{error.filename or 'A file'}: {error.strerror}."
+        reasons = f"{error.filename or 'A file'}: {error.strerror or type(error).__name__}."
     except KeyboardInterrupt:
         reasons = "Interrupted. Run the same command again to finish."
+    except Exception as error:  # noqa: BLE001 - a traceback tells the reader nothing, and its text may be a secret
+        lines = [it.lineno for it in traceback.extract_tb(error.__traceback__) if it.filename == __file__]
+        place = f"{type(error).__name__} in line {lines[-1]} of this script"
+        reasons = f"The bundle, a setting or the cluster's answer is not as it should be ({place}). Please report this."
     else:
         return 0
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):  # whoever reads it may be gone
+        sys.stdout.flush()
     for line in reasons.splitlines():
         print(f"error: {line}", file=sys.stderr)
     return 1

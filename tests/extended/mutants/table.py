@@ -748,6 +748,42 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("script: workloads that end", '"DaemonSet", "Job", "CronJob")', '"DaemonSet", "CronJob")'),
         ("script: workloads at times", '"DaemonSet", "Job", "CronJob")', '"DaemonSet", "Job")'),
     ),
+    (SCRIPT, f"{SCRIPT_TESTS}_inputs.py"): (
+        ("script: aliases", "        if self.check_event(yaml.AliasEvent):", "        if False:"),
+        ("script: depth of a manifest", "        if self.depth == MAX_DEPTH:", "        if False:"),
+        ("script: depth is left again", "        self.depth -= 1\n", ""),
+        (
+            "script: no line of YAML is quoted",
+            'Problem(f"Its YAML is wrong{place}.")',
+            'Problem(f"Its YAML is wrong{place}. {error}")',
+        ),
+        ("script: values that are not of their tag", "    except Exception:  # noqa", "    except ValueError:  # noqa"),
+        ("script: no kubeconfig is quoted", 'why = f"{type(error).__name__};', 'why = f"{error};'),
+        (
+            "script: deep JSON",
+            '    except (ValueError, RecursionError):\n        wrong.append(f"{path} is not',
+            '    except ValueError:\n        wrong.append(f"{path} is not',
+        ),
+        ("script: patterns without bound", "re.error, OverflowError, RecursionError)", "re.error)"),
+        (
+            "script: an empty dockerinfo.json",
+            "[] if bundle.docker_info is None else",
+            "[] if not bundle.docker_info else",
+        ),
+        ("script: each container has an image", "yield from check_containers(", "yield from () and check_containers("),
+        (
+            "script: answers that are no objects",
+            "if not isinstance(document, dict):\n            raise",
+            "if False:\n            raise",
+        ),
+        ("script: a home that is nowhere", "Path(os.path.expanduser(path))", "Path(path).expanduser()"),
+        ("script: names that cannot be shown", '.reconfigure(errors="backslashreplace")', ".reconfigure()"),
+        (
+            "script: what nobody foresaw",
+            "    except Exception as error:  # noqa: BLE001 - a trace",
+            "    except IndexError as error:  # noqa: BLE001 - a trace",
+        ),
+    ),
     (SCRIPT, f"{SCRIPT_TESTS}_files.py"): (
         ("script: links", "        if part.is_symlink():", "        if False:"),
         ("script: links on the way", "for part in (path, *path.parents):", "for part in (path,):"),

@@ -67,14 +67,14 @@ def test_needs_no_kubernetes(tmp_path: Path) -> None:
     """A dry run needs neither the kubernetes package nor a cluster."""
     trap = tmp_path / "trap"
     trap.mkdir()
-    (trap / "kubernetes.py").write_text("raise RuntimeError('imported')\n")
+    (trap / "kubernetes.py").write_text("raise ImportError('imported')\n")
     bundle = single_model(tmp_path / "bundle")
 
     dry = process(bundle, "-n", "play", "--dry-run", PYTHONPATH=str(trap), KUBECONFIG="/nowhere")
     wet = process(bundle, "-n", "play", PYTHONPATH=str(trap), KUBECONFIG="/nowhere")
 
     assert (0, "") == (dry.code, dry.err)
-    assert "imported" in wet.err
+    assert "error: The Python package kubernetes is missing. Run: pip install -r requirements.txt\n" == wet.err
 
 
 def test_default_base_path(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
     "a text": (_yaml("alpha_service.yaml", "text"), "alpha_service.yaml must be one of v1 Pers"),
     "a date": (
         lambda it: (it / "deployments" / "pvc.yaml").write_text("kind: 2020-01-01\n"),
-        "Object of type date is not JSON",
+        "It holds what JSON cannot say, such as a date",
     ),
     "other kind": (_yaml("extra.yaml", {"apiVersion": "v1", "kind": "Pod"}), "extra.yaml must be one of v1 Pers"),
     "other version": (_replace(ALPHA_DEPLOYMENT, "apps/v1", "apps/v1beta1"), "apps/v1 Deployment"),
@@ -157,8 +157,11 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
         _remove("deployments/orchestrator*"),
         "a Service and a Deployment 'orchestrator'",
     ),
-    "dockerinfo names a stranger": (_replace("dockerinfo.json", "ALPHA", "GAMMA"), "container_name 'GAMMA'"),
-    "dockerinfo without list": (_replace("dockerinfo.json", "docker_info_list", "list"), "container_name None"),
+    "dockerinfo names a stranger": (_replace("dockerinfo.json", "ALPHA", "GAMMA"), "the container_name of entry 1."),
+    "dockerinfo without list": (
+        _replace("dockerinfo.json", "docker_info_list", "list"),
+        "the container_name of entry 1.",
+    ),
 }
 
 
