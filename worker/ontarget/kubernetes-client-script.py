@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import contextlib
 import copy
 import io
 import json
@@ -156,11 +155,19 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_mutually_exclusive_group().add_argument
     add("--dry-run", action="store_true", help="check everything, change nothing, need no cluster")
     add("--delete", action="store_true", help="remove what belongs to this solution, shared folders included")
-    add("--wait", type=int, nargs="?", const=WAIT_SECONDS, metavar="SECONDS", help="follow it until all is ready")
+    add("--wait", type=seconds, nargs="?", const=WAIT_SECONDS, metavar="SECONDS", help="follow it until all is ready")
     options = parser.parse_args(arguments)
     if bool(options.secret_name) != bool(options.path_docker_secret):
         parser.error("-sn/--secret_name and -ps/--path_docker_secret belong together")
     return options
+
+
+def seconds(text: str) -> int:
+    """Up to a day: more is a mistake, and very much more no clock can add. Raises ValueError."""
+    number = int(text)
+    if not 0 <= number <= 24 * 60 * 60:
+        raise ValueError
+    return number
 
 
 # ----------------------------------------------------------------------------------------- reading and checking
@@ -849,6 +856,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files, and the cluster's reasons
     try:
         run(parse(arguments))
+        sys.stdout.flush()
     except Problem as problem:
         reasons = str(problem)
     except OSError as error:
@@ -861,8 +869,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reasons = f"The bundle, a setting or the cluster's answer is not as it should be ({place}). Please report this."
     else:
         return 0
-    with contextlib.suppress(OSError):  # whoever reads it may be gone
+    try:
         sys.stdout.flush()
+    except OSError:  # whoever read it is gone, and Python itself would try again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     for line in reasons.splitlines():
         print(f"error: {line}", file=sys.stderr)
     return 1

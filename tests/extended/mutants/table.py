@@ -778,6 +778,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         ("script: a home that is nowhere", "Path(os.path.expanduser(path))", "Path(path).expanduser()"),
         ("script: names that cannot be shown", '.reconfigure(errors="backslashreplace")', ".reconfigure()"),
+        ("script: nobody reads any more", "    except OSError:  # whoever", "    except EOFError:  # whoever"),
         (
             "script: what nobody foresaw",
             "    except Exception as error:  # noqa: BLE001 - a trace",
@@ -815,6 +816,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     (SCRIPT, f"{SCRIPT_TESTS}_arguments.py"): (
         ("script: namespaces of the cluster", "if SYSTEM_NAMESPACE.fullmatch(settings.namespace) and", "if False and"),
         ("script: the whole name", "SYSTEM_NAMESPACE.fullmatch(", "SYSTEM_NAMESPACE.match("),
+        ("script: seconds to wait", "if not 0 <= number <= 24 * 60 * 60:", "if False:"),
         ("script: namespaces when wanted", " and not options.allow_system_namespace:", ":"),
     ),
     (f"{ADAPTERS}/http.py", f"{UNIT}/adapters/test_http.py"): (

@@ -137,6 +137,9 @@ def test_notes(tmp_path: Path, config: Callable[..., list[object]], secret: list
         ["-n", "play", "-ipp", "Sometimes"],
         ["-n", "play", "--name", "abbreviated"],
         ["-n", "play", "--wait", "soon"],
+        ["-n", "play", "--wait", "-1"],
+        ["-n", "play", "--wait", "86401"],
+        ["-n", "play", "--wait", "1" * 400],
     ],
 )
 def test_usage(arguments: list[str], tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 import copy
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.ontarget.bundles import deployment, pipeline, service, single_model, write_yaml
+from tests.unit.ontarget.bundles import SCRIPT, deployment, pipeline, service, single_model, write_yaml
 from tests.unit.ontarget.kube_api import TOKEN, KubeApi
 from tests.unit.ontarget.running import PYTHONS, Result, process
 
@@ -277,6 +280,39 @@ def test_what_nobody_foresaw(command: Command, monkeypatch: pytest.MonkeyPatch, 
     assert "(ZeroDivisionError in line " in done.err
     assert SECRET not in done.err
     assert 1 == len(done.err.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("options", "mode", "sentence"),
+    [
+        ([], ["--dry-run"], "A file: Broken pipe."),
+        (["-u"], ["--dry-run"], "A file: Broken pipe."),
+        ([], [], "No access to a cluster, neither by /nowhere nor as a pod"),
+    ],
+    ids=["at the end", "at once", "after another failure"],
+)
+def test_nobody_reads_any_more(
+    options: list[str], mode: list[str], sentence: str, secret: list[object], tmp_path: Path
+) -> None:
+    """A reader of the output that is gone is told like any other failure, and hides none."""
+    bundle = single_model(tmp_path / "bundle")
+    reading, writing = os.pipe()
+    os.close(reading)
+    noted = map(str, [*secret, "-sn", "other"])  # so that something is printed before the cluster is asked
+
+    done = subprocess.run(
+        [sys.executable, *options, str(bundle / SCRIPT), "-n", "play", *noted, *mode],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "KUBECONFIG": "/nowhere", "PYTHONUNBUFFERED": ""},
+        check=False,
+    )
+    os.close(writing)
+
+    assert 1 == done.returncode
+    assert done.stderr.startswith(f"error: {sentence}")
+    assert 1 == len(done.stderr.splitlines())
 
 
 def test_two_containers(command: Command, config: Callable[..., list[object]], tmp_path: Path) -> None:
