@@ -16,6 +16,10 @@ T = TypeVar("T")
 _GROUPS = {
     "Deployment": "apis/apps/v1",
     "ReplicaSet": "apis/apps/v1",
+    "StatefulSet": "apis/apps/v1",
+    "DaemonSet": "apis/apps/v1",
+    "Job": "apis/batch/v1",
+    "CronJob": "apis/batch/v1",
     "Ingress": "apis/networking.k8s.io/v1",
     "EndpointSlice": "apis/discovery.k8s.io/v1",
     "RoleBinding": "apis/rbac.authorization.k8s.io/v1",

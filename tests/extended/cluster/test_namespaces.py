@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.extended.cluster import pythons
-from tests.extended.cluster.api import Api, until
+from tests.extended.cluster.api import Api, Json, until
 from tests.extended.cluster.control_plane import NOBODY, ControlPlane
 from tests.extended.cluster.golden import ours
 from tests.extended.cluster.pythons import Python
 from tests.extended.cluster.server import BARE, FULL, Configuration, Deployment, Server
-from tests.unit.ontarget.bundles import deployment as some_deployment
 
 Playground = Callable[[Python, Configuration], Server]
 Zips = Callable[..., bytes]
@@ -31,20 +32,33 @@ def test_of_another_deployment(api: Api, build_zip: Zips, server: Playground) ->
     assert 0 == playground.run(first).code
 
 
-def test_of_somebody_else(api: Api, build_zip: Zips, server: Playground) -> None:
-    """Workloads without our labels keep us away, and are left alone by --delete."""
+def of_kind(kind: str) -> Json:
+    """A workload called `stranger` without our labels."""
+    labels = {"app": "stranger"}
+    pod: Json = {"containers": [{"name": "it", "image": "it"}]}
+    spec: Json = {"template": {"metadata": {"labels": labels}, "spec": pod}}
+    if kind.endswith("Job"):
+        pod["restartPolicy"] = "Never"
+    if kind == "CronJob":
+        spec = {"schedule": "0 0 1 1 *", "suspend": True, "jobTemplate": {"spec": spec}}
+    elif kind != "Job":
+        spec["selector"] = {"matchLabels": labels}
+    return {"kind": kind, "metadata": {"name": "stranger"}, "spec": spec}
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"])
+def test_of_somebody_else(kind: str, api: Api, build_zip: Zips, server: Playground) -> None:
+    """Workloads without our labels, of whatever kind, keep us away, and are left alone by --delete."""
     playground = server(pythons.running(), BARE)
     deployment = playground.unpack(build_zip("entity-recogniser"))
-    stranger = some_deployment("stranger")
-    del stranger["metadata"]["labels"]
     api.make_namespace(deployment.namespace)
-    api.create(stranger, deployment.namespace)
+    api.create(of_kind(kind), deployment.namespace)
 
     refused, deleted = playground.run(deployment), playground.run(deployment, "--delete")
 
     assert (1, 0) == (refused.code, deleted.code)
     assert "belongs to another deployment (stranger)" in refused.err
-    assert ["stranger"] == [it["metadata"]["name"] for it in api.find("Deployment", deployment.namespace)]
+    assert ["stranger"] == [it["metadata"]["name"] for it in api.find(kind, deployment.namespace)]
     assert [] == api.find("Service", deployment.namespace)
 
 
