@@ -741,6 +741,9 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("trace: no text of exceptions", "_failed(span, error.code if", "_failed(span, str(error) if"),
         ("trace: no exception is recorded", "record_exception=False", "record_exception=True"),
     ),
+    ("worker/domain/overrides/manifest_checks.py", f"{UNIT}/domain/overrides/test_patching.py"): (
+        ("overrides: namespaces of the host", "if shared:  #", "if False:  #"),
+    ),
     (SCRIPT, f"{SCRIPT_TESTS}_again.py"): (
         ("script: workloads of others", "    if others:\n", "    if False:\n"),
         ("script: stateful workloads", '("Deployment", "StatefulSet", ', '("Deployment", '),

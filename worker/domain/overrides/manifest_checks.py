@@ -85,6 +85,9 @@ def _rollout(spec: V1DeploymentSpec) -> Iterator[str]:
 
 
 def _pod(pod: V1PodSpec) -> Iterator[str]:
+    for field, shared in (("hostNetwork", pod.host_network), ("hostPID", pod.host_pid), ("hostIPC", pod.host_ipc)):
+        if shared:  # Kubernetes takes it
+            yield f"{_POD}.{field}: the script on the playground refuses pods that share it with the node; omit it."
     for number, toleration in enumerate(pod.tolerations or ()):
         yield from _toleration(toleration, f"{_POD}.tolerations[{number}]")
     yield from _security(pod.security_context, f"{_POD}.securityContext")

@@ -21,6 +21,7 @@ STRICTER = (
     {"volumes": [{"name": "cache"}]},  # likewise
     {"terminationGracePeriodSeconds": -60},  # is read as 1
     {"volumeMode": "Block"},  # the claim is mounted as a folder
+    {"hostPID": True, "hostUsers": True},  # the script on the playground refuses it
 )
 
 
@@ -36,7 +37,7 @@ def problems(place: str, patch: Json) -> tuple[str, ...]:
 
 
 def test_no_patch_is_taken_that_kubernetes_refuses() -> None:
-    """254 patches that Kubernetes' own validation judged: 0 more taken, and 6 more refused, each with its reason."""
+    """254 patches that Kubernetes' own validation judged: 0 more taken, and 7 more refused, each with its reason."""
     verdicts = json.loads((FOLDER / "verdicts.json").read_text(encoding="utf-8"))
     assert [[place, patch] for place, patch, _ in verdicts] == [[place, patch] for place, patch in cases()]
     wrong = [
@@ -66,6 +67,9 @@ def test_no_patch_is_taken_that_kubernetes_refuses() -> None:
         ("container", {"ports": [{"containerPort": "9090"}]}, "ports[9090].containerPort: must be a whole number"),
         ("container", {"ports": [{"containerPort": True}]}, "ports[True].containerPort: must be a whole number"),
         ("pod", {"hostNetwork": "no"}, "spec.template.spec.hostNetwork: must be true or false, without quotes."),
+        ("pod", {"hostNetwork": True}, "spec.template.spec.hostNetwork: the script on the playground refuses pods"),
+        ("pod", {"hostPID": True}, "spec.template.spec.hostPID: the script on the playground refuses pods that share"),
+        ("pod", {"hostIPC": True}, "spec.template.spec.hostIPC: the script on the playground refuses pods that share"),
         ("pod", {"tolerations": [{"kee": "a"}]}, "spec.template.spec.tolerations[0].kee: no such field."),
         ("spec", {"replicas": "2"}, "spec.replicas: must be a whole number, without quotes."),
         ("spec", {"replicas": True}, "spec.replicas: must be a whole number, without quotes."),
