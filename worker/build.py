@@ -120,6 +120,7 @@ class Builder:
                 raise NotFound("blueprint-missing", "The pipeline's blueprint is gone. Save the pipeline again.")
             allowance.check_texts(solution.description, data)
             plan = await _done(allowance, self._plan_pipeline, solution, data)
+        allowance.check_manifests(len(plan.containers), len(plan.shared_folders))
         uris = {container.name: container.proto_uri for container in plan.containers if container.proto_uri}
         asked = [*dict.fromkeys(uris.values())]  # nodes of one model share its file, which is fetched once
         left = allowance.fetched
@@ -138,7 +139,6 @@ class Builder:
             if (text := found[uri]) is None:
                 raise NotFound("proto-missing", f"The protobuf of node '{name}' is gone. On-board its model again.")
             protos[name] = text
-        allowance.check_manifests(len(plan.containers), len(plan.shared_folders))
         warnings = await self._protobufs.check(plan, protos)
         return replace(plan, warnings=(*plan.warnings, *warnings)) if warnings else plan, protos
 

@@ -1,7 +1,6 @@
 """The real protobuf compiler, as the orchestrator runs it, in this process."""
 
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,12 +40,6 @@ class Compiler:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
-
-
-def line_of(said: str) -> int | None:
-    """The line of its first error."""
-    found = re.search(r"^file\.proto:(\d+):", said, re.MULTILINE)
-    return int(found[1]) if found else None
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from schemas import (
 )
 from worker.domain.bundle.archive import Bundle
 from worker.domain.bundle.plan import Plan
-from worker.domain.request import Record, Request, place_id
+from worker.domain.request import Record, Request
 from worker.domain.solution import Caller
 from worker.errors import CODES, DeploymentError, NotSettled, OutcomeUnknown, Unavailable, WorkerDied, one_line
 from worker.settings import PlaygroundSettings, RuntimeSettings
@@ -67,7 +67,7 @@ class RequestState:
                 "revision_id": request.revision_id,
                 "replay_of": request.replay_of,
             }
-        return cls(place_id(record), record.offset, now, first)
+        return cls(record.place_id, record.offset, now, first)
 
     def apply(self, status: DeploymentStatus) -> None:
         """Move to where this status says."""

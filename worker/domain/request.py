@@ -56,6 +56,7 @@ class Record:
     source: SourceInfo = field(init=False)  # where the record stands, as a status says it
     appended_at: float | None = field(init=False)  # unix seconds; None when only the producer gives a time
     traceparent: str | None = field(init=False)  # the W3C trace context to carry over
+    place_id: str = field(init=False)
 
     def __post_init__(self) -> None:
         if len(self.headers) > MAX_HEADERS:
@@ -68,6 +69,7 @@ class Record:
             "source": SourceInfo(topic=self.topic, partition=self.partition, offset=self.offset),
             "appended_at": self.timestamp_ms / 1000 if self.appended_by_broker else None,
             "traceparent": trace if trace and _TRACEPARENT.fullmatch(trace) else None,
+            "place_id": place_id(self),
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
@@ -133,7 +135,7 @@ def read_request(record: Record) -> Request | Unreadable:
     try:
         if event.problem:
             raise event.problem
-        return _request(record, event, wanted if valid else place_id(record))
+        return _request(record, event, wanted if valid else record.place_id)
     except Unreadable as problem:
         # It is kept until its request has ended, and its frames would keep what was read together with the record.
         problem.__context__ = None

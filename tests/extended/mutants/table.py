@@ -391,7 +391,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("statuses: legal order", "if state not in SUCCESSORS[self.state]:", "if False:"),
         (
             "requests: an id belongs to nobody before it is known who asks",
-            "return cls(place_id(record), record.offset, now, first)",
+            "return cls(record.place_id, record.offset, now, first)",
             'return cls(getattr(request, "id", place_id(record)), record.offset, now, first)',
             f"{UNIT}/test_deploy.py::test_an_id_belongs_to_nobody_before_the_request_is_accepted",
         ),

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.script import load_script
 from tests.unit.ontarget.bundles import single_model
 from tests.unit.ontarget.kube_api import KubeApi
 from tests.unit.ontarget.running import Result, process
-from worker.domain.bundle.plan import pipeline_name
+from worker.domain.bundle.plan import RESERVED_NAMESPACES, pipeline_name
 from worker.errors import NotDeployable
 
 Command = Callable[..., Result]
@@ -87,6 +88,12 @@ def test_namespaces_of_the_cluster(namespace: str, flag: str, command: Command, 
         done.code,
         done.err.partition("--")[0],
     )
+
+
+def test_worker_and_script_keep_the_same_namespaces() -> None:
+    """The script stands alone and has the list of RESERVED_NAMESPACES once more; else one would refuse the other's."""
+    listed = RESERVED_NAMESPACES.replace(",", "|").replace("*", ".*")
+    assert listed == load_script().SYSTEM_NAMESPACE.pattern
 
 
 @pytest.mark.parametrize("namespace", OF_THE_CLUSTER)
