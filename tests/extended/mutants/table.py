@@ -392,7 +392,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         (
             "requests: an id belongs to nobody before it is known who asks",
             "return cls(record.place_id, record.offset, now, first)",
-            'return cls(getattr(request, "id", place_id(record)), record.offset, now, first)',
+            'return cls(getattr(request, "id", record.place_id), record.offset, now, first)',
             f"{UNIT}/test_deploy.py::test_an_id_belongs_to_nobody_before_the_request_is_accepted",
         ),
         ("interruptions: settled ones do not count", "self.last.attempt - settled))", "self.last.attempt))"),
