@@ -211,7 +211,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("HTML: number of tags", "> MAX_TAGS:", "> 1 << 40:"),
     ),
     (f"{DOMAIN}/bundle/presentation.py", f"{UNIT}/domain/bundle/test_presentation.py"): (
-        ("links: relative ones", "    attribute_filter=_absolute,\n", ""),
+        ("links: relative ones", "    attribute_filter=_without_relative,\n", ""),
         ("picture: an image", "if not icon.startswith(_SIGNATURES)", "if False"),
         ("limit: a picture", "if len(icon) > MAX_ICON:", "if False:"),
     ),

@@ -44,18 +44,20 @@ ATTRIBUTES = {"a": {"href"}, "td": {"colspan", "rowspan"}, "th": {"colspan", "ro
 SCHEMES = {"http", "https", "mailto"}
 
 
-def _absolute(_tag: str, attribute: str, value: str) -> str | None:
-    """Drop a link that a browser takes for a relative one, such as https:/path on a page that came by HTTPS."""
-    return value if attribute != "href" or _ABSOLUTE.match(value) else None
+def _without_relative(_tag: str, attribute: str, value: str) -> str | None:
+    """Drop a link like https:/path, which a browser takes for a relative one on a page that came by the same scheme."""
+    relative = attribute == "href" and _RELATIVE.match(_IGNORED.sub("", value))
+    return None if relative else value
 
 
-_ABSOLUTE = re.compile(r"\s*(https?://|mailto:)", re.IGNORECASE)
+_IGNORED = re.compile(r"^[\x00-\x20]+|[\t\n\r]")  # by a browser, in a link
+_RELATIVE = re.compile(r"https?:(?!//)", re.IGNORECASE)
 _CLEANER = nh3.Cleaner(
     tags=set(TAGS),
     clean_content_tags=set(_WITH_CONTENT),
     attributes=ATTRIBUTES | {"*": set()},  # else nh3 lets `title` and `lang` pass everywhere
     url_schemes=SCHEMES,
-    attribute_filter=_absolute,
+    attribute_filter=_without_relative,
     url_relative="deny",  # it would lead into the playground server, with the user's session there
     link_rel="noopener noreferrer",
     set_tag_attribute_values={"a": {"target": "_blank"}},  # the page is shown inside another one
