@@ -62,7 +62,7 @@ bench: install ## how fast it is, as a table and bench.json; 4 minutes
 	$(BIN)/python -m tests.extended.bench
 
 properties: install ## 50,000 generated solutions and every string by every reader; PROPERTIES=n, PROPERTIES_SEED=n
-	PROPERTIES=$${PROPERTIES:-50000} $(PYTEST) tests/component/properties
+	PROPERTIES=$${PROPERTIES:-50000} PROPERTIES_SEED=$${PROPERTIES_SEED:-random} $(PYTEST) tests/component/properties
 
 mutants: install ## break each guard on purpose, one at a time: a test must notice; minutes
 	$(BIN)/python -m tests.extended.mutants

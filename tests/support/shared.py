@@ -2,11 +2,9 @@
 
 import fcntl
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -16,11 +14,6 @@ def shared_folder(config: pytest.Config, factory: pytest.TempPathFactory) -> Pat
     """Return the temporary folder of the whole run, not of this process alone."""
     base = factory.getbasetemp()
     return base.parent if hasattr(config, "workerinput") else base
-
-
-def seed_of_the_run() -> int:
-    """Return a number that no other run has, the same in all processes of this one."""
-    return Random(os.environ.get("PYTEST_XDIST_TESTRUNUID")).randrange(2**32)
 
 
 @contextmanager

@@ -30,6 +30,7 @@ def odd(number: int) -> str:
 
 FIELDS = "".join(f"int32 f{number}={number + 1};" for number in range(5000))
 VALUES = "".join(f"V{number}={number};" for number in range(5000))
+LONG, NEARLY = "L" * 250_000, "N" * 480
 WORST = {
     "messages": filled("", lambda n: f"message M{n} {{ int32 a = 1; }}\n", ""),
     "fields": filled("message A {", lambda n: f"int32 f{n}={n + 1};", "}"),
@@ -52,6 +53,16 @@ WORST = {
     "a string without end": filled('option java_package="', lambda _: "x" * 100, ""),
     "spaces": filled("", lambda _: " \n" * 50, ""),
     "a word": filled("message ", lambda _: "a" * 100, " {}"),
+    "fields of a message with a long name": filled(f"message {LONG} {{", lambda n: f"bool f{n}={n + 1};", "}"),
+    "values in a message with a long name": filled(f"message {LONG} {{ enum E {{", lambda n: f"V{n}={n};", "}}"),
+    "types with a long name": filled(f"message {LONG} {{ message A {{}} ", lambda n: f"A f{n}={n + 1};", "}"),
+    "names as long as they may be": filled(f"message {NEARLY} {{", lambda n: f"bool f{n}={n + 1};", "}"),
+    "a long package": filled("package a" + ".a" * 240 + "; message B {", lambda n: f"B f{n}={n + 1};", "}"),
+    "options of its own": filled(
+        'import "google/protobuf/descriptor.proto"; extend google.protobuf.FieldOptions {',
+        lambda n: f"int32 f{n}={n + 1000};",
+        "}",
+    ),
     "digits": filled("message A { int32 a = ", lambda _: "9" * 100, "; }"),
 }
 

@@ -171,7 +171,7 @@ def a_cluster_would_take_it(manifests: list[Json]) -> None:
 def the_script_takes_it(script: ModuleType, bundle: Bundle, objects: Objects) -> None:
     """The script that comes with it finds nothing wrong, and what it makes of it would be taken too."""
     paths = {name: Path("deployments", name) for name in objects}
-    assert [] == [fault for it in objects.values() for fault in script.check_manifest(it)]
+    assert [] == [fault for it in objects.values() for fault in script.check_manifest(it, NAMESPACE)]
     docker_info = json.loads(bundle.files.get("dockerinfo.json", b"null"))
     manifests = tuple(script.Manifest(it, paths[name]) for name, it in sorted(objects.items()))
     unpacked = script.Bundle(Path(), manifests, docker_info)

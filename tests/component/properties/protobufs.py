@@ -22,11 +22,12 @@ JUNK = (
 
 
 class Generator:
-    """Writes one file; every name in it is used once."""
+    """Writes one file; few names in it are used twice, which is allowed in some places."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
         self._number = 0
+        self._names: list[str] = []
         self._messages = [self._name("M") for _ in range(random.randint(1, 4))]
 
     def file(self) -> str:
@@ -35,8 +36,10 @@ class Generator:
         parts = [random.choice(('syntax = "proto3";', "// first\nsyntax='proto3' ;", 'syntax="proto3";'))]
         if random.random() < 0.15:
             parts.append(f'import {random.choice(("", "public "))}"google/protobuf/timestamp.proto";')
+        if random.random() < 0.1:
+            parts.append('import "google/protobuf/descriptor.proto";')
         if random.random() < 0.15:
-            parts.append("package a.b;")
+            parts.append(f"package {random.choice(('a.b', 'a.a', 'M1', 'google', 'google.protobuf.M1'))};")
         if random.random() < 0.1:
             parts.append('option java_package = "x.y";\noption optimize_for = SPEED;')
         parts += (f"/* {name} */ message {name} {{\n  {self._body()}\n}}" for name in self._messages)
@@ -49,7 +52,17 @@ class Generator:
 
     def _name(self, prefix: str) -> str:
         self._number += 1
-        return f"{prefix}{self._number}"
+        names = self._names
+        name = self._random.choice(names) if names and self._random.random() < 0.02 else f"{prefix}{self._number}"
+        names.append(name)
+        return name
+
+    def _type(self, types: tuple[str, ...]) -> str:
+        """One of these, or one that is within another; few of the latter exist."""
+        name = self._random.choice(types)
+        if self._random.random() < 0.05:
+            name = f"{self._random.choice(self._names)}.{self._random.choice(self._names)}"
+        return f".{name}" if name not in SCALARS and self._random.random() < 0.03 else name
 
     def _rpc(self) -> str:
         sides = [f"{self._random.choice(('', 'stream '))}{self._random.choice(self._messages)}" for _ in range(2)]
@@ -60,8 +73,14 @@ class Generator:
         random, number, local, parts = self._random, 1, [""] * 0, [""] * 0
         if random.random() < 0.3:
             local.append(self._name("E"))
-            values = f"{self._name('A')} = 0; {self._name('A')} = {random.choice((1, -1, 5, '0x10'))};"
+            first, second = (f"{random.choice(('', '', '', local[-1] + '_'))}{self._name('A')}" for _ in range(2))
+            if random.random() < 0.1:
+                first = f"{local[-1].lower()}_{second}"
+            values = f"{first} = 0; {second} = {random.choice((1, -1, 5, '0x10'))};"
             parts.append(f"enum {local[-1]} {{ {values} }}")
+        if random.random() < 0.03:
+            number_of_option = random.choice((1000, 50_000, 50_001, 999))
+            parts.append(f"extend google.protobuf.FieldOptions {{ string {self._name('x')} = {number_of_option}; }}")
         if depth < 2 and random.random() < 0.3:
             local.append(self._name("N"))
             parts.append(f"message {local[-1]} {{ {self._body(depth + 1)} }}")
@@ -75,12 +94,12 @@ class Generator:
         options = random.choice(OPTIONS).format(self._number)
         if kind < 0.6:
             label = random.choice(("", "", "repeated ", "optional "))
-            return f"{label}{random.choice(types)} {self._name('f_')} = {number}{options};"
+            return f"{label}{self._type(types)} {self._name('f_')} = {number}{options};"
         if kind < 0.75:
             key = random.choice(("string", "int32", "bool"))
-            return f"map<{key}, {random.choice(types)}> {self._name('m_')} = {number}{options};"
+            return f"map<{key}, {self._type(types)}> {self._name('m_')} = {number}{options};"
         if kind < 0.9:
-            fields = "".join(f" {random.choice(types)} {self._name('f')} = {number + it};" for it in range(2))
+            fields = "".join(f" {self._type(types)} {self._name('f')} = {number + it};" for it in range(2))
             return f"oneof {self._name('o')} {{{fields} }}"
         return random.choice(STATEMENTS).format(number, number + 2, number + 3)
 

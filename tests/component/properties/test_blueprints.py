@@ -1,7 +1,7 @@
 """Generated solutions: each is refused for a reason, or becomes a bundle that keeps every promise.
 
-PROPERTIES=50000 makes so many pipelines instead of 2,000, and a fifth as many single models. PROPERTIES_SEED
-repeats a run.
+PROPERTIES=50000 makes so many pipelines instead of 2,000, and a fifth as many single models;
+tests/support/generated.py has PROPERTIES_SEED.
 """
 
 import asyncio
@@ -23,15 +23,14 @@ from tests.component.properties.faults import FAULTS
 from tests.support.builders import OPTIONS, SHIPPED, edge, node, operation, solution
 from tests.support.corpus import record, say
 from tests.support.fakes import FakeArtifacts, FakeCatalog
+from tests.support.generated import SEED
 from tests.support.script import load_script
-from tests.support.shared import seed_of_the_run
 from worker.build import Builder
 from worker.domain.bundle.archive import Bundle
 from worker.domain.bundle.plan import Plan
 from worker.errors import CODES, DeploymentError, one_line
 
 WANTED = int(os.environ.get("PROPERTIES") or 2000)
-SEED = int(os.environ.get("PROPERTIES_SEED") or seed_of_the_run())
 SAMPLE = 2000
 ROUND = 250  # hypothesis remembers what it tried; rounds let it forget, and spread over processes
 

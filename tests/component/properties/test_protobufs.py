@@ -1,6 +1,6 @@
 """Generated protobufs: what protoc loads is read, and what it refuses is refused.
 
-PROPERTIES=50000 makes so many instead of 5,000. PROPERTIES_SEED repeats a run.
+PROPERTIES=50000 makes so many instead of 5,000; see tests/support/generated.py for PROPERTIES_SEED.
 """
 
 import os
@@ -11,11 +11,10 @@ import pytest
 from tests.component.properties.protobufs import Generator, broken
 from tests.support.compiler import open_compiler
 from tests.support.corpus import record
-from tests.support.shared import seed_of_the_run
+from tests.support.generated import SEED
 from worker.domain.bundle.protobuf import PROTO3, ProtobufError, read_protobuf
 
 WANTED = int(os.environ.get("PROPERTIES") or 5000)
-SEED = int(os.environ.get("PROPERTIES_SEED") or seed_of_the_run())
 ROUNDS = 5  # spread over processes
 
 # Of each four, so many are broken; some stay right all the same.

@@ -1,6 +1,6 @@
 """Generated bundles before the API server's own validation and Pod Security: nothing may be refused there.
 
-CLUSTER_BUNDLES=5000 takes so many instead of 500. PROPERTIES_SEED repeats a run.
+CLUSTER_BUNDLES=5000 takes so many instead of 500; tests/support/generated.py has PROPERTIES_SEED.
 """
 
 import asyncio
@@ -18,11 +18,12 @@ from schemas import Kind
 from tests.component.properties import naughty, promises
 from tests.component.properties.blueprints import pipelines, single_models
 from tests.component.properties.choices import Case
-from tests.component.properties.test_blueprints import SEED, Tally, build, is_a_sentence
+from tests.component.properties.test_blueprints import Tally, build, is_a_sentence
 from tests.extended.cluster.api import Api, Json, Refused
 from tests.extended.cluster.server import HOSTNAME, PULL_SECRET
 from tests.support.builders import OPTIONS, blueprint_document, edge, node, operation, solution
 from tests.support.corpus import record, say
+from tests.support.generated import SEED
 from tests.support.script import load_script
 from tests.unit.ontarget.bundles import AUTHS
 from worker.domain.bundle.archive import Bundle

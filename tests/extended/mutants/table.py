@@ -38,7 +38,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("protobuf: depth", "if depth > MAX_DEPTH:", "if False:"),
         ("protobuf: imports are shipped", "elif name not in _SHIPPED:", "elif False:"),
         ("protobuf: kept numbers", " or field.number in _KEPT_NUMBERS", ""),
-        ("protobuf: reserved names", "if field.name in names or _holds(", "if _holds("),
+        ("protobuf: reserved names", "if field.name in kept or _holds(", "if _holds("),
         (
             "protobuf: options",
             "if field is None or field.message_type:",
@@ -52,7 +52,25 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "if True:\n            raise",
         ),
         ("protobuf: line ends", '.replace("\\r", "\\n")', ""),
-        ("protobuf: uses before declarations", "and name in self._uses", "and False"),
+        ("protobuf: maps' entries", "if found.is_map_entry and", "if False and"),
+        ("protobuf: lazy enums", "if is_enum and _is_lazy", "if False and _is_lazy"),
+        ("protobuf: numbers of options", " or number not in _CUSTOM_NUMBERS", ""),
+    ),
+    (f"{DOMAIN}/bundle/protobuf_names.py", f"{UNIT}/domain/bundle/test_protobuf.py"): (
+        ("protobuf: names once", "if kind == known.kind == PACKAGE:", "if True:"),
+        (
+            "protobuf: the innermost scope decides",
+            "                return found.descend(rest)",
+            "                if it := found.descend(rest): return it",
+        ),
+        ("protobuf: types alone", "if found.kind in _TYPES or not types_only:", "if True:"),
+        ("protobuf: imports of imports", "return found if found and found.is_visible else None", "return found"),
+        ("protobuf: names in JSON", "if name in given and is_judged:", "if False:"),
+        ("protobuf: names in JSON that are set", "if name in used and (is_set or used[name]):", "if False:"),
+        ("protobuf: an enum's name does not count", "!= value.number:", "== -1:"),
+    ),
+    (f"{DOMAIN}/bundle/protobuf_names.py", "tests/component/bounds/test_protobufs.py"): (
+        ("protobuf: long names", "if len(full) > MAX_NAME:", "if len(full) > 1 << 30:"),
     ),
     (f"{DOMAIN}/bundle/plan.py", f"{UNIT}/test_build_protobufs.py"): (
         ("protobufs: one name, one content", "if known != digest:", "if False:"),

@@ -49,6 +49,11 @@ RIGHT: dict[str, str] = {
     + "}\n",
     "names that are keywords": GOOD
     + "message message { string message = 1; int32 rpc = 2; bool service = 3; map<string, In> map = 4; In to = 5; }\n",
+    "values that are called like keywords": GOOD
+    + "message A { enum E { option allow_alias = true; group = 0; reserved 5; map = 1; message = 1; } }\n",
+    "a oneof's types that are called like keywords": GOOD
+    + "message A { oneof message { In option = 1; Out reserved = 2; } }\n",
+    "reserved numbers that no field has": GOOD + "message A { reserved 536870912, 600000000 to 2147483646; }\n",
     "numbers as hex and octal": GOOD + "message A { int32 a = 0x10; int32 b = 017; }\n",
     "the largest numbers": GOOD + "message A { int32 a = 18999; int32 b = 20000; int32 c = 536870911; }\n",
     "empty statements": HEAD + ";;" + MESSAGES.replace("{ ", "{ ; ") + SERVICE,
@@ -56,6 +61,27 @@ RIGHT: dict[str, str] = {
     "everything in few lines": HEAD + MESSAGES.replace("\n", " ") + "\n" + SERVICE.replace("\n", " "),
     "two services": GOOD + "service Other { rpc other(Out) returns (In); }\n",
     "a service without operations": HEAD + "message In {}\nservice Model {}\n",
+    "fields with the names of types outside": GOOD + "message A { In In = 1; oneof Out { Out out = 2; } }\n",
+    "a value with the name of a type outside": GOOD
+    + "message A { enum E { In = 0; } message B { In x = 1; } In y = 2; }\n",
+    "a field with the name of a scope outside": GOOD + "message A { message B {} }\n"
+    "message C { int32 A = 1; A.B b = 2; }\n",
+    "a scope with its package's name": HEAD
+    + "package a.b;\n"
+    + MESSAGES
+    + SERVICE
+    + "message a { message X {} }\nmessage A { a.X x = 1; b.In y = 2; .a.b.In z = 3; a.X a = 4; }\n",
+    "values with and without the enum's name": GOOD
+    + "message A { enum E { option allow_alias = true; E_A = 0; A = 0; E_B_C = 1; BC = 2; E_ = 3; } }\n",
+    "a lazy map": GOOD + "message A { map<int32, In> a = 1 [lazy = true]; In b = 2 [lazy = true]; }\n",
+    "names in JSON that are given": GOOD
+    + 'message A { int32 a = 1 [json_name = "b"]; int32 c = 2 [json_name = "a"]; }\n',
+    "an option of its own": HEAD
+    + 'import "google/protobuf/descriptor.proto";\n'
+    + MESSAGES
+    + SERVICE
+    + "extend google.protobuf.FieldOptions { optional string note = 50000; }\n"
+    'message A { int32 a = 1 [(note) = "x"]; }\n',
     "form feeds and tabs": GOOD.replace("\n", "\n\f\t\v").replace("\n\f\t\vservice", "\nservice"),
     "letters of other languages in comments and strings": GOOD + '// größer, 日本\noption java_package = "größer";\n',
 }
@@ -98,6 +124,50 @@ WRONG: dict[str, tuple[str | bytes, int]] = {
     "two messages of one name": (GOOD + "message In {}\n", 7),
     "a message with its service's name": (GOOD + "message Model {}\n", 7),
     "two fields of one name": (HEAD + "message A {\n  int32 a = 1;\n  int32 a = 2;\n}\n", 4),
+    "a field with a nested message's name": (GOOD + "message A {\n message B {}\n int32 B = 1;\n}\n", 9),
+    "a field with a nested value's name": (GOOD + "message A {\n enum E { Z = 0; }\n int32 Z = 1;\n}\n", 9),
+    "a oneof with a nested enum's name": (GOOD + "message A {\n enum E { Z = 0; }\n oneof E { In x = 1; }\n}\n", 9),
+    "a field with the name of a map's entries": (GOOD + "message A {\n map<int32, In> b = 1;\n In BEntry = 2;\n}\n", 9),
+    "a message with an optional field's own oneof": (GOOD + "message A {\n message _b {}\n optional In b = 1;\n}\n", 9),
+    "an option of its own with a message's name": (
+        HEAD + 'import "google/protobuf/descriptor.proto";\nmessage A {}\n'
+        "extend google.protobuf.FieldOptions {\n string A = 50000;\n}\n",
+        5,
+    ),
+    "an option of its own with a low number": (
+        HEAD + 'import "google/protobuf/descriptor.proto";\nextend google.protobuf.FieldOptions {\n int32 a = 9;\n}\n',
+        4,
+    ),
+    "an option of its own with a number of protobuf's own": (
+        HEAD + 'import "google/protobuf/descriptor.proto";\nextend google.protobuf.FileOptions {\nint32 a=19500;\n}\n',
+        4,
+    ),
+    "a message with an imported package's name": (HEAD + 'import "google/protobuf/any.proto";\nmessage google {}\n', 3),
+    "a package with an imported message's name": (
+        HEAD + 'import "google/protobuf/any.proto";\npackage google.protobuf.Any;\n', 3
+    ),
+    "a type hidden by a nearer scope": (
+        GOOD + "message A { message B {} }\nmessage C {\n message A {}\n A.B b = 1;\n}\n", 10
+    ),
+    "a type hidden by its package": (HEAD + "package a.a;\nmessage X {}\nmessage A {\n a.a.X x = 1;\n}\n", 5),
+    "a type that only an import imports": (
+        HEAD + 'import "google/protobuf/type.proto";\nmessage A {\n google.protobuf.Any a = 1;\n}\n', 4
+    ),
+    "a map's entries as a type": (GOOD + "message A {\n map<int32, In> b = 1;\n BEntry c = 2;\n}\n", 9),
+    "values that are one without the enum's name": (
+        GOOD + "message A {\n enum E {\n E_A = 0;\n A = 1;\n }\n}\n", 10
+    ),
+    "a name in JSON that another one had": (
+        GOOD + 'message A {\n int32 a = 1 [json_name = "b"];\n int32 b = 2;\n}\n', 9
+    ),
+    "a name in JSON given too late": (
+        GOOD + 'message A {\n int32 a_b = 1 [json_name = "x"];\n int32 aB = 2;\n}\n', 9
+    ),
+    "a name in JSON in brackets": (GOOD + 'message A {\n int32 a = 1 [json_name = "[x]"];\n}\n', 8),
+    "a message set": (GOOD + "message A {\n option message_set_wire_format = true;\n}\n", 7),
+    "a lazy number": (GOOD + "message A {\n int32 a = 1 [lazy = true];\n}\n", 8),
+    "a lazy enum": (GOOD + "message A {\n enum E { Z = 0; }\n E a = 1 [lazy = true];\n}\n", 9),
+    "a jstype of 32 bits": (GOOD + "message A {\n int32 a = 1 [jstype = JS_STRING];\n}\n", 8),
     "two fields of one number": (HEAD + "message A {\n  int32 a = 1;\n  int32 b = 1;\n}\n", 4),
     "two fields of one name in JSON": (HEAD + "message A {\n  int32 a_b = 1;\n  int32 aB = 2;\n}\n", 4),
     "the number 0": (HEAD + "message A {\n  int32 a = 0;\n}\n", 3),
@@ -110,6 +180,12 @@ WRONG: dict[str, tuple[str | bytes, int]] = {
     "a range that ends before it begins": (HEAD + "message A {\n  reserved 5 to 3;\n}\n", 3),
     "a required field": (HEAD + "message A {\n  required int32 a = 1;\n}\n", 3),
     "a default value": (HEAD + "message A {\n  int32 a = 1 [default = 5];\n}\n", 3),
+    "a scalar's inside": (GOOD + "message int32 { message B {} }\nmessage C {\n int32.B b = 1;\n}\n", 9),
+    "an operation on a message called like a scalar": (
+        GOOD + "message int32 {}\nservice B {\n rpc b(int32) returns (.int32);\n}\n", 9
+    ),
+    "a negative octal that is none": (GOOD + "message A {\n enum E { Z = 0; A = -09; }\n}\n", 8),
+    "a reserved number that is too large": (GOOD + "message A {\n reserved 2147483647;\n}\n", 8),
     "a group": (HEAD + "message A {\n  optional group B = 1 { int32 c = 1; }\n}\n", 3),
     "extensions": (HEAD + "message A {\n  extensions 100 to 200;\n}\n", 3),
     "an extension": (GOOD + "extend In {\n  int32 more = 100;\n}\n", 7),
