@@ -21,7 +21,7 @@ image: ## the worker's container image, named by its version; needs Docker
 	version=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' worker/__init__.py) && docker build --tag playground-deployer:$$version \
 		--build-arg VERSION=$$version --build-arg REVISION=$$(git rev-parse HEAD) .
 
-up: ## worker and sandboxes in containers, on 127.0.0.1 only; prints what to try; needs Docker
+up: ## worker, gateway and sandboxes in containers, on 127.0.0.1 only; prints what to try; needs Docker
 	docker compose up --build --wait
 	@cat compose/try.txt
 
@@ -54,6 +54,9 @@ test-faults: install ## kills, zombies, brokers and networks that fail, in short
 test-image: install ## the Dockerfile's commands in an empty root, and a request through the worker in it; as root
 	tests/extended/image/bubblewrap.sh
 	$(BIN)/python -m pytest tests/extended/image
+
+test-browser: install ## the gateway's pages in a headless Chromium, with a worker and Apache Kafka behind them; 2 minutes
+	$(BIN)/python -m pytest tests/extended/browser
 
 soak: install ## an hour of load with a kill every 30 s; SOAK_SECONDS=n
 	$(BIN)/python -m pytest tests/extended/faults/soak.py
@@ -88,8 +91,9 @@ chart: install ## write what is made from helm/values.yaml and the worker's sett
 	$(BIN)/python -m tests.component.chart.generated
 	$(BIN)/python -m tests.component.chart.golden
 
-schemas: install ## write schemas/generated from schemas/events.py
+schemas: install ## write schemas/generated from schemas/events.py, and schemas/examples/sequences
 	$(BIN)/python -m schemas.export
+	$(BIN)/python -m tests.support.sequences
 
 pages: install ## write the parts of the pages in docs/ that are made from the code
 	$(BIN)/python -m tests.support.pages
@@ -105,6 +109,7 @@ lock: install ## newest versions that pyproject.toml allows, with hashes and wit
 		--output-file requirements-demo.lock
 	$(LOCK) --upgrade --constraint requirements-demo.lock pyproject.toml --extra demo --extra dev \
 		--output-file requirements-dev.lock
+	$(LOCK) --upgrade tests/extended/browser/requirements.in --output-file tests/extended/browser/requirements.lock
 	echo hatchling | $(LOCK) --constraint requirements-dev.lock - --output-file requirements-build.lock
 	echo 'uv~=0.13' | $(LOCK) --upgrade - --output-file requirements-uv.lock
 
@@ -120,4 +125,4 @@ release: install ## wheel, SBOM and their SHA-256 into dist/, the same bytes eac
 clean: ## remove what the commands made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output dist
 
-.PHONY: help install demo image up down test test-unit test-component test-e2e test-alerts test-cluster test-faults test-image soak bench properties mutants check format golden chart schemas pages trace lock digests licences release clean
+.PHONY: help install demo image up down test test-unit test-component test-e2e test-alerts test-cluster test-faults test-image test-browser soak bench properties mutants check format golden chart schemas pages trace lock digests licences release clean

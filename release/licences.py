@@ -23,6 +23,7 @@ _TEXTS = {
     "Apache 2": "Apache-2.0",
     "Apache 2.0": "Apache-2.0",
     "3-Clause BSD License": "BSD-3-Clause",
+    "License :: OSI Approved :: BSD License": "BSD-3-Clause",  # of Jinja2, which has three clauses
     "License :: OSI Approved :: MIT License": "MIT",
     "License :: OSI Approved :: Apache Software License": "Apache-2.0",
 }

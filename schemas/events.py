@@ -292,6 +292,6 @@ def cloud_event_headers(
     return tuple((name, value.encode()) for name, value in headers.items())
 
 
-def fingerprint(user_id: str, solution_id: UUID, revision_id: UUID) -> str:
+def fingerprint(user_id: str, solution_id: UUID | str, revision_id: UUID | str) -> str:
     """Return the SHA-256 in hex of who asks for what; it tells a repeated request from another one with its id."""
     return sha256(f"{user_id}\n{solution_id}\n{revision_id}".encode()).hexdigest()

@@ -3,14 +3,14 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from schemas import asyncapi
+from schemas import asyncapi, openapi
 from schemas.events import DeploymentRequested, DeploymentSettled, DeploymentStatus, ReplayPermitted
 
 HERE = Path(__file__).parent
@@ -57,7 +57,8 @@ class _Generator(GenerateJsonSchema):
 def files() -> dict[str, str]:
     """Every generated file by name, as it must be."""
     documents = {f"{name}.schema.json": _json_schema(*event) for name, event in EVENTS.items()}
-    documents["asyncapi.json"] = asyncapi.document(_components(), _examples())
+    documents["asyncapi.json"] = asyncapi.document(_components(EVENTS.values()), _examples())
+    documents["openapi.json"] = openapi.document(_components([EVENTS["status"]]), _examples())
     return {
         name: json.dumps(_unwrapped(document), indent=2, ensure_ascii=False) + "\n"
         for name, document in documents.items()
@@ -93,10 +94,10 @@ def _json_schema(event: _Event, mode: JsonSchemaMode) -> dict[str, Any]:
     return head | {key: schema.pop(key) for key in order} | schema
 
 
-def _components() -> dict[str, Any]:
-    """All classes of the events by name, referring to each other as AsyncAPI wants it."""
+def _components(events: Iterable[tuple[_Event, JsonSchemaMode]]) -> dict[str, Any]:
+    """All classes of these events by name, referring to each other as AsyncAPI and OpenAPI want it."""
     _, schema = models_json_schema(
-        list(EVENTS.values()), ref_template="#/components/schemas/{model}", schema_generator=_Generator
+        list(events), ref_template="#/components/schemas/{model}", schema_generator=_Generator
     )
     components: dict[str, Any] = schema["$defs"]
     return components

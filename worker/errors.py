@@ -21,7 +21,8 @@
     ├── NeedsReservation                 a solution is large: its attempt begins again with a reservation of memory
     ├── StatusNotPublished               a status was not committed; the record is read again after the next take-over
     ├── PartitionLost                    the consumer group has assigned the partition to another worker
-    └── ConfigurationError               the worker cannot start; the message names the setting
+    ├── ConfigurationError               the worker cannot start; the message names the setting
+    └── CommandError                     what a person asked for cannot be done; the message says what to do
 
 Adapters translate foreign errors into these where they enter, and nowhere else. `CODES` holds every code;
 docs/contract.md lists them, and a test keeps the two identical.
@@ -322,3 +323,7 @@ class PartitionLost(WorkerError):
 
 class ConfigurationError(WorkerError):
     """The worker cannot start. The message names the setting and says what to do."""
+
+
+class CommandError(WorkerError):
+    """What a person asked a command, a client or the gateway for cannot be done; the message is for them."""

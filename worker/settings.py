@@ -210,6 +210,64 @@ class RuntimeSettings(_Group):
     log_format: Literal["json", "console"] = Field("json", description="Format of the logs.")
 
 
+class GatewaySettings(_Group):
+    """The gateway: HTTP for the portal, browsers and programs."""
+
+    session_key: SecretStr = Field(
+        description="Secret of at least 32 characters with which the session cookies are signed; all replicas have the "
+        "same one."
+    )
+    http_port: int = Field(8081, ge=0, le=65535, description="Port of the gateway; 0: any free port.")
+    public_url: HttpUrl = Field(
+        "http://localhost:8081",
+        description="URL of the gateway as browsers reach it, with the prefix that an ingress may strip, e.g. "
+        "https://graphene.example/playground-deployer.",
+    )
+    portal_url: HttpUrl | None = Field(
+        None, description="URL of Graphene's portal, which pages link to when someone has to log in; unset: no link."
+    )
+    wait_seconds: float = Field(
+        3, ge=0, le=300, description="How long /deploy waits for the deployment before it shows the request's page."
+    )
+    again_seconds: float = Field(
+        60,
+        ge=0,
+        description="How long after its end a reloaded /deploy shows a request instead of deploying again.",
+    )
+    admin_role: str | None = Field(
+        None,
+        description="Role in a token whose users see all requests and may settle and replay; unset: nobody.",
+    )
+    max_open_requests: int = Field(
+        20, ge=1, description="Maximum number of open requests of one user; further ones are answered with 429."
+    )
+    max_requests_per_minute: int = Field(
+        120,
+        ge=1,
+        description="Maximum number of HTTP requests of a user in a minute; more are answered with 429.",
+    )
+    max_streams: int = Field(1000, ge=1, description="Maximum number of event streams.")
+    max_streams_per_user: int = Field(10, ge=1, description="Maximum number of event streams of one user.")
+    view_max_requests: int = Field(
+        100_000,
+        ge=1,
+        description="Maximum number of requests kept in memory to be shown; what ended first goes first.",
+    )
+    view_max_bytes: int = Field(112 * 1024 * 1024, ge=1, description="Maximum size of what is kept of them, in bytes.")
+
+    notify: bool = Field(
+        False,
+        description="Whether Graphene's portal notifies users, behind its bell, when their requests have ended; one "
+        "process of all replicas does it for each partition.",
+    )
+
+    @model_validator(mode="after")
+    def _long_key(self) -> Self:
+        if len(self.session_key.get_secret_value()) < 32:
+            raise ValueError("DEPLOYER_GATEWAY__SESSION_KEY: it has fewer than 32 characters. Choose a longer one")
+        return self
+
+
 class TracingSettings(_Group):
     """OpenTelemetry traces; the SDK's own variables `OTEL_…` configure the rest."""
 
@@ -242,6 +300,19 @@ class Settings(_Group):
                 "the playground's time-out + 30, or a shutdown would cut off running deployments"
             )
         return self
+
+
+class GatewayProcessSettings(_Group):
+    """The settings of `gateway`; those that only the worker needs are ignored, so that both can share them."""
+
+    kafka: KafkaSettings
+    auth: AuthSettings
+    catalog: CatalogSettings
+    artifacts: ArtifactsSettings
+    gateway: GatewaySettings
+    bundle: BundleSettings = BundleSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+    tracing: TracingSettings = TracingSettings()
 
 
 class BuilderSettings(_Group):
@@ -296,7 +367,7 @@ def read_settings(environ: Mapping[str, str], model: type[_Model]) -> _Model:
 
 
 def _group_fields(group: str) -> Mapping[str, FieldInfo]:
-    field = Settings.model_fields.get(group)
+    field = Settings.model_fields.get(group) or GatewayProcessSettings.model_fields.get(group)
     return field.annotation.model_fields if field and field.annotation else {}
 
 

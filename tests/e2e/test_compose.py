@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from signal import SIGTERM
 
+import aiohttp
+
 from tests.support.compose import Translated, lines_to_try
 from worker.sandbox.kafka_installation import find_java, kafka_jars
 from worker.sandbox.supervised_process import SupervisedProcess
@@ -31,7 +33,7 @@ class Running:
 
     async def up(self) -> None:
         """As `up --wait`: return when each says that it is healthy."""
-        names = sorted(self.translated.services, key=lambda it: "depends_on" in self.translated.services[it])
+        names = self._in_order()
         for name in names:
             for needed in self.translated.services[name].get("depends_on", ()):
                 await self.until_healthy(needed)
@@ -42,6 +44,14 @@ class Running:
             )
         for name in names:
             await self.until_healthy(name)
+
+    def _in_order(self) -> list[str]:
+        """Each after those that it depends on."""
+        needs = {name: it.get("depends_on", {}) for name, it in self.translated.services.items()}
+        ordered: list[str] = []
+        while len(ordered) < len(needs):
+            ordered += [it for it in needs if it not in ordered and set(needs[it]) <= set(ordered)]
+        return ordered
 
     async def until_healthy(self, name: str) -> None:
         """Ask until it is; it must not end meanwhile."""
@@ -112,19 +122,34 @@ async def running(folder: Path) -> AsyncIterator[Running]:
             process.close()
 
 
+async def clicks(services: Running, line: str) -> None:
+    """Open the link that the line prints, as a browser: it leads to the deployment, and is on the user's page."""
+    code, said = await services.shell(line)
+    assert 0 == code, said
+    link = said.strip().replace("127.0.0.1:8081", services.translated.address("gateway", "8081"))
+    browser = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with aiohttp.ClientSession(headers=browser, cookie_jar=jar, trust_env=False) as session:
+        async with session.get(link, allow_redirects=False) as response:
+            assert response.status in (302, 303), await response.text()
+        async with session.get(f"{link.partition('/deploy/')[0]}/requests") as response:
+            assert "Sudoku" in await response.text()
+
+
 async def test_the_services_run_as_the_file_says(tmp_path: Path) -> None:
     """All become healthy, the lines that `make up` prints deploy a request, and no check outlives its service."""
     async with running(tmp_path) as services:
         lines = lines_to_try()
         assert "Scripts in bundles " in services.log("playground").read_text()
-        assert ["check", "submit", "watch"] == sorted(lines)
+        assert ["check", "sandbox", "submit", "watch"] == sorted(lines)
         code, said = await services.shell(lines["check"])
         assert 0 == code, said
         code, said = await services.shell(lines["submit"])
         assert (0, True) == (code, "deployed" in said), said
         _, said = await services.shell(lines["watch"], until="deployed")
         assert "Sudoku" in said
-        for name in ("worker", "graphene", "playground", "kafka"):
+        await clicks(services, lines["sandbox"])
+        for name in ("gateway", "worker", "graphene", "playground", "kafka"):
             ended = 143 if name == "kafka" else 0  # Java's way of saying SIGTERM
             assert ended == await services.stop(name), services.log(name).read_text()
         assert not any(map(services.translated.is_healthy, services.processes))

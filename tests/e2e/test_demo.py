@@ -12,13 +12,14 @@ import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import aiohttp
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from tests.support.paths import ROOT
-from worker.cli.demo import DEMO_REQUESTS
+from worker.cli.demo import CLICKED, DEMO_REQUESTS
 
 TRANSCRIPT = ROOT / "tests" / "data" / "demo.txt"
 DEPLOYED = ("sudoku", "news-training", "entity-recogniser")
@@ -105,7 +106,9 @@ async def test_the_demo_ends_as_its_transcript_says(tmp_path: Path) -> None:
     assert TRANSCRIPT.read_text(encoding="utf-8") == comparable(running.said)
     assert (0, []) == (code, running.left_running())
     output = tmp_path / "demo-output"
-    assert {*(f"{label}.zip" for label in DEPLOYED), "worker.log"} == {it.name for it in output.iterdir()}
+    assert {*(f"{label}.zip" for label in DEPLOYED), "worker.log", "gateway.log"} == {
+        it.name for it in output.iterdir()
+    }
     for label in DEPLOYED:
         with zipfile.ZipFile(output / f"{label}.zip") as archive:
             entries = json.loads(archive.read("MANIFEST.json"))["entries"]
@@ -115,14 +118,17 @@ async def test_the_demo_ends_as_its_transcript_says(tmp_path: Path) -> None:
     ended = [json.loads(line) for line in (output / "worker.log").read_text().splitlines() if "request ended" in line]
     assert {(part.state, part.code) for part in DEMO_REQUESTS} == {(it["state"], it["code"]) for it in ended}
     deployed = [it["request_id"] for it in ended if it["code"] is None]  # a refusal has the id of its place
-    assert sorted(f"demo-{label}" for label in DEPLOYED) == sorted(deployed)
+    [clicked] = {*deployed} - {f"demo-{label}" for label in DEPLOYED}
+    assert sorted([str(UUID(clicked)), *(f"demo-{label}" for label in DEPLOYED if label != CLICKED)]) == sorted(
+        deployed
+    )
 
 
 @pytest.mark.parametrize(
     ("number", "when", "expected"),
     [
         (signal.SIGINT, "are sandboxes", 130),  # while Apache Kafka starts
-        (signal.SIGTERM, "expired-token", 143),  # while the worker starts, with four requests waiting for it
+        (signal.SIGTERM, "gateway  ", 143),  # while worker and gateway start
         (signal.SIGKILL, "expired-token", -9),
     ],
 )
@@ -159,11 +165,28 @@ async def test_keep_leaves_everything_up_to_try_the_commands(kafka: str, tmp_pat
             assert {it: archive.read(it) for it in archive.namelist()} == {
                 str(it.relative_to(unpacked)): it.read_bytes() for it in unpacked.rglob("*") if it.is_file()
             }
+        assert await pages_work(running.said)
         running.process.send_signal(signal.SIGINT)
         assert (0, []) == (await running.end(), running.left_running())
     assert not (output / "demo.env").exists()
     assert not (output / "demo.token").exists()
     assert [] == [it for it in await topics(kafka) if it.startswith(group)]
+
+
+async def pages_work(said: str) -> bool:
+    """Whoever follows the two links sees the first request; before the log-in its page says to log in."""
+    [graphene] = re.findall(r"  Graphene +(http\S+)", said)
+    [page] = re.findall(r"^ +(http\S+/requests/\S+)$", said, re.MULTILINE)
+    headers = {"Accept": "text/html"}
+    async with aiohttp.ClientSession(headers=headers, cookie_jar=aiohttp.CookieJar(unsafe=True)) as browser:
+        async with browser.get(page) as response:
+            assert (401, True) == (response.status, f'href="{graphene}' in await response.text())
+        async with browser.get(graphene) as response:
+            [link] = re.findall(r'href="([^"]+/sudoku)"', await response.text())
+        async with browser.get(graphene + link) as response:
+            assert response.status == 200, await response.text()
+        async with browser.get(page) as response:
+            return "Sudoku Tutorial" in await response.text()
 
 
 async def shell(line: str, folder: Path, mark: str) -> int:

@@ -40,8 +40,10 @@ class Translated:
         """Nothing but what the file sets, and the way to programs."""
         variables: Mapping[str, str] = self.services[service].get("environment", {})
         translated = {name: self._text(service, value) for name, value in variables.items()}
-        if service == "worker":  # the default is the same for all workers of this machine
-            translated["DEPLOYER_RUNTIME__HTTP_PORT"] = self._port("worker", "8080")
+        own = {"worker": ("DEPLOYER_RUNTIME__HTTP_PORT", "8080"), "gateway": ("DEPLOYER_GATEWAY__HTTP_PORT", "8081")}
+        if service in own:  # the default is the same for all processes of this machine
+            name, port = own[service]
+            translated[name] = self._port(service, port)
         return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **translated}
 
     def command(self, service: str) -> list[str]:
@@ -55,6 +57,10 @@ class Translated:
         program = {"python3": sys.executable}.get(program, program)
         command = [program, *(self._text(service, word) for word in words)]
         return 0 == subprocess.run(command, capture_output=True, timeout=10, check=False).returncode
+
+    def address(self, service: str, port: str) -> str:
+        """Where a published port is."""
+        return f"127.0.0.1:{self._port(service, port)}"
 
     def volume(self, target: str) -> Path:
         """Where a folder of a container is."""

@@ -9,12 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
+from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from schemas import FINAL_STATES, SUCCESSORS, State
 from tests.extended.bench import results
 from tests.support.paths import ROOT
+from worker.adapters.kafka.acls import ROLES, AclBinding, ResourceType
 from worker.errors import (
     FAILED,
     REJECTED,
@@ -25,9 +28,23 @@ from worker.errors import (
     TooManyRequests,
     Unavailable,
 )
-from worker.settings import PREFIX, Settings
+from worker.gateway import metrics as gateway
+from worker.settings import PREFIX, GatewayProcessSettings, KafkaSettings, Settings
 
 DOCS = ROOT / "docs"
+
+# Whose ACLs are whose: a portal that sends by itself and reads by itself is both a sender and a reader.
+KAFKA_USERS = {
+    "playground-deployer": ["worker"],
+    "playground-gateway": ["gateway", "gateway that notifies"],
+    "portal": ["sender"],
+    "status-reader": ["reader"],
+    "operator": ["operator"],
+}
+_STRIMZI_TYPES = {
+    ResourceType.TOPIC: "topic", ResourceType.GROUP: "group", ResourceType.TRANSACTIONAL_ID: "transactionalId"
+}  # fmt: skip
+_USUAL = KafkaSettings(bootstrap_servers="kafka:9093")
 
 
 class Part(NamedTuple):
@@ -57,7 +74,7 @@ class Part(NamedTuple):
 def settings() -> str:
     """Return the table of all settings."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
-    for group, field in Settings.model_fields.items():
+    for group, field in (Settings.model_fields | GatewayProcessSettings.model_fields).items():
         assert isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
         for name, setting in field.annotation.model_fields.items():
             variable = f"{PREFIX}{group}__{name}".upper()
@@ -116,12 +133,67 @@ def performance() -> str:
     return results.table([results.Row(**{key: row[key] for key in row if key != "reached"}) for row in rows])
 
 
+def acls() -> str:
+    """Return the commands that grant each role its ACLs, from the list that the worker, the gateway and tests use."""
+    users = {role: user for user, roles in KAFKA_USERS.items() for role in roles}
+    lines = ["```sh"]
+    for role, needed in ROLES.items():
+        user = users.get(role, users["worker"])
+        lines.append(f"# {role}")
+        lines += [f"grant User:{user} {acl.options}" for acl in needed(_USUAL)]
+    return "\n".join([*lines, "```"])
+
+
+def kafka_users() -> str:
+    """Return Strimzi's objects for the same users."""
+    documents = []
+    for user, roles in KAFKA_USERS.items():
+        granted: dict[tuple[str, str, str], list[str]] = {}
+        for acl in dict.fromkeys(acl for role in roles for acl in ROLES[role](_USUAL)):
+            granted.setdefault(_strimzi_resource(acl), []).append(acl.operation.title)
+        lines = [
+            "apiVersion: kafka.strimzi.io/v1beta2",
+            "kind: KafkaUser",
+            f"metadata: {{name: {user}, namespace: kafka, labels: {{strimzi.io/cluster: main}}}}",
+            "spec:",
+            "  authentication: {type: scram-sha-512}",
+            "  authorization:",
+            "    type: simple",
+            "    acls:",
+        ]
+        for (kind, name, pattern), operations in granted.items():
+            resource = {"resource": {"type": kind, "name": name, "patternType": pattern}, "operations": operations}
+            lines.append(
+                f"      - {yaml.safe_dump(resource, default_flow_style=True, sort_keys=False, width=1000).strip()}"
+            )
+        documents.append("\n".join(lines))
+    return "```yaml\n" + "\n---\n".join(documents) + "\n```"
+
+
+def _strimzi_resource(acl: AclBinding) -> tuple[str, str, str]:
+    return _STRIMZI_TYPES[acl.resource_type], acl.name, "prefix" if acl.prefixed else "literal"
+
+
+def gateway_metrics() -> str:
+    """Return the table of the gateway's metrics; it has no state to read them off, so all are in one module."""
+    rows = ["| metric | labels | kind | meaning |", "|---|---|---|---|"]
+    for it in vars(gateway).values():
+        if isinstance(it, MetricWrapperBase):
+            (family,) = it.describe()
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            rows.append(f"| `{name}` | {', '.join(it._labelnames)} | {family.type} | {family.documentation} |")
+    return "\n".join(rows)
+
+
 PARTS = (
     Part(DOCS / "settings.md", "settings", settings),
     Part(DOCS / "contract.md", "error codes", error_codes),
     Part(DOCS / "states.md", "states", state_diagram),
     Part(DOCS / "guarantees.md", "faults", faults),
     Part(DOCS / "performance.md", "performance", performance),
+    Part(DOCS / "kafka-security.md", "acls", acls),
+    Part(DOCS / "kafka-security.md", "kafka users", kafka_users),
+    Part(DOCS / "operating.md", "gateway metrics", gateway_metrics),
 )
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 from schemas import DeploymentStatus
 from tests.support.statuses import Reached, Statuses, ended, followed_statuses
 from tests.support.topics import committed_offsets, create_worker_topics
-from tests.support.worker_process import WorkerProcess, running_worker
+from tests.support.worker_process import GATEWAY, WorkerProcess, running_worker
 from worker.app import open_builder
 from worker.domain.bundle.archive import Bundle
 from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, GRAPHENE, NEXUS_LOGIN, NEXUS_PATH, Graphene, graphene_app
@@ -82,6 +82,17 @@ class Stage:
     def worker(self, log: Path) -> AbstractAsyncContextManager[WorkerProcess]:
         """A worker as a process of its own, ready; it must end well when it is told to stop."""
         return running_worker(self.env, log)
+
+    def gateway(self, log: Path, port: int = 0, **settings: str) -> AbstractAsyncContextManager[WorkerProcess]:
+        """A gateway as a process of its own, ready; `settings` go into its group.
+
+        A port that is given is part of its URL, from whose pages alone a browser's forms are taken.
+        """
+        if port:
+            settings["PUBLIC_URL"] = f"http://127.0.0.1:{port}"
+        own = {f"DEPLOYER_GATEWAY__{name}": value for name, value in settings.items()}
+        env = {**self.env, "DEPLOYER_GATEWAY__SESSION_KEY": "k" * 32, **own}
+        return running_worker(env, log, GATEWAY, port)
 
 
 @asynccontextmanager

@@ -14,7 +14,9 @@ import aiohttp
 
 WORKER = (sys.executable, "-m", "worker", "run")
 CHECKED = (sys.executable, "-X", "dev", "-W", "ignore::ResourceWarning", "-m", "worker", "run")
+GATEWAY = (sys.executable, "-X", "dev", "-W", "ignore::ResourceWarning", "-m", "worker", "gateway")
 STOP_SECONDS = 60
+_SERVES = r'"port": (\d+), (?:"public_url": "[^"]*", )?"event": "(?:health is served|the gateway serves)"'
 
 
 @dataclass(slots=True)
@@ -23,7 +25,7 @@ class WorkerProcess:
 
     process: asyncio.subprocess.Process
     log: Path
-    port: int = 0  # of its health page, which its log tells otherwise
+    port: int = 0  # of its HTTP server, which its log tells otherwise
 
     @property
     def runs(self) -> bool:
@@ -32,8 +34,8 @@ class WorkerProcess:
 
     @property
     def url(self) -> str:
-        """Of its health page; nobody is there before the worker serves it."""
-        if not self.port and (found := re.search(r'"port": (\d+), "event": "health is served"', self.log.read_text())):
+        """Of its HTTP server; nobody is there before it serves."""
+        if not self.port and (found := re.search(_SERVES, self.log.read_text())):
             self.port = int(found[1])
         return f"http://127.0.0.1:{self.port or 1}"
 
@@ -75,7 +77,7 @@ async def start_worker(
     env: Mapping[str, str], log: Path, command: Sequence[str] = WORKER, port: int = 0
 ) -> WorkerProcess:
     """Start it with these settings besides the environment; `port` 0 leaves the choice to the system."""
-    settings = {**os.environ, **env, "DEPLOYER_RUNTIME__HTTP_PORT": str(port)}
+    settings = {**os.environ, **env, "DEPLOYER_RUNTIME__HTTP_PORT": str(port), "DEPLOYER_GATEWAY__HTTP_PORT": str(port)}
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(*command, env=settings, stdout=output, stderr=output)
     return WorkerProcess(process, log, port)
@@ -83,10 +85,10 @@ async def start_worker(
 
 @asynccontextmanager
 async def running_worker(
-    env: Mapping[str, str], log: Path, command: Sequence[str] = CHECKED
+    env: Mapping[str, str], log: Path, command: Sequence[str] = CHECKED, port: int = 0
 ) -> AsyncIterator[WorkerProcess]:
     """One that is ready, and ends well at the end of the block if it has not before."""
-    worker = await start_worker(env, log, command)
+    worker = await start_worker(env, log, command, port)
     try:
         await worker.until_ready()
         yield worker

@@ -1,6 +1,6 @@
 """The commands: one module each, imported only when its command runs, so that `--help` is fast.
 
-    playground-deployer run | demo | submit | watch | bundle | check | resolve
+    playground-deployer run | gateway | demo | submit | watch | bundle | check | resolve
     playground-deployer dead-letter list|show|replay, sandbox graphene|playground|token
 
 Exit codes: 0 success, 1 failure (one sentence on stderr says why), 2 wrong usage, 3 `--wait` timed out,
@@ -70,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add(commands, "run", "the worker: reads requests, deploys them and publishes their statuses")
+    _gateway(
+        _add(commands, "gateway", "HTTP for the portal, browsers and programs: publishes requests, shows statuses")
+    )
     _demo(_add(commands, "demo", "four requests from start to finish on this machine; needs nothing but Python"))
     _submit(_add(commands, "submit", "publish one deployment request; --wait follows it to its final status"))
     _watch(_add(commands, "watch", "follow the status topic live"))
@@ -93,6 +96,10 @@ def _add_parser(parsers: "argparse._SubParsersAction[Any]", name: str, purpose: 
     sentence = f"{purpose[0].upper()}{purpose[1:]}."
     added: argparse.ArgumentParser = parsers.add_parser(name, help=purpose, description=sentence, allow_abbrev=False)
     return added
+
+
+def _gateway(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", metavar="ADDRESS", help="address to listen at (default: all of this machine's)")
 
 
 def _demo(parser: argparse.ArgumentParser) -> None:

@@ -5,21 +5,11 @@ Every parser here raises ArgumentTypeError.
 
 import argparse
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Address
 from uuid import UUID
 
-
-@dataclass(frozen=True, slots=True)
-class PartitionOffset:
-    """The position of one record in a topic."""
-
-    partition: int
-    offset: int
-
-    def __str__(self) -> str:
-        return f"{self.partition}:{self.offset}"
+from worker.domain.position import PartitionOffset
 
 
 def partition_offset(text: str) -> PartitionOffset:

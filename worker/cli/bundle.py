@@ -10,11 +10,10 @@ from pathlib import Path
 
 from schemas import Kind
 from worker.app import open_builder
-from worker.cli.error_messages import CommandError
 from worker.cli.terminal import configure_logging, run
 from worker.domain.bundle.archive import Bundle
 from worker.domain.bundle.plan import NODE_NAME_LIMIT, PIPELINE_NAME_LIMIT, Plan
-from worker.errors import one_line
+from worker.errors import CommandError, one_line
 from worker.sandbox.environment import graphene_environment
 from worker.sandbox.graphene import graphene_app
 from worker.sandbox.http_server import served

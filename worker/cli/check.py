@@ -14,10 +14,10 @@ from worker.adapters.kafka.acls import verify_acls, worker_acls
 from worker.adapters.kafka.diagnosis import connected
 from worker.adapters.kafka.topics import required_topics, verify_topics
 from worker.adapters.overrides_file import load_overrides
-from worker.cli.client import open_admin
 from worker.cli.connectivity import check_artifacts, check_catalog, check_catalog_login, check_playground
 from worker.cli.error_messages import error_message
 from worker.cli.terminal import configure_logging, run
+from worker.client.requests import open_admin
 from worker.concurrency import together
 from worker.errors import ConfigurationError
 from worker.settings import Settings, read_settings

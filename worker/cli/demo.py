@@ -1,4 +1,4 @@
-"""`demo`: four requests from start to finish on this machine, with a real Apache Kafka and a worker of its own."""
+"""`demo`: four requests from start to finish on this machine, with a real Apache Kafka, a worker and a gateway."""
 
 import argparse
 import asyncio
@@ -11,22 +11,26 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
+import aiohttp
 from aiokafka.errors import KafkaConnectionError
 from rich.console import Console
 
 from schemas import FINAL_STATES, DeploymentStatus, State
 from worker.adapters.kafka.topics import prepare_topics, required_topics
-from worker.cli.client import OutgoingRequest, open_admin, open_publisher, open_statuses
 from worker.cli.demo_output import DemoConsole, OutputFolder, called_command
-from worker.cli.error_messages import CommandError
 from worker.cli.terminal import configure_logging, run, until_stopped
-from worker.sandbox.environment import running_worker, worker_environment
+from worker.client import DeployerClient
+from worker.client.requests import open_admin
+from worker.errors import CommandError
+from worker.sandbox.environment import gateway_environment, running, worker_environment
 from worker.sandbox.graphene import graphene_app
 from worker.sandbox.graphene_data import CASES, Case
 from worker.sandbox.http_server import served
 from worker.sandbox.kafka import EmbeddedKafka
+from worker.sandbox.kafka_node import HOST, unused_ports
 from worker.sandbox.playground import PLAYGROUND, playground_app
 from worker.sandbox.playground_confinement import NOT_RUN, find_confinement
+from worker.sandbox.portal import DEPLOY, add_portal
 from worker.sandbox.supervised_process import SupervisedProcess
 from worker.sandbox.users import sandbox_token
 from worker.settings import ClientSettings, KafkaSettings, read_settings
@@ -37,9 +41,10 @@ LIMIT_SECONDS = 120.0  # for all four; they take about ten
 
 INTRO = """\
 Four deployment requests from start to finish, all on this machine.
-A request goes into Apache Kafka. The worker reads it, builds a bundle of the
-solution from Graphene's data, sends it to the playground, and publishes a
-status at every step. Graphene and the playground are sandboxes.
+A request goes into Apache Kafka: one through the gateway, as by a click in
+Graphene, three by the command's own client. The worker reads it, builds a
+bundle of the solution from Graphene's data, sends it to the playground, and
+publishes a status at every step. Graphene and the playground are sandboxes.
 """
 REQUESTS = "\nThree of the requests can be deployed; the token of the fourth has expired.\n"
 NEXT = "\nNext, look into the zips (deployments/, MANIFEST.json), then read README.md."
@@ -79,6 +84,9 @@ DEMO_REQUESTS = (
 )
 
 
+CLICKED = "sudoku"  # in Graphene; the others are published
+
+
 @dataclass(frozen=True, slots=True)
 class DemoServices:
     """Everything that has been started."""
@@ -86,8 +94,9 @@ class DemoServices:
     kafka: KafkaSettings
     graphene: str
     playground: str
+    gateway: str
     environment: Mapping[str, str]
-    worker: SupervisedProcess
+    processes: Mapping[str, tuple[SupervisedProcess, Path]]  # name → itself and its log
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -104,11 +113,11 @@ async def _demo(kafka: str | None, output: OutputFolder, console: DemoConsole, *
         async with AsyncExitStack() as stack:
             services = await _start(stack, kafka, output, console)
             console.say(REQUESTS)
-            final = await while_running(services.worker, _deploy(services.kafka, console), output)
+            final = await while_running(services.processes, _deploy(services, console), output)
             succeeded = await report(final, services.playground, output, console)
             console.say(NEXT)
             if keep:
-                await _keep(services, output, console)
+                await _keep(services, output, console, f"{services.gateway}/requests/{final[CLICKED].request_id}")
             else:
                 console.say(MORE.format(command=called_command()))
     finally:
@@ -123,11 +132,14 @@ async def _start(stack: AsyncExitStack, given: str | None, output: OutputFolder,
             embedded = await stack.enter_async_context(EmbeddedKafka(progress=step.downloaded, short_lived=True))
         step.place = address = given or embedded.bootstrap_servers
     with console.starting("Graphene, sandbox") as step:
-        step.place = graphene = await stack.enter_async_context(served(graphene_app()))
+        gateway = f"http://{HOST}:{next(unused_ports(1))}"  # known beforehand, because Graphene links to it
+        graphene_sandbox = graphene_app()
+        add_portal(graphene_sandbox, gateway)
+        step.place = graphene = await stack.enter_async_context(served(graphene_sandbox))
     with console.starting("playground, sandbox") as step:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="playground-")))
         confinement = await asyncio.to_thread(find_confinement)
-        app = playground_app(folder, confinement=confinement)
+        app = playground_app(folder, confinement=confinement, portal=graphene)
         step.place = playground = await stack.enter_async_context(served(app))
     # In a Kafka of the user's, only topics and a group with the demo's own prefix are touched.
     prefix = f"playground-demo-{uuid4().hex[:8]}" if given else ""
@@ -137,10 +149,16 @@ async def _start(stack: AsyncExitStack, given: str | None, output: OutputFolder,
         await stack.enter_async_context(_topics(kafka, remove=bool(prefix)))
         step.place = f"{kafka.requests_topic} and others"
     with console.starting("worker") as step:
-        worker = await stack.enter_async_context(running_worker(environment, output.log, remove=folder))
+        worker = await stack.enter_async_context(running(["run"], environment, output.log, remove=folder))
         step.place = f"a process of its own, logs to {output.log}"
+    with console.starting("gateway") as step:
+        settings = gateway_environment(environment, gateway, graphene)
+        command = ["gateway", "--host", HOST]
+        front_door = await stack.enter_async_context(running(command, settings, output.gateway_log, remove=folder))
+        step.place = f"{gateway}, logs to {output.gateway_log}"
     console.say(f"\n{confinement.about if confinement else NOT_RUN}")
-    return DemoServices(kafka, graphene, playground, environment, worker)
+    processes = {"worker": (worker, output.log), "gateway": (front_door, output.gateway_log)}
+    return DemoServices(kafka, graphene, playground, gateway, environment, processes)
 
 
 @asynccontextmanager
@@ -161,47 +179,66 @@ async def _topics(kafka: KafkaSettings, *, remove: bool) -> AsyncIterator[None]:
                 await admin.delete_topics([topic.name for topic in required_topics(kafka)])
 
 
-async def _deploy(kafka: KafkaSettings, console: DemoConsole) -> dict[str, DeploymentStatus]:
-    """Publish the four requests and follow them; return label → final status."""
+async def _deploy(services: DemoServices, console: DemoConsole) -> dict[str, DeploymentStatus]:
+    """Click for one request, publish the others, and follow all four; return label → final status."""
     now = datetime.now(UTC)
-    labels = {request.request_id: request.label for request in DEMO_REQUESTS}
-    titles = {request.request_id: request.title for request in DEMO_REQUESTS}
-    places: dict[tuple[int, int], str] = {}  # partition and offset → request id: what is rejected at once has none
     final: dict[str, DeploymentStatus] = {}
-    async with open_publisher(kafka) as publisher, open_statuses(kafka) as events:
-        for request in DEMO_REQUESTS:
-            ids = (request.request_id, request.case.solution_id, request.case.revision_id)
-            outgoing = OutgoingRequest(*ids, sandbox_token(now, request.lifetime))
-            places[publisher.partition(outgoing.user_id.encode()), await publisher.publish(outgoing)] = (
-                request.request_id
-            )
+    async with DeployerClient(services.kafka) as client:
+        clicked = await _click(services.graphene, services.gateway)
+        by_id = {clicked if it.label == CLICKED else it.request_id: it for it in DEMO_REQUESTS}
+        labels = {request_id: it.label for request_id, it in by_id.items()}
+        titles = {request_id: it.title for request_id, it in by_id.items()}
+        for request_id, it in by_id.items():
+            if it.label != CLICKED:
+                token = sandbox_token(now, it.lifetime)
+                await client.submit(it.case.solution_id, it.case.revision_id, token, request_id=request_id)
         with console.requests(labels, titles) as show:
-            async for event in events:
-                source = event.status.source
-                request_id = places[source.partition, source.offset]
-                status = event.status.model_copy(update={"request_id": request_id})
-                show(status)
+            async for request_id, status in client.follow_all(labels):
+                # What is rejected at once has the id of its place, and no label.
+                show(status.model_copy(update={"request_id": request_id}))
                 if status.state in FINAL_STATES:
                     final[labels[request_id]] = status
-                if len(final) == len(DEMO_REQUESTS):
-                    break
     return final
 
 
-async def while_running(worker: SupervisedProcess, work: Coroutine[Any, Any, T], output: OutputFolder) -> T:
-    """Return the result of `work`. Raises CommandError when the worker ends or the time is up first."""
+async def _click(graphene: str, gateway: str) -> str:
+    """Deploy as somebody who clicks in Graphene does, and return the request's id, which the page's address names."""
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as browser:
+        while not await _is_ready(browser, gateway):  # noqa: ASYNC110 - nothing tells us but asking again
+            await asyncio.sleep(0.05)
+        async with browser.get(f"{graphene}{DEPLOY}{CLICKED}", headers={"Accept": "text/html"}) as response:
+            response.raise_for_status()
+            return response.url.name
 
-    async def worker_ended() -> None:
-        while await worker.wait(0.5) is None:
-            pass
 
-    working, ended = asyncio.ensure_future(work), asyncio.ensure_future(worker_ended())
+async def _is_ready(http: aiohttp.ClientSession, gateway: str) -> bool:
+    try:
+        async with http.get(f"{gateway}/ready") as response:
+            return response.status == 200
+    except aiohttp.ClientConnectionError:
+        return False
+
+
+async def while_running(
+    processes: Mapping[str, tuple[SupervisedProcess, Path]], work: Coroutine[Any, Any, T], output: OutputFolder
+) -> T:
+    """Return the result of `work`. Raises CommandError when a process ends or the time is up first."""
+
+    async def one_ended() -> tuple[str, Path]:
+        while True:
+            for name, (process, log) in processes.items():
+                if await process.wait(0.25) is not None:
+                    return name, log
+
+    working, ended = asyncio.ensure_future(work), asyncio.ensure_future(one_ended())
     try:
         done, _ = await asyncio.wait({working, ended}, timeout=LIMIT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         if working in done:
             return working.result()
-        problem = "The worker has ended" if ended in done else f"The requests did not end within {LIMIT_SECONDS:g} s"
-        raise CommandError(f"{problem}; see {output.log} for the reason.")
+        if ended in done:
+            name, log = ended.result()
+            raise CommandError(f"The {name} has ended; see {log} for the reason.")
+        raise CommandError(f"The requests did not end within {LIMIT_SECONDS:g} s; see {output.log} for the reason.")
     finally:
         working.cancel()
         ended.cancel()
@@ -226,12 +263,13 @@ async def report(
     return not wrong
 
 
-async def _keep(services: DemoServices, output: OutputFolder, console: DemoConsole) -> None:
+async def _keep(services: DemoServices, output: OutputFolder, console: DemoConsole, page: str) -> None:
     output.write_access(services.environment, sandbox_token(datetime.now(UTC), timedelta(hours=12)))
     try:
         addresses = {
             "playground": services.playground,
             "graphene": services.graphene,
+            "page": page,
             "kafka": services.kafka.bootstrap_servers,
         }
         console.say(output.kept_message(addresses, CASES["sudoku"]))

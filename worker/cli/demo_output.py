@@ -19,8 +19,8 @@ from rich.status import Status
 from rich.text import Text
 
 from schemas import DeploymentStatus
-from worker.cli.error_messages import CommandError
 from worker.cli.status_table import PUBLISHED, STATE_WIDTH, StatusTable, can_redraw, duration, status_line
+from worker.errors import CommandError
 from worker.sandbox.graphene_data import Case
 
 NAME_WIDTH = 22
@@ -30,6 +30,8 @@ Everything stays up until Ctrl-C.
   playground  {playground}
               what it received, file by file
   Graphene    {graphene}
+              logs you in; Deploy for Execution opens a page like sudoku's:
+    {page}
   Kafka       {kafka}
 
 Try in another terminal:
@@ -127,7 +129,7 @@ class DemoConsole:
 
 
 class OutputFolder:
-    """A zip per deployed request, the worker's log, and with --keep the access to the running demo.
+    """A zip per deployed request, a log per process, and with --keep the access to the running demo.
 
     The folder is the user's: only files with the demo's own names are removed from it.
     """
@@ -137,13 +139,14 @@ class OutputFolder:
         self._folder = folder
         self._zips = {label: folder / f"{label}.zip" for label in labels}
         self.log = folder / "worker.log"
+        self.gateway_log = folder / "gateway.log"
         self._env = folder / "demo.env"
         self._token = folder / "demo.token"
 
     def prepare(self) -> None:
         """Create the folder, and remove what an earlier demo left in it. Raises OSError."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        for old in (*self._zips.values(), self.log):
+        for old in (*self._zips.values(), self.log, self.gateway_log):
             old.unlink(missing_ok=True)
         self.remove_access()
 

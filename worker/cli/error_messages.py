@@ -2,11 +2,7 @@
 
 from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
 
-from worker.errors import ConfigurationError, DeploymentError, StatusNotPublished, WorkerError
-
-
-class CommandError(WorkerError):
-    """The command cannot continue; the message is for the user."""
+from worker.errors import CommandError, ConfigurationError, DeploymentError, StatusNotPublished
 
 
 def error_message(error: Exception) -> str | None:

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from worker.app import run_until_signal
 from worker.cli import INTERRUPTED
 from worker.observability import logs
-from worker.settings import Settings, read_settings
+from worker.settings import GatewayProcessSettings, Settings, read_settings
 
 
 def execute(_: argparse.Namespace) -> int:
@@ -24,7 +24,7 @@ def execute(_: argparse.Namespace) -> int:
     return 0
 
 
-def secret_values(settings: Settings) -> list[str]:
+def secret_values(settings: Settings | GatewayProcessSettings) -> list[str]:
     """Return every secret in the settings, and each login in its HTTP Basic form."""
     found: list[str] = []
     for _, group in settings:

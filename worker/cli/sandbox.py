@@ -11,8 +11,8 @@ from pathlib import Path
 
 from aiohttp import web
 
-from worker.cli.error_messages import CommandError
 from worker.cli.terminal import configure_logging, run, until_stopped
+from worker.errors import CommandError
 from worker.sandbox.graphene import graphene_app
 from worker.sandbox.http_server import served
 from worker.sandbox.playground import playground_app

@@ -4,17 +4,17 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import TextIO
-from uuid import uuid4
 
-from schemas import FINAL_STATES, DeploymentStatus, State, fingerprint
-from worker.cli.client import OutgoingRequest, StatusEvent, open_publisher, open_statuses
-from worker.cli.error_messages import CommandError
+from schemas import FINAL_STATES, DeploymentStatus, State
 from worker.cli.status_table import status_line
 from worker.cli.terminal import configure_logging, run
+from worker.client import DeployerClient
 from worker.domain.tokens import strip_bearer
+from worker.errors import CommandError
 from worker.settings import ClientSettings, KafkaSettings, read_settings
 
 TIMED_OUT = 3
@@ -26,12 +26,7 @@ def execute(arguments: argparse.Namespace) -> int:
     configure_logging()
     kafka = read_settings(os.environ, ClientSettings).kafka
     token = read_token(arguments.token_file, os.environ, sys.stdin if arguments.token_stdin else None)
-    request_id = arguments.request_id or str(uuid4())
-    request = OutgoingRequest(request_id, arguments.solution_id, arguments.revision_id, token)
-    if not arguments.wait:
-        return run(_submit(kafka, request))
-    from_beginning = arguments.request_id is not None  # sent before, perhaps: its status may be there already
-    return run(_submit_and_wait(kafka, request, arguments.timeout, from_beginning=from_beginning))
+    return run(_submit(kafka, arguments, token))
 
 
 def read_token(file: Path | None, environ: Mapping[str, str], stdin: TextIO | None) -> str:
@@ -55,47 +50,27 @@ def read_token(file: Path | None, environ: Mapping[str, str], stdin: TextIO | No
     return token
 
 
-async def _submit(kafka: KafkaSettings, request: OutgoingRequest) -> int:
-    async with open_publisher(kafka) as publisher:
-        await publisher.publish(request)
-    print(request.request_id, flush=True)
-    return 0
-
-
-async def _submit_and_wait(
-    kafka: KafkaSettings, request: OutgoingRequest, seconds: float, *, from_beginning: bool
-) -> int:
-    async with (
-        open_publisher(kafka) as publisher,
-        # Opened before the request is published, so that no status is missed.
-        open_statuses(kafka, [publisher.partition(request.user_id.encode())], from_beginning=from_beginning) as events,
-    ):
-        offset = await publisher.publish(request)
-        print(request.request_id, flush=True)
-        return await follow(
-            events,
-            lambda status: is_about(status, request, offset),
-            State.DEPLOYED,
-            request.request_id,
-            seconds,
+async def _submit(kafka: KafkaSettings, arguments: argparse.Namespace, token: str) -> int:
+    # With --wait, statuses must be readable before anything is published.
+    async with DeployerClient(kafka, follows=arguments.wait) as client:
+        request_id = await client.submit(
+            arguments.solution_id, arguments.revision_id, token, request_id=arguments.request_id
         )
+        print(request_id, flush=True)
+        if not arguments.wait:
+            return 0
+        async with aclosing(client.follow(request_id)) as statuses:
+            return await follow(statuses, State.DEPLOYED, request_id, arguments.timeout)
 
 
-async def follow(
-    events: AsyncIterator[StatusEvent],
-    is_wanted: Callable[[DeploymentStatus], bool],
-    expected: State,
-    request_id: str,
-    seconds: float,
-) -> int:
-    """Print the wanted statuses up to the final one; return 0 if it is the expected one, 1 if not, 3 on a timeout."""
+async def follow(statuses: AsyncIterator[DeploymentStatus], expected: State, request_id: str, seconds: float) -> int:
+    """Print the statuses up to the final one; return 0 if it is the expected one, 1 if not, 3 on a timeout."""
     try:
         async with asyncio.timeout(seconds):
-            async for event in events:
-                if is_wanted(event.status):
-                    print(status_line(event.status), flush=True)
-                    if event.status.state in FINAL_STATES:
-                        return 0 if event.status.state is expected else 1
+            async for status in statuses:
+                print(status_line(status), flush=True)
+                if status.state in FINAL_STATES:
+                    return 0 if status.state is expected else 1
     except TimeoutError:
         print(
             f"playground-deployer: no final status within {seconds:g} s. Continue with: "
@@ -104,11 +79,3 @@ async def follow(
         )
         return TIMED_OUT
     raise AssertionError("aiokafka ended an endless stream")
-
-
-def is_about(status: DeploymentStatus, request: OutgoingRequest, offset: int) -> bool:
-    """Return whether a status is about the record at this offset, or about the same request sent earlier."""
-    if status.source.offset == offset:
-        return True
-    same = fingerprint(request.user_id, request.solution_id, request.revision_id)
-    return status.request_id == request.request_id and status.fingerprint == same

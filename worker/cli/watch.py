@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.live import Live
 
 from worker.cli import INTERRUPTED
-from worker.cli.client import StatusEvent, open_statuses
 from worker.cli.status_table import StatusTable, can_redraw, status_line
 from worker.cli.terminal import configure_logging, run
+from worker.client import DeployerClient
+from worker.client.requests import StatusEvent
 from worker.settings import ClientSettings, KafkaSettings, read_settings
 
 
@@ -24,7 +25,10 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 async def _watch(arguments: argparse.Namespace, kafka: KafkaSettings) -> int:
-    async with open_statuses(kafka, from_beginning=arguments.from_beginning) as events:
+    async with (
+        DeployerClient(kafka, sends=False) as client,
+        client.statuses(from_beginning=arguments.from_beginning) as events,
+    ):
         wanted = (event async for event in events if arguments.request_id in (None, event.status.request_id))
         table = StatusTable(lambda: datetime.now(UTC))
         console = Console()

@@ -9,7 +9,7 @@ the status that an error, a settlement or a stop leads to. `schemas.SUCCESSORS` 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from schemas import (
     FINAL_STATES,
@@ -20,12 +20,14 @@ from schemas import (
     DeploymentStatus,
     State,
 )
-from worker.domain.bundle.archive import Bundle
-from worker.domain.bundle.plan import Plan
 from worker.domain.request import Record, Request
 from worker.domain.solution import Caller
 from worker.errors import CODES, DeploymentError, NotSettled, OutcomeUnknown, Unavailable, WorkerDied, one_line
 from worker.settings import PlaygroundSettings, RuntimeSettings
+
+if TYPE_CHECKING:  # 30 MB and half a second, which only those need who build bundles
+    from worker.domain.bundle.archive import Bundle
+    from worker.domain.bundle.plan import Plan
 
 MAX_INTERRUPTIONS = 3  # workers that ended while they built its bundle, one after the other
 SERVER_MARGIN = timedelta(seconds=30)  # beyond the deadline of a POST whose worker is gone
@@ -121,7 +123,7 @@ class RequestState:
             interruptions=self.interruptions or None,
         )
 
-    def submitting(self, now: datetime, plan: Plan, bundle: Bundle, deadline: datetime) -> DeploymentStatus:
+    def submitting(self, now: datetime, plan: "Plan", bundle: "Bundle", deadline: datetime) -> DeploymentStatus:
         """Return the status that has to be durable before the first byte of the bundle is sent."""
         return self._status(
             now,

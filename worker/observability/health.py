@@ -101,7 +101,7 @@ class HealthServer:
         self.port = port
 
     async def __aenter__(self) -> Self:
-        listener = _listen(self._wanted_port)
+        listener = listen(self._wanted_port)
         self.port = listener.getsockname()[1]
         self._runner = web.ServerRunner(_Connections(self._respond, self._seconds), shutdown_timeout=1)
         await self._runner.setup()
@@ -163,7 +163,7 @@ class _Connections(web.Server):
         HEALTH_CONNECTIONS_CUT_OFF.labels(reason).inc()
 
 
-def _listen(port: int) -> socket.socket:
+def listen(port: int) -> socket.socket:
     """Listen on every address, IPv6 included where available: the kubelet uses the pod's own, of either family."""
     if socket.has_dualstack_ipv6():
         return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)

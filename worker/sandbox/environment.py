@@ -1,11 +1,13 @@
-"""Environment variables that connect a worker to the sandbox, and the worker as a child process."""
+"""Environment variables that connect worker and gateway to the sandbox, and both as child processes."""
 
 import os
+import secrets
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from signal import SIGTERM
+from urllib.parse import urlsplit
 
 import worker
 from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, NEXUS_LOGIN, NEXUS_PATH
@@ -49,6 +51,18 @@ def worker_environment(
     }
 
 
+def gateway_environment(worker: Mapping[str, str], url: str, portal: str) -> dict[str, str]:
+    """Return all settings of a gateway at this URL, for the worker with those settings."""
+    return {
+        **worker,
+        "DEPLOYER_GATEWAY__SESSION_KEY": secrets.token_urlsafe(32),
+        "DEPLOYER_GATEWAY__HTTP_PORT": str(urlsplit(url).port),
+        "DEPLOYER_GATEWAY__PUBLIC_URL": url,
+        "DEPLOYER_GATEWAY__PORTAL_URL": portal,
+        "DEPLOYER_GATEWAY__WAIT_SECONDS": "0",  # the sandbox deploys at once, and people want to see the page
+    }
+
+
 def _prefixed_names(prefix: str) -> dict[str, str]:
     topics = {"REQUESTS": "requests", "STATUS": "status", "SETTLEMENTS": "settlements", "DEAD_LETTER": "dead-letter"}
     names = {f"DEPLOYER_KAFKA__{key}_TOPIC": f"{prefix}.{name}" for key, name in topics.items()}
@@ -56,16 +70,16 @@ def _prefixed_names(prefix: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def running_worker(
-    environment: Mapping[str, str], log: Path, remove: Path | None = None
+async def running(
+    command: Sequence[str], environment: Mapping[str, str], log: Path, remove: Path | None = None
 ) -> AsyncIterator[SupervisedProcess]:
-    """Run `python -m worker run` with these settings and no others until the block or this process ends.
+    """Run `python -m worker …` with these settings and no others until the block or this process ends.
 
     The folder `remove` is deleted when this process is killed.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     process = SupervisedProcess(
-        [sys.executable, "-m", "worker", "run"],
+        [sys.executable, "-m", "worker", *command],
         folder=_SITE_PACKAGES,  # where `-m` looks first: the packages of this process, wherever it was started
         log=log,
         remove=remove,

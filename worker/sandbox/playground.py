@@ -64,10 +64,12 @@ class Playground:
         secret: str,
         *,
         unique_names: bool,
+        portal: str | None,
     ) -> None:
         self.deployments: dict[str, Deployment] = {}  # by namespace, in the order of their arrival
         self.faults: dict[str, Fault] = {}  # username or EVERYBODY → answer instead of the real one
         self.allowed_addresses = allowed_addresses
+        self.portal = portal
         self.overlaps = 0  # concurrent POSTs of one user, which the real server mixes up
         self._running: Counter[str] = Counter()
         self._folder = folder
@@ -138,6 +140,7 @@ def playground_app(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     secret: str | None = None,
     names: Collection[str] = (),
+    portal: str | None = None,
 ) -> web.Application:
     """Create the application; `app[PLAYGROUND]` is its state.
 
@@ -150,12 +153,19 @@ def playground_app(
         clock: returns the current time.
         secret: the part of `Playground.deploy_path` that must not be guessed; None: a new one.
         names: of the host, besides localhost.
+        portal: address of a page where people deploy, to which the list links.
     """
     folder.mkdir(parents=True, exist_ok=True)
     app = web.Application(middlewares=[own_names(*names), _redirect_unknown_posts], client_max_size=MAX_REQUEST)
     dry_runs = DryRuns(folder, script_seconds, confinement) if confinement else None
     app[PLAYGROUND] = Playground(
-        folder, allowed_addresses, dry_runs, clock, secret or secrets.token_urlsafe(32), unique_names=unique_names
+        folder,
+        allowed_addresses,
+        dry_runs,
+        clock,
+        secret or secrets.token_urlsafe(32),
+        unique_names=unique_names,
+        portal=portal,
     )
     enable_faults(app)
     for path in ("/deploy_solution", "/{secret}/deploy_solution"):
@@ -221,7 +231,8 @@ async def _log_in(_: web.Request) -> web.Response:
 
 
 async def _list(request: web.Request) -> web.Response:
-    return _html(playground_page.list_page(list(request.app[PLAYGROUND].deployments.values())))
+    playground = request.app[PLAYGROUND]
+    return _html(playground_page.list_page(list(playground.deployments.values()), playground.portal))
 
 
 def _requested_deployment(request: web.Request) -> Deployment | None:

@@ -54,15 +54,16 @@ HEADERS = {
 _IMAGES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
 
 
-def list_page(deployments: Sequence[Deployment]) -> str:
-    """Return the page of all deployments, newest first."""
+def list_page(deployments: Sequence[Deployment], portal: str | None = None) -> str:
+    """Return the page of all deployments, newest first; it links to the portal, where there is one."""
     if not deployments:
         intro = "No bundle has been received yet. Send a deployment request, then reload this page."
     else:
         count = f"{len(deployments)} deployment" + ("s" if len(deployments) > 1 else "")
         intro = f"{count}, newest first. Nothing is running: there is no cluster."
     entries = "".join(map(_entry, reversed(deployments)))
-    return _page("Playground sandbox", f'<h1>Playground sandbox</h1><p class="dim">{intro}</p>{entries}')
+    link = f'<p><a href="{escape(portal)}">Deploy a solution in the Graphene sandbox</a></p>' if portal else ""
+    return page("Playground sandbox", f'<h1>Playground sandbox</h1><p class="dim">{intro}</p>{link}{entries}')
 
 
 def deployment_page(deployment: Deployment, files: Mapping[str, bytes]) -> str:
@@ -77,13 +78,13 @@ def deployment_page(deployment: Deployment, files: Mapping[str, bytes]) -> str:
     }
     table = "".join(f"<dt>{term}</dt><dd>{value}</dd>" for term, value in facts.items())
     heading = f'<p><a href="/">← All deployments</a></p><h1>{escape(deployment.name)}</h1><p>{_chips(deployment)}</p>'
-    return _page(deployment.name, f'{heading}<dl class="card">{table}</dl>{_folders(files)}')
+    return page(deployment.name, f'{heading}<dl class="card">{table}</dl>{_folders(files)}')
 
 
 def missing_page() -> str:
     """Return the page for a namespace without a deployment."""
     text = '<h1>No such deployment</h1><p>This namespace has none. <a href="/">See all deployments</a></p>'
-    return _page("No such deployment", text)
+    return page("No such deployment", text)
 
 
 def login_page() -> str:
@@ -92,10 +93,11 @@ def login_page() -> str:
         "<h1>Log in</h1><p>The real playground asks you to log in here. The sandbox has no accounts: "
         '<a href="/">see all deployments</a></p>'
     )
-    return _page("Log in", text)
+    return page("Log in", text)
 
 
-def _page(title: str, body: str) -> str:
+def page(title: str, body: str) -> str:
+    """Return a page of the sandbox; `title` is escaped here, and `body` by the caller."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

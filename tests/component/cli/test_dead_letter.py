@@ -15,7 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from schemas import DeploymentRequested
 from tests.component.cli.test_commands import REVISION, SOLUTION, Desk
 from tests.support.builders import final_status
-from worker.cli.client import OutgoingRequest, open_publisher
+from worker.client.requests import OutgoingRequest, open_publisher
 from worker.domain.dead_letter import MAX_REPLAYS, NONCE, TIMESTAMP, DeadLetter, Replay, dead_letter
 from worker.domain.request import Record, Request, place_id, read_request
 from worker.errors import CODES, Unavailable, Unreadable

@@ -13,10 +13,9 @@ from tests.component.kafka_security.conftest import Scene
 from tests.support.builders import final_status
 from worker.adapters.kafka.acls import missing_acl, operator_acls, reader_acls, sender_acls, worker_acls
 from worker.adapters.kafka.partition_store import record_of
-from worker.cli import resolve
-from worker.cli.client import open_publisher, open_statuses
-from worker.cli.dead_letter import open_originals
-from worker.cli.dead_letter_reader import DeadLetterFilter, read_dead_letters
+from worker.client.dead_letters import DeadLetterFilter, open_originals, read_dead_letters
+from worker.client.requests import open_publisher, open_statuses
+from worker.client.settlements import publish_settlement
 from worker.domain.dead_letter import dead_letter
 from worker.domain.request import Request, read_request
 from worker.errors import CODES, ConfigurationError, Unavailable
@@ -129,7 +128,7 @@ async def follow(kafka: KafkaSettings) -> None:
 
 async def settle(kafka: KafkaSettings) -> None:
     settled = DeploymentSettled(request_id="parked", attempt=1, outcome="failed", reason="It failed.", by="a test")
-    await resolve.publish_settlement(kafka, settled, 0)
+    await publish_settlement(kafka, settled, 0)
 
 
 async def look_up_tokens(kafka: KafkaSettings) -> None:

@@ -22,7 +22,7 @@ from worker import errors
 from worker.adapters.http import Answer
 from worker.adapters.kafka.clients import client_options
 from worker.adapters.tokens import TokenVerifier
-from worker.cli.client import OutgoingRequest
+from worker.client.requests import OutgoingRequest
 from worker.domain.request import read_request
 from worker.domain.solution import Caller
 from worker.domain.tokens import read_token

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.extended.bench import bundles, delivery, fairness, history, results, workers
+from tests.extended.bench import bundles, delivery, fairness, gateway, history, results, workers
 from tests.support.broker import open_broker
 
 
@@ -21,6 +21,7 @@ async def measure_workers(bootstrap: str, requests: int) -> list[results.Row]:
             *await workers.throughput(bootstrap, folder, 3000),
             *await workers.start_and_memory(bootstrap, folder, requests),
             *await fairness.greedy(bootstrap, folder),
+            *await gateway.full_view(bootstrap, folder),
             *[row for past in (0, 100_000, 1_000_000) for row in await history.take_over(bootstrap, folder, past)],
         ]
 

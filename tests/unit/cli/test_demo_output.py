@@ -7,6 +7,7 @@ from collections.abc import Callable
 from io import StringIO
 from itertools import count
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from rich.console import Console
@@ -15,7 +16,7 @@ from schemas import DeploymentStatus, State
 from tests.unit.cli.test_status_table import DEPLOYED, REJECTED, status
 from worker.cli.demo import DEMO_REQUESTS, report, while_running
 from worker.cli.demo_output import DemoConsole, OutputFolder, called_command
-from worker.cli.error_messages import CommandError
+from worker.errors import CommandError
 from worker.sandbox.graphene_data import CASES
 from worker.sandbox.supervised_process import SupervisedProcess
 
@@ -125,20 +126,26 @@ def test_an_end_has_to_be_the_foreseen_one(part: object, end: DeploymentStatus, 
     assert expected == part.ended_as_expected(end)  # type: ignore[attr-defined]
 
 
-async def test_a_worker_that_ends_early_ends_the_demo(tmp_path: Path) -> None:
-    """Nobody waits for a worker that could not start."""
-    log = tmp_path / "worker.log"
-    worker = SupervisedProcess([sys.executable, "-c", ""], folder=tmp_path, log=log)
+@pytest.mark.parametrize("name", ["worker", "gateway"])
+async def test_a_process_that_ends_early_ends_the_demo(name: str, tmp_path: Path) -> None:
+    """Nobody waits for what could not start."""
+    logs = {it: tmp_path / f"{it}.log" for it in ("worker", "gateway")}
+    programs = {it: "" if it == name else "import time; time.sleep(60)" for it in logs}
+    processes = {
+        it: (SupervisedProcess([sys.executable, "-c", programs[it]], folder=tmp_path, log=log), log)
+        for it, log in logs.items()
+    }
     try:
-        with pytest.raises(CommandError, match=r"The worker has ended; see .*worker\.log for the reason"):
-            await while_running(worker, asyncio.Event().wait(), OutputFolder(tmp_path, []))
+        with pytest.raises(CommandError, match=rf"The {name} has ended; see .*{name}\.log for the reason"):
+            await while_running(processes, asyncio.Event().wait(), OutputFolder(tmp_path, []))
     finally:
-        worker.close()
+        for process, _ in processes.values():
+            process.close()
 
 
 def test_nothing_of_the_users_is_removed(tmp_path: Path) -> None:
     """Only what an earlier demo left under its own names goes."""
-    ours, theirs = ("sudoku.zip", "worker.log", "demo.env", "demo.token"), ("mine.zip", "token", "notes")
+    ours, theirs = ("sudoku.zip", "worker.log", "gateway.log", "demo.env", "demo.token"), ("mine.zip", "token", "notes")
     for name in ours + theirs:
         (tmp_path / name).touch()
     OutputFolder(tmp_path, ["sudoku"]).prepare()
@@ -159,6 +166,7 @@ def test_the_way_in_is_for_this_user_only(tmp_path: Path) -> None:
 def test_the_message_fits_a_terminal() -> None:
     """80 columns, with the usual command and folder."""
     places = {"playground": "http://127.0.0.1:65535", "graphene": "http://127.0.0.1:65535", "kafka": "127.0.0.1:65535"}
+    places["page"] = f"http://127.0.0.1:65535/requests/{UUID(int=0)}"
     text = OutputFolder(Path("demo-output"), []).kept_message(places, CASES["sudoku"])
     assert [] == [line for line in text.splitlines() if len(line) > 80]
 

@@ -8,8 +8,8 @@ from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError,
 
 from tests.support.paths import ROOT
 from worker.cli import main
-from worker.cli.error_messages import CommandError, error_message
-from worker.errors import ConfigurationError, NotFound, StatusNotPublished
+from worker.cli.error_messages import error_message
+from worker.errors import CommandError, ConfigurationError, NotFound, StatusNotPublished
 
 COMMANDS = ("run", "demo", "submit", "watch", "bundle", "check", "resolve", "dead-letter", "sandbox")
 IDS = ["9b8d4f52-3f0c-4c1e-8f2b-6a5d7c1e0b34", "c41e7a90-52d6-4e8b-b7f3-1d9a0c6e2f58"]

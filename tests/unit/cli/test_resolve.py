@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from schemas import DeploymentInfo, DeploymentSettled, DeploymentStatus, State
 from tests.support.paths import ROOT
-from worker.cli.error_messages import CommandError
-from worker.cli.resolve import RESOLVABLE_STATES, OperatorStatement, build_settlement, publishable, read_statement
+from worker.cli.resolve import read_statement
+from worker.client.settlements import RESOLVABLE_STATES, OperatorStatement, build_settlement, publishable
+from worker.errors import CommandError
 
 EXAMPLE = json.loads((ROOT / "schemas" / "examples" / "status.json").read_bytes())
 URL = "https://playground.example/dashboard?selected_deployment_id=sudoku"

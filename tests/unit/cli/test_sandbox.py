@@ -8,9 +8,9 @@ import jwt
 import pytest
 
 from worker.cli import main
-from worker.cli.error_messages import CommandError
 from worker.cli.sandbox import open_dependency, read_secret
 from worker.domain.tokens import jjwt_key
+from worker.errors import CommandError
 from worker.sandbox.graphene import GRAPHENE
 from worker.sandbox.graphene_data import CASES
 from worker.sandbox.http_server import served

@@ -11,9 +11,9 @@ from tests.support.dockerfile import read_dockerfile
 from tests.support.paths import ROOT
 from worker.sandbox.environment import worker_environment
 from worker.sandbox.kafka_installation import VERSION
-from worker.settings import Settings, read_settings
+from worker.settings import GatewayProcessSettings, Settings, read_settings
 
-OURS = ("worker", "graphene", "playground")
+OURS = ("worker", "gateway", "graphene", "playground")
 SCHEMA = ROOT / "tests" / "data" / "compose" / "compose-spec.json"
 
 
@@ -47,6 +47,19 @@ def test_the_worker_accepts_its_settings(tmp_path: Path) -> None:
         "",
     ) | {it: environment[it] for it in ("DEPLOYER_RUNTIME__HTTP_PORT", "DEPLOYER_PLAYGROUND__DEPLOY_URL")}
     assert read_settings(told, Settings) == settings
+
+
+def test_the_gateway_accepts_its_settings(tmp_path: Path) -> None:
+    """The same for the gateway: it reads what the worker writes, and its URL is where its port is published."""
+    services = Translated(tmp_path)
+    settings = read_settings(services.environment("gateway"), GatewayProcessSettings)
+    worker = read_settings(services.environment("worker"), Settings)
+    assert (worker.auth, worker.catalog, worker.artifacts) == (settings.auth, settings.catalog, settings.artifacts)
+    assert worker.kafka == settings.kafka.model_copy(update={"create_topics": True, "replication_factor": 1})
+    assert f"http://{services.address('gateway', '8081')}" == settings.gateway.public_url
+    document = read_compose()["services"]["gateway"]
+    assert ["127.0.0.1:8081:8081"] == document["ports"]
+    assert document["environment"]["DEPLOYER_GATEWAY__PUBLIC_URL"] == "http://127.0.0.1:8081"
 
 
 def test_worker_and_playground_share_a_secret(services: Json) -> None:
@@ -102,10 +115,12 @@ def test_the_services_fit_the_image(services: Json) -> None:
     assert f"127.0.0.1:{last.facts['EXPOSE']}:{last.facts['EXPOSE']}" == services["worker"]["ports"][0]
     assert {"sandbox"} == {services[name]["command"][0] for name in ("graphene", "playground")}
     assert "command" not in services["worker"]
+    assert ["gateway"] == services["gateway"]["command"]
 
 
 def test_the_worker_starts_last_and_may_finish(services: Json, tmp_path: Path) -> None:
-    """It waits until the others are healthy, and a stop gives it the time to drain."""
+    """It waits until the others are healthy, as the gateway does for it, and a stop gives it the time to drain."""
+    assert {"worker": {"condition": "service_healthy"}} == services["gateway"]["depends_on"]
     waits = services["worker"]["depends_on"]
     assert {name: {"condition": "service_healthy"} for name in ("kafka", "graphene", "playground")} == waits
     drain = read_settings(Translated(tmp_path).environment("worker"), Settings).runtime.drain_seconds

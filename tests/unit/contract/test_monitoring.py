@@ -13,10 +13,12 @@ from tests.support.paths import ROOT
 from worker.delivery.admission import RESERVED_BYTES, Admission, Breakers, Budget, KeyQueue, Limiter
 from worker.delivery.collector import WorkerCollector
 from worker.domain.partition_state import PartitionState, RequestTable
+from worker.gateway import metrics as gateway
 from worker.observability.metrics import PREFIX, REGISTRY
 
 PAGE = ROOT / "docs" / "operating.md"
 ALERTS = ROOT / "helm" / "files" / "alerts.yaml"
+GATEWAY_ALERTS = ALERTS.with_name("gateway-alerts.yaml")
 DASHBOARD = ROOT / "helm" / "files" / "dashboard.json"
 
 
@@ -33,9 +35,14 @@ def families() -> list[Metric]:
     return [it for it in REGISTRY.collect() if it.name.startswith(PREFIX)] + list(collector.collect())
 
 
+def gateway_families() -> list[Metric]:
+    """The gateway's; their documentation and labels are on the page by `make pages`."""
+    return [it for it in gateway.REGISTRY.collect() if it.name.startswith(gateway.PREFIX)]
+
+
 def names() -> set[str]:
     """As queries write them."""
-    return {name for family in families() for name in _samples(family)}
+    return {name for family in families() + gateway_families() for name in _samples(family)}
 
 
 def _samples(family: Metric) -> list[str]:
@@ -57,7 +64,7 @@ def metrics_table() -> str:
 
 
 def used(text: str) -> set[str]:
-    return set(re.findall(rf"\b{PREFIX}_[a-z_]+", text))
+    return set(re.findall(rf"\b(?:{PREFIX}|{gateway.PREFIX})_[a-z_]+", text))
 
 
 def queries() -> str:
@@ -66,7 +73,8 @@ def queries() -> str:
 
 
 def rules() -> list[dict[str, Any]]:
-    return [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
+    files = (yaml.safe_load(path.read_text()) for path in (ALERTS, GATEWAY_ALERTS))
+    return [rule for file in files for group in file["groups"] for rule in group["rules"]]
 
 
 def test_alerts_ask_for_metrics_that_exist() -> None:
@@ -77,7 +85,7 @@ def test_alerts_ask_for_metrics_that_exist() -> None:
 def test_the_dashboard_shows_every_metric_and_no_other() -> None:
     """A histogram by its buckets."""
     shown = {it.removesuffix("_bucket") for it in used(queries())}
-    assert {_samples(it)[0].removesuffix("_bucket") for it in families()} == shown
+    assert {_samples(it)[0].removesuffix("_bucket") for it in families() + gateway_families()} == shown
     assert set() == used(queries()) - names()
 
 
@@ -97,5 +105,5 @@ def test_the_page_explains_every_metric() -> None:
 
 def test_the_page_says_what_to_do_about_every_alert() -> None:
     """A heading each, in the order of the rules."""
-    headings = re.findall(r"^### (PlaygroundDeployer\w+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    headings = re.findall(r"^### (Playground(?:Deployer|Gateway)\w+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert [rule["alert"] for rule in rules()] == headings

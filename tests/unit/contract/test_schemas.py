@@ -69,7 +69,7 @@ def test_writing_makes_everything_fresh(tmp_path: Path) -> None:
 
 def test_there_is_one_example_for_each_event() -> None:
     """No event is without an example, and no example is without an event."""
-    assert sorted(EVENTS) == sorted(path.stem for path in EXAMPLES.iterdir())
+    assert sorted(EVENTS) == sorted(path.stem for path in EXAMPLES.glob("*.json"))
 
 
 @EVENT_CLASSES

@@ -124,9 +124,35 @@ def operator_acls(kafka: KafkaSettings) -> tuple[AclBinding, ...]:
     )
 
 
+def gateway_acls(kafka: KafkaSettings) -> tuple[AclBinding, ...]:
+    """Return the ACLs of `gateway`: it sends and follows requests, and does for people what an operator's commands do.
+
+    Neither a group nor a transactional id: each replica reads all statuses, and what it publishes is one record at a
+    time. READ on the requests is for "deploy again", WRITE on the settlements for its permission to be a replay.
+    """
+    return (
+        *topic_acls(kafka.requests_topic, Operation.READ, Operation.WRITE),
+        *topic_acls(kafka.status_topic, Operation.READ),
+        *topic_acls(kafka.settlements_topic, Operation.WRITE),
+        *topic_acls(kafka.dead_letter_topic, Operation.READ),
+    )
+
+
+def notification_group(kafka: KafkaSettings) -> str:
+    """Return the consumer group of the gateways that notify."""
+    return f"{kafka.group_id}-notifications"
+
+
+def notification_acls(kafka: KafkaSettings) -> tuple[AclBinding, ...]:
+    """Return what a gateway with `NOTIFY` needs on top of `gateway_acls`."""
+    return (AclBinding(Operation.READ, ResourceType.GROUP, notification_group(kafka)),)
+
+
 ROLES: Mapping[str, Callable[[KafkaSettings], tuple[AclBinding, ...]]] = {
     "worker": worker_acls,
     "worker that creates the topics": topic_creation_acls,
+    "gateway": gateway_acls,
+    "gateway that notifies": notification_acls,
     "sender": sender_acls,
     "reader": reader_acls,
     "operator": operator_acls,

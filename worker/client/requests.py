@@ -1,4 +1,4 @@
-"""A client of the event contract, shared by the commands: publishes requests and reads statuses."""
+"""Publishing requests and reading statuses: what `DeployerClient`, the commands and the gateway are made of."""
 
 import base64
 import json
@@ -15,8 +15,7 @@ from schemas import DeploymentRequested, DeploymentStatus, ReplayPermitted, clou
 from worker.adapters.kafka.acls import Operation, topic_acls, verify_acls
 from worker.adapters.kafka.clients import client_options, event_of, running_client, send
 from worker.adapters.kafka.diagnosis import connected
-from worker.cli.error_messages import CommandError
-from worker.errors import ConfigurationError
+from worker.errors import CommandError, ConfigurationError
 from worker.settings import KafkaSettings
 
 SOURCE = "/playground-deployer/submit"
@@ -48,6 +47,15 @@ class OutgoingRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """Where a request's record is, and when the broker took it."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int  # unix milliseconds
+
+
+@dataclass(frozen=True, slots=True)
 class StatusEvent:
     """A status, and its JSON as it was published."""
 
@@ -65,6 +73,11 @@ class RequestPublisher:
         self._settlements_topic = kafka.settlements_topic
         self._partitions = list(range(partitions))
 
+    @property
+    def partitions(self) -> int:
+        """How many the requests topic has."""
+        return len(self._partitions)
+
     def partition(self, key: bytes) -> int:
         """Return the partition that Kafka's default partitioner chooses for this key."""
         return int(DefaultPartitioner()(key, self._partitions, self._partitions))
@@ -75,7 +88,11 @@ class RequestPublisher:
         await send(self._producer, message)
 
     async def publish(self, request: OutgoingRequest, *, key: bytes | None = None) -> int:
-        """Publish a request; return its offset once all in-sync replicas have it. Raises KafkaError.
+        """Publish a request as `send` does; return its offset."""
+        return (await self.send(request, key=key)).offset
+
+    async def send(self, request: OutgoingRequest, *, key: bytes | None = None) -> Published:
+        """Publish a request; return its place once all in-sync replicas have it. Raises KafkaError.
 
         A replay gives the original's `key`; otherwise it is the user's.
         """
@@ -95,7 +112,7 @@ class RequestPublisher:
             partition=self.partition(key),
             headers=[*headers, ("authorization", f"Bearer {request.token}".encode())],
         )
-        return int(written.offset)
+        return Published(written.partition, written.offset, written.timestamp)
 
 
 @asynccontextmanager
@@ -114,26 +131,62 @@ async def open_statuses(
 
     Nothing that is published after this has opened is missed. Raises KafkaError, ConfigurationError.
     """
-    setting = "DEPLOYER_KAFKA__STATUS_TOPIC"
-    existing = range(await partition_count(kafka, setting, kafka.status_topic, Operation.READ))
+    existing = range(await status_partitions(kafka))
     wanted = existing if partitions is None else partitions
-    if not set(wanted) <= set(existing):  # aiokafka would wait for the missing one for ever
+    require_partitions(kafka, len(existing), max(wanted, default=-1) + 1)
+    async with read_statuses(kafka, wanted, since_ms=0 if from_beginning else None) as events:
+        yield events
+
+
+async def status_partitions(kafka: KafkaSettings) -> int:
+    """Return how many partitions the status topic has, if it may be read. Raises KafkaError, ConfigurationError."""
+    return await partition_count(kafka, "DEPLOYER_KAFKA__STATUS_TOPIC", kafka.status_topic, Operation.READ)
+
+
+def require_partitions(kafka: KafkaSettings, existing: int, wanted: int) -> None:
+    """Verify that the status topic has a partition for each of the requests: aiokafka would wait for one for ever.
+
+    Raises ConfigurationError.
+    """
+    if existing < wanted:
         raise ConfigurationError(
-            f"{setting}: '{kafka.status_topic}' has fewer partitions than '{kafka.requests_topic}'. Add partitions."
+            f"DEPLOYER_KAFKA__STATUS_TOPIC: '{kafka.status_topic}' has fewer partitions than "
+            f"'{kafka.requests_topic}'. Add partitions."
         )
+
+
+@asynccontextmanager
+async def read_statuses(
+    kafka: KafkaSettings, partitions: Sequence[int], *, since_ms: int | None = None
+) -> AsyncIterator[AsyncIterator[StatusEvent]]:
+    """Read the statuses of partitions that exist, as `open_statuses` does.
+
+    `since_ms`: from the first one that the brokers took at this time or later, in unix milliseconds; 0 is the
+    beginning, and None is now. Raises KafkaError.
+    """
     consumer = AIOKafkaConsumer(
         **client_options(kafka),
         group_id=None,
         enable_auto_commit=False,
         isolation_level="read_committed",
-        auto_offset_reset="earliest" if from_beginning else "latest",
+        auto_offset_reset="latest" if since_ms is None else "earliest",
     )
     async with running_client(consumer, start_seconds=START_SECONDS):
-        tps = [TopicPartition(kafka.status_topic, number) for number in wanted]
+        tps = [TopicPartition(kafka.status_topic, number) for number in partitions]
         consumer.assign(tps)
+        if since_ms:
+            await _seek(consumer, tps, since_ms)
         for tp in tps:  # looks up the end now, not at the first read
             await consumer.position(tp)
         yield _status_events(consumer)
+
+
+async def _seek(consumer: AIOKafkaConsumer, tps: Sequence[TopicPartition], since_ms: int) -> None:
+    ends = await consumer.end_offsets(tps)  # before the look-up, so that what comes meanwhile is read
+    found = await consumer.offsets_for_times(dict.fromkeys(tps, since_ms))
+    for tp in tps:
+        first = found.get(tp)
+        consumer.seek(tp, first.offset if first else ends[tp])
 
 
 async def _status_events(consumer: AIOKafkaConsumer) -> AsyncIterator[StatusEvent]:

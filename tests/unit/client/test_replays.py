@@ -11,18 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.builders import REVISION_ID, SOLUTION_ID
-from tests.unit.cli.test_dead_letter_reader import NONCE, read, written
-from worker.cli.argument_types import PartitionOffset
-from worker.cli.client import OutgoingRequest
-from worker.cli.dead_letter import OriginalRecords, ReplayOptions, build_replay
-from worker.cli.dead_letter_reader import StoredDeadLetter
-from worker.cli.error_messages import CommandError
+from tests.unit.client.test_dead_letters import NONCE, read, written
+from worker.client.dead_letters import OriginalRecords, StoredDeadLetter, build_replay
+from worker.client.requests import OutgoingRequest
 from worker.domain.dead_letter import MAX_REPLAYS, Replay
+from worker.domain.position import PartitionOffset
 from worker.domain.tokens import strip_bearer
+from worker.errors import CommandError
 from worker.sandbox.users import SANDBOX_USER, sandbox_token
 
 TOKEN = sandbox_token(datetime.now(UTC), timedelta(hours=1))
-ONE_FOR_ALL = ReplayOptions(TOKEN, 10, dry_run=False, force=False)
 USER = SANDBOX_USER.user_id.encode()
 
 
@@ -37,11 +35,12 @@ class Nothing:
     end_offsets = beginning_offsets
 
 
-def ask(letter: StoredDeadLetter, options: ReplayOptions = ONE_FOR_ALL, ids: Any = None) -> OutgoingRequest:
+def ask(
+    letter: StoredDeadLetter, token: str | None = TOKEN, ids: Any = None, *, force: bool = False
+) -> OutgoingRequest:
     """What would be sent; the topic `requests` has partitions 0 to 5 and no records."""
-    return asyncio.run(
-        build_replay(letter, OriginalRecords(Nothing(), "requests", 6), options, {} if ids is None else ids)
-    )
+    originals = OriginalRecords(Nothing(), "requests", 6)
+    return asyncio.run(build_replay(letter, originals, {} if ids is None else ids, token, force=force))
 
 
 def of_the_user(**changes: Any) -> StoredDeadLetter:
@@ -60,13 +59,12 @@ def test_a_replay_says_whose_it_is() -> None:
 def test_the_guard_ends_a_loop(number: int, force: bool) -> None:
     """After the last one only `--force` goes on; the number is the id's, whoever asks."""
     letter = of_the_user(requestId=Replay("r-1", number, "other").request_id, replayOf="r-1")
-    options = replace(ONE_FOR_ALL, force=force)
     if number < MAX_REPLAYS or force:
         following = Replay("r-1", number + 1, NONCE)
-        assert (following.request_id, "r-1") == ((sent := ask(letter, options)).request_id, sent.replay_of)
+        assert (following.request_id, "r-1") == ((sent := ask(letter, force=force)).request_id, sent.replay_of)
     else:
         with pytest.raises(CommandError, match=f"replayed {MAX_REPLAYS} times.*--force"):
-            ask(letter, options)
+            ask(letter, force=force)
 
 
 def test_two_letters_of_one_request_are_one_replay() -> None:
@@ -97,7 +95,7 @@ def test_what_cannot_be_replayed_is_said(changes: dict[str, Any], said: str) -> 
 def test_a_token_that_is_gone_has_to_be_given() -> None:
     """Kafka deletes requests before statuses."""
     with pytest.raises(CommandError, match=r"deleted.*--token-file"):
-        ask(of_the_user(), replace(ONE_FOR_ALL, token=None))
+        ask(of_the_user(), None)
 
 
 @pytest.mark.parametrize(

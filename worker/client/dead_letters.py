@@ -1,23 +1,26 @@
-"""Dead letters as the command `dead-letter` reads, filters and prints them."""
+"""Dead letters: read, filtered, shown and replayed, for `dead-letter` and the gateway."""
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from pydantic import ValidationError
 
-from schemas import DeploymentRequested
+from schemas import DeploymentRequested, ReplayPermitted
 from worker.adapters.kafka.acls import Operation
-from worker.adapters.kafka.clients import client_options, read_all
-from worker.cli.argument_types import PartitionOffset
-from worker.cli.client import partition_count
+from worker.adapters.kafka.clients import client_options, fetch_record, open_reader, read_all
+from worker.adapters.kafka.partition_store import record_of
+from worker.client.requests import OutgoingRequest, RequestPublisher, partition_count
 from worker.domain import dead_letter, strict_json
-from worker.domain.dead_letter import Replay, next_replay
-from worker.domain.request import MAX_BYTES
-from worker.errors import one_line
+from worker.domain.dead_letter import MAX_REPLAYS, Replay, next_replay
+from worker.domain.position import PartitionOffset
+from worker.domain.request import MAX_BYTES, Request, read_request
+from worker.domain.tokens import strip_bearer
+from worker.errors import CommandError, one_line
 from worker.observability import logs
 from worker.settings import KafkaSettings
 
@@ -158,3 +161,99 @@ async def read_dead_letters(kafka: KafkaSettings, wanted: DeadLetterFilter) -> A
         letter = parse_dead_letter(record)
         if letter is not None and wanted.matches(letter):
             yield letter
+
+
+# --------------------------------------------------------------------------------------------------------------- replay
+
+
+async def build_replay(
+    letter: StoredDeadLetter,
+    originals: "OriginalRecords",
+    ids: dict[tuple[str, int], str],
+    token: str | None = None,
+    *,
+    force: bool = False,
+) -> OutgoingRequest:
+    """Build the request to send.
+
+    Args:
+        letter: the dead letter to replay.
+        originals: where its record is, with the token.
+        ids: those that other letters of the same request have led to; of two no two deployments must come.
+        token: to send instead of the original record's.
+        force: whether to replay it once more than MAX_REPLAYS times.
+
+    Raises KafkaError, or CommandError when the letter cannot be replayed.
+    """
+    replay, requested = letter.next_replay(), letter.requested
+    if replay is None or requested is None:
+        raise CommandError(
+            f"the record could not be read ({one_line(letter.code)}), so there is nothing to replay. "
+            "Ask its sender to send it again."
+        )
+    if letter.key is None:
+        raise CommandError("it has no key, so its user is unknown. Ask its sender to send it again.")
+    if replay.number > MAX_REPLAYS and not force:
+        raise CommandError(f"it has already been replayed {MAX_REPLAYS} times. Find out why it fails, or add --force.")
+    originals.require_origin(letter)
+    found = token or await originals.token(letter)
+    if found is None:
+        raise CommandError("Kafka has deleted its record, and the token with it. Give a token with --token-file.")
+    request_id = ids.setdefault((replay.original, replay.number), replay.request_id)
+    request = OutgoingRequest(request_id, requested.solution_id, requested.revision_id, found, replay.original)
+    if token and request.user_id.encode() != letter.key:
+        raise CommandError(
+            "it belongs to another user than the token. Choose with --key, or give that user's --token-file."
+        )
+    return request
+
+
+async def send_replay(
+    publisher: RequestPublisher, request: OutgoingRequest, letter: StoredDeadLetter, *, permitted: bool
+) -> None:
+    """Publish it where its user's requests belong; before it, that it is a replay of what was accepted once."""
+    if permitted and letter.fingerprint and request.replay_of:
+        permit = ReplayPermitted(
+            request_id=request.request_id, replay_of=request.replay_of, fingerprint=letter.fingerprint
+        )
+        await publisher.permit(permit, letter.key or b"")
+    await publisher.publish(request, key=letter.key)
+
+
+class OriginalRecords:
+    """The records of the dead letters' requests, as long as Kafka keeps them."""
+
+    def __init__(self, reader: AIOKafkaConsumer, topic: str, partitions: int) -> None:
+        self._reader = reader
+        self._topic = topic
+        self._partitions = partitions
+
+    def require_origin(self, letter: StoredDeadLetter) -> None:
+        """Verify that the request came from a partition of this topic. Raises CommandError."""
+        if letter.topic != self._topic:
+            raise CommandError(
+                f"its request came from the topic '{one_line(letter.topic)}'. "
+                "Set DEPLOYER_KAFKA__REQUESTS_TOPIC to that topic."
+            )
+        if letter.original.partition not in range(self._partitions):
+            raise CommandError(
+                f"'{self._topic}' has no partition {letter.original.partition}. Send it again with: "
+                "playground-deployer submit."
+            )
+
+    async def token(self, letter: StoredDeadLetter) -> str | None:
+        """Return the token of the original record; None when the record is gone. Raises KafkaError."""
+        tp = TopicPartition(self._topic, letter.original.partition)
+        record = await fetch_record(self._reader, tp, letter.original.offset)
+        if record is None or record.timestamp != letter.original_ms:  # another record, in a topic created since
+            return None
+        request = read_request(record_of("", record))
+        return strip_bearer(request.token) if isinstance(request, Request) else None
+
+
+@asynccontextmanager
+async def open_originals(kafka: KafkaSettings) -> AsyncIterator[OriginalRecords]:
+    """Open the requests topic for reading. Raises KafkaError, or ConfigurationError when it does not exist."""
+    partitions = await partition_count(kafka, "DEPLOYER_KAFKA__REQUESTS_TOPIC", kafka.requests_topic, Operation.READ)
+    async with open_reader(client_options(kafka), []) as reader:
+        yield OriginalRecords(reader, kafka.requests_topic, partitions)

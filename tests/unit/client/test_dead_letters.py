@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.builders import FINGERPRINT, REVISION_ID, SOLUTION_ID, final_status, record
-from worker.cli.argument_types import PartitionOffset
-from worker.cli.dead_letter_reader import DeadLetterFilter, StoredDeadLetter, parse_dead_letter
+from worker.client.dead_letters import DeadLetterFilter, StoredDeadLetter, parse_dead_letter
 from worker.domain import dead_letter
 from worker.domain.dead_letter import DeadLetter, Replay
+from worker.domain.position import PartitionOffset
 from worker.domain.request import Request, place_id, read_request
 from worker.errors import CODES, Unavailable, Unreadable
 from worker.sandbox.users import sandbox_token

@@ -10,12 +10,12 @@ from uuid import UUID
 
 import pytest
 
-from schemas import DeploymentRequested, DeploymentStatus, fingerprint
+from schemas import DeploymentRequested, DeploymentStatus
 from tests.support.paths import ROOT
 from worker.adapters.kafka.clients import event_of
-from worker.cli.client import OutgoingRequest
-from worker.cli.error_messages import CommandError
-from worker.cli.submit import is_about, read_token
+from worker.cli.submit import read_token
+from worker.client.requests import OutgoingRequest
+from worker.errors import CommandError
 
 EXAMPLE = (ROOT / "schemas" / "examples" / "status.json").read_bytes()
 TYPE = ("ce_type", DeploymentStatus.TYPE.encode())
@@ -112,25 +112,3 @@ def test_statuses_of_later_versions_are_read() -> None:
 def test_other_records_are_passed_over(other: Any) -> None:
     """Nothing that stands in the topic can stop a subscriber."""
     assert event_of(other, DeploymentStatus) is None
-
-
-OURS = request(token({"mlpuser": {"userId": "user-1"}}))
-SAME = fingerprint("user-1", UUID(int=1), UUID(int=2))
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"requestId": "r-1", "source": {"topic": "requests", "partition": 0, "offset": 7}}, True),
-        # refused under another id, because another request has ours
-        ({"requestId": "other", "source": {"topic": "requests", "partition": 0, "offset": 7}}, True),
-        ({"requestId": "r-1", "fingerprint": SAME}, True),  # sent earlier
-        ({"requestId": "r-1", "fingerprint": "0" * 64}, False),  # somebody else's
-        ({"requestId": "r-1", "fingerprint": None}, False),
-        ({"requestId": "other", "fingerprint": SAME}, False),
-    ],
-)
-def test_only_our_own_statuses_are_followed(changes: dict[str, Any], expected: bool) -> None:
-    """Ours are those of the record we published, and those of the same request sent earlier."""
-    status = DeploymentStatus.model_validate(json.loads(EXAMPLE) | changes)
-    assert expected == is_about(status, OURS, offset=7)

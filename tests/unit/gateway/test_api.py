@@ -1,0 +1,176 @@
+"""What programs ask, and what they are answered."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.builders import REVISION_ID, SOLUTION_ID
+from tests.unit.gateway.door import PREFIX, open_door, token
+from worker.gateway.http import MAX_BODY
+from worker.sandbox.users import STRANGER
+
+ASKED = {"solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID)}
+
+
+def bearer(**options: Any) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token(**options)}"}
+
+
+async def test_a_deployment_is_created() -> None:
+    """202, where to look, when, and the status as on the topic."""
+    async with open_door() as door:
+        door.publisher.script = ({"state": "accepted"},)
+        response = await door.post("/v1/deployments", json=ASKED, headers=bearer())
+        body = await response.json()
+        assert (202, "accepted") == (response.status, body["state"])
+        assert f"{PREFIX}/v1/deployments/{body['requestId']}" == response.headers["Location"]
+        assert "2" == response.headers["Retry-After"]
+        assert f'"{body["requestId"]}:0"' == response.headers["ETag"]
+
+
+async def test_a_key_makes_it_once() -> None:
+    """The same key is the same deployment, for this user; with something else it is refused."""
+    async with open_door() as door:
+        door.publisher.script = ({"state": "accepted"},)
+        headers = bearer() | {"Idempotency-Key": '"order-1"'}
+        first = await (await door.post("/v1/deployments", json=ASKED, headers=headers)).json()
+        second = await (await door.post("/v1/deployments", json=ASKED, headers=headers)).json()
+        assert (first, 1) == (second, len(door.publisher.published))
+        other = await door.post("/v1/deployments", json=ASKED | {"revisionId": str(SOLUTION_ID)}, headers=headers)
+        assert (422, "idempotency-key-reused") == (other.status, (await other.json())["code"])
+        theirs = bearer(user=STRANGER) | {"Idempotency-Key": '"order-1"'}
+        assert 202 == (await door.post("/v1/deployments", json=ASKED, headers=theirs)).status
+        assert 2 == len({it.request_id for it in door.publisher.published})
+
+
+async def test_a_key_has_a_length() -> None:
+    """400, before anything is published."""
+    async with open_door() as door:
+        headers = bearer() | {"Idempotency-Key": "k" * 256}
+        assert 400 == (await door.post("/v1/deployments", json=ASKED, headers=headers)).status
+        assert [] == door.publisher.published
+
+
+async def test_a_request_is_there_before_its_first_status() -> None:
+    """Its address answers at once, and for its user alone; a refusal, which has the id of its place, is found there."""
+    async with open_door() as door:
+        created = await door.post("/v1/deployments", json=ASKED, headers=bearer() | {"Prefer": "wait=0"})
+        path, body = created.headers["Location"], await created.json()
+        read = await door.get(path, headers=bearer())
+        assert (200, body) == (read.status, await read.json())
+        assert 404 == (await door.get(path, headers=bearer(user=STRANGER))).status
+        refused = {"code": "token-expired", "message": "No.", "stage": "authenticate", "retryable": False}
+        door.say(0, "rejected", request_id="record-0-0-0123", fingerprint=None, error=refused)
+        found = await door.get(path, headers=bearer())
+        assert ("rejected", "record-0-0-0123") == ((it := await found.json())["state"], it["requestId"])
+
+
+async def test_without_a_key_each_is_another_one() -> None:
+    """A program that wants to repeat safely gives a key."""
+    async with open_door() as door:
+        for _ in range(2):
+            await door.post("/v1/deployments", json=ASKED, headers=bearer() | {"Prefer": "wait=0"})
+        assert 2 == len({it.request_id for it in door.publisher.published})
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "not-json"),
+        (b"{", "not-json"),
+        (b"[]", "invalid-request"),
+        (b"{}", "invalid-request"),
+        (json.dumps(ASKED | {"solutionId": 5}).encode(), "invalid-request"),
+        (json.dumps(ASKED | {"revisionId": "x"}).encode(), "invalid-request"),
+    ],
+)
+async def test_a_wrong_body_is_a_problem(body: bytes, code: str) -> None:
+    """400 as problem details, which name the field."""
+    async with open_door() as door:
+        response = await door.post("/v1/deployments", data=body, headers=bearer())
+        found = await response.json()
+        assert (400, "application/problem+json", code, 400) == (
+            response.status,
+            response.content_type,
+            found["code"],
+            found["status"],
+        )
+        assert [] == door.publisher.published
+
+
+async def test_a_large_body_is_refused() -> None:
+    """413, before it is read to its end."""
+    async with open_door() as door:
+        response = await door.post("/v1/deployments", data=b" " * (MAX_BODY + 1), headers=bearer())
+        assert (413, "too-large") == (response.status, (await response.json())["code"])
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Basic YTpi"}, {"Authorization": "Bearer nonsense"}])
+async def test_without_a_token_nothing_is_created(headers: dict[str, str]) -> None:
+    """401 as problem details, with the scheme that is wanted."""
+    async with open_door() as door:
+        response = await door.post("/v1/deployments", json=ASKED, headers=headers)
+        assert (401, "application/problem+json") == (response.status, response.content_type)
+        assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+async def test_a_status_is_read_until_it_is_another_one() -> None:
+    """304 for what is known; with `wait` the answer comes when there is news."""
+    async with open_door() as door:
+        door.say(0)
+        response = await door.get("/v1/deployments/r-1", headers=bearer())
+        known = bearer() | {"If-None-Match": response.headers["ETag"]}
+        assert (200, 304) == (response.status, (await door.get("/v1/deployments/r-1", headers=known)).status)
+        waiting = asyncio.create_task(door.get("/v1/deployments/r-1", headers=known | {"Prefer": "wait=20"}))
+        while not door.view._watched:  # noqa: ASYNC110 - nothing tells that it waits now
+            await asyncio.sleep(0)
+        door.say(1, "building")
+        assert "building" == (await (await waiting).json())["state"]
+
+
+async def test_events_begin_with_the_whole_state() -> None:
+    """Then one for each status, the last one with the end; who comes back after it is told to stay away."""
+    async with open_door() as door:
+        door.say(0)
+        response = await door.get("/v1/deployments/r-1/events", headers=bearer())
+        assert "text/event-stream" == response.content_type
+        lines: list[str] = []
+
+        async def read(until: str) -> None:
+            while not any(until in it for it in lines):
+                lines.append((await response.content.readline()).decode().strip())
+
+        await read('"state":"accepted"')
+        door.say(1, "building")
+        await read('"state":"building"')
+        door.say(2, "rejected")
+        await read("event: over")
+        ids = [it for it in lines if it.startswith("id:")]
+        assert ["id: r-1:0", "id: r-1:1", "id: r-1:2", "id: r-1:2"] == ids
+        again = await door.get("/v1/deployments/r-1/events", headers=bearer() | {"Last-Event-ID": "r-1:2"})
+        assert 204 == again.status
+
+
+@pytest.mark.parametrize("prefix", ["", PREFIX])
+async def test_the_interface_is_described(prefix: str) -> None:
+    """For everybody, with the address under which programs reach this gateway."""
+    async with open_door() as door:
+        response = await door.client.get(f"{prefix}/openapi.json")
+        found = await response.json()
+        assert [{"url": f"http://portal.example{PREFIX}"}] == found["servers"]
+        assert "/v1/deployments" in found["paths"]
+
+
+async def test_streams_of_a_user_are_bounded() -> None:
+    """One more is refused, and one that has ended makes room."""
+    async with open_door(max_streams_per_user=2) as door:
+        door.say(0)
+        opened = [await door.get("/v1/deployments/r-1/events", headers=bearer()) for _ in range(2)]
+        assert 429 == (await door.get("/v1/deployments/r-1/events", headers=bearer())).status
+        for it in opened:
+            it.close()
+        async with asyncio.timeout(5):
+            while (await door.get("/v1/deployments/r-1/events", headers=bearer())).status != 200:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)  # nothing tells that the server has noticed

@@ -1,0 +1,74 @@
+"""What a click becomes, and what is no click."""
+
+import pytest
+
+from schemas import fingerprint
+from tests.support.builders import REVISION_ID, SOLUTION_ID
+from tests.unit.gateway.door import say
+from worker.gateway.front_door import Join, Publish, click, refusal
+from worker.gateway.view import Entry, View
+from worker.sandbox.users import SANDBOX_USER
+
+OF = fingerprint(SANDBOX_USER.user_id, SOLUTION_ID, REVISION_ID)
+MINUTE = 60_000
+
+
+def entry(*states: str) -> Entry:
+    view = View(10, 10**6)
+    for sequence, state in enumerate(states):
+        say(view, sequence, state)
+    found = view.newest(OF, len(SANDBOX_USER.user_id) % 3)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("states", [("accepted",), ("accepted", "building"), ("submitting", "parked")])
+def test_an_open_request_is_joined(states: tuple[str, ...]) -> None:
+    """However long it takes: a parked one, too, for deploying again might deploy twice."""
+    last = entry(*states)
+    assert Join(last) == click(last, OF, "token", last.ended_ms + 100 * MINUTE, MINUTE)
+
+
+def test_an_ended_request_is_joined_for_a_while() -> None:
+    """A reload soon after the end shows it, and later one deploys again."""
+    last = entry("accepted", "deployed")
+    assert Join(last) == click(last, OF, "token", last.ended_ms + MINUTE - 1, MINUTE)
+    assert isinstance(click(last, OF, "token", last.ended_ms + MINUTE, MINUTE), Publish)
+
+
+def test_everybody_chooses_the_same_id() -> None:
+    """Reloads, retries of a proxy, and other replicas; another token, user or earlier request makes another one."""
+    last = entry("accepted", "deployed")
+    later = last.ended_ms + 2 * MINUTE
+    chosen = {
+        click(None, OF, "token", 0, MINUTE),
+        click(None, OF, "token", 5, MINUTE),
+        click(None, OF, "other", 0, MINUTE),
+        click(None, "f" * 64, "token", 0, MINUTE),
+        click(last, OF, "token", later, MINUTE),
+        click(last, OF, "token", later + 1, MINUTE),
+    }
+    assert 4 == len(chosen)
+
+
+@pytest.mark.parametrize(
+    ("method", "headers"),
+    [
+        ("HEAD", {}),
+        ("GET", {"Sec-Purpose": "prefetch"}),
+        ("GET", {"Sec-Purpose": "prefetch;prerender"}),
+        ("GET", {"Purpose": "prefetch"}),
+        ("GET", {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}),
+        ("GET", {"Sec-Fetch-Mode": "cors"}),
+        ("GET", {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}),
+    ],
+)
+def test_what_is_no_click_does_not_deploy(method: str, headers: dict[str, str]) -> None:
+    """Prefetched, embedded, called by a script, or only asked whether it is there."""
+    assert refusal(method, headers) is not None
+
+
+@pytest.mark.parametrize("headers", [{}, {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}])
+def test_a_click_deploys(headers: dict[str, str]) -> None:
+    """In a browser, or by a program, which sends none of the headers."""
+    assert refusal("GET", headers) is None

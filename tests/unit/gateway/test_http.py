@@ -1,0 +1,18 @@
+"""The gateway's server, apart from what it answers."""
+
+import socket
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from worker.gateway.http import Connections, serving
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="there is no IPv6 here")
+async def test_one_port_for_both_families() -> None:
+    """Any free port is the same one for IPv4 and IPv6; a pod is reached by its address of either family."""
+    async with serving(web.Application(), Connections(), None, 0) as port, aiohttp.ClientSession() as session:
+        for host in ("127.0.0.1", "[::1]"):
+            async with session.get(f"http://{host}:{port}/") as response:
+                assert 404 == response.status

@@ -1,0 +1,235 @@
+"""Today's portal at the front door: what it sends, and what comes back."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.support.builders import REVISION_ID, SOLUTION_ID
+from tests.unit.gateway.door import BROWSER, CLICK, DEPLOYMENT, PREFIX, open_door, token
+from worker.sandbox.users import STRANGER
+
+DEPLOYED: tuple[dict[str, Any], ...] = (
+    {"state": "accepted"},
+    {"state": "building"},
+    {"state": "submitting"},
+    {"state": "deployed", "deployment": DEPLOYMENT},
+)
+REJECTED: tuple[dict[str, Any], ...] = (
+    {"state": "accepted"},
+    {
+        "state": "rejected",
+        "error": {"code": "no-access", "message": "You may not read it.", "stage": "authorise", "retryable": False},
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("headers", "query"),
+    [
+        ({"jwtToken": "{}"}, ""),
+        ({"Authorization": "{}"}, ""),
+        ({"Authorization": "Bearer {}"}, ""),
+        ({}, "?jwtToken={}"),
+    ],
+)
+async def test_the_token_is_taken_where_the_portal_puts_it(headers: dict[str, str], query: str) -> None:
+    """In either header, with or without its scheme, or in the address."""
+    given = token()
+    async with open_door() as door:
+        headers = {name: value.format(given) for name, value in headers.items()}
+        response = await door.get(CLICK + query.format(given), headers=headers)
+        assert 303 == response.status
+        assert [(SOLUTION_ID, REVISION_ID, given)] == [
+            (it.solution_id, it.revision_id, it.token) for it in door.publisher.published
+        ]
+
+
+async def test_what_deploys_in_time_leads_to_the_dashboard() -> None:
+    """302, as the Java deployer answers."""
+    async with open_door() as door:
+        door.publisher.script = DEPLOYED
+        response = await door.get(CLICK, headers={"jwtToken": token()})
+        assert (302, DEPLOYMENT["url"]) == (response.status, response.headers["Location"])
+
+
+async def test_what_takes_longer_leads_to_its_page() -> None:
+    """Which says who is looking, by a cookie and without the token."""
+    given = token()
+    async with open_door() as door:
+        response = await door.get(f"{CLICK}?jwtToken={given}", headers=BROWSER)
+        page = f"{PREFIX}/requests/{door.publisher.published[0].request_id}"
+        assert (303, page) == (response.status, response.headers["Location"])
+        cookie = response.headers["Set-Cookie"]
+        assert f"Path={PREFIX}/" in cookie
+        assert "HttpOnly" in cookie
+        assert "SameSite=Lax" in cookie
+        assert given not in cookie
+        shown = await door.get(page, headers=BROWSER)
+        text = await shown.text()
+        assert 200 == shown.status
+        assert "waits for a worker" in text
+        assert given not in text
+
+
+@pytest.mark.parametrize(
+    ("url", "attributes"),
+    [("https://gateway.example", ("__Host-", "Secure", "Path=/")), ("https://a.example/p", ("Secure", "Path=/p/"))],
+)
+async def test_the_cookie_is_as_narrow_as_the_address_allows(url: str, attributes: tuple[str, ...]) -> None:
+    """A gateway with a host of its own lets no other host set it."""
+    async with open_door(url) as door:
+        response = await door.get(CLICK, headers={"jwtToken": token()})
+        assert [] == [it for it in attributes if it not in response.headers["Set-Cookie"]]
+
+
+async def test_a_script_is_told_what_failed() -> None:
+    """404 and a sentence, as from the Java deployer; a browser is led to the page."""
+    async with open_door() as door:
+        door.publisher.script = REJECTED
+        response = await door.get(CLICK, headers={"jwtToken": token()})
+        assert (404, "You may not read it. [no-access]\n") == (response.status, await response.text())
+        response = await door.get(CLICK, headers={"jwtToken": token(), **BROWSER})
+        assert 303 == response.status
+
+
+@pytest.mark.parametrize("given", ["", "nonsense", "a.b.c"])
+async def test_no_valid_token_publishes_nothing(given: str) -> None:
+    """401, with the code; a browser sees a page that says what to do."""
+    async with open_door() as door:
+        response = await door.get(CLICK, headers={"jwtToken": given})
+        assert 401 == response.status
+        assert "[token-" in await response.text()
+        page = await door.get(f"{CLICK}?jwtToken={given}", headers=BROWSER)
+        assert 401 == page.status
+        assert "Log in" in await page.text()
+        assert [] == door.publisher.published
+
+
+async def test_an_expired_token_publishes_nothing() -> None:
+    """It is judged here already."""
+    async with open_door() as door:
+        response = await door.get(CLICK, headers={"jwtToken": token(hours=-1)})
+        assert (401, True) == (response.status, "[token-expired]" in await response.text())
+        assert [] == door.publisher.published
+
+
+@pytest.mark.parametrize("path", ["/deploy/1/2", f"/deploy/{SOLUTION_ID}/x", f"/deploy/{SOLUTION_ID}/..%2f"])
+async def test_what_is_no_id_is_not_found(path: str) -> None:
+    """404, and nothing is published."""
+    async with open_door() as door:
+        response = await door.get(path, headers={"jwtToken": token()})
+        assert 404 == response.status
+        assert [] == door.publisher.published
+
+
+@pytest.mark.parametrize("headers", [{"Sec-Purpose": "prefetch"}, {"Sec-Fetch-Mode": "no-cors"}])
+async def test_what_is_no_click_publishes_nothing(headers: dict[str, str]) -> None:
+    """Whatever the token is."""
+    async with open_door() as door:
+        response = await door.get(CLICK, headers={"jwtToken": token(), **headers})
+        assert 403 == response.status
+        head = await door.client.head(PREFIX + CLICK, headers={"jwtToken": token()})
+        assert (405, "GET") == (head.status, head.headers["Allow"])
+        assert [] == door.publisher.published
+
+
+async def test_twenty_reloads_are_one_request() -> None:
+    """At the same time, and one after the other, while it runs and soon after it has ended."""
+    given = token()
+    async with open_door() as door:
+
+        async def click() -> str:
+            response = await door.get(f"{CLICK}?jwtToken={given}", headers=BROWSER)
+            return str(response.headers["Location"])
+
+        pages = set(await asyncio.gather(*(click() for _ in range(10))))
+        door.say(0, request_id=door.publisher.published[0].request_id)
+        pages |= {await click() for _ in range(5)}
+        door.say(1, "failed", request_id=door.publisher.published[0].request_id)
+        pages |= {await click() for _ in range(5)}
+        assert (1, 1) == (len(pages), len({it.request_id for it in door.publisher.published}))
+
+
+async def test_two_replicas_choose_the_same_id() -> None:
+    """Neither knows of the other's request yet."""
+    given = token()
+    async with open_door() as one, open_door() as other:
+        for door in (one, other):
+            await door.get(CLICK, headers={"jwtToken": given})
+        assert one.publisher.published == other.publisher.published
+
+
+async def test_kafka_away_is_said_and_a_reload_is_safe() -> None:
+    """503, when to come again, and the same id then."""
+    given = token()
+    async with open_door() as door:
+        door.publisher.is_away = True
+        response = await door.get(CLICK, headers={"jwtToken": given, **BROWSER})
+        assert (503, "5") == (response.status, response.headers["Retry-After"])
+        assert "Reload this page" in await response.text()
+        door.publisher.is_away, door.reader.is_connected = False, False
+        assert 503 == (await door.get(CLICK, headers={"jwtToken": given})).status
+        assert [] == door.publisher.published
+
+
+async def test_open_requests_of_a_user_are_bounded() -> None:
+    """429 for one more, and nothing for another user."""
+    async with open_door(max_open_requests=2) as door:
+        for number in range(2):
+            door.say(0, request_id=f"r-{number}", offset=number, revision_id=SOLUTION_ID)
+        response = await door.get(CLICK, headers={"jwtToken": token()})
+        assert (303, 429) == (
+            (await door.get(CLICK, headers={"jwtToken": token(STRANGER)})).status,
+            response.status,
+        ), await response.text()
+
+
+async def test_the_rate_of_a_user_is_bounded() -> None:
+    """Counted for each user on their own."""
+    async with open_door(max_requests_per_minute=3) as door:
+        answers = [(await door.get(CLICK, headers={"jwtToken": token()})).status for _ in range(5)]
+        assert [303, 303, 303, 429, 429] == answers
+        assert 303 == (await door.get(CLICK, headers={"jwtToken": token(STRANGER)})).status
+
+
+async def test_a_form_deploys_without_a_token_in_the_address() -> None:
+    """For a portal that no longer puts it there."""
+    form = {"solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID), "jwtToken": token()}
+    async with open_door() as door:
+        response = await door.post("/deploy", data=form, headers=BROWSER)
+        assert 303 == response.status
+        assert 1 == len(door.publisher.published)
+
+
+@pytest.mark.parametrize("prefix", ["", PREFIX])
+async def test_the_prefix_may_be_stripped_or_not(prefix: str) -> None:
+    """Links have it all the same."""
+    async with open_door() as door:
+        response = await door.client.get(prefix + CLICK, headers={"jwtToken": token()}, allow_redirects=False)
+        assert response.headers["Location"].startswith(f"{PREFIX}/requests/")
+        home = await door.client.get(f"{prefix}/", allow_redirects=False)
+        assert f"{PREFIX}/requests" == home.headers["Location"]
+
+
+async def test_the_zip_is_downloaded() -> None:
+    """With the token, or the portal's cookie as it is; it needs no Kafka."""
+    path = f"/getSolutionZip/{SOLUTION_ID}/{REVISION_ID}"
+    async with open_door() as door:
+        door.reader.is_connected = False
+        cookies = (f"a=b; authToken= Bearer {token()}; c=d", f"authToken=Bearer {token()}", f'authToken="{token()}"')
+        for given in ({"jwtToken": token()}, *({"Cookie": it} for it in cookies)):
+            response = await door.get(path, headers=given)
+            assert (200, 'attachment; filename="solution.zip"') == (
+                response.status,
+                response.headers["Content-Disposition"],
+            )
+            assert (await response.read()).startswith(b"PK of ")
+        assert 401 == (await door.get(path)).status
+
+
+async def test_the_portals_cookie_deploys_nothing() -> None:
+    """A cookie is sent with everything, whoever made the link."""
+    async with open_door() as door:
+        response = await door.get(CLICK, cookies={"authToken": f" Bearer {token()}"}, headers=BROWSER)
+        assert (401, []) == (response.status, door.publisher.published)

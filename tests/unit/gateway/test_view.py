@@ -1,0 +1,149 @@
+"""What the gateway knows of requests."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from schemas import State, fingerprint
+from tests.support.builders import REVISION_ID, SOLUTION_ID
+from tests.unit.gateway.door import say
+from worker.gateway.view import View, turn_of
+from worker.sandbox.users import SANDBOX_USER, STRANGER
+
+P = len(SANDBOX_USER.user_id) % 3
+
+
+def view(requests: int = 100, size: int = 10**9) -> View:
+    return View(requests, size)
+
+
+def test_steps_are_kept_in_order() -> None:
+    """Each status is a step, and the last one is kept as it was published."""
+    seen = view()
+    for sequence, state in enumerate(("accepted", "building", "submitting", "deployed")):
+        say(seen, sequence, state)
+    entry = seen.get((P, "r-1"))
+    assert entry is not None
+    assert ["accepted", "building", "submitting", "deployed"] == [it.state for it in entry.steps]
+    assert (State.DEPLOYED, True, True) == (entry.status.state, entry.is_final, entry.is_complete)
+
+
+def test_what_comes_twice_changes_nothing() -> None:
+    """A status that is known, or older than the last one, is no step."""
+    seen = view()
+    for sequence in (0, 1, 1, 0):
+        say(seen, sequence, "building" if sequence else "accepted")
+    assert 2 == len(seen.get((P, "r-1")).steps)  # type: ignore[union-attr]
+
+
+def test_what_was_compacted_is_said() -> None:
+    """The first status that is seen is not the first one that there was."""
+    seen = view()
+    say(seen, 3, "deployed")
+    say(seen, 0, request_id="r-2", offset=1)
+    say(seen, 2, "building", request_id="r-2", offset=1)
+    assert [False, False] == [it.is_complete for it in seen.all()]
+
+
+def test_an_id_that_comes_again_is_another_request() -> None:
+    """The workers had forgotten it; its steps are not those of the first one."""
+    seen = view()
+    say(seen, 0)
+    say(seen, 1, "failed")
+    say(seen, 0, offset=9)
+    assert [1] == [len(it.steps) for it in seen.all()]
+    assert 1 == len(seen)
+
+
+@pytest.mark.parametrize("value", [b"", b"{}", b"[]", b'{"requestId": "r"}', b"\xff", b'{"state": "unheard-of"}'])
+def test_what_is_no_status_is_left_out(value: bytes) -> None:
+    """Others may write to the topic, too."""
+    seen = view()
+    assert seen.apply(0, value) is None
+    assert 0 == len(seen)
+
+
+def test_two_users_may_choose_one_id() -> None:
+    """Each finds their own."""
+    seen = view()
+    say(seen, 0, partition=0)
+    say(seen, 0, partition=1, user=STRANGER)
+    mine = [it.key[0] for it in seen.find("r-1") if it.belongs_to(SANDBOX_USER.user_id)]
+    assert [0] == mine
+    assert [1] == [it.key[0] for it in seen.find("r-1") if it.belongs_to(STRANGER.user_id)]
+
+
+def test_a_users_requests_are_found_without_a_list_of_users() -> None:
+    """By the fingerprints in the partition of the user, the newest first."""
+    seen = view()
+    for number in range(4):
+        say(seen, 0, request_id=f"r-{number}", offset=number, user=STRANGER if number == 2 else SANDBOX_USER)
+    assert ["r-3", "r-1", "r-0"] == [it.request_id for it in seen.of_user(SANDBOX_USER.user_id, P)]
+    newest = seen.newest(fingerprint(SANDBOX_USER.user_id, SOLUTION_ID, REVISION_ID), P)
+    assert newest is not None
+    assert "r-3" == newest.request_id
+
+
+def test_what_ended_first_is_forgotten_first() -> None:
+    """Open requests stay as long as there are others; the number that went is counted."""
+    seen = view(requests=3)
+    say(seen, 0, request_id="open")
+    for number in range(4):
+        say(seen, 0, "rejected", request_id=f"r-{number}", offset=1 + number)
+    assert ["open", "r-3", "r-2"] == [it.request_id for it in seen.all()]
+    assert 2 == seen.evicted
+    assert [] == seen.find("r-0")
+
+
+def test_memory_is_bounded() -> None:
+    """By the bytes of what is kept, which come back to nothing when it goes."""
+    seen = view(size=20_000)
+    for number in range(100):
+        say(seen, 0, "rejected", request_id=f"r-{number}", offset=number, message="x" * 500)
+    assert 5 < len(seen) < 30
+    assert seen.bytes <= 20_000
+    assert sum(it.size for it in seen.all()) == seen.bytes
+
+
+def test_a_refused_record_is_found_by_its_place() -> None:
+    """Its statuses have the id of the place and no fingerprint."""
+    seen = view()
+    say(seen, 0, "rejected", request_id="record-2-7-0011223344556677", partition=2, offset=7, fingerprint=None)
+    entry = seen.at(2, 7)
+    assert entry is not None
+    assert not entry.belongs_to(SANDBOX_USER.user_id)
+    assert seen.at(2, 8) is None
+
+
+async def test_who_watches_is_woken() -> None:
+    """By a new status of the request or at the place, and by nothing else."""
+    seen = view()
+    with seen.watch((P, "r-1")) as by_id, seen.watch((P, 5)) as by_place, seen.watch((P, "r-2")) as other:
+        say(seen, 0, offset=5)
+        assert (True, True, False) == (by_id.is_set(), by_place.is_set(), other.is_set())
+    assert isinstance(by_id, asyncio.Event)
+    say(seen, 1, "building", offset=5)  # nobody watches any more
+    assert {} == seen._watched
+
+
+def test_the_turn_is_counted() -> None:
+    """Of the user's open requests before it; who is at work has none."""
+    seen = view()
+    say(seen, 0, request_id="r-0", offset=0)
+    say(seen, 1, "building", request_id="r-0", offset=0)
+    for number in (1, 2):
+        say(seen, 0, request_id=f"r-{number}", offset=number)
+    own = seen.of_user(SANDBOX_USER.user_id, P)
+    assert {"r-0": 0, "r-1": 2, "r-2": 3} == {it.request_id: turn_of(it, own) for it in own}
+
+
+def test_parked_ones_are_listed_for_operators() -> None:
+    """The newest first; one that goes on is not among them."""
+    seen = view()
+    for number in range(3):
+        time = datetime(2026, 11, 29, 12, number, tzinfo=UTC)
+        say(seen, 0, "submitting", request_id=f"r-{number}", offset=number)
+        say(seen, 1, "parked", request_id=f"r-{number}", offset=number, time=time)
+    say(seen, 2, "retrying", request_id="r-1", offset=1)
+    assert ["r-2", "r-0"] == [it.request_id for it in seen.parked()]

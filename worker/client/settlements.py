@@ -1,0 +1,91 @@
+"""Settling a POST whose outcome is unknown, for `resolve` and the gateway."""
+
+from dataclasses import dataclass
+
+from aiokafka import TopicPartition
+
+from schemas import DeploymentInfo, DeploymentSettled, DeploymentStatus, State
+from worker.adapters.kafka.acls import Operation
+from worker.adapters.kafka.clients import client_options, event_of, read_all, send
+from worker.client.requests import open_producer, partition_count
+from worker.errors import CommandError, ConfigurationError, one_line
+from worker.observability import logs
+from worker.settings import KafkaSettings
+
+SOURCE = "/playground-deployer/resolve"
+RESOLVABLE_STATES = (State.PARKED, State.SUBMITTING)
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorStatement:
+    """What the operator says about the attempt; everybody can read it."""
+
+    reason: str
+    by: str
+    deployment: DeploymentInfo | None = None
+
+
+def build_settlement(last: DeploymentStatus, outcome: str, statement: OperatorStatement) -> DeploymentSettled:
+    """Build the settlement of the last attempt. Raises CommandError when there is nothing to settle."""
+    if last.state not in RESOLVABLE_STATES:
+        raise CommandError(
+            f"{last.request_id} is {last.state}, and only a parked request can be resolved. "
+            f"Follow it with: playground-deployer watch --from-beginning --request-id {last.request_id}"
+        )
+    return DeploymentSettled.model_validate(
+        {
+            "request_id": last.request_id,
+            "attempt": last.attempt,
+            "outcome": outcome,
+            "deployment": statement.deployment,
+            "reason": statement.reason,
+            "by": statement.by,
+        }
+    )
+
+
+async def publish_settlement(kafka: KafkaSettings, settled: DeploymentSettled, partition: int) -> None:
+    """Publish a settlement. Raises KafkaError, or ConfigurationError when the topic has no such partition."""
+    setting = "DEPLOYER_KAFKA__SETTLEMENTS_TOPIC"
+    if partition >= await partition_count(kafka, setting, kafka.settlements_topic, Operation.WRITE):
+        raise ConfigurationError(
+            f"{setting}: '{kafka.settlements_topic}' has fewer partitions than '{kafka.status_topic}'. Add partitions."
+        )
+    message = settled.to_message(kafka.settlements_topic, SOURCE, partition)
+    async with open_producer(kafka) as producer:
+        await send(producer, message)
+
+
+async def last_status(kafka: KafkaSettings, request_id: str, partition: int | None) -> DeploymentStatus:
+    """Return the request's last status. Raises CommandError unless exactly one request has this id."""
+    count = await partition_count(kafka, "DEPLOYER_KAFKA__STATUS_TOPIC", kafka.status_topic, Operation.READ)
+    if partition is not None and partition not in range(count):
+        raise CommandError(
+            f"--partition: '{kafka.status_topic}' has the partitions 0 to {count - 1}. Choose one of them."
+        )
+    tps = [TopicPartition(kafka.status_topic, it) for it in range(count) if partition in (None, it)]
+    found: dict[int, DeploymentStatus] = {}
+    async for record in read_all(client_options(kafka), tps):
+        status = event_of(record, DeploymentStatus) if record.key == request_id.encode() else None
+        if status is not None:
+            found[record.partition] = status
+    if not found:
+        raise CommandError(f"{request_id}: no status has this id. Give the request id of a status.")
+    if len(found) > 1:
+        states = ", ".join(f"{it} ({found[it].state})" for it in sorted(found))
+        raise CommandError(f"{request_id} is in the partitions {states}. Choose one with --partition.")
+    return next(iter(found.values()))
+
+
+def publishable(option: str, text: str, max_length: int) -> str:
+    """Return the text on one line if it may be published. Raises CommandError, which does not repeat the text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise CommandError(f"{option}: it is not UTF-8. Type it again.") from None
+    text = one_line(text).strip()
+    if not 0 < len(text) <= max_length:
+        raise CommandError(f"{option}: it has {len(text)} characters. Write 1 to {max_length}.")
+    if logs.without_encoded(text) != text:
+        raise CommandError(f"{option}: everybody can read it, and part of it looks like a token. Leave that out.")
+    return text

@@ -1,0 +1,58 @@
+"""Whether Kafka lets the gateway do what it is there for; asked again and again, so that /ready says what is not."""
+
+import asyncio
+
+import structlog
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.errors import KafkaError
+
+from worker.adapters.kafka.acls import gateway_acls, notification_acls, verify_acls
+from worker.adapters.kafka.diagnosis import connected
+from worker.errors import ConfigurationError
+from worker.settings import KafkaSettings
+
+CHECK_SECONDS = 5.0
+RETRY_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+class Access:
+    """Compares what Kafka grants with what the gateway needs. Tries until it is cancelled."""
+
+    def __init__(self, kafka: KafkaSettings, *, notifies: bool = False) -> None:
+        self._kafka = kafka
+        self._needed = gateway_acls(kafka) + (notification_acls(kafka) if notifies else ())
+        self.problem: str | None = None
+        """What someone has to change, with the setting or the command; None when all is well, or Kafka is away."""
+
+    async def run(self) -> None:
+        """Run until it is cancelled. A connection that is up does not log in again, as with the other clients."""
+        while True:
+            try:
+                async with connected(self._kafka) as connection:
+                    while True:
+                        await self._verify(connection)
+                        self._note(None)
+                        await asyncio.sleep(CHECK_SECONDS)
+            except ConfigurationError as error:
+                self._note(str(error))
+            except (KafkaError, OSError, TimeoutError):
+                pass  # away: the reader notices that, and pages are shown as of then
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _verify(self, connection: AIOKafkaConnection) -> None:
+        existing = await verify_acls(connection, self._kafka, self._needed)
+        missing = [it for it in (self._kafka.requests_topic, self._kafka.status_topic) if it not in existing]
+        if missing:
+            raise ConfigurationError(
+                f"Kafka: the topic '{missing[0]}' does not exist. Create it, or start a worker that creates it."
+            )
+
+    def _note(self, problem: str | None) -> None:
+        if problem != self.problem:
+            if problem:
+                log.error("Kafka denies what the gateway needs", why=problem)
+            else:
+                log.info("Kafka grants what the gateway needs")
+            self.problem = problem

@@ -1,0 +1,158 @@
+"""The portal's bell: a notification in Graphene when a request has ended, for those who have closed the page.
+
+It has a consumer group of its own, and is in the way of nothing else: what cannot be sent is given up after a while.
+A notification is made once, and given to its user once, unless this process ends between the call and the commit.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+
+import aiohttp
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from schemas import FINAL_STATES, DeploymentStatus, State
+from worker.adapters.http import configured_url, dependency_session, exchange
+from worker.adapters.kafka.acls import notification_group
+from worker.adapters.kafka.clients import FETCHED, client_options, event_of, fetch_record, open_reader, running_client
+from worker.errors import WorkerError
+from worker.gateway.metrics import NOTIFICATIONS
+from worker.gateway.texts import STATES
+from worker.settings import CatalogSettings, KafkaSettings
+
+ATTEMPTS = 6  # of one notification, over about a minute
+PAUSE_SECONDS = 2.0  # before the second attempt, and twice as long before each further one
+MAX_URL = 512  # characters in CCDS
+MAX_TITLE, MAX_MESSAGE = 100, 2048
+SHOWN_DAYS = 7
+MAX_ANSWER = 64 * 1024  # bytes
+
+log = structlog.get_logger()
+
+Sleep = Callable[[float], Awaitable[None]]
+Post = Callable[[str, bytes], Awaitable[bytes]]
+"""POSTs a body to a path below CCDS's base, and returns the answer. Raises NotSent."""
+
+
+class NotSent(WorkerError):
+    """CCDS has not taken a notification; the message says why, for the log."""
+
+
+class Bell:
+    """Sends one notification after the other."""
+
+    def __init__(self, post: Post, public_url: str, sleep: Sleep = asyncio.sleep) -> None:
+        self._post = post
+        self._public_url = public_url.rstrip("/")
+        self._sleep = sleep
+
+    async def ring(self, status: DeploymentStatus, user_id: str) -> bool:
+        """Tell the user that the request has ended; return whether that was possible."""
+        notification = await self._try("notif", json.dumps(self.notification(status)).encode())
+        try:
+            number = json.loads(notification or b"")["notificationId"]
+        except (ValueError, KeyError, TypeError):
+            return False
+        path = f"notif/{quote(str(number), safe='')}/user/{quote(user_id, safe='')}"
+        return await self._try(path, b"") is not None
+
+    def notification(self, status: DeploymentStatus) -> dict[str, str]:
+        """Return what CCDS keeps: a title, a sentence, and the page's address."""
+        name, heading = status.solution_name or "A solution", STATES[status.state][0]
+        sentence = status.error.message if status.error else STATES[status.state][1]
+        url = f"{self._public_url}/requests/{quote(status.request_id, safe='')}"
+        return {
+            "title": f"{heading}: {name}"[:MAX_TITLE],
+            "message": sentence[:MAX_MESSAGE],
+            "msgSeverity": "LO" if status.state is State.DEPLOYED else "ME",
+            "url": url if len(url) <= MAX_URL else self._public_url,
+            "start": _instant(status.time),
+            "end": _instant(status.time + timedelta(days=SHOWN_DAYS)),
+        }
+
+    async def _try(self, path: str, body: bytes) -> bytes | None:
+        """POST until it is taken; only what failed is sent again. None: it was given up."""
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                await self._sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
+            try:
+                return await self._post(path, body)
+            except NotSent as error:
+                log.info("a notification was not taken", why=str(error), attempt=attempt + 1)
+        return None
+
+
+async def ring_for_all(kafka: KafkaSettings, catalog: CatalogSettings, public_url: str) -> None:
+    """Notify of every request that ends from now on, until this is cancelled."""
+    async with dependency_session() as session:
+        bell = Bell(_poster(session, catalog), public_url)
+        while True:
+            with suppress(KafkaError, TimeoutError, OSError):
+                await _follow(kafka, bell)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def _follow(kafka: KafkaSettings, bell: Bell) -> None:
+    consumer = AIOKafkaConsumer(
+        kafka.status_topic,
+        **client_options(kafka),
+        group_id=notification_group(kafka),
+        enable_auto_commit=False,
+        auto_offset_reset="latest",
+        isolation_level="read_committed",
+        **FETCHED,
+    )
+    async with running_client(consumer), open_reader(client_options(kafka), []) as requests:
+        async for record in consumer:
+            status = event_of(record, DeploymentStatus)
+            if status and status.state in FINAL_STATES and status.fingerprint:
+                user_id = await _user_of(requests, kafka, status)
+                sent = user_id is not None and await bell.ring(status, user_id)
+                NOTIFICATIONS.labels("sent" if sent else "given-up").inc()
+            await consumer.commit({_place(record): record.offset + 1})
+
+
+async def _user_of(reader: AIOKafkaConsumer, kafka: KafkaSettings, status: DeploymentStatus) -> str | None:
+    """Return whose request it was: its record's key. Statuses do not say it, and the record may be gone."""
+    tp = TopicPartition(kafka.requests_topic, status.source.partition)
+    record = await fetch_record(reader, tp, status.source.offset)
+    return record.key.decode(errors="replace") if record and record.key else None
+
+
+def _poster(session: aiohttp.ClientSession, catalog: CatalogSettings) -> Post:
+    base = configured_url(catalog.url.rstrip("/") + "/", "DEPLOYER_CATALOG__URL")
+    credentials = aiohttp.encode_basic_auth(catalog.username, catalog.password.get_secret_value())
+
+    async def post(path: str, body: bytes) -> bytes:
+        headers = {"Authorization": credentials, "Content-Type": "application/json", "Accept": "application/json"}
+        try:
+            answer = await exchange(
+                session,
+                "catalog",
+                "POST",
+                base.join(type(base)(path, encoded=True)),
+                headers=headers,
+                limits=aiohttp.ClientTimeout(total=catalog.timeout_seconds),
+                max_bytes=MAX_ANSWER,
+                data=body,
+            )
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise NotSent(type(error).__name__) from None
+        if answer.status not in (200, 201):
+            raise NotSent(f"status {answer.status}")
+        return answer.body
+
+    return post
+
+
+def _place(record: ConsumerRecord) -> TopicPartition:
+    return TopicPartition(record.topic, record.partition)
+
+
+def _instant(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,162 @@
+"""What holds for every answer: its headers, its errors, and how long a connection may take."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from worker.gateway.metrics import ANSWERS, CONNECTIONS_CUT_OFF
+from worker.observability.health import listen
+
+MAX_BODY = 64 * 1024
+MAX_LINE = 16 * 1024  # aiohttp's own 8,190 are less than a path with a token of 8 KiB
+MAX_CONNECTIONS = 2000
+BODY_SECONDS = 10.0  # for a request's body
+IDLE_SECONDS = 15.0  # for a request's head, from the connection's beginning or its last answer
+
+SECURITY_HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Robots-Tag": "noindex",
+    "Cache-Control": "no-store",
+}
+
+log = structlog.get_logger()
+
+Refuse = Callable[[web.Request, int, str, str], web.StreamResponse]
+"""Makes the answer for an error: request, status, code, and a sentence for a person."""
+
+
+def answers(refuse: Refuse) -> Middleware:
+    """Return the outermost middleware: every answer has the headers, and every error is an answer of ours."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            if request.body_exists:
+                async with asyncio.timeout(BODY_SECONDS):
+                    await request.read()
+            response = await handler(request)
+        except web.HTTPException as error:
+            code = "too-large" if error.status == 413 else f"http-{error.status}"
+            response = refuse(request, error.status, code, error.text or error.reason)
+            if "Allow" in error.headers:
+                response.headers["Allow"] = error.headers["Allow"]
+        except TimeoutError:
+            response = refuse(request, 408, "too-slow", "The request took too long to arrive. Send it again.")
+        except Exception:
+            number = secrets.token_hex(4)
+            log.exception("a defect kept the gateway from answering", route=route_of(request), number=number)
+            response = refuse(
+                request,
+                500,
+                "internal",
+                f"A bug in the gateway; its log has it under {number}. Tell the operator.",
+            )
+        ANSWERS.labels(route_of(request), f"{response.status // 100}xx").inc()
+        if not response.prepared:
+            add_headers(request, response)
+        return response
+
+    return middleware
+
+
+def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Give the answer what every one has; what it has already stays."""
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    if request.secure or request.headers.get("X-Forwarded-Proto") == "https":
+        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+
+
+def route_of(request: web.Request) -> str:
+    """Return the route as it is written, without ids."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else "none"
+
+
+class Connections:
+    """Cuts off connections that say nothing, or say it too slowly, and the oldest idle ones of too many."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._idle_since: dict[web.RequestHandler, float] = {}
+        self._busy: dict[object, int] = {}  # transport → requests that are answered now
+
+    @property
+    def middleware(self) -> Middleware:
+        """Notes which connections are answered."""
+
+        @web.middleware
+        async def busy(request: web.Request, handler: Handler) -> web.StreamResponse:
+            transport = request.transport
+            self._busy[transport] = self._busy.get(transport, 0) + 1
+            try:
+                return await handler(request)
+            finally:
+                self._busy[transport] -= 1
+                if not self._busy[transport]:
+                    del self._busy[transport]
+
+        return busy
+
+    def sweep(self, server: web.Server) -> None:
+        """Look at all of them once."""
+        now = self._clock()
+        known = {it: since for it, since in self._idle_since.items() if it in set(server.connections)}
+        self._idle_since = known
+        for handler in server.connections:
+            if handler.transport in self._busy:
+                known.pop(handler, None)
+            else:
+                known.setdefault(handler, now)
+        oldest = sorted(known, key=lambda it: known[it])
+        many = set(oldest[: max(0, len(server.connections) - MAX_CONNECTIONS)])
+        for handler in oldest:
+            reason = "many" if handler in many else "slow" if now - known[handler] > IDLE_SECONDS else None
+            if reason and handler.transport:
+                handler.transport.abort()
+                CONNECTIONS_CUT_OFF.labels(reason).inc()
+
+    async def run(self, server: web.Server) -> None:
+        """Run until it is cancelled."""
+        while True:
+            await asyncio.sleep(1)
+            self.sweep(server)
+
+
+@asynccontextmanager
+async def serving(app: web.Application, connections: Connections, host: str | None, port: int) -> AsyncIterator[int]:
+    """Serve inside the block; yield the port. Raises OSError when it is in use."""
+    runner = web.AppRunner(
+        app,
+        access_log=None,  # it would have tokens in it
+        shutdown_timeout=2,
+        max_line_size=MAX_LINE,
+        max_field_size=MAX_LINE,
+        keepalive_timeout=IDLE_SECONDS,
+    )
+    await runner.setup()
+    try:
+        # Without a host on every address, by one socket: two would have two ports where any is free.
+        site = web.TCPSite(runner, host, port) if host else web.SockSite(runner, listen(port))
+        await site.start()
+        server = runner.server
+        assert isinstance(server, web.Server)  # noqa: S101 - it is set up
+        sweeping = asyncio.create_task(connections.run(server), name="connections")
+        try:
+            yield int(runner.addresses[0][1])
+        finally:
+            sweeping.cancel()
+            await asyncio.gather(sweeping, return_exceptions=True)
+    finally:
+        await runner.cleanup()

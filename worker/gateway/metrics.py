@@ -1,0 +1,65 @@
+"""The gateway's own counters and gauges, beside the process' ones; docs/operating.md is made from their sentences."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+PREFIX = "playground_gateway"
+
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+
+ANSWERS = Counter(
+    "answers", "Answers, by route and class of the status.", ["route", "class"], namespace=PREFIX, registry=REGISTRY
+)
+PUBLISHED = Counter("published", "Requests that were published.", namespace=PREFIX, registry=REGISTRY)
+REFUSED = Counter(
+    "refused",
+    "Clicks that were not published, by reason: `token`, `not-a-click` (prefetched, embedded or called by a script), "
+    "`limit` (of a user), `kafka` (does not answer).",
+    ["reason"],
+    namespace=PREFIX,
+    registry=REGISTRY,
+)
+NOTIFICATIONS = Counter(
+    "notifications",
+    "Notifications in the portal of requests that ended: `sent`, or `given-up` (Graphene's database did not take them, "
+    "or nobody knows any more whose request it was).",
+    ["result"],
+    namespace=PREFIX,
+    registry=REGISTRY,
+)
+CONNECTIONS_CUT_OFF = Counter(
+    "connections_cut_off",
+    "Connections that were cut off: `slow`, nothing complete within 15 s, or `many`, the oldest idle ones of too many.",
+    ["reason"],
+    namespace=PREFIX,
+    registry=REGISTRY,
+)
+STREAMS = Gauge("streams", "Event streams that are open.", namespace=PREFIX, registry=REGISTRY)
+STREAMS_CUT_OFF = Counter(
+    "streams_cut_off", "Event streams that were closed because nobody read them.", namespace=PREFIX, registry=REGISTRY
+)
+VIEW_REQUESTS = Gauge("view_requests", "Requests that are kept to be shown.", namespace=PREFIX, registry=REGISTRY)
+VIEW_BYTES = Gauge("view_bytes", "What is kept of them, in bytes.", namespace=PREFIX, registry=REGISTRY)
+VIEW_EVICTED = Gauge(
+    "view_evicted_total",
+    "Requests that are no longer shown because others are newer, since the start.",
+    namespace=PREFIX,
+    registry=REGISTRY,
+)
+READY = Gauge("ready", "1: /ready is content; the log says why it is not.", namespace=PREFIX, registry=REGISTRY)
+READ = Gauge("topic_read", "1: the status topic has been read to its end.", namespace=PREFIX, registry=REGISTRY)
+CONNECTED = Gauge("kafka_connected", "1: Kafka answers.", namespace=PREFIX, registry=REGISTRY)
+STATUS_SECONDS = Histogram(
+    "status_age_seconds",
+    "Time from a status to its arrival in this gateway, by the clocks of the worker and of the gateway.",
+    namespace=PREFIX,
+    registry=REGISTRY,
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+
+for _reason in ("token", "not-a-click", "limit", "kafka"):
+    REFUSED.labels(_reason)
+for _result in ("sent", "given-up"):
+    NOTIFICATIONS.labels(_result)
+for _reason in ("slow", "many"):
+    CONNECTIONS_CUT_OFF.labels(_reason)

@@ -1,0 +1,107 @@
+"""Follows all partitions of the status topic, outside of any group, into the view."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from worker.adapters.kafka.acls import Operation
+from worker.adapters.kafka.clients import FETCHED, POLLED, client_options, running_client
+from worker.client.requests import START_SECONDS, partition_count
+from worker.errors import ConfigurationError
+from worker.gateway.view import View
+from worker.settings import KafkaSettings
+
+RETRY_SECONDS = 1.0
+CHECK_SECONDS = 2.0  # how often it is asked whether Kafka is there
+METADATA_SECONDS = 10.0  # so soon partitions that are added are noticed
+ANSWER_SECONDS = 2.0  # Kafka counts as away when it does not answer within
+FETCH_BYTES = 4 * 1024 * 1024  # of all partitions of a broker at once: a first read takes everything there is
+POLLED_AT_FIRST = 4 * POLLED  # while nobody is shown anything
+POLL_MS = 500  # how long a poll waits for records; those that come end it
+
+log = structlog.get_logger()
+
+
+class StatusReader:
+    """Keeps the view as new as the topic is. Tries until it is cancelled."""
+
+    def __init__(self, kafka: KafkaSettings, view: View, on_status: Callable[[float], None] = lambda _: None) -> None:
+        """Give `on_status` the seconds from a status' time to now, for each after the first full read."""
+        self._kafka = kafka
+        self._view = view
+        self._on_status = on_status
+        self._unread: dict[TopicPartition, int] | None = None  # of the first full read: where it ends
+        self.is_complete = False  # whether everything there was at the start has been read
+        self.as_of: datetime | None = None  # when Kafka answered last
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether Kafka answers."""
+        limit = 2 * CHECK_SECONDS + ANSWER_SECONDS
+        return self.as_of is not None and (datetime.now(UTC) - self.as_of).total_seconds() < limit
+
+    async def run(self) -> None:
+        """Run until it is cancelled."""
+        while True:
+            try:
+                await self._follow()
+            except (KafkaError, ConfigurationError, TimeoutError, OSError) as error:
+                log.warning("statuses cannot be read", error=type(error).__name__, why=str(error)[:200])
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _follow(self) -> None:
+        topic = self._kafka.status_topic
+        count = await partition_count(self._kafka, "DEPLOYER_KAFKA__STATUS_TOPIC", topic, Operation.READ)
+        tps = [TopicPartition(topic, number) for number in range(count)]
+        consumer = AIOKafkaConsumer(
+            **client_options(self._kafka),
+            group_id=None,
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            metadata_max_age_ms=int(METADATA_SECONDS * 1000),
+            **{**FETCHED, "fetch_max_bytes": FETCH_BYTES},
+        )
+        async with running_client(consumer, start_seconds=START_SECONDS):
+            consumer.assign(tps)
+            checking = asyncio.create_task(self._check(consumer, tps), name="status topic")
+            try:
+                while not checking.done():
+                    most = POLLED if self.is_complete else POLLED_AT_FIRST
+                    self._take(await consumer.getmany(timeout_ms=POLL_MS, max_records=most))
+                await checking
+            finally:
+                checking.cancel()
+                await asyncio.gather(checking, return_exceptions=True)
+
+    async def _check(self, consumer: AIOKafkaConsumer, tps: Sequence[TopicPartition]) -> None:
+        """Know whether Kafka answers; end when the topic has other partitions, so that all of them are read."""
+        while len(consumer.partitions_for_topic(self._kafka.status_topic) or tps) == len(tps):
+            async with asyncio.timeout(ANSWER_SECONDS * 5):
+                ends = await consumer.end_offsets(tps)
+            self.as_of = datetime.now(UTC)
+            await self._note(consumer, ends)
+            await asyncio.sleep(CHECK_SECONDS if self.is_complete else 0.1)
+
+    async def _note(self, consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> None:
+        if self.is_complete:
+            return
+        if self._unread is None or self._unread.keys() != ends.keys():
+            self._unread = dict(ends)
+        for tp in list(self._unread):
+            if await consumer.position(tp) >= self._unread[tp]:
+                self._unread[tp] = 0
+        self.is_complete = not any(self._unread.values())
+
+    def _take(self, records: Mapping[TopicPartition, list[object]]) -> None:
+        for tp, batch in records.items():
+            for record in batch:
+                value = getattr(record, "value", None)
+                entry = self._view.apply(tp.partition, value) if value else None
+                if entry and self.is_complete:
+                    self._on_status(max(0.0, time.time() - entry.ended_ms / 1000))

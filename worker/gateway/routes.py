@@ -1,0 +1,555 @@
+"""The routes: what each address answers. docs/gateway.md describes them for those who call them."""
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from importlib.resources import files
+from typing import Any, Protocol, TypeVar
+from urllib.parse import quote, urlsplit
+from uuid import UUID, uuid4
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+from aiohttp_sse import EventSourceResponse, sse_response
+from aiokafka.errors import KafkaError
+
+from schemas import State
+from worker.domain import strict_json
+from worker.domain.solution import Caller
+from worker.errors import CommandError, WorkerError
+from worker.gateway.answers import (
+    Answers,
+    Refused,
+    bearer_of,
+    id_of,
+    portal_cookie,
+    refused,
+    see_other,
+    token_of,
+    wanted_wait,
+    wants_page,
+)
+from worker.gateway.front_door import refusal
+from worker.gateway.http import MAX_BODY, SECURITY_HEADERS
+from worker.gateway.metrics import PUBLISHED, REFUSED, STREAMS, STREAMS_CUT_OFF
+from worker.gateway.operations import Operations
+from worker.gateway.pages import MAX_LISTED, STATIC, Pages, Shown, shown
+from worker.gateway.service import Away, Found, Gateway, TooMany, is_deployed
+from worker.gateway.sessions import Made, Session
+from worker.gateway.view import Entry
+from worker.settings import GatewaySettings
+
+API_WAIT = 3.0  # seconds that a POST waits for its first status
+SEND_SECONDS = 10.0  # for one event to a browser that does not read
+LIST_SECONDS = 1.0  # between two looks at a list that somebody sees
+LOOK_SECONDS = 1.0  # between two looks whether somebody still follows a request
+REFRESH_SECONDS = 15.0  # between two looks at what no status of the request itself changes
+PING_SECONDS = 15  # between two signs of life; proxies close what is silent for 30 to 60 s
+OPERATION_SECONDS = 15.0  # for what people do to a request: it reads topics
+MAX_KEY = 255  # characters of an idempotency key
+
+
+T = TypeVar("T")
+
+
+class Builds(Protocol):
+    """Builds bundles, as the worker's Builder does."""
+
+    def build(self, solution_id: UUID, revision_id: UUID, caller: Caller | None) -> Awaitable[tuple[Any, Any]]:
+        """Return plan and bundle. Raises DeploymentError."""
+        ...
+
+
+class Routes:
+    """All of them, for one gateway."""
+
+    def __init__(
+        self, gateway: Gateway, builder: Builds, operations: Operations, pages: Pages, settings: GatewaySettings
+    ) -> None:
+        sessions = gateway.sessions
+        self._gateway = gateway
+        self._builder = builder
+        self._operations = operations
+        self._sessions = sessions
+        self._pages = pages
+        self._settings = settings
+        self._answers = Answers(pages, sessions)
+        self._base = urlsplit(settings.public_url).path.rstrip("/")
+        self._origin = "{0.scheme}://{0.netloc}".format(urlsplit(settings.public_url))
+        self._openapi = _openapi(settings.public_url)
+        self._streams: dict[str, list[web.Request]] = {}  # user → those that follow something
+        self.stopping = asyncio.Event()
+
+    def add_to(self, app: web.Application) -> None:
+        """Add every route, with and without the prefix: an ingress strips it or does not."""
+        for prefix in {"", self._base}:
+            for method, path, respond in (
+                ("GET", "/deploy/{solution}/{revision}", self.click),
+                ("POST", "/deploy", self.posted_click),
+                ("GET", "/getSolutionZip/{solution}/{revision}", self.solution_zip),
+                ("POST", "/v1/deployments", self.create),
+                ("GET", "/v1/deployments/{id}", self.status),
+                ("GET", "/v1/deployments/{id}/events", self.status_events),
+                ("GET", "/", self.home),
+                ("GET", "/requests", self.listing),
+                ("GET", "/requests/events", self.list_events),
+                ("GET", "/requests/{id}", self.show),
+                ("GET", "/requests/{id}/events", self.page_events),
+                ("GET", "/parked", self.parked),
+                ("POST", "/requests/{id}/again", self.again),
+                ("POST", "/requests/{id}/settle", self.settle),
+                ("POST", "/requests/{id}/replay", self.replay),
+                ("POST", "/log-out", self.log_out),
+                ("GET", "/static/{hash}/{name}", self.static),
+                ("GET", "/openapi.json", self.openapi),
+            ):
+                if method == "GET":
+                    app.router.add_get(prefix + path, respond, allow_head=False)
+                else:
+                    app.router.add_route(method, prefix + path, respond)
+
+    @property
+    def middleware(self) -> Middleware:
+        """Makes an answer of what routes raise."""
+
+        @web.middleware
+        async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+            try:
+                return await handler(request)
+            except WorkerError as error:
+                why = refused(error)
+            except Refused as error:
+                why = error
+            return self._answers.refuse(request, why.status, why.code, why.message)
+
+        return answer
+
+    def refuse(self, request: web.Request, status: int, code: str, message: str) -> web.Response:
+        """Answer what no route could."""
+        return self._answers.refuse(request, status, code, message)
+
+    # ------------------------------------------------------------------------------------------- the portal's
+
+    async def click(self, request: web.Request) -> web.StreamResponse:
+        """`GET /deploy/{solution}/{revision}`: what today's portal opens in a new tab."""
+        if reason := refusal(request.method, request.headers):
+            REFUSED.labels("not-a-click").inc()
+            raise Refused(403, "not-a-click", reason)
+        ids = request.match_info
+        return await self._click(
+            request, token_of(request), id_of(ids["solution"], "solution"), id_of(ids["revision"], "revision")
+        )
+
+    async def posted_click(self, request: web.Request) -> web.StreamResponse:
+        """`POST /deploy`: the same as a form, whose token stands in no address."""
+        form = await request.post()
+        solution, revision, token = (str(form.get(it, "")) for it in ("solutionId", "revisionId", "jwtToken"))
+        return await self._click(request, token, id_of(solution, "solution"), id_of(revision, "revision"))
+
+    async def _click(self, request: web.Request, token: str, solution: UUID, revision: UUID) -> web.StreamResponse:
+        seconds = wanted_wait(request, self._settings.wait_seconds)
+        until = asyncio.get_running_loop().time() + seconds
+        session = await self._gateway.authenticate(token)
+        before = self._sessions.read(request)
+        if before and before.user_id == session.user_id:
+            for made in reversed(before.made):
+                session = session.with_made(made)
+        found = await self._gateway.deploy(session, token, solution, revision)
+        if found.made:
+            PUBLISHED.inc()
+            session = session.with_made(found.made)
+        found = await self._gateway.wait(found, session, max(0.0, until - asyncio.get_running_loop().time()))
+        return self._after_click(request, session, found)
+
+    def _after_click(self, request: web.Request, session: Session, found: Found) -> web.StreamResponse:
+        """Answer as the Java deployer does where the outcome is known, else with the request's page."""
+        status = found.entry.status if found.entry else None
+        if is_deployed(found) and status and status.deployment:
+            response = web.Response(status=302, headers={"Location": status.deployment.url})
+        elif status and status.error and status.state in (State.REJECTED, State.FAILED) and not wants_page(request):
+            response = web.Response(status=404, text=f"{status.error.message} [{status.error.code}]\n")
+        else:
+            response = see_other(self._page_of(found))
+        self._sessions.write(response, session)
+        return response
+
+    async def solution_zip(self, request: web.Request) -> web.StreamResponse:
+        """`GET /getSolutionZip/{solution}/{revision}`: the bundle for download; no Kafka, no playground."""
+        ids = request.match_info
+        solution, revision = id_of(ids["solution"], "solution"), id_of(ids["revision"], "revision")
+        # Of the portal's cookie alone nothing is deployed; it is enough to read what its user may read.
+        token = token_of(request) or portal_cookie(request)
+        session = await self._gateway.authenticate(token)
+        _, bundle = await self._builder.build(solution, revision, Caller(session.user_id, session.email))
+        headers = {"Content-Disposition": 'attachment; filename="solution.zip"'}
+        return web.Response(body=bundle.data, content_type="application/zip", headers=headers)
+
+    # -------------------------------------------------------------------------------------------- for programs
+
+    async def create(self, request: web.Request) -> web.StreamResponse:
+        """`POST /v1/deployments`."""
+        token = bearer_of(request)
+        session = await self._gateway.authenticate(token or "")
+        solution, revision = _asked(await request.read())
+        key = request.headers.get("Idempotency-Key", "").strip().strip('"') or str(uuid4())
+        if len(key) > MAX_KEY or not key.isprintable():
+            raise Refused(400, "invalid-request", f"The Idempotency-Key has more than {MAX_KEY} characters.")
+        found = await self._gateway.deploy_with_key(session, token or "", solution, revision, key)
+        if found.made:
+            PUBLISHED.inc()
+        found = await self._gateway.wait(found, session, wanted_wait(request, API_WAIT), after=-1)
+        response = _json(found, 202)
+        response.headers["Location"] = f"{self._base}/v1/deployments/{found.request_id}"
+        response.headers["Retry-After"] = "2"
+        return response
+
+    async def status(self, request: web.Request) -> web.StreamResponse:
+        """`GET /v1/deployments/{id}`: the last status, or the next one."""
+        session = await self._reader(request)
+        found = self._gateway.find(request.match_info["id"], session)
+        if found is None:
+            return self._answers.not_found(request, session)
+        known = _sequence(request.headers.get("If-None-Match", ""), found.request_id)
+        if seconds := wanted_wait(request):
+            found = await self._gateway.wait(found, session, seconds, after=known)
+        if found.entry and found.entry.sequence == known:
+            return web.Response(status=304, headers={"ETag": _etag(found)})
+        return _json(found, 200)
+
+    async def status_events(self, request: web.Request) -> web.StreamResponse:
+        """`GET /v1/deployments/{id}/events`: statuses as server-sent events."""
+        session = await self._reader(request)
+        found = self._gateway.find(request.match_info["id"], session)
+        if found is None:
+            return self._answers.not_found(request, session)
+        return await self._follow(
+            request, session, found, "status", lambda it: it.entry.json.decode() if it.entry else ""
+        )
+
+    async def openapi(self, _: web.Request) -> web.StreamResponse:
+        """`GET /openapi.json`: this interface, for tools."""
+        return web.Response(body=self._openapi, content_type="application/json")
+
+    async def _reader(self, request: web.Request) -> Session:
+        """Return who reads: by token or by session. Raises Refused, Unauthenticated."""
+        if token := bearer_of(request):
+            return await self._gateway.authenticate(token)
+        return await self._session(request)
+
+    async def _session(self, request: web.Request) -> Session:
+        session = self._sessions.read(request)
+        if session is None:
+            raise Refused(401, "session-missing", self._pages.text("no_session_text"))
+        await self._gateway.rates.take(session.user_id)
+        return session
+
+    # ---------------------------------------------------------------------------------------------- for people
+
+    async def home(self, _: web.Request) -> web.StreamResponse:
+        """`GET /`."""
+        return see_other(f"{self._base}/requests")
+
+    async def listing(self, request: web.Request) -> web.StreamResponse:
+        """`GET /requests`: mine, newest first; an administrator's of everybody with `?all=1`."""
+        session = await self._session(request)
+        everybody = _all_wanted(request, session)
+        page = self._pages.requests(self._listed(session, everybody), session, self._as_of(), everybody=everybody)
+        return self._answers.page(page)
+
+    def _listed(self, session: Session, everybody: bool) -> list[Shown]:
+        own = self._gateway.own(session)
+        entries = own
+        if everybody:
+            entries = [it for it, _ in zip(self._gateway.view.all(), range(MAX_LISTED), strict=False)]
+        known = {it.request_id for it in entries}
+        pending = [] if everybody else [it for it in session.made if it.request_id not in known]
+        fresh = [self._gateway.find(it.request_id, session) for it in pending]
+        found = [*filter(None, fresh), *(Found(it.request_id, it) for it in entries[:MAX_LISTED])]
+        waiting = [it for it in own if it.is_open]
+        return [shown(it, session.user_id, waiting) for it in found]
+
+    async def show(self, request: web.Request) -> web.StreamResponse:
+        """`GET /requests/{id}`."""
+        session = await self._session(request)
+        found = self._gateway.find(request.match_info["id"], session)
+        if found is None:
+            return self._answers.not_found(request, session)
+        page = self._pages.request(self._shown(found, session), session, self._as_of(), secrets.token_urlsafe(12))
+        return self._answers.page(page)
+
+    def _shown(self, found: Found, session: Session) -> Shown:
+        return shown(found, session.user_id, self._gateway.open_of(found.entry, session))
+
+    async def list_events(self, request: web.Request) -> web.StreamResponse:
+        """`GET /requests/events`: the list whenever it is another one."""
+        session = await self._session(request)
+        everybody = _all_wanted(request, session)
+        last = ""
+        async with self._stream(request, session) as response:
+            while self._is_read(request, response):
+                html = self._pages.listed(self._listed(session, everybody), session, self._as_of(), everybody=everybody)
+                if html != last:
+                    await response.send(html, event="page")
+                    last = html
+                await _sleep(self.stopping, LIST_SECONDS)
+        return response
+
+    async def page_events(self, request: web.Request) -> web.StreamResponse:
+        """`GET /requests/{id}/events`: the changing part of the page, at once and at each status."""
+        session = await self._session(request)
+        found = self._gateway.find(request.match_info["id"], session)
+        if found is None:
+            return self._answers.not_found(request, session)
+        nonce = secrets.token_urlsafe(12)
+        return await self._follow(
+            request,
+            session,
+            found,
+            "page",
+            lambda it: self._pages.live(self._shown(it, session), session, self._as_of(), nonce),
+        )
+
+    async def parked(self, request: web.Request) -> web.StreamResponse:
+        """`GET /parked`: what waits for an operator, for administrators."""
+        session = await self._admin(request)
+        ones = [shown(Found(it.request_id, it), session.user_id) for it in self._gateway.view.parked()[:MAX_LISTED]]
+        return self._answers.page(self._pages.parked(ones, session, self._as_of()))
+
+    async def again(self, request: web.Request) -> web.StreamResponse:
+        """`POST /requests/{id}/again`: the owner's request once more; the page's nonce makes it one."""
+        session, found = await self._acting(request)
+        form = await request.post()
+        nonce = str(form.get("nonce", ""))
+        if not found.entry or not found.entry.belongs_to(session.user_id) or not 8 <= len(nonce) <= 64:
+            return self._answers.not_found(request, session)
+        publisher = self._gateway.publisher_for(session)
+        key = session.user_id.encode()
+        new = await self._done(self._operations.again(publisher, found.entry.status, key, nonce))
+        PUBLISHED.inc()
+        return self._to_new(session, found.entry.key[0], new, found)
+
+    async def settle(self, request: web.Request) -> web.StreamResponse:
+        """`POST /requests/{id}/settle`: an administrator says what became of a parked request."""
+        session, found, entry = await self._administering(request)
+        form = await request.post()
+        outcome, reason = str(form.get("outcome", "")), str(form.get("reason", ""))
+        before = entry.sequence
+        await self._done(self._operations.settle(entry.status, outcome, reason, session.email))
+        await self._gateway.wait(found, session, API_WAIT, after=before)
+        return see_other(self._page_of(found))
+
+    async def replay(self, request: web.Request) -> web.StreamResponse:
+        """`POST /requests/{id}/replay`: an administrator sends a dead letter's request again."""
+        session, found, entry = await self._administering(request)
+        publisher = self._gateway.publisher_for(session)
+        new = await self._done(self._operations.replay(publisher, found.request_id))
+        PUBLISHED.inc()
+        return self._to_new(session, entry.key[0], new, found)
+
+    async def _done(self, work: Awaitable[T]) -> T:
+        """Do it, as long as Kafka answers. Raises Refused, Away."""
+        try:
+            async with asyncio.timeout(OPERATION_SECONDS):
+                return await work
+        except CommandError as error:
+            raise Refused(409, "not-possible", str(error)) from None
+        except (KafkaError, TimeoutError):
+            raise Away from None
+
+    async def _acting(self, request: web.Request) -> tuple[Session, Found]:
+        """Return who acts on what, from a page of the gateway's own. Raises Refused."""
+        self._same_origin(request)
+        session = await self._session(request)
+        found = self._gateway.find(request.match_info["id"], session)
+        if found is None:
+            raise Refused(404, "request-unknown", self._pages.text("not_found_text"))
+        return session, found
+
+    async def _administering(self, request: web.Request) -> tuple[Session, Found, Entry]:
+        """Return who administers what. Raises Refused."""
+        session, found = await self._acting(request)
+        if not session.is_admin or found.entry is None:
+            raise Refused(404, "request-unknown", self._pages.text("not_found_text"))
+        return session, found, found.entry
+
+    async def _admin(self, request: web.Request) -> Session:
+        session = await self._session(request)
+        if not session.is_admin:
+            raise Refused(404, "not-found", self._pages.text("not_found_text"))
+        return session
+
+    def _to_new(self, session: Session, partition: int, request_id: str, old: Found) -> web.StreamResponse:
+        """Send the browser to the request that was made of another one, which nobody may have seen yet."""
+        asked = (old.entry.asked if old.entry else None) or ("", "")
+        response = see_other(f"{self._base}/requests/{quote(request_id, safe='')}")
+        self._sessions.write(response, session.with_made(Made(request_id, partition, -1, *asked)))
+        return response
+
+    async def log_out(self, request: web.Request) -> web.StreamResponse:
+        """`POST /log-out`: forget who is looking."""
+        self._same_origin(request)
+        response = see_other(f"{self._base}/requests")
+        self._sessions.end(response)
+        return response
+
+    async def static(self, request: web.Request) -> web.StreamResponse:
+        """`GET /static/{hash}/{name}`: style, script and icon; the hash lets browsers keep them."""
+        found = STATIC.get(request.match_info["name"])
+        if found is None:
+            raise Refused(404, "not-found", "There is no such file.")
+        headers = {"Cache-Control": "public, max-age=31536000, immutable"}
+        return web.Response(body=found[1], content_type=found[0], charset="utf-8", headers=headers)
+
+    def _same_origin(self, request: web.Request) -> None:
+        """Refuse what another site's page sends. Raises Refused.
+
+        From a page without a referrer, as errors are, browsers send the origin `null`; the site they say all the same.
+        """
+        site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+        if site not in (None, "same-origin", "none") or (site is None and origin not in (None, self._origin)):
+            raise Refused(403, "other-origin", "This was sent by another site's page. Do it on the gateway's own.")
+
+    def _as_of(self) -> datetime | None:
+        return None if self._gateway.reader.is_connected else self._gateway.reader.as_of
+
+    def _page_of(self, found: Found) -> str:
+        return f"{self._base}/requests/{quote(found.request_id, safe='')}"
+
+    # ------------------------------------------------------------------------------------------------- streams
+
+    @asynccontextmanager
+    async def _stream(self, request: web.Request, session: Session) -> AsyncIterator[EventSourceResponse]:
+        """Open an event stream, if the user may have one more. Raises TooMany."""
+        own = self._streams.get(session.user_id, [])
+        followed = sum(it.transport is not None for it in own)  # a reload has left, and is perhaps not noticed yet
+        if sum(map(len, self._streams.values())) >= self._settings.max_streams:
+            raise TooMany("Too many pages are open, and each follows its request. Reload this one in a while.")
+        if followed >= self._settings.max_streams_per_user:
+            raise TooMany("Too many pages of yours are open, and each follows its request. Close one.")
+        self._streams[session.user_id] = own
+        own.append(request)
+        STREAMS.inc()
+        try:
+            opened = sse_response(
+                request, headers=SECURITY_HEADERS, send_timeout=SEND_SECONDS, ping_interval=PING_SECONDS
+            )
+            async with opened as response:
+                try:
+                    yield response
+                except TimeoutError:
+                    STREAMS_CUT_OFF.inc()
+                except ConnectionError:  # the reader has left
+                    pass
+        finally:
+            STREAMS.dec()
+            own.remove(request)
+            if not own:
+                del self._streams[session.user_id]
+
+    async def _follow(
+        self, request: web.Request, session: Session, found: Found, event: str, render: Callable[[Found], str]
+    ) -> web.StreamResponse:
+        """Send what there is, and each change; 204 to whoever comes back after the end, which ends an EventSource."""
+        is_over = found.entry is not None and found.entry.is_final
+        if is_over and request.headers.get("Last-Event-ID", "") == _event_id(found):
+            return web.Response(status=204)
+        told = ""
+        async with self._stream(request, session) as response, self._gateway.watching(found) as news:
+            while self._is_read(request, response):
+                news.clear()
+                found = self._gateway.again(found, session)
+                text = render(found)
+                if text != told:
+                    await response.send(text, event=event, id=_event_id(found))
+                    told = text
+                if found.entry is not None and found.entry.is_final:
+                    await response.send("", event="over", id=_event_id(found))
+                    break
+                await self._until(news, request, response)
+        return response
+
+    async def _until(self, news: asyncio.Event, request: web.Request, response: EventSourceResponse) -> None:
+        """Wait for news, or for Kafka to go or to come; at most so long that a place in the queue is not stale."""
+        loop, before = asyncio.get_running_loop(), self._gateway.reader.is_connected
+        until = loop.time() + REFRESH_SECONDS
+        while self._is_read(request, response) and self._gateway.reader.is_connected == before and loop.time() < until:
+            await _either(news, self.stopping)
+            if news.is_set():
+                return
+
+    def _is_read(self, request: web.Request, response: EventSourceResponse) -> bool:
+        """Tell whether somebody follows. One who left gives the stream back at once, and not with the next ping."""
+        return response.is_connected() and request.transport is not None and not self.stopping.is_set()
+
+
+async def _either(*events: asyncio.Event) -> None:
+    """Wait for one of them, and at most until the next look."""
+    waiting = [asyncio.ensure_future(it.wait()) for it in events]
+    try:
+        await asyncio.wait(waiting, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for it in waiting:
+            it.cancel()
+
+
+async def _sleep(stopping: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stopping.wait()
+    except TimeoutError:
+        pass
+
+
+def _all_wanted(request: web.Request, session: Session) -> bool:
+    """Tell whether an administrator asks for everybody's requests."""
+    return session.is_admin and "all" in request.query
+
+
+def _event_id(found: Found) -> str:
+    return f"{found.request_id}:{found.entry.sequence if found.entry else -1}"
+
+
+def _etag(found: Found) -> str:
+    return f'"{_event_id(found)}"'
+
+
+def _sequence(tag: str, request_id: str) -> int | None:
+    """Return the sequence that an ETag names."""
+    start = f"{request_id}:"
+    text = tag.strip().removeprefix("W/").strip('"')
+    number = text.removeprefix(start) if text.startswith(start) else ""
+    return int(number) if number.isdecimal() and len(number) < 10 else None
+
+
+def _json(found: Found, status: int) -> web.Response:
+    """Return the last status as it was published; before the first one only the id."""
+    if found.entry is None:
+        return web.json_response({"requestId": found.request_id}, status=status)
+    headers = {"ETag": _etag(found)}
+    return web.Response(body=found.entry.json, status=status, content_type="application/json", headers=headers)
+
+
+def _openapi(public_url: str) -> bytes:
+    """Return the OpenAPI document with this gateway's address."""
+    text = files("schemas").joinpath("generated", "openapi.json").read_text(encoding="utf-8")
+    return json.dumps(json.loads(text) | {"servers": [{"url": public_url.rstrip("/")}]}).encode()
+
+
+def _asked(body: bytes) -> tuple[UUID, UUID]:
+    """Read solution and revision of a request's body. Raises Refused."""
+    try:
+        asked: Any = strict_json.loads(body, max_bytes=MAX_BODY, max_string=MAX_BODY)
+    except strict_json.JsonError as error:
+        raise Refused(400, "not-json", f"The body is {error}. Send one JSON object.") from None
+    if not isinstance(asked, dict):
+        raise Refused(400, "invalid-request", "The body is not a JSON object. Send one with solutionId and revisionId.")
+    ids = []
+    for name in ("solutionId", "revisionId"):
+        try:
+            ids.append(UUID(asked[name]))
+        except (KeyError, ValueError, TypeError, AttributeError):
+            raise Refused(400, "invalid-request", f"{name} is missing or not a UUID. Correct it.") from None
+    return ids[0], ids[1]

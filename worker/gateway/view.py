@@ -1,0 +1,299 @@
+"""What the gateway knows of all requests: the last status of each and its steps, out of the status topic.
+
+It is bounded by count and by bytes; what ended longest ago is forgotten first.
+"""
+
+import asyncio
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from struct import Struct
+from uuid import UUID
+
+from pydantic_core import from_json
+
+from schemas import FINAL_STATES, DeploymentStatus, State, fingerprint
+from worker.domain.request import PLACE_PREFIX
+
+Key = tuple[int, str]
+"""Partition and request id: two users may choose the same id."""
+
+OVERHEAD = 600  # bytes of one request's objects and indexes, beside its last status and its steps
+
+_STATES = tuple(State)
+_STEP = Struct("<BHQ")  # number of the state, attempt, unix milliseconds
+# What statuses have in common: the last one of a request is kept packed, to about a third.
+_COMMON = (
+    b'"rejected","failed","stage":"plan","retryable":false},"error":{"code":"","message":"solutionName":"","warnings":['
+    b'"kind":"pipeline","single-model","message":"Deployed as ","bundle":{"sha256":"","size":,"nodes":["orchestrator"]'
+    b'},"deployment":{"id":"","url":"https:///dashboard?selected_deployment_id="},"replayOf":"","fingerprint":"",'
+    b'"source":{"topic":"playground.deployment.requests","partition":1,"offset":10}}{"requestId":"","sequence":3,'
+    b'"state":"deployed","time":"2026-11-29T12:00:00.000Z","attempt":1,"solutionId":"","revisionId":""'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One status of a request, as far as it is kept."""
+
+    state: State
+    attempt: int
+    time: datetime
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One request."""
+
+    key: Key
+    offset: int  # of its record
+    sequence: int
+    state: State
+    attempt: int
+    ended_ms: int  # unix milliseconds of the last status
+    packed_asked: bytes | None  # ids of solution and revision
+    packed_fingerprint: bytes | None
+    packed_json: bytes  # of the last status; as it is while the request is open
+    packed_steps: bytes
+    is_complete: bool  # False: earlier steps are gone
+
+    @property
+    def request_id(self) -> str:
+        """The request's id."""
+        return self.key[1]
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it has ended."""
+        return self.state in FINAL_STATES
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a worker has something to do for it."""
+        return not self.is_final and self.state is not State.PARKED
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory, about."""
+        return OVERHEAD + len(self.packed_json) + len(self.packed_steps)
+
+    @property
+    def json(self) -> bytes:
+        """The last status as it was published."""
+        if not self.is_final:
+            return self.packed_json
+        unpacker = zlib.decompressobj(-zlib.MAX_WBITS, _COMMON)
+        return unpacker.decompress(self.packed_json)
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of user, solution and revision; None when the token was not verified."""
+        return self.packed_fingerprint.hex() if self.packed_fingerprint else None
+
+    @property
+    def asked(self) -> tuple[str, str] | None:
+        """The ids of solution and revision."""
+        return _ids(self.packed_asked) if self.packed_asked else None
+
+    @property
+    def status(self) -> DeploymentStatus:
+        """The last status. Raises ValidationError for what no worker writes."""
+        return DeploymentStatus.model_validate_json(self.json, extra="ignore")
+
+    @property
+    def steps(self) -> list[Step]:
+        """Every status that is known, in order."""
+        return [
+            Step(_STATES[state], attempt, datetime.fromtimestamp(milliseconds / 1000, UTC))
+            for state, attempt, milliseconds in _STEP.iter_unpack(self.packed_steps)
+        ]
+
+    def belongs_to(self, user_id: str) -> bool:
+        """Tell whether this user asked for it; the fingerprint says so without a list of users."""
+        return self.packed_asked is not None and self.packed_fingerprint == _fingerprint(user_id, self.packed_asked)
+
+
+class View:
+    """All requests that are known."""
+
+    def __init__(self, max_requests: int, max_bytes: int) -> None:
+        self.evicted = 0
+        self.bytes = 0
+        self._max_requests = max_requests
+        self._max_bytes = max_bytes
+        self._open: OrderedDict[Key, Entry] = OrderedDict()
+        self._final: OrderedDict[Key, Entry] = OrderedDict()  # in the order of their ends
+        self._places: dict[tuple[int, int], Key] = {}  # partition and offset of what has the id of its place
+        # By partition: fingerprint → its requests, of which there is mostly one.
+        self._same: dict[int, dict[bytes, Entry | list[Entry]]] = {}
+        self._watched: dict[Key | tuple[int, int], set[asyncio.Event]] = {}
+
+    def __len__(self) -> int:
+        return len(self._open) + len(self._final)
+
+    def apply(self, partition: int, value: bytes) -> Entry | None:
+        """Take over one record of the status topic; None when it holds nothing new, or no status."""
+        try:
+            entry = _read(partition, value)
+        except (KeyError, TypeError, ValueError):
+            return None
+        known = self.get(entry.key)
+        if known is not None and known.offset != entry.offset:
+            self._forget(known)  # the same id once more, after the workers have forgotten it
+            known = None
+        if known is not None:
+            if entry.sequence <= known.sequence:
+                return None
+            entry.is_complete = known.is_complete and entry.sequence == known.sequence + 1
+            entry.packed_steps = known.packed_steps + entry.packed_steps
+            self._replace(known, entry)
+        else:
+            entry.is_complete = entry.sequence == 0
+            self._add(entry)
+        self._evict()
+        for watched in (entry.key, (partition, entry.offset)):
+            for event in self._watched.get(watched, ()):
+                event.set()
+        return entry
+
+    def get(self, key: Key) -> Entry | None:
+        """Return the request in this partition."""
+        return self._open.get(key) or self._final.get(key)
+
+    def find(self, request_id: str) -> list[Entry]:
+        """Return the requests of this id, which different users may have chosen."""
+        found = (self.get((partition, request_id)) for partition in self._same)
+        return [entry for entry in found if entry]
+
+    def at(self, partition: int, offset: int) -> Entry | None:
+        """Return what became of a record that was refused under the id of its place."""
+        key = self._places.get((partition, offset))
+        return self.get(key) if key else None
+
+    def newest(self, of: str, partition: int) -> Entry | None:
+        """Return the newest request with this fingerprint."""
+        same = _all(self._same.get(partition, {}).get(bytes.fromhex(of), []))
+        return max(same, key=lambda it: it.offset, default=None)
+
+    def of_user(self, user_id: str, partition: int) -> list[Entry]:
+        """Return a user's requests, newest first. Their key leads all of them to one partition."""
+        found = [it for same in self._same.get(partition, {}).values() if (it := _all(same))[0].belongs_to(user_id)]
+        return sorted((entry for same in found for entry in same), key=lambda it: it.offset, reverse=True)
+
+    def open_of_user(self, user_id: str, partition: int) -> list[Entry]:
+        """Return those of a user's requests for which a worker has something to do."""
+        return [it for it in self._open.values() if it.key[0] == partition and it.is_open and it.belongs_to(user_id)]
+
+    def parked(self) -> list[Entry]:
+        """Return what waits for an operator, newest first."""
+        return sorted((it for it in self._open.values() if it.state is State.PARKED), key=lambda it: -it.ended_ms)
+
+    def all(self) -> Iterable[Entry]:
+        """Return every request: open ones first, then what ended last."""
+        yield from reversed(self._open.values())
+        yield from reversed(self._final.values())
+
+    @contextmanager
+    def watch(self, *keys: Key | tuple[int, int]) -> Iterator[asyncio.Event]:
+        """Yield an event that is set whenever one of these requests or places has a new status."""
+        event = asyncio.Event()
+        for key in keys:
+            self._watched.setdefault(key, set()).add(event)
+        try:
+            yield event
+        finally:
+            for key in keys:
+                events = self._watched.get(key, set())
+                events.discard(event)
+                if not events:
+                    self._watched.pop(key, None)
+
+    def _add(self, entry: Entry) -> None:
+        partition, request_id = entry.key
+        (self._final if entry.is_final else self._open)[entry.key] = entry
+        if request_id.startswith(PLACE_PREFIX):
+            self._places[partition, entry.offset] = entry.key
+        same = self._same.setdefault(partition, {})
+        if entry.packed_fingerprint:
+            known = same.get(entry.packed_fingerprint)
+            same[entry.packed_fingerprint] = [*_all(known), entry] if known else entry
+        self.bytes += entry.size
+
+    def _replace(self, known: Entry, entry: Entry) -> None:
+        """Keep the object that the indexes know."""
+        if (known.packed_fingerprint, known.packed_asked) != (entry.packed_fingerprint, entry.packed_asked):
+            self._forget(known)
+            return self._add(entry)
+        self.bytes += entry.size - known.size
+        for name in ("sequence", "state", "attempt", "ended_ms", "packed_json", "packed_steps", "is_complete"):
+            setattr(known, name, getattr(entry, name))
+        if known.is_final and known.key in self._open:
+            del self._open[known.key]
+            self._final[known.key] = known
+        return None
+
+    def _forget(self, entry: Entry) -> None:
+        partition = entry.key[0]
+        self._open.pop(entry.key, None)
+        self._final.pop(entry.key, None)
+        self._places.pop((partition, entry.offset), None)
+        if entry.packed_fingerprint:
+            same = self._same[partition]
+            others = [it for it in _all(same.pop(entry.packed_fingerprint)) if it is not entry]
+            if others:
+                same[entry.packed_fingerprint] = others
+        self.bytes -= entry.size
+
+    def _evict(self) -> None:
+        while len(self) > self._max_requests or self.bytes > self._max_bytes:
+            self._forget(next(iter((self._final or self._open).values())))
+            self.evicted += 1
+
+
+def _all(same: Entry | list[Entry]) -> list[Entry]:
+    return same if isinstance(same, list) else [same]
+
+
+def _ids(packed: bytes) -> tuple[str, str]:
+    return str(UUID(bytes=packed[:16])), str(UUID(bytes=packed[16:]))
+
+
+def _fingerprint(user_id: str, packed: bytes) -> bytes:
+    return bytes.fromhex(fingerprint(user_id, *_ids(packed)))
+
+
+def _read(partition: int, value: bytes) -> Entry:
+    """Read what is needed, without judging the rest. Raises KeyError, TypeError, ValueError."""
+    status = from_json(value)
+    state = State(status["state"])
+    time = int(datetime.fromisoformat(status["time"]).timestamp() * 1000)
+    solution, revision = status.get("solutionId"), status.get("revisionId")
+    attempt = int(status["attempt"])
+    return Entry(
+        (partition, str(status["requestId"])),
+        int(status["source"]["offset"]),
+        int(status["sequence"]),
+        state,
+        attempt,
+        time,
+        bytes.fromhex((solution + revision).replace("-", "")) if solution and revision else None,
+        bytes.fromhex(known) if (known := status.get("fingerprint")) else None,
+        _packed(value) if state in FINAL_STATES else value,
+        _STEP.pack(_STATES.index(state), min(attempt, 65535), time),
+        is_complete=False,
+    )
+
+
+def _packed(value: bytes) -> bytes:
+    packer = zlib.compressobj(1, wbits=-zlib.MAX_WBITS, memLevel=4, zdict=_COMMON)
+    return packer.compress(value) + packer.flush()
+
+
+def turn_of(entry: Entry, own: Sequence[Entry]) -> int:
+    """Return the how many-th of a user's requests it is that waits for its turn: 1 is next or at work, 0 none."""
+    if entry.state is not State.ACCEPTED:
+        return 0
+    return 1 + sum(it.is_open and it.offset < entry.offset and it.key[0] == entry.key[0] for it in own)
