@@ -15,7 +15,15 @@
 app.kubernetes.io/component: worker
 {{- end }}
 
-{{/* The workers and the pod of `helm test`. */}}
+{{/* The same of the gateways. */}}
+{{- define "deployer.gatewaySelectorLabels" -}}
+{{ include "deployer.instanceLabels" . }}
+app.kubernetes.io/component: gateway
+{{- end }}
+
+{{- define "deployer.gatewayName" -}}{{ include "deployer.fullname" . }}-gateway{{- end }}
+
+{{/* Everything of this release: workers, gateways and the pod of `helm test`. */}}
 {{- define "deployer.instanceLabels" -}}
 app.kubernetes.io/name: {{ include "deployer.name" . | quote }}
 app.kubernetes.io/instance: {{ quote .Release.Name }}

@@ -1,4 +1,4 @@
-{{/* What the workers and the pod of `helm test` share. */}}
+{{/* What the workers, the gateways and the pod of `helm test` share. */}}
 
 {{- define "deployer.podBasics" -}}
 automountServiceAccountToken: false

@@ -5,6 +5,7 @@
 {{- include "deployer.certificateProblems" . }}
 {{- include "deployer.scalingProblems" . }}
 {{- include "deployer.stopProblems" . }}
+{{- include "deployer.gatewayProblems" . }}
 {{- include "deployer.otherProblems" . }}
 {{- end }}
 
@@ -22,6 +23,7 @@ settings.{{ .path }}: missing. {{ .sentence }}
 {{- define "deployer.secretProblems" -}}
 {{- $demo := .Values.demo }}
 {{- $needed := include "deployer.neededSecrets" . | fromYaml }}
+{{- if .Values.gateway.enabled }}{{ $_ := set $needed "gateway" "SESSION_KEY" }}{{ end }}
 {{- range $group, $value := $demo.secrets }}
 {{- $existing := (get $.Values.secrets $group).existingSecret }}
 {{- if and $value (not $demo.enabled) }}
@@ -134,12 +136,69 @@ rollingUpdate.maxUnavailable: 0 together with rollingUpdate.maxSurge 0 would blo
 {{- end }}
 {{- end }}
 
+{{- define "deployer.gatewayProblems" -}}
+{{- $gateway := .Values.gateway }}
+{{- range $name := list "ingress" "httpRoute" }}
+{{- if and (get $gateway $name).enabled (not $gateway.enabled) }}
+gateway.{{ $name }}.enabled: requires gateway.enabled.
+{{- end }}
+{{- end }}
+{{- if $gateway.enabled }}
+{{- $url := urlParse .Values.settings.gateway.publicUrl }}
+{{- if has $url.hostname (list "localhost" "127.0.0.1" "::1") }}
+settings.gateway.publicUrl: {{ .Values.settings.gateway.publicUrl }} leads each user to their own machine. Set the URL of the gateway as browsers reach it.
+{{- end }}
+{{- if and $gateway.ingress.tls.existingSecret (eq $url.scheme "http") }}
+settings.gateway.publicUrl: {{ .Values.settings.gateway.publicUrl }} is without TLS, but gateway.ingress.tls.existingSecret is set. Set the https:// URL.
+{{- end }}
+{{- if eq (int .Values.settings.gateway.httpPort) 0 }}
+settings.gateway.httpPort: 0 is any free port, but the probes need a fixed one.
+{{- end }}
+{{- if and $gateway.ingress.enabled $gateway.httpRoute.enabled }}
+gateway.httpRoute.enabled: set together with gateway.ingress.enabled. Set only one.
+{{- end }}
+{{- if and $gateway.httpRoute.enabled (not $gateway.httpRoute.parentRefs) }}
+gateway.httpRoute.parentRefs: missing. Name the Gateway of the route.
+{{- end }}
+{{- with $gateway.autoscaling }}
+{{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) }}
+gateway.autoscaling.minReplicas: {{ .minReplicas }} is more than gateway.autoscaling.maxReplicas ({{ .maxReplicas }}).
+{{- end }}
+{{- if and .enabled (not (dig "requests" "cpu" "" $gateway.resources)) }}
+gateway.autoscaling.enabled: requires gateway.resources.requests.cpu, which is missing.
+{{- end }}
+{{- end }}
+{{- with $gateway.rollingUpdate }}
+{{- if and (has (toString .maxSurge) (list "0" "0%")) (has (toString .maxUnavailable) (list "0" "0%")) }}
+gateway.rollingUpdate.maxUnavailable: 0 together with gateway.rollingUpdate.maxSurge 0 would block every update.
+{{- end }}
+{{- end }}
+{{- with $gateway.kafka }}
+{{- $sasl := include "deployer.usesSasl" $ }}
+{{- if and .existingSecret (not $sasl) }}
+gateway.kafka.existingSecret: not used with settings.kafka.securityProtocol {{ $.Values.settings.kafka.securityProtocol }}. Set SASL_SSL or SASL_PLAINTEXT.
+{{- end }}
+{{- if and .existingSecret (eq (empty .saslUsername) (empty .usernameKey)) }}
+gateway.kafka.saslUsername: set either this or gateway.kafka.usernameKey, together with gateway.kafka.existingSecret.
+{{- end }}
+{{- if and (or .saslUsername .usernameKey) (not .existingSecret) }}
+gateway.kafka.existingSecret: missing. Set the name of the Secret with the password of the gateway's own user.
+{{- end }}
+{{- if and .client.existingSecret (not (include "deployer.usesTls" $)) }}
+gateway.kafka.client: not used with settings.kafka.securityProtocol {{ $.Values.settings.kafka.securityProtocol }}. Set SSL or SASL_SSL.
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "deployer.otherProblems" -}}
 {{- if eq (int .Values.settings.runtime.httpPort) 0 }}
 settings.runtime.httpPort: 0 is any free port, but the probes need a fixed one.
 {{- end }}
-{{- if and .Values.service.enabled (regexMatch "^[0-9]" (include "deployer.fullname" .)) }}
-service.enabled: a Service's name must start with a letter, and {{ include "deployer.fullname" . }} does not. Set fullnameOverride.
+{{- range $name := list "service" "gateway" }}
+{{- if and (get $.Values $name).enabled (regexMatch "^[0-9]" (include "deployer.fullname" $)) }}
+{{ $name }}.enabled: a Service's name must start with a letter, and {{ include "deployer.fullname" $ }} does not. Set fullnameOverride.
+{{- end }}
 {{- end }}
 {{- if and .Values.overrides.entries .Values.overrides.existingConfigMap }}
 overrides.entries: set together with overrides.existingConfigMap. Set only one.

@@ -20,6 +20,9 @@ kafka: SASL_PASSWORD
 {{- if not .Values.settings.auth.jwksUrl }}
 auth: SECRET
 {{- end }}
+{{- if .Values.asGateway }}
+gateway: SESSION_KEY
+{{- end }}
 {{- end }}
 
 {{- define "deployer.demoSecretName" -}}{{ include "deployer.fullname" . }}-demo{{- end }}
@@ -67,11 +70,11 @@ kafka-client.key: {kind: secret, name: {{ tpl .existingSecret $ | quote }}, key:
 {{- if or .Values.overrides.entries .Values.overrides.existingConfigMap }}yes{{ end -}}
 {{- end }}
 
-{{/* Defaults are left to the worker, so that an older image can run. */}}
+{{/* Defaults are left to the worker, so that an older image can run. Neither process is told what only the other one needs. */}}
 {{- define "deployer.env" -}}
 {{- $folder := include "deployer.filesFolder" . -}}
 {{- $defaults := (.Files.Get "files/settings.yaml" | fromYaml).defaults -}}
-{{- range $group, $fields := .Values.settings }}
+{{- range $group, $fields := omit .Values.settings (.Values.asGateway | empty | ternary "gateway" "playground") }}
 {{- range $name, $value := $fields }}
 {{- if ne (toJson $value) (get (get $defaults $group) $name | toJson) }}
 - name: DEPLOYER_{{ upper $group }}__{{ regexReplaceAll "([A-Z])" $name "_${1}" | upper }}

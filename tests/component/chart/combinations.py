@@ -20,6 +20,10 @@ _JWKS: Json = {
     "settings": {"auth": {"jwksUrl": "https://issuer.example/certs", "algorithm": "ES256"}},
     "secrets": {"auth": {"existingSecret": ""}},
 }
+_GATEWAY: Json = {
+    "settings": {"gateway": {"publicUrl": "https://graphene.example/deployer/"}},
+    "secrets": {"gateway": {"existingSecret": "session"}},
+}
 
 CHOICES: dict[str, list[Json]] = {
     "scaling": [
@@ -38,6 +42,20 @@ CHOICES: dict[str, list[Json]] = {
     "monitoring": [
         {},
         {name: {"enabled": True} for name in ("service", "podMonitor", "prometheusRule", "dashboard")},
+    ],
+    "gateway": [
+        {},
+        {"gateway": {"enabled": True, "ingress": {"enabled": True}}, **_GATEWAY},
+        {
+            "gateway": {
+                "enabled": True,
+                "autoscaling": {"enabled": True},
+                "httpRoute": {"enabled": True, "parentRefs": [{"name": "public"}]},
+                "serviceAccount": {"create": False},
+                "networkPolicy": {"from": [{"namespaceSelector": {}}]},
+            },
+            **_GATEWAY,
+        },
     ],
     "overrides": [
         {},

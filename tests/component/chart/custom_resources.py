@@ -17,6 +17,7 @@ _DURATION: Json = {
     "type": "string",
     "pattern": "^(0|([0-9]+y)?([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$",
 }
+_TIMEOUT: Json = {"type": "string", "pattern": "^([0-9]{1,5}(h|m|s|ms)){1,4}$"}  # of the Gateway API
 
 
 def _object(*required: str, **properties: Json) -> Json:
@@ -99,6 +100,26 @@ _SPECS: dict[str, Json] = {
             )
         )
     ),
+    "HTTPRoute": _object(
+        parentRefs=_list(
+            _object("name", name=_TEXT, namespace=_TEXT, sectionName=_TEXT, kind=_TEXT, group=_TEXT, port=_COUNT)
+        ),
+        hostnames=_list({"type": "string", "pattern": "^([*][.])?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"}),
+        rules=_list(
+            _object(
+                matches=_list(
+                    _object(
+                        path=_object(
+                            type={"type": "string", "enum": ["Exact", "PathPrefix", "RegularExpression"]},
+                            value={"type": "string", "pattern": "^/"},
+                        )
+                    )
+                ),
+                backendRefs=_list(_object("name", name=_TEXT, port=_COUNT)),
+                timeouts=_object(request=_TIMEOUT, backendRequest=_TIMEOUT),
+            )
+        ),
+    ),
     "KafkaTopic": _object(
         topicName=_TEXT,
         partitions={"type": "integer", "minimum": 1},
@@ -133,7 +154,11 @@ class Resource:
         return {
             "apiVersion": "apiextensions.k8s.io/v1",
             "kind": "CustomResourceDefinition",
-            "metadata": {"name": f"{self.plural}.{self.group}"},
+            # Groups of Kubernetes' own are protected: without the annotation an API server refuses them.
+            "metadata": {
+                "name": f"{self.plural}.{self.group}",
+                "annotations": {"api-approved.kubernetes.io": "unapproved, a part of it for tests"},
+            },
             "spec": {
                 "group": self.group,
                 "scope": "Namespaced",
@@ -153,6 +178,7 @@ RESOURCES = {
         Resource("PodMonitor", "monitoring.coreos.com", "v1"),
         Resource("PrometheusRule", "monitoring.coreos.com", "v1"),
         Resource("KafkaTopic", "kafka.strimzi.io", "v1beta2"),
+        Resource("HTTPRoute", "gateway.networking.k8s.io", "v1"),
     )
 }
 

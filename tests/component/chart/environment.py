@@ -1,4 +1,4 @@
-"""The worker's environment in its pod: the variables, and the files that they name."""
+"""The environment of the worker, or of the gateway, in its pod: the variables, and the files that they name."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from worker.settings import PREFIX
 FOLDER = "/etc/playground-deployer"
 
 
-def environment(found: list[Json], folder: Path) -> dict[str, str]:
+def environment(found: list[Json], folder: Path, component: str = "worker") -> dict[str, str]:
     """Write the mounted files into the folder, each with its source as content: kind/object/key."""
-    for name, source in mounted_files(found).items():
+    for name, source in mounted_files(found, component).items():
         (folder / name).write_text(f"{source}\n", encoding="utf-8")
-    given = {it["name"]: _value(it) for it in worker(found)["env"] if it["name"].startswith(PREFIX)}
+    given = {it["name"]: _value(it) for it in worker(found, component)["env"] if it["name"].startswith(PREFIX)}
     return {name: value.replace(FOLDER, str(folder)) for name, value in given.items()}
 
 
@@ -25,7 +25,7 @@ def _value(variable: Json) -> str:
     return f"secret/{reference['name']}/{reference['key']}"
 
 
-def said_by_values(changes: Json, folder: Path) -> Json:
+def said_by_values(changes: Json, folder: Path, component: str = "worker") -> Json:
     """Return the settings in the values, by group, without the chart's templates."""
     defaults = merged({}, *(nested(it.path, it.default) for it in read_values(VALUES.read_text(encoding="utf-8"))))
     values = merged(defaults, LEAST, changes)
@@ -35,17 +35,33 @@ def said_by_values(changes: Json, folder: Path) -> Json:
         if value is not None and not (value == "" and it.default is None):
             settings.setdefault(it.group, {})[it.name] = value
     settings["kafka"]["create_topics"] = "worker" == values["topics"]["mode"]
-    _add_secrets(settings, values)
+    if component == "gateway":
+        _be_the_gateway(settings, values)
+    _add_secrets(settings, values, component)
     _add_files(settings, values, folder)
+    settings.pop("playground" if component == "gateway" else "gateway", None)
     return settings
 
 
-def _add_secrets(settings: Json, values: Json) -> None:
+def _be_the_gateway(settings: Json, values: Json) -> None:
+    """Its login at Kafka may be its own, and it creates no topics."""
+    settings["kafka"]["create_topics"] = False
+    own = values["gateway"]["kafka"]
+    if own["existingSecret"]:
+        values["secrets"]["kafka"] = {key: own[key] for key in ("existingSecret", "key", "usernameKey")}
+        settings["kafka"]["sasl_username"] = own["saslUsername"] or None
+    if own["client"]["existingSecret"]:
+        values["tls"]["kafka"]["client"] = own["client"]
+
+
+def _add_secrets(settings: Json, values: Json, component: str) -> None:
     names = {"kafka": "sasl_password", "auth": "secret", "catalog": "password", "artifacts": "password"}
+    if component == "gateway":
+        names["gateway"] = "session_key"
     for group, name in names.items():
         secret, demo = values["secrets"][group], values["demo"]["secrets"][group]
         if secret["existingSecret"]:
-            settings[group][name] = f"secret/{secret['existingSecret']}/{secret['key']}"
+            settings[group][name] = f"secret/{_named(secret['existingSecret'])}/{secret['key']}"
         elif demo:
             settings[group][name] = f"secret/{FULL_NAME}-demo/{group}"
         if secret.get("usernameKey"):
@@ -69,4 +85,8 @@ def _add_files(settings: Json, values: Json, folder: Path) -> None:
 
 
 def _object(of: Json) -> str:
-    return str(of["existingSecret"] or of.get("existingConfigMap", "")).replace("{{ .Release.Name }}", RELEASE)
+    return _named(of["existingSecret"] or of.get("existingConfigMap", ""))
+
+
+def _named(name: str) -> str:
+    return name.replace("{{ .Release.Name }}", RELEASE)

@@ -31,8 +31,15 @@ class Feature:
                 place = worker(found)
             case "file":
                 place = mounted_files(found)
+            case "gateway-pod":
+                place = pod(found, "gateway")
+            case "gateway":
+                place = worker(found, "gateway")
+            case "gateway-file":
+                place = mounted_files(found, "gateway")
             case kind:
-                place = next(iter(find_all(found, kind)), None)
+                kind, _, suffix = kind.partition("/")
+                place = next(iter(find_all(found, kind, suffix)), None)
         if not path:
             return place is not None
         for key in path:

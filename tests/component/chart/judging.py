@@ -1,6 +1,7 @@
 """What a cluster would reject in rendered objects."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from tests.component.chart.custom_resources import RESOURCES, shape_problems
 from tests.component.chart.rendering import NAMESPACE
@@ -50,27 +51,56 @@ def _alone(it: Json, kubernetes: str) -> Iterator[str]:
 
 
 def _references(found: list[Json]) -> Iterator[str]:
-    """Check that everything that is selected, scaled or used exists."""
-    worker = next(it for it in found if it["kind"] == "Deployment")
-    own = worker["spec"]["template"]["metadata"]["labels"]
+    """Check that everything that is selected, scaled, routed to or used exists."""
     names = {(it["kind"], it["metadata"]["name"]) for it in found}
+    ports = {it["metadata"]["name"]: it["spec"]["ports"] for it in found if it["kind"] == "Service"}
     for it in found:
         spec = it.get("spec", {})
-        if it["kind"] in ("PodDisruptionBudget", "PodMonitor"):
-            selector = spec["selector"]["matchLabels"]
-        elif it["kind"] == "NetworkPolicy":
-            selector = spec["podSelector"]["matchLabels"]
-        else:
-            selector = spec.get("selector", {}) if it["kind"] == "Service" else {}
-        if not selector.items() <= own.items():
-            yield f"{it['kind']} selects no worker"
-        target = spec.get("scaleTargetRef", {}).get("name", worker["metadata"]["name"])
-        if target != worker["metadata"]["name"]:
+        yield from _selections(it, found)
+        target = spec.get("scaleTargetRef", {}).get("name")
+        if target and ("Deployment", target) not in names:
             yield f"{it['kind']} scales {target}, which is not there"
+        for service, port in _backends(it):
+            if not any(port in (known["name"], known["port"]) for known in ports.get(service, [])):
+                yield f"{it['kind']} leads to {service}:{port}, which is not there"
         for trigger in spec.get("triggers", []):
             reference = trigger.get("authenticationRef")
             if reference and ("TriggerAuthentication", reference["name"]) not in names:
                 yield f"{it['kind']} refers to {reference['name']}, which is not there"
+
+
+def _selections(it: Json, found: list[Json]) -> Iterator[str]:
+    """Check that it selects the pods of one Deployment: both have the release's labels, and must not be mixed up."""
+    spec = it.get("spec", {})
+    match it["kind"]:
+        case "PodDisruptionBudget" | "PodMonitor":
+            selector = spec["selector"]
+        case "NetworkPolicy":
+            selector = spec["podSelector"]
+        case "Service":
+            selector = {"matchLabels": spec["selector"]}
+        case _:
+            return
+    all_pods = [pod["spec"]["template"]["metadata"]["labels"] for pod in found if pod["kind"] == "Deployment"]
+    if 1 != sum(selects(selector, own) for own in all_pods):
+        yield f"{it['kind']} {it['metadata']['name']} does not select the pods of one Deployment"
+
+
+def selects(selector: Json, own: Json) -> bool:
+    """Tell whether a label selector selects what has these labels."""
+    ways = {"In": lambda value, values: value in values, "NotIn": lambda value, values: value not in values}
+    return selector.get("matchLabels", {}).items() <= own.items() and all(
+        ways[it["operator"]](own.get(it["key"]), it["values"]) for it in selector.get("matchExpressions", [])
+    )
+
+
+def _backends(it: Json) -> Iterator[tuple[str, Any]]:
+    for rule in it.get("spec", {}).get("rules", []) if it["kind"] in ("Ingress", "HTTPRoute") else []:
+        for path in rule.get("http", {}).get("paths", []):
+            service = path["backend"]["service"]
+            yield service["name"], service["port"].get("name", service["port"].get("number"))
+        for backend in rule.get("backendRefs", []):
+            yield backend["name"], backend["port"]
 
 
 def _restricted(spec: Json) -> Iterator[str]:

@@ -118,15 +118,26 @@ def find_all(found: list[Json], kind: str, suffix: str = "") -> list[Json]:
     return [it for it in found if it["kind"] == kind and it["metadata"]["name"].endswith(suffix)]
 
 
-def pod(found: list[Json]) -> Json:
-    """Return the workers' pod spec."""
-    spec: Json = find(found, "Deployment")["spec"]["template"]["spec"]
+def deployment(found: list[Json], component: str = "worker") -> Json:
+    """Return the Deployment of the workers, or of the gateways."""
+    (it,) = (it for it in find_all(found, "Deployment") if component_of(it) == component)
+    return it
+
+
+def component_of(it: Json) -> str:
+    """Return whose Deployment it is, as its pods' labels say."""
+    return str(it["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/component"])
+
+
+def pod(found: list[Json], component: str = "worker") -> Json:
+    """Return the workers' pod spec, or the gateways'."""
+    spec: Json = deployment(found, component)["spec"]["template"]["spec"]
     return spec
 
 
-def worker(found: list[Json]) -> Json:
-    """Return the worker container."""
-    container: Json = next(it for it in pod(found)["containers"] if it["name"] == "worker")
+def worker(found: list[Json], component: str = "worker") -> Json:
+    """Return the worker container, or the gateway's."""
+    container: Json = next(it for it in pod(found, component)["containers"] if it["name"] == component)
     return container
 
 
@@ -135,9 +146,9 @@ def variables(found: list[Json]) -> dict[str, str]:
     return {it["name"]: it["value"] for it in worker(found)["env"] if "value" in it}
 
 
-def mounted_files(found: list[Json]) -> dict[str, str]:
-    """Return the worker's files: name → kind/object/key."""
-    (volume,) = (it for it in pod(found)["volumes"] if it["name"] == "files")
+def mounted_files(found: list[Json], component: str = "worker") -> dict[str, str]:
+    """Return the worker's files, or the gateway's: name → kind/object/key."""
+    (volume,) = (it for it in pod(found, component)["volumes"] if it["name"] == "files")
     return {
         item["path"]: f"{kind}/{source['name']}/{item['key']}"
         for entry in volume["projected"]["sources"]

@@ -13,7 +13,7 @@ from tests.component.chart.values import CHART, VALUES, Json, read_values
 from tests.component.chart.worker_settings import ELSEWHERE, camel_case
 from worker import __version__
 from worker.adapters.kafka.topics import required_topics
-from worker.settings import KafkaSettings, Settings
+from worker.settings import GatewayProcessSettings, KafkaSettings, Settings
 
 DEFAULTS: Json = yaml.safe_load(VALUES.read_text(encoding="utf-8"))
 SCHEMA: Json = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
@@ -21,7 +21,7 @@ ABOUT: Json = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
 
 
 def fields() -> Iterator[tuple[str, str, Any]]:
-    for group, field in Settings.model_fields.items():
+    for group, field in (Settings.model_fields | GatewayProcessSettings.model_fields).items():
         assert isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
         for name, setting in field.annotation.model_fields.items():
             yield group, name, setting

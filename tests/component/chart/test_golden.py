@@ -6,11 +6,12 @@ from tests.component.chart.environment import environment, said_by_values
 from tests.component.chart.golden import NAMES, expected, rendered, values_of
 from tests.component.chart.helm_binary import HELM_3
 from tests.component.chart.judging import pods, problems, restricted_problems
-from tests.component.chart.rendering import MIDDLE, NEWEST, OLDEST, objects, render, text, worker
+from tests.component.chart.rendering import MIDDLE, NEWEST, OLDEST, find_all, objects, pod, render, text, worker
 from tests.component.chart.worker_settings import chart_settings
-from worker.settings import Settings, read_settings
+from worker.settings import GatewayProcessSettings, Settings, read_settings
 
 _NEEDS_NEWER = {"placed"}  # preStopSleepSeconds
+_WITH_GATEWAY = [it for it in NAMES if values_of(it).get("gateway", {}).get("enabled")]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -36,9 +37,9 @@ def test_a_cluster_takes_it(name: str, kubernetes: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_pod_security(name: str) -> None:
-    """Every pod passes `restricted`, including that of `helm test`."""
+    """Every pod passes `restricted`, including those of the gateway and of `helm test`."""
     found = render(values_of(name))
-    assert 2 == len(list(pods(found)))
+    assert (3 if name in _WITH_GATEWAY else 2) == len(list(pods(found)))
     assert [] == restricted_problems(found)
 
 
@@ -50,11 +51,32 @@ def test_the_worker_reads_what_values_say(name: str, tmp_path: Path) -> None:
     assert Settings.model_validate(said_by_values(values_of(name), tmp_path)) == settings
 
 
+@pytest.mark.parametrize("name", _WITH_GATEWAY)
+def test_the_gateway_reads_what_values_say(name: str, tmp_path: Path) -> None:
+    """The same for the gateway, which is told nothing that only the worker needs."""
+    found = render(values_of(name))
+    given = environment(found, tmp_path, "gateway")
+    (tmp_path / "gateway-secret").write_text("k" * 32)  # where an object's name is too short for a key
+    said = said_by_values(values_of(name), tmp_path, "gateway")
+    said["gateway"]["session_key"] = "k" * 32
+    assert GatewayProcessSettings.model_validate(said) == read_settings(given, GatewayProcessSettings)
+    assert [] == [it for it in given if it.startswith("DEPLOYER_PLAYGROUND__")]
+
+
+@pytest.mark.parametrize("name", [it for it in NAMES if it not in _WITH_GATEWAY])
+def test_without_a_gateway_there_is_nothing_of_it(name: str) -> None:
+    """It is off by default, and then no object and no variable speaks of it."""
+    found = render(values_of(name))
+    assert [] == [it["kind"] for it in found if it["metadata"]["name"].endswith("-gateway")]
+    assert [] == find_all(found, "Ingress") + find_all(found, "HTTPRoute")
+    assert [] == [it["name"] for it in worker(found)["env"] if it["name"].startswith("DEPLOYER_GATEWAY")]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_check_sees_what_the_worker_sees(name: str) -> None:
     """The pod of `helm test` has the worker's variables, mounts, volumes and image."""
     found = render(values_of(name))
-    of_worker = dict(next(spec for _, spec in pods(found) if "restartPolicy" not in spec))
+    of_worker = pod(found)
     of_check = dict(next(spec for _, spec in pods(found) if "restartPolicy" in spec))
     assert of_worker["volumes"] == of_check["volumes"]
     shared = ("image", "env", "envFrom", "volumeMounts", "securityContext")

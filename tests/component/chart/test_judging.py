@@ -12,6 +12,13 @@ _ALL: Json = {
     "tls": {"kafka": {"ca": {"existingSecret": "ca"}}},
     **{name: {"enabled": True} for name in ("service", "podMonitor", "prometheusRule", "networkPolicy")},
 }
+_WITH_GATEWAY: Json = {
+    **_ALL,
+    "gateway": {"enabled": True, "ingress": {"enabled": True}, "autoscaling": {"enabled": True}},
+    "settings": {**_ALL["settings"], "gateway": {"publicUrl": "https://graphene.example"}},
+    "secrets": {"gateway": {"existingSecret": "session"}},
+}
+_BY_RELEASE = {"app.kubernetes.io/name": "playground-deployer", "app.kubernetes.io/instance": "deployer"}
 Found = list[Json]
 Break = Callable[[Found], object]
 
@@ -37,6 +44,17 @@ _MISTAKES: dict[str, Break] = {
     "probe of no port": lambda it: worker(it)["readinessProbe"]["httpGet"].update(port="metrics"),
     "the same object twice": lambda it: it.append(find(it, "Service")),
 }
+_MIXED_UP: dict[str, Break] = {
+    "Service of both": lambda it: find(it, "Service", "-gateway")["spec"].update(selector=_BY_RELEASE),
+    "policy for both": lambda it: find(it, "NetworkPolicy", "-deployer")["spec"]["podSelector"].pop("matchExpressions"),
+    "monitor of both": lambda it: find(it, "PodMonitor", "-gateway")["spec"].update(
+        selector={"matchLabels": _BY_RELEASE}
+    ),
+    "Ingress to no Service": lambda it: it.remove(find(it, "Service", "-gateway")),
+    "Ingress to no port": lambda it: find(it, "Service", "-gateway")["spec"]["ports"][0].update(name="web"),
+    "autoscaler of nothing": lambda it: it.remove(find(it, "Deployment", "-gateway")),
+    "unknown field of an Ingress": lambda it: find(it, "Ingress")["spec"].update(className="nginx"),
+}
 _TOO_MUCH: dict[str, Break] = {
     "root": lambda it: pod(it)["securityContext"].update(runAsNonRoot=False),
     "user 0": lambda it: worker(it)["securityContext"].update(runAsUser=0),
@@ -56,6 +74,15 @@ def test_mistake(mistake: str) -> None:
     found = render(_ALL)
     assert [] == problems(found, MIDDLE)
     _MISTAKES[mistake](found)
+    assert [] != problems(found, MIDDLE)
+
+
+@pytest.mark.parametrize("mistake", _MIXED_UP)
+def test_mistake_with_a_gateway(mistake: str) -> None:
+    """It also finds what confuses workers and gateways, whose labels are almost the same."""
+    found = render(_WITH_GATEWAY)
+    assert [] == problems(found, MIDDLE)
+    _MIXED_UP[mistake](found)
     assert [] != problems(found, MIDDLE)
 
 

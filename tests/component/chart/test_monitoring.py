@@ -21,6 +21,20 @@ def test_alerts_are_those_of_the_file() -> None:
     assert groups == find(render({"prometheusRule": {"enabled": True}}), "PrometheusRule")["spec"]["groups"]
 
 
+def test_alerts_of_the_gateway_come_with_it() -> None:
+    """After the workers', with the release's namespace; without a gateway the one for its absence would fire."""
+    on: Json = {
+        "gateway": {"enabled": True},
+        "settings": {"gateway": {"publicUrl": "https://g.example"}},
+        "secrets": {"gateway": {"existingSecret": "s"}},
+    }
+    found = find(render({"prometheusRule": {"enabled": True}}, on), "PrometheusRule")["spec"]["groups"]
+    assert ["playground-deployer", "playground-gateway"] == [group["name"] for group in found]
+    selectors = [it for rule in found[1]["rules"] for it in re.findall(r"playground_gateway_[a-z_]+(.*)", rule["expr"])]
+    assert len(selectors) > len(found[1]["rules"])
+    assert [] == [it for it in selectors if not it.startswith(f'{{namespace="{NAMESPACE}"')]
+
+
 def test_labels_for_each_alert() -> None:
     """They are added to the alerts' own labels; recording rules get none."""
     found = render({"prometheusRule": {"enabled": True, "ruleLabels": {"team": "graphene"}}})

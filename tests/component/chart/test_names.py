@@ -3,14 +3,14 @@ import pytest
 from tests.component.chart.combinations import combinations
 from tests.component.chart.golden import NAMES, values_of
 from tests.component.chart.judging import problems
-from tests.component.chart.rendering import MIDDLE, find, render
+from tests.component.chart.rendering import MIDDLE, deployment, render
 from tests.component.chart.values import Json
 
 _RENAMED = {"extended", "placed"}  # nameOverride, fullnameOverride
 
 
-def _immutable(found: list[Json]) -> Json:
-    selector: Json = find(found, "Deployment")["spec"]["selector"]
+def _immutable(found: list[Json], component: str = "worker") -> Json:
+    selector: Json = deployment(found, component)["spec"]["selector"]
     return selector
 
 
@@ -24,6 +24,18 @@ def test_selectors_stay(name: str) -> None:
             "app.kubernetes.io/component": "worker",
         }
     } == _immutable(render(values_of(name)))
+
+
+@pytest.mark.parametrize("name", [it for it in NAMES if it.startswith("gateway")])
+def test_selectors_of_the_gateway_stay(name: str) -> None:
+    """The same for the other Deployment."""
+    assert {
+        "matchLabels": {
+            "app.kubernetes.io/name": "playground-deployer",
+            "app.kubernetes.io/instance": "deployer",
+            "app.kubernetes.io/component": "gateway",
+        }
+    } == _immutable(render(values_of(name)), "gateway")
 
 
 def test_selectors_stay_in_all_combinations() -> None:
@@ -61,7 +73,7 @@ def test_labels_of_the_selector_are_taken(label: str) -> None:
 def test_name(release: str, values: Json, name: str) -> None:
     """Names follow the convention of charts, and are short enough for every suffix."""
     found = render(_ALL, values, release=release)
-    assert name == find(found, "Deployment")["metadata"]["name"]
+    assert name == deployment(found)["metadata"]["name"]
     assert [] == problems(found, MIDDLE)
 
 

@@ -45,6 +45,17 @@ def test_part_of_another_chart(tmp_path: Path) -> None:
     assert f"mirror.example/playground-deployer:{__version__}" == worker(found)["image"]
 
 
+_GATEWAY: Json = {
+    "gateway": {"enabled": True},
+    "settings": {"gateway": {"publicUrl": "https://graphene.example/deployer/"}},
+    "secrets": {"gateway": {"existingSecret": "session"}},
+}
+_SASL: Json = {
+    "settings": {"kafka": {"securityProtocol": "SASL_SSL", "saslUsername": "u"}},
+    "secrets": {"kafka": {"existingSecret": "login"}},
+}
+
+
 def _notes(*changes: Json) -> str:
     output = helm(
         *("install", RELEASE, str(CHART), "--namespace", NAMESPACE, "--dry-run=client"),
@@ -72,6 +83,14 @@ def test_notes_say_what_is_next() -> None:
         ),
         ({}, "The topics must exist"),
         ({"networkPolicy": {"enabled": True}}, "networkPolicy.egress.*.ports"),
+        (_GATEWAY, "its page of your requests is https://graphene.example/deployer/requests."),
+        (_GATEWAY, "Nothing leads there from outside yet: set gateway.ingress or gateway.httpRoute"),
+        (_GATEWAY, "must keep the query out of its logs"),
+        (
+            merged(_GATEWAY, {"settings": {"gateway": {"publicUrl": "http://g.example"}}}),
+            "WARNING: settings.gateway.publicUrl is without TLS",
+        ),
+        (merged(_GATEWAY, _SASL), "WARNING: the gateway uses the worker's login at Kafka"),
     ],
 )
 def test_notes_warn(changes: Json, said: str) -> None:
@@ -85,6 +104,13 @@ def test_notes_warn(changes: Json, said: str) -> None:
         ({"topics": {"mode": "worker"}}, "The topics must exist"),
         ({}, "networkPolicy.egress"),
         ({"podMonitor": {"enabled": True}}, "WARNING"),
+        ({}, "gateway"),
+        (_GATEWAY, "WARNING"),
+        (merged(_GATEWAY, {"gateway": {"ingress": {"enabled": True}}}), "Nothing leads there"),
+        (
+            merged(_GATEWAY, _SASL, {"gateway": {"kafka": {"existingSecret": "own", "saslUsername": "gateway"}}}),
+            "WARNING",
+        ),
         (
             {"podMonitor": {"enabled": True}, "networkPolicy": {"enabled": True, "metricsFrom": [{"podSelector": {}}]}},
             "WARNING",

@@ -1,8 +1,10 @@
+import json
+
 import pytest
 
 from tests.component.chart.refusals import REFUSALS, Refusal
-from tests.component.chart.rendering import LEAST, Refused, helm, nested, render, text
-from tests.component.chart.values import CHART
+from tests.component.chart.rendering import LEAST, Refused, helm, merged, nested, objects, render, text
+from tests.component.chart.values import CHART, Json
 
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda it: it.because)
@@ -40,6 +42,18 @@ def test_older_kubernetes_is_refused() -> None:
 def test_newer_kubernetes_is_taken(version: str) -> None:
     """Every version from the oldest one on is accepted."""
     assert 3 == len(render(kubernetes=version))
+
+
+def test_the_gateway_s_key_is_never_made_up() -> None:
+    """It comes from a Secret, or from the demo's values: two renders, as two upgrades, are the same."""
+    on: Json = {"gateway": {"enabled": True}, "settings": {"gateway": {"publicUrl": "https://g.example"}}}
+    with pytest.raises(Refused, match=r"secrets\.gateway\.existingSecret: missing"):
+        render(on)
+    demo: Json = {"demo": {"enabled": True, "secrets": {"gateway": "k" * 32}}}
+    upgraded = helm(*("template", "deployer", str(CHART), "--is-upgrade"), values=json.dumps(merged(LEAST, on, demo)))
+    installed = helm("template", "deployer", str(CHART), values=json.dumps(merged(LEAST, on, demo)))
+    assert upgraded == installed
+    assert "Secret" in {it["kind"] for it in objects(installed)}
 
 
 def test_least_values() -> None:

@@ -1,4 +1,4 @@
-"""The worker's settings as the chart's values: `DEPLOYER_KAFKA__GROUP_ID` is `settings.kafka.groupId`."""
+"""All settings as the chart's values: `DEPLOYER_KAFKA__GROUP_ID` is `settings.kafka.groupId`."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from tests.component.chart.values import Json
-from worker.settings import Settings
+from worker.settings import GatewayProcessSettings, Settings
 
 ELSEWHERE = {
     "kafka.sasl_password": "secrets.kafka.existingSecret",
@@ -22,6 +22,7 @@ ELSEWHERE = {
     "artifacts.password": "secrets.artifacts.existingSecret",
     "playground.ca_file": "tls.playground.ca",
     "bundle.overrides_file": "overrides.entries",
+    "gateway.session_key": "secrets.gateway.existingSecret",
 }
 """Where the chart has the settings that are files or secrets, and one that is part of a choice."""
 
@@ -52,10 +53,12 @@ def camel_case(name: str) -> str:
 
 
 def all_settings() -> Iterator[Setting]:
-    """Yield every field of every group."""
-    root = Settings.model_json_schema()
-    for group, reference in root["properties"].items():
-        model = root["$defs"][reference["$ref"].rpartition("/")[2]]
+    """Yield every field of every group, those of the worker first."""
+    models = {}
+    for root in (Settings.model_json_schema(), GatewayProcessSettings.model_json_schema()):
+        for group, reference in root["properties"].items():
+            models[group] = root["$defs"][reference["$ref"].rpartition("/")[2]]
+    for group, model in models.items():
         for name, schema in model["properties"].items():
             required = name in model.get("required", [])
             yield Setting(group, name, schema["description"], schema.get("default"), required, _merged(schema))

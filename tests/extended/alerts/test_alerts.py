@@ -13,6 +13,11 @@ from tests.support.paths import ROOT
 
 RULES = ROOT / "helm" / "files" / "alerts.yaml"
 TESTS = Path(__file__).with_name("test.yaml")
+GATEWAY_RULES = RULES.with_name("gateway-alerts.yaml")
+GATEWAY_TESTS = TESTS.with_name("gateway-test.yaml")
+BOTH = pytest.mark.parametrize(
+    ("rules", "tests"), [(RULES, TESTS), (GATEWAY_RULES, GATEWAY_TESTS)], ids=["worker", "gateway"]
+)
 DASHBOARD = ROOT / "helm" / "files" / "dashboard.json"
 
 
@@ -27,22 +32,25 @@ def judge(promtool: Path, *arguments: str | Path) -> str:
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
-def test_every_rule_is_valid(promtool: Path) -> None:
+@BOTH
+def test_every_rule_is_valid(promtool: Path, rules: Path, tests: Path) -> None:
     """As Prometheus would load it."""
-    assert "" == judge(promtool, "check", "rules", RULES)
+    assert "" == judge(promtool, "check", "rules", rules)
 
 
-def test_every_alert_fires_when_it_should_and_else_is_silent(promtool: Path) -> None:
-    """The series and the moments are in test.yaml."""
-    assert "" == judge(promtool, "test", "rules", TESTS)
+@BOTH
+def test_every_alert_fires_when_it_should_and_else_is_silent(promtool: Path, rules: Path, tests: Path) -> None:
+    """The series and the moments are in test.yaml and gateway-test.yaml."""
+    assert "" == judge(promtool, "test", "rules", tests)
 
 
-def test_every_alert_has_a_test_that_fires_and_one_that_does_not() -> None:
+@BOTH
+def test_every_alert_has_a_test_that_fires_and_one_that_does_not(rules: Path, tests: Path) -> None:
     """A new rule without both is noticed here."""
-    alerts = {rule["alert"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]}
+    alerts = {rule["alert"] for group in yaml.safe_load(rules.read_text())["groups"] for rule in group["rules"]}
     fires: set[str] = set()
     silent: set[str] = set()
-    for one in yaml.safe_load(TESTS.read_text())["tests"]:
+    for one in yaml.safe_load(tests.read_text())["tests"]:
         for expected in one["alert_rule_test"]:
             (fires if expected["exp_alerts"] else silent).add(expected["alertname"])
     assert (alerts, alerts) == (fires, silent)

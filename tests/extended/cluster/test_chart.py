@@ -11,7 +11,7 @@ from tests.component.chart.custom_resources import RESOURCES, Resource
 from tests.component.chart.golden import NAMES, values_of
 from tests.component.chart.helm_binary import HELM_3, HELM_4
 from tests.component.chart.judging import pods
-from tests.component.chart.rendering import LEAST, RELEASE, helm, merged, objects
+from tests.component.chart.rendering import LEAST, RELEASE, component_of, helm, merged, objects
 from tests.component.chart.values import CHART, Json
 from tests.extended.cluster.api import Api, Refused, until
 from tests.extended.cluster.control_plane import ControlPlane
@@ -28,10 +28,18 @@ _ALL: Json = {
     "scaling": {"mode": "keda", "minReplicas": 2},
     "topics": {"mode": "strimzi", "strimzi": {"cluster": "main"}},
     **{name: {"enabled": True} for name in ("service", "podMonitor", "prometheusRule", "dashboard", "networkPolicy")},
-    "demo": {"enabled": True, "secrets": {"kafka": "not-a-secret"}},
+    "demo": {"enabled": True, "secrets": {"kafka": "not-a-secret", "gateway": "not-a-secret-but-long-enough-for-one"}},
+    "gateway": {
+        "enabled": True,
+        "autoscaling": {"enabled": True},
+        "httpRoute": {"enabled": True, "parentRefs": [{"name": "public"}]},
+    },
     "serviceAccount": {"create": True},
     "overrides": {"entries": [{"match": {"node": "*"}, "patch": {"spec": {"replicas": 2}}}]},
-    "settings": {"kafka": {"securityProtocol": "SASL_SSL", "saslUsername": "u"}},
+    "settings": {
+        "kafka": {"securityProtocol": "SASL_SSL", "saslUsername": "u"},
+        "gateway": {"publicUrl": "https://graphene.example/deployer"},
+    },
     "tls": {"kafka": {"ca": {"existingConfigMap": "ca"}, "client": {"existingSecret": "client"}}},
 }
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
@@ -91,13 +99,18 @@ class Release:
         return pod
 
     def deployment(self) -> Json:
-        """The one there is."""
-        (found,) = self._api.find("Deployment", self.namespace)
+        """That of the workers."""
+        (found,) = (it for it in self.deployments() if component_of(it) == "worker")
+        return found
+
+    def deployments(self) -> list[Json]:
+        """That of the workers, and that of the gateways where there is one."""
+        found: list[Json] = self._api.find("Deployment", self.namespace)
         return found
 
     def pods_are_made(self) -> bool:
         """As many as wanted: Pod Security lets them in."""
-        wanted = self.deployment()["spec"]["replicas"]
+        wanted = sum(it["spec"]["replicas"] for it in self.deployments())
         return bool(until(lambda: wanted == len(self._api.find("Pod", self.namespace))))
 
     def is_gone(self) -> bool:
@@ -138,7 +151,7 @@ def test_upgrades(release: Callable[[str], Release]) -> None:
         seen |= {kind for kind, _ in here.installed()}
         assert identity == here.deployment()["metadata"]["uid"]
 
-    assert {"HorizontalPodAutoscaler", "NetworkPolicy", "PodDisruptionBudget", "Secret", *RESOURCES} <= seen
+    assert {"HorizontalPodAutoscaler", "Ingress", "NetworkPolicy", "PodDisruptionBudget", "Secret", *RESOURCES} <= seen
     here.helm("rollback")
     assert identity == here.deployment()["metadata"]["uid"]
     here.helm("uninstall")

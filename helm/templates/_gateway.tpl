@@ -1,0 +1,46 @@
+{{/* The gateway's pods are made with the workers' templates, from values that are changed for them. */}}
+
+{{/* Fills a dict with a root of its own: dict "root" $ "into" dict. */}}
+{{- define "deployer.asGateway" -}}
+{{- $own := .root.Values.gateway -}}
+{{- $values := deepCopy .root.Values -}}
+{{- $_ := set $values "asGateway" true -}}
+{{- $_ := set $values "topics" (dict "mode" "none") -}}
+{{- $_ := set $values.tls "playground" (dict "ca" dict) -}}
+{{- range $name := list "affinity" "extraEnv" }}{{ $_ := set $values $name (get $own $name) }}{{ end -}}
+{{- range $name := list "extraEnvFrom" "extraVolumes" "extraVolumeMounts" }}{{ $_ := set $values $name list }}{{ end -}}
+{{- $account := $own.serviceAccount -}}
+{{- $default := $account.create | ternary (include "deployer.gatewayName" .root) "default" -}}
+{{- $_ := set $values "serviceAccount" (dict "create" false "name" ($account.name | default $default)) -}}
+{{- with $own.kafka -}}
+{{- if .existingSecret -}}
+{{- $_ := set $values.secrets "kafka" (dict "existingSecret" .existingSecret "key" .key "usernameKey" .usernameKey) -}}
+{{- $_ := set $values.settings.kafka "saslUsername" (.saslUsername | empty | ternary nil .saslUsername) -}}
+{{- end -}}
+{{- if .client.existingSecret -}}
+{{- $_ := set $values.tls.kafka "client" .client -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set .into "Values" $values -}}
+{{- $_ := set .into "Chart" .root.Chart -}}
+{{- $_ := set .into "Release" .root.Release -}}
+{{- $_ := set .into "Files" .root.Files -}}
+{{- $_ := set .into "Capabilities" .root.Capabilities -}}
+{{- $_ := set .into "Template" .root.Template -}}
+{{- end }}
+
+{{- define "deployer.gatewayMostReplicas" -}}
+{{- $gateway := .Values.gateway -}}
+{{- $gateway.autoscaling.enabled | ternary $gateway.autoscaling.maxReplicas $gateway.replicas -}}
+{{- end }}
+
+{{/* What is reached from outside: path → how it matches. Not /live, /ready and /metrics, which are for the cluster. */}}
+{{- define "deployer.gatewayPaths" -}}
+{{- $base := (urlParse .Values.settings.gateway.publicUrl).path | trimSuffix "/" -}}
+{{- range list "deploy" "getSolutionZip" "requests" "static" "v1" }}
+{{ $base }}/{{ . }}: Prefix
+{{- end }}
+{{- range list "" "log-out" "parked" }}
+{{ $base }}/{{ . }}: Exact
+{{- end }}
+{{- end }}
