@@ -31,6 +31,7 @@ class OutgoingRequest:
     revision_id: UUID
     token: str = field(repr=False)
     replay_of: str | None = None
+    traceparent: str | None = None  # the W3C trace context that the worker continues
 
     @property
     def user_id(self) -> str:
@@ -104,7 +105,8 @@ class RequestPublisher:
         }
         if request.replay_of is not None:
             data["replayOf"] = request.replay_of
-        headers = cloud_event_headers(DeploymentRequested.TYPE, SOURCE, {"id": request.request_id})
+        attributes = {"id": request.request_id}
+        headers = cloud_event_headers(DeploymentRequested.TYPE, SOURCE, attributes, request.traceparent)
         written = await self._producer.send_and_wait(
             self._topic,
             json.dumps(data).encode(),

@@ -27,7 +27,7 @@ _LONGEST = max(map(len, _KEPT))
 # Ids of places begin so, and no sender's may: whoever could guess the next place would take its id beforehand.
 PLACE_PREFIX = "record-"
 _REQUEST_ID = re.compile(rf"(?!{PLACE_PREFIX})" + REQUEST_ID_PATTERN.removesuffix("$") + r"\Z")
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 # The names that a refusal may repeat: an unknown one is the sender's text.
 _FIELDS = {field.alias or name for name, field in DeploymentRequested.model_fields.items()}
 
@@ -68,7 +68,7 @@ class Record:
             "size": len(self.value or b"") + len(self.key or b"") + headers,
             "source": SourceInfo(topic=self.topic, partition=self.partition, offset=self.offset),
             "appended_at": self.timestamp_ms / 1000 if self.appended_by_broker else None,
-            "traceparent": trace if trace and _TRACEPARENT.fullmatch(trace) else None,
+            "traceparent": trace if trace and TRACEPARENT.fullmatch(trace) else None,
             "place_id": place_id(self),
         }
         for name, value in derived.items():

@@ -12,6 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from worker.gateway.metrics import ANSWERS, CONNECTIONS_CUT_OFF
 from worker.observability.health import listen
+from worker.observability.telemetry import answering
 
 MAX_BODY = 64 * 1024
 MAX_LINE = 16 * 1024  # aiohttp's own 8,190 are less than a path with a token of 8 KiB
@@ -45,7 +46,8 @@ def answers(refuse: Refuse) -> Middleware:
             if request.body_exists:
                 async with asyncio.timeout(BODY_SECONDS):
                     await request.read()
-            response = await handler(request)
+            with answering(f"{request.method} {route_of(request)}", request.headers.get("traceparent")):
+                response = await handler(request)
         except web.HTTPException as error:
             code = "too-large" if error.status == 413 else f"http-{error.status}"
             response = refuse(request, error.status, code, error.text or error.reason)

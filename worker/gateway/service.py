@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from worker.gateway.front_door import Join, click, made_id
 from worker.gateway.reader import StatusReader
 from worker.gateway.sessions import Made, Session, Sessions
 from worker.gateway.view import Entry, View
+from worker.observability.telemetry import passed_on
 from worker.ports import Tokens
 from worker.settings import GatewaySettings
 
@@ -160,7 +161,7 @@ class Gateway:
     async def _publish(self, publisher: RequestPublisher, session: Session, request: OutgoingRequest) -> Made:
         key = session.user_id.encode()
         async with asyncio.timeout(PUBLISH_SECONDS):
-            offset = await publisher.publish(request, key=key)
+            offset = await publisher.publish(replace(request, traceparent=passed_on()), key=key)
         place = publisher.partition(key), offset
         made = Made(request.request_id, *place, str(request.solution_id), str(request.revision_id))
         self._made[session.user_id, request.request_id] = made

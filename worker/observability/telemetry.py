@@ -9,6 +9,7 @@ a class.
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from functools import partial
 from types import SimpleNamespace
 
@@ -18,11 +19,12 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from schemas import DeploymentStatus, State
 from worker.domain.lifecycle import RequestState
-from worker.domain.request import Record
+from worker.domain.request import TRACEPARENT, Record
 from worker.errors import DeploymentError
 from worker.observability.metrics import STAGE_SECONDS, STAGES
 
 _W3C = TraceContextTextMapPropagator()
+_ANSWERING: ContextVar[str | None] = ContextVar("answering", default=None)  # the trace context of an HTTP request
 
 
 class Spans:
@@ -81,6 +83,24 @@ def processing(record: Record, state: RequestState) -> AbstractContextManager[ob
     }
     parent = _W3C.extract({"traceparent": state.traceparent or record.traceparent or ""}, Context())
     return _span(f"process {record.topic}", SpanKind.CONSUMER, attributes, parent)
+
+
+@contextmanager
+def answering(route: str, given: str | None) -> Iterator[None]:
+    """Trace the answer to an HTTP request, on from its sender's trace; `route` has no ids in it."""
+    before = _ANSWERING.set(given if given and TRACEPARENT.fullmatch(given) else None)
+    try:
+        with _span(
+            route, SpanKind.SERVER, {"http.route": route}, _W3C.extract({"traceparent": given or ""}, Context())
+        ):
+            yield
+    finally:
+        _ANSWERING.reset(before)
+
+
+def passed_on() -> str | None:
+    """Return the traceparent for what is published within `answering`: our span's, else that of its sender."""
+    return _headers(get_current_span()).get("traceparent") if Spans.tracer else _ANSWERING.get()
 
 
 def ended(status: DeploymentStatus) -> None:
