@@ -40,7 +40,7 @@
 {{- range list "deploy" "getSolutionZip" "requests" "static" "v1" }}
 {{ $base }}/{{ . }}: Prefix
 {{- end }}
-{{- range list "" "log-out" "parked" }}
+{{- range list "" "log-out" "openapi.json" "parked" }}
 {{ $base }}/{{ . }}: Exact
 {{- end }}
 {{- end }}

@@ -19,7 +19,7 @@ from worker.domain.solution import Caller
 from worker.errors import ConfigurationError
 from worker.gateway import metrics
 from worker.gateway.access import Access
-from worker.gateway.bell import ring_for_all
+from worker.gateway.bell import ringing
 from worker.gateway.http import MAX_BODY, Connections, answers, serving
 from worker.gateway.operations import Operations
 from worker.gateway.pages import Pages
@@ -69,8 +69,7 @@ async def open_gateway(
         await stack.enter_async_context(_running(reader.run(), "status reader"))
         await stack.enter_async_context(_running(_measure(view, reader), "measures"))
         if own.notify:
-            ringing = ring_for_all(settings.kafka, settings.catalog, own.public_url)
-            await stack.enter_async_context(_running(ringing, "notifications"))
+            await stack.enter_async_context(ringing(settings.kafka, settings.catalog, own.public_url))
         port = await stack.enter_async_context(serving(app, connections, host, own.http_port))
         try:
             yield port

@@ -6,8 +6,8 @@ A notification is made once, and given to its user once, unless this process end
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
@@ -30,6 +30,8 @@ PAUSE_SECONDS = 2.0  # before the second attempt, and twice as long before each 
 MAX_URL = 512  # characters in CCDS
 MAX_TITLE, MAX_MESSAGE = 100, 2048
 SHOWN_DAYS = 7
+POLL_MS = 500
+STOP_SECONDS = 10.0  # for the notification that is sent while the gateway stops
 MAX_ANSWER = 64 * 1024  # bytes
 
 log = structlog.get_logger()
@@ -87,17 +89,31 @@ class Bell:
         return None
 
 
-async def ring_for_all(kafka: KafkaSettings, catalog: CatalogSettings, public_url: str) -> None:
-    """Notify of every request that ends from now on, until this is cancelled."""
+@asynccontextmanager
+async def ringing(kafka: KafkaSettings, catalog: CatalogSettings, public_url: str) -> AsyncIterator[None]:
+    """Notify of every request that ends inside the block; what is begun at its end is finished, and committed."""
+    stopping = asyncio.Event()
     async with dependency_session() as session:
         bell = Bell(_poster(session, catalog), public_url)
-        while True:
-            with suppress(KafkaError, TimeoutError, OSError):
-                await _follow(kafka, bell)
+        task = asyncio.create_task(_ring(kafka, bell, stopping), name="notifications")
+        try:
+            yield
+        finally:
+            stopping.set()
+            await asyncio.wait([task], timeout=STOP_SECONDS)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def _ring(kafka: KafkaSettings, bell: Bell, stopping: asyncio.Event) -> None:
+    while not stopping.is_set():
+        with suppress(KafkaError, TimeoutError, OSError):
+            await _follow(kafka, bell, stopping)
+        if not stopping.is_set():
             await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def _follow(kafka: KafkaSettings, bell: Bell) -> None:
+async def _follow(kafka: KafkaSettings, bell: Bell, stopping: asyncio.Event) -> None:
     consumer = AIOKafkaConsumer(
         kafka.status_topic,
         **client_options(kafka),
@@ -108,13 +124,18 @@ async def _follow(kafka: KafkaSettings, bell: Bell) -> None:
         **FETCHED,
     )
     async with running_client(consumer), open_reader(client_options(kafka), []) as requests:
-        async for record in consumer:
-            status = event_of(record, DeploymentStatus)
-            if status and status.state in FINAL_STATES and status.fingerprint:
-                user_id = await _user_of(requests, kafka, status)
-                sent = user_id is not None and await bell.ring(status, user_id)
-                NOTIFICATIONS.labels("sent" if sent else "given-up").inc()
-            await consumer.commit({_place(record): record.offset + 1})
+        while not stopping.is_set():
+            for records in (await consumer.getmany(timeout_ms=POLL_MS, max_records=1)).values():
+                await _tell(records[0], bell, requests, kafka)
+                await consumer.commit({_place(records[0]): records[0].offset + 1})
+
+
+async def _tell(record: ConsumerRecord, bell: Bell, requests: AIOKafkaConsumer, kafka: KafkaSettings) -> None:
+    status = event_of(record, DeploymentStatus)
+    if status and status.state in FINAL_STATES and status.fingerprint:
+        user_id = await _user_of(requests, kafka, status)
+        sent = user_id is not None and await bell.ring(status, user_id)
+        NOTIFICATIONS.labels("sent" if sent else "given-up").inc()
 
 
 async def _user_of(reader: AIOKafkaConsumer, kafka: KafkaSettings, status: DeploymentStatus) -> str | None:

@@ -1031,6 +1031,20 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         ("gateway: keys", "if len(key) > MAX_KEY or not", "if not", f"{UNIT}/gateway/test_api.py"),
     ),
+    ("worker/gateway/bell.py", f"{UNIT}/gateway/test_bell.py"): (
+        ("bell: what is never taken is given up", "for attempt in range(ATTEMPTS):", "for attempt in range(1000):"),
+        ("bell: pauses grow", "PAUSE_SECONDS * 2 ** (attempt - 1)", "PAUSE_SECONDS"),
+        ("bell: whose it is", "user/{quote(user_id, safe='')}", "user/{user_id}"),
+        ("bell: long addresses", "url if len(url) <= MAX_URL else self._public_url", "url"),
+    ),
+    ("worker/gateway/answers.py", f"{UNIT}/gateway/test_portal.py"): (
+        ("gateway: the portal's cookie alone reads", 'if name == "authToken":', "if False:"),
+        ("gateway: ids of Graphene's", "if not _UUID.fullmatch(text):", "if False:"),
+    ),
+    ("worker/observability/telemetry.py", f"{UNIT}/gateway/test_traces.py"): (
+        ("traces: a click's own", "if Spans.tracer else _ANSWERING.get()", "if False else _ANSWERING.get()"),
+        ("traces: no nonsense is passed on", "given if given and TRACEPARENT.fullmatch(given) else None", "given"),
+    ),
     ("worker/gateway/http.py", f"{UNIT}/gateway/test_pages.py"): (
         ("gateway: headers", "            add_headers(request, response)", "            pass"),
         ("gateway: bodies", "MAX_BODY = 64 * 1024", "MAX_BODY = 64 * 1024 * 1024", f"{UNIT}/gateway/test_limits.py"),

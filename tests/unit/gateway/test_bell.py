@@ -96,6 +96,6 @@ def test_it_fits_into_the_database(name: str | None, error: str | None) -> None:
     """Titles of 100 characters, messages of 2,048, addresses of 512."""
     why = {"code": "internal", "message": error, "stage": "internal", "retryable": False} if error else None
     status = ended(state="failed", solution_name=name, error=why, request_id="r" * 128)
-    said = Bell(FakeCatalog().post, f"https://{'p' * 600}.example").notification(status)
+    said = Bell(FakeCatalog().post, f"https://{'p' * 380}.example").notification(status)
     assert (True, True) == (len(said["title"]) <= 100, len(said["message"]) <= 2048)
-    assert "ME" == said["msgSeverity"]
+    assert ("ME", True) == (said["msgSeverity"], len(said["url"]) <= 512)
