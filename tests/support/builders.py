@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -83,6 +84,7 @@ def protobuf(*operations: Json) -> str:
     declared = "".join(f"message {name} {{}}\n" for name in messages)
     # Its name says what it has: services of one name must be the same in all files of a pipeline.
     service = "".join(it["operation_name"].title() for it in signatures)
+    service = service if len(service) < 100 else sha256(service.encode()).hexdigest()
     return f'syntax = "proto3";\n{declared}service Model{service} {{\n{"".join(rpcs)}}}\n'
 
 
