@@ -4,6 +4,7 @@ It is bounded by count and by bytes; what ended longest ago is forgotten first.
 """
 
 import asyncio
+import re
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +25,12 @@ Key = tuple[int, str]
 OVERHEAD = 600  # bytes of one request's objects and indexes, beside its last status and its steps
 
 _STATES = tuple(State)
+_NUMBERS = {state: number for number, state in enumerate(_STATES)}
+# How every status of a worker begins; what begins otherwise is read as JSON.
+_HEAD = re.compile(
+    rb'\{"requestId":"([A-Za-z0-9._:-]+)","sequence":([0-9]{1,9}),"state":"(%s)","time":"([0-9TZ:.+-]+)",'
+    rb'"attempt":([0-9]{1,9}),' % "|".join(_STATES).encode()
+)
 _STEP = Struct("<BHQ")  # number of the state, attempt, unix milliseconds
 # What statuses have in common: the last one of a request is kept packed, to about a third.
 _COMMON = (
@@ -136,6 +143,8 @@ class View:
 
     def apply(self, partition: int, value: bytes) -> Entry | None:
         """Take over one record of the status topic; None when it holds nothing new, or no status."""
+        if (head := _HEAD.match(value)) and (advanced := self._advance(partition, head, value)):
+            return advanced
         try:
             entry = _read(partition, value)
         except (KeyError, TypeError, ValueError):
@@ -154,10 +163,31 @@ class View:
             entry.is_complete = entry.sequence == 0
             self._add(entry)
         self._evict()
-        for watched in (entry.key, (partition, entry.offset)):
+        self._wake(entry)
+        return entry
+
+    def _advance(self, partition: int, head: re.Match[bytes], value: bytes) -> Entry | None:
+        """Take over the status that follows the last one, without reading what does not change."""
+        known = self._open.get((partition, head[1].decode()))
+        if known is None or known.sequence + 1 != int(head[2]) or not value.endswith(b'"offset":%d}}' % known.offset):
+            return None
+        before = known.size
+        known.sequence += 1
+        known.state, known.attempt = State(head[3].decode()), int(head[5])
+        known.ended_ms = _milliseconds(head[4].decode())
+        known.packed_json = _packed(value) if known.is_final else value
+        known.packed_steps += _step(known.state, known.attempt, known.ended_ms)
+        self.bytes += known.size - before
+        if known.is_final:
+            self._final[known.key] = self._open.pop(known.key)
+        self._evict()
+        self._wake(known)
+        return known
+
+    def _wake(self, entry: Entry) -> None:
+        for watched in (entry.key, (entry.key[0], entry.offset)):
             for event in self._watched.get(watched, ()):
                 event.set()
-        return entry
 
     def get(self, key: Key) -> Entry | None:
         """Return the request in this partition."""
@@ -269,7 +299,7 @@ def _read(partition: int, value: bytes) -> Entry:
     """Read what is needed, without judging the rest. Raises KeyError, TypeError, ValueError."""
     status = from_json(value)
     state = State(status["state"])
-    time = int(datetime.fromisoformat(status["time"]).timestamp() * 1000)
+    time = _milliseconds(status["time"])
     solution, revision = status.get("solutionId"), status.get("revisionId")
     attempt = int(status["attempt"])
     return Entry(
@@ -282,9 +312,17 @@ def _read(partition: int, value: bytes) -> Entry:
         bytes.fromhex((solution + revision).replace("-", "")) if solution and revision else None,
         bytes.fromhex(known) if (known := status.get("fingerprint")) else None,
         _packed(value) if state in FINAL_STATES else value,
-        _STEP.pack(_STATES.index(state), min(attempt, 65535), time),
+        _step(state, attempt, time),
         is_complete=False,
     )
+
+
+def _milliseconds(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def _step(state: State, attempt: int, time: int) -> bytes:
+    return _STEP.pack(_NUMBERS[state], min(attempt, 65535), time)
 
 
 def _packed(value: bytes) -> bytes:

@@ -952,6 +952,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("gateway: whose request", "and self.packed_fingerprint == _fingerprint(", "or _fingerprint("),
         ("gateway: known statuses", "if entry.sequence <= known.sequence:", "if False:"),
         ("gateway: an id that comes again", "known.offset != entry.offset:", "False:"),
+        ("gateway: the status that follows", "or known.sequence + 1 != int(head[2]) or", "or"),
+        ("gateway: of the same record", " or not value.endswith(b'\"offset\":%d}}' % known.offset)", ""),
         ("gateway: gaps", "known.is_complete and entry.sequence == known.sequence + 1", "True"),
         ("gateway: how many are kept", "while len(self) > self._max_requests or", "while"),
         ("gateway: how many bytes are kept", " or self.bytes > self._max_bytes:", ":"),

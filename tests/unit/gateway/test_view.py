@@ -1,6 +1,7 @@
 """What the gateway knows of requests."""
 
 import asyncio
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -27,6 +28,27 @@ def test_steps_are_kept_in_order() -> None:
     assert entry is not None
     assert ["accepted", "building", "submitting", "deployed"] == [it.state for it in entry.steps]
     assert (State.DEPLOYED, True, True) == (entry.status.state, entry.is_final, entry.is_complete)
+
+
+def test_it_does_not_matter_how_a_status_is_written() -> None:
+    """Those of workers are read by their beginning, others as JSON, and both say the same."""
+    ours, others = view(), view()
+    for sequence, state in enumerate(
+        ("accepted", "building", "retrying", "building", "submitting", "parked", "failed")
+    ):
+        say(ours, sequence, state, attempt=1 + sequence // 3, time=datetime(2026, 11, 29, 12, sequence, tzinfo=UTC))
+        entry = ours.get((P, "r-1"))
+        assert entry is not None
+        others.apply(P, json.dumps(json.loads(entry.json)).encode())
+    (one,), (other,) = ours.all(), others.all()
+    assert (one.steps, one.status, one.sequence, one.offset) == (
+        other.steps,
+        other.status,
+        other.sequence,
+        other.offset,
+    )
+    assert (0, 1) == (len(ours._open), len(ours._final))
+    assert one.size == ours.bytes
 
 
 def test_what_comes_twice_changes_nothing() -> None:
