@@ -75,6 +75,8 @@ def test_an_id_that_comes_again_is_another_request() -> None:
     say(seen, 1, "failed")
     say(seen, 0, offset=9)
     assert [1] == [len(it.steps) for it in seen.all()]
+    say(seen, 1, "building", offset=12)  # whose beginning is gone, and which seems to go on with it
+    assert [(12, 1, False)] == [(it.offset, len(it.steps), it.is_complete) for it in seen.all()]
     assert 1 == len(seen)
 
 
