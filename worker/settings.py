@@ -6,6 +6,7 @@ error, so that a typo does not silently become a default; names without `__` are
 variables for Services.
 """
 
+from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
@@ -364,6 +365,17 @@ def read_settings(environ: Mapping[str, str], model: type[_Model]) -> _Model:
     if problems:
         raise ConfigurationError("\n".join(problems))
     return settings
+
+
+def secret_values(settings: Settings | GatewayProcessSettings) -> list[str]:
+    """Return every secret in the settings, and each login in its HTTP Basic form."""
+    found: list[str] = []
+    for _, group in settings:
+        secrets = {name: value.get_secret_value() for name, value in group if isinstance(value, SecretStr)}
+        found += secrets.values()
+        if "password" in secrets:
+            found.append(b64encode(f"{group.username}:{secrets['password']}".encode()).decode())
+    return found
 
 
 def _group_fields(group: str) -> Mapping[str, FieldInfo]:

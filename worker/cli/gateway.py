@@ -6,10 +6,9 @@ import os
 import signal
 
 from worker.cli import INTERRUPTED
-from worker.cli.run import secret_values
 from worker.gateway.app import run
 from worker.observability import logs
-from worker.settings import GatewayProcessSettings, read_settings
+from worker.settings import GatewayProcessSettings, read_settings, secret_values
 
 
 def execute(arguments: argparse.Namespace) -> int:

@@ -326,7 +326,8 @@ def _step(state: State, attempt: int, time: int) -> bytes:
 
 
 def _packed(value: bytes) -> bytes:
-    packer = zlib.compressobj(1, wbits=-zlib.MAX_WBITS, memLevel=4, zdict=_COMMON)
+    # A small window: most of the time a larger one takes is for its memory.
+    packer = zlib.compressobj(1, wbits=-12, memLevel=2, zdict=_COMMON)
     return packer.compress(value) + packer.flush()
 
 

@@ -22,11 +22,10 @@ from tests.support.logging_state import LIBRARIES
 from worker.adapters.kafka.clients import client_options
 from worker.adapters.kafka.diagnosis import connected
 from worker.cli.error_messages import error_message
-from worker.cli.run import secret_values
 from worker.errors import ConfigurationError
 from worker.observability import logs
 from worker.observability.logs import Format
-from worker.settings import Settings, read_settings
+from worker.settings import Settings, read_settings, secret_values
 
 API_VERSIONS, SASL_HANDSHAKE, SASL_AUTHENTICATE, METADATA, FIND_COORDINATOR = 18, 17, 36, 3, 10
 VERSIONS = [

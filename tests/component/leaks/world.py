@@ -29,7 +29,6 @@ from worker.adapters.http import dependency_session
 from worker.adapters.playground import PlaygroundClient, playground_session
 from worker.adapters.tokens import TokenVerifier
 from worker.build import Builder
-from worker.cli.run import secret_values
 from worker.delivery.admission import RESERVED_BYTES, Admission, Breakers, Budget, Limiter
 from worker.delivery.partition import Job
 from worker.deploy import Deployer
@@ -45,7 +44,7 @@ from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, GRAPHENE, NEXUS_LOGIN
 from worker.sandbox.graphene_data import Stored, make_model, make_pipeline
 from worker.sandbox.http_server import Fault, served
 from worker.sandbox.playground import PLAYGROUND, Playground, playground_app
-from worker.settings import Settings, TracingSettings, read_settings
+from worker.settings import Settings, TracingSettings, read_settings, secret_values
 
 USER_ID = canaries.USER.user_id.encode()
 SHIPPED = {

@@ -14,10 +14,9 @@ from schemas import Message
 from worker.adapters.kafka.clients import stop_client
 from worker.adapters.kafka.partition_store import KafkaPartitionStore
 from worker.app import run
-from worker.cli.run import secret_values
 from worker.domain.partition_state import Checkpoint
 from worker.observability import logs
-from worker.settings import KafkaSettings, Settings, read_settings
+from worker.settings import KafkaSettings, Settings, read_settings, secret_values
 
 
 class PlainWriter:

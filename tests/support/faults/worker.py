@@ -18,13 +18,12 @@ from worker import app
 from worker.adapters import playground as playground_module
 from worker.adapters.kafka.partition_store import PartitionWriter
 from worker.adapters.playground import PlaygroundClient
-from worker.cli.run import secret_values
 from worker.delivery.partition import Job
 from worker.domain import lifecycle
 from worker.domain.partition_state import Checkpoint
 from worker.errors import DeploymentError
 from worker.observability import logs
-from worker.settings import Settings, read_settings
+from worker.settings import Settings, read_settings, secret_values
 
 POINTS = (
     "before-intent", "after-intent", "before-bytes", "mid-body", "before-response", "after-response", "before-commit",
