@@ -86,7 +86,7 @@ class StatusReader:
                 ends = await consumer.end_offsets(tps)
             self.as_of = datetime.now(UTC)
             await self._note(consumer, ends)
-            await asyncio.sleep(CHECK_SECONDS if self.is_complete else 0.1)
+            await asyncio.sleep(CHECK_SECONDS if self.is_complete else 0.25)
 
     async def _note(self, consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> None:
         if self.is_complete:

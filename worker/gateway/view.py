@@ -25,6 +25,7 @@ Key = tuple[int, str]
 OVERHEAD = 600  # bytes of one request's objects and indexes, beside its last status and its steps
 
 _STATES = tuple(State)
+_NAMED = {state.encode(): state for state in _STATES}
 _NUMBERS = {state: number for number, state in enumerate(_STATES)}
 # How every status of a worker begins; what begins otherwise is read as JSON.
 _HEAD = re.compile(
@@ -171,20 +172,23 @@ class View:
         known = self._open.get((partition, head[1].decode()))
         if known is None or known.sequence + 1 != int(head[2]) or not value.endswith(b'"offset":%d}}' % known.offset):
             return None
-        before = known.size
+        before = len(known.packed_json) + len(known.packed_steps)
         known.sequence += 1
-        known.state, known.attempt = State(head[3].decode()), int(head[5])
+        known.state, known.attempt = _NAMED[head[3]], int(head[5])
         known.ended_ms = _milliseconds(head[4].decode())
         known.packed_json = _packed(value) if known.is_final else value
         known.packed_steps += _step(known.state, known.attempt, known.ended_ms)
-        self.bytes += known.size - before
+        self.bytes += len(known.packed_json) + len(known.packed_steps) - before
         if known.is_final:
             self._final[known.key] = self._open.pop(known.key)
-        self._evict()
+        if self.bytes > self._max_bytes:
+            self._evict()
         self._wake(known)
         return known
 
     def _wake(self, entry: Entry) -> None:
+        if not self._watched:
+            return
         for watched in (entry.key, (entry.key[0], entry.offset)):
             for event in self._watched.get(watched, ()):
                 event.set()
