@@ -236,9 +236,9 @@ class Pages:
         """Return the part of the list that changes."""
         return self.render("_requests.html", ones=ones, session=session, as_of=as_of, everybody=everybody)
 
-    def parked(self, ones: Sequence[Shown], session: Session, as_of: datetime | None) -> str:
-        """Return the page of what waits for an operator."""
-        return self.render("parked.html", ones=ones, session=session, as_of=as_of)
+    def parked(self, ones: Sequence[Shown], failed: Sequence[Shown], session: Session, as_of: datetime | None) -> str:
+        """Return the page of what waits for an operator, and of what has failed."""
+        return self.render("parked.html", ones=ones, failed=failed, session=session, as_of=as_of)
 
     def text(self, name: str) -> str:
         """Return a sentence of the table."""

@@ -49,6 +49,7 @@ LOOK_SECONDS = 1.0  # between two looks whether somebody still follows a request
 REFRESH_SECONDS = 15.0  # between two looks at what no status of the request itself changes
 PING_SECONDS = 15  # between two signs of life; proxies close what is silent for 30 to 60 s
 OPERATION_SECONDS = 15.0  # for what people do to a request: it reads topics
+MAX_FAILED = 50  # requests that an operator is shown at once
 MAX_KEY = 255  # characters of an idempotency key
 
 
@@ -313,10 +314,14 @@ class Routes:
         )
 
     async def parked(self, request: web.Request) -> web.StreamResponse:
-        """`GET /parked`: what waits for an operator, for administrators."""
+        """`GET /parked`: what waits for an operator and what has failed, for administrators."""
         session = await self._admin(request)
-        ones = [shown(Found(it.request_id, it), session.user_id) for it in self._gateway.view.parked()[:MAX_LISTED]]
-        return self._answers.page(self._pages.parked(ones, session, self._as_of()))
+        view = self._gateway.view
+        ones, failed = (
+            [shown(Found(it.request_id, it), session.user_id) for it in entries]
+            for entries in (view.parked()[:MAX_LISTED], view.failed(MAX_FAILED))
+        )
+        return self._answers.page(self._pages.parked(ones, failed, session, self._as_of()))
 
     async def again(self, request: web.Request) -> web.StreamResponse:
         """`POST /requests/{id}/again`: the owner's request once more; the page's nonce makes it one."""

@@ -96,6 +96,8 @@ TEXTS: Final[Mapping[str, str]] = {
     "settle_deployed": "It is deployed",
     "settle_failed": "It is not deployed",
     "settle_retry": "It is not deployed; send it again",
+    "failed": "Failed",
+    "failed_hint": "Those whose retries ran out are dead letters, and can be sent again.",
     "replay": "Replay",
     "replay_hint": "Sends the dead letter's request again, as its user.",
     "reason": "How you know",

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from struct import Struct
 from uuid import UUID
 
@@ -224,6 +225,10 @@ class View:
     def parked(self) -> list[Entry]:
         """Return what waits for an operator, newest first."""
         return sorted((it for it in self._open.values() if it.state is State.PARKED), key=lambda it: -it.ended_ms)
+
+    def failed(self, most: int) -> list[Entry]:
+        """Return what has failed, newest first: it has dead letters where its retries ran out."""
+        return list(islice((it for it in reversed(self._final.values()) if it.state is State.FAILED), most))
 
     def all(self) -> Iterable[Entry]:
         """Return every request: open ones first, then what ended last."""

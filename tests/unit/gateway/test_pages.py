@@ -142,6 +142,16 @@ async def test_an_administrator_sees_all() -> None:
         assert 404 == (await other.get("/parked", headers=BROWSER)).status
 
 
+async def test_an_administrator_sees_what_has_failed() -> None:
+    """With a button that replays it; what was rejected is its sender's matter."""
+    async with open_door(**ADMIN) as door:
+        for number, state in enumerate(("failed", "rejected", "deployed")):
+            door.say(0, state, request_id=f"{state}-1", offset=number, user=STRANGER, partition=2)
+        await door.log_in()
+        html = await page(door, "/parked")
+        assert ["failed-1"] == re.findall(r"/requests/([a-z0-9-]+)/replay", html)
+
+
 async def test_an_administrator_settles_and_replays() -> None:
     """Under their name; the owner alone may not."""
     form = {"outcome": "deployed", "reason": "I saw it."}
