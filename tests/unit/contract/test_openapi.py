@@ -3,6 +3,7 @@
 That answers are as it says is looked at in every test of the gateway (tests/support/openapi.py).
 """
 
+import asyncio
 import copy
 import json
 import re
@@ -89,7 +90,9 @@ def test_every_route_is_in_it() -> None:
     routes: Any = object.__new__(Routes)
     routes._base = ""
     routes.add_to(app)
-    add_probes(app, None, None, None, None)  # type: ignore[arg-type]
+    stopped = asyncio.Event()  # the gauge of readiness asks it as long as the process lives
+    stopped.set()
+    add_probes(app, None, None, None, stopped)  # type: ignore[arg-type]
     served = {(it.method, it.resource.canonical) for it in app.router.routes() if it.resource}
     assert {it for it in served if it[0] != "HEAD" and it[1] not in PAGES} == {
         (method, path) for method, path, _ in operations()
