@@ -1031,6 +1031,12 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "if False:",
             f"{UNIT}/gateway/test_api.py",
         ),
+        (
+            "gateway: streams of all",
+            "if sum(map(len, self._streams.values())) >= self._settings.max_streams:",
+            "if False:",
+            f"{UNIT}/gateway/test_api.py",
+        ),
         ("gateway: keys", "if len(key) > MAX_KEY or not", "if not", f"{UNIT}/gateway/test_api.py"),
     ),
     ("worker/gateway/bell.py", f"{UNIT}/gateway/test_bell.py"): (

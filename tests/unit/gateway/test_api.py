@@ -163,6 +163,17 @@ async def test_the_interface_is_described(prefix: str) -> None:
         assert "/v1/deployments" in found["paths"]
 
 
+async def test_streams_of_all_are_bounded() -> None:
+    """One more is refused, whoever asks."""
+    async with open_door(max_streams=1) as door:
+        door.say(0)
+        door.say(0, request_id="theirs", user=STRANGER, partition=2)
+        opened = await door.get("/v1/deployments/r-1/events", headers=bearer())
+        other = await door.get("/v1/deployments/theirs/events", headers=bearer(user=STRANGER))
+        assert (200, 429) == (opened.status, other.status)
+        opened.close()
+
+
 async def test_streams_of_a_user_are_bounded() -> None:
     """One more is refused, and one that has ended makes room."""
     async with open_door(max_streams_per_user=2) as door:
