@@ -114,15 +114,16 @@ class Connections:
     def sweep(self, server: web.Server) -> None:
         """Look at all of them once."""
         now = self._clock()
-        known = {it: since for it, since in self._idle_since.items() if it in set(server.connections)}
+        opened = set(server.connections)
+        known = {it: since for it, since in self._idle_since.items() if it in opened}
         self._idle_since = known
-        for handler in server.connections:
+        for handler in opened:
             if handler.transport in self._busy:
                 known.pop(handler, None)
             else:
                 known.setdefault(handler, now)
         oldest = sorted(known, key=lambda it: known[it])
-        many = set(oldest[: max(0, len(server.connections) - MAX_CONNECTIONS)])
+        many = set(oldest[: max(0, len(opened) - MAX_CONNECTIONS)])
         for handler in oldest:
             reason = "many" if handler in many else "slow" if now - known[handler] > IDLE_SECONDS else None
             if reason and handler.transport:

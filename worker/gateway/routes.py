@@ -44,8 +44,7 @@ from worker.settings import GatewaySettings
 
 API_WAIT = 3.0  # seconds that a POST waits for its first status
 SEND_SECONDS = 10.0  # for one event to a browser that does not read
-LIST_SECONDS = 1.0  # between two looks at a list that somebody sees
-LOOK_SECONDS = 1.0  # between two looks whether somebody still follows a request
+LOOK_SECONDS = 1.0  # between two looks at a list that somebody sees, or whether somebody still follows a request
 REFRESH_SECONDS = 15.0  # between two looks at what no status of the request itself changes
 PING_SECONDS = 15  # between two signs of life; proxies close what is silent for 30 to 60 s
 OPERATION_SECONDS = 15.0  # for what people do to a request: it reads topics
@@ -160,7 +159,6 @@ class Routes:
                 session = session.with_made(made)
         found = await self._gateway.deploy(session, token, solution, revision)
         if found.made:
-            PUBLISHED.inc()
             session = session.with_made(found.made)
         found = await self._gateway.wait(found, session, max(0.0, until - asyncio.get_running_loop().time()))
         return self._after_click(request, session, found)
@@ -173,7 +171,7 @@ class Routes:
         elif status and status.error and status.state in (State.REJECTED, State.FAILED) and not wants_page(request):
             response = web.Response(status=404, text=f"{status.error.message} [{status.error.code}]\n")
         else:
-            response = see_other(self._page_of(found))
+            response = see_other(self._page_of(found.request_id))
         self._sessions.write(response, session)
         return response
 
@@ -199,8 +197,6 @@ class Routes:
         if len(key) > MAX_KEY or not key.isprintable():
             raise Refused(400, "invalid-request", f"The Idempotency-Key has more than {MAX_KEY} characters.")
         found = await self._gateway.deploy_with_key(session, token or "", solution, revision, key)
-        if found.made:
-            PUBLISHED.inc()
         found = await self._gateway.wait(found, session, wanted_wait(request, API_WAIT), after=-1)
         response = _json(found, 202)
         response.headers["Location"] = f"{self._base}/v1/deployments/{found.request_id}"
@@ -295,7 +291,7 @@ class Routes:
                 if html != last:
                     await response.send(html, event="page")
                     last = html
-                await _sleep(self.stopping, LIST_SECONDS)
+                await _either(self.stopping)
         return response
 
     async def page_events(self, request: web.Request) -> web.StreamResponse:
@@ -344,7 +340,7 @@ class Routes:
         before = entry.sequence
         await self._done(self._operations.settle(entry.status, outcome, reason, session.email))
         await self._gateway.wait(found, session, API_WAIT, after=before)
-        return see_other(self._page_of(found))
+        return see_other(self._page_of(found.request_id))
 
     async def replay(self, request: web.Request) -> web.StreamResponse:
         """`POST /requests/{id}/replay`: an administrator sends a dead letter's request again."""
@@ -389,7 +385,7 @@ class Routes:
     def _to_new(self, session: Session, partition: int, request_id: str, old: Found) -> web.StreamResponse:
         """Send the browser to the request that was made of another one, which nobody may have seen yet."""
         asked = (old.entry.asked if old.entry else None) or ("", "")
-        response = see_other(f"{self._base}/requests/{quote(request_id, safe='')}")
+        response = see_other(self._page_of(request_id))
         self._sessions.write(response, session.with_made(Made(request_id, partition, -1, *asked)))
         return response
 
@@ -420,8 +416,8 @@ class Routes:
     def _as_of(self) -> datetime | None:
         return None if self._gateway.reader.is_connected else self._gateway.reader.as_of
 
-    def _page_of(self, found: Found) -> str:
-        return f"{self._base}/requests/{quote(found.request_id, safe='')}"
+    def _page_of(self, request_id: str) -> str:
+        return f"{self._base}/requests/{quote(request_id, safe='')}"
 
     # ------------------------------------------------------------------------------------------------- streams
 
@@ -498,14 +494,6 @@ async def _either(*events: asyncio.Event) -> None:
     finally:
         for it in waiting:
             it.cancel()
-
-
-async def _sleep(stopping: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stopping.wait()
-    except TimeoutError:
-        pass
 
 
 def _all_wanted(request: web.Request, session: Session) -> bool:

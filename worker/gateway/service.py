@@ -17,6 +17,7 @@ from worker.client.requests import OutgoingRequest, RequestPublisher
 from worker.domain.tokens import read_token, strip_bearer
 from worker.errors import WorkerError
 from worker.gateway.front_door import Join, click, made_id
+from worker.gateway.metrics import PUBLISHED
 from worker.gateway.reader import StatusReader
 from worker.gateway.sessions import Made, Session, Sessions
 from worker.gateway.view import Entry, View
@@ -162,6 +163,7 @@ class Gateway:
         key = session.user_id.encode()
         async with asyncio.timeout(PUBLISH_SECONDS):
             offset = await publisher.publish(replace(request, traceparent=passed_on()), key=key)
+        PUBLISHED.inc()
         place = publisher.partition(key), offset
         made = Made(request.request_id, *place, str(request.solution_id), str(request.revision_id))
         self._made[session.user_id, request.request_id] = made

@@ -1060,7 +1060,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("gateway: slow connections", "now - known[handler] > IDLE_SECONDS", "False", f"{UNIT}/gateway/test_limits.py"),
         (
             "gateway: many connections",
-            "len(server.connections) - MAX_CONNECTIONS",
+            "len(opened) - MAX_CONNECTIONS",
             "0",
             f"{UNIT}/gateway/test_limits.py",
         ),
