@@ -20,6 +20,7 @@ from schemas.events import (
     State,
     cloud_event_headers,
     fingerprint,
+    rfc3339,
 )
 
 __all__ = [
@@ -38,4 +39,5 @@ __all__ = [
     "State",
     "cloud_event_headers",
     "fingerprint",
+    "rfc3339",
 ]

@@ -25,13 +25,14 @@ Warning_ = Annotated[str, Field(max_length=200)]
 ErrorCode = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,63}$")]
 
 
-def _rfc3339(moment: datetime) -> str:
+def rfc3339(moment: datetime) -> str:
+    """Write a time of UTC as every event does."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 Time = Annotated[
     AwareDatetime,
-    PlainSerializer(_rfc3339, when_used="json"),
+    PlainSerializer(rfc3339, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 

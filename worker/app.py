@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,6 +14,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 from schemas import DeploymentSettled
+from worker import concurrency
 from worker.adapters.graphene import ArtifactsClient, CatalogClient
 from worker.adapters.http import dependency_session
 from worker.adapters.jwks import open_tokens
@@ -151,21 +151,7 @@ async def _collected(collector: WorkerCollector, consumer: AIOKafkaConsumer, top
 
 def run_until_signal(settings: Settings) -> None:
     """`playground-deployer run`: the first SIGTERM or SIGINT shuts down gracefully, the second at once."""
-
-    async def main() -> None:
-        stop = asyncio.Event()
-        work = asyncio.ensure_future(run(settings, stop))
-
-        def stop_or_cancel() -> None:
-            if stop.is_set():
-                work.cancel()
-            stop.set()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop_or_cancel)
-        await asyncio.gather(work, return_exceptions=False)
-
-    asyncio.run(main())
+    concurrency.run_until_signal(partial(run, settings))
 
 
 @asynccontextmanager

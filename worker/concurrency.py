@@ -1,7 +1,9 @@
-"""Independent work at the same time."""
+"""Independent work at the same time, and work until a signal."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -38,3 +40,33 @@ async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
                 task.result()
         raise
     return [task.result() for task in tasks]
+
+
+@asynccontextmanager
+async def running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """Run it beside the block, and cancel it at its end."""
+    task = asyncio.create_task(work, name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def run_until_signal(run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """Run a process: the first SIGTERM or SIGINT sets the event that `run` is given, the second cancels it."""
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        work = asyncio.ensure_future(run(stop))
+
+        def stop_or_cancel() -> None:
+            if stop.is_set():
+                work.cancel()
+            stop.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop_or_cancel)
+        await asyncio.gather(work, return_exceptions=False)
+
+    asyncio.run(main())

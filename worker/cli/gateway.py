@@ -3,9 +3,10 @@
 import argparse
 import asyncio
 import os
-import signal
+from functools import partial
 
 from worker.cli import INTERRUPTED
+from worker.concurrency import run_until_signal
 from worker.gateway.app import run
 from worker.observability import logs
 from worker.settings import GatewayProcessSettings, read_settings, secret_values
@@ -16,21 +17,7 @@ def execute(arguments: argparse.Namespace) -> int:
     settings = read_settings(os.environ, GatewayProcessSettings)
     logs.configure(settings.runtime.log_level, settings.runtime.log_format, secrets=secret_values(settings))
     try:
-        asyncio.run(_until_signal(settings, arguments.host))
+        run_until_signal(partial(run, settings, host=arguments.host))
     except asyncio.CancelledError:
         return INTERRUPTED
     return 0
-
-
-async def _until_signal(settings: GatewayProcessSettings, host: str | None) -> None:
-    stop = asyncio.Event()
-    work = asyncio.ensure_future(run(settings, stop, host))
-
-    def stop_or_cancel() -> None:
-        if stop.is_set():
-            work.cancel()
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop_or_cancel)
-    await work

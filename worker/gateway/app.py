@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 
 from worker.adapters.jwks import open_tokens
 from worker.client.requests import RequestPublisher, open_publisher
+from worker.concurrency import running
 from worker.domain.solution import Caller
 from worker.errors import ConfigurationError
 from worker.gateway import metrics
@@ -66,8 +67,8 @@ async def open_gateway(
         app = web_app(routes, connections)
         access = await stack.enter_async_context(_verifying(settings))
         add_probes(app, access, reader, publisher, stop)
-        await stack.enter_async_context(_running(reader.run(), "status reader"))
-        await stack.enter_async_context(_running(_measure(view, reader), "measures"))
+        await stack.enter_async_context(running(reader.run(), "status reader"))
+        await stack.enter_async_context(running(_measure(view, reader), "measures"))
         if own.notify:
             await stack.enter_async_context(ringing(settings.kafka, settings.catalog, own.public_url))
         port = await stack.enter_async_context(serving(app, connections, host, own.http_port))
@@ -135,26 +136,15 @@ class _Publisher:
 @asynccontextmanager
 async def _publishing(kafka: KafkaSettings) -> AsyncIterator[_Publisher]:
     publisher = _Publisher()
-    async with _running(publisher.run(kafka), "publisher"):
+    async with running(publisher.run(kafka), "publisher"):
         yield publisher
 
 
 @asynccontextmanager
 async def _verifying(settings: GatewayProcessSettings) -> AsyncIterator[Access]:
     access = Access(settings.kafka, notifies=settings.gateway.notify)
-    async with _running(access.run(), "access to Kafka"):
+    async with running(access.run(), "access to Kafka"):
         yield access
-
-
-@asynccontextmanager
-async def _running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
-    """Run it beside the block."""
-    task = asyncio.create_task(work, name=name)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _measure(view: View, reader: StatusReader) -> None:

@@ -16,7 +16,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from schemas import FINAL_STATES, DeploymentStatus, State
+from schemas import FINAL_STATES, DeploymentStatus, State, rfc3339
 from worker.adapters.http import configured_url, dependency_session, exchange
 from worker.adapters.kafka.acls import notification_group
 from worker.adapters.kafka.clients import FETCHED, client_options, event_of, fetch_record, open_reader, running_client
@@ -176,4 +176,4 @@ def _place(record: ConsumerRecord) -> TopicPartition:
 
 
 def _instant(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339(moment.astimezone(UTC))

@@ -10,6 +10,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from worker.concurrency import running
 from worker.gateway.metrics import ANSWERS, CONNECTIONS_CUT_OFF
 from worker.observability.health import listen
 from worker.observability.telemetry import answering
@@ -155,11 +156,7 @@ async def serving(app: web.Application, connections: Connections, host: str | No
         await site.start()
         server = runner.server
         assert isinstance(server, web.Server)  # noqa: S101 - it is set up
-        sweeping = asyncio.create_task(connections.run(server), name="connections")
-        try:
+        async with running(connections.run(server), "connections"):
             yield int(runner.addresses[0][1])
-        finally:
-            sweeping.cancel()
-            await asyncio.gather(sweeping, return_exceptions=True)
     finally:
         await runner.cleanup()

@@ -9,7 +9,7 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from pydantic import ValidationError
 
-from schemas import FINAL_STATES, DeploymentStatus, State
+from schemas import FINAL_STATES, DeploymentStatus, State, rfc3339
 from worker.errors import CODES
 from worker.gateway.service import Found
 from worker.gateway.sessions import Session
@@ -266,7 +266,7 @@ def _time(moment: datetime) -> str:
 
 
 def _iso(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339(moment.astimezone(UTC))
 
 
 def _seconds(duration: timedelta) -> str:
