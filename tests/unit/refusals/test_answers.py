@@ -140,6 +140,6 @@ async def test_every_evil_answer_ends_in_its_code(ask: Ask) -> None:
 async def test_a_body_nobody_wants_is_not_waited_for(ask: Ask, name: str) -> None:
     """Where the status says all, the rest may be as long as it likes."""
     codes = {"an error": FAILED, "a refusal": REFUSED, "a redirect": REDIRECTED}[" ".join(name.split()[:2])]
-    said, seconds = await verdict(ask, UNWANTED[name], 0.5)
+    said, seconds = await verdict(ask, UNWANTED[name], 5)
     assert codes[ask] == said
-    assert seconds < 5
+    assert seconds < 20
