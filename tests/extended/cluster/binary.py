@@ -1,4 +1,4 @@
-"""The control plane's binary, built from Go modules and kept for each version of what it was built from."""
+"""Kubernetes in one binary, built from Go modules and kept for each version of what it was built from."""
 
 import os
 import re
@@ -17,16 +17,16 @@ VERSION = re.search(r"k8s\.io/kubernetes v(\S+)", (SOURCE / "go.mod").read_text(
 Say = Callable[[str], None]
 
 
-def control_plane_binary(say: Say) -> Path:
+def hyperkube_binary(say: Say) -> Path:
     """Some milliseconds when it is there, else 5 to 10 minutes of two processors. Raises Unavailable."""
     go, go_version = _find_go(say)
     sources = [(SOURCE / name).read_bytes() for name in ("main.go", "go.mod", "go.sum")]
 
     def build(folder: Path) -> None:
-        say(f"building a Kubernetes {VERSION} control plane with {go_version}: 5 to 10 minutes, this once")
+        say(f"building Kubernetes {VERSION} with {go_version}: 5 to 10 minutes, this once")
         _build(go, folder)
 
-    return kept("control-plane", [*sources, go_version.encode()], build) / "control-plane"
+    return kept("hyperkube", [*sources, go_version.encode()], build) / "hyperkube"
 
 
 def _build(go: Path, folder: Path) -> None:
@@ -36,7 +36,7 @@ def _build(go: Path, folder: Path) -> None:
     flags = " ".join(["-s", "-w", *(f"-X {version}.{name}={value}" for name, value in stamps.items())])
     command = [str(go), "build", "-p", "2", "-trimpath", "-buildvcs=false", "-ldflags", flags]
     done = subprocess.run(
-        [*command, "-o", folder / "control-plane", "."],
+        [*command, "-o", folder / "hyperkube", "."],
         cwd=SOURCE,
         # No C compiler, no other Go than this one.
         env={**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"},
@@ -46,7 +46,7 @@ def _build(go: Path, folder: Path) -> None:
     )
     if done.returncode:
         tail = "\n".join(done.stderr.splitlines()[-20:])
-        raise Unavailable(f"The control plane cannot be built here. Its Go modules must be fetchable once.\n{tail}")
+        raise Unavailable(f"Kubernetes cannot be built here. Its Go modules must be fetchable once.\n{tail}")
 
 
 def _find_go(say: Say) -> tuple[Path, str]:

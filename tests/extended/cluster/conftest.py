@@ -11,7 +11,7 @@ import pytest
 
 from tests.extended.cluster import pythons
 from tests.extended.cluster.api import Api
-from tests.extended.cluster.binary import VERSION, control_plane_binary
+from tests.extended.cluster.binary import VERSION, hyperkube_binary
 from tests.extended.cluster.control_plane import ControlPlane
 from tests.extended.cluster.pythons import NEWEST, OLDEST, Python
 from tests.extended.cluster.server import Configuration, Server
@@ -35,7 +35,7 @@ def binary(pytestconfig: pytest.Config) -> Path:
             sys.stdout.write(f"\n{line}\n")
             sys.stdout.flush()
 
-    return needed(lambda: control_plane_binary(say))
+    return needed(lambda: hyperkube_binary(say))
 
 
 @pytest.fixture(scope="session")

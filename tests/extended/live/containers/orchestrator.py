@@ -1,0 +1,128 @@
+"""An orchestrator: takes a bundle's files, calls each operation and hands its output on along the blueprint's edges.
+
+Messages are passed on as the bytes they come in: what one node writes, the next one reads, by protobufs that agree.
+"""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import Any
+
+import grpc
+from pipeline import Key, Operation, Refused, load
+
+PORT = 8061
+STARTING_SECONDS = 3  # as long as the real one: nobody is there meanwhile, and a probe should tell
+RETRY_SECONDS = 0.5
+
+messages, services = grpc.protos_and_services("orchestrator.proto")
+
+
+class Running:
+    """A pipeline that goes round, with a thread for each operation."""
+
+    def __init__(self, operations: dict[Key, Operation], say: Any) -> None:
+        self._operations, self._say = operations, say
+        self._inputs: dict[Key, SimpleQueue[bytes]] = {key: SimpleQueue() for key in operations}
+        self._channels = {it.address: grpc.insecure_channel(it.address) for it in operations.values()}
+        self.threads = [threading.Thread(target=self._serve, args=(key,), daemon=True) for key in operations]
+        for thread in self.threads:
+            thread.start()
+
+    def _serve(self, key: Key) -> None:
+        """Call one operation again and again."""
+        operation = self._operations[key]
+        while True:
+            request = self._requests(key) if operation.request_stream else self._request(key)
+            while not self._call(key, request):
+                time.sleep(RETRY_SECONDS)  # its pod may be a new one soon
+
+    def _request(self, key: Key) -> bytes:
+        return b"" if self._operations[key].is_source else self._inputs[key].get()
+
+    def _requests(self, key: Key) -> Iterator[bytes]:
+        while True:
+            yield self._request(key)
+
+    def _call(self, key: Key, request: Any) -> bool:
+        """Hand on what it answers; False: the node is away."""
+        operation = self._operations[key]
+        channel = self._channels[operation.address]
+        kinds = ("unary", "stream")
+        method = f"{kinds[operation.request_stream]}_{kinds[operation.response_stream]}"
+        self._say(key, "rpc.started")
+        try:
+            answer = getattr(channel, method)(operation.path)(request, wait_for_ready=True)
+            for response in answer if operation.response_stream else [answer]:
+                self._say(key, "rpc.returned")
+                for target in operation.targets:
+                    self._inputs[target].put(response)
+        except grpc.RpcError as error:
+            self._say(key, "exception", {"code": error.code().name, "details": error.details()})
+            return error.code() is not grpc.StatusCode.UNAVAILABLE
+        return True
+
+
+class Orchestrator:
+    """The service of orchestrator.proto."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[Key, Operation] | None = None
+        self._running: Running | None = None
+        self._observers: list[SimpleQueue[Any]] = []
+
+    def initialize(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Errors are in the status, not of gRPC."""
+        try:
+            self._loaded = load(request.blueprint, request.dockerinfo, request.protofiles)
+        except Refused as reason:
+            return messages.OrchestrationStatus(success=False, code=-1, message=str(reason))
+        return messages.OrchestrationStatus(success=True, message=f"initialized {len(self._loaded)} operations")
+
+    def run(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Answers with success=false and code=0 where all is well, as the real one."""
+        if self._loaded is None:
+            return messages.OrchestrationStatus(success=False, code=-1, message="not initialized")
+        if self._running is None:
+            self._running = Running(self._loaded, self._say)
+        return messages.OrchestrationStatus(success=False, code=0, message="started", active_threads=self._threads)
+
+    def get_status(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """How many operations are served."""
+        said = "running" if self._running else "not running"
+        return messages.OrchestrationStatus(success=True, message=said, active_threads=self._threads)
+
+    def observe(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        """Every event from now on."""
+        events: SimpleQueue[Any] = SimpleQueue()
+        self._observers.append(events)
+        while context.is_active():
+            yield events.get()
+
+    @property
+    def _threads(self) -> int:
+        return len(self._running.threads) if self._running else 0
+
+    def _say(self, key: Key, name: str, detail: dict[str, str] | None = None) -> None:
+        container, operation = key
+        event = messages.OrchestrationEvent(component=container, name=name, detail={"rpc": operation, **(detail or {})})
+        print(container, operation, name, detail or "")
+        for observer in self._observers:
+            observer.put(event)
+
+
+def main() -> None:
+    """Serve until killed. SIGTERM does not reach it, as process 1 without a handler."""
+    time.sleep(STARTING_SECONDS)
+    server = grpc.server(ThreadPoolExecutor(8))
+    services.add_OrchestratorServicer_to_server(Orchestrator(), server)
+    server.add_insecure_port(f"0.0.0.0:{PORT}")
+    server.start()
+    server.wait_for_termination()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""The three models of the Sudoku tutorial: a page, an evaluator that speaks in logic programs, and a solver for them."""
+
+import json
+import sys
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from node import serve
+
+RULES = """
+1 { cell(R, C, N) : N = 1..9 } 1 :- R = 0..8, C = 0..8.
+:- cell(R, C, N), cell(R, D, N), C < D.
+:- cell(R, C, N), cell(S, C, N), R < S.
+:- cell(R, C, N), cell(S, D, N), R / 3 == S / 3, C / 3 == D / 3, 9 * R + C < 9 * S + D.
+#show cell/3.
+"""
+
+
+class Gui:
+    """Where people design, and see what comes of it."""
+
+    messages: Any
+
+    def __init__(self) -> None:
+        self._designs: SimpleQueue[list[int]] = SimpleQueue()
+        self._verdicts: list[dict[str, Any]] = []
+
+    def take(self, cells: list[int]) -> None:
+        """A design that a person sent."""
+        self._designs.put(cells)
+
+    def page(self, path: str) -> tuple[str, str]:
+        """The page, or what has come of the designs so far."""
+        if path.endswith("/state"):
+            return "application/json", json.dumps(self._verdicts)
+        return "text/html; charset=utf-8", Path("sudoku.html").read_text(encoding="utf-8")
+
+    def nextDesign(self, request: Any, context: Any) -> Any:
+        """Wait for a person; None asked meanwhile has to wait, too."""
+        return self.messages.Design(cells=self._designs.get())
+
+    def showVerdict(self, verdict: Any, context: Any) -> Any:
+        """Keep it for the page."""
+        solved = {"solvable": verdict.solvable, "unique": verdict.unique, "solution": list(verdict.solution)}
+        self._verdicts.append(solved)
+        return self.messages.Empty()
+
+
+class Evaluator:
+    """Between designs and logic."""
+
+    messages: Any
+
+    def toProgram(self, design: Any, context: Any) -> Any:
+        """Rules, and what is given; two answers are enough to know whether it is unique."""
+        given = (f":- not cell({index // 9}, {index % 9}, {number})." for index, number in enumerate(design.cells) if number)
+        return self.messages.Program(rules="\n".join([RULES, *given]), most_answers=2)
+
+    def judge(self, answers: Any, context: Any) -> Any:
+        """Read the first answer back into cells."""
+        solution = [0] * 81
+        for atom in answers.answers[0].atoms if answers.answers else ():
+            row, column, number = map(int, atom.removeprefix("cell(").removesuffix(")").split(","))
+            solution[9 * row + column] = number
+        count = len(answers.answers)
+        return self.messages.Verdict(solvable=count > 0, unique=count == 1, solution=solution if count else [])
+
+
+class Solver:
+    """Answer set programming."""
+
+    messages: Any
+
+    def solve(self, program: Any, context: Any) -> Any:
+        """At most as many answers as wanted."""
+        import clingo  # only this one needs it
+
+        control = clingo.Control([str(program.most_answers)])
+        control.add("base", [], program.rules)
+        control.ground([("base", [])])
+        answers = self.messages.AnswerSets()
+        with control.solve(yield_=True) as models:
+            for model in models:
+                answers.answers.append(self.messages.AnswerSet(atoms=[str(it) for it in model.symbols(shown=True)]))
+        return answers
+
+
+def _no_page(path: str) -> tuple[str, str]:
+    return "text/plain", "nothing to see here"
+
+
+if __name__ == "__main__":
+    gui = Gui()
+    match sys.argv[1]:
+        case "gui":
+            serve("sudoku-gui.proto", gui, gui.page, gui.take)
+        case "evaluator":
+            serve("sudoku-design-evaluator.proto", Evaluator(), _no_page)
+        case "solver":
+            serve("sudoku-asp-solver.proto", Solver(), _no_page)

@@ -1,0 +1,182 @@
+"""The images of the sandbox cases, of the orchestrator and of the pause container, written without a builder.
+
+An OCI image layout (opencontainers/image-spec, image-layout.md) in the cache folder: a layer with this Python and the
+libraries it needs, one with wheels, and one with the programs of containers/.
+"""
+
+import hashlib
+import json
+import platform
+import re
+import subprocess
+import sys
+import sysconfig
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from tests.extended.live.packages import LOCK, busybox, wheels
+from tests.support.kept import kept
+
+PROGRAMS = Path(__file__).with_name("containers")
+PAUSE = "pause:1"
+ORCHESTRATOR = "generic-parallel-orchestrator/orchestrator_container:1.8"
+INDEX, MANIFEST = "application/vnd.oci.image.index.v1+json", "application/vnd.oci.image.manifest.v1+json"
+CONFIG, LAYER = "application/vnd.oci.image.config.v1+json", "application/vnd.oci.image.layer.v1.tar"
+NAME = "org.opencontainers.image.ref.name"  # annotation: repository:tag
+USER = "1000:1000"  # as good containers have one; Pod Security `restricted` refuses root
+
+_PYTHON = "/opt/python"
+_ENV = {
+    "PATH": f"{_PYTHON}/bin:/bin",
+    "LD_LIBRARY_PATH": "/lib",
+    "PYTHONPATH": "/opt/wheels",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+_UNUSED = frozenset({"site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter", "ensurepip", "__pycache__"})
+
+# repository:tag → arguments of the program that runs
+_COMMANDS: dict[str, Sequence[str]] = {
+    ORCHESTRATOR: ("orchestrator.py",),
+    "tutorials/sudoku-gui:1.2.0": ("sudoku.py", "gui"),
+    "tutorials/sudoku-design-evaluator:1.2.0": ("sudoku.py", "evaluator"),
+    "tutorials/sudoku-asp-solver:1.1.3": ("sudoku.py", "solver"),
+    "news/databroker:2.0.1": ("news.py", "databroker"),
+    "news/classifier:2.1.0": ("news.py", "classifier"),
+    "news/tensorboard:1.0.4": ("news.py", "tensorboard"),
+    "language/entity-recogniser:1.0.0": ("recogniser.py",),
+}
+
+File = tuple[str, Path | bytes]
+"""A path in the layer and its content; without content, a folder that everybody may write to."""
+
+
+@cache
+def oci_layout() -> Path:
+    """The layout's folder: index.json and blobs/. Raises Unavailable."""
+    programs = sorted(it for it in (*PROGRAMS.glob("*"), *_protobufs()) if it.is_file())
+    key = [LOCK.read_bytes(), Path(__file__).read_bytes(), sys.version.encode(), *(it.read_bytes() for it in programs)]
+    return kept("live-images", key, _write)
+
+
+def _protobufs() -> list[Path]:
+    root = Path(__file__).parents[3] / "worker"
+    return [*root.glob("sandbox/data/*/*.proto"), root / "ontarget" / "protobuf" / "orchestrator.proto"]
+
+
+def _write(folder: Path) -> None:
+    layout = Layout(folder)
+    base = layout.layer(_python())
+    packages = layout.layer(_tree(wheels(), "opt/wheels"))
+    own = [(f"app/{it.name}", it) for it in (*sorted(PROGRAMS.glob("*")), *_protobufs()) if it.is_file()]
+    app = layout.layer([("tmp", b""), *own])
+    for name, arguments in _COMMANDS.items():
+        layout.add(name, [base, packages, app], ["python3", *arguments], _ENV)
+    layout.add(PAUSE, [layout.layer([("bin/sleep", busybox())])], ["/bin/sleep", "2147483647"], {})
+    layout.close()
+
+
+class Layout:
+    """A folder that becomes an OCI image layout."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._blobs = folder / "blobs" / "sha256"
+        self._blobs.mkdir(parents=True)
+        self._manifests: list[dict[str, Any]] = []
+
+    def layer(self, files: Iterable[File]) -> dict[str, Any]:
+        """Write a layer; returns its descriptor."""
+        beside = self._folder / "layer"
+        with tarfile.open(beside, "w", format=tarfile.PAX_FORMAT) as tar:
+            folders: set[str] = set()
+            for name, content in files:
+                for parent in reversed(Path(name).parents[:-1]):
+                    if str(parent) not in folders:
+                        folders.add(str(parent))
+                        tar.addfile(_entry(str(parent), tarfile.DIRTYPE))
+                _append(tar, name, content)
+        return self._blob(beside, LAYER)
+
+    def add(self, name: str, layers: Sequence[dict[str, Any]], command: Sequence[str], env: dict[str, str]) -> None:
+        """Make an image of layers."""
+        config = {
+            "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
+            "os": "linux",
+            "config": {
+                "Cmd": list(command),
+                "Env": [f"{key}={value}" for key, value in env.items()],
+                "WorkingDir": "/app",
+                "User": USER,
+            },
+            "rootfs": {"type": "layers", "diff_ids": [it["digest"] for it in layers]},
+        }
+        manifest = {
+            "schemaVersion": 2, "mediaType": MANIFEST, "config": self._json(config, CONFIG), "layers": list(layers)
+        }  # fmt: skip
+        self._manifests.append(self._json(manifest, MANIFEST) | {"annotations": {NAME: name}})
+
+    def close(self) -> None:
+        """Write what leads to the images."""
+        (self._folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": self._manifests}
+        (self._folder / "index.json").write_text(json.dumps(index))
+
+    def _json(self, document: Any, kind: str) -> dict[str, Any]:
+        beside = self._folder / "document"
+        beside.write_text(json.dumps(document))
+        return self._blob(beside, kind)
+
+    def _blob(self, file: Path, kind: str) -> dict[str, Any]:
+        with file.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        size = file.stat().st_size
+        file.rename(self._blobs / digest)
+        return {"mediaType": kind, "digest": f"sha256:{digest}", "size": size}
+
+
+def _entry(name: str, kind: bytes, mode: int = 0o755, size: int = 0) -> tarfile.TarInfo:
+    """Of root's, and of no time, so that the same files are the same layer."""
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.mode, entry.size = kind, mode, size
+    return entry
+
+
+def _append(tar: tarfile.TarFile, name: str, content: Path | bytes) -> None:
+    if not content:  # an empty folder, for everybody
+        tar.addfile(_entry(name, tarfile.DIRTYPE, 0o1777))
+        return
+    data = content if isinstance(content, bytes) else content.read_bytes()
+    mode = 0o755 if isinstance(content, bytes) else 0o644 | content.stat().st_mode & 0o111
+    tar.addfile(_entry(name, tarfile.REGTYPE, mode, len(data)), BytesIO(data))
+
+
+def _python() -> Iterator[File]:
+    """The interpreter, its library, and the shared libraries of both and of the wheels."""
+    library = Path(sysconfig.get_path("stdlib", vars={"base": sys.base_prefix, "installed_base": sys.base_prefix}))
+    program = Path(sys.executable).resolve()
+    files = list(_tree(library, f"{_PYTHON[1:]}/lib/{library.name}"))
+    yield f"{_PYTHON[1:]}/bin/python3", program
+    yield from files
+    modules = [it for _, it in files if isinstance(it, Path) and ".so" in it.suffixes]
+    for name, path in sorted(_shared_libraries([program, *modules, *wheels().rglob("*.so*")]).items()):
+        yield name, path
+
+
+def _tree(folder: Path, name: str) -> Iterator[File]:
+    for path in sorted(folder.rglob("*")):
+        inner = path.relative_to(folder)
+        if path.is_file() and not _UNUSED & set(inner.parts):
+            yield f"{name}/{inner}", path
+
+
+def _shared_libraries(programs: Sequence[Path]) -> dict[str, Path]:
+    """Path in the image → library, of all that the linker of this machine finds for these."""
+    said = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=False).stdout
+    found = {f"lib/{name}": Path(path) for name, path in re.findall(r"^\s+(\S+) => (/\S+) \(", said, re.MULTILINE)}
+    loaders = re.findall(r"^\s+(/\S*ld-linux\S*) \(", said, re.MULTILINE)
+    return found | {it[1:]: Path(it) for it in loaders}

@@ -1,0 +1,160 @@
+"""A machine of its own for a command: mounts, network, processes and host name that end with it.
+
+    python -m tests.extended.live.machine COMMAND …
+
+Outside, it fetches and builds what a node consists of, which needs the network, and goes on inside, as process 1 of new
+namespaces, which have none. What the command writes to /run, /var and its temporary folder is in memory; other folders
+are this machine's own.
+"""
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from tests.extended.cluster.binary import hyperkube_binary
+from tests.extended.live.images import oci_layout
+from tests.extended.live.packages import packages
+from tests.support.kept import Unavailable
+
+ADDRESS = "10.200.0.1"  # of the machine, on the bridge that its pods see
+STATE = Path("/mnt")  # in memory
+CGROUPS = Path("/sys/fs/cgroup")
+CGROUP = "playground-live-"
+INSIDE = "PLAYGROUND_LIVE"  # variable: the name of the cgroup of all containers
+
+_NAMESPACES = ("--mount", "--net", "--pid", "--ipc", "--uts")
+# The kubelet sets these for the whole machine. It sees them as it wants them, and this machine's stay as they are.
+_SYSCTLS = {
+    "vm/overcommit_memory": 1,
+    "vm/panic_on_oom": 0,
+    "kernel/panic": 10,
+    "kernel/panic_on_oops": 1,
+    "kernel/keys/root_maxkeys": 1_000_000,
+    "kernel/keys/root_maxbytes": 25_000_000,
+}
+
+
+def prepare() -> None:
+    """Fetch and build everything once, and look whether there may be a machine here. Raises Unavailable."""
+    if os.geteuid():
+        raise Unavailable("A node needs root: run it in a container, or with sudo.")
+    if not shutil.which("unshare"):
+        raise Unavailable("A node needs unshare, of the package util-linux.")
+    done = subprocess.run(
+        ["unshare", *_NAMESPACES, "--fork", "mount", "-t", "tmpfs", "tmpfs", STATE],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise Unavailable(f"No namespaces can be made here: run it outside of this container. {done.stderr.strip()}")
+    hyperkube_binary(_say)
+    packages()
+    oci_layout()
+
+
+def enter(command: list[str]) -> None:
+    """Go on with `command` inside; returns never."""
+    inside = [sys.executable, "-m", __spec__.name, *command]
+    environment = {**os.environ, INSIDE: CGROUP + secrets.token_hex(4)}
+    unshare = ["unshare", *_NAMESPACES, "--fork", "--mount-proc", "--kill-child", *inside]
+    os.execvpe(unshare[0], unshare, environment)  # noqa: S606 - no shell is wanted
+
+
+def is_inside() -> bool:
+    """Whether this process is on a machine of its own."""
+    return INSIDE in os.environ
+
+
+def run_inside(command: list[str]) -> int:
+    """As process 1: set the machine up, run the command, end all other processes; returns its exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # they are for the command, which decides what to do
+        signal.signal(number, lambda *_: None)
+    _mount()
+    _connect()
+    process = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(STATE / "tmp")})
+    code = _reap(process.pid)
+    with suppress(ProcessLookupError):
+        os.kill(-1, signal.SIGKILL)  # all but this one
+    _reap(None)
+    _remove_cgroups()
+    return code
+
+
+def _mount() -> None:
+    _run("mount", "--make-rprivate", "/")
+    _run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", STATE)
+    _run("mount", "--make-rshared", STATE)  # pods see what the kubelet mounts
+    (STATE / "tmp").mkdir(mode=0o1777)
+    for name in ("run", "var"):  # containerd, runc and the network plugins write there, whatever they are told
+        upper, work = (STATE / f"{name}-{kind}" for kind in ("upper", "work"))
+        upper.mkdir()
+        work.mkdir()
+        _run("mount", "-t", "overlay", "-o", f"lowerdir=/{name},upperdir={upper},workdir={work}", "overlay", f"/{name}")
+    for name, value in _SYSCTLS.items():
+        file = STATE / name.replace("/", ".")
+        file.write_text(f"{value}\n")
+        _run("mount", "--bind", file, f"/proc/sys/{name}")
+
+
+def _connect() -> None:
+    """Loopback, and a bridge with a default route, without which the API server does not start."""
+    _run("hostname", "node")
+    for words in (
+        "link set lo up",
+        "link add node0 type bridge",
+        f"address add {ADDRESS}/24 dev node0",
+        "link set node0 up",
+        f"route add default via {ADDRESS} dev node0",
+    ):
+        _run("ip", *words.split())
+
+
+def _reap(wanted: int | None) -> int:
+    """Wait for the end of `wanted`, or of everybody; process 1 inherits whoever has lost their parent."""
+    while True:
+        try:
+            pid, status = os.wait()
+        except ChildProcessError:
+            return 0
+        if pid == wanted:
+            return os.waitstatus_to_exitcode(status)
+
+
+def _remove_cgroups() -> None:
+    """Remove ours, and those of machines that were killed; one with processes stays."""
+    for root in (*CGROUPS.glob(f"{CGROUP}*"), *CGROUPS.glob(f"*/{CGROUP}*")):
+        for folder in (*sorted((it for it in root.rglob("*") if it.is_dir()), reverse=True), root):
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _run(*command: str | Path) -> None:
+    subprocess.run(command, check=True)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+def main() -> int:
+    """The command's exit code; 1 with a sentence where it cannot be."""
+    command = sys.argv[1:]
+    if is_inside():
+        return run_inside(command)
+    try:
+        prepare()
+    except Unavailable as reason:
+        _say(str(reason))
+        return 1
+    enter(command)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""The registry that containerd pulls from: an OCI image layout by HTTP (distribution-spec), with a password if wanted."""
+
+import base64
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from types import TracebackType
+from typing import Any, Self
+
+from tests.extended.live.images import NAME
+
+
+class Registry:
+    """Serves by name and digest for as long as it is open; one is for all host names.
+
+    `login` is user:password, or None while everybody may pull.
+    """
+
+    def __init__(self, layouts: list[Path], address: tuple[str, int]) -> None:
+        self.login: str | None = None
+        self.refused = 0  # requests without the right password
+        self._blobs = {f"sha256:{it.name}": it for layout in layouts for it in (layout / "blobs" / "sha256").iterdir()}
+        listed = [it for layout in layouts for it in json.loads((layout / "index.json").read_text())["manifests"]]
+        self._kinds = {it["digest"]: it["mediaType"] for it in listed}
+        self._names = {it["annotations"][NAME]: it["digest"] for it in listed}
+        self._server = ThreadingHTTPServer(address, type("Handler", (_Handler,), {"registry": self}))
+        self._server.daemon_threads = True
+        self._thread = Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def may_pull(self, authorization: str) -> bool:
+        """Whether the header has the password."""
+        if self.login is None or authorization == f"Basic {base64.b64encode(self.login.encode()).decode()}":
+            return True
+        self.refused += 1
+        return False
+
+    def find(self, path: str) -> tuple[str, str, Path] | None:
+        """Digest, media type and file of /v2/NAME/manifests/REFERENCE or /v2/NAME/blobs/DIGEST."""
+        name, kind, reference = path.removeprefix("/v2/").rsplit("/", 2)
+        digest = self._names.get(f"{name}:{reference}", reference) if kind == "manifests" else reference
+        if digest not in self._blobs:
+            return None
+        return digest, self._kinds.get(digest, "application/octet-stream"), self._blobs[digest]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    registry: Registry
+
+    def do_GET(self) -> None:
+        """Answer GET and HEAD."""
+        path = self.path.partition("?")[0]
+        if not self.registry.may_pull(self.headers.get("Authorization", "")):
+            self._answer(401, **{"WWW-Authenticate": 'Basic realm="images"'})
+        elif path == "/v2/":
+            self._answer(200)
+        elif found := self.registry.find(path):
+            digest, kind, file = found
+            headers = {"Content-Type": kind, "Docker-Content-Digest": digest}
+            self._answer(200, file.stat().st_size, **headers)
+            if self.command == "GET":
+                with file.open("rb") as opened:
+                    self.connection.sendfile(opened)
+        else:
+            self._answer(404)
+
+    do_HEAD = do_GET
+
+    def _answer(self, status: int, length: int = 0, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(length), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.flush()
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Say nothing."""
