@@ -102,9 +102,10 @@ async def open_stage(
     folder: Path,
     partitions: int = PARTITIONS,
     make_graphene: Callable[[], web.Application] = graphene_app,
+    make_playground: Callable[[Path], web.Application] = playground_app,
 ) -> AsyncIterator[Stage]:
     """Serve the dependencies and make the topics, all of them this test's own."""
-    graphene, playground = make_graphene(), playground_app(folder / "playground")
+    graphene, playground = make_graphene(), make_playground(folder / "playground")
     async with served(graphene) as graphene_url, served(playground) as playground_url:
         env = environment(bootstrap, prefix, graphene_url, playground_url)
         env["DEPLOYER_KAFKA__PARTITIONS"] = str(partitions)

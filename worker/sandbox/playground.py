@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
+from typing import Protocol
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -52,6 +53,13 @@ PLAYGROUND_FAULTS: dict[str, Fault] = {
 }
 
 
+class Scripts(Protocol):
+    """What runs the script of each bundle."""
+
+    async def check(self, files: dict[str, bytes], username: str, namespace: str) -> None:
+        """Run it. Raises ScriptFailed."""
+
+
 class Playground:
     """The state of the server; tests may change `faults` and `allowed_addresses` while it runs."""
 
@@ -59,7 +67,7 @@ class Playground:
         self,
         folder: Path,
         allowed_addresses: Collection[str] | None,
-        dry_runs: DryRuns | None,
+        scripts: Scripts | None,
         clock: Callable[[], datetime],
         secret: str,
         *,
@@ -73,7 +81,7 @@ class Playground:
         self.overlaps = 0  # concurrent POSTs of one user, which the real server mixes up
         self._running: Counter[str] = Counter()
         self._folder = folder
-        self._dry_runs = dry_runs
+        self._scripts = scripts
         self._clock = clock
         self._secret = secret
         self._unique_names = unique_names
@@ -115,8 +123,8 @@ class Playground:
         owner = self.deployments.get(namespace)
         if owner is not None and owner.username != username:
             return None
-        if self._dry_runs:
-            await self._dry_runs.check(files, username, namespace)
+        if self._scripts:
+            await self._scripts.check(files, username, namespace)
         path = self._folder / f"{namespace}.zip"
         await asyncio.to_thread(path.write_bytes, archive)
         sizes = {file: len(content) for file, content in files.items()}
@@ -136,6 +144,7 @@ def playground_app(
     allowed_addresses: Collection[str] | None = ("127.0.0.1", "::1"),
     unique_names: bool = False,
     confinement: Confinement | None = None,
+    scripts: Scripts | None = None,
     script_seconds: float = 60,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     secret: str | None = None,
@@ -149,6 +158,7 @@ def playground_app(
         allowed_addresses: addresses that may POST; None allows all.
         unique_names: one deployment per solution name, as the server's `unique_deployment_per_solution`.
         confinement: in which the script of each bundle is run; None: it is not, and only unusable zips are refused.
+        scripts: what runs the script of each bundle in place of that.
         script_seconds: time limit of one run.
         clock: returns the current time.
         secret: the part of `Playground.deploy_path` that must not be guessed; None: a new one.
@@ -157,11 +167,12 @@ def playground_app(
     """
     folder.mkdir(parents=True, exist_ok=True)
     app = web.Application(middlewares=[own_names(*names), _redirect_unknown_posts], client_max_size=MAX_REQUEST)
-    dry_runs = DryRuns(folder, script_seconds, confinement) if confinement else None
+    if confinement:
+        scripts = DryRuns(folder, script_seconds, confinement)
     app[PLAYGROUND] = Playground(
         folder,
         allowed_addresses,
-        dry_runs,
+        scripts,
         clock,
         secret or secrets.token_urlsafe(32),
         unique_names=unique_names,

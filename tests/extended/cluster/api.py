@@ -55,6 +55,13 @@ class Api:
             raise Refused(f"{method} {path}: {answer.status} {answer.data.decode()}")
         return json.loads(answer.data) if answer.data.startswith(b"{") else {}
 
+    def text(self, path: str, **query: str) -> str:
+        """An answer that is no JSON, such as the log of a pod."""
+        answer = self._connections.request("GET", f"{self._url}/{path}?{urlencode(query)}", headers=self._headers)
+        if answer.status >= 400:
+            raise Refused(f"GET {path}: {answer.status}")
+        return answer.data.decode(errors="replace")
+
     def get(self, kind: str, namespace: str, name: str) -> Json:
         """One object."""
         return self.call("GET", _path(kind, namespace, name))

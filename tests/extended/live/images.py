@@ -58,21 +58,23 @@ File = tuple[str, Path | bytes]
 @cache
 def oci_layout() -> Path:
     """The layout's folder: index.json and blobs/. Raises Unavailable."""
-    programs = sorted(it for it in (*PROGRAMS.glob("*"), *_protobufs()) if it.is_file())
+    programs = [*sorted(PROGRAMS.glob("*.*")), *_protobufs()]
     key = [LOCK.read_bytes(), Path(__file__).read_bytes(), sys.version.encode(), *(it.read_bytes() for it in programs)]
     return kept("live-images", key, _write)
 
 
 def _protobufs() -> list[Path]:
     root = Path(__file__).parents[3] / "worker"
-    return [*root.glob("sandbox/data/*/*.proto"), root / "ontarget" / "protobuf" / "orchestrator.proto"]
+    return [*sorted(root.glob("sandbox/data/*/*.proto")), root / "ontarget" / "protobuf" / "orchestrator.proto"]
 
 
 def _write(folder: Path) -> None:
     layout = Layout(folder)
     base = layout.layer(_python())
     packages = layout.layer(_tree(wheels(), "opt/wheels"))
-    own = [(f"app/{it.name}", it) for it in (*sorted(PROGRAMS.glob("*")), *_protobufs()) if it.is_file()]
+    # grpc makes modules of protobufs, whose names have no hyphens.
+    protobufs = [(f"app/{it.name.replace('-', '_')}", it) for it in _protobufs()]
+    own = [*((f"app/{it.name}", it) for it in sorted(PROGRAMS.glob("*.*"))), *protobufs]
     app = layout.layer([("tmp", b""), *own])
     for name, arguments in _COMMANDS.items():
         layout.add(name, [base, packages, app], ["python3", *arguments], _ENV)

@@ -21,6 +21,7 @@ from tests.extended.live.images import oci_layout
 from tests.extended.live.packages import packages
 from tests.support.kept import Unavailable
 
+NAME = "node"  # of the machine
 ADDRESS = "10.200.0.1"  # of the machine, on the bridge that its pods see
 STATE = Path("/mnt")  # in memory
 CGROUPS = Path("/sys/fs/cgroup")
@@ -97,14 +98,22 @@ def _mount() -> None:
         work.mkdir()
         _run("mount", "-t", "overlay", "-o", f"lowerdir=/{name},upperdir={upper},workdir={work}", "overlay", f"/{name}")
     for name, value in _SYSCTLS.items():
-        file = STATE / name.replace("/", ".")
-        file.write_text(f"{value}\n")
-        _run("mount", "--bind", file, f"/proc/sys/{name}")
+        _replace(f"/proc/sys/{name}", f"{value}\n")
+    # Nobody is there to be asked for names, and whoever asks waits for seconds.
+    _replace("/etc/hosts", f"127.0.0.1 localhost\n{ADDRESS} {NAME}\n")
+    _replace("/etc/resolv.conf", "nameserver 127.0.0.1\n")
+
+
+def _replace(path: str, content: str) -> None:
+    """Let a file say something else in here."""
+    file = STATE / path.strip("/").replace("/", ".")
+    file.write_text(content)
+    _run("mount", "--bind", file, path)
 
 
 def _connect() -> None:
     """Loopback, and a bridge with a default route, without which the API server does not start."""
-    _run("hostname", "node")
+    _run("hostname", NAME)
     for words in (
         "link set lo up",
         "link add node0 type bridge",

@@ -18,12 +18,11 @@ from tests.extended.cluster.binary import hyperkube_binary
 from tests.extended.cluster.control_plane import ControlPlane
 from tests.extended.live.dns import DOMAIN, Dns
 from tests.extended.live.images import PAUSE, oci_layout
-from tests.extended.live.machine import ADDRESS, INSIDE, STATE
+from tests.extended.live.machine import ADDRESS, INSIDE, NAME, STATE
 from tests.extended.live.packages import environment, network_plugins
 from tests.extended.live.registry import Registry
 from worker.sandbox.supervised_process import SupervisedProcess
 
-NAME = "node"
 PODS = "10.244.0.0/24"
 REGISTRY = (ADDRESS, 5000)
 NODE_SECONDS = 60

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -212,12 +213,30 @@ def test_nobody_answers(client: ModuleType, bundle: Path, capsys: pytest.Capture
     document = {"docker_info_list": [{"container_name": "orchestrator", "ip_address": "127.0.0.1", "port": 1}]}
     (bundle / "dockerinfo.json").write_text(json.dumps(document))
 
-    code = client.main(["run", "--basepath", str(bundle)])
+    code = client.main(["run", "--basepath", str(bundle), "--timeout", "0.2"])
 
     error = capsys.readouterr().err
     assert 1 == code
     assert error.startswith("error: No answer from the orchestrator at 127.0.0.1:1: ")
     assert "--endpoint HOST" in error
+
+
+def test_a_port_that_leads_nowhere_yet(client: ModuleType, bundle: Path, interface: tuple[Any, Any]) -> None:
+    """An orchestrator that is reached a moment later is waited for: NodePorts lag behind the pods."""
+    messages, services = interface
+    running, server = Orchestrator(messages), grpc.server(ThreadPoolExecutor(2))
+    services.add_OrchestratorServicer_to_server(running, server)
+    with socket.create_server(("127.0.0.1", 0)) as refusing, ThreadPoolExecutor(1) as beside:
+        port = refusing.getsockname()[1]
+        code = beside.submit(client.main, ["run", "--basepath", str(bundle), "--endpoint", f"127.0.0.1:{port}"])
+        refusing.accept()[0].close()
+        refusing.close()
+        server.add_insecure_port(f"127.0.0.1:{port}")
+        server.start()
+
+        assert 0 == code.result()
+    server.stop(None).wait()
+    assert ["run"] == [method for method, _ in running.asked]
 
 
 def test_incomplete_bundle(ask: Callable[..., Result], bundle: Path) -> None:

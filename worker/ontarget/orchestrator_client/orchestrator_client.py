@@ -13,6 +13,7 @@ in dockerinfo.json once kubernetes-client-script.py has run. Exit code 0: done, 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ except ImportError:
     sys.exit("error: The packages grpcio and grpcio-tools are missing. Run: pip install -r requirements.txt")
 
 BUNDLE = Path(__file__).resolve().parent.parent
+CONNECT_SECONDS = 10  # a NodePort leads to a pod only some time after the pod is ready
 
 
 class Problem(Exception):
@@ -120,6 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         target = endpoint(options)
         with grpc.insecure_channel(target) as channel:
+            with contextlib.suppress(grpc.FutureTimeoutError):  # the call says why
+                grpc.channel_ready_future(channel).result(timeout=min(CONNECT_SECONDS, options.timeout))
             call(options, channel)
     except Problem as problem:
         reason = str(problem)

@@ -63,9 +63,9 @@ def _no_page(path: str) -> tuple[str, str]:
 if __name__ == "__main__":
     match sys.argv[1]:
         case "databroker":
-            serve("news-databroker.proto", Databroker(), _no_page)
+            serve("news_databroker.proto", Databroker(), _no_page)
         case "classifier":
-            serve("news-classifier.proto", Classifier(), _no_page)
+            serve("news_classifier.proto", Classifier(), _no_page)
         case "tensorboard":
             tensorboard = Tensorboard()
-            serve("news-tensorboard.proto", tensorboard, tensorboard.page)
+            serve("news_tensorboard.proto", tensorboard, tensorboard.page)

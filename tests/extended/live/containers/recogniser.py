@@ -22,4 +22,4 @@ class Recogniser:
 
 
 if __name__ == "__main__":
-    serve("entity-recogniser.proto", Recogniser(), lambda path: ("text/plain", "ask by gRPC"))
+    serve("entity_recogniser.proto", Recogniser(), lambda path: ("text/plain", "ask by gRPC"))

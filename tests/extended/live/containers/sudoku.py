@@ -94,8 +94,8 @@ if __name__ == "__main__":
     gui = Gui()
     match sys.argv[1]:
         case "gui":
-            serve("sudoku-gui.proto", gui, gui.page, gui.take)
+            serve("sudoku_gui.proto", gui, gui.page, gui.take)
         case "evaluator":
-            serve("sudoku-design-evaluator.proto", Evaluator(), _no_page)
+            serve("sudoku_design_evaluator.proto", Evaluator(), _no_page)
         case "solver":
-            serve("sudoku-asp-solver.proto", Solver(), _no_page)
+            serve("sudoku_asp_solver.proto", Solver(), _no_page)

@@ -1,0 +1,123 @@
+"""A node, a Kafka, a worker and a gateway, once for all tests; each deploys into namespaces of its own."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.extended.cluster.api import Api
+from tests.extended.cluster.server import Deployment
+from tests.extended.live.images import oci_layout
+from tests.extended.live.machine import STATE, is_inside
+from tests.extended.live.node import Node, running_node
+from tests.extended.live.playground import Deploying
+from tests.support.kept import Unavailable, needed
+from tests.support.stage import Stage, open_stage
+from tests.support.topics import unique_name
+from tests.support.worker_process import WorkerProcess
+from worker.sandbox.playground import playground_app
+from worker.sandbox.users import SANDBOX_USER
+
+_SECONDS = pytest.StashKey[list[tuple[str, str, float]]]()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _machine() -> None:
+    """Skip where this is nobody's machine, but never in CI."""
+
+    def look() -> None:
+        if not is_inside():
+            raise Unavailable("Run `make test-live`, which makes the machine that these tests need.")
+
+    needed(look)
+
+
+@dataclass(slots=True)
+class Seconds:
+    """How long things took, for the table at the end."""
+
+    rows: list[tuple[str, str, float]] = field(default_factory=list)
+
+    def note(self, case: str, what: str, seconds: float) -> None:
+        """One cell of it."""
+        self.rows.append((case, what, seconds))
+
+
+@pytest.fixture(scope="session")
+def seconds(pytestconfig: pytest.Config) -> Seconds:
+    """What the table is made of."""
+    found = Seconds()
+    pytestconfig.stash[_SECONDS] = found.rows
+    return found
+
+
+@pytest.fixture(scope="session")
+def node(_machine: None, seconds: Seconds) -> Iterator[Node]:
+    """One for all tests."""
+    with running_node([oci_layout()]) as running:
+        seconds.note("node", "ready", running.seconds)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def api(node: Node) -> Iterator[Api]:
+    """What tests look and meddle with."""
+    with closing(node.cluster.open_api()) as api:
+        yield api
+
+
+@dataclass(slots=True)
+class World:
+    """Everything a request meets on its way."""
+
+    stage: Stage
+    worker: WorkerProcess
+    gateway: str
+    scripts: Deploying
+
+    def deployment(self, namespace: str) -> Deployment:
+        """The bundle that the playground has unpacked for the sandbox's user."""
+        return self.scripts.deployment(SANDBOX_USER.email, namespace)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def world(
+    kafka: str, node: Node, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
+    """The playground deploys on the node."""
+    folder: Path = tmp_path_factory.mktemp("world")
+    scripts = Deploying(folder / "server", node.cluster)
+    async with AsyncExitStack() as stack:
+        stage = await stack.enter_async_context(
+            open_stage(kafka, unique_name(), folder, make_playground=lambda it: playground_app(it, scripts=scripts))
+        )
+        worker = await stack.enter_async_context(stage.worker(folder / "worker.log"))
+        gateway = await stack.enter_async_context(stage.gateway(folder / "gateway.log", WAIT_SECONDS="60"))
+        yield World(stage, worker, gateway.url, scripts)
+
+
+@pytest.fixture
+def shared_volume(api: Api) -> Iterator[Path]:
+    """The folder of one volume for a claim without a class, which all pods of the node may write: ReadWriteMany."""
+    name = unique_name()
+    folder = STATE / "volumes" / name
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    spec = {
+        "accessModes": ["ReadWriteMany"],
+        "capacity": {"storage": "1Gi"},
+        "hostPath": {"path": str(folder)},
+        "persistentVolumeReclaimPolicy": "Retain",
+    }
+    api.call("POST", "api/v1/persistentvolumes", {"metadata": {"name": name}, "spec": spec})
+    yield folder
+    api.call("DELETE", f"api/v1/persistentvolumes/{name}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """How long it took, for docs/performance.md."""
+    for case, what, seconds in config.stash.get(_SECONDS, []):
+        terminalreporter.write_line(f"{case}: {what} after {seconds:.1f} s")

@@ -1,0 +1,97 @@
+"""What people do with a deployment: wait for it, start it, look at its pages, and ask it."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tests.extended.cluster.api import Api, Json, Refused, until
+from tests.extended.cluster.orchestrator import CLIENT
+from tests.extended.cluster.server import Deployment
+from tests.extended.live.node import is_ready
+
+PODS_SECONDS = 90
+HOST = "127.0.0.1"  # an address of the node
+PUZZLE = "530070000600195000098000060800060003400803001700020006060000280000419005000080079"
+SOLUTION = "534678912672195348198342567859761423426853791713924856961537284287419635345286179"
+
+
+def until_ready(api: Api, namespace: str, seconds: float = PODS_SECONDS) -> None:
+    """Wait until every pod is Ready. Raises AssertionError with what Kubernetes says."""
+    assert until(lambda: all_ready(api, namespace), seconds), "\n".join(troubles(api, namespace))
+
+
+def all_ready(api: Api, namespace: str) -> bool:
+    """Whether every Deployment has its pod, and that is Ready."""
+    pods = [it for it in api.find("Pod", namespace) if "deletionTimestamp" not in it["metadata"]]
+    return len(pods) == len(api.find("Deployment", namespace)) > 0 and all(map(is_ready, pods))
+
+
+def troubles(api: Api, namespace: str) -> list[str]:
+    """What keeps pods from being Ready: their events, and the ends of their logs."""
+    said = [f"{it['reason']}: {it['message']}" for it in api.find("Event", namespace) if it["type"] != "Normal"]
+    for pod in api.find("Pod", namespace):
+        name = pod["metadata"]["name"]
+        try:
+            log = api.text(f"api/v1/namespaces/{namespace}/pods/{name}/log", tailLines="10")
+        except Refused as reason:
+            log = str(reason)
+        said.append(f"--- {name} {pod['status']['phase']}\n{log}")
+    return said
+
+
+def orchestrate(deployment: Deployment, *commands: str) -> None:
+    """Run the bundle's orchestrator client. Raises AssertionError with what it says."""
+    for command in commands:
+        program = [sys.executable, str(deployment.folder / CLIENT), "--endpoint", HOST, command]
+        done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+        assert 0 == done.returncode, done.stderr
+
+
+def start(api: Api, deployment: Deployment) -> None:
+    """What the server's Run button does, as soon as the pods are Ready."""
+    until_ready(api, deployment.namespace)
+    orchestrate(deployment, "initialize", "run")
+
+
+def page(api: Api, namespace: str, container: str) -> str:
+    """The address of a container's page, which ends with a slash."""
+    service = api.get("Service", namespace, f"{container}webui")
+    return f"http://{HOST}:{service['spec']['ports'][0]['nodePort']}/"
+
+
+def get_json(url: str) -> Any:
+    """What a page says."""
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return json.load(answer)
+
+
+def solve(api: Api, namespace: str, puzzles: Sequence[str] = (PUZZLE,), seconds: float = 30) -> list[Json]:
+    """Send puzzles to the Sudoku's page; returns the verdicts in the order in which they came."""
+    url = page(api, namespace, "sudoku-gui")
+    before = len(get_json(f"{url}state"))
+    for puzzle in puzzles:
+        request = urllib.request.Request(f"{url}design", json.dumps([*map(int, puzzle)]).encode(), method="POST")
+        urllib.request.urlopen(request, timeout=10).close()
+    found: list[Json] = until(lambda: _all(get_json(f"{url}state")[before:], len(puzzles)), seconds)
+    assert found, "\n".join(troubles(api, namespace))
+    return found
+
+
+def _all(verdicts: list[Json], count: int) -> list[Json]:
+    return verdicts if len(verdicts) == count else []
+
+
+def solution(verdict: Json) -> str:
+    """The digits."""
+    return "".join(map(str, verdict["solution"]))
+
+
+def timed(do: Callable[[], Any]) -> float:
+    """Seconds that it takes."""
+    begun = time.monotonic()
+    do()
+    return time.monotonic() - begun
