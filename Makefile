@@ -58,6 +58,9 @@ test-image: install ## the Dockerfile's commands in an empty root, and a request
 test-browser: install ## the gateway's pages in a headless Chromium, with a worker and Apache Kafka behind them; 2 minutes
 	$(BIN)/python -m pytest tests/extended/browser
 
+test-live: install ## the sandbox's pipelines on a real node, from a request to a solved Sudoku; as root; builds Kubernetes once
+	$(BIN)/python -m tests.extended.live.machine $(BIN)/python -m pytest tests/extended/live
+
 soak: install ## an hour of load with a kill every 30 s; SOAK_SECONDS=n
 	$(BIN)/python -m pytest tests/extended/faults/soak.py
 
@@ -110,6 +113,7 @@ lock: install ## newest versions that pyproject.toml allows, with hashes and wit
 	$(LOCK) --upgrade --constraint requirements-demo.lock pyproject.toml --extra demo --extra dev \
 		--output-file requirements-dev.lock
 	$(LOCK) --upgrade tests/extended/browser/requirements.in --output-file tests/extended/browser/requirements.lock
+	$(LOCK) --upgrade --constraint requirements-dev.lock tests/extended/live/requirements.in --output-file tests/extended/live/requirements.lock
 	echo hatchling | $(LOCK) --constraint requirements-dev.lock - --output-file requirements-build.lock
 	echo 'uv~=0.13' | $(LOCK) --upgrade - --output-file requirements-uv.lock
 
@@ -125,4 +129,4 @@ release: install ## wheel, SBOM and their SHA-256 into dist/, the same bytes eac
 clean: ## remove what the commands made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output dist
 
-.PHONY: help install demo image up down test test-unit test-component test-e2e test-alerts test-cluster test-faults test-image test-browser soak bench properties mutants check format golden chart schemas pages trace lock digests licences release clean
+.PHONY: help install demo image up down test test-unit test-component test-e2e test-alerts test-cluster test-faults test-image test-browser test-live soak bench properties mutants check format golden chart schemas pages trace lock digests licences release clean

@@ -73,9 +73,10 @@ class Stage:
         """How many records of the requests topic the group has committed."""
         return sum((await committed_offsets(self.bootstrap, self.topics.group_id)).values())
 
-    async def bundle_alone(self, stored: Stored) -> Bundle:
-        """What `bundle` builds for this solution, with nothing else going on."""
-        async with open_builder(read_settings(self.env, BuilderSettings)) as builder:
+    async def bundle_alone(self, stored: Stored, **options: str) -> Bundle:
+        """What `bundle` builds for this solution, with nothing else going on; `options` are of the group BUNDLE."""
+        own = {f"DEPLOYER_BUNDLE__{name}": value for name, value in options.items()}
+        async with open_builder(read_settings(self.env | own, BuilderSettings)) as builder:
             _, bundle = await builder.build(stored.solution_id, stored.revision_id, None)
             return bundle
 

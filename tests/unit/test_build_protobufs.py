@@ -1,11 +1,14 @@
 """Protobufs of a bundle: each content is read once, and what no orchestrator loads is refused."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 
 from schemas import Kind
+from tests.extended.live.containers.pipeline import Refused, load
+from tests.extended.live.judge import load_bundle
 from tests.support.builders import CALLER, OPTIONS, PROTOBUF, SHIPPED, blueprint, node, operation, protobuf, solution
 from tests.support.fakes import FakeArtifacts, FakeCatalog
 from worker import build
@@ -34,12 +37,18 @@ async def built(texts: dict[str, str | bytes], nodes: list[Any] | None = None, g
     builder = Builder(FakeCatalog(given or solution()), FakeArtifacts(files), SHIPPED, OPTIONS)
     plan, bundle = await builder.build(solution().solution_id, solution().revision_id, CALLER)
     assert all(bundle.files[f"microservice/{name}.proto"] == files[f"org/{name}.proto"] for name in texts)
+    load_bundle(bundle.files)
     return plan
 
 
 async def refused(texts: dict[str, str | bytes], nodes: list[Any] | None = None) -> tuple[str, str]:
     with pytest.raises(NotDeployable) as refusal:
         await built(texts, nodes)
+    nodes = nodes or [node(name) for name in texts]
+    entries = [{"container_name": it["container_name"], "ip_address": it["container_name"], "port": 1} for it in nodes]
+    protobufs = {f"{name}.proto": text if isinstance(text, str) else text.decode() for name, text in texts.items()}
+    with pytest.raises(Refused):  # the orchestrator agrees
+        load(blueprint(*nodes).decode(), json.dumps({"docker_info_list": entries}), protobufs)
     return refusal.value.code, refusal.value.message
 
 

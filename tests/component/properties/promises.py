@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from schemas import Kind
 from tests.component.properties import grammar, oracle, repository
 from tests.component.properties.choices import Case
+from tests.extended.live.judge import load_bundle
 from tests.support.kubernetes_schemas import schema_problems
 from tests.support.semantic.bundle import problems
 from worker.domain.bundle.archive import Bundle
@@ -185,6 +186,13 @@ def the_script_takes_it(script: ModuleType, bundle: Bundle, objects: Objects) ->
             assert _exactly(it.document) == _exactly(yaml.safe_load(text)) == _exactly(read_1_2(text.encode()))
 
 
+def an_orchestrator_takes_it(plan: Plan, bundle: Bundle) -> None:
+    """Blueprint, dockerinfo and protobufs are loaded, and every operation finds its node."""
+    if plan.kind is Kind.PIPELINE:
+        document = json.loads(bundle.files["blueprint.json"])
+        assert sum(len(it["operation_signature_list"]) for it in document["nodes"]) == len(load_bundle(bundle.files))
+
+
 def keep_all(case: Case, plan: Plan, bundle: Bundle, script: ModuleType) -> None:
     """All promises."""
     objects = read_manifests(bundle)
@@ -196,6 +204,7 @@ def keep_all(case: Case, plan: Plan, bundle: Bundle, script: ModuleType) -> None
     folders_are_mounted(case, plan, objects)
     images_are_kept(case, plan, objects)
     the_zip_is_harmless(bundle)
+    an_orchestrator_takes_it(plan, bundle)
     a_cluster_would_take_it(list(objects.values()))
     if is_in_sample(bundle, 4):
         the_script_takes_it(script, bundle, objects)

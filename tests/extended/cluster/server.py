@@ -41,7 +41,10 @@ FULL, BARE = CONFIGURATIONS[0], CONFIGURATIONS[-1]
 class Server:
     """Its working folder, with the kubeconfig of its user."""
 
-    def __init__(self, folder: Path, kubeconfig: Path, python: Python, configuration: Configuration) -> None:
+    def __init__(
+        self, folder: Path, kubeconfig: Path, python: Python, configuration: Configuration, auths: Json = AUTHS
+    ) -> None:
+        """Configure it; `auths` is the content of its pull secret."""
         self.folder = folder
         self._python = python
         self._configuration = configuration
@@ -50,7 +53,7 @@ class Server:
         (self._home / ".kube" / "config").symlink_to(kubeconfig)
         self._config = folder / "config.json"
         self._secret = folder / "docker.json"
-        self._secret.write_text(json.dumps(AUTHS))
+        self._secret.write_text(json.dumps(auths))
         keys: Json = {"allowed_ip_addresses": ["127.0.0.1"]}
         if configuration.hostname:
             keys["hostname"] = HOSTNAME

@@ -69,6 +69,16 @@ def api(node: Node) -> Iterator[Api]:
         yield api
 
 
+@pytest.fixture(autouse=True)
+def _cleared(api: Api) -> Iterator[None]:
+    """Nothing of one test runs beside the next one."""
+    before = {it["metadata"]["name"] for it in api.call("GET", "api/v1/namespaces")["items"]}
+    yield
+    for it in api.call("GET", "api/v1/namespaces")["items"]:
+        if (name := it["metadata"]["name"]) not in before:
+            api.call("DELETE", f"api/v1/namespaces/{name}")
+
+
 @dataclass(slots=True)
 class World:
     """Everything a request meets on its way."""
@@ -84,9 +94,7 @@ class World:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def world(
-    kafka: str, node: Node, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[World]:
+async def world(kafka: str, node: Node, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     """The playground deploys on the node."""
     folder: Path = tmp_path_factory.mktemp("world")
     scripts = Deploying(folder / "server", node.cluster)

@@ -44,7 +44,9 @@ class _Handler(BaseRequestHandler):
         """Answer one question."""
         query: bytes = self.request[0]
         with closing(self.cluster.open_api()) as api:
-            self.request[1].sendto(answer(query, lambda name, namespace: _address(api, name, namespace)), self.client_address)
+            self.request[1].sendto(
+                answer(query, lambda name, namespace: _address(api, name, namespace)), self.client_address
+            )
 
 
 def _address(api: Api, name: str, namespace: str) -> str | None:
@@ -64,6 +66,8 @@ def answer(query: bytes, find: Any) -> bytes:
     question = query[12 : place + 5]
     (kind,) = struct.unpack("!H", query[place + 1 : place + 3])
     known = find(labels[0], labels[1]) if labels[2:] == ["svc", *DOMAIN.split(".")] else None
-    record = b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 5, 4) + socket.inet_aton(known) if known and kind == _A else b""
+    record = (
+        b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 5, 4) + socket.inet_aton(known) if known and kind == _A else b""
+    )
     header = query[:2] + struct.pack("!HHHHH", _FOUND if known else _NO_SUCH_NAME, 1, bool(record), 0, 0)
     return header + question + record

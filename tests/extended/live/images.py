@@ -37,18 +37,20 @@ _ENV = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONUNBUFFERED": "1",
 }
-_UNUSED = frozenset({"site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter", "ensurepip", "__pycache__"})
+_UNUSED = frozenset(
+    {"site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter", "ensurepip", "__pycache__"}
+)
 
-# repository:tag → arguments of the program that runs
+# repository:tag → the module that runs, and its arguments
 _COMMANDS: dict[str, Sequence[str]] = {
-    ORCHESTRATOR: ("orchestrator.py",),
-    "tutorials/sudoku-gui:1.2.0": ("sudoku.py", "gui"),
-    "tutorials/sudoku-design-evaluator:1.2.0": ("sudoku.py", "evaluator"),
-    "tutorials/sudoku-asp-solver:1.1.3": ("sudoku.py", "solver"),
-    "news/databroker:2.0.1": ("news.py", "databroker"),
-    "news/classifier:2.1.0": ("news.py", "classifier"),
-    "news/tensorboard:1.0.4": ("news.py", "tensorboard"),
-    "language/entity-recogniser:1.0.0": ("recogniser.py",),
+    ORCHESTRATOR: ("containers.orchestrator",),
+    "tutorials/sudoku-gui:1.2.0": ("containers.sudoku", "gui"),
+    "tutorials/sudoku-design-evaluator:1.2.0": ("containers.sudoku", "evaluator"),
+    "tutorials/sudoku-asp-solver:1.1.3": ("containers.sudoku", "solver"),
+    "news/databroker:2.0.1": ("containers.news", "databroker"),
+    "news/classifier:2.1.0": ("containers.news", "classifier"),
+    "news/tensorboard:1.0.4": ("containers.news", "tensorboard"),
+    "language/entity-recogniser:1.0.0": ("containers.recogniser",),
 }
 
 File = tuple[str, Path | bytes]
@@ -74,10 +76,10 @@ def _write(folder: Path) -> None:
     packages = layout.layer(_tree(wheels(), "opt/wheels"))
     # grpc makes modules of protobufs, whose names have no hyphens.
     protobufs = [(f"app/{it.name.replace('-', '_')}", it) for it in _protobufs()]
-    own = [*((f"app/{it.name}", it) for it in sorted(PROGRAMS.glob("*.*"))), *protobufs]
+    own = [*((f"app/containers/{it.name}", it) for it in sorted(PROGRAMS.glob("*.*"))), *protobufs]
     app = layout.layer([("tmp", b""), *own])
     for name, arguments in _COMMANDS.items():
-        layout.add(name, [base, packages, app], ["python3", *arguments], _ENV)
+        layout.add(name, [base, packages, app], ["python3", "-m", *arguments], _ENV)
     layout.add(PAUSE, [layout.layer([("bin/sleep", busybox())])], ["/bin/sleep", "2147483647"], {})
     layout.close()
 
@@ -165,8 +167,7 @@ def _python() -> Iterator[File]:
     yield f"{_PYTHON[1:]}/bin/python3", program
     yield from files
     modules = [it for _, it in files if isinstance(it, Path) and ".so" in it.suffixes]
-    for name, path in sorted(_shared_libraries([program, *modules, *wheels().rglob("*.so*")]).items()):
-        yield name, path
+    yield from sorted(_shared_libraries([program, *modules, *wheels().rglob("*.so*")]).items())
 
 
 def _tree(folder: Path, name: str) -> Iterator[File]:

@@ -54,7 +54,7 @@ def prepare() -> None:
     )
     if done.returncode:
         raise Unavailable(f"No namespaces can be made here: run it outside of this container. {done.stderr.strip()}")
-    hyperkube_binary(_say)
+    hyperkube_binary(say)
     packages()
     oci_layout()
 
@@ -64,7 +64,7 @@ def enter(command: list[str]) -> None:
     inside = [sys.executable, "-m", __spec__.name, *command]
     environment = {**os.environ, INSIDE: CGROUP + secrets.token_hex(4)}
     unshare = ["unshare", *_NAMESPACES, "--fork", "--mount-proc", "--kill-child", *inside]
-    os.execvpe(unshare[0], unshare, environment)  # noqa: S606 - no shell is wanted
+    os.execvpe(unshare[0], unshare, environment)
 
 
 def is_inside() -> bool:
@@ -147,7 +147,8 @@ def _run(*command: str | Path) -> None:
     subprocess.run(command, check=True)
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Tell whoever waits."""
     sys.stderr.write(f"{line}\n")
 
 
@@ -159,7 +160,7 @@ def main() -> int:
     try:
         prepare()
     except Unavailable as reason:
-        _say(str(reason))
+        say(str(reason))
         return 1
     enter(command)
     return 1

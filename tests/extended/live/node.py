@@ -18,7 +18,7 @@ from tests.extended.cluster.binary import hyperkube_binary
 from tests.extended.cluster.control_plane import ControlPlane
 from tests.extended.live.dns import DOMAIN, Dns
 from tests.extended.live.images import PAUSE, oci_layout
-from tests.extended.live.machine import ADDRESS, INSIDE, NAME, STATE
+from tests.extended.live.machine import ADDRESS, INSIDE, NAME, STATE, say
 from tests.extended.live.packages import environment, network_plugins
 from tests.extended.live.registry import Registry
 from worker.sandbox.supervised_process import SupervisedProcess
@@ -76,8 +76,7 @@ def running_node(layouts: list[Path]) -> Iterator[Node]:
         registry = stack.enter_context(Registry(layouts, REGISTRY))
         containerd = _containerd(folder)
         stack.callback(containerd.close)
-        binary = hyperkube_binary(sys.stderr.write)
-        cluster = stack.enter_context(ControlPlane(binary, _OPTIONS, _CONTROLLERS))
+        cluster = stack.enter_context(ControlPlane(hyperkube_binary(say), _OPTIONS, _CONTROLLERS))
         stack.enter_context(Dns(cluster, ADDRESS))
         _start(cluster, folder)
         if not cluster.becomes(lambda api: any(map(is_ready, api.call("GET", "api/v1/nodes")["items"]))):

@@ -1,4 +1,4 @@
-"""The registry that containerd pulls from: an OCI image layout by HTTP (distribution-spec), with a password if wanted."""
+"""The registry that containerd pulls from: OCI image layouts by HTTP (distribution-spec), with a password if wanted."""
 
 import base64
 import json
@@ -8,13 +8,13 @@ from threading import Thread
 from types import TracebackType
 from typing import Any, Self
 
-from tests.extended.live.images import NAME
+from tests.extended.live.images import NAME, PAUSE
 
 
 class Registry:
     """Serves by name and digest for as long as it is open; one is for all host names.
 
-    `login` is user:password, or None while everybody may pull.
+    `login` is user:password, or None while everybody may pull. The pause container, which is the node's, needs none.
     """
 
     def __init__(self, layouts: list[Path], address: tuple[str, int]) -> None:
@@ -39,9 +39,13 @@ class Registry:
         self._server.server_close()
         self._thread.join()
 
-    def may_pull(self, authorization: str) -> bool:
-        """Whether the header has the password."""
-        if self.login is None or authorization == f"Basic {base64.b64encode(self.login.encode()).decode()}":
+    def may_pull(self, path: str, authorization: str) -> bool:
+        """Whether the header has the password, or needs none."""
+        if (
+            self.login is None
+            or path.startswith(f"/v2/{PAUSE.partition(':')[0]}/")
+            or authorization == f"Basic {base64.b64encode(self.login.encode()).decode()}"
+        ):
             return True
         self.refused += 1
         return False
@@ -62,28 +66,28 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer GET and HEAD."""
         path = self.path.partition("?")[0]
-        if not self.registry.may_pull(self.headers.get("Authorization", "")):
+        if not self.registry.may_pull(path, self.headers.get("Authorization", "")):
             self._answer(401, **{"WWW-Authenticate": 'Basic realm="images"'})
         elif path == "/v2/":
             self._answer(200)
         elif found := self.registry.find(path):
             digest, kind, file = found
-            headers = {"Content-Type": kind, "Docker-Content-Digest": digest}
-            self._answer(200, file.stat().st_size, **headers)
+            size = str(file.stat().st_size)
+            self._answer(200, **{"Content-Type": kind, "Content-Length": size, "Docker-Content-Digest": digest})
             if self.command == "GET":
                 with file.open("rb") as opened:
                     self.connection.sendfile(opened)
         else:
             self._answer(404)
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815 - the server calls it so
 
-    def _answer(self, status: int, length: int = 0, **headers: str) -> None:
+    def _answer(self, status: int, **headers: str) -> None:
         self.send_response(status)
-        for name, value in {"Content-Length": str(length), **headers}.items():
+        for name, value in {"Content-Length": "0", **headers}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.flush()
 
-    def log_message(self, format: str, *arguments: Any) -> None:
+    def log_message(self, *_: Any) -> None:
         """Say nothing."""

@@ -28,6 +28,7 @@ async def deployed(world: World, case: str, seconds: Seconds | None = None) -> s
     statuses = (await world.stage.until_final([request_id]))[request_id]
     told = time.monotonic()
     assert "deployed" == statuses[-1].state, statuses[-1]
+    assert statuses[-1].deployment
     namespace = statuses[-1].deployment.id
     assert begun < world.scripts.done[namespace] < told
     if seconds:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from node import serve
+from .node import serve
 
 FOLDER = Path(os.environ.get("SHARED_FOLDER_PATH", "/data/shared"))
 ARTICLES = [("Rain in June", "weather"), ("A goal in the last minute", "sports"), ("Snow at last", "weather")]

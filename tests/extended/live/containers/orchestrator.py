@@ -3,7 +3,6 @@
 Messages are passed on as the bytes they come in: what one node writes, the next one reads, by protobufs that agree.
 """
 
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,11 +11,13 @@ from queue import SimpleQueue
 from typing import Any
 
 import grpc
-from pipeline import Key, Operation, Refused, load
+
+from .pipeline import Key, Operation, Refused, load
 
 PORT = 8061
 STARTING_SECONDS = 3  # as long as the real one: nobody is there meanwhile, and a probe should tell
 RETRY_SECONDS = 0.5
+AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED}  # what a killed pod leaves
 
 messages, services = grpc.protos_and_services("orchestrator.proto")
 
@@ -55,14 +56,14 @@ class Running:
         method = f"{kinds[operation.request_stream]}_{kinds[operation.response_stream]}"
         self._say(key, "rpc.started")
         try:
-            answer = getattr(channel, method)(operation.path)(request, wait_for_ready=True)
+            answer = getattr(channel, method)(operation.path)(request)
             for response in answer if operation.response_stream else [answer]:
                 self._say(key, "rpc.returned")
                 for target in operation.targets:
                     self._inputs[target].put(response)
         except grpc.RpcError as error:
             self._say(key, "exception", {"code": error.code().name, "details": error.details()})
-            return error.code() is not grpc.StatusCode.UNAVAILABLE
+            return error.code() not in AWAY
         return True
 
 
@@ -125,4 +126,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,6 +1,6 @@
 """What an orchestrator makes of a bundle: the operations of a pipeline, where each is, and where its output goes.
 
-Stands alone, because it is a file of the orchestrator's image. Judges as the public orchestrators do that allow most
+Stands alone, as it is part of the orchestrator's image. Judges as the public orchestrators do that allow most
 (docs/contract.md says what they refuse), and compiles protobufs with protoc.
 """
 
@@ -57,10 +57,10 @@ def load(blueprint: str, docker_info: str, protobufs: Mapping[str, str]) -> dict
         operations: dict[Key, Operation] = {}
         for name, node in nodes.items():
             listed = node["operation_signature_list"]
-            if listed:
-                file = _present(compiled, name)
-                service = _service(file, protobufs[f"{name}.proto"], name)
-                found = {(name, _name(it)): _operation(it, addresses[name], file, service) for it in listed}
+            _refuse("without a protobuf", [name] if listed and name not in compiled else [])
+            if name in compiled:
+                service = _service(compiled[name], protobufs[f"{name}.proto"], name)
+                found = {(name, _name(it)): _operation(it, addresses[name], compiled[name], service) for it in listed}
                 _refuse("operations that are there twice", [name] if len(found) < len(listed) else [])
                 operations |= found
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -77,11 +77,6 @@ def _without_twins(entries: list[Any]) -> list[Any]:
     return entries
 
 
-def _present(compiled: Mapping[str, FileDescriptorProto], name: str) -> FileDescriptorProto:
-    _refuse("without a protobuf", [] if name in compiled else [name])
-    return compiled[name]
-
-
 def _name(entry: Any) -> str:
     return str(entry["operation_signature"]["operation_name"])
 
@@ -91,15 +86,19 @@ def _operation(entry: Any, address: str, file: FileDescriptorProto, service: Ser
     found = [it for it in service.method if it.name == name]
     _refuse(f"not an rpc of {service.name}", [] if found else [name])
     rpc = found[0]
-    messages = tuple(it.rpartition(".")[2] for it in (rpc.input_type, rpc.output_type))
+    found_messages = (rpc.input_type.rpartition(".")[2], rpc.output_type.rpartition(".")[2])
     wanted = (str(signature["input_message_name"]), str(signature["output_message_name"]))
-    _refuse(f"with other messages than {wanted}", [] if messages == wanted else [f"{name}{messages}"])
+    _refuse(f"with other messages than {wanted}", [] if found_messages == wanted else [f"{name}{found_messages}"])
     package = f"{file.package}." if file.package else ""
-    targets = [(str(it["container_name"]), _name(it)) for it in entry["connected_to"]]
     return Operation(
-        address, f"/{package}{service.name}/{name}", *messages, rpc.client_streaming, rpc.server_streaming,
-        tuple(targets),
-    )  # fmt: skip
+        address=address,
+        path=f"/{package}{service.name}/{name}",
+        input=wanted[0],
+        output=wanted[1],
+        request_stream=rpc.client_streaming,
+        response_stream=rpc.server_streaming,
+        targets=tuple((str(it["container_name"]), _name(it)) for it in entry["connected_to"]),
+    )
 
 
 def _service(file: FileDescriptorProto, text: str, node: str) -> ServiceDescriptorProto:
@@ -115,9 +114,10 @@ def _refuse_contradictions(compiled: Mapping[str, FileDescriptorProto]) -> None:
     """All messages and services become one file, so a name has one meaning."""
     known: dict[str, bytes] = {}
     for file in compiled.values():
-        for it in (*file.message_type, *file.service):
-            name = f"{file.package}.{it.name}"
-            content = it.SerializeToString(deterministic=True)
+        declared = {it.name: it.SerializeToString(deterministic=True) for it in file.message_type}
+        declared |= {it.name: it.SerializeToString(deterministic=True) for it in file.service}
+        for short, content in declared.items():
+            name = f"{file.package}.{short}"
             _refuse("declared twice, and differently", [] if known.setdefault(name, content) == content else [name])
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from node import serve
+from .node import serve
 
 KNOWN = {"Ada Lovelace": "person", "London": "place", "Royal Society": "organisation"}
 
@@ -16,7 +16,8 @@ class Recogniser:
         """Every known name in the text, in its order."""
         found = sorted((text.text.index(name), name) for name in KNOWN if name in text.text)
         entities = [
-            self.messages.Entity(text=name, kind=KNOWN[name], start=start, end=start + len(name)) for start, name in found
+            self.messages.Entity(text=name, kind=KNOWN[name], start=start, end=start + len(name))
+            for start, name in found
         ]
         return self.messages.Entities(entities=entities)
 

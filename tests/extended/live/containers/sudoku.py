@@ -1,4 +1,4 @@
-"""The three models of the Sudoku tutorial: a page, an evaluator that speaks in logic programs, and a solver for them."""
+"""The three models of the Sudoku tutorial: a page, an evaluator that speaks in logic programs, and their solver."""
 
 import json
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from node import serve
+from .node import serve
 
 RULES = """
 1 { cell(R, C, N) : N = 1..9 } 1 :- R = 0..8, C = 0..8.
@@ -34,7 +34,7 @@ class Gui:
         """The page, or what has come of the designs so far."""
         if path.endswith("/state"):
             return "application/json", json.dumps(self._verdicts)
-        return "text/html; charset=utf-8", Path("sudoku.html").read_text(encoding="utf-8")
+        return "text/html; charset=utf-8", Path(__file__).with_name("sudoku.html").read_text(encoding="utf-8")
 
     def nextDesign(self, request: Any, context: Any) -> Any:
         """Wait for a person; None asked meanwhile has to wait, too."""
@@ -54,7 +54,9 @@ class Evaluator:
 
     def toProgram(self, design: Any, context: Any) -> Any:
         """Rules, and what is given; two answers are enough to know whether it is unique."""
-        given = (f":- not cell({index // 9}, {index % 9}, {number})." for index, number in enumerate(design.cells) if number)
+        given = (
+            f":- not cell({index // 9}, {index % 9}, {number})." for index, number in enumerate(design.cells) if number
+        )
         return self.messages.Program(rules="\n".join([RULES, *given]), most_answers=2)
 
     def judge(self, answers: Any, context: Any) -> Any:
