@@ -1,5 +1,6 @@
 """Whoever has deployed a pipeline can start it with what the script has written."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,9 +10,10 @@ import pytest
 
 from tests.extended.cluster import pythons
 from tests.extended.cluster.api import Json
-from tests.extended.cluster.orchestrator import CLIENT, judge, serve
+from tests.extended.cluster.orchestrator import CLIENT, serve
 from tests.extended.cluster.pythons import Python
 from tests.extended.cluster.server import BARE, Configuration, Server
+from tests.extended.live.containers.pipeline import Key, Operation, Refused, load
 
 
 @pytest.mark.parametrize("case", ["sudoku", "news-training"])
@@ -41,39 +43,59 @@ SIGNATURE = {"operation_name": "run", "input_message_name": "In", "output_messag
 EDGE = {"container_name": "a", "operation_signature": {"operation_name": "run"}}
 OPERATION = {"operation_signature": SIGNATURE, "connected_to": [EDGE]}
 NODE = {"container_name": "a", "operation_signature_list": [OPERATION]}
+PROTOBUF = 'syntax = "proto3";\nmessage In {}\nmessage Out {}\nservice S { rpc run(In) returns (Out); }\n'
+
+Parts = tuple[Json, list[Json], dict[str, str]]
+"""blueprint.json, the entries of dockerinfo.json, protobufs by file name."""
 
 
-def _in_dockerinfo(blueprint: Json, entries: list[Json], protos: dict[str, str]) -> None:
-    entries[0]["container_name"] = "A"
+def _in_dockerinfo(parts: Parts) -> None:
+    parts[1][0]["container_name"] = "A"
 
 
-def _edge(blueprint: Json, entries: list[Json], protos: dict[str, str]) -> None:
-    blueprint["nodes"][0]["operation_signature_list"][0]["connected_to"][0]["container_name"] = "A"
+def _edge(parts: Parts) -> None:
+    parts[0]["nodes"][0]["operation_signature_list"][0]["connected_to"][0]["container_name"] = "A"
 
 
-def _list(blueprint: Json, entries: list[Json], protos: dict[str, str]) -> None:
-    del blueprint["nodes"][0]["operation_signature_list"]
+def _list(parts: Parts) -> None:
+    del parts[0]["nodes"][0]["operation_signature_list"]
 
 
-def _empty(blueprint: Json, entries: list[Json], protos: dict[str, str]) -> None:
-    blueprint["nodes"][0]["operation_signature_list"][0]["operation_signature"]["input_message_name"] = "Empty"
+def _empty(parts: Parts) -> None:
+    parts[0]["nodes"][0]["operation_signature_list"][0]["operation_signature"]["input_message_name"] = "Empty"
 
 
-def _proto(blueprint: Json, entries: list[Json], protos: dict[str, str]) -> None:
-    protos["a.proto"] = protos["a.proto"].replace("service", "  service")
+def _service(parts: Parts) -> None:
+    parts[2]["a.proto"] = PROTOBUF.replace("service", "  service")
 
 
-def _twice(blueprint: Json, entries: list[Json], protos: dict[str, str]) -> None:
-    entries.append(entries[0])
+def _rpc(parts: Parts) -> None:
+    parts[2]["a.proto"] = PROTOBUF.replace("rpc run", "rpc walk")
 
 
-@pytest.mark.parametrize("spoil", [_in_dockerinfo, _edge, _list, _empty, _proto, _twice])
-def test_the_judge_is_not_blind(spoil: Callable[[Json, list[Json], dict[str, str]], None]) -> None:
-    """What the real orchestrator is known to refuse is refused by the one above."""
-    blueprint, entries = {"nodes": [deepcopy(NODE)]}, [{"container_name": "a", "ip_address": "a", "port": 1}]
-    protos = {"a.proto": 'syntax = "proto3";\nservice S {}\n'}
-    judge(blueprint, {"docker_info_list": entries}, protos)
-    spoil(blueprint, entries, protos)
+def _no_protobuf(parts: Parts) -> None:
+    parts[2].clear()
 
-    with pytest.raises((KeyError, ValueError)):
-        judge(blueprint, {"docker_info_list": entries}, protos)
+
+def _twice(parts: Parts) -> None:
+    parts[1].append(parts[1][0])
+
+
+def _port(parts: Parts) -> None:
+    parts[1][0]["port"] = "http"
+
+
+@pytest.mark.parametrize("spoil", [_in_dockerinfo, _edge, _list, _empty, _service, _rpc, _no_protobuf, _twice, _port])
+def test_the_orchestrator_is_not_blind(spoil: Callable[[Parts], None]) -> None:
+    """What the public one is known to refuse is refused by the one of these tests."""
+    parts = {"nodes": [deepcopy(NODE)]}, [{"container_name": "a", "ip_address": "a", "port": 1}], {"a.proto": PROTOBUF}
+    assert [("a", "run")] == list(_loaded(parts))
+    spoil(parts)
+
+    with pytest.raises(Refused):
+        _loaded(parts)
+
+
+def _loaded(parts: Parts) -> dict[Key, Operation]:
+    blueprint, entries, protobufs = parts
+    return load(json.dumps(blueprint), json.dumps({"docker_info_list": entries}), protobufs)
