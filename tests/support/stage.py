@@ -104,10 +104,11 @@ async def open_stage(
     partitions: int = PARTITIONS,
     make_graphene: Callable[[], web.Application] = graphene_app,
     make_playground: Callable[[Path], web.Application] = playground_app,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[Stage]:
-    """Serve the dependencies and make the topics, all of them this test's own."""
+    """Serve the dependencies at `host` and make the topics, all of them this test's own."""
     graphene, playground = make_graphene(), make_playground(folder / "playground")
-    async with served(graphene) as graphene_url, served(playground) as playground_url:
+    async with served(graphene, host) as graphene_url, served(playground, host) as playground_url:
         env = environment(bootstrap, prefix, graphene_url, playground_url)
         env["DEPLOYER_KAFKA__PARTITIONS"] = str(partitions)
         env["DEPLOYER_PLAYGROUND__DEPLOY_URL"] = playground_url + playground[PLAYGROUND].deploy_path

@@ -14,6 +14,7 @@ from tests.extended.live.images import oci_layout
 from tests.extended.live.machine import STATE, is_inside
 from tests.extended.live.node import Node, running_node
 from tests.extended.live.playground import Deploying
+from tests.extended.live.worker_image import worker_layout
 from tests.support.kept import Unavailable, needed
 from tests.support.stage import Stage, open_stage
 from tests.support.topics import unique_name
@@ -57,7 +58,7 @@ def seconds(pytestconfig: pytest.Config) -> Seconds:
 @pytest.fixture(scope="session")
 def node(_machine: None, seconds: Seconds) -> Iterator[Node]:
     """One for all tests."""
-    with running_node([oci_layout()]) as running:
+    with running_node([oci_layout(), worker_layout()]) as running:
         seconds.note("node", "ready", running.seconds)
         yield running
 

@@ -10,7 +10,6 @@ import platform
 import re
 import subprocess
 import sys
-import sysconfig
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
@@ -32,7 +31,6 @@ USER = "1000:1000"  # as good containers have one; Pod Security `restricted` ref
 _PYTHON = "/opt/python"
 _ENV = {
     "PATH": f"{_PYTHON}/bin:/bin",
-    "LD_LIBRARY_PATH": "/lib",
     "PYTHONPATH": "/opt/wheels",
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONUNBUFFERED": "1",
@@ -72,15 +70,18 @@ def _protobufs() -> list[Path]:
 
 def _write(folder: Path) -> None:
     layout = Layout(folder)
-    base = layout.layer(_python())
-    packages = layout.layer(_tree(wheels(), "opt/wheels"))
+    base = layout.layer(python_files(Path(sys.base_prefix), _PYTHON[1:], [*wheels().rglob("*.so*")]))
+    packages = layout.layer(tree(wheels(), "opt/wheels"))
     # grpc makes modules of protobufs, whose names have no hyphens.
     protobufs = [(f"app/{it.name.replace('-', '_')}", it) for it in _protobufs()]
     own = [*((f"app/containers/{it.name}", it) for it in sorted(PROGRAMS.glob("*.*"))), *protobufs]
     app = layout.layer([("tmp", b""), *own])
     for name, arguments in _COMMANDS.items():
-        layout.add(name, [base, packages, app], ["python3", "-m", *arguments], _ENV)
-    layout.add(PAUSE, [layout.layer([("bin/sleep", busybox())])], ["/bin/sleep", "2147483647"], {})
+        variables = [f"{key}={value}" for key, value in _ENV.items()]
+        command = {"Cmd": ["python3", "-m", *arguments], "Env": variables, "WorkingDir": "/app", "User": USER}
+        layout.add(name, [base, packages, app], command)
+    pause = [layout.layer([("bin/sleep", busybox())])]
+    layout.add(PAUSE, pause, {"Cmd": ["/bin/sleep", "2147483647"], "User": USER})
     layout.close()
 
 
@@ -106,21 +107,16 @@ class Layout:
                 _append(tar, name, content)
         return self._blob(beside, LAYER)
 
-    def add(self, name: str, layers: Sequence[dict[str, Any]], command: Sequence[str], env: dict[str, str]) -> None:
-        """Make an image of layers."""
-        config = {
+    def add(self, name: str, layers: Sequence[dict[str, Any]], config: dict[str, Any]) -> None:
+        """Make an image of layers; `config` says what runs in it, and as whom."""
+        document = {
             "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
             "os": "linux",
-            "config": {
-                "Cmd": list(command),
-                "Env": [f"{key}={value}" for key, value in env.items()],
-                "WorkingDir": "/app",
-                "User": USER,
-            },
+            "config": config,
             "rootfs": {"type": "layers", "diff_ids": [it["digest"] for it in layers]},
         }
         manifest = {
-            "schemaVersion": 2, "mediaType": MANIFEST, "config": self._json(config, CONFIG), "layers": list(layers)
+            "schemaVersion": 2, "mediaType": MANIFEST, "config": self._json(document, CONFIG), "layers": list(layers)
         }  # fmt: skip
         self._manifests.append(self._json(manifest, MANIFEST) | {"annotations": {NAME: name}})
 
@@ -153,33 +149,38 @@ def _entry(name: str, kind: bytes, mode: int = 0o755, size: int = 0) -> tarfile.
 def _append(tar: tarfile.TarFile, name: str, content: Path | bytes) -> None:
     if not content:  # an empty folder, for everybody
         tar.addfile(_entry(name, tarfile.DIRTYPE, 0o1777))
-        return
-    data = content if isinstance(content, bytes) else content.read_bytes()
-    mode = 0o755 if isinstance(content, bytes) else 0o644 | content.stat().st_mode & 0o111
-    tar.addfile(_entry(name, tarfile.REGTYPE, mode, len(data)), BytesIO(data))
+    elif isinstance(content, Path) and content.is_symlink():
+        link = _entry(name, tarfile.SYMTYPE, 0o777)
+        link.linkname = str(content.readlink())
+        tar.addfile(link)
+    else:
+        data = content if isinstance(content, bytes) else content.read_bytes()
+        mode = 0o644 if isinstance(content, bytes) else 0o644 | content.stat().st_mode & 0o111
+        tar.addfile(_entry(name, tarfile.REGTYPE, mode, len(data)), BytesIO(data))
 
 
-def _python() -> Iterator[File]:
-    """The interpreter, its library, and the shared libraries of both and of the wheels."""
-    library = Path(sysconfig.get_path("stdlib", vars={"base": sys.base_prefix, "installed_base": sys.base_prefix}))
-    program = Path(sys.executable).resolve()
-    files = list(_tree(library, f"{_PYTHON[1:]}/lib/{library.name}"))
-    yield f"{_PYTHON[1:]}/bin/python3", program
+def python_files(prefix: Path, place: str, modules: Sequence[Path]) -> Iterator[File]:
+    """The Python of a prefix, put elsewhere, with the shared libraries that it and these extension modules need."""
+    ask = "import sys, sysconfig; print(sys.executable, sysconfig.get_path('stdlib'), sep='\\n')"
+    said = subprocess.run([prefix / "bin" / "python3", "-I", "-c", ask], capture_output=True, text=True, check=True)
+    program, library = (Path(it).resolve() for it in said.stdout.split())
+    files = list(tree(library, f"{place}/lib/{library.name}"))
+    yield f"{place}/bin/python3", program
     yield from files
-    modules = [it for _, it in files if isinstance(it, Path) and ".so" in it.suffixes]
-    yield from sorted(_shared_libraries([program, *modules, *wheels().rglob("*.so*")]).items())
+    own = [it for _, it in files if isinstance(it, Path) and ".so" in it.suffixes]
+    yield from sorted(_shared_libraries([program, *own, *modules]).items())
 
 
-def _tree(folder: Path, name: str) -> Iterator[File]:
+def tree(folder: Path, name: str, unused: frozenset[str] = _UNUSED) -> Iterator[File]:
+    """The files of a folder under another name, links as they are, without folders of `unused` names."""
     for path in sorted(folder.rglob("*")):
         inner = path.relative_to(folder)
-        if path.is_file() and not _UNUSED & set(inner.parts):
+        if (path.is_file() or path.is_symlink()) and not unused & set(inner.parts):
             yield f"{name}/{inner}", path
 
 
 def _shared_libraries(programs: Sequence[Path]) -> dict[str, Path]:
     """Path in the image → library, of all that the linker of this machine finds for these."""
     said = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=False).stdout
-    found = {f"lib/{name}": Path(path) for name, path in re.findall(r"^\s+(\S+) => (/\S+) \(", said, re.MULTILINE)}
-    loaders = re.findall(r"^\s+(/\S*ld-linux\S*) \(", said, re.MULTILINE)
-    return found | {it[1:]: Path(it) for it in loaders}
+    found = re.findall(r"^\s+(?:\S+ => )?(/\S+) \(0x", said, re.MULTILINE)
+    return {it[1:]: Path(it).resolve() for it in found}

@@ -19,6 +19,7 @@ from pathlib import Path
 from tests.extended.cluster.binary import hyperkube_binary
 from tests.extended.live.images import oci_layout
 from tests.extended.live.packages import packages
+from tests.extended.live.worker_image import worker_layout
 from tests.support.kept import Unavailable
 
 NAME = "node"  # of the machine
@@ -57,6 +58,7 @@ def prepare() -> None:
     hyperkube_binary(say)
     packages()
     oci_layout()
+    worker_layout()
 
 
 def enter(command: list[str]) -> None:
