@@ -17,6 +17,9 @@ install: .venv/dev ## .venv with the command and all tools in it, from the hashe
 demo: .venv/demo ## four requests from start to end on this machine: Kafka, Graphene, worker, playground
 	$(BIN)/playground-deployer demo
 
+demo-live: install ## a Sudoku, solved by the pipeline that a request has just deployed on a real node; as root
+	$(BIN)/python -m tests.extended.live.demo
+
 image: ## the worker's container image, named by its version; needs Docker
 	version=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' worker/__init__.py) && docker build --tag playground-deployer:$$version \
 		--build-arg VERSION=$$version --build-arg REVISION=$$(git rev-parse HEAD) .
@@ -129,4 +132,4 @@ release: install ## wheel, SBOM and their SHA-256 into dist/, the same bytes eac
 clean: ## remove what the commands made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output dist
 
-.PHONY: help install demo image up down test test-unit test-component test-e2e test-alerts test-cluster test-faults test-image test-browser test-live soak bench properties mutants check format golden chart schemas pages trace lock digests licences release clean
+.PHONY: help install demo demo-live image up down test test-unit test-component test-e2e test-alerts test-cluster test-faults test-image test-browser test-live soak bench properties mutants check format golden chart schemas pages trace lock digests licences release clean

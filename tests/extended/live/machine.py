@@ -61,12 +61,11 @@ def prepare() -> None:
     worker_layout()
 
 
-def enter(command: list[str]) -> None:
-    """Go on with `command` inside; returns never."""
-    inside = [sys.executable, "-m", __spec__.name, *command]
+def machine_command(command: list[str]) -> tuple[list[str], dict[str, str]]:
+    """The command that runs another one inside, and its environment."""
+    inside = [sys.executable, "-m", "tests.extended.live.machine", *command]
     environment = {**os.environ, INSIDE: CGROUP + secrets.token_hex(4)}
-    unshare = ["unshare", *_NAMESPACES, "--fork", "--mount-proc", "--kill-child", *inside]
-    os.execvpe(unshare[0], unshare, environment)
+    return ["unshare", *_NAMESPACES, "--fork", "--mount-proc", "--kill-child", *inside], environment
 
 
 def is_inside() -> bool:
@@ -155,7 +154,7 @@ def say(line: str) -> None:
 
 
 def main() -> int:
-    """The command's exit code; 1 with a sentence where it cannot be."""
+    """The command's exit code; 1 with a sentence where there can be no machine."""
     command = sys.argv[1:]
     if is_inside():
         return run_inside(command)
@@ -164,8 +163,8 @@ def main() -> int:
     except Unavailable as reason:
         say(str(reason))
         return 1
-    enter(command)
-    return 1
+    program, environment = machine_command(command)
+    return os.execvpe(program[0], program, environment)
 
 
 if __name__ == "__main__":
