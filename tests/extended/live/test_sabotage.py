@@ -11,7 +11,7 @@ from tests.extended.cluster.api import Api
 from tests.extended.cluster.server import BARE, Deployment, Server
 from tests.extended.live.conftest import World
 from tests.extended.live.node import Node
-from tests.extended.live.people import orchestrate, solve, until_ready
+from tests.extended.live.people import PODS_SECONDS, orchestrate, solve, until_ready
 from worker.sandbox.graphene_data import stored_case
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -81,10 +81,10 @@ async def test_a_fault_is_seen(
     assert 0 == server.run(deployment).code
     after(deployment)
     with pytest.raises(AssertionError, match=seen):
-        _use(api, deployment)
+        _use(api, deployment, 10 if before is _one_writer else PODS_SECONDS)
 
 
-def _use(api: Api, deployment: Deployment) -> None:
-    until_ready(api, deployment.namespace, 10)
+def _use(api: Api, deployment: Deployment, seconds: float) -> None:
+    until_ready(api, deployment.namespace, seconds)
     orchestrate(deployment, "initialize", "run")
     solve(api, deployment.namespace, seconds=6)
