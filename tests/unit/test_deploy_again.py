@@ -41,6 +41,9 @@ ID = place_id(record())
 NOW = FakeClock().now
 BUSY = Unavailable("playground-busy", "Busy.", "submit", retry_after=20)
 DOWN = Unavailable("playground-unavailable", "Down.", "submit", general=True)
+FORGED = Unauthenticated("token-signature", "Forged.")
+EXPIRED = Unauthenticated("token-expired", "Expired.")
+KEYS_AWAY = Unavailable("keys-unavailable", "Away.", "authenticate", general=True)
 
 
 class World:
@@ -170,7 +173,24 @@ async def test_another_workers_request_goes_on(last: DeploymentStatus, states: l
     assert states == await world.handle(job)
     assert [6, 7, 8] == [status.sequence for status in job.statuses]
     assert ({attempt}, {MINE}) == ({it.attempt for it in job.statuses}, {it.fingerprint for it in job.statuses})
-    assert [False] == world.tokens.judged
+
+
+@pytest.mark.parametrize("state", [State.ACCEPTED, State.BUILDING, State.RETRYING, State.PARKED])
+@pytest.mark.parametrize("error", [FORGED, KEYS_AWAY], ids=lambda it: it.code)
+async def test_what_was_accepted_is_not_judged_again(state: State, error: DeploymentError) -> None:
+    """Whoever continues it may have another secret, or not reach the issuer; it goes on for its user all the same."""
+    world, job = World(token_error=error), FakeJob(last=left(state), settlements=[settled("retry")])
+    assert State.DEPLOYED == (await world.handle(job))[-1]
+    assert ([], CALLER) == (world.tokens.judged, job.caller)
+
+
+async def test_a_record_that_came_after_it_was_accepted_is_judged() -> None:
+    """It stands in a topic that was made anew, with the same place and the same id: anybody may have sent it."""
+    later = record(timestamp_ms=int(NOW.timestamp() * 1000) + 60_000)
+    for given in (later, record(appended_by_broker=False)):
+        job = FakeJob(given, last=left(State.RETRYING, request_id=place_id(given)))
+        assert [State.REJECTED] == await World(token_error=FORGED).handle(job)
+        assert "token-signature" == code(job)
 
 
 async def test_a_retry_is_not_tried_before_its_time() -> None:
@@ -253,10 +273,6 @@ async def test_an_attempt_that_is_late_sends_nothing() -> None:
     job.publish = slow  # type: ignore[method-assign, assignment]
     assert State.DEPLOYED == (await world.handle(job))[-1]
     assert ("attempt-late", 1) == (job.statuses[3].error and job.statuses[3].error.code, len(world.playground.received))
-
-
-FORGED = Unauthenticated("token-signature", "Forged.")
-EXPIRED = Unauthenticated("token-expired", "Expired.")
 
 
 @pytest.mark.parametrize(

@@ -351,6 +351,12 @@ class Job:
         """Whether something of the attempt in `submitting` may have been sent, by this worker or an earlier one."""
         return self._attempt is None or self.posting
 
+    @property
+    def was_accepted(self) -> bool:
+        """Whether this very record was: one that came later stands in a topic that was made anew."""
+        at = self.record.appended_at
+        return self.state.last is not None and at is not None and at <= self.state.since.timestamp()
+
     async def wait_for_turn(self) -> None:
         """Wait until it is the first of its key, in the order of the records."""
         lock, offsets = self._lock or self._join(), self._processor.state.offsets

@@ -137,6 +137,9 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "return await processor.shared.store.permitted(processor.partition, request.id, self.record.appended_at)",
             'return getattr(processor.state.requests.find(request.replay_of), "fingerprint", None)',
         ),
+        ("accepted: only this very record", " and at <= self.state.since.timestamp()", ""),
+        ("accepted: by the broker's time", "at is not None and at <=", "(at or 0) <="),
+        ("accepted: not judged again", "return self.state.last is not None and at", "return False and at"),
     ),
     ("worker/domain/dead_letter.py", f"{UNIT}/domain/test_replay.py"): (
         ("replays: nobody can know their ids", "sha256(self.nonce.encode())", "sha256(self.original.encode())"),
