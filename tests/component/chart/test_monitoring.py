@@ -1,24 +1,45 @@
 import json
 import re
 
+import pytest
 import yaml
 
-from tests.component.chart.rendering import NAMESPACE, find, render
+from tests.component.chart.rendering import FULL_NAME, NAMESPACE, RELEASE, find, render
 from tests.component.chart.values import CHART, Json
 
 ALERTS = CHART / "files" / "alerts.yaml"
+GATEWAY_ALERTS = ALERTS.with_name("gateway-alerts.yaml")
 DASHBOARD = CHART / "files" / "dashboard.json"
 
 
-def test_alerts_are_those_of_the_file() -> None:
-    """They are unchanged, `{{ $value }}` included, except that each selector has the release's namespace."""
+@pytest.mark.parametrize(
+    ("monitored", "own"),
+    [(False, f'namespace="{NAMESPACE}"'), (True, f'namespace="{NAMESPACE}", release="{RELEASE}"')],
+)
+def test_alerts_are_those_of_the_file(monitored: bool, own: str) -> None:
+    """They are unchanged, `{{ $value }}` included, except that each selector has the release's namespace, and with the
+    chart's PodMonitor the release."""
     groups = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]
     for rule in (rule for group in groups for rule in group["rules"]):
         selectors = re.findall(r"playground_deployer_[a-z_]+\b.?", rule["expr"])
         assert all(it.endswith("{") for it in selectors), rule["alert"]
-        rule["expr"] = re.sub(r"(playground_deployer_[a-z_]+){", rf'\1{{namespace="{NAMESPACE}", ', rule["expr"])
+        rule["expr"] = re.sub(r"(playground_deployer_[a-z_]+){", rf"\1{{{own}, ", rule["expr"])
         rule["expr"] = rule["expr"].replace(", }", "}")
-    assert groups == find(render({"prometheusRule": {"enabled": True}}), "PrometheusRule")["spec"]["groups"]
+    values: Json = {"prometheusRule": {"enabled": True}, "podMonitor": {"enabled": monitored}}
+    assert groups == find(render(values), "PrometheusRule")["spec"]["groups"]
+
+
+def test_no_release_hides_the_alerts_of_another() -> None:
+    """Whatever is summed up is summed up for each release, so that two of one namespace are two alerts."""
+    for file in (ALERTS, GATEWAY_ALERTS):
+        groups = yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]
+        rules = [rule for group in groups for rule in group["rules"]]
+        assert [] == [it["alert"] for it in rules if re.search(r"\b(by|on) \((?!namespace, release\b)", it["expr"])]
+    on: Json = {"gateway": {"enabled": True}, "settings": {"gateway": {"publicUrl": "https://g.example"}}}
+    found = render(on, {"secrets": {"gateway": {"existingSecret": "s"}}, "podMonitor": {"enabled": True}})
+    for suffix in (FULL_NAME, "-gateway"):
+        (endpoint,) = find(found, "PodMonitor", suffix)["spec"]["podMetricsEndpoints"]
+        assert {"targetLabel": "release", "replacement": RELEASE} == endpoint["relabelings"][0]
 
 
 def test_alerts_of_the_gateway_come_with_it() -> None:
@@ -53,13 +74,40 @@ def test_a_severity_of_one_s_own() -> None:
     assert {"page"} == {rule["labels"]["severity"] for rule in alerts if "alert" in rule}
 
 
+def dashboard(release: str, *, monitored: bool) -> tuple[str, Json]:
+    """Its file, and what is in that."""
+    on: Json = {"dashboard": {"enabled": True}, "podMonitor": {"enabled": monitored}}
+    ((name, text),) = find(render(on, release=release), "ConfigMap")["data"].items()
+    return name, json.loads(text)
+
+
 def test_dashboard_is_that_of_the_file() -> None:
-    """The bytes are the file's: Grafana's own `{{…}}` are untouched."""
-    data = find(render({"dashboard": {"enabled": True}}), "ConfigMap")["data"]
-    text = DASHBOARD.read_text(encoding="utf-8")
-    assert {"playground-deployer.json": text.strip() + "\n"} == data
-    assert "{{" in text
-    assert json.loads(text)["uid"]
+    """Grafana's own `{{…}}` are untouched; only name and choice are the release's."""
+    expected = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    _, found = dashboard(RELEASE, monitored=True)
+    chosen = {it["name"]: it["current"] for it in found["templating"]["list"]}
+    assert {"text": [NAMESPACE], "value": [NAMESPACE]} == chosen["namespace"]
+    assert {"text": [RELEASE], "value": [RELEASE]} == chosen["release"]
+    for both in (expected, found):
+        del both["uid"], both["title"]
+        for variable in both["templating"]["list"]:
+            del variable["current"]
+    assert expected == found
+
+
+def test_two_releases_have_two_dashboards() -> None:
+    """In another file of the sidecar, with another uid and title: else Grafana shows only one of them."""
+    (one, first), (other, second) = (dashboard(release, monitored=True) for release in (RELEASE, "course"))
+    assert one != other
+    assert [first[it] for it in ("uid", "title")] != [second[it] for it in ("uid", "title")]
+    assert f"Playground deployer: {NAMESPACE}/course" == second["title"]
+
+
+def test_the_dashboard_shows_everything_when_nothing_says_whose_a_metric_is() -> None:
+    """Only the chart's PodMonitor gives the label by which the release is chosen."""
+    _, found = dashboard(RELEASE, monitored=False)
+    (release,) = (it for it in found["templating"]["list"] if it["name"] == "release")
+    assert "$__all" == release["current"]["value"]
 
 
 def test_sidecar_label() -> None:

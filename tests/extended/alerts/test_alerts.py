@@ -78,7 +78,9 @@ def test_every_query_of_the_dashboard_is_promql(promtool: Path, tmp_path: Path) 
 
 
 def filled(query: str) -> str:
-    return query.replace("$namespace", ".*").replace("$__rate_interval", "5m").replace("$__range", "6h")
+    for variable, value in (("namespace", ".*"), ("release", ".*"), ("__rate_interval", "5m"), ("__range", "6h")):
+        query = query.replace(f"${variable}", value)
+    return query
 
 
 def panels() -> list[dict[str, Any]]:
