@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from schemas import DeploymentSettled, DeploymentStatus, SourceInfo, State, fingerprint
+from schemas import DeploymentSettled, DeploymentStatus, SourceInfo, State, fingerprint, rfc3339
 from tests.support.builders import (
     CALLER,
     OPTIONS,
@@ -109,6 +110,30 @@ async def test_an_outage_is_waited_out() -> None:
     assert retrying.next_attempt_at and retrying.give_up_at
     assert timedelta(seconds=0.75) == retrying.next_attempt_at - retrying.time
     assert [1, 1, 1, 1, 2, 2, 2] == [status.attempt for status in job.statuses]
+
+
+async def test_the_log_explains_each_retry() -> None:
+    """Why, by whose fault, which attempt it was and when the next one is; the end says what came of it all."""
+    refused = Unavailable("playground-unavailable", "Down.", "submit").because("https://playground.example", "refused")
+    unknown = OutcomeUnknown("Nobody knows.").because("https://playground.example", "status 502")
+    with capture_logs() as said:
+        job = FakeJob()
+        await World(refused, unknown).handle(job)
+    why = {"attempt": 1, "code": "playground-unavailable", "message": "It will be tried again. Down."}
+    at = job.statuses[3].next_attempt_at
+    assert at
+    retrying, parked, ended = said
+    assert {
+        "event": "request retrying", "log_level": "warning", "request_id": ID, **why,
+        "url": "https://playground.example", "cause": "refused", "next_attempt_at": rfc3339(at),
+    } == retrying  # fmt: skip
+    assert ("request parked", 2, "outcome-unknown", "status 502") == tuple(
+        parked[it] for it in ("event", "attempt", "code", "cause")
+    )
+    assert ("request ended", "failed", 2, "unresolved") == tuple(
+        ended[it] for it in ("event", "state", "attempt", "code")
+    )
+    assert "cause" not in ended
 
 
 async def test_retry_after_is_respected() -> None:
