@@ -8,6 +8,7 @@
 {{- include "deployer.gatewayProblems" . }}
 {{- include "deployer.environmentProblems" . }}
 {{- include "deployer.releaseProblems" . }}
+{{- include "deployer.alertProblems" . }}
 {{- include "deployer.otherProblems" . }}
 {{- end }}
 
@@ -230,6 +231,19 @@ extraEnvFrom: {{ .prefix }} is the prefix of settings, which the chart has to kn
 settings.kafka.{{ . }}: {{ get $kafka . }} is also that of the release {{ $release }} in this namespace. Set another one: docs/two-playgrounds.md.
 {{- end }}
 {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "deployer.alertProblems" -}}
+{{- $rules := concat (.Files.Get "files/alerts.yaml" | fromYaml).groups (.Files.Get "files/gateway-alerts.yaml" | fromYaml).groups }}
+{{- $expressions := dict }}
+{{- range $rules }}{{ range .rules }}{{ $_ := set $expressions .alert .expr }}{{ end }}{{ end }}
+{{- range $name, $changes := .Values.prometheusRule.alerts }}
+{{- if not (hasKey $expressions $name) }}
+prometheusRule.alerts.{{ $name }}: there is no such alert. docs/operating.md has them all.
+{{- else if and (hasKey $changes "threshold") (not (regexMatch "\\([0-9.]+\\)" (get $expressions $name))) }}
+prometheusRule.alerts.{{ $name }}.threshold: this alert has none. Set `for`, `severity` or `enabled`.
 {{- end }}
 {{- end }}
 {{- end }}
