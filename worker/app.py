@@ -14,7 +14,6 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 from schemas import DeploymentSettled
-from worker import concurrency
 from worker.adapters.graphene import ArtifactsClient, CatalogClient
 from worker.adapters.http import dependency_session
 from worker.adapters.jwks import open_tokens
@@ -147,11 +146,6 @@ async def _collected(collector: WorkerCollector, consumer: AIOKafkaConsumer, top
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
         REGISTRY.unregister(collector)
-
-
-def run_until_signal(settings: Settings) -> None:
-    """`playground-deployer run`: the first SIGTERM or SIGINT shuts down gracefully, the second at once."""
-    concurrency.run_until_signal(partial(run, settings))
 
 
 @asynccontextmanager

@@ -6,8 +6,12 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
 
+import structlog
+
 P = ParamSpec("P")
 T = TypeVar("T")
+
+log = structlog.get_logger()
 
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -60,13 +64,14 @@ def run_until_signal(run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) 
         stop = asyncio.Event()
         work = asyncio.ensure_future(run(stop))
 
-        def stop_or_cancel() -> None:
+        def stop_or_cancel(received: signal.Signals) -> None:
+            log.info("stopping at once" if stop.is_set() else "stopping", signal=received.name)
             if stop.is_set():
                 work.cancel()
             stop.set()
 
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop_or_cancel)
+            asyncio.get_running_loop().add_signal_handler(number, stop_or_cancel, number)
         await asyncio.gather(work, return_exceptions=False)
 
     asyncio.run(main())

@@ -78,10 +78,13 @@ class Deployer:
                 raise error
 
     async def _authenticate(self, job: Job) -> None:
-        """Find out who asks. A token's times are not judged again after `accepted`, nor for a replay of the same."""
+        """Find out who asks. What was accepted is not judged again; of a replay of it the token's times are not."""
         request, accepted, at = job.readable_request(), await job.accepted_fingerprint(), job.record.appended_at
         with telemetry.stages.authenticate():
-            caller = await self.tokens.authenticate(request.token, at, times=accepted is None)
+            if accepted and job.was_accepted:  # by now its token may have expired, and its key be gone
+                caller = self.tokens.read(request.token)
+            else:
+                caller = await self.tokens.authenticate(request.token, at, times=accepted is None)
             asked = fingerprint(caller.user_id, request.solution_id, request.revision_id)
             if accepted not in (None, asked):
                 caller = await self.tokens.authenticate(request.token, at)

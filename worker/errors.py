@@ -147,6 +147,7 @@ class DeploymentError(WorkerError):
     stage: Stage
     retryable: ClassVar[bool] = False
     codes: ClassVar[Mapping[str, str]]
+    url = cause = ""  # for the log alone
 
     def __init__(self, code: str, message: str) -> None:
         message = one_line(message)
@@ -160,6 +161,16 @@ class DeploymentError(WorkerError):
         """Return it without its traceback, whose frames keep a whole bundle while its request waits."""
         self.__traceback__ = self.__context__ = self.__cause__ = None
         return self
+
+    def because(self, url: str, cause: str) -> Self:
+        """Note for the log whom we asked, without a path that follows from a request, and what came of it."""
+        self.url, self.cause = url, cause
+        return self
+
+    def log_fields(self) -> dict[str, str]:
+        """Return the error as a line of the log has it."""
+        fields = {"code": self.code, "message": self.message, "url": self.url, "cause": self.cause}
+        return {name: value for name, value in fields.items() if value}
 
     def info(self) -> ErrorInfo:
         """Return the error as a status carries it."""

@@ -18,6 +18,10 @@ class Tokens(Protocol):
 
     async def authenticate(self, token: str, appended_at: float | None, *, times: bool = True) -> Caller: ...
 
+    def read(self, token: str) -> Caller:
+        """Return whom a token names, which is not verified: it was before."""
+        ...
+
 
 class Catalog(Protocol):
     """What a revision is, whether the caller may read it, and whose the protobufs are that it names.

@@ -6,6 +6,9 @@
 {{- include "deployer.scalingProblems" . }}
 {{- include "deployer.stopProblems" . }}
 {{- include "deployer.gatewayProblems" . }}
+{{- include "deployer.environmentProblems" . }}
+{{- include "deployer.releaseProblems" . }}
+{{- include "deployer.alertProblems" . }}
 {{- include "deployer.otherProblems" . }}
 {{- end }}
 
@@ -187,6 +190,60 @@ gateway.kafka.existingSecret: missing. Set the name of the Secret with the passw
 {{- if and .client.existingSecret (not (include "deployer.usesTls" $)) }}
 gateway.kafka.client: not used with settings.kafka.securityProtocol {{ $.Values.settings.kafka.securityProtocol }}. Set SSL or SASL_SSL.
 {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* A setting there would replace the chart's own, and what the chart derives from that would be wrong. */}}
+{{- define "deployer.environmentProblems" -}}
+{{- range $path, $env := dict "extraEnv" .Values.extraEnv "gateway.extraEnv" .Values.gateway.extraEnv }}
+{{- range tpl (toYaml $env) $ | fromYamlArray }}
+{{- if regexMatch "^DEPLOYER_.*__" (toString .name) }}
+{{ $path }}: {{ .name }} is a setting, which the chart has to know. Set it in `settings`; what comes from a Secret, in `secrets` or `tls`.
+{{- end }}
+{{- end }}
+{{- end }}
+{{- range .Values.extraEnvFrom }}
+{{- if regexMatch "^DEPLOYER_" (.prefix | default "") }}
+extraEnvFrom: {{ .prefix }} is the prefix of settings, which the chart has to know. Set them in `settings`; what comes from a Secret, in `secrets` or `tls`.
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Workers of two releases with one group or topic would take each other's requests. Only a cluster knows of other releases. */}}
+{{- define "deployer.releaseProblems" -}}
+{{- $kafka := .Values.settings.kafka }}
+{{- $defaults := (.Files.Get "files/settings.yaml" | fromYaml).defaults.kafka }}
+{{- range (lookup "apps/v1" "Deployment" .Release.Namespace "").items }}
+{{- $labels := .spec.template.metadata.labels | default dict }}
+{{- $release := get $labels "app.kubernetes.io/instance" }}
+{{- $chart := get (.metadata.labels | default dict) "helm.sh/chart" }}
+{{- if and (hasPrefix (print $.Chart.Name "-") $chart) (eq (get $labels "app.kubernetes.io/component") "worker") (ne $release $.Release.Name) }}
+{{- $env := dict }}
+{{- range .spec.template.spec.containers }}{{ range .env }}{{ $_ := set $env .name (.value | default "") }}{{ end }}{{ end }}
+{{- $same := list }}
+{{- range $name := list "bootstrapServers" "requestsTopic" "statusTopic" "settlementsTopic" "deadLetterTopic" "groupId" }}
+{{- $variable := regexReplaceAll "([A-Z])" $name "_${1}" | upper | print "DEPLOYER_KAFKA__" }}
+{{- if eq (toString (get $kafka $name)) (get $env $variable | default (get $defaults $name) | toString) }}{{ $same = append $same $name }}{{ end }}
+{{- end }}
+{{- if has "bootstrapServers" $same }}
+{{- range rest $same }}
+settings.kafka.{{ . }}: {{ get $kafka . }} is also that of the release {{ $release }} in this namespace. Set another one: docs/two-playgrounds.md.
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "deployer.alertProblems" -}}
+{{- $rules := concat (.Files.Get "files/alerts.yaml" | fromYaml).groups (.Files.Get "files/gateway-alerts.yaml" | fromYaml).groups }}
+{{- $expressions := dict }}
+{{- range $rules }}{{ range .rules }}{{ $_ := set $expressions .alert .expr }}{{ end }}{{ end }}
+{{- range $name, $changes := .Values.prometheusRule.alerts }}
+{{- if not (hasKey $expressions $name) }}
+prometheusRule.alerts.{{ $name }}: there is no such alert. docs/operating.md has them all.
+{{- else if and (hasKey $changes "threshold") (not (regexMatch "\\([0-9.]+\\)" (get $expressions $name))) }}
+prometheusRule.alerts.{{ $name }}.threshold: this alert has none. Set `for`, `severity` or `enabled`.
 {{- end }}
 {{- end }}
 {{- end }}

@@ -1,6 +1,7 @@
 """SIGTERM: what POSTs is finished, everything else is left to the next worker, and nothing is lost or doubled."""
 
 import asyncio
+import json
 import signal
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from schemas import State
 from tests.support.builders import blueprint_document, node, operation, protobuf
 from tests.support.faults.world import open_world
 from tests.support.stage import open_stage
+from tests.support.worker_process import start_worker
+from worker.cli import INTERRUPTED
 from worker.sandbox.graphene_data import make_pipeline
 
 STORED = make_pipeline("Slow", blueprint_document(node("a")), {"a": protobuf(operation())})
@@ -54,3 +57,36 @@ async def test_sigterm_finishes_what_posts(kafka: str, tmp_path: Path) -> None:
         path = [State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.DEPLOYED]
         assert path == [it.state for it in world.statuses["r-1"]]
         assert 1 == sum((await world.committed()).values())
+
+
+async def test_the_log_tells_of_a_stop_and_of_a_post_that_it_abandons(kafka: str, tmp_path: Path) -> None:
+    """SIGTERM, what is waited for, the second one, and the request whose POST has nobody left to report its outcome."""
+    async with open_world(kafka, tmp_path) as world:
+        received = asyncio.Event()
+
+        async def answer(_: str) -> None:
+            received.set()
+            await asyncio.Event().wait()
+
+        world.playground.answer = answer
+        worker = await start_worker(
+            world.env | {"DEPLOYER_PLAYGROUND__TIMEOUT_SECONDS": "30", "DEPLOYER_RUNTIME__DRAIN_SECONDS": "60"},
+            tmp_path / "worker.log",
+        )
+        world.workers.append(worker)
+        await worker.until_ready()
+        await world.ask("r-1")
+        await received.wait()
+        for wanted in ("finishing running deployments", "stopping at once"):
+            worker.signal(signal.SIGTERM)
+            async with asyncio.timeout(10):
+                while wanted not in worker.log.read_text():  # noqa: ASYNC110 - a file tells nobody
+                    await asyncio.sleep(0.05)
+        assert INTERRUPTED == await worker.process.wait()
+        lines = [json.loads(line) for line in worker.log.read_text().splitlines()]
+        by_event = {line["event"]: line for line in lines}
+        assert "SIGTERM" == by_event["stopping"]["signal"]
+        assert 1 == by_event["finishing running deployments"]["posts"]
+        abandoned = [line for line in lines if line.get("request_id") == "r-1"]
+        assert ("outcome-unknown", 1, "warning") == tuple(abandoned[-1][it] for it in ("code", "attempt", "level"))
+        assert [] == [line for line in lines if "exception" in line]

@@ -41,6 +41,9 @@ class FakeTokens:
             raise self.error
         return CALLER
 
+    def read(self, token: str) -> Caller:
+        return CALLER
+
 
 def take(left: BytesLeft, size: int) -> None:
     """As the adapters do with what comes."""

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from schemas import DeploymentSettled, DeploymentStatus, SourceInfo, State, fingerprint
+from schemas import DeploymentSettled, DeploymentStatus, SourceInfo, State, fingerprint, rfc3339
 from tests.support.builders import (
     CALLER,
     OPTIONS,
@@ -41,6 +42,9 @@ ID = place_id(record())
 NOW = FakeClock().now
 BUSY = Unavailable("playground-busy", "Busy.", "submit", retry_after=20)
 DOWN = Unavailable("playground-unavailable", "Down.", "submit", general=True)
+FORGED = Unauthenticated("token-signature", "Forged.")
+EXPIRED = Unauthenticated("token-expired", "Expired.")
+KEYS_AWAY = Unavailable("keys-unavailable", "Away.", "authenticate", general=True)
 
 
 class World:
@@ -108,6 +112,30 @@ async def test_an_outage_is_waited_out() -> None:
     assert [1, 1, 1, 1, 2, 2, 2] == [status.attempt for status in job.statuses]
 
 
+async def test_the_log_explains_each_retry() -> None:
+    """Why, by whose fault, which attempt it was and when the next one is; the end says what came of it all."""
+    refused = Unavailable("playground-unavailable", "Down.", "submit").because("https://playground.example", "refused")
+    unknown = OutcomeUnknown("Nobody knows.").because("https://playground.example", "status 502")
+    with capture_logs() as said:
+        job = FakeJob()
+        await World(refused, unknown).handle(job)
+    why = {"attempt": 1, "code": "playground-unavailable", "message": "It will be tried again. Down."}
+    at = job.statuses[3].next_attempt_at
+    assert at
+    retrying, parked, ended = said
+    assert {
+        "event": "request retrying", "log_level": "warning", "request_id": ID, **why,
+        "url": "https://playground.example", "cause": "refused", "next_attempt_at": rfc3339(at),
+    } == retrying  # fmt: skip
+    assert ("request parked", 2, "outcome-unknown", "status 502") == tuple(
+        parked[it] for it in ("event", "attempt", "code", "cause")
+    )
+    assert ("request ended", "failed", 2, "unresolved") == tuple(
+        ended[it] for it in ("event", "state", "attempt", "code")
+    )
+    assert "cause" not in ended
+
+
 async def test_retry_after_is_respected() -> None:
     """The dependency knows best; its own wait is longer than ours."""
     world, job = World(BUSY, None), FakeJob()
@@ -170,7 +198,24 @@ async def test_another_workers_request_goes_on(last: DeploymentStatus, states: l
     assert states == await world.handle(job)
     assert [6, 7, 8] == [status.sequence for status in job.statuses]
     assert ({attempt}, {MINE}) == ({it.attempt for it in job.statuses}, {it.fingerprint for it in job.statuses})
-    assert [False] == world.tokens.judged
+
+
+@pytest.mark.parametrize("state", [State.ACCEPTED, State.BUILDING, State.RETRYING, State.PARKED])
+@pytest.mark.parametrize("error", [FORGED, KEYS_AWAY], ids=lambda it: it.code)
+async def test_what_was_accepted_is_not_judged_again(state: State, error: DeploymentError) -> None:
+    """Whoever continues it may have another secret, or not reach the issuer; it goes on for its user all the same."""
+    world, job = World(token_error=error), FakeJob(last=left(state), settlements=[settled("retry")])
+    assert State.DEPLOYED == (await world.handle(job))[-1]
+    assert ([], CALLER) == (world.tokens.judged, job.caller)
+
+
+async def test_a_record_that_came_after_it_was_accepted_is_judged() -> None:
+    """It stands in a topic that was made anew, with the same place and the same id: anybody may have sent it."""
+    later = record(timestamp_ms=int(NOW.timestamp() * 1000) + 60_000)
+    for given in (later, record(appended_by_broker=False)):
+        job = FakeJob(given, last=left(State.RETRYING, request_id=place_id(given)))
+        assert [State.REJECTED] == await World(token_error=FORGED).handle(job)
+        assert "token-signature" == code(job)
 
 
 async def test_a_retry_is_not_tried_before_its_time() -> None:
@@ -253,10 +298,6 @@ async def test_an_attempt_that_is_late_sends_nothing() -> None:
     job.publish = slow  # type: ignore[method-assign, assignment]
     assert State.DEPLOYED == (await world.handle(job))[-1]
     assert ("attempt-late", 1) == (job.statuses[3].error and job.statuses[3].error.code, len(world.playground.received))
-
-
-FORGED = Unauthenticated("token-signature", "Forged.")
-EXPIRED = Unauthenticated("token-expired", "Expired.")
 
 
 @pytest.mark.parametrize(

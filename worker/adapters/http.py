@@ -68,6 +68,13 @@ async def dependency_session() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
+def cause_of(error: Exception) -> str:
+    """Say for the log why no answer came: its class, and the system's words. Its own may hold a path with user ids."""
+    inner = getattr(error, "os_error", error)
+    words = inner.strerror if isinstance(inner, OSError) else None
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
 def configured_url(text: str, variable: str) -> URL:
     """Check the URL with which a client starts. Raises ConfigurationError naming the variable."""
     try:
@@ -244,25 +251,25 @@ class Dependency:
                     max_bytes=max_bytes,
                     left=left,
                 )
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-            raise self._unavailable("unavailable", stage, general=True) from None
-        except TimeoutError:
-            raise self._unavailable("timeout", stage) from None
-        except aiohttp.ClientConnectionError:
-            raise self._unavailable("unavailable", stage) from None
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise self._unavailable("unavailable", stage, cause_of(error), general=True) from None
+        except TimeoutError as error:
+            raise self._unavailable("timeout", stage, cause_of(error)) from None
+        except aiohttp.ClientConnectionError as error:
+            raise self._unavailable("unavailable", stage, cause_of(error)) from None
         except aiohttp.ClientError:
             raise self.error("its answer is not valid HTTP or broke off", stage) from None
         if answer.status in (401, 403):
             # 403 may be about the path, which follows from the solution.
-            raise self._unavailable("unauthorized", stage, general=answer.status == 401)
+            raise self._unavailable("unauthorized", stage, f"status {answer.status}", general=answer.status == 401)
         if answer.status in self.ignore:
             return None
         if answer.status != 200:
             raise self.error(f"status {answer.status}", stage)
         if len(answer.body) > max_bytes:
-            error = TooLarge(f"longer than {max_bytes} bytes")
-            error.begins = answer.body[:100]
-            raise error
+            too_large = TooLarge(f"longer than {max_bytes} bytes")
+            too_large.begins = answer.body[:100]
+            raise too_large
         return answer
 
     async def get_all(
@@ -313,11 +320,11 @@ class Dependency:
     def error(self, problem: str, stage: Stage = "fetch") -> Unavailable:
         """Make the error for an answer that is of no use."""
         message = f"{self._called} gave no usable answer: {problem}. Send the request again later."
-        return Unavailable(f"{self._name}-error", message, stage)
+        return Unavailable(f"{self._name}-error", message, stage).because(str(self._base), problem)
 
-    def _unavailable(self, kind: str, stage: Stage, *, general: bool = False) -> Unavailable:
+    def _unavailable(self, kind: str, stage: Stage, cause: str, *, general: bool = False) -> Unavailable:
         code = f"{self._name}-{kind}"
-        return Unavailable(code, CODES[code], stage, general=general)
+        return Unavailable(code, CODES[code], stage, general=general).because(str(self._base), cause)
 
     def _below_base(self, path: str) -> URL:
         """Make a URL of a path: the one place that does. Callers give clean paths; this holds if one fails to."""

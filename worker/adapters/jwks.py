@@ -21,7 +21,7 @@ import aiohttp
 import structlog
 from yarl import URL
 
-from worker.adapters.http import configured_url, dependency_session, exchange
+from worker.adapters.http import cause_of, configured_url, dependency_session, exchange
 from worker.adapters.tokens import PublicKey, Signatures, TokenVerifier, UnusableKey
 from worker.domain.strict_json import JsonError, loads
 from worker.errors import CODES, Unavailable, WorkerError
@@ -69,10 +69,19 @@ class IssuerKeys:
     """Finds the issuer's key for a token."""
 
     def __init__(
-        self, read: Read, signatures: Signatures, clock: Callable[[], float], patience: float = PATIENCE_SECONDS
+        self,
+        read: Read,
+        signatures: Signatures,
+        clock: Callable[[], float],
+        patience: float = PATIENCE_SECONDS,
+        url: str = "",
     ) -> None:
-        """Start without keys. `clock` gives seconds that never go back; `patience` is for unknown keys."""
+        """Start without keys. `clock` gives seconds that never go back; `patience` is for unknown keys.
+
+        `url`: where `read` reads, for the log.
+        """
         self._read = read
+        self._url = url
         self._signatures = signatures
         self._clock = clock
         self._patience = patience
@@ -124,7 +133,7 @@ class IssuerKeys:
         try:
             entries = _entries(await self._read())
         except KeysUnreadable as error:
-            log.warning("the issuer's keys cannot be read", why=str(error))
+            log.warning("the issuer's keys cannot be read", url=self._url, why=str(error))
             return
         self._known = self._usable(entries, now)
         if not self._known:
@@ -184,8 +193,8 @@ async def read_document(session: aiohttp.ClientSession, url: URL, seconds: float
         )
     except TimeoutError:
         raise KeysUnreadable(f"no answer within {seconds:g} s") from None
-    except aiohttp.ClientConnectionError:
-        raise KeysUnreadable("no connection") from None
+    except aiohttp.ClientConnectionError as error:
+        raise KeysUnreadable(f"no connection: {cause_of(error)}") from None
     except aiohttp.ClientError:
         raise KeysUnreadable("the answer is not valid HTTP or broke off") from None
     if answer.status != 200:
@@ -206,5 +215,6 @@ async def open_tokens(settings: AuthSettings, clock: Callable[[], float]) -> Asy
         return
     url = configured_url(settings.jwks_url, "DEPLOYER_AUTH__JWKS_URL")
     async with dependency_session() as session:
-        keys = IssuerKeys(partial(read_document, session, url), Signatures(settings.algorithm), time.monotonic)
+        read = partial(read_document, session, url)
+        keys = IssuerKeys(read, Signatures(settings.algorithm), time.monotonic, url=settings.jwks_url)
         yield TokenVerifier(settings, clock, keys)

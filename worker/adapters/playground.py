@@ -22,7 +22,7 @@ from urllib.parse import quote
 import aiohttp
 
 from schemas import DeploymentInfo
-from worker.adapters.http import SESSION, configured_url, exchange
+from worker.adapters.http import SESSION, cause_of, configured_url, exchange
 from worker.concurrency import in_thread
 from worker.errors import CODES, ConfigurationError, DeploymentError, OutcomeUnknown, PlaygroundRefused, Unavailable
 from worker.observability.logs import without_encoded
@@ -111,20 +111,16 @@ class PlaygroundClient:
             max_bytes=MAX_ANSWER,
             data=_body(start, bundle, end) if len(bundle) > LARGE else start + base64.b64encode(bundle) + end,
         )
+        server, code = str(self._url.origin()), "playground-unavailable"  # a path of the sandbox's is secret
         try:
             answer = await asyncio.create_task(post)  # its own task: what waits for it is resumed once, at its end
-        except aiohttp.ClientSSLError:
-            raise Unavailable(
-                "playground-unavailable",
-                "The playground's certificate is not trusted. Tell the operator.",
-                "submit",
-                general=True,
-            ) from None
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-            code = "playground-unavailable"
-            raise Unavailable(code, CODES[code], "submit", general=True) from None
-        except (aiohttp.ClientError, TimeoutError):
-            raise OutcomeUnknown(CODES["outcome-unknown"]) from None
+        except aiohttp.ClientSSLError as error:
+            message = "The playground's certificate is not trusted. Tell the operator."
+            raise Unavailable(code, message, "submit", general=True).because(server, cause_of(error)) from None
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise Unavailable(code, CODES[code], "submit", general=True).because(server, cause_of(error)) from None
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise OutcomeUnknown(CODES["outcome-unknown"]).because(server, cause_of(error)) from None
         judged = partial(
             judge,
             answer.status,
@@ -138,7 +134,7 @@ class PlaygroundClient:
         )
         verdict = await in_thread(judged) if len(bundle) > LARGE and answer.status != 200 else judged()
         if isinstance(verdict, DeploymentError):
-            raise verdict
+            raise verdict.because(server, f"status {answer.status}")
         return verdict
 
 

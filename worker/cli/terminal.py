@@ -2,11 +2,23 @@
 
 import asyncio
 import logging
+import os
 import signal
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, TypeVar
 
+import structlog
+
+from worker.cli import INTERRUPTED
+from worker.cli.error_messages import error_message
+from worker.concurrency import run_until_signal
 from worker.observability import logs
+from worker.settings import PREFIX, GatewayProcessSettings, Settings, read_settings, secret_values
+
+log = structlog.get_logger()
+
+_Model = TypeVar("_Model", Settings, GatewayProcessSettings)
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -15,6 +27,29 @@ def configure_logging() -> None:
     """Log our own warnings to stderr and silence Kafka's client, whose errors the commands report themselves."""
     logs.configure("warning", "console")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL + 1)
+
+
+def serve(model: type[_Model], work: Callable[[_Model, asyncio.Event], Coroutine[Any, Any, None]]) -> int:
+    """Run a process with its settings until SIGTERM or SIGINT, and return its exit code.
+
+    Whatever it says is a line of the log, in the format of the settings, and so is why it cannot start or go on.
+    """
+    console = os.environ.get(f"{PREFIX}RUNTIME__LOG_FORMAT") == "console"
+    logs.configure("info", "console" if console else "json")
+    try:
+        settings = read_settings(os.environ, model)
+        logs.configure(settings.runtime.log_level, settings.runtime.log_format, secrets=secret_values(settings))
+        run_until_signal(partial(work, settings))
+    except asyncio.CancelledError:
+        return INTERRUPTED
+    except Exception as error:
+        if (sentence := error_message(error)) is None:
+            raise
+        for problem in sentence.splitlines():
+            log.critical("the process cannot go on", problem=problem)
+        return 1
+    log.info("stopped")
+    return 0
 
 
 def run(command: Coroutine[Any, Any, int]) -> int:

@@ -363,7 +363,7 @@ class Breaker:
         general = isinstance(error, Unavailable) and error.general
         self._failures.add(source, general=general)
         if self._failures.strike_everybody or (general and (trial or error.code.endswith("-unauthorized"))):
-            self._open()
+            self._open(error)
         elif trial and not self._others_wait():
             self._close("nobody else waits for it")
 
@@ -373,9 +373,9 @@ class Breaker:
         if self.open:
             self._close("it answers")
 
-    def _open(self) -> None:
-        if not self.open:
-            log.error("breaker opened", dependency=self.dependency, seconds=self._open_seconds)
+    def _open(self, error: DeploymentError) -> None:
+        say = log.info if self.open else log.error
+        say("breaker opened", dependency=self.dependency, seconds=self._open_seconds, **error.log_fields())
         self._half_open_at = self._clock() + self._open_seconds
         self._open_seconds = min(2 * self._open_seconds, MAX_OPEN_SECONDS)
         self._failures = Failures(FAILURES)  # who shows that it is still down has yet to be seen

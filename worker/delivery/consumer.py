@@ -91,6 +91,8 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
     async def _drain(self) -> None:
         """Let running requests finish. One that is late has an unknown outcome for the partition's next owner."""
         self.draining_since = time.monotonic()
+        posts = sum(job.posting for processor in self.processors.values() for job in processor.jobs)
+        log.info("finishing running deployments", posts=posts, at_most_seconds=self._runtime.drain_seconds)
         for processor in self.processors.values():
             processor.stop()
         idle = [asyncio.create_task(processor.wait_until_idle()) for processor in self.processors.values()]

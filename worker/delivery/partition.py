@@ -19,7 +19,7 @@ from uuid import uuid4
 
 import structlog
 
-from schemas import FINAL_STATES, DeploymentInfo, DeploymentSettled, DeploymentStatus, State
+from schemas import FINAL_STATES, DeploymentInfo, DeploymentSettled, DeploymentStatus, State, rfc3339
 from worker.delivery.admission import KeyLock, KeyQueue
 from worker.domain.dead_letter import DeadLetter, dead_letter
 from worker.domain.lifecycle import RequestState
@@ -125,7 +125,8 @@ class PartitionProcessor:
                 await self._assigned.wait()  # which may have come while the ownership was verified
                 continue
             except Exception as error:  # noqa: BLE001 - whatever it was, only a take-over tells what is so
-                log.warning("partition processor failed", partition=self.partition, error=type(error).__name__)
+                name, why = type(error).__name__, str(error)[:200]
+                log.warning("partition processor failed", partition=self.partition, error=name, why=why)
             await self._pause(min(RESTART_SECONDS * 2**self._failures, MAX_RESTART_SECONDS))
             self._failures = min(self._failures + 1, 10)
 
@@ -333,6 +334,7 @@ class Job:
         if state.state is not State.PARKED:
             self._join()
         self._dead_letter_code: str | None = None
+        self._error: DeploymentError | None = None  # what led to the last status, if one did
         self._attempt: int | None = None  # whose outcome no status tells yet
         self._post: asyncio.Task[DeploymentInfo] | None = None
 
@@ -350,6 +352,12 @@ class Job:
     def may_be_sent(self) -> bool:
         """Whether something of the attempt in `submitting` may have been sent, by this worker or an earlier one."""
         return self._attempt is None or self.posting
+
+    @property
+    def was_accepted(self) -> bool:
+        """Whether this very record was: one that came later stands in a topic that was made anew."""
+        at = self.record.appended_at
+        return self.state.last is not None and at is not None and at <= self.state.since.timestamp()
 
     async def wait_for_turn(self) -> None:
         """Wait until it is the first of its key, in the order of the records."""
@@ -455,6 +463,7 @@ class Job:
             self._dead_letter_code = error.code
         if isinstance(error, OverridesInvalid):
             log.error("overrides invalid", detail=error.message)
+        self._error = error
         done = self._processor.publish(self, status, letter)
         self.published, self.counted_down = status, self.seen_down
         if status.state is State.SUBMITTING:
@@ -466,7 +475,9 @@ class Job:
     def on_committed(self, status: DeploymentStatus) -> None:
         """Note that a status is durable."""
         if status.state is State.PARKED:
-            log.warning("request parked", request_id=status.request_id, attempt=status.attempt)
+            log.warning("request parked", request_id=status.request_id, **self._log_fields(status))
+        elif status.state is State.RETRYING:
+            log.warning("request retrying", request_id=status.request_id, **self._log_fields(status))
         if status.state in FINAL_STATES and self._dead_letter_code:
             DEAD_LETTERS.labels(self._dead_letter_code).inc()
         if status.state is not State.SUBMITTING:
@@ -479,25 +490,33 @@ class Job:
 
     def finish(self) -> None:
         """Let its offset pass, if no status did that, and sum it up."""
+        status = self.published
+        fields = self._log_fields(status) if status else {}
         self._processor.finish(self)
-        if status := self.published:
+        if status:
             seconds = (self._processor.shared.clocks.now() - self.began).total_seconds()
-            code = status.error.code if status.error else None
-            REQUESTS.labels(status.state, code or "").inc()
+            REQUESTS.labels(status.state, status.error.code if status.error else "").inc()
             REQUEST_SECONDS.observe(seconds)
             if telemetry.Spans.tracer:
                 telemetry.ended(status)
             log.info(
                 "request ended",
                 state=status.state,
-                code=code,
-                message=status.message,
+                **fields,
                 statuses=status.sequence + 1,
                 seconds=round(seconds, 3),
             )
         elif self.original:
             REQUESTS.labels("duplicate", "").inc()
             log.info("request repeated", original=self.original.request_id, original_offset=self.original.offset)
+
+    def _log_fields(self, status: DeploymentStatus) -> dict[str, object]:
+        """Return what a line of the log says of a status, and of the error that led to it."""
+        error = self._error
+        code, at = status.error.code if status.error else None, status.next_attempt_at
+        why = {"url": error.url, "cause": error.cause} if error and error.cause else {}
+        goes_on = {"next_attempt_at": rfc3339(at)} if at else {}
+        return {"attempt": status.attempt, "code": code, "message": status.message, **why, **goes_on}
 
     async def wait_for_settlement(self, until: datetime) -> DeploymentSettled | None:
         """Wait for the settlement of the attempt; None: there is none by then."""
@@ -525,6 +544,8 @@ class Job:
         if self.state.state is None:
             self._processor.state.requests.drop(self.state)
         if self._attempt is not None:
+            if self._post and not self._post.done():
+                log.warning("a POST runs without its request", request_id=self.state.request_id, attempt=self._attempt)
             self._processor.shared.hand_over(self._processor.partition, self._outcome(self._attempt))
 
     async def _outcome(self, attempt: int) -> DeploymentSettled | None:
@@ -536,7 +557,13 @@ class Job:
                 outcome, reason = "deployed", "The playground said so."
             except Unavailable as error:
                 reason = error.message
-            except OutcomeUnknown:
+            except OutcomeUnknown as error:
+                log.warning(
+                    "the outcome of a POST is unknown",
+                    request_id=self.state.request_id,
+                    attempt=attempt,
+                    **error.log_fields(),
+                )
                 return None
             except DeploymentError as error:
                 outcome, reason = "failed", error.message

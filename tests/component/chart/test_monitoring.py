@@ -1,34 +1,107 @@
 import json
 import re
+from pathlib import Path
 
+import pytest
 import yaml
 
-from tests.component.chart.rendering import NAMESPACE, find, render
+from tests.component.chart.rendering import FULL_NAME, NAMESPACE, RELEASE, find, render
 from tests.component.chart.values import CHART, Json
+from tests.support.paths import ROOT
 
 ALERTS = CHART / "files" / "alerts.yaml"
+GATEWAY_ALERTS = ALERTS.with_name("gateway-alerts.yaml")
 DASHBOARD = CHART / "files" / "dashboard.json"
+GATEWAY: Json = {
+    "gateway": {"enabled": True},
+    "settings": {"gateway": {"publicUrl": "https://g.example"}},
+    "secrets": {"gateway": {"existingSecret": "s"}},
+}
 
 
-def test_alerts_are_those_of_the_file() -> None:
-    """They are unchanged, `{{ $value }}` included, except that each selector has the release's namespace."""
-    groups = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]
-    for rule in (rule for group in groups for rule in group["rules"]):
+def alert_rules(*values: Json, group: int = 0) -> dict[str, Json]:
+    """Those that the chart makes, by name."""
+    found = find(render({"prometheusRule": {"enabled": True}}, *values), "PrometheusRule")["spec"]["groups"]
+    return {rule["alert"]: rule for rule in found[group]["rules"]}
+
+
+def rules_of(*files: Path) -> dict[str, Json]:
+    """Those of the files, by name."""
+    groups = [group for file in files for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"]}
+
+
+@pytest.mark.parametrize(
+    ("monitored", "own"),
+    [(False, f'namespace="{NAMESPACE}"'), (True, f'namespace="{NAMESPACE}", release="{RELEASE}"')],
+)
+def test_alerts_are_those_of_the_file(monitored: bool, own: str) -> None:
+    """They are unchanged, `{{ $value }}` included, except that each selector has the release's namespace, and with the
+    chart's PodMonitor the release; and that each leads to what to do about it."""
+    rules = rules_of(ALERTS)
+    for name, rule in rules.items():
         selectors = re.findall(r"playground_deployer_[a-z_]+\b.?", rule["expr"])
-        assert all(it.endswith("{") for it in selectors), rule["alert"]
-        rule["expr"] = re.sub(r"(playground_deployer_[a-z_]+){", rf'\1{{namespace="{NAMESPACE}", ', rule["expr"])
+        assert all(it.endswith("{") for it in selectors), name
+        rule["expr"] = re.sub(r"(playground_deployer_[a-z_]+){", rf"\1{{{own}, ", rule["expr"])
         rule["expr"] = rule["expr"].replace(", }", "}")
-    assert groups == find(render({"prometheusRule": {"enabled": True}}), "PrometheusRule")["spec"]["groups"]
+        rule["annotations"]["runbook_url"] = f"docs/operating.md#{name.lower()}"
+    assert rules == alert_rules({"podMonitor": {"enabled": monitored}})
+
+
+def test_each_alert_leads_to_its_heading() -> None:
+    """In docs/operating.md as it is published somewhere."""
+    published = {"prometheusRule": {"runbookUrl": "https://wiki.example/operating"}}
+    headings = re.findall(
+        r"^### (Playground\w+)$", (ROOT / "docs/operating.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    links = {
+        name: rule["annotations"]["runbook_url"]
+        for group in (0, 1)
+        for name, rule in alert_rules(GATEWAY, published, group=group).items()
+    }
+    assert {name: f"https://wiki.example/operating#{name.lower()}" for name in headings} == links
+
+
+def test_single_alerts_are_changed() -> None:
+    """The threshold, the time, the severity, whatever `ruleLabels` say, or whether there is one at all."""
+    changes = {
+        "PlaygroundDeployerConsumerLag": {"threshold": 5000, "for": "1h", "severity": "info"},
+        "PlaygroundDeployerEventLoopLag": {"threshold": 0.5},
+        "PlaygroundDeployerSlowPost": {"enabled": False},
+    }
+    found = alert_rules({"prometheusRule": {"alerts": changes, "ruleLabels": {"severity": "page"}}})
+    lag, loop = found["PlaygroundDeployerConsumerLag"], found["PlaygroundDeployerEventLoopLag"]
+    assert lag["expr"].endswith("> (5000)")
+    assert ("1h", {"severity": "info"}) == (lag["for"], lag["labels"])
+    assert loop["expr"].strip().endswith("> (0.5)")
+    assert ("5m", {"severity": "page"}) == (loop["for"], loop["labels"])
+    assert rules_of(ALERTS).keys() - {"PlaygroundDeployerSlowPost"} == found.keys()
+
+
+@pytest.mark.parametrize("file", [ALERTS, GATEWAY_ALERTS], ids=["worker", "gateway"])
+def test_what_may_be_changed_stands_in_one_place(file: Path) -> None:
+    """No alert has two thresholds, and no sentence repeats a threshold or a time that the values may change."""
+    for name, rule in rules_of(file).items():
+        thresholds = re.findall(r"\(([0-9.]+)\)", rule["expr"])
+        assert len(thresholds) <= 1, name
+        said = " ".join(rule["annotations"].values())
+        minutes = str(rule.get("for", "0m")).removesuffix("m")
+        assert not re.search(rf"for {minutes} minutes|(than|over) [0-9]|one in", said), name
+
+
+def test_no_release_hides_the_alerts_of_another() -> None:
+    """Whatever is summed up is summed up for each release, so that two of one namespace are two alerts."""
+    rules = rules_of(ALERTS, GATEWAY_ALERTS).items()
+    assert [] == [name for name, it in rules if re.search(r"\b(by|on) \((?!namespace, release\b)", it["expr"])]
+    found = render(GATEWAY, {"podMonitor": {"enabled": True}})
+    for suffix in (FULL_NAME, "-gateway"):
+        (endpoint,) = find(found, "PodMonitor", suffix)["spec"]["podMetricsEndpoints"]
+        assert {"targetLabel": "release", "replacement": RELEASE} == endpoint["relabelings"][0]
 
 
 def test_alerts_of_the_gateway_come_with_it() -> None:
     """After the workers', with the release's namespace; without a gateway the one for its absence would fire."""
-    on: Json = {
-        "gateway": {"enabled": True},
-        "settings": {"gateway": {"publicUrl": "https://g.example"}},
-        "secrets": {"gateway": {"existingSecret": "s"}},
-    }
-    found = find(render({"prometheusRule": {"enabled": True}}, on), "PrometheusRule")["spec"]["groups"]
+    found = find(render({"prometheusRule": {"enabled": True}}, GATEWAY), "PrometheusRule")["spec"]["groups"]
     assert ["playground-deployer", "playground-gateway"] == [group["name"] for group in found]
     selectors = [it for rule in found[1]["rules"] for it in re.findall(r"playground_gateway_[a-z_]+(.*)", rule["expr"])]
     assert len(selectors) > len(found[1]["rules"])
@@ -36,30 +109,53 @@ def test_alerts_of_the_gateway_come_with_it() -> None:
 
 
 def test_labels_for_each_alert() -> None:
-    """They are added to the alerts' own labels; recording rules get none."""
-    found = render({"prometheusRule": {"enabled": True, "ruleLabels": {"team": "graphene"}}})
-    groups = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]
-    rules = [rule for group in groups for rule in group["rules"]]
-    labelled = [rule for group in find(found, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
-    assert [{**rule.get("labels", {}), **({"team": "graphene"} if "alert" in rule else {})} for rule in rules] == [
-        rule.get("labels", {}) for rule in labelled
-    ]
+    """They are added to the alerts' own labels."""
+    found = alert_rules({"prometheusRule": {"ruleLabels": {"team": "graphene"}}})
+    assert {name: {**rule["labels"], "team": "graphene"} for name, rule in rules_of(ALERTS).items()} == {
+        name: rule["labels"] for name, rule in found.items()
+    }
 
 
 def test_a_severity_of_one_s_own() -> None:
     """A label in the values overrides the file's."""
-    found = render({"prometheusRule": {"enabled": True, "ruleLabels": {"severity": "page"}}})
-    alerts = [rule for group in find(found, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
-    assert {"page"} == {rule["labels"]["severity"] for rule in alerts if "alert" in rule}
+    found = alert_rules({"prometheusRule": {"ruleLabels": {"severity": "page"}}})
+    assert {"page"} == {rule["labels"]["severity"] for rule in found.values()}
+
+
+def dashboard(release: str, *, monitored: bool) -> tuple[str, Json]:
+    """Its file, and what is in that."""
+    on: Json = {"dashboard": {"enabled": True}, "podMonitor": {"enabled": monitored}}
+    ((name, text),) = find(render(on, release=release), "ConfigMap")["data"].items()
+    return name, json.loads(text)
 
 
 def test_dashboard_is_that_of_the_file() -> None:
-    """The bytes are the file's: Grafana's own `{{…}}` are untouched."""
-    data = find(render({"dashboard": {"enabled": True}}), "ConfigMap")["data"]
-    text = DASHBOARD.read_text(encoding="utf-8")
-    assert {"playground-deployer.json": text.strip() + "\n"} == data
-    assert "{{" in text
-    assert json.loads(text)["uid"]
+    """Grafana's own `{{…}}` are untouched; only name and choice are the release's."""
+    expected = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    _, found = dashboard(RELEASE, monitored=True)
+    chosen = {it["name"]: it["current"] for it in found["templating"]["list"]}
+    assert {"text": [NAMESPACE], "value": [NAMESPACE]} == chosen["namespace"]
+    assert {"text": [RELEASE], "value": [RELEASE]} == chosen["release"]
+    for both in (expected, found):
+        del both["uid"], both["title"]
+        for variable in both["templating"]["list"]:
+            del variable["current"]
+    assert expected == found
+
+
+def test_two_releases_have_two_dashboards() -> None:
+    """In another file of the sidecar, with another uid and title: else Grafana shows only one of them."""
+    (one, first), (other, second) = (dashboard(release, monitored=True) for release in (RELEASE, "course"))
+    assert one != other
+    assert [first[it] for it in ("uid", "title")] != [second[it] for it in ("uid", "title")]
+    assert f"Playground deployer: {NAMESPACE}/course" == second["title"]
+
+
+def test_the_dashboard_shows_everything_when_nothing_says_whose_a_metric_is() -> None:
+    """Only the chart's PodMonitor gives the label by which the release is chosen."""
+    _, found = dashboard(RELEASE, monitored=False)
+    (release,) = (it for it in found["templating"]["list"] if it["name"] == "release")
+    assert "$__all" == release["current"]["value"]
 
 
 def test_sidecar_label() -> None:

@@ -139,3 +139,22 @@ async def test_only_an_operators_replay_may_be_old(world: World) -> None:
     await send("again", replayOf="r-1")
     await world.followed.until(["again"], ended)
     assert (1, "rejected") == (world.playground.posts[new], world.followed.about("again")[-1].state)
+
+
+async def test_another_secret_ends_nothing_that_was_accepted(world: World) -> None:
+    """A parked request is deployed by a worker that has only the new secret; a new one with its token is rejected."""
+    world.playground.answer = bad_gateway
+    await world.ask("r-1")
+    await world.until_ended(["r-1"])
+    world.playground.answer = None
+    await world.end_workers()
+    world.env["DEPLOYER_AUTH__SECRET"] = "another secret, quite as long " * 4
+    await world.start()
+    await command(world, "resolve", "r-1", "--outcome", "retry", "--reason", "I looked.", "--by", "ada")
+    await world.until_ended(["r-1"], parked=False)
+    await world.ask("r-2")
+    await world.until_ended(["r-2"])
+    ends = [world.followed.about(it)[-1] for it in ("r-1", "r-2")]
+    assert [(State.DEPLOYED, None), (State.REJECTED, "token-signature")] == [
+        (it.state, it.error and it.error.code) for it in ends
+    ]

@@ -113,16 +113,16 @@ async def test_the_problem_is_named(name: str, secured: Secured, user: None) -> 
     assert given.get("DEPLOYER_KAFKA__SASL_PASSWORD", "no password") not in message
 
 
-@pytest.mark.parametrize("command", [["run"], ["watch"]])
-async def test_a_command_ends_with_one_line(command: list[str], secured: Secured, user: None) -> None:
-    """Exit code 1, and no line of the Kafka client before the message."""
+@pytest.mark.parametrize(("command", "begins"), [("run", '{"problem": "'), ("watch", "playground-deployer: ")])
+async def test_a_command_ends_with_one_line(command: str, begins: str, secured: Secured, user: None) -> None:
+    """Exit code 1, and no line of the Kafka client before the message, which is a line of the worker's log."""
     given = settings(secured, login(sasl_password="another-password"))
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "worker", *command), env={**os.environ, **given}, stderr=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "worker", command), env={**os.environ, **given}, stderr=asyncio.subprocess.PIPE
     )
     _, errors = await process.communicate()
     lines = [line for line in errors.decode().splitlines() if '"level":"info"' not in line.replace(" ", "")]
-    assert [f"playground-deployer: {LOGIN}"] == [line[: len(f"playground-deployer: {LOGIN}")] for line in lines]
+    assert [f"{begins}{LOGIN}"] == [line[: len(f"{begins}{LOGIN}")] for line in lines]
     assert 1 == process.returncode
 
 

@@ -1,6 +1,7 @@
 """The alert rules and the dashboard's queries, judged by Prometheus's own promtool."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.component.chart.rendering import find, render
+from tests.component.chart.test_monitoring import GATEWAY, rules_of
 from tests.support.debian import debian_tool
 from tests.support.paths import ROOT
 
@@ -61,11 +64,25 @@ def test_a_wrong_rule_is_noticed(promtool: Path, tmp_path: Path) -> None:
     files, tests = tmp_path / RULES.relative_to(ROOT).parent, tmp_path / TESTS.relative_to(ROOT).parent
     files.mkdir(parents=True)
     tests.mkdir(parents=True)
-    (files / RULES.name).write_text(RULES.read_text().replace("600 + sum", "0 + sum"))
+    (files / RULES.name).write_text(RULES.read_text().replace("(600) + sum", "(0) + sum"))
     (tests / TESTS.name).write_text(TESTS.read_text())
     assert "a request that is given up after its hour of retries" in judge(
         promtool, "test", "rules", tests / TESTS.name
     )
+
+
+def test_what_the_chart_makes_of_them_is_valid(promtool: Path, tmp_path: Path) -> None:
+    """With the release in each selector, links, and a threshold, a time and a severity of an operator's own."""
+    tunable = {name for name, rule in rules_of(RULES, GATEWAY_RULES).items() if re.search(r"\([0-9.]+\)", rule["expr"])}
+    changes = {name: {"threshold": 1234.5, "for": "2h", "severity": "info"} for name in tunable}
+    on = {"podMonitor": {"enabled": True}, "prometheusRule": {"enabled": True, "alerts": changes}}
+    rendered = render(GATEWAY, on)
+    path = tmp_path / "rules.yaml"
+    path.write_text(yaml.safe_dump(find(rendered, "PrometheusRule")["spec"]))
+    assert "" == judge(promtool, "check", "rules", path)
+    made = {name: (rule["expr"], rule.get("for"), rule["labels"]) for name, rule in rules_of(path).items()}
+    assert tunable == {name for name, (expr, *_) in made.items() if "(1234.5)" in expr}
+    assert tunable == {name for name, (_, *more) in made.items() if ["2h", {"severity": "info"}] == more}
 
 
 def test_every_query_of_the_dashboard_is_promql(promtool: Path, tmp_path: Path) -> None:
@@ -78,7 +95,9 @@ def test_every_query_of_the_dashboard_is_promql(promtool: Path, tmp_path: Path) 
 
 
 def filled(query: str) -> str:
-    return query.replace("$namespace", ".*").replace("$__rate_interval", "5m").replace("$__range", "6h")
+    for variable, value in (("namespace", ".*"), ("release", ".*"), ("__rate_interval", "5m"), ("__range", "6h")):
+        query = query.replace(f"${variable}", value)
+    return query
 
 
 def panels() -> list[dict[str, Any]]:

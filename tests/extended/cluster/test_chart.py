@@ -1,6 +1,7 @@
 """The chart on a real API server, in namespaces that enforce Pod Security `restricted`."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.component.chart.golden import NAMES, values_of
 from tests.component.chart.helm_binary import HELM_3, HELM_4
 from tests.component.chart.judging import pods
 from tests.component.chart.rendering import LEAST, RELEASE, component_of, helm, merged, objects
+from tests.component.chart.rendering import Refused as NotRendered
 from tests.component.chart.values import CHART, Json
 from tests.extended.cluster.api import Api, Refused, until
 from tests.extended.cluster.control_plane import ControlPlane
@@ -80,10 +82,12 @@ class Release:
         self._home = home
         self._access = ("--kubeconfig", str(cluster.kubeconfig), "--namespace", namespace)
 
-    def helm(self, verb: str, *more: str, values: Json | None = None, version: Path = HELM_4) -> str:
+    def helm(
+        self, verb: str, *more: str, values: Json | None = None, version: Path = HELM_4, name: str = RELEASE
+    ) -> str:
         """What it prints. Raises tests.component.chart.rendering.Refused."""
         text = "" if values is None else json.dumps(merged(LEAST, values, _TOPICS_GO))
-        return helm(verb, RELEASE, *more, *self._access, values=text, home=self._home, version=version)
+        return helm(verb, name, *more, *self._access, values=text, home=self._home, version=version)
 
     def installed(self) -> set[tuple[str, str]]:
         """Kind and name of what `helm get manifest` says, each found on the API server."""
@@ -180,6 +184,36 @@ def test_upgrade_to_another_name(release: Callable[[str], Release]) -> None:
     assert set() == before & here.installed()
     assert "other" == here.deployment()["metadata"]["name"]
     here.helm("uninstall")
+    assert here.is_gone()
+
+
+def test_two_releases_in_one_namespace(release: Callable[[str], Release]) -> None:
+    """The second is refused, and so is its upgrade, as long as it shares a topic or the group of the first on the same
+    brokers; a name of its own for each, or other brokers, are taken."""
+    here = release("chart-two")
+    here.helm("install", str(CHART), values={})
+    names = {
+        "requestsTopic": "course.requests",
+        "statusTopic": "course.status",
+        "settlementsTopic": "course.settlements",
+        "deadLetterTopic": "course.dead-letter",
+        "groupId": "course",
+    }
+    for shared in names:
+        own = {"settings": {"kafka": {name: value for name, value in names.items() if name != shared}}}
+        with pytest.raises(NotRendered) as caught:
+            here.helm("install", str(CHART), values=own, name="course")
+        assert [shared] == re.findall(
+            rf"settings\.kafka\.(\w+): .* is also that of the release {RELEASE} in this namespace", str(caught.value)
+        )
+    here.helm("install", str(CHART), values={"settings": {"kafka": names}}, name="course")
+    here.helm("upgrade", str(CHART), values={"scaling": {"replicas": 3}})
+    with pytest.raises(NotRendered, match=r"settings\.kafka\.groupId: course is also that of the release course"):
+        here.helm("upgrade", str(CHART), values={"settings": {"kafka": {"groupId": "course"}}})
+    elsewhere = {"settings": {"kafka": {"bootstrapServers": "elsewhere:9092"}}}
+    here.helm("install", str(CHART), values=elsewhere, name="elsewhere")
+    for name in (RELEASE, "course", "elsewhere"):
+        here.helm("uninstall", name=name)
     assert here.is_gone()
 
 

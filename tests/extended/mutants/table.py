@@ -137,6 +137,9 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "return await processor.shared.store.permitted(processor.partition, request.id, self.record.appended_at)",
             'return getattr(processor.state.requests.find(request.replay_of), "fingerprint", None)',
         ),
+        ("accepted: only this very record", " and at <= self.state.since.timestamp()", ""),
+        ("accepted: by the broker's time", "at is not None and at <=", "(at or 0) <="),
+        ("accepted: not judged again", "return self.state.last is not None and at", "return False and at"),
     ),
     ("worker/domain/dead_letter.py", f"{UNIT}/domain/test_replay.py"): (
         ("replays: nobody can know their ids", "sha256(self.nonce.encode())", "sha256(self.original.encode())"),
@@ -593,8 +596,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     (f"{ADAPTERS}/http.py", f"{UNIT}/adapters/test_artifacts_client.py {UNIT}/adapters/test_http.py"): (
         (
             "breakers: a connection that breaks may be the content's",
-            'self._unavailable("unavailable", stage) from None',
-            'self._unavailable("unavailable", stage, general=True) from None',
+            'self._unavailable("unavailable", stage, cause_of(error)) from None',
+            'self._unavailable("unavailable", stage, cause_of(error), general=True) from None',
         ),
         ("breakers: a forbidden file may be the content's", "general=answer.status == 401", "general=True"),
         ("breakers: connecting has a limit of its own", ", sock_connect=settings.timeout_seconds / 2", ""),
@@ -841,6 +844,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("script: namespaces when wanted", " and not options.allow_system_namespace:", ":"),
     ),
     (f"{ADAPTERS}/http.py", f"{UNIT}/adapters/test_http.py"): (
+        ("redaction: what an HTTP client says", "else type(error).__name__\n\n", "else str(error)\n\n"),
         ("metrics: an exchange that is cancelled", 'outcome = ""  # it says', 'outcome = "error"  # it says'),
         ("metrics: an exchange that times out", 'outcome = "timeout"', 'outcome = "error"'),
     ),
@@ -862,8 +866,11 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ("schemas/events.py", SHOWN): (
         ("redaction: refused events", "hide_input_in_errors=True", "hide_input_in_errors=False"),
     ),
-    ("worker/cli/run.py", f"{COMMANDS}::test_the_worker_whom_kafka_refuses"): (
+    ("worker/cli/terminal.py", f"{COMMANDS}::test_the_worker_whom_kafka_refuses"): (
         ("redaction: the settings' secrets", ", secrets=secret_values(settings)", ""),
+    ),
+    ("worker/adapters/playground.py", f"{UNIT}/adapters/test_playground.py"): (
+        ("redaction: the path to the playground", "str(self._url.origin())", "str(self._url)"),
     ),
     ("worker/cli/__init__.py", f"{COMMANDS}::test_mistakes_on_the_command_line"): (
         (

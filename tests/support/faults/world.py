@@ -81,13 +81,14 @@ class World:
             "revisionId": str(stored.revision_id),
         }
         self.asked[request_id] = self.expected[number % len(self.solutions)]
-        await self.publish(
+        self.followed.places[request_id] = await self.publish(
             json.dumps(value).encode(), user.user_id.encode(), [("authorization", self._tokens[user.user_id])], **more
         )
 
-    async def publish(self, value: bytes | None, key: bytes | None, headers: list[Any], **more: Any) -> None:
-        """A record as it is."""
-        await self.producer.send_and_wait(self.kafka.requests_topic, value, key=key, headers=headers, **more)
+    async def publish(self, value: bytes | None, key: bytes | None, headers: list[Any], **more: Any) -> tuple[int, int]:
+        """A record as it is. Return its partition and offset."""
+        sent = await self.producer.send_and_wait(self.kafka.requests_topic, value, key=key, headers=headers, **more)
+        return sent.partition, sent.offset
 
     async def until(
         self, ids: Iterable[str], reached: Callable[[DeploymentStatus], bool], seconds: float = 120

@@ -13,7 +13,7 @@ from yarl import URL
 
 from tests.support.counted import counted
 from tests.support.servers import Serve, ServeRaw
-from worker.adapters.http import Answer, dependency_session, exchange
+from worker.adapters.http import Answer, cause_of, dependency_session, exchange
 from worker.observability.traces import open_tracing
 from worker.settings import TracingSettings
 
@@ -96,6 +96,27 @@ async def test_a_refused_connection_is_an_error(session: aiohttp.ClientSession) 
     with pytest.raises(aiohttp.ClientConnectorError):
         await ask(session, f"http://127.0.0.1:{unused_port()}")
     assert {**before, "error": before["error"] + 1} == counts()
+
+
+async def test_the_cause_of_no_answer_has_no_path(session: aiohttp.ClientSession, serve_raw: ServeRaw) -> None:
+    """The system's words, or the class of what the HTTP client says, whose text repeats the whole URL."""
+
+    async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async def nonsense(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nbad header\r\n\r\n")
+        await writer.drain()
+
+    causes = []
+    for talk in (None, silent, nonsense):
+        place = await serve_raw(talk) if talk else f"127.0.0.1:{unused_port()}"
+        with pytest.raises((aiohttp.ClientError, TimeoutError)) as caught:
+            await ask(session, f"http://{place}/user/ada", 0.5)
+        causes.append(cause_of(caught.value))
+    assert [] == [it for it in causes if "ada" in it]
+    assert causes[0].startswith("ClientConnectorError: ")
+    assert ["TimeoutError", "ClientResponseError"] == causes[1:]
 
 
 async def test_a_cancelled_exchange_is_not_counted(session: aiohttp.ClientSession, serve: Serve) -> None:

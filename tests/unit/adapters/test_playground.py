@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.test_utils import unused_port
 
 from schemas import DeploymentInfo
 from worker.adapters.playground import MAX_ANSWER, MAX_READ, MAX_REASON, PlaygroundClient, judge, playground_session
@@ -284,6 +285,30 @@ async def test_refused_connection() -> None:
         caught.value.retryable,
         caught.value.general,
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "cause"),
+    [
+        (None, "ClientConnectorError: Connect call failed"),
+        (403, "status 403"),
+        (502, "status 502"),
+        (500, "status 500"),
+    ],
+)
+async def test_the_log_is_told_whom_it_asked_and_what_came(serve: Serve, status: int | None, cause: str) -> None:
+    """The server without the path, which is a secret of the sandbox's; no status tells either."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status or 200, text="deploy solution failed with: it")
+
+    url = await serve(answer) if status else f"http://127.0.0.1:{unused_port()}"
+    with pytest.raises(DeploymentError) as caught:
+        await submit(f"{url}/secret-path")
+    assert url == caught.value.url
+    assert caught.value.cause.startswith(cause)
+    assert "secret-path" not in repr(caught.value.log_fields())
+    assert {"code", "message", "stage", "retryable"} == caught.value.info().model_dump().keys()
 
 
 class NoName(AbstractResolver):

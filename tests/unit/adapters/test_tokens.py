@@ -27,6 +27,15 @@ async def test_a_good_token_names_its_user(prefix: str) -> None:
     assert "Caller()" == repr(caller)
 
 
+def test_a_token_that_was_verified_before_is_only_read() -> None:
+    """Whoever signed it, and whenever it ended: it names the same user. What names none is refused."""
+    verifier = PORTAL.verifier()
+    old = Issuer("ES256").make({"exp": 1, "mlpuser": USER})
+    assert (USER["userId"], USER["email"]) == ((read := verifier.read(old)).user_id, read.email)
+    with pytest.raises(Unauthenticated):
+        verifier.read(PORTAL.make({"exp": 1}))
+
+
 @pytest.mark.parametrize("alg", ALGORITHMS)
 async def test_each_algorithm_works_where_it_is_configured(alg: str) -> None:
     """A token of the configured algorithm counts, and one of any other does not, though its keys are known."""

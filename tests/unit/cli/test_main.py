@@ -1,5 +1,6 @@
 """The command line itself: what it understands, and how it says that something went wrong."""
 
+import json
 import subprocess
 import sys
 
@@ -90,7 +91,6 @@ def test_wrong_usage_is_2(arguments: list[str], said: str, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("arguments", "variable"),
     [
-        (["run"], "DEPLOYER_AUTH__SECRET"),
         (["watch"], "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
         (["resolve", "r-1", "--outcome", "failed"], "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
         (["dead-letter", "list"], "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
@@ -105,6 +105,22 @@ def test_a_missing_setting_is_1(arguments: list[str], variable: str, capsys: pyt
     assert said.startswith("playground-deployer: ")
     assert variable in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("command", ["run", "gateway"])
+def test_why_a_process_cannot_start_is_in_its_log(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line for each problem, in the format of the log, which is JSON unless the settings say otherwise."""
+    assert 1 == main([command])
+    said = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert {("the process cannot go on", "critical")} == {(it["event"], it["level"]) for it in said}
+    assert {"DEPLOYER_KAFKA__BOOTSTRAP_SERVERS", "DEPLOYER_CATALOG__URL"} <= {
+        it["problem"].split(":")[0] for it in said
+    }
+    monkeypatch.setenv("DEPLOYER_RUNTIME__LOG_FORMAT", "console")
+    assert 1 == main([command])
+    assert "[critical ] the process cannot go on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from itertools import combinations
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.support.builders import REVISION_ID, record
 from tests.support.fakes import FakeJob, FakeTime, source
@@ -333,3 +334,18 @@ async def test_an_attempt_is_its_user_s_and_its_solution_s(users: int, solutions
             async with admission.attempt(job):
                 raise SLOW
     assert opens == bool(world.open)
+
+
+async def test_the_log_says_what_opened_a_breaker() -> None:
+    """With the code, whom we asked, what came of it, and when it is tried next; and again at each trial that fails."""
+    world = World()
+    down = Unavailable("catalog-unavailable", "Down.", general=True).because("http://ccds.example", "refused")
+    with capture_logs() as said:
+        for _ in range(FAILURES + 1):
+            await world.attempt(down)
+    why = {"code": "catalog-unavailable", "message": "Down.", "url": "http://ccds.example", "cause": "refused"}
+    line = {"event": "breaker opened", "dependency": "catalog", **why}
+    assert [
+        {**line, "log_level": "error", "seconds": FIRST_OPEN_SECONDS},
+        {**line, "log_level": "info", "seconds": 2 * FIRST_OPEN_SECONDS},
+    ] == said

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from schemas import DeploymentInfo, DeploymentSettled, DeploymentStatus, SourceInfo, State, fingerprint
 from tests.support.builders import CALLER, REVISION_ID, SOLUTION_ID, record
@@ -165,7 +166,7 @@ async def test_a_job_that_sent_nothing_hands_nothing_over(last: State | None) ->
 async def test_a_post_goes_on_when_its_partition_is_lost(
     error: DeploymentError | None, outcome: str | None, reason: str | None
 ) -> None:
-    """Its bytes cannot be called back: what comes of it is handed over, unless nobody knows."""
+    """Its bytes cannot be called back: what comes of it is handed over, unless nobody knows. The log tells of both."""
     processor, answer = Processor(), asyncio.Event()
     job = processor.job(last=left(State.BUILDING))
     job.publish(left(State.SUBMITTING))
@@ -180,10 +181,15 @@ async def test_a_post_goes_on_when_its_partition_is_lost(
     await asyncio.sleep(0)
     posting.cancel()
     await asyncio.gather(posting, return_exceptions=True)
-    job.end()
-    answer.set()
-    [handed] = processor.handed
-    settled = await handed
+    with capture_logs() as said:
+        job.end()
+        answer.set()
+        [handed] = processor.handed
+        settled = await handed
+    told = ["a POST runs without its request", *(["the outcome of a POST is unknown"] if outcome is None else [])]
+    assert [(it, place_id(record()), 2) for it in told] == [
+        (it["event"], it["request_id"], it["attempt"]) for it in said
+    ]
     assert (outcome, reason) == ((settled.outcome, settled.reason) if settled else (None, None))
     if settled:
         assert (2, place_id(record())) == (settled.attempt, settled.request_id)

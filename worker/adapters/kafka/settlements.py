@@ -45,13 +45,13 @@ class SettlementSender:
         try:
             settled = await outcome
         except Exception as error:  # noqa: BLE001 - as unknown as an answer that never came
-            log.warning("an outcome could not be handed over", error=type(error).__name__)
+            log.warning("an outcome could not be handed over", error=type(error).__name__, why=str(error)[:200])
             return
         while settled is not None:
             try:
                 await self._send(settled, partition)
             except (KafkaError, TimeoutError) as error:
-                log.warning("settlement not published", error=type(error).__name__)
+                log.warning("settlement not published", error=type(error).__name__, why=str(error)[:200])
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 log.info("outcome handed over", request_id=settled.request_id, outcome=settled.outcome)
@@ -98,7 +98,7 @@ class SettlementReader:
             try:
                 await self._follow(positions)
             except KafkaError as error:
-                log.warning("settlements cannot be read", error=type(error).__name__)
+                log.warning("settlements cannot be read", error=type(error).__name__, why=str(error)[:200])
                 await asyncio.sleep(RETRY_SECONDS)
                 self._changed.set()
 

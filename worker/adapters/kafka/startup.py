@@ -68,7 +68,10 @@ async def _retry(prepare: Callable[[KafkaSettings], Awaitable[str]], kafka: Kafk
         except (KafkaError, OSError, TimeoutError) as error:
             if isinstance(error, KafkaError) and not (error.retriable or isinstance(error, KafkaConnectionError)):
                 raise
-            log.warning("Kafka unreachable", error=type(error).__name__, retry_in_seconds=delay)
+            servers, why = kafka.bootstrap_servers, str(error)[:200]
+            log.warning(
+                "Kafka unreachable", servers=servers, error=type(error).__name__, why=why, retry_in_seconds=delay
+            )
         await asyncio.sleep(delay)
         delay = min(2 * delay, MAX_RETRY_SECONDS)
 
