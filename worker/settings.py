@@ -8,6 +8,7 @@ variables for Services.
 
 from base64 import b64encode
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -58,6 +59,16 @@ class KafkaSettings(_Group):
     create_topics: bool = Field(False, description="Whether the worker creates missing topics.")
     partitions: int = Field(12, ge=1, description="Number of partitions of the topics that the worker creates.")
     replication_factor: int = Field(3, ge=1, description="Replication factor of the topics that the worker creates.")
+
+    @model_validator(mode="after")
+    def _four_topics(self) -> Self:
+        """Reject one topic for two purposes: a worker that reads its own statuses as requests never ends."""
+        names = ("requests_topic", "status_topic", "settlements_topic", "dead_letter_topic")
+        for first, second in combinations(names, 2):
+            if (topic := getattr(self, first)) == getattr(self, second):
+                both = " and ".join(f"{PREFIX}KAFKA__{name.upper()}" for name in (first, second))
+                raise ValueError(f"{both}: both are '{topic}'. Each of the four needs a topic of its own")
+        return self
 
 
 class AuthSettings(_Group):
