@@ -15,6 +15,7 @@ from aiohttp import web
 from schemas import State
 from tests.support.faults.world import USERS, World, open_world
 from tests.support.statuses import ended
+from tests.support.topics import admin_client, create_worker_topics
 from worker.sandbox.users import sandbox_token
 
 pytestmark = pytest.mark.timeout(100)
@@ -69,6 +70,42 @@ async def test_resolve(outcome: str, state: State, posts: int, world: World) -> 
         assert "by ada: I looked." in last.message
     said = await command(world, "resolve", "r-1", "--outcome", "failed", code=1)
     assert f"r-1 is {state}, and only a parked request can be resolved." in said
+
+
+async def no_answer(_: str) -> web.Response:
+    """For as long as the test takes."""
+    await asyncio.Event().wait()
+    return web.Response()
+
+
+@pytest.mark.parametrize("outcome", ["", "deployed", "failed", "retry"])
+async def test_a_request_whose_record_kafka_lost(outcome: str, world: World) -> None:
+    """The requests topic is made anew during a POST: what an operator says counts, and without that it is parked."""
+    world.playground.answer = no_answer
+    await world.ask("r-1")
+    await world.until(["r-1"], lambda it: it.state is State.SUBMITTING)
+    await world.workers[0].kill()
+    async with admin_client(world.kafka.bootstrap_servers) as admin:
+        await admin.delete_topics([world.kafka.requests_topic])
+        while world.kafka.requests_topic in await admin.list_topics():  # noqa: ASYNC110 - the broker does not tell
+            await asyncio.sleep(0.05)
+    await create_worker_topics(world.kafka)
+    world.playground.answer = None
+    if outcome:
+        await command(world, "resolve", "r-1", "--outcome", outcome, "--by", "ada")
+    await world.producer.client.force_metadata_update()
+    await world.ask("r-2")  # gets the same place
+    await world.start()
+    await world.until_ended(["r-1", "r-2"])
+    last, other = world.statuses["r-1"][-1], world.statuses["r-2"][-1]
+    assert (State.DEPLOYED, last.source.offset) == (other.state, other.source.offset)
+    expected = {"": State.PARKED, "deployed": State.DEPLOYED}.get(outcome, State.FAILED)
+    assert (expected, 1) == (last.state, world.playground.posts["r-1"])
+    assert (
+        last.error is None
+        or {"": "outcome-unknown", "retry": "request-gone"}.get(outcome, "resolved-as-failed") == last.error.code
+    )
+    assert "a request's record is gone" in world.workers[-1].log.read_text()
 
 
 async def busy(_: str) -> web.Response:

@@ -486,14 +486,32 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         (
             "requests: a topic's statuses are not another topic's",
-            "return left if left and left.request_id in ids else new",
-            "return left or new",
+            "if (state := self.left.get(request_id)) and state.offset == offset:",
+            "if (state := self.left.get(request_id) or next(iter(self.left.values()), None)):",
+            f"{PARTITION}::test_an_offset_of_a_topic_that_is_gone_is_another_record",
+        ),
+        (
+            "requests: whose record is gone goes on",
+            "state.offset not in to_come]",
+            "state.offset < to_come.start]",
+            f"{PARTITION}::test_what_the_partition_ends_before_goes_on_without_its_record",
+        ),
+        (
+            "requests: another one is read in its place",
+            "range(self.offsets.next_offset, unfinished.stop)",
+            "range(self.requests.ended_offsets.range.start, unfinished.stop)",
+            f"{PARTITION}::test_an_offset_of_a_topic_that_is_gone_is_another_record",
+        ),
+        (
+            "requests: whose record is gone passes no offset",
+            "state.offset = GONE",
+            "state.offset += 0",
             f"{PARTITION}::test_an_offset_of_a_topic_that_is_gone_is_another_record",
         ),
         (
             "requests: what an earlier worker ended is not begun again",
-            "        if ended:\n            return None",
-            "        if False:\n            return None",
+            "return None if ended else left or new",
+            "return left or new",
             f"{PARTITION}::test_a_request_that_an_earlier_worker_ended_only_lets_its_offset_pass",
         ),
         (
