@@ -236,6 +236,18 @@ async def test_check_reaches_everybody(desk: Desk, tmp_path: Path) -> None:
     assert (1, DEPENDENCIES | failed) == (code, marks(output))
 
 
+async def test_check_compares_the_partitions(desk: Desk) -> None:
+    """With the setting, from which the chart and a topic that is made take their number; it is no fault."""
+    actual = desk.kafka.partitions
+    desk.environment["DEPLOYER_KAFKA__PARTITIONS"] = str(actual + 1)
+    _, output, _ = await desk.run("check")
+    topics = output.index("ok      topics: configured as the worker needs them")
+    assert (
+        f"        DEPLOYER_KAFKA__PARTITIONS is {actual + 1}, but '{desk.kafka.requests_topic}' has {actual} "
+        f"partitions. Set it to {actual}."
+    ) == output[topics + 1]
+
+
 DEPENDENCIES = dict.fromkeys(
     ("settings", "tokens", "Kafka", "topics", "CCDS", "CCDS login", "Nexus", "playground", "overrides"), "ok"
 )

@@ -871,6 +871,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("metrics: parked ones are not old", " if job.state.state is not State.PARKED)", ")"),
         ("metrics: no lag below zero", "return max(0, end - unfinished)", "return end - unfinished"),
         ("metrics: brokers that are away", "            ends, read = {}, []  #", "            return  #"),
+        ("metrics: lag of what nobody processes", "self.committed.get(processor.partition, end)", "end"),
         ("metrics: before the take-over", " for it in processors if it.ready}", " for it in processors}"),
     ),
     ("worker/settings.py", SHOWN): (

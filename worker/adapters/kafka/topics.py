@@ -59,7 +59,10 @@ def required_topics(kafka: settings.KafkaSettings) -> tuple[Topic, ...]:
 
 
 async def prepare_topics(admin: AIOKafkaAdminClient, kafka: settings.KafkaSettings) -> None:
-    """Create missing topics (with CREATE_TOPICS), and verify them all.
+    """Create missing topics (with CREATE_TOPICS), and verify them all, but for the numbers of their partitions.
+
+    Where the others have fewer than the requests topic, `TopicsWatch` says so, and the rest is worked on: a restart
+    has to do no worse than a worker that was there when partitions were added.
 
     Raises ConfigurationError, which names the setting and the topic.
     """
@@ -72,12 +75,17 @@ async def prepare_topics(admin: AIOKafkaAdminClient, kafka: settings.KafkaSettin
     await _verify(admin, kafka, existing)
 
 
-async def verify_topics(admin: AIOKafkaAdminClient, kafka: settings.KafkaSettings) -> None:
+async def verify_topics(admin: AIOKafkaAdminClient, kafka: settings.KafkaSettings) -> int:
     """Verify that the four topics exist, have the partitions, and are configured as the worker needs them.
 
-    Raises ConfigurationError, which names the setting, the topic and the way out; KafkaError.
+    Return the number of partitions of the requests topic. Raises KafkaError; ConfigurationError, which names the
+    setting, the topic and the way out.
     """
-    await _verify(admin, kafka, await _partition_counts(admin, required_topics(kafka)))
+    topics = required_topics(kafka)
+    existing = await _partition_counts(admin, topics)
+    await _verify(admin, kafka, existing)
+    _verify_partitions(topics, existing)
+    return existing[kafka.requests_topic]
 
 
 async def _verify(admin: AIOKafkaAdminClient, kafka: settings.KafkaSettings, existing: Mapping[str, int]) -> None:
@@ -90,7 +98,6 @@ async def _verify(admin: AIOKafkaAdminClient, kafka: settings.KafkaSettings, exi
                 for topic in missing
             )
         )
-    _verify_partitions(topics, existing)
     _verify_configs(topics, await _configs(admin, topics, kafka), kafka)
 
 
