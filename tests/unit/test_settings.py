@@ -85,20 +85,21 @@ def test_everything_wrong_is_named_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "meant"),
     [
-        "DEPLOYER_KAFKA__BOOTSTRAP_SERVER",
-        "DEPLOYER_KAKFA__PARTITIONS",
-        "DEPLOYER_KAFKA__",
-        "DEPLOYER___PARTITIONS",
-        "DEPLOYER_KAFKA__PARTITIONS__MORE",
-        "DEPLOYER_KAFKA__PARTITIONS_FILE",
-        "DEPLOYER_AUTH__SECRET_FILE_FILE",
+        ("DEPLOYER_KAFKA__BOOTSTRAP_SERVER", "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
+        ("DEPLOYER_KAKFA__PARTITIONS", "DEPLOYER_KAFKA__PARTITIONS"),
+        ("DEPLOYER___PARTITIONS", "DEPLOYER_KAFKA__PARTITIONS"),
+        ("DEPLOYER_KAFKA__PARTITIONS__MORE", "DEPLOYER_KAFKA__PARTITIONS"),
+        ("DEPLOYER_KAFKA__PARTITIONS_FILE", "DEPLOYER_KAFKA__PARTITIONS"),
+        ("DEPLOYER_GATEWAY__PUBLIC_ULR", "DEPLOYER_GATEWAY__PUBLIC_URL"),
+        ("DEPLOYER_X__", ""),
     ],
 )
-def test_unknown_setting_is_refused(name: str) -> None:
-    """A typing error does not silently become a default."""
-    assert f"{name}: unknown setting; docs/settings.md lists them all" == refusal(**{name: "1"})
+def test_unknown_setting_is_refused(name: str, meant: str) -> None:
+    """A typing error does not silently become a default; what is like it is named."""
+    hint = f"did you mean {meant}?" if meant else "docs/settings.md lists them all"
+    assert f"{name}: unknown setting; {hint}" == refusal(**{name: "1"})
 
 
 @pytest.mark.parametrize(

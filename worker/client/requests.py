@@ -13,7 +13,7 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from schemas import DeploymentRequested, DeploymentStatus, ReplayPermitted, cloud_event_headers
 from worker.adapters.kafka.acls import Operation, topic_acls, verify_acls
-from worker.adapters.kafka.clients import METADATA_MS, client_options, event_of, running_client, send
+from worker.adapters.kafka.clients import METADATA_MS, client_options, event_of, read_all, running_client, send
 from worker.adapters.kafka.diagnosis import connected
 from worker.errors import CommandError, ConfigurationError
 from worker.settings import KafkaSettings
@@ -139,6 +139,21 @@ async def open_statuses(
     require_partitions(kafka, len(existing), max(wanted, default=-1) + 1)
     async with read_statuses(kafka, wanted, since_ms=0 if from_beginning else None) as events:
         yield events
+
+
+async def published_statuses(
+    kafka: KafkaSettings, request_id: str | None = None, partition: int | None = None
+) -> AsyncIterator[StatusEvent]:
+    """Yield the statuses that are in the topic now: of one request or of all, from one partition or from all.
+
+    Raises KafkaError, ConfigurationError.
+    """
+    numbers = range(await status_partitions(kafka)) if partition is None else (partition,)
+    async for record in read_all(client_options(kafka), [TopicPartition(kafka.status_topic, it) for it in numbers]):
+        if request_id is None or record.key == request_id.encode():
+            status = event_of(record, DeploymentStatus)
+            if status is not None:
+                yield StatusEvent(status, record.value)
 
 
 async def status_partitions(kafka: KafkaSettings) -> int:

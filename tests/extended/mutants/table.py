@@ -879,6 +879,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("redaction: no password in a URL", "(/[^\\s?#@]*)?$", "(/[^\\s?#]*)?$"),
     ),
     ("worker/settings.py", f"{UNIT}/test_settings.py"): (
+        ("settings: what is meant", "removeprefix(PREFIX), known, 1)", "removeprefix(PREFIX), [], 1)"),
         ("settings: four topics", "if (topic := getattr(self, first)) == getattr(self, second):", "if topic := None:"),
     ),
     ("schemas/events.py", SHOWN): (
@@ -887,11 +888,14 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ("worker/cli/run.py", f"{COMMANDS}::test_the_worker_whom_kafka_refuses"): (
         ("redaction: the settings' secrets", ", secrets=secret_values(settings)", ""),
     ),
+    ("worker/cli/__init__.py", f"{UNIT}/cli/test_main.py"): (
+        ("usage: what is meant", "get_close_matches(word, known, 1)", "get_close_matches(word, [], 1)"),
+    ),
     ("worker/cli/__init__.py", f"{COMMANDS}::test_mistakes_on_the_command_line"): (
         (
             "redaction: the command line repeats a token",
-            "super().error(without_encoded(message))",
-            "super().error(message)",
+            'super().error(f"{without_encoded(message)}{hint}")',
+            'super().error(f"{message}{hint}")',
         ),
     ),
     ("worker/sandbox/playground_confinement.py", f"{UNIT}/sandbox/test_playground_confinement.py"): (
