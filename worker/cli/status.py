@@ -22,7 +22,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 async def _status(kafka: KafkaSettings, arguments: argparse.Namespace) -> int:
     found: dict[tuple[int, str], StatusEvent] = {}  # ids are told apart by their partitions
-    async for event in published_statuses(kafka, arguments.request_id):
+    async for event in published_statuses(kafka, [arguments.request_id] if arguments.request_id else None):
         key = event.status.source.partition, event.status.request_id
         if key in found and event.status.sequence <= found[key].status.sequence:
             continue  # some are delivered twice

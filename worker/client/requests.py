@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -142,15 +142,16 @@ async def open_statuses(
 
 
 async def published_statuses(
-    kafka: KafkaSettings, request_id: str | None = None, partition: int | None = None
+    kafka: KafkaSettings, request_ids: Collection[str] | None = None, partition: int | None = None
 ) -> AsyncIterator[StatusEvent]:
-    """Yield the statuses that are in the topic now: of one request or of all, from one partition or from all.
+    """Yield the statuses that are in the topic now: of these requests or of all, from one partition or from all.
 
     Raises KafkaError, ConfigurationError.
     """
     numbers = range(await status_partitions(kafka)) if partition is None else (partition,)
+    keys = None if request_ids is None else {request_id.encode() for request_id in request_ids}
     async for record in read_all(client_options(kafka), [TopicPartition(kafka.status_topic, it) for it in numbers]):
-        if request_id is None or record.key == request_id.encode():
+        if keys is None or record.key in keys:
             status = event_of(record, DeploymentStatus)
             if status is not None:
                 yield StatusEvent(status, record.value)

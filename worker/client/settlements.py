@@ -62,7 +62,8 @@ async def last_status(kafka: KafkaSettings, request_id: str, partition: int | No
             f"--partition: '{kafka.status_topic}' has the partitions 0 to {count - 1}. Choose one of them."
         )
     found = {
-        event.status.source.partition: event.status async for event in published_statuses(kafka, request_id, partition)
+        event.status.source.partition: event.status
+        async for event in published_statuses(kafka, [request_id], partition)
     }
     if not found:
         raise CommandError(f"{request_id}: no status has this id. Give the request id of a status.")

@@ -888,6 +888,9 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ("worker/cli/run.py", f"{COMMANDS}::test_the_worker_whom_kafka_refuses"): (
         ("redaction: the settings' secrets", ", secrets=secret_values(settings)", ""),
     ),
+    ("worker/cli/dead_letter.py", "tests/component/cli/test_dead_letter.py"): (
+        ("replay: what was replayed before", "if state := known.get(request.request_id):", "if state := None:"),
+    ),
     ("worker/cli/__init__.py", f"{UNIT}/cli/test_main.py"): (
         ("usage: what is meant", "get_close_matches(word, known, 1)", "get_close_matches(word, [], 1)"),
     ),
