@@ -61,10 +61,7 @@ async def last_status(kafka: KafkaSettings, request_id: str, partition: int | No
         raise CommandError(
             f"--partition: '{kafka.status_topic}' has the partitions 0 to {count - 1}. Choose one of them."
         )
-    found = {
-        event.status.source.partition: event.status
-        async for event in published_statuses(kafka, [request_id], partition)
-    }
+    found = {it.status.source.partition: it.status async for it in published_statuses(kafka, [request_id], partition)}
     if not found:
         raise CommandError(f"{request_id}: no status has this id. Give the request id of a status.")
     if len(found) > 1:

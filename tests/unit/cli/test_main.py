@@ -4,7 +4,12 @@ import subprocess
 import sys
 
 import pytest
-from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
 
 from tests.support.paths import ROOT
 from worker.cli import main
@@ -123,7 +128,11 @@ def test_a_missing_setting_is_1(arguments: list[str], variable: str, capsys: pyt
         (NotFound("solution-not-found", "There is none."), "There is none. [solution-not-found]"),
         (KafkaConnectionError(), "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
         (UnknownTopicOrPartitionError(), "DEPLOYER_KAFKA__CREATE_TOPICS=true"),
-        (TopicAuthorizationFailedError(), "Kafka refused: TopicAuthorizationFailed."),
+        (
+            TopicAuthorizationFailedError("x"),
+            "Kafka refused: TopicAuthorizationFailed (Returned by the broker when the ",
+        ),
+        (KafkaError(), "Kafka refused: Kafka."),
         (ModuleNotFoundError(name="jgo"), "Install playground-deployer[demo]."),
         (FileNotFoundError(2, "No such file or directory", "token"), "token: No such file or directory."),
         (ModuleNotFoundError(name="worker.nothing"), None),

@@ -51,6 +51,14 @@ async def test_missing_topics_are_named(kafka: str, unique: str, admin: AIOKafka
         await prepare_topics(admin, options(kafka, unique, create_topics=False))
 
 
+async def test_kafka_s_own_reason_is_told(kafka: str, unique: str, admin: AIOKafkaAdminClient) -> None:
+    """Which number it is that does not fit, with the settings that chose it."""
+    with pytest.raises(
+        ConfigurationError, match=r"InvalidReplicationFactor.*[Rr]eplication factor.*REPLICATION_FACTOR"
+    ):
+        await prepare_topics(admin, options(kafka, unique, replication_factor=100))
+
+
 async def test_too_few_status_partitions_are_told(kafka: str, unique: str, admin: AIOKafkaAdminClient) -> None:
     """A status goes to the partition number of its request. No startup ends by it: the others are worked on."""
     wanted = options(kafka, unique)
