@@ -888,6 +888,17 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ("worker/cli/run.py", f"{COMMANDS}::test_the_worker_whom_kafka_refuses"): (
         ("redaction: the settings' secrets", ", secrets=secret_values(settings)", ""),
     ),
+    (f"{ADAPTERS}/kafka/topics.py", f"{UNIT}/adapters/kafka/test_topics.py"): (
+        ("check: partitions", "if self.partitions != kafka.partitions:", "if False:"),
+        ("check: retention", "if self._ms(topic.name) < least:", "if False:"),
+    ),
+    ("worker/observability/health.py", f"{UNIT}/observability/test_health.py::test_taken_port_is_an_error"): (
+        (
+            "health: a port in use",
+            "    except OSError as error:\n        why",
+            "    except KeyError as error:\n        why",
+        ),
+    ),
     ("worker/cli/dead_letter.py", "tests/component/cli/test_dead_letter.py"): (
         ("replay: what was replayed before", "if state := known.get(request.request_id):", "if state := None:"),
     ),
