@@ -253,7 +253,9 @@ def _replay(parser: argparse.ArgumentParser) -> None:
 
 def _sandbox(parser: argparse.ArgumentParser) -> None:
     parts = parser.add_subparsers(metavar="PART", dest="part", required=True)
-    _add_parser(parts, "token", "print a token for requests, valid for 12 hours")
+    _add_parser(parts, "token", "print a token for requests, valid for 12 hours").add_argument(
+        "--parked", action="store_true", help="of a user whose requests are parked, to try out `resolve`"
+    )
     for name, purpose in (
         ("graphene", "Graphene's database service and repository"),
         ("playground", "accepts bundles, and runs their scripts with --dry-run where it can confine them"),
