@@ -61,11 +61,11 @@ class _Parser(argparse.ArgumentParser):
             message = re.sub(r"(?<=\s)(--?[\w-]+)(?:=|\s+)[^\s-]\S*", r"\1", message)
             given, known = re.findall(r"--[\w-]+", message), list(self._option_string_actions)
         else:
-            invalid, _, choices = message.partition(" (choose from ")
+            invalid, _, choices = message.rpartition(" (choose from ")
             given, known = re.findall(r"invalid choice: '(.+)'", invalid), re.findall(r"[\w-]+", choices)
         likely = [it for word in given for it in get_close_matches(word, known, 1)]
         hint = f". Did you mean {likely[0]}?" if likely else ""
-        super().error(f"{without_encoded(message)}{hint}")
+        super().error(without_encoded(f"{message}{hint}"))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # 30 MB and half a second, which only those need who build bu
     from worker.domain.bundle.archive import Bundle
     from worker.domain.bundle.plan import Plan
 
-GONE = -1
+GONE = -1  # the offset of a record that is no longer in its topic
 MAX_INTERRUPTIONS = 3  # workers that ended while they built its bundle, one after the other
 SERVER_MARGIN = timedelta(seconds=30)  # beyond the deadline of a POST whose worker is gone
 

@@ -908,7 +908,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ("worker/cli/__init__.py", f"{COMMANDS}::test_mistakes_on_the_command_line"): (
         (
             "redaction: the command line repeats a token",
-            'super().error(f"{without_encoded(message)}{hint}")',
+            'super().error(without_encoded(f"{message}{hint}"))',
             'super().error(f"{message}{hint}")',
         ),
     ),

@@ -55,6 +55,7 @@ def test_help_loads_nothing_heavy() -> None:
         ([], "COMMAND"),
         (["deploy"], "invalid choice: 'deploy'"),
         (["stauts"], "Did you mean status?"),
+        (["stauts (choose from 'stautz')"], "invalid choice"),
         (["dead-letter", "lst"], "Did you mean list?"),
         (["watch", "--from-begining"], "unrecognized arguments: --from-begining. Did you mean --from-beginning?"),
         (["sandbox", "graphene", "--listn", "127.0.0.1:1"], "unrecognized arguments: --listn. Did you mean --listen?"),

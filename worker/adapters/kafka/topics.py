@@ -178,7 +178,7 @@ async def _create(
         if code and error is not TopicAlreadyExistsError:
             raise ConfigurationError(
                 f"DEPLOYER_KAFKA__CREATE_TOPICS: the topic '{name}' cannot be created: {error.__name__}: "
-                f"{one_line(reason or error.description)[:200]} "
+                f"{one_line(reason or error.description)[:200].rstrip('. ')}. "
                 "Check DEPLOYER_KAFKA__REPLICATION_FACTOR and DEPLOYER_KAFKA__PARTITIONS"
             )
 
