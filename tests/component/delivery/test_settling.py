@@ -100,7 +100,8 @@ async def test_a_request_whose_record_kafka_lost(outcome: str, world: World) -> 
     last, other = world.statuses["r-1"][-1], world.statuses["r-2"][-1]
     assert (State.DEPLOYED, last.source.offset) == (other.state, other.source.offset)
     expected = {"": State.PARKED, "deployed": State.DEPLOYED}.get(outcome, State.FAILED)
-    assert (expected, 1) == (last.state, world.playground.posts["r-1"])
+    assert expected is last.state
+    assert world.playground.posts["r-1"] <= 1  # none when the worker was killed before its first byte
     assert (
         last.error is None
         or {"": "outcome-unknown", "retry": "request-gone"}.get(outcome, "resolved-as-failed") == last.error.code
@@ -134,16 +135,19 @@ async def test_dead_letters_are_listed_shown_and_replayed_once(world: World) -> 
     assert "1 would be replayed" in said
     (new,) = re.findall(r"→ (\S+)", said)
     world.asked[new] = world.asked["r-1"]
+    sent = 0  # once more, unless the first has a status by then
     for _ in range(2):
         said = await command(world, "dead-letter", "replay", "--code", "playground-busy")
+        sent += f"r-1 → {new}" in said
         assert f"r-1 → {new}" in said or f"replayed before as {new}" in said
     await world.until_ended([new])
     last = world.statuses[new][-1]
     assert ("r-1", State.DEPLOYED) == (last.replay_of, last.state), last.error
     said = await command(world, "dead-letter", "replay", "--all", code=1)
     assert "could not be read (not-json)" in said
+    assert f"it was replayed before as {new}, which is deployed." in said
     async with asyncio.timeout(30):
-        while sum((await world.committed()).values()) < 5:  # noqa: ASYNC110 - the broker tells nobody
+        while sum((await world.committed()).values()) < 2 + sent:  # noqa: ASYNC110 - the broker tells nobody
             await asyncio.sleep(0.1)
     assert 1 == world.playground.posts[new]
 
