@@ -17,7 +17,7 @@ from schemas import DeploymentSettled
 from worker.adapters.graphene import ArtifactsClient, CatalogClient
 from worker.adapters.http import dependency_session
 from worker.adapters.jwks import open_tokens
-from worker.adapters.kafka.clients import FETCHED, WORKER_STOP_SECONDS, client_options, running_client
+from worker.adapters.kafka.clients import FETCHED, METADATA_MS, WORKER_STOP_SECONDS, client_options, running_client
 from worker.adapters.kafka.partition_store import KafkaPartitionStore, partition_of, record_of
 from worker.adapters.kafka.settlements import SettlementReader, SettlementSender
 from worker.adapters.kafka.startup import prepare_kafka, watch_kafka
@@ -37,7 +37,6 @@ from worker.observability.traces import open_tracing
 from worker.ports import Clocks, Store
 from worker.settings import BuilderSettings, KafkaSettings, Settings
 
-METADATA_MS = 10_000  # topics that are deleted, made anew or given partitions are noticed so soon; the default is 5 min
 SESSION_MS = 10_000  # a worker that is silent for so long has lost its partitions
 CLOCKS = Clocks(partial(datetime.now, UTC), time.monotonic, asyncio.sleep, random.random)
 

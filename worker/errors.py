@@ -120,7 +120,7 @@ FAILED: dict[str, str] = {
     "outcome-unknown": "The playground gave no answer, or a 5xx one that does not say what happened: it may or may not have deployed. Operator: run `playground-deployer resolve`.",
     "resolved-as-failed": "The outcome was resolved as failed; the message says by whom and why. Send the request again when that is fixed.",
     "unresolved": "It is unknown whether the playground deployed, and nobody resolved it in time. Look at the dashboard, then send the request again.",
-    "request-gone": "The request was due for a retry, but Kafka has deleted its record. Send it again.",
+    "request-gone": "Kafka has deleted or lost the request's record, so it cannot be tried any more. Send it again.",
     # bundle
     "overrides-invalid": "The operator's overrides do not fit this solution; the message says where. Tell the operator.",
     # anywhere

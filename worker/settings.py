@@ -8,6 +8,8 @@ variables for Services.
 
 from base64 import b64encode
 from collections.abc import Mapping
+from difflib import get_close_matches
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -58,6 +60,16 @@ class KafkaSettings(_Group):
     create_topics: bool = Field(False, description="Whether the worker creates missing topics.")
     partitions: int = Field(12, ge=1, description="Number of partitions of the topics that the worker creates.")
     replication_factor: int = Field(3, ge=1, description="Replication factor of the topics that the worker creates.")
+
+    @model_validator(mode="after")
+    def _four_topics(self) -> Self:
+        """Reject one topic for two purposes: a worker that reads its own statuses as requests never ends."""
+        names = ("requests_topic", "status_topic", "settlements_topic", "dead_letter_topic")
+        for first, second in combinations(names, 2):
+            if (topic := getattr(self, first)) == getattr(self, second):
+                both = " and ".join(f"{PREFIX}KAFKA__{name.upper()}" for name in (first, second))
+                raise ValueError(f"{both}: both are '{topic}'. Each of the four needs a topic of its own")
+        return self
 
 
 class AuthSettings(_Group):
@@ -353,7 +365,7 @@ def read_settings(environ: Mapping[str, str], model: type[_Model]) -> _Model:
         else:
             text = value
         if key not in fields:
-            problems.append(f"{name}: unknown setting; docs/settings.md lists them all")
+            problems.append(f"{name}: unknown setting; {_hint(name)}")
         elif (text or key in _MAY_BE_EMPTY) and group in values:
             if key in values[group]:
                 problems.append(f"{name}: both the value and its file are set; set one")
@@ -381,6 +393,14 @@ def secret_values(settings: Settings | GatewayProcessSettings) -> list[str]:
 def _group_fields(group: str) -> Mapping[str, FieldInfo]:
     field = Settings.model_fields.get(group) or GatewayProcessSettings.model_fields.get(group)
     return field.annotation.model_fields if field and field.annotation else {}
+
+
+def _hint(name: str) -> str:
+    """Return what may be meant by an unknown name."""
+    groups = Settings.model_fields | GatewayProcessSettings.model_fields
+    known = [f"{group}__{key}".upper() for group in groups for key in _group_fields(group)]
+    likely = get_close_matches(name.removeprefix(PREFIX), known, 1)
+    return f"did you mean {PREFIX}{likely[0]}?" if likely else "docs/settings.md lists them all"
 
 
 def _secrets(fields: Mapping[str, FieldInfo]) -> set[str]:

@@ -249,6 +249,14 @@ prometheusRule.alerts.{{ $name }}.threshold: this alert has none. Set `for`, `se
 {{- end }}
 
 {{- define "deployer.otherProblems" -}}
+{{- $topics := dict }}
+{{- range $name := list "requestsTopic" "statusTopic" "settlementsTopic" "deadLetterTopic" }}
+{{- $topic := get $.Values.settings.kafka $name }}
+{{- with get $topics $topic }}
+settings.kafka.{{ $name }}: {{ $topic }} is settings.kafka.{{ . }}, too. Each of the four needs a topic of its own.
+{{- end }}
+{{- $_ := set $topics $topic $name }}
+{{- end }}
 {{- if eq (int .Values.settings.runtime.httpPort) 0 }}
 settings.runtime.httpPort: 0 is any free port, but the probes need a fixed one.
 {{- end }}

@@ -141,7 +141,7 @@ async def test_the_services_run_as_the_file_says(tmp_path: Path) -> None:
     async with running(tmp_path) as services:
         lines = lines_to_try()
         assert "Scripts in bundles " in services.log("playground").read_text()
-        assert ["check", "sandbox", "submit", "watch"] == sorted(lines)
+        assert ["check", "parked", "resolve", "sandbox", "status", "submit", "watch"] == sorted(lines)
         code, said = await services.shell(lines["check"])
         assert 0 == code, said
         code, said = await services.shell(lines["submit"])
@@ -149,6 +149,13 @@ async def test_the_services_run_as_the_file_says(tmp_path: Path) -> None:
         _, said = await services.shell(lines["watch"], until="deployed")
         assert "Sudoku" in said
         await clicks(services, lines["sandbox"])
+        code, request_id = await services.shell(lines["parked"])
+        assert 0 == code, request_id
+        async with asyncio.timeout(SECONDS):
+            while "parked" not in (await services.shell(lines["status"]))[1]:
+                pass
+        code, said = await services.shell(lines["resolve"].replace("REQUEST", request_id.strip()))
+        assert (0, True) == (code, "Resolved as failed by you" in said), said
         for name in ("gateway", "worker", "graphene", "playground", "kafka"):
             ended = 143 if name == "kafka" else 0  # Java's way of saying SIGTERM
             assert ended == await services.stop(name), services.log(name).read_text()

@@ -91,9 +91,13 @@ class Translated:
 
 
 def lines_to_try() -> dict[str, str]:
-    """What `make up` prints: command → its line for a shell, with $PROGRAM for the program in the container."""
+    """What `make up` prints: command → its line for a shell, with $PROGRAM for the program in the container.
+
+    `parked` is the one that submits a request which will be parked.
+    """
     text = (ROOT / "compose" / "try.txt").read_text(encoding="utf-8").replace("\\\n", "")
     lines = [
         re.sub(r"docker compose exec (-T )?worker playground-deployer", "$PROGRAM", it) for it in text.splitlines()
     ]
-    return {line.split("$PROGRAM ")[-1].split()[0]: line.strip() for line in lines if "$PROGRAM" in line}
+    shown = [line.strip() for line in lines if "$PROGRAM" in line]
+    return {"parked" if "--parked" in line else line.split("$PROGRAM ")[-1].split()[0]: line for line in shown}

@@ -1,5 +1,6 @@
 """Settings: what is read from the environment, and what is refused with which words."""
 
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -84,20 +85,21 @@ def test_everything_wrong_is_named_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "meant"),
     [
-        "DEPLOYER_KAFKA__BOOTSTRAP_SERVER",
-        "DEPLOYER_KAKFA__PARTITIONS",
-        "DEPLOYER_KAFKA__",
-        "DEPLOYER___PARTITIONS",
-        "DEPLOYER_KAFKA__PARTITIONS__MORE",
-        "DEPLOYER_KAFKA__PARTITIONS_FILE",
-        "DEPLOYER_AUTH__SECRET_FILE_FILE",
+        ("DEPLOYER_KAFKA__BOOTSTRAP_SERVER", "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
+        ("DEPLOYER_KAKFA__PARTITIONS", "DEPLOYER_KAFKA__PARTITIONS"),
+        ("DEPLOYER___PARTITIONS", "DEPLOYER_KAFKA__PARTITIONS"),
+        ("DEPLOYER_KAFKA__PARTITIONS__MORE", "DEPLOYER_KAFKA__PARTITIONS"),
+        ("DEPLOYER_KAFKA__PARTITIONS_FILE", "DEPLOYER_KAFKA__PARTITIONS"),
+        ("DEPLOYER_GATEWAY__PUBLIC_ULR", "DEPLOYER_GATEWAY__PUBLIC_URL"),
+        ("DEPLOYER_X__", ""),
     ],
 )
-def test_unknown_setting_is_refused(name: str) -> None:
-    """A typing error does not silently become a default."""
-    assert f"{name}: unknown setting; docs/settings.md lists them all" == refusal(**{name: "1"})
+def test_unknown_setting_is_refused(name: str, meant: str) -> None:
+    """A typing error does not silently become a default; what is like it is named."""
+    hint = f"did you mean {meant}?" if meant else "docs/settings.md lists them all"
+    assert f"{name}: unknown setting; {hint}" == refusal(**{name: "1"})
 
 
 @pytest.mark.parametrize(
@@ -200,6 +202,24 @@ def test_public_keys_in_place_of_a_secret(algorithm: str) -> None:
 def test_exactly_one_kind_of_key(changes: dict[str, str], message: str) -> None:
     """Secret or public keys, and the algorithm that goes with it: anything else would make a public key a secret."""
     assert message == refusal(**changes)
+
+
+TOPICS = [f"DEPLOYER_KAFKA__{name}_TOPIC" for name in ("REQUESTS", "STATUS", "SETTLEMENTS", "DEAD_LETTER")]
+
+
+@pytest.mark.parametrize(("first", "second"), [*combinations(TOPICS, 2)])
+@pytest.mark.parametrize("model", [Settings, ClientSettings])
+def test_no_two_topics_are_one(first: str, second: str, model: type[Settings]) -> None:
+    """Nobody reads what is written for another purpose: one request whose statuses are read as requests never ends."""
+    with pytest.raises(ConfigurationError) as refused:
+        read_settings(REQUIRED | {first: "one", second: "one"}, model)
+
+    assert f"{first} and {second}: both are 'one'. Each of the four needs a topic of its own" == str(refused.value)
+
+
+def test_a_topic_with_another_one_s_default_name() -> None:
+    """A name that is given is compared with those that are not."""
+    assert f"{TOPICS[0]} and {TOPICS[1]}: both are " in refusal(**{TOPICS[1]: "playground.deployment.requests"})
 
 
 def test_stop_outlasts_a_deployment() -> None:

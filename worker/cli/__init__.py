@@ -1,6 +1,6 @@
 """The commands: one module each, imported only when its command runs, so that `--help` is fast.
 
-    playground-deployer run | gateway | demo | submit | watch | bundle | check | resolve
+    playground-deployer run | gateway | demo | submit | watch | status | bundle | check | resolve
     playground-deployer dead-letter list|show|replay, sandbox graphene|playground|token
 
 Exit codes: 0 success, 1 failure (one sentence on stderr says why), 2 wrong usage, 3 `--wait` timed out,
@@ -14,6 +14,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,7 +27,9 @@ WAIT_SECONDS = 600.0  # the playground's own limit and some time in the queue
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `argv` is the command line without the program's name."""
-    arguments = _parser().parse_args(argv)
+    arguments, unknown = _parser().parse_known_args(argv)
+    if unknown:
+        arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if os.getpid() == 1:  # in a container, where process 1 gets no signal without a handler
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # until the command sets its own handler
     try:
@@ -48,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Never repeats a misplaced token, nor the value of an unknown option."""
+    """Never repeats a misplaced token, nor the value of an unknown option, but says which known word is like it."""
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and exit with 2."""
@@ -56,7 +59,13 @@ class _Parser(argparse.ArgumentParser):
 
         if message.startswith("unrecognized arguments"):
             message = re.sub(r"(?<=\s)(--?[\w-]+)(?:=|\s+)[^\s-]\S*", r"\1", message)
-        super().error(without_encoded(message))
+            given, known = re.findall(r"--[\w-]+", message), list(self._option_string_actions)
+        else:
+            invalid, _, choices = message.rpartition(" (choose from ")
+            given, known = re.findall(r"invalid choice: '(.+)'", invalid), re.findall(r"[\w-]+", choices)
+        likely = [it for word in given for it in get_close_matches(word, known, 1)]
+        hint = f". Did you mean {likely[0]}?" if likely else ""
+        super().error(without_encoded(f"{message}{hint}"))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     _demo(_add(commands, "demo", "four requests from start to finish on this machine; needs nothing but Python"))
     _submit(_add(commands, "submit", "publish one deployment request; --wait follows it to its final status"))
     _watch(_add(commands, "watch", "follow the status topic live"))
+    _status(_add(commands, "status", "where a request stands, or with --open all that have not ended; does not wait"))
     _bundle(_add(commands, "bundle", "build the solution.zip of one revision, without playground and Kafka"))
     _add(commands, "check", "verify the settings and reach every dependency; changes nothing")
     _resolve(_add(commands, "resolve", "resolve a parked request: say what became of its POST"))
@@ -95,6 +105,7 @@ def _add(commands: "argparse._SubParsersAction[Any]", name: str, purpose: str) -
 def _add_parser(parsers: "argparse._SubParsersAction[Any]", name: str, purpose: str) -> argparse.ArgumentParser:
     sentence = f"{purpose[0].upper()}{purpose[1:]}."
     added: argparse.ArgumentParser = parsers.add_parser(name, help=purpose, description=sentence, allow_abbrev=False)
+    added.set_defaults(parser=added)  # the last one says what is wrong
     return added
 
 
@@ -135,6 +146,14 @@ def _submit(parser: argparse.ArgumentParser) -> None:
 def _watch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from-beginning", action="store_true", help="show what is still in the topic, then continue")
     parser.add_argument("--request-id", metavar="ID", type=argument_types.request_id, help="only this request")
+    parser.add_argument("--json", action="store_true", help="one event per line, as it was published")
+
+
+def _status(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "request_id", metavar="requestId", nargs="?", type=argument_types.request_id, help="the id in its statuses"
+    )
+    parser.add_argument("--open", action="store_true", help="the last status of each that has not ended, oldest first")
     parser.add_argument("--json", action="store_true", help="one event per line, as it was published")
 
 
@@ -234,7 +253,9 @@ def _replay(parser: argparse.ArgumentParser) -> None:
 
 def _sandbox(parser: argparse.ArgumentParser) -> None:
     parts = parser.add_subparsers(metavar="PART", dest="part", required=True)
-    _add_parser(parts, "token", "print a token for requests, valid for 12 hours")
+    _add_parser(parts, "token", "print a token for requests, valid for 12 hours").add_argument(
+        "--parked", action="store_true", help="of a user whose requests are parked, to try out `resolve`"
+    )
     for name, purpose in (
         ("graphene", "Graphene's database service and repository"),
         ("playground", "accepts bundles, and runs their scripts with --dry-run where it can confine them"),

@@ -83,8 +83,9 @@ async def _check_topics(settings: Settings) -> str:
         missing = [topic.name for topic in required_topics(kafka) if topic.name not in present]
         if missing and kafka.create_topics:
             return f"the worker will create {', '.join(missing)}"
-        await verify_topics(admin, kafka)
-    return "configured as the worker needs them"
+        found = await verify_topics(admin, kafka)
+    remarks = found.remarks(kafka, settings.playground.park_max_seconds)
+    return "\n".join(["configured as the worker needs them", *remarks])
 
 
 async def _check_overrides(settings: Settings) -> str:

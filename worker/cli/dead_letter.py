@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from worker.cli.submit import read_token
 from worker.cli.terminal import configure_logging, run
 from worker.client.dead_letters import DeadLetterFilter, build_replay, open_originals, read_dead_letters, send_replay
-from worker.client.requests import open_publisher
+from worker.client.requests import open_publisher, published_statuses
 from worker.errors import CommandError
 from worker.settings import ClientSettings, KafkaSettings, read_settings
 
@@ -74,7 +74,9 @@ async def _replay(kafka: KafkaSettings, wanted: DeadLetterFilter, options: Repla
     """Print one line per dead letter, then their number; return 1 if one of them could not be replayed."""
     letters = [letter async for letter in read_dead_letters(kafka, wanted)]
     ids: dict[tuple[str, int], str] = {}  # of two letters of one request no two deployments must come
-    replayed = refused = 0
+    planned = [replay.request_id for letter in letters if (replay := letter.next_replay())]
+    known = {it.status.request_id: it.status.state async for it in published_statuses(kafka, planned)}
+    replayed = refused = before = 0
     async with open_publisher(kafka) as publisher, open_originals(kafka) as originals:
         try:
             for letter in letters:
@@ -84,11 +86,16 @@ async def _replay(kafka: KafkaSettings, wanted: DeadLetterFilter, options: Repla
                     refused += 1
                     print(f"{letter.title()}: {error}", file=sys.stderr, flush=True)
                     continue
+                if state := known.get(request.request_id):
+                    before += 1
+                    print(f"{letter.title()}: it was replayed before as {request.request_id}, which is {state}.")
+                    continue
                 if not options.dry_run:
                     await asyncio.sleep(1 / options.rate if replayed else 0)
                     await send_replay(publisher, request, letter, permitted=options.token is None)
                 replayed += 1
                 print(f"{letter.title()} → {request.request_id}", flush=True)
         finally:  # even when interrupted
-            print(f"{replayed} {'would be' if options.dry_run else 'were'} replayed, {refused} not.", flush=True)
+            done = f"{replayed} {'would be' if options.dry_run else 'were'} replayed, {refused} not"
+            print(f"{done}, {before} before." if before else f"{done}.", flush=True)
     return 1 if refused else 0

@@ -43,6 +43,14 @@ Try in another terminal:
   {command} bundle --explain --dir {folder}/unpacked \\
       {solution} {revision}
   {command} check
+
+To see a request parked, and resolve it as an operator does:
+
+  {command} sandbox token --parked \\
+    | {command} submit --token-stdin \\
+      {solution} {revision}
+  {command} status --open
+  {command} resolve REQUEST --outcome failed --wait
 """
 
 

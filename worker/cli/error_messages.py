@@ -2,7 +2,7 @@
 
 from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
 
-from worker.errors import CommandError, ConfigurationError, DeploymentError, StatusNotPublished
+from worker.errors import CommandError, ConfigurationError, DeploymentError, StatusNotPublished, one_line
 
 
 def error_message(error: Exception) -> str | None:
@@ -18,7 +18,7 @@ def error_message(error: Exception) -> str | None:
             return "A topic does not exist. Create it, or start the worker with DEPLOYER_KAFKA__CREATE_TOPICS=true."
         case KafkaError():
             return (
-                f"Kafka refused: {type(error).__name__.removesuffix('Error')}. "
+                f"Kafka refused: {type(error).__name__.removesuffix('Error')}{_reason(error)}. "
                 "Run `playground-deployer check` for details."
             )
         case ModuleNotFoundError() if not str(error.name).startswith(("worker", "schemas")):
@@ -26,3 +26,9 @@ def error_message(error: Exception) -> str | None:
         case OSError() if error.strerror:
             return f"{error.filename or 'The operating system reports'}: {error.strerror}."
     return None
+
+
+def _reason(error: KafkaError) -> str:
+    """Return what Kafka's error code means, without what a broker may have put into the error itself."""
+    description = getattr(type(error), "description", "")
+    return f" ({one_line(description).rstrip('. ')})" if description else ""

@@ -88,4 +88,4 @@ def _user_name(user: Callable[[], str]) -> str:
     try:
         return user()
     except (ImportError, KeyError, OSError):  # which of them depends on the Python version
-        raise CommandError("--by: the user of this machine has no name. Say who you are.") from None
+        raise CommandError("--by: the user of this machine has no name, as in the image. Say who you are.") from None

@@ -17,7 +17,7 @@ from worker.sandbox.graphene import graphene_app
 from worker.sandbox.http_server import served
 from worker.sandbox.playground import playground_app
 from worker.sandbox.playground_confinement import NOT_RUN, Confinement, find_confinement
-from worker.sandbox.users import sandbox_token
+from worker.sandbox.users import SANDBOX_USER, UNANSWERED_USER, sandbox_token
 
 TOKEN_LIFETIME = timedelta(hours=12)
 
@@ -25,7 +25,8 @@ TOKEN_LIFETIME = timedelta(hours=12)
 def execute(arguments: argparse.Namespace) -> int:
     """Print a token, or serve until told to stop."""
     if arguments.part == "token":
-        print(sandbox_token(datetime.now(UTC), TOKEN_LIFETIME))
+        user = UNANSWERED_USER if arguments.parked else SANDBOX_USER
+        print(sandbox_token(datetime.now(UTC), TOKEN_LIFETIME, user))
         return 0
     configure_logging()
     host, _, port = arguments.listen.rpartition(":")

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -13,7 +13,7 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from schemas import DeploymentRequested, DeploymentStatus, ReplayPermitted, cloud_event_headers
 from worker.adapters.kafka.acls import Operation, topic_acls, verify_acls
-from worker.adapters.kafka.clients import client_options, event_of, running_client, send
+from worker.adapters.kafka.clients import METADATA_MS, client_options, event_of, read_all, running_client, send
 from worker.adapters.kafka.diagnosis import connected
 from worker.errors import CommandError, ConfigurationError
 from worker.settings import KafkaSettings
@@ -67,21 +67,21 @@ class StatusEvent:
 class RequestPublisher:
     """Publishes requests as CloudEvents in binary mode."""
 
-    def __init__(self, producer: AIOKafkaProducer, kafka: KafkaSettings, partitions: int) -> None:
-        """`partitions`: how many the requests topic has."""
+    def __init__(self, producer: AIOKafkaProducer, kafka: KafkaSettings) -> None:
+        """Take a producer that is started and has heard of the requests topic."""
         self._producer = producer
         self._topic = kafka.requests_topic
         self._settlements_topic = kafka.settlements_topic
-        self._partitions = list(range(partitions))
 
     @property
     def partitions(self) -> int:
-        """How many the requests topic has."""
-        return len(self._partitions)
+        """How many the requests topic has, as the producer heard at most METADATA_MS ago."""
+        return len(self._producer.client.cluster.partitions_for_topic(self._topic) or (0,))
 
     def partition(self, key: bytes) -> int:
         """Return the partition that Kafka's default partitioner chooses for this key."""
-        return int(DefaultPartitioner()(key, self._partitions, self._partitions))
+        every = list(range(self.partitions))
+        return int(DefaultPartitioner()(key, every, every))
 
     async def permit(self, permit: ReplayPermitted, key: bytes) -> None:
         """Publish that a request with this key will be a replay. Raises KafkaError."""
@@ -120,9 +120,10 @@ class RequestPublisher:
 @asynccontextmanager
 async def open_publisher(kafka: KafkaSettings) -> AsyncIterator[RequestPublisher]:
     """Open a publisher. Raises KafkaError, or ConfigurationError when the topic does not exist."""
-    partitions = await partition_count(kafka, "DEPLOYER_KAFKA__REQUESTS_TOPIC", kafka.requests_topic, Operation.WRITE)
+    await partition_count(kafka, "DEPLOYER_KAFKA__REQUESTS_TOPIC", kafka.requests_topic, Operation.WRITE)
     async with open_producer(kafka) as producer:
-        yield RequestPublisher(producer, kafka, partitions)
+        await producer.partitions_for(kafka.requests_topic)
+        yield RequestPublisher(producer, kafka)
 
 
 @asynccontextmanager
@@ -138,6 +139,22 @@ async def open_statuses(
     require_partitions(kafka, len(existing), max(wanted, default=-1) + 1)
     async with read_statuses(kafka, wanted, since_ms=0 if from_beginning else None) as events:
         yield events
+
+
+async def published_statuses(
+    kafka: KafkaSettings, request_ids: Collection[str] | None = None, partition: int | None = None
+) -> AsyncIterator[StatusEvent]:
+    """Yield the statuses that are in the topic now: of these requests or of all, from one partition or from all.
+
+    Raises KafkaError, ConfigurationError.
+    """
+    numbers = range(await status_partitions(kafka)) if partition is None else (partition,)
+    keys = None if request_ids is None else {request_id.encode() for request_id in request_ids}
+    async for record in read_all(client_options(kafka), [TopicPartition(kafka.status_topic, it) for it in numbers]):
+        if keys is None or record.key in keys:
+            status = event_of(record, DeploymentStatus)
+            if status is not None:
+                yield StatusEvent(status, record.value)
 
 
 async def status_partitions(kafka: KafkaSettings) -> int:
@@ -215,7 +232,7 @@ async def partition_count(kafka: KafkaSettings, setting: str, topic: str, *opera
 
 def open_producer(kafka: KafkaSettings) -> AbstractAsyncContextManager[AIOKafkaProducer]:
     """Open a producer. It is idempotent, so that an internal retry does not become a second deployment."""
-    producer = AIOKafkaProducer(**client_options(kafka), enable_idempotence=True)
+    producer = AIOKafkaProducer(**client_options(kafka), enable_idempotence=True, metadata_max_age_ms=METADATA_MS)
     return running_client(producer, start_seconds=START_SECONDS)
 
 

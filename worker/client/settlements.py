@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 
-from aiokafka import TopicPartition
-
 from schemas import DeploymentInfo, DeploymentSettled, DeploymentStatus, State
 from worker.adapters.kafka.acls import Operation
-from worker.adapters.kafka.clients import client_options, event_of, read_all, send
-from worker.client.requests import open_producer, partition_count
+from worker.adapters.kafka.clients import send
+from worker.client.requests import open_producer, partition_count, published_statuses, status_partitions
 from worker.errors import CommandError, ConfigurationError, one_line
 from worker.observability import logs
 from worker.settings import KafkaSettings
@@ -58,17 +56,12 @@ async def publish_settlement(kafka: KafkaSettings, settled: DeploymentSettled, p
 
 async def last_status(kafka: KafkaSettings, request_id: str, partition: int | None) -> DeploymentStatus:
     """Return the request's last status. Raises CommandError unless exactly one request has this id."""
-    count = await partition_count(kafka, "DEPLOYER_KAFKA__STATUS_TOPIC", kafka.status_topic, Operation.READ)
+    count = await status_partitions(kafka)
     if partition is not None and partition not in range(count):
         raise CommandError(
             f"--partition: '{kafka.status_topic}' has the partitions 0 to {count - 1}. Choose one of them."
         )
-    tps = [TopicPartition(kafka.status_topic, it) for it in range(count) if partition in (None, it)]
-    found: dict[int, DeploymentStatus] = {}
-    async for record in read_all(client_options(kafka), tps):
-        status = event_of(record, DeploymentStatus) if record.key == request_id.encode() else None
-        if status is not None:
-            found[record.partition] = status
+    found = {it.status.source.partition: it.status async for it in published_statuses(kafka, [request_id], partition)}
     if not found:
         raise CommandError(f"{request_id}: no status has this id. Give the request id of a status.")
     if len(found) > 1:

@@ -38,7 +38,10 @@ class WorkerCollector(Collector):
         # By partition, when Kafka was last asked: the end offset, the offset to be read next, and what is held up.
         self.ends: Mapping[int, int] = {}
         self.positions: Mapping[int, int] = {}
+        # Of those that nobody processes yet: what the group has committed, or their beginning.
+        self.committed: Mapping[int, int] = {}
         self.held_up: Mapping[int, int] = {}
+        self.partitions = 0  # of the requests topic
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield what Prometheus reads."""
@@ -79,6 +82,11 @@ class WorkerCollector(Collector):
         yield _gauge("bytes_in_flight_limit", "At most so many: MAX_BYTES_IN_FLIGHT.", budget.limit)
         yield _gauge(
             "reservations_waiting", "Requests with a large solution that wait for their reservation.", budget.waiting
+        )
+        yield _gauge(
+            "topic_partitions",
+            "Partitions of the requests topic, as Kafka said last. All workers together should be assigned as many.",
+            self.partitions,
         )
         yield from self._of_partitions(processors)
         yield _gauge(
@@ -132,8 +140,8 @@ class WorkerCollector(Collector):
         yield _gauge(
             "consumer_lag_records",
             "Records of the partition that are not finished, read or not: its end offset minus the committable "
-            "offset, or 0 when all was read and finished.",
-            {key: self._lag(it) for key, it in by.items() if it.partition in self.ends},
+            "offset, or 0 when all was read and finished; minus the committed one while it is not processed.",
+            {(str(it.partition),): self._lag(it) for it in processors if it.partition in self.ends},
             "partition",
         )
         yield _gauge(
@@ -153,6 +161,8 @@ class WorkerCollector(Collector):
     def _lag(self, processor: PartitionProcessor) -> int:
         """Return it without the markers of transactions, which come behind the last record and are no requests."""
         offsets, end = processor.state.offsets, self.ends[processor.partition]
+        if not processor.ready:
+            return max(0, end - self.committed.get(processor.partition, end))
         unfinished = offsets.committable_offset
         if not offsets.open:
             unfinished = max(unfinished, self.positions.get(processor.partition, 0))
@@ -180,12 +190,16 @@ class WorkerCollector(Collector):
 
     async def _look(self, consumer: AIOKafkaConsumer, topic: str) -> None:
         tps = [TopicPartition(topic, partition) for partition in self._requests.processors]
+        self.partitions = len(consumer.partitions_for_topic(topic) or ())
         try:
             async with asyncio.timeout(ENDS_TIMEOUT_SECONDS):
                 ends = await consumer.end_offsets(tps) if tps else {}
                 processors, assigned = self._requests.processors, consumer.assignment()
                 read = [tp for tp in ends if tp in assigned and processors[tp.partition].ready]
                 self.positions = {tp.partition: await consumer.position(tp) for tp in read}
+                unread = [tp for tp in ends if tp in assigned and not processors[tp.partition].ready]
+                begin = await consumer.beginning_offsets(unread) if unread else {}
+                self.committed = {tp.partition: await consumer.committed(tp) or begin[tp] for tp in unread}
         except (KafkaError, KeyError, TimeoutError):
             ends, read = {}, []  # no lag is better than an old one: that Kafka is away is seen by it
         self.ends = {tp.partition: end for tp, end in ends.items()}

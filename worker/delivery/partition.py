@@ -22,7 +22,7 @@ import structlog
 from schemas import FINAL_STATES, DeploymentInfo, DeploymentSettled, DeploymentStatus, State, rfc3339
 from worker.delivery.admission import KeyLock, KeyQueue
 from worker.domain.dead_letter import DeadLetter, dead_letter
-from worker.domain.lifecycle import RequestState
+from worker.domain.lifecycle import GONE, RequestState
 from worker.domain.partition_state import PartitionState, PendingStatus, RequestTable, StatusEncoder, Transaction
 from worker.domain.request import Record, Request, read_request
 from worker.domain.solution import Caller
@@ -149,8 +149,8 @@ class PartitionProcessor:
             settlements = await store.load(self.partition, checkpoint, requests)
             self.state = PartitionState(requests, checkpoint.offset)
             left = self.state.left_behind()
-            records = [await store.fetch(self.partition, state.offset) for state in left]
-            self._start(checkpoint.offset, list(zip(left, records, strict=True)), settlements)
+            found = [None if it.offset == GONE else await store.fetch(self.partition, it.offset) for it in left]
+            self._start(checkpoint.offset, list(zip(left, found, strict=True)), settlements)
             await self._commit_for_ever(writer)
         finally:
             self._end()
@@ -168,10 +168,18 @@ class PartitionProcessor:
             self.on_settlement(settled)
         requests = len(self.state.requests)
         log.info("partition taken over", partition=self.partition, offset=committed, requests=requests)
-        for state, found in left:
-            record = found or _placeholder(state)
-            self._spawn(Job(self, record, _request_of(state, record), state))
+        for state, record in left:
+            self._go_on_with(state, record)
         self._on_ready(self, committed)
+
+    def _go_on_with(self, state: RequestState, record: Record | None) -> None:
+        """Work on what an earlier worker left. Without its record it may still be settled, but not be tried again."""
+        if state.offset == GONE:
+            log.error("a request's record is gone", partition=self.partition, request_id=state.request_id)
+        request: Request | DeploymentError | None = read_request(record) if record else None
+        if record is None or not isinstance(request, Request) or request.id != state.request_id:
+            record, request = _placeholder(state), NotSettled("request-gone", CODES["request-gone"])
+        self._spawn(Job(self, record, request, state))
 
     def take_over_again(self) -> None:
         """End this term: what it knows of the partition's records is no longer so."""
@@ -198,12 +206,15 @@ class PartitionProcessor:
             request = read_request(record)
             if state := self.state.receive(record, request, self.shared.clocks.now()):
                 self._spawn(Job(self, record, request, state))
+            if self.state.requests.left:
+                for gone in self.state.left_behind():
+                    self._go_on_with(gone, None)
             if not self.state.idle:
                 self._writable.set()
 
     def finish(self, job: "Job") -> None:
         """Let its offset pass without a status."""
-        if job in self.jobs and self.state.offsets.finish(job.record.offset):
+        if job in self.jobs and self.state.offsets.finish(job.state.offset):
             self._writable.set()
 
     def _spawn(self, job: "Job") -> None:
@@ -366,11 +377,11 @@ class Job:
             await lock.acquire()
         else:  # it waits for another deployment of its user, which takes minutes
             self.record = self.record.without_content()
-            offsets.set_aside(self.record.offset)
+            offsets.set_aside(self.state.offset)
             try:
                 await lock.acquire()
             finally:
-                offsets.count_again(self.record.offset)
+                offsets.count_again(self.state.offset)
         self.has_turn = True
 
     def _join(self) -> KeyLock:
@@ -390,11 +401,11 @@ class Job:
     def set_aside(self) -> None:
         """Hold up neither its partition nor the user of its key: whose it is cannot be verified yet."""
         self._release_turn()
-        self._processor.state.offsets.set_aside(self.record.offset)
+        self._processor.state.offsets.set_aside(self.state.offset)
 
     def count_again(self) -> None:
         """Count it among the records that are read."""
-        self._processor.state.offsets.count_again(self.record.offset)
+        self._processor.state.offsets.count_again(self.state.offset)
 
     def readable_request(self) -> Request:
         """Return what the record asks for. Raises DeploymentError, mostly Unreadable."""
@@ -572,15 +583,7 @@ class Job:
 
 
 def _placeholder(state: RequestState) -> Record:
-    """Return what stands in place of a record that retention took."""
+    """Return what stands in place of a record that is gone."""
     source = state.last.source if state.last else None
-    topic, partition = (source.topic, source.partition) if source else ("", 0)
-    return Record("", topic, partition, state.offset, 0, False, None, None)
-
-
-def _request_of(state: RequestState, record: Record) -> Request | DeploymentError:
-    """Return what the record asks for, unless it is gone and another one stands there, or none."""
-    request = read_request(record)
-    if isinstance(request, Request) and request.id == state.request_id:
-        return request
-    return NotSettled("request-gone", CODES["request-gone"])
+    topic, partition, offset = (source.topic, source.partition, source.offset) if source else ("", 0, 0)
+    return Record("", topic, partition, offset, 0, False, None, None)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # 30 MB and half a second, which only those need who build bu
     from worker.domain.bundle.archive import Bundle
     from worker.domain.bundle.plan import Plan
 
+GONE = -1  # the offset of a record that is no longer in its topic
 MAX_INTERRUPTIONS = 3  # workers that ended while they built its bundle, one after the other
 SERVER_MARGIN = timedelta(seconds=30)  # beyond the deadline of a POST whose worker is gone
 
@@ -49,7 +50,7 @@ class RequestState:
     """Where one request stands. `state` None: its record was read, and no status is written yet."""
 
     request_id: str
-    offset: int  # of its record
+    offset: int  # of its record; GONE when that is gone, because another one may have its offset
     since: datetime  # of its first status that is still kept; before that, when its record was read
     first: Mapping[str, Any] | None = field(default=None, repr=False)  # the fields of its first status
     fingerprint: str | None = None
@@ -73,8 +74,7 @@ class RequestState:
 
     def apply(self, status: DeploymentStatus) -> None:
         """Move to where this status says."""
-        self.offset, self.fingerprint = status.source.offset, status.fingerprint
-        self.state, self.last = status.state, status
+        self.fingerprint, self.state, self.last = status.fingerprint, status.state, status
 
     def forget(self) -> None:
         """Keep of a final status only that it is one: a week's are many, and nobody goes on from there."""

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from schemas import FINAL_STATES, DeploymentStatus, Message, State
 from worker.domain.dead_letter import DeadLetter
-from worker.domain.lifecycle import RESTING_STATES, RequestState
+from worker.domain.lifecycle import GONE, RESTING_STATES, RequestState
 from worker.domain.request import Record, Request
 from worker.errors import DeploymentError
 
@@ -61,23 +61,23 @@ class EndedOffsets:
 
     def __init__(self, offsets: range) -> None:
         """`offsets`: from the committed one to the partition's end."""
-        self._offsets = offsets
+        self.range = offsets
         self._ids = array("I")  # what tells them from records of a topic that had the name before
 
     def __contains__(self, offset: int) -> bool:
         """Return whether the record at this offset was there when the partition was taken over."""
-        return offset in self._offsets
+        return offset in self.range
 
     def add(self, offset: int, request_id: str) -> None:
         """Note that the record at this offset has ended."""
-        if offset in self._offsets:
-            place = offset - self._offsets.start
+        if offset in self.range:
+            place = offset - self.range.start
             self._ids.extend([0] * (place + 1 - len(self._ids)))
             self._ids[place] = _number(request_id)
 
     def holds(self, offset: int, *request_ids: str) -> bool:
         """Return whether the record at this offset has ended, under one of these ids."""
-        place = offset - self._offsets.start
+        place = offset - self.range.start
         return 0 <= place < len(self._ids) and self._ids[place] in map(_number, request_ids)
 
 
@@ -99,15 +99,25 @@ class RequestTable:
         self._open: dict[str, RequestState] = {}  # in the order of their first statuses
         self._parked: dict[str, RequestState] = {}
         self._ended: dict[str, RequestState] = {}  # in the order of their last statuses
-        self._left: dict[int, RequestState] = {}  # by offset: what an earlier worker did not end
+        self.left: dict[str, RequestState] = {}  # of the open ones, those that an earlier worker left and nobody took
 
     def find(self, request_id: str) -> RequestState | None:
         """Return its state; None: never accepted, or not among the last."""
         return self._open.get(request_id) or self._parked.get(request_id) or self._ended.get(request_id)
 
-    def at(self, offset: int) -> RequestState | None:
-        """Return what an earlier worker left of the record at this offset."""
-        return self._left.get(offset)
+    def take(self, offset: int, *request_ids: str) -> RequestState | None:
+        """Return what an earlier worker left of the record at this offset, under one of these ids; once."""
+        for request_id in request_ids:
+            if (state := self.left.get(request_id)) and state.offset == offset:
+                return self.left.pop(request_id)
+        return None
+
+    def take_without_record(self, to_come: range) -> list[RequestState]:
+        """Return what an earlier worker left of all records but those that are to come, in their order; once."""
+        found = [state for state in self.left.values() if state.offset not in to_come]
+        for state in found:
+            del self.left[state.request_id]
+        return sorted(found, key=lambda state: state.offset)
 
     def claim(self, state: RequestState, request_id: str) -> RequestState:
         """Give the id to this state, unless it is another record's. Return the state that has it."""
@@ -124,7 +134,7 @@ class RequestTable:
 
     def leave(self, state: RequestState) -> None:
         """Take an open state as an earlier worker left it."""
-        self._left[state.offset] = state
+        self.left[state.request_id] = state
         (self._parked if state.state is State.PARKED else self._open)[state.request_id] = state
 
     def place(self, state: RequestState, durable: State, status_at: int) -> None:
@@ -355,9 +365,17 @@ class PartitionState:
         self._outbox: deque[PendingStatus] = deque()
 
     def left_behind(self) -> list[RequestState]:
-        """Return the open requests whose offset has passed: parked ones, and what became of some of them."""
-        passed = [state for state in self.requests.open() if state.offset < self.offsets.next_offset]
-        return sorted(passed, key=lambda state: state.offset)
+        """Return the open requests that an earlier worker left and whose records do not come; each of them once.
+
+        The offsets of some were committed: they are parked, or were. The records of the others are gone with a topic
+        that had the name before, or with the end of the log: the partition ends before them, or others stand there.
+        """
+        unfinished = self.requests.ended_offsets.range
+        left = self.requests.take_without_record(range(self.offsets.next_offset, unfinished.stop))
+        for state in left:
+            if state.offset >= unfinished.start:
+                state.offset = GONE
+        return left
 
     def receive(self, record: Record, request: Request | DeploymentError, now: datetime) -> RequestState | None:
         """Take a record, in the partition's order. Return its state; None: there is nothing to do for it.
@@ -372,13 +390,11 @@ class PartitionState:
             return new
         # The ids tell records of a topic from those of one that had its name before.
         ids = (new.request_id, request.id) if isinstance(request, Request) else (new.request_id,)
-        left, ended = self.requests.at(record.offset), self.requests.ended_offsets.holds(record.offset, *ids)
-        if ended or (left and left.state is State.PARKED and left.request_id in ids):
+        left, ended = self.requests.take(record.offset, *ids), self.requests.ended_offsets.holds(record.offset, *ids)
+        if ended or (left and left.state is State.PARKED):
             # An earlier worker ended or parked it, and its offset waited for another one's.
             self.offsets.finish(record.offset)
-        if ended:
-            return None
-        return left if left and left.request_id in ids else new
+        return None if ended else left or new
 
     def enqueue(
         self,
@@ -407,7 +423,7 @@ class PartitionState:
         pending = tuple(self._outbox.popleft() for _ in range(min(MAX_STATUSES, len(self._outbox))))
         for it in pending:
             if it.status.state in RESTING_STATES:
-                self.offsets.finish(it.status.source.offset)
+                self.offsets.finish(it.state.offset)
         offset = self.offsets.uncommitted()
         checkpoint = None if offset is None else self.requests.checkpoint(offset)
         return Transaction(pending, checkpoint) if pending or checkpoint else None

@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 
 async def run(settings: GatewayProcessSettings, stop: asyncio.Event, host: str | None = None) -> None:
-    """Serve until `stop` is set. Raises ConfigurationError, OSError when the port is in use."""
+    """Serve until `stop` is set. Raises ConfigurationError."""
     async with open_gateway(settings, stop, host) as port:
         log.info("the gateway serves", port=port, public_url=settings.gateway.public_url)
         await stop.wait()

@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from worker.concurrency import running
 from worker.gateway.metrics import ANSWERS, CONNECTIONS_CUT_OFF
-from worker.observability.health import listen
+from worker.observability.health import listen, naming_port
 from worker.observability.telemetry import answering
 
 MAX_BODY = 64 * 1024
@@ -140,7 +140,7 @@ class Connections:
 
 @asynccontextmanager
 async def serving(app: web.Application, connections: Connections, host: str | None, port: int) -> AsyncIterator[int]:
-    """Serve inside the block; yield the port. Raises OSError when it is in use."""
+    """Serve inside the block; yield the port. Raises ConfigurationError when it is in use."""
     runner = web.AppRunner(
         app,
         access_log=None,  # it would have tokens in it
@@ -152,8 +152,8 @@ async def serving(app: web.Application, connections: Connections, host: str | No
     await runner.setup()
     try:
         # Without a host on every address, by one socket: two would have two ports where any is free.
-        site = web.TCPSite(runner, host, port) if host else web.SockSite(runner, listen(port))
-        await site.start()
+        with naming_port("DEPLOYER_GATEWAY__HTTP_PORT", port):
+            await (web.TCPSite(runner, host, port) if host else web.SockSite(runner, listen(port))).start()
         server = runner.server
         assert isinstance(server, web.Server)  # noqa: S101 - it is set up
         async with running(connections.run(server), "connections"):

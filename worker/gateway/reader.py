@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from worker.adapters.kafka.acls import Operation
-from worker.adapters.kafka.clients import FETCHED, POLLED, client_options, running_client
+from worker.adapters.kafka.clients import FETCHED, METADATA_MS, POLLED, client_options, running_client
 from worker.client.requests import START_SECONDS, partition_count
 from worker.errors import ConfigurationError
 from worker.gateway.view import View
@@ -18,7 +18,6 @@ from worker.settings import KafkaSettings
 
 RETRY_SECONDS = 1.0
 CHECK_SECONDS = 2.0  # how often it is asked whether Kafka is there
-METADATA_SECONDS = 10.0  # so soon partitions that are added are noticed
 ANSWER_SECONDS = 2.0  # Kafka counts as away when it does not answer within
 FETCH_BYTES = 4 * 1024 * 1024  # of all partitions of a broker at once: a first read takes everything there is
 POLLED_AT_FIRST = 4 * POLLED  # while nobody is shown anything
@@ -64,7 +63,7 @@ class StatusReader:
             enable_auto_commit=False,
             isolation_level="read_committed",
             auto_offset_reset="earliest",
-            metadata_max_age_ms=int(METADATA_SECONDS * 1000),
+            metadata_max_age_ms=METADATA_MS,
             **{**FETCHED, "fetch_max_bytes": FETCH_BYTES},
         )
         async with running_client(consumer, start_seconds=START_SECONDS):

@@ -6,9 +6,11 @@ are too many, the oldest makes room. A probe is answered whatever else holds con
 
 import asyncio
 import logging
+import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -16,6 +18,7 @@ import structlog
 from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
+from worker.errors import ConfigurationError
 from worker.observability.metrics import HEALTH_CONNECTIONS_CUT_OFF, REGISTRY
 
 # A take-over may take so long: FENCE_SECONDS, VERIFY_SECONDS and READ_SECONDS of the partition store.
@@ -90,7 +93,7 @@ class HealthServer:
         async with HealthServer(settings.runtime.http_port, live=…, ready=…) as health:
             print(health.port)
 
-    Port 0 takes any free port. Opening raises OSError when the port is in use.
+    Port 0 takes any free port. Opening raises ConfigurationError when the port is in use.
     """
 
     def __init__(self, port: int, live: Check, ready: Check, seconds: float = CONNECTION_SECONDS) -> None:
@@ -101,7 +104,8 @@ class HealthServer:
         self.port = port
 
     async def __aenter__(self) -> Self:
-        listener = listen(self._wanted_port)
+        with naming_port("DEPLOYER_RUNTIME__HTTP_PORT", self._wanted_port):
+            listener = listen(self._wanted_port)
         self.port = listener.getsockname()[1]
         self._runner = web.ServerRunner(_Connections(self._respond, self._seconds), shutdown_timeout=1)
         await self._runner.setup()
@@ -161,6 +165,16 @@ class _Connections(web.Server):
         end.cancel()
         transport.abort()  # and not close, which waits until everything is sent
         HEALTH_CONNECTIONS_CUT_OFF.labels(reason).inc()
+
+
+@contextmanager
+def naming_port(setting: str, port: int) -> Iterator[None]:
+    """Raise ConfigurationError, which names the setting, when the port cannot be listened at."""
+    try:
+        yield
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else "it cannot be used"
+        raise ConfigurationError(f"{setting}: port {port}: {why}. Choose another one, or end what uses it.") from None
 
 
 def listen(port: int) -> socket.socket:

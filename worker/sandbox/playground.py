@@ -33,6 +33,7 @@ from worker.sandbox.playground_upload import (
     solution_name,
     unpack,
 )
+from worker.sandbox.users import UNANSWERED_USER
 
 MAX_REQUEST = 128 * 1024 * 1024  # bytes of one POST
 EVERYBODY = "*"
@@ -75,7 +76,8 @@ class Playground:
         portal: str | None,
     ) -> None:
         self.deployments: dict[str, Deployment] = {}  # by namespace, in the order of their arrival
-        self.faults: dict[str, Fault] = {}  # username or EVERYBODY → answer instead of the real one
+        # username or EVERYBODY → answer instead of the real one
+        self.faults = {UNANSWERED_USER.email: Fault(502, "The gateway in front of the playground had no answer.")}
         self.allowed_addresses = allowed_addresses
         self.portal = portal
         self.overlaps = 0  # concurrent POSTs of one user, which the real server mixes up

@@ -27,6 +27,8 @@ class User:
 
 
 SANDBOX_USER = User("6d0c3f6e-95f1-4f0b-8a9c-2f0e5b8f7a31", "sandbox", "sandbox.user@graphene.example")
+# The sandbox playground does not say what became of this user's bundles, so that the requests are parked.
+UNANSWERED_USER = User("unanswered", "unanswered", "unanswered@graphene.example", "Often", "Unanswered")
 STRANGER = User("stranger", "stranger", "stranger@graphene.example", "Complete", "Stranger")  # may read nothing
 
 

@@ -194,6 +194,24 @@ async def test_watch_json_is_the_event(desk: Desk) -> None:
     assert DeploymentStatus.model_validate(event).to_json() == json.dumps(event, separators=(",", ":")).encode()
 
 
+async def test_status_says_where_requests_stand(desk: Desk) -> None:
+    """Of one request each status once, of all that are open the last, and then it ends; in JSON as it was published."""
+    for request_id, states in (("r-1", [State.ACCEPTED, State.DEPLOYED]), ("r-2", [State.ACCEPTED, State.BUILDING])):
+        await desk.run(*submit("--request-id", request_id), stdin=token())
+        await desk.answer(*states)
+    await desk.publish(*desk.seen[1], 0, State.ACCEPTED)
+    code, output, errors = await desk.run("status", "r-2")
+    assert (0, ["accepted", "building"], "") == (code, [line.split()[2] for line in output], errors)
+    code, output, _ = await desk.run("status", "--open")
+    [line] = output
+    assert (0, ["r-2", "building"]) == (code, line.split()[1:3])
+    assert datetime.now(UTC) - datetime.fromisoformat(line.split()[0]) < timedelta(hours=1)
+    code, output, _ = await desk.run("status", "--open", "--json")
+    assert (0, [("r-2", 1)]) == (code, [(it["requestId"], it["sequence"]) for it in map(json.loads, output)])
+    code, output, errors = await desk.run("status", "r-3")
+    assert (1, [], True) == (code, output, "r-3: no status has this id." in errors)
+
+
 async def test_a_status_topic_with_too_few_partitions_is_named(desk: Desk, topics: Topics) -> None:
     """Before anything is published: its statuses could not be followed, nor even written."""
     desk.environment["DEPLOYER_KAFKA__STATUS_TOPIC"] = await topics.create("small")
@@ -234,6 +252,18 @@ async def test_check_reaches_everybody(desk: Desk, tmp_path: Path) -> None:
         code, output, _ = await desk.run("check")
     failed = dict.fromkeys(("CCDS login", "topics", "overrides"), "FAILED")
     assert (1, DEPENDENCIES | failed) == (code, marks(output))
+
+
+async def test_check_compares_the_partitions(desk: Desk) -> None:
+    """With the setting, from which the chart and a topic that is made take their number; it is no fault."""
+    actual = desk.kafka.partitions
+    desk.environment["DEPLOYER_KAFKA__PARTITIONS"] = str(actual + 1)
+    _, output, _ = await desk.run("check")
+    topics = output.index("ok      topics: configured as the worker needs them")
+    assert (
+        f"        DEPLOYER_KAFKA__PARTITIONS is {actual + 1}, but '{desk.kafka.requests_topic}' has {actual} "
+        f"partitions. Set it to {actual}."
+    ) == output[topics + 1]
 
 
 DEPENDENCIES = dict.fromkeys(

@@ -12,7 +12,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from schemas import DeploymentRequested
+from schemas import DeploymentRequested, State
 from tests.component.cli.test_commands import REVISION, SOLUTION, Desk
 from tests.support.builders import final_status
 from worker.client.requests import OutgoingRequest, open_publisher
@@ -186,6 +186,20 @@ async def test_a_replay_is_the_request_under_a_new_id(box: Box) -> None:
         headers = dict(record.headers)
         assert (DeploymentRequested.TYPE.encode(), new.encode()) == (headers["ce_type"], headers["ce_id"])
         assert "jwtToken" not in json.loads(record.value or b"")
+
+
+async def test_what_was_replayed_before_is_said(box: Box) -> None:
+    """With what became of it, and nothing is sent: the worker would take it for the same request again."""
+    place = await box.give_up("r-1")
+    await box.run("replay", place)
+    await box.desk.answer(State.ACCEPTED, State.BUILDING)
+    sent, new = await box.sent(), replay_id("r-1", 1)
+    for more in ([], ["--dry-run"]):
+        lines, errors = await box.run("replay", place, *more)
+        verb = "would be" if more else "were"
+        said = f"{place}  r-1: it was replayed before as {new}, which is building."
+        assert ([said, f"0 {verb} replayed, 0 not, 1 before."], "") == (lines, errors)
+    assert sent == await box.sent()
 
 
 async def test_what_cannot_be_replayed_is_passed_over(box: Box) -> None:

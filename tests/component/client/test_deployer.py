@@ -4,12 +4,16 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
+from aiokafka.admin import NewPartitions
 
 from schemas import DeploymentStatus, ErrorInfo, State
 from tests.component.cli.test_commands import REVISION, SOLUTION, Desk, token
+from tests.support.topics import admin_client, user_of
 from worker.client import DeployerClient
+from worker.client.requests import OutgoingRequest, open_publisher
 from worker.domain.request import place_id
 from worker.errors import CommandError, ConfigurationError
+from worker.sandbox.users import sandbox_token
 
 WHOLE = (State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.DEPLOYED)
 
@@ -41,6 +45,19 @@ async def test_a_request_is_sent_and_followed(desk: Desk) -> None:
         final, _ = await asyncio.gather(client.wait(request_id, timeout=60), desk.answer(*WHOLE))
         assert (request_id, State.DEPLOYED) == (final.request_id, final.state)
         assert [*WHOLE] == [it.state async for it in client.follow(request_id)]
+
+
+async def test_partitions_that_are_added_are_sent_to(desk: Desk) -> None:
+    """By a sender that was there before, within seconds: until then it sends to where their users no longer belong."""
+    async with open_publisher(desk.kafka) as publisher, admin_client(desk.kafka.bootstrap_servers) as admin:
+        before = publisher.partitions
+        await admin.create_partitions({desk.kafka.requests_topic: NewPartitions(2 * before)})
+        async with asyncio.timeout(30):
+            while publisher.partitions == before:  # noqa: ASYNC110 - nothing tells but asking again
+                await asyncio.sleep(0.05)
+        user = user_of(partition=before, partitions=2 * before)
+        request = OutgoingRequest("r-1", SOLUTION, REVISION, sandbox_token(datetime.now(UTC), user=user))
+        assert before == (await publisher.send(request)).partition
 
 
 async def test_what_is_refused_ends_by_its_place(desk: Desk) -> None:

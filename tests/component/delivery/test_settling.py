@@ -15,6 +15,7 @@ from aiohttp import web
 from schemas import State
 from tests.support.faults.world import USERS, World, open_world
 from tests.support.statuses import ended
+from tests.support.topics import admin_client, create_worker_topics
 from worker.sandbox.users import sandbox_token
 
 pytestmark = pytest.mark.timeout(100)
@@ -71,6 +72,43 @@ async def test_resolve(outcome: str, state: State, posts: int, world: World) -> 
     assert f"r-1 is {state}, and only a parked request can be resolved." in said
 
 
+async def no_answer(_: str) -> web.Response:
+    """For as long as the test takes."""
+    await asyncio.Event().wait()
+    return web.Response()
+
+
+@pytest.mark.parametrize("outcome", ["", "deployed", "failed", "retry"])
+async def test_a_request_whose_record_kafka_lost(outcome: str, world: World) -> None:
+    """The requests topic is made anew during a POST: what an operator says counts, and without that it is parked."""
+    world.playground.answer = no_answer
+    await world.ask("r-1")
+    await world.until(["r-1"], lambda it: it.state is State.SUBMITTING)
+    await world.workers[0].kill()
+    async with admin_client(world.kafka.bootstrap_servers) as admin:
+        await admin.delete_topics([world.kafka.requests_topic])
+        while world.kafka.requests_topic in await admin.list_topics():  # noqa: ASYNC110 - the broker does not tell
+            await asyncio.sleep(0.05)
+    await create_worker_topics(world.kafka)
+    world.playground.answer = None
+    if outcome:
+        await command(world, "resolve", "r-1", "--outcome", outcome, "--by", "ada")
+    await world.producer.client.force_metadata_update()
+    await world.ask("r-2")  # gets the same place
+    await world.start()
+    await world.until_ended(["r-1", "r-2"], parked=not outcome)
+    last, other = world.statuses["r-1"][-1], world.statuses["r-2"][-1]
+    assert (State.DEPLOYED, last.source.offset) == (other.state, other.source.offset)
+    expected = {"": State.PARKED, "deployed": State.DEPLOYED}.get(outcome, State.FAILED)
+    assert expected is last.state
+    assert world.playground.posts["r-1"] <= 1  # none when the worker was killed before its first byte
+    assert (
+        last.error is None
+        or {"": "outcome-unknown", "retry": "request-gone"}.get(outcome, "resolved-as-failed") == last.error.code
+    )
+    assert "a request's record is gone" in world.workers[-1].log.read_text()
+
+
 async def busy(_: str) -> web.Response:
     """For good."""
     return web.Response(status=429)
@@ -97,15 +135,19 @@ async def test_dead_letters_are_listed_shown_and_replayed_once(world: World) -> 
     assert "1 would be replayed" in said
     (new,) = re.findall(r"→ (\S+)", said)
     world.asked[new] = world.asked["r-1"]
+    sent = 0  # once more, unless the first has a status by then
     for _ in range(2):
-        assert f"r-1 → {new}" in await command(world, "dead-letter", "replay", "--code", "playground-busy")
+        said = await command(world, "dead-letter", "replay", "--code", "playground-busy")
+        sent += f"r-1 → {new}" in said
+        assert f"r-1 → {new}" in said or f"replayed before as {new}" in said
     await world.until_ended([new])
     last = world.statuses[new][-1]
     assert ("r-1", State.DEPLOYED) == (last.replay_of, last.state), last.error
     said = await command(world, "dead-letter", "replay", "--all", code=1)
     assert "could not be read (not-json)" in said
+    assert f"it was replayed before as {new}, which is deployed." in said
     async with asyncio.timeout(30):
-        while sum((await world.committed()).values()) < 5:  # noqa: ASYNC110 - the broker tells nobody
+        while sum((await world.committed()).values()) < 2 + sent:  # noqa: ASYNC110 - the broker tells nobody
             await asyncio.sleep(0.1)
     assert 1 == world.playground.posts[new]
 

@@ -149,6 +149,7 @@ def test_dependencies_that_are_wrong(command: Command, watch: Watch, tmp_path: P
             "submit": ("submit", *IDS),
             "wait": ("submit", *IDS, "--wait"),
             "watch": ("watch",),
+            "status": ("status", "--open"),
         }.items():
             watch.check(f"command: {name}, Kafka refuses the login", command(1, *arguments, env=nowhere))
 

@@ -489,14 +489,32 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         (
             "requests: a topic's statuses are not another topic's",
-            "return left if left and left.request_id in ids else new",
-            "return left or new",
+            "if (state := self.left.get(request_id)) and state.offset == offset:",
+            "if (state := self.left.get(request_id) or next(iter(self.left.values()), None)):",
+            f"{PARTITION}::test_an_offset_of_a_topic_that_is_gone_is_another_record",
+        ),
+        (
+            "requests: whose record is gone goes on",
+            "state.offset not in to_come]",
+            "state.offset < to_come.start]",
+            f"{PARTITION}::test_what_the_partition_ends_before_goes_on_without_its_record",
+        ),
+        (
+            "requests: another one is read in its place",
+            "range(self.offsets.next_offset, unfinished.stop)",
+            "range(self.requests.ended_offsets.range.start, unfinished.stop)",
+            f"{PARTITION}::test_an_offset_of_a_topic_that_is_gone_is_another_record",
+        ),
+        (
+            "requests: whose record is gone passes no offset",
+            "state.offset = GONE",
+            "state.offset += 0",
             f"{PARTITION}::test_an_offset_of_a_topic_that_is_gone_is_another_record",
         ),
         (
             "requests: what an earlier worker ended is not begun again",
-            "        if ended:\n            return None",
-            "        if False:\n            return None",
+            "return None if ended else left or new",
+            "return left or new",
             f"{PARTITION}::test_a_request_that_an_earlier_worker_ended_only_lets_its_offset_pass",
         ),
         (
@@ -857,11 +875,16 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("metrics: parked ones are not old", " if job.state.state is not State.PARKED)", ")"),
         ("metrics: no lag below zero", "return max(0, end - unfinished)", "return end - unfinished"),
         ("metrics: brokers that are away", "            ends, read = {}, []  #", "            return  #"),
+        ("metrics: lag of what nobody processes", "self.committed.get(processor.partition, end)", "end"),
         ("metrics: before the take-over", " for it in processors if it.ready}", " for it in processors}"),
     ),
     ("worker/settings.py", SHOWN): (
         ("redaction: refused settings", "hide_input_in_errors=True", "hide_input_in_errors=False"),
         ("redaction: no password in a URL", "(/[^\\s?#@]*)?$", "(/[^\\s?#]*)?$"),
+    ),
+    ("worker/settings.py", f"{UNIT}/test_settings.py"): (
+        ("settings: what is meant", "removeprefix(PREFIX), known, 1)", "removeprefix(PREFIX), [], 1)"),
+        ("settings: four topics", "if (topic := getattr(self, first)) == getattr(self, second):", "if topic := None:"),
     ),
     ("schemas/events.py", SHOWN): (
         ("redaction: refused events", "hide_input_in_errors=True", "hide_input_in_errors=False"),
@@ -872,11 +895,28 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ("worker/adapters/playground.py", f"{UNIT}/adapters/test_playground.py"): (
         ("redaction: the path to the playground", "str(self._url.origin())", "str(self._url)"),
     ),
+    (f"{ADAPTERS}/kafka/topics.py", f"{UNIT}/adapters/kafka/test_topics.py"): (
+        ("check: partitions", "if self.partitions != kafka.partitions:", "if False:"),
+        ("check: retention", "if self._ms(topic.name) < least:", "if False:"),
+    ),
+    ("worker/observability/health.py", f"{UNIT}/observability/test_health.py::test_taken_port_is_an_error"): (
+        (
+            "health: a port in use",
+            "    except OSError as error:\n        why",
+            "    except KeyError as error:\n        why",
+        ),
+    ),
+    ("worker/cli/dead_letter.py", "tests/component/cli/test_dead_letter.py"): (
+        ("replay: what was replayed before", "if state := known.get(request.request_id):", "if state := None:"),
+    ),
+    ("worker/cli/__init__.py", f"{UNIT}/cli/test_main.py"): (
+        ("usage: what is meant", "get_close_matches(word, known, 1)", "get_close_matches(word, [], 1)"),
+    ),
     ("worker/cli/__init__.py", f"{COMMANDS}::test_mistakes_on_the_command_line"): (
         (
             "redaction: the command line repeats a token",
-            "super().error(without_encoded(message))",
-            "super().error(message)",
+            'super().error(without_encoded(f"{message}{hint}"))',
+            'super().error(f"{message}{hint}")',
         ),
     ),
     ("worker/sandbox/playground_confinement.py", f"{UNIT}/sandbox/test_playground_confinement.py"): (

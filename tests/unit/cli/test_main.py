@@ -5,14 +5,19 @@ import subprocess
 import sys
 
 import pytest
-from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
 
 from tests.support.paths import ROOT
 from worker.cli import main
 from worker.cli.error_messages import error_message
 from worker.errors import CommandError, ConfigurationError, NotFound, StatusNotPublished
 
-COMMANDS = ("run", "demo", "submit", "watch", "bundle", "check", "resolve", "dead-letter", "sandbox")
+COMMANDS = ("run", "demo", "submit", "watch", "status", "bundle", "check", "resolve", "dead-letter", "sandbox")
 IDS = ["9b8d4f52-3f0c-4c1e-8f2b-6a5d7c1e0b34", "c41e7a90-52d6-4e8b-b7f3-1d9a0c6e2f58"]
 
 
@@ -50,6 +55,12 @@ def test_help_loads_nothing_heavy() -> None:
     [
         ([], "COMMAND"),
         (["deploy"], "invalid choice: 'deploy'"),
+        (["stauts"], "Did you mean status?"),
+        (["stauts (choose from 'stautz')"], "invalid choice"),
+        (["dead-letter", "lst"], "Did you mean list?"),
+        (["watch", "--from-begining"], "unrecognized arguments: --from-begining. Did you mean --from-beginning?"),
+        (["sandbox", "graphene", "--listn", "127.0.0.1:1"], "unrecognized arguments: --listn. Did you mean --listen?"),
+        (["resolve", "r-1", "--outcome", "deploy"], "Did you mean deployed?"),
         (["submit", IDS[0]], "revisionId"),
         (["submit", "sudoku", IDS[1]], "'sudoku' is not a UUID"),
         (["submit", *IDS, "--token", "x"], "unrecognized arguments: --token"),
@@ -92,6 +103,8 @@ def test_wrong_usage_is_2(arguments: list[str], said: str, capsys: pytest.Captur
     ("arguments", "variable"),
     [
         (["watch"], "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
+        (["status", "r-1"], "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
+        (["status", "--open"], "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
         (["resolve", "r-1", "--outcome", "failed"], "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
         (["dead-letter", "list"], "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
         (["submit", *IDS], "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
@@ -132,7 +145,11 @@ def test_why_a_process_cannot_start_is_in_its_log(
         (NotFound("solution-not-found", "There is none."), "There is none. [solution-not-found]"),
         (KafkaConnectionError(), "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
         (UnknownTopicOrPartitionError(), "DEPLOYER_KAFKA__CREATE_TOPICS=true"),
-        (TopicAuthorizationFailedError(), "Kafka refused: TopicAuthorizationFailed."),
+        (
+            TopicAuthorizationFailedError("x"),
+            "Kafka refused: TopicAuthorizationFailed (Returned by the broker when the ",
+        ),
+        (KafkaError(), "Kafka refused: Kafka."),
         (ModuleNotFoundError(name="jgo"), "Install playground-deployer[demo]."),
         (FileNotFoundError(2, "No such file or directory", "token"), "token: No such file or directory."),
         (ModuleNotFoundError(name="worker.nothing"), None),
@@ -145,6 +162,13 @@ def test_errors_become_sentences(error: Exception, sentence: str | None) -> None
     said = error_message(error)
     assert (sentence is None) == (said is None)
     assert (sentence or "") in (said or "")
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["status", "r-1", "--open"]])
+def test_status_is_of_one_or_of_the_open_ones(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither of both, nor both."""
+    assert 1 == main(arguments)
+    assert "status: which?" in capsys.readouterr().err
 
 
 def test_python_dash_m_is_the_same() -> None:

@@ -15,7 +15,7 @@ from worker.sandbox.graphene import GRAPHENE
 from worker.sandbox.graphene_data import CASES
 from worker.sandbox.http_server import served
 from worker.sandbox.playground import PLAYGROUND
-from worker.sandbox.users import JWT_SECRET, SANDBOX_USER
+from worker.sandbox.users import JWT_SECRET, SANDBOX_USER, UNANSWERED_USER, User
 
 
 @pytest.mark.parametrize(("address", "allowed"), [("127.0.0.1", {"127.0.0.1"}), ("0.0.0.0", None)])
@@ -44,6 +44,16 @@ def test_what_is_no_secret_is_refused(text: str, tmp_path: Path) -> None:
         read_secret(tmp_path / "secret")
     assert f"{tmp_path}/secret: this needs one line of 16 or more" in str(refused.value)
     assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize(("options", "user"), [([], SANDBOX_USER), (["--parked"], UNANSWERED_USER)])
+def test_whose_token_it_is(options: list[str], user: User, capsys: pytest.CaptureFixture[str]) -> None:
+    """That of the demo's user, or of one whom the playground gives no clear answer."""
+    assert 0 == main(["sandbox", "token", *options])
+    claims = jwt.decode(capsys.readouterr().out.strip(), jjwt_key(JWT_SECRET), algorithms=["HS512"])
+    assert user.email == claims["mlpuser"]["email"]
+    with open_dependency("playground", "127.0.0.1") as app:
+        assert (user is UNANSWERED_USER) == (user.email in app[PLAYGROUND].faults)
 
 
 @pytest.mark.parametrize("part", ["graphene", "playground"])

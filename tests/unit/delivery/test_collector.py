@@ -90,6 +90,15 @@ class Ends:
     async def position(self, place: TopicPartition) -> int:
         return self.at
 
+    def partitions_for_topic(self, _: str) -> set[int] | None:
+        return {0, 1, 2}
+
+    async def committed(self, place: TopicPartition) -> int | None:
+        return None if place.partition == 2 else 4
+
+    async def beginning_offsets(self, places: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(places, 3)
+
     def highwater(self, place: TopicPartition) -> int | None:
         return self.high
 
@@ -183,6 +192,15 @@ async def test_lag_is_what_is_not_finished() -> None:
     assert [[TopicPartition("requests", 0), TopicPartition("requests", 1)]] == ends.asked
 
 
+async def test_what_nobody_processes_is_lag_too() -> None:
+    """Of a partition that cannot be taken over: from the committed offset on, or from its beginning."""
+    world = World(processor(0, committed=5), processor(1, ready=False), processor(2, ready=False))
+    await follow(world, Ends({0: 5, 1: 12, 2: 12}, position=5))
+    read = world.read()
+    assert {("0",): 0, ("1",): 8, ("2",): 9} == read["consumer_lag_records"]
+    assert {(): 3} == read["topic_partitions"]
+
+
 async def test_the_markers_of_transactions_are_no_lag() -> None:
     """What was read is finished and the position is at the end; with an unfinished record it is as before."""
     world = World(processor(0, committed=5), processor(1, committed=5, read=2))
@@ -214,17 +232,13 @@ async def test_brokers_that_are_away_leave_no_lag(trouble: Exception) -> None:
     assert {("0",): 8} == world.read()["consumer_lag_records"]
 
 
-async def test_a_partition_that_is_not_taken_over_yet_says_nothing() -> None:
-    """Its processor does not know where the group stands: offset 0 would make the whole topic its lag."""
+async def test_a_partition_that_is_not_taken_over_yet_says_no_offset() -> None:
+    """Its processor does not know where the group stands; its lag is what Kafka says, and not the whole topic."""
     world = World(processor(0, ready=False))
     await follow(world, Ends({0: 1_000_000}))
     read = world.read()
-    assert (
-        {}
-        == read["consumer_lag_records"]
-        == read["partition_committable_offset"]
-        == read["partition_incomplete_records"]
-    )
+    assert {} == read["partition_committable_offset"] == read["partition_incomplete_records"]
+    assert {("0",): 999_996} == read["consumer_lag_records"]
 
 
 async def test_the_loop_is_looked_at_four_times_a_second() -> None:

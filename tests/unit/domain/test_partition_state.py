@@ -10,7 +10,7 @@ from schemas import DeploymentSettled, DeploymentStatus, Message, SourceInfo, St
 from tests.support.builders import REVISION_ID, SOLUTION_ID, record
 from tests.support.generated import ROUND, ROUNDS
 from worker.domain.dead_letter import DeadLetter
-from worker.domain.lifecycle import RequestState
+from worker.domain.lifecycle import GONE, RequestState
 from worker.domain.partition_state import (
     MAX_PARKED,
     MAX_STATUSES,
@@ -361,13 +361,42 @@ def test_an_id_belongs_to_the_record_that_was_accepted_with_it(state: State) -> 
     assert ("a", 4) == (owner.request_id, owner.offset)
 
 
-@pytest.mark.parametrize("state", [State.ACCEPTED, State.DEPLOYED, State.PARKED])
+@pytest.mark.parametrize("state", [State.ACCEPTED, State.SUBMITTING, State.DEPLOYED, State.PARKED])
 def test_an_offset_of_a_topic_that_is_gone_is_another_record(state: State) -> None:
-    """Its statuses are still there: a record with another id, or none, is new."""
-    for one in (sent(5, "b"), record(offset=5), record(b"not json", offset=5)):
-        received = Partition(status("a", state, offset=5)).state.receive(one, read_request(one), NOW)
+    """Its statuses are still there: a record with another id, or none, is new. What is open goes on without its own."""
+    for one in (sent(5, "b"), record(offset=5), record(b"not json", offset=5), sent(6, "b")):
+        partition = Partition(status("a", state, offset=5))
+        received = partition.state.receive(one, read_request(one), NOW)
         assert received is not None
         assert (place_id(one), None) == (received.request_id, received.state)
+        gone = [] if state is State.DEPLOYED else ["a"]
+        assert gone == [it.request_id for it in partition.state.left_behind()]
+        assert [] == partition.state.left_behind()
+        if gone:
+            partition.publish(status("a", State.FAILED, 4, offset=5))
+            assert [("a", 4)] == (partition.commit() or ([],))[0]
+        assert (one.offset, 1) == (partition.state.offsets.committable_offset, partition.state.offsets.open)
+
+
+def test_what_the_partition_ends_before_goes_on_without_its_record() -> None:
+    """The log lost its end, or the topic was made anew: nothing comes that would bring it back. It passes no offset."""
+    partition = Partition(
+        status("passed", State.PARKED, offset=3),
+        status("ahead", State.SUBMITTING, offset=5),
+        status("gone", State.SUBMITTING, offset=20),
+    )
+    assert [("passed", 3), ("gone", GONE)] == [(it.request_id, it.offset) for it in partition.state.left_behind()]
+    partition.publish(status("gone", State.PARKED, 4, offset=20))
+    assert ([("gone", 4)], None) == partition.commit()
+
+
+def test_two_that_were_left_with_one_offset_are_both_known() -> None:
+    """The one of a topic that is gone, the other of the topic that has its name."""
+    partition = Partition(status("b", State.BUILDING, offset=5), status("a", State.SUBMITTING, offset=5))
+    received = partition.receive(5, "b")
+    assert received is not None
+    assert ("b", 5) == (received.request_id, received.offset)
+    assert ["a"] == [it.request_id for it in partition.state.left_behind()]
 
 
 def test_a_refusal_that_an_earlier_worker_published_only_lets_its_offset_pass() -> None:

@@ -6,7 +6,18 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from worker.errors import ConfigurationError
 from worker.gateway.http import Connections, serving
+
+
+@pytest.mark.parametrize("host", [None, "127.0.0.1"])
+async def test_a_port_in_use_names_its_setting(host: str | None) -> None:
+    """At every address, and at the one that `--host` names."""
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=f"DEPLOYER_GATEWAY__HTTP_PORT: port {port}: Address"):
+            async with serving(web.Application(), Connections(), host, port):
+                pass
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="there is no IPv6 here")

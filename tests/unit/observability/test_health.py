@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
+from worker.errors import ConfigurationError
 from worker.observability.health import MAX_CONNECTIONS, STUCK_SECONDS, UNPROCESSED_SECONDS, HealthServer, Probes
 from worker.observability.metrics import HEALTH_CONNECTIONS_CUT_OFF
 
@@ -61,10 +62,12 @@ async def test_port_is_free_again_after_closing() -> None:
 
 
 async def test_taken_port_is_an_error() -> None:
-    """The worker does not start without its probes."""
-    with socket.create_server(("", 0)) as taken, pytest.raises(OSError, match="in use"):
-        async with HealthServer(taken.getsockname()[1], lambda: None, lambda: None):
-            pass
+    """The worker does not start without its probes, and says which setting chose the port."""
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=f"DEPLOYER_RUNTIME__HTTP_PORT: port {port}: Address"):
+            async with HealthServer(port, lambda: None, lambda: None):
+                pass
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6")

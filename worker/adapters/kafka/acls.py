@@ -107,7 +107,7 @@ def sender_acls(kafka: KafkaSettings) -> tuple[AclBinding, ...]:
 
 
 def reader_acls(kafka: KafkaSettings) -> tuple[AclBinding, ...]:
-    """Return the ACLs of those who read statuses: a portal, `watch`, `submit --wait`.
+    """Return the ACLs of those who read statuses: a portal, `watch`, `status`, `submit --wait`.
 
     A reader with a consumer group needs READ on that group as well.
     """
@@ -115,7 +115,7 @@ def reader_acls(kafka: KafkaSettings) -> tuple[AclBinding, ...]:
 
 
 def operator_acls(kafka: KafkaSettings) -> tuple[AclBinding, ...]:
-    """Return the ACLs for `submit`, `watch`, `resolve` and `dead-letter`."""
+    """Return the ACLs for `submit`, `watch`, `status`, `resolve` and `dead-letter`."""
     return (
         *topic_acls(kafka.requests_topic, Operation.READ, Operation.WRITE),
         *topic_acls(kafka.status_topic, Operation.READ),

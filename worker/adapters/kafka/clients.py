@@ -24,6 +24,7 @@ fetched may be 40 times as large in memory.
 """
 POLLED = 500  # records at once; between two such batches the event loop can do something else
 
+METADATA_MS = 10_000  # topics that are deleted, made anew or given partitions are noticed so soon; the default is 5 min
 STOP_SECONDS = 2
 WORKER_STOP_SECONDS = 10  # for the clients that live as long as the worker: one of them leaves its group
 

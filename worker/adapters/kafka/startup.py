@@ -24,7 +24,7 @@ from worker.settings import KafkaSettings
 
 FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.5, 10
 CHECK_SECONDS = 5
-LOOK_EVERY, LOOK_SECONDS = 3, 10  # checks: a look at the topics takes a login of its own
+LOOK_EVERY, LOOK_SECONDS = 3, 10  # checks, from the first on: a look at the topics takes a login of its own
 MAX_DENIALS = 3  # in a row: an ACL that is replaced is gone for a moment, and one broker may be in trouble by itself
 
 log = structlog.get_logger()
@@ -113,7 +113,7 @@ class TopicsWatch:
     async def look(self) -> None:
         """Look at the topics at every third call. Raises KafkaError, OSError, TimeoutError: it cannot be told."""
         self._checks += 1
-        if self._checks % LOOK_EVERY:
+        if self._checks % LOOK_EVERY != 1:
             return
         problem = None
         async with asyncio.timeout(LOOK_SECONDS):

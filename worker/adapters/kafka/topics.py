@@ -1,6 +1,7 @@
 """The topics: verified at startup and while the worker runs, and created when the operator allows it."""
 
 import asyncio
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -17,9 +18,10 @@ from aiokafka.errors import (
 from schemas import Message
 from worker import settings
 from worker.adapters.kafka.acls import AclBinding, Operation, ResourceType, missing_acl
-from worker.errors import ConfigurationError
+from worker.errors import ConfigurationError, one_line
 
 _DAY_MS = 24 * 60 * 60 * 1000
+_PARK_MAX = "DEPLOYER_PLAYGROUND__PARK_MAX_SECONDS"
 _POLLS, _POLL_SECONDS = 50, 0.1
 
 SAFE_CONFIGS: Mapping[str, str] = {
@@ -59,7 +61,10 @@ def required_topics(kafka: settings.KafkaSettings) -> tuple[Topic, ...]:
 
 
 async def prepare_topics(admin: AIOKafkaAdminClient, kafka: settings.KafkaSettings) -> None:
-    """Create missing topics (with CREATE_TOPICS), and verify them all.
+    """Create missing topics (with CREATE_TOPICS), and verify them all, but for the numbers of their partitions.
+
+    Where the others have fewer than the requests topic, `TopicsWatch` says so, and the rest is worked on: a restart
+    has to do no worse than a worker that was there when partitions were added.
 
     Raises ConfigurationError, which names the setting and the topic.
     """
@@ -72,15 +77,53 @@ async def prepare_topics(admin: AIOKafkaAdminClient, kafka: settings.KafkaSettin
     await _verify(admin, kafka, existing)
 
 
-async def verify_topics(admin: AIOKafkaAdminClient, kafka: settings.KafkaSettings) -> None:
+async def verify_topics(admin: AIOKafkaAdminClient, kafka: settings.KafkaSettings) -> "Found":
     """Verify that the four topics exist, have the partitions, and are configured as the worker needs them.
 
-    Raises ConfigurationError, which names the setting, the topic and the way out; KafkaError.
+    Raises KafkaError; ConfigurationError, which names the setting, the topic and the way out.
     """
-    await _verify(admin, kafka, await _partition_counts(admin, required_topics(kafka)))
+    topics = required_topics(kafka)
+    existing = await _partition_counts(admin, topics)
+    configs = await _verify(admin, kafka, existing)
+    _verify_partitions(topics, existing)
+    retention = {name: int(found.get("retention.ms") or -1) for name, found in configs.items()}
+    return Found(existing[kafka.requests_topic], retention)
 
 
-async def _verify(admin: AIOKafkaAdminClient, kafka: settings.KafkaSettings, existing: Mapping[str, int]) -> None:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is right in any case, and may still not go with the other settings."""
+
+    partitions: int  # of the requests topic
+    retention_ms: Mapping[str, int]  # by topic; -1: for ever
+
+    def remarks(self, kafka: settings.KafkaSettings, park_max_seconds: float) -> list[str]:
+        """Return a sentence for each setting or topic that should be changed."""
+        requests, *followers, _ = required_topics(kafka)
+        remarks = []
+        if self.partitions != kafka.partitions:
+            remarks.append(
+                f"DEPLOYER_KAFKA__PARTITIONS is {kafka.partitions}, but '{requests.name}' has {self.partitions} "
+                f"partitions. Set it to {self.partitions}."
+            )
+        needed = {f"'{requests.name}'": self._ms(requests.name), _PARK_MAX: park_max_seconds * 1000}
+        for topic in followers:
+            for name, least in needed.items():
+                if self._ms(topic.name) < least:
+                    remarks.append(
+                        f"{topic.setting}: '{topic.name}' is retained for a shorter time than {name}, so what became "
+                        "of a request may be forgotten before it is needed. Set a longer retention.ms."
+                    )
+        return remarks
+
+    def _ms(self, topic: str) -> float:
+        return math.inf if self.retention_ms[topic] < 0 else self.retention_ms[topic]
+
+
+async def _verify(
+    admin: AIOKafkaAdminClient, kafka: settings.KafkaSettings, existing: Mapping[str, int]
+) -> Mapping[str, Mapping[str, str]]:
+    """Return the topics' configurations."""
     topics = required_topics(kafka)
     if missing := [topic for topic in topics if topic.name not in existing]:
         raise ConfigurationError(
@@ -90,8 +133,9 @@ async def _verify(admin: AIOKafkaAdminClient, kafka: settings.KafkaSettings, exi
                 for topic in missing
             )
         )
-    _verify_partitions(topics, existing)
-    _verify_configs(topics, await _configs(admin, topics, kafka), kafka)
+    configs = await _configs(admin, topics, kafka)
+    _verify_configs(topics, configs, kafka)
+    return configs
 
 
 async def _partition_counts(admin: AIOKafkaAdminClient, topics: tuple[Topic, ...]) -> dict[str, int]:
@@ -127,14 +171,15 @@ async def _create(
     answer = await admin.create_topics(
         [NewTopic(it.name, partitions, kafka.replication_factor, topic_configs=dict(it.configs)) for it in topics]
     )
-    for name, code, *_ in answer.topic_errors:  # aiokafka does not raise these
+    for name, code, reason, *_ in answer.topic_errors:  # aiokafka does not raise these
         error = for_code(code)
         if error is TopicAuthorizationFailedError:
             raise ConfigurationError(missing_acl(AclBinding(Operation.CREATE, ResourceType.TOPIC, name), kafka))
         if code and error is not TopicAlreadyExistsError:
             raise ConfigurationError(
-                f"DEPLOYER_KAFKA__CREATE_TOPICS: the topic '{name}' cannot be created: {error.__name__}. "
-                "Check DEPLOYER_KAFKA__REPLICATION_FACTOR"
+                f"DEPLOYER_KAFKA__CREATE_TOPICS: the topic '{name}' cannot be created: {error.__name__}: "
+                f"{one_line(reason or error.description)[:200].rstrip('. ')}. "
+                "Check DEPLOYER_KAFKA__REPLICATION_FACTOR and DEPLOYER_KAFKA__PARTITIONS"
             )
 
 

@@ -6,7 +6,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from tests.support.topics import create_topics
 from worker import settings
-from worker.adapters.kafka.topics import SAFE_CONFIGS, prepare_topics
+from worker.adapters.kafka.topics import SAFE_CONFIGS, prepare_topics, verify_topics
 from worker.errors import ConfigurationError
 
 
@@ -51,12 +51,22 @@ async def test_missing_topics_are_named(kafka: str, unique: str, admin: AIOKafka
         await prepare_topics(admin, options(kafka, unique, create_topics=False))
 
 
-async def test_too_few_status_partitions_are_refused(kafka: str, unique: str, admin: AIOKafkaAdminClient) -> None:
-    """A status goes to the partition number of its request."""
+async def test_kafka_s_own_reason_is_told(kafka: str, unique: str, admin: AIOKafkaAdminClient) -> None:
+    """Which number it is that does not fit, with the settings that chose it."""
+    with pytest.raises(
+        ConfigurationError, match=r"InvalidReplicationFactor.*[Rr]eplication factor.*REPLICATION_FACTOR"
+    ):
+        await prepare_topics(admin, options(kafka, unique, replication_factor=100))
+
+
+async def test_too_few_status_partitions_are_told(kafka: str, unique: str, admin: AIOKafkaAdminClient) -> None:
+    """A status goes to the partition number of its request. No startup ends by it: the others are worked on."""
     wanted = options(kafka, unique)
-    await admin.create_topics([NewTopic(wanted.requests_topic, 5, 1), NewTopic(wanted.status_topic, 3, 1)])
+    topics = [NewTopic(wanted.requests_topic, 5, 1), NewTopic(wanted.status_topic, 3, 1)]
+    await create_topics(kafka, *(NewTopic(it.name, it.num_partitions, 1, topic_configs=SAFE_CONFIGS) for it in topics))
+    await prepare_topics(admin, wanted)
     with pytest.raises(ConfigurationError, match=r"STATUS_TOPIC: .* has 3 partitions, fewer than the 5"):
-        await prepare_topics(admin, wanted)
+        await verify_topics(admin, wanted)
 
 
 async def test_a_compacted_requests_topic_is_refused(kafka: str, unique: str, admin: AIOKafkaAdminClient) -> None:

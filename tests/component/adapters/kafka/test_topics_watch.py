@@ -10,12 +10,13 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewPartitions
 
-from schemas import State
+from schemas import FINAL_STATES, State
 from tests.support.builders import blueprint_document, node, operation, protobuf
 from tests.support.stage import open_stage
 from tests.support.statuses import ended, followed_statuses
 from tests.support.topics import admin_client, create_worker_topics, user_of
-from tests.support.worker_process import WorkerProcess, running_worker
+from tests.support.worker_process import WorkerProcess, running_worker, start_worker
+from worker.client.requests import open_statuses
 from worker.sandbox.graphene_data import make_pipeline
 from worker.sandbox.users import sandbox_token
 
@@ -23,8 +24,12 @@ STORED = make_pipeline("Watched", blueprint_document(node("a")), {"a": protobuf(
 
 
 async def page(worker: WorkerProcess, path: str) -> str:
-    async with aiohttp.ClientSession() as session, session.get(f"{worker.url}{path}") as answer:
-        return f"{answer.status} {await answer.text()}"
+    """Its status and text; nothing before the worker serves it."""
+    try:
+        async with aiohttp.ClientSession() as session, session.get(f"{worker.url}{path}") as answer:
+            return f"{answer.status} {await answer.text()}"
+    except aiohttp.ClientConnectionError:
+        return ""
 
 
 async def until(worker: WorkerProcess, path: str, text: str, *, there: bool = True) -> None:
@@ -55,28 +60,43 @@ async def test_a_topic_that_is_deleted_and_made_anew(word: str, kafka: str, uniq
             assert "the topics are right again" in worker.log.read_text()
 
 
-async def test_a_partition_that_only_the_requests_topic_has(kafka: str, unique: str, tmp_path: Path) -> None:
-    """It is told by metric, log and `/ready`; what waits in it is deployed once the others have it, too."""
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_partition_that_only_the_requests_topic_has(
+    restarted: bool, kafka: str, unique: str, tmp_path: Path
+) -> None:
+    """It is told by metrics, log and `/ready`; the others are worked on, after a restart, too; then it is, as well."""
     user = user_of(partition=2, partitions=3)
-    async with open_stage(kafka, unique, tmp_path, partitions=2) as stage:
+    async with open_stage(kafka, unique, tmp_path, partitions=2) as stage, admin_client(kafka) as admin:
         stage.graphene.add(STORED)
-        async with stage.worker(tmp_path / "log") as worker:
-            async with admin_client(kafka) as admin:
+        if restarted:
+            await admin.create_partitions({stage.topics.requests_topic: NewPartitions(3)})
+        worker = await start_worker(stage.env, tmp_path / "log")
+        try:
+            if not restarted:
+                await worker.until_ready()
                 await admin.create_partitions({stage.topics.requests_topic: NewPartitions(3)})
-                await until(worker, "/ready", f"'{stage.topics.status_topic}' has 2 partitions")
-                await until(worker, "/metrics", 'partition_unprocessed_seconds{partition="2"} 0.0', there=False)
-                await until(worker, "/metrics", 'partition_unprocessed_seconds{partition="0"} 0.0')
-                await stage.ask(STORED, "elsewhere")
-                await stage.until(["elsewhere"], ended)
-                rest = (stage.topics.status_topic, stage.topics.settlements_topic, stage.topics.dead_letter_topic)
-                await admin.create_partitions({topic: NewPartitions(3) for topic in rest})
+            await until(worker, "/ready", f"'{stage.topics.status_topic}' has 2 partitions")
+            await until(worker, "/metrics", "playground_deployer_topic_partitions 3.0")
+            await until(worker, "/metrics", 'partition_unprocessed_seconds{partition="2"} 0.0', there=False)
+            await until(worker, "/metrics", 'partition_unprocessed_seconds{partition="0"} 0.0')
+            await stage.ask(STORED, "elsewhere", user_of(partition=0, partitions=3))
+            await stage.until(["elsewhere"], ended)
+            await stage.producer.client.force_metadata_update()
+            await stage.ask(STORED, "behind", user)
+            await until(worker, "/metrics", 'consumer_lag_records{partition="2"} 1.0')
+            rest = (stage.topics.status_topic, stage.topics.settlements_topic, stage.topics.dead_letter_topic)
+            await admin.create_partitions({topic: NewPartitions(3) for topic in rest})
             await until(worker, "/metrics", 'partition_unprocessed_seconds{partition="2"} 0.0')
-            async with followed_statuses(kafka, stage.topics.status_topic, 3) as statuses, asyncio.timeout(60):
-                await stage.producer.client.force_metadata_update()
-                await stage.ask(STORED, "behind", user)
-                await statuses.until(["behind"], ended)
-            assert 2 == statuses.of["behind"][-1].source.partition
+            async with asyncio.timeout(60), open_statuses(stage.topics, from_beginning=True) as events:
+                states = (it.status.state async for it in events if it.status.request_id == "behind")
+                async for state in states:
+                    if state in FINAL_STATES:
+                        break
+            assert State.DEPLOYED is state
+            await worker.stop()
             assert stage.topics.status_topic in worker.log.read_text()
+        finally:
+            await worker.kill()
 
 
 async def test_what_a_senders_open_transaction_holds_up_is_told(kafka: str, unique: str, tmp_path: Path) -> None:
