@@ -3,24 +3,17 @@
 import argparse
 import os
 import sys
-import time
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from aiokafka.protocol.metadata import MetadataRequest
-
-from worker.adapters.jwks import open_tokens
-from worker.adapters.kafka.acls import verify_acls, worker_acls
-from worker.adapters.kafka.diagnosis import connected
-from worker.adapters.kafka.topics import required_topics, verify_topics
-from worker.adapters.overrides_file import load_overrides
-from worker.cli.connectivity import check_artifacts, check_catalog, check_catalog_login, check_playground
 from worker.cli.error_messages import error_message
 from worker.cli.terminal import configure_logging, run
-from worker.client.requests import open_admin
 from worker.concurrency import together
 from worker.errors import ConfigurationError
 from worker.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from worker.cli.connectivity import Check
 
 
 def execute(_: argparse.Namespace) -> int:
@@ -36,7 +29,9 @@ async def _check(environ: Mapping[str, str]) -> int:
         print(_line("settings", error))
         print("Nothing else was checked.", file=sys.stderr)
         return 1
-    print(_line("settings", "complete"))
+    print(_line("settings", "complete"), flush=True)
+    from worker.cli.connectivity import CHECKS  # noqa: PLC0415 - slow to import: Kafka's client, HTTP, Kubernetes' models
+
     results = await together(_result(check, settings) for check in CHECKS.values())
     for name, result in zip(CHECKS, results, strict=True):
         print(_line(name, result))
@@ -56,53 +51,3 @@ def _line(name: str, result: str | Exception) -> str:
     verdict, text = ("FAILED", error_message(result) or "") if isinstance(result, Exception) else ("ok", result)
     first, *more = text.splitlines()
     return "\n".join([f"{verdict:<7} {name}: {first}", *(f"        {line}" for line in more)])
-
-
-async def _check_tokens(settings: Settings) -> str:
-    """Verify that the secret can be used, or that the issuer publishes a key for the algorithm."""
-    auth = settings.auth
-    async with open_tokens(auth, time.time) as tokens:
-        await tokens.refresh()
-    keys = f", {auth.jwks_url} has a key for it" if auth.jwks_url else ""
-    return "\n".join([f"tokens are verified with {auth.algorithm}{keys}", *tokens.warnings])
-
-
-async def _check_kafka(settings: Settings) -> str:
-    async with connected(settings.kafka) as connection:
-        brokers = (await connection.send(MetadataRequest([]))).brokers
-    return f"{settings.kafka.bootstrap_servers} answers, brokers: {len(brokers)}"
-
-
-async def _check_topics(settings: Settings) -> str:
-    """Verify topics and ACLs as the worker does at startup, but create no topic."""
-    kafka = settings.kafka
-    async with connected(kafka) as connection:
-        await verify_acls(connection, kafka, worker_acls(kafka))
-    async with open_admin(kafka) as admin:
-        present = await admin.list_topics()
-        missing = [topic.name for topic in required_topics(kafka) if topic.name not in present]
-        if missing and kafka.create_topics:
-            return f"the worker will create {', '.join(missing)}"
-        found = await verify_topics(admin, kafka)
-    remarks = found.remarks(kafka, settings.playground.park_max_seconds)
-    return "\n".join(["configured as the worker needs them", *remarks])
-
-
-async def _check_overrides(settings: Settings) -> str:
-    entries = load_overrides(settings.bundle).entries
-    return f"{len(entries)}, all valid" if entries else "none"
-
-
-Check = Callable[[Settings], Coroutine[Any, Any, str]]
-"""Returns a sentence about what works. Raises an error that `error_message` knows."""
-
-CHECKS: Mapping[str, Check] = {
-    "tokens": _check_tokens,
-    "Kafka": _check_kafka,
-    "topics": _check_topics,
-    "CCDS": lambda settings: check_catalog(settings.catalog),
-    "CCDS login": lambda settings: check_catalog_login(settings.catalog),
-    "Nexus": lambda settings: check_artifacts(settings.artifacts),
-    "playground": lambda settings: check_playground(settings.playground),
-    "overrides": _check_overrides,
-}

@@ -1,15 +1,25 @@
-"""One GET to each HTTP dependency, and what the answer says about the worker's settings."""
+"""What `check` asks each dependency, and what the answers say about the worker's settings."""
 
 import os
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 from uuid import UUID
 
 import aiohttp
+from aiokafka.protocol.metadata import MetadataRequest
 from yarl import URL
 
 from worker.adapters.http import dependency_session
+from worker.adapters.jwks import open_tokens
+from worker.adapters.kafka.acls import verify_acls, worker_acls
+from worker.adapters.kafka.diagnosis import connected
+from worker.adapters.kafka.topics import required_topics, verify_topics
+from worker.adapters.overrides_file import load_overrides
 from worker.adapters.playground import playground_session
+from worker.client.requests import open_admin
 from worker.errors import ConfigurationError
-from worker.settings import ArtifactsSettings, CatalogSettings, PlaygroundSettings
+from worker.settings import ArtifactsSettings, CatalogSettings, PlaygroundSettings, Settings
 
 ANSWER_SECONDS = 10.0
 UNUSED_ID = UUID(int=0)  # no solution has it
@@ -95,3 +105,53 @@ async def _get(session: aiohttp.ClientSession, setting: str, url: str, headers: 
     except (aiohttp.ClientError, ValueError):
         problem = "did not answer in HTTP"
     raise ConfigurationError(f"{setting}: {url} {problem}.")
+
+
+async def _check_tokens(settings: Settings) -> str:
+    """Verify that the secret can be used, or that the issuer publishes a key for the algorithm."""
+    auth = settings.auth
+    async with open_tokens(auth, time.time) as tokens:
+        await tokens.refresh()
+    keys = f", {auth.jwks_url} has a key for it" if auth.jwks_url else ""
+    return "\n".join([f"tokens are verified with {auth.algorithm}{keys}", *tokens.warnings])
+
+
+async def _check_kafka(settings: Settings) -> str:
+    async with connected(settings.kafka) as connection:
+        brokers = (await connection.send(MetadataRequest([]))).brokers
+    return f"{settings.kafka.bootstrap_servers} answers, brokers: {len(brokers)}"
+
+
+async def _check_topics(settings: Settings) -> str:
+    """Verify topics and ACLs as the worker does at startup, but create no topic."""
+    kafka = settings.kafka
+    async with connected(kafka) as connection:
+        await verify_acls(connection, kafka, worker_acls(kafka))
+    async with open_admin(kafka) as admin:
+        present = await admin.list_topics()
+        missing = [topic.name for topic in required_topics(kafka) if topic.name not in present]
+        if missing and kafka.create_topics:
+            return f"the worker will create {', '.join(missing)}"
+        found = await verify_topics(admin, kafka)
+    remarks = found.remarks(kafka, settings.playground.park_max_seconds)
+    return "\n".join(["configured as the worker needs them", *remarks])
+
+
+async def _check_overrides(settings: Settings) -> str:
+    entries = load_overrides(settings.bundle).entries
+    return f"{len(entries)}, all valid" if entries else "none"
+
+
+Check = Callable[[Settings], Coroutine[Any, Any, str]]
+"""Returns a sentence about what works. Raises an error that `error_message` knows."""
+
+CHECKS: Mapping[str, Check] = {
+    "tokens": _check_tokens,
+    "Kafka": _check_kafka,
+    "topics": _check_topics,
+    "CCDS": lambda settings: check_catalog(settings.catalog),
+    "CCDS login": lambda settings: check_catalog_login(settings.catalog),
+    "Nexus": lambda settings: check_artifacts(settings.artifacts),
+    "playground": lambda settings: check_playground(settings.playground),
+    "overrides": _check_overrides,
+}
