@@ -12,7 +12,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -73,7 +73,7 @@ def _protobufs() -> list[Path]:
 def _write(folder: Path) -> None:
     layout = Layout(folder)
     base = layout.layer(_python())
-    packages = layout.layer(_tree(wheels(), "opt/wheels"))
+    packages = layout.layer(tree(wheels(), "opt/wheels"))
     # grpc makes modules of protobufs, whose names have no hyphens.
     protobufs = [(f"app/{it.name.replace('-', '_')}", it) for it in _protobufs()]
     own = [*((f"app/containers/{it.name}", it) for it in sorted(PROGRAMS.glob("*.*"))), *protobufs]
@@ -96,14 +96,7 @@ class Layout:
     def layer(self, files: Iterable[File]) -> dict[str, Any]:
         """Write a layer; returns its descriptor."""
         beside = self._folder / "layer"
-        with tarfile.open(beside, "w", format=tarfile.PAX_FORMAT) as tar:
-            folders: set[str] = set()
-            for name, content in files:
-                for parent in reversed(Path(name).parents[:-1]):
-                    if str(parent) not in folders:
-                        folders.add(str(parent))
-                        tar.addfile(_entry(str(parent), tarfile.DIRTYPE))
-                _append(tar, name, content)
+        write_layer(beside, files)
         return self._blob(beside, LAYER)
 
     def add(self, name: str, layers: Sequence[dict[str, Any]], command: Sequence[str], env: dict[str, str]) -> None:
@@ -143,6 +136,18 @@ class Layout:
         return {"mediaType": kind, "digest": f"sha256:{digest}", "size": size}
 
 
+def write_layer(file: Path, files: Iterable[File]) -> None:
+    """Write a tar archive that is the same for the same files."""
+    with tarfile.open(file, "w", format=tarfile.PAX_FORMAT) as tar:
+        folders: set[str] = set()
+        for name, content in files:
+            for parent in reversed(Path(name).parents[:-1]):
+                if str(parent) not in folders:
+                    folders.add(str(parent))
+                    tar.addfile(_entry(str(parent), tarfile.DIRTYPE))
+            _append(tar, name, content)
+
+
 def _entry(name: str, kind: bytes, mode: int = 0o755, size: int = 0) -> tarfile.TarInfo:
     """Of root's, and of no time, so that the same files are the same layer."""
     entry = tarfile.TarInfo(name)
@@ -163,21 +168,22 @@ def _python() -> Iterator[File]:
     """The interpreter, its library, and the shared libraries of both and of the wheels."""
     library = Path(sysconfig.get_path("stdlib", vars={"base": sys.base_prefix, "installed_base": sys.base_prefix}))
     program = Path(sys.executable).resolve()
-    files = list(_tree(library, f"{_PYTHON[1:]}/lib/{library.name}"))
+    files = list(tree(library, f"{_PYTHON[1:]}/lib/{library.name}"))
     yield f"{_PYTHON[1:]}/bin/python3", program
     yield from files
     modules = [it for _, it in files if isinstance(it, Path) and ".so" in it.suffixes]
-    yield from sorted(_shared_libraries([program, *modules, *wheels().rglob("*.so*")]).items())
+    yield from sorted(shared_libraries([program, *modules, *wheels().rglob("*.so*")]).items())
 
 
-def _tree(folder: Path, name: str) -> Iterator[File]:
+def tree(folder: Path, name: str, unused: Collection[str] = _UNUSED) -> Iterator[File]:
+    """The files below a folder, but those of the `unused` folders, below `name`."""
     for path in sorted(folder.rglob("*")):
         inner = path.relative_to(folder)
-        if path.is_file() and not _UNUSED & set(inner.parts):
+        if path.is_file() and not set(inner.parts).intersection(unused):
             yield f"{name}/{inner}", path
 
 
-def _shared_libraries(programs: Sequence[Path]) -> dict[str, Path]:
+def shared_libraries(programs: Sequence[Path]) -> dict[str, Path]:
     """Path in the image → library, of all that the linker of this machine finds for these."""
     said = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=False).stdout
     found = {f"lib/{name}": Path(path) for name, path in re.findall(r"^\s+(\S+) => (/\S+) \(", said, re.MULTILINE)}

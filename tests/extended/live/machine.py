@@ -41,11 +41,19 @@ _SYSCTLS = {
 
 
 def prepare() -> None:
-    """Fetch and build everything once, and look whether there may be a machine here. Raises Unavailable."""
+    """Fetch and build everything once. Raises Unavailable."""
+    look()
+    hyperkube_binary(say)
+    packages()
+    oci_layout()
+
+
+def look() -> None:
+    """Look whether there may be a machine here. Raises Unavailable."""
     if os.geteuid():
-        raise Unavailable("A node needs root: run it in a container, or with sudo.")
+        raise Unavailable("A machine of its own needs root: run it in a container, or with sudo.")
     if not shutil.which("unshare"):
-        raise Unavailable("A node needs unshare, of the package util-linux.")
+        raise Unavailable("A machine of its own needs unshare, of the package util-linux.")
     done = subprocess.run(
         ["unshare", *_NAMESPACES, "--fork", "mount", "-t", "tmpfs", "tmpfs", STATE],
         capture_output=True,
@@ -54,9 +62,6 @@ def prepare() -> None:
     )
     if done.returncode:
         raise Unavailable(f"No namespaces can be made here: run it outside of this container. {done.stderr.strip()}")
-    hyperkube_binary(say)
-    packages()
-    oci_layout()
 
 
 def enter(command: list[str]) -> None:
