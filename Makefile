@@ -61,7 +61,7 @@ test-browser: install ## the gateway's pages in a headless Chromium, with a work
 test-live: install ## the sandbox's pipelines on a real node, from a request to a solved Sudoku; as root; builds Kubernetes once
 	$(BIN)/python -m tests.extended.live.machine $(BIN)/python -m pytest tests/extended/live
 
-test-docker: install ## the Dockerfile and the compose file in Docker's own engine, unpacked from Debian; as root; 6 minutes
+test-docker: install ## the Dockerfile and the compose file in Docker's own engine, unpacked from Debian; as root; minutes
 	$(BIN)/python -m tests.extended.docker.machine $(BIN)/python -m pytest tests/extended/docker
 
 soak: install ## an hour of load with a kill every 30 s; SOAK_SECONDS=n

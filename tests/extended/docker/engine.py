@@ -18,7 +18,7 @@ from worker.sandbox.supervised_process import SupervisedProcess
 RELEASE = "trixie"  # the first whose Compose knows `pull_policy: build` and `start_interval`
 START_SECONDS = 60
 
-_PACKAGES = ("base-files", "mount", "docker.io", "docker-cli", "docker-compose", "docker-buildx", "iptables")
+_PACKAGES = ("docker.io", "docker-cli", "docker-compose", "docker-buildx", "iptables", "mount", "base-files")
 _HOME = STATE / "engine"
 
 # Its root becomes that of its mount namespace: after a mere chroot, `docker exec` would find itself in this machine's.
@@ -58,9 +58,7 @@ def engine_log() -> str:
 @contextmanager
 def _process(name: str, command: Sequence[str]) -> Iterator[SupervisedProcess]:
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
-    process = SupervisedProcess(
-        [str(it) for it in command], folder=STATE, log=STATE / f"{name}.log", environment=environment
-    )
+    process = SupervisedProcess(command, folder=STATE, log=STATE / f"{name}.log", environment=environment)
     try:
         yield process
     finally:
