@@ -64,6 +64,9 @@ test-browser: install ## the gateway's pages in a headless Chromium, with a work
 test-live: install ## the sandbox's pipelines on a real node, from a request to a solved Sudoku; as root; builds Kubernetes once
 	$(BIN)/python -m tests.extended.live.machine $(BIN)/python -m pytest tests/extended/live
 
+test-docker: install ## the Dockerfile and the compose file in Docker's own engine, unpacked from Debian; as root; minutes
+	$(BIN)/python -m tests.extended.docker.machine $(BIN)/python -m pytest tests/extended/docker
+
 soak: install ## an hour of load with a kill every 30 s; SOAK_SECONDS=n
 	$(BIN)/python -m pytest tests/extended/faults/soak.py
 
@@ -132,4 +135,4 @@ release: install ## wheel, SBOM and their SHA-256 into dist/, the same bytes eac
 clean: ## remove what the commands made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output dist
 
-.PHONY: help install demo demo-live image up down test test-unit test-component test-e2e test-alerts test-cluster test-faults test-image test-browser test-live soak bench properties mutants check format golden chart schemas pages trace lock digests licences release clean
+.PHONY: help install demo demo-live image up down test test-unit test-component test-e2e test-alerts test-cluster test-faults test-image test-browser test-live test-docker soak bench properties mutants check format golden chart schemas pages trace lock digests licences release clean

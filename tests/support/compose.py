@@ -12,12 +12,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import yaml
 
 from tests.support.paths import ROOT
 from worker.sandbox.kafka_node import unused_ports
 
 Json = dict[str, Any]
+
+IN_CONTAINER = re.compile(r"docker compose exec (?:-T )?worker playground-deployer ")
 
 
 def read_compose() -> Json:
@@ -91,13 +94,21 @@ class Translated:
 
 
 def lines_to_try() -> dict[str, str]:
-    """What `make up` prints: command → its line for a shell, with $PROGRAM for the program in the container.
+    """What `make up` prints: command → its line for a shell, as it stands there.
 
     `parked` is the one that submits a request which will be parked.
     """
     text = (ROOT / "compose" / "try.txt").read_text(encoding="utf-8").replace("\\\n", "")
-    lines = [
-        re.sub(r"docker compose exec (-T )?worker playground-deployer", "$PROGRAM", it) for it in text.splitlines()
-    ]
-    shown = [line.strip() for line in lines if "$PROGRAM" in line]
-    return {"parked" if "--parked" in line else line.split("$PROGRAM ")[-1].split()[0]: line for line in shown}
+    found = [line.strip() for line in text.splitlines() if IN_CONTAINER.search(line)]
+    return {"parked" if "--parked" in line else IN_CONTAINER.split(line)[-1].split()[0]: line for line in found}
+
+
+async def open_link(link: str) -> str:
+    """Open what "Deploy for Execution" leads to as a browser does; returns the page with the user's deployments."""
+    browser = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with aiohttp.ClientSession(headers=browser, cookie_jar=jar, trust_env=False) as session:
+        async with session.get(link, allow_redirects=False) as response:
+            assert response.status in (302, 303), await response.text()
+        async with session.get(f"{link.partition('/deploy/')[0]}/requests") as response:
+            return await response.text()

@@ -3,10 +3,16 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tests.support.kept import Unavailable, kept
+
+_KEYRING = (
+    "/usr/share/keyrings/debian-archive-keyring.gpg"  # has the keys of releases that are newer than this machine's
+)
 
 
 def debian_tool(package: str, path: str) -> Path:
@@ -25,6 +31,55 @@ def debian_folder(package: str, name: str, *others: str, with_dependencies: bool
         raise Unavailable(f"{name} is needed; install it so that it is on PATH ({package} in Debian)")
     parts = [" ".join(others).encode()] if others else []
     return kept(f"debian-{package}", parts, partial(_unpack, [package, *others], with_dependencies=with_dependencies))
+
+
+def debian_root(release: str, *packages: str) -> Path:
+    """A folder with packages of a release and all that they depend on, in which their programs run as in a root.
+
+    apt keeps its state in a folder of its own meanwhile: this machine's release stays what it is, and none of the
+    packages' scripts runs. Raises Unavailable where there is no Debian.
+    """
+    if not shutil.which("apt-get"):
+        raise Unavailable(f"{packages[0]} of Debian {release} is needed, which only a Debian can fetch.")
+    return kept(f"debian-{release}", [" ".join(packages).encode()], partial(_unpack_root, release, packages))
+
+
+def _unpack_root(release: str, packages: Sequence[str], folder: Path) -> None:
+    with TemporaryDirectory() as beside:
+        state = Path(beside)
+        for name in ("lists/partial", "archives/partial"):
+            (state / name).mkdir(parents=True)
+        (state / "status").touch()  # nothing is installed in the new root
+        (state / "sources.list").write_text(f"deb [signed-by={_KEYRING} target=Packages] {_archive()} {release} main\n")
+        options = {
+            "Dir::State": state,
+            "Dir::State::status": state / "status",
+            "Dir::Cache": state,
+            "Dir::Etc::sourcelist": state / "sources.list",
+            "Dir::Etc::sourceparts": "-",
+            "Dir::Etc::preferences": "-",
+            "Dir::Etc::preferencesparts": "-",
+            "APT::Sandbox::User": "root",  # another user does not see the folder
+        }
+        apt = ["apt-get", "--quiet=2", *(word for it in options.items() for word in ("--option", "{}={}".format(*it)))]
+        for command in ("update",), ("install", "--yes", "--download-only", "--no-install-recommends", *packages):
+            done = subprocess.run([*apt, *command], capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise Unavailable(f"{packages[0]} of Debian {release} cannot be fetched. {done.stderr.strip()}")
+        for archive in sorted((state / "archives").glob("*.deb")):
+            subprocess.run(["dpkg-deb", "--extract", archive, folder], check=True)
+
+
+def _archive() -> str:
+    """Where this machine gets Debian itself from."""
+    ask = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Label: Debian"]
+    found = _run(*ask)
+    if not found:
+        _run("apt-get", "update")  # a new machine has no list of packages
+        found = _run(*ask)
+    if not found:
+        raise Unavailable("Packages of Debian are needed, and this machine does not know where they are.")
+    return found.split()[0]
 
 
 def _unpack(packages: list[str], folder: Path, *, with_dependencies: bool) -> None:

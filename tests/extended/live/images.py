@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -97,14 +97,7 @@ class Layout:
     def layer(self, files: Iterable[File]) -> dict[str, Any]:
         """Write a layer; returns its descriptor."""
         beside = self._folder / "layer"
-        with tarfile.open(beside, "w", format=tarfile.PAX_FORMAT) as tar:
-            folders: set[str] = set()
-            for name, content in files:
-                for parent in reversed(Path(name).parents[:-1]):
-                    if str(parent) not in folders:
-                        folders.add(str(parent))
-                        tar.addfile(_entry(str(parent), tarfile.DIRTYPE))
-                _append(tar, name, content)
+        write_layer(beside, files)
         return self._blob(beside, LAYER)
 
     def add(self, name: str, layers: Sequence[dict[str, Any]], config: dict[str, Any]) -> None:
@@ -139,6 +132,18 @@ class Layout:
         return {"mediaType": kind, "digest": f"sha256:{digest}", "size": size}
 
 
+def write_layer(file: Path, files: Iterable[File]) -> None:
+    """Write a tar archive that is the same for the same files."""
+    with tarfile.open(file, "w", format=tarfile.PAX_FORMAT) as tar:
+        folders: set[str] = set()
+        for name, content in files:
+            for parent in reversed(Path(name).parents[:-1]):
+                if str(parent) not in folders:
+                    folders.add(str(parent))
+                    tar.addfile(_entry(str(parent), tarfile.DIRTYPE))
+            _append(tar, name, content)
+
+
 def _entry(name: str, kind: bytes, mode: int = 0o755, size: int = 0) -> tarfile.TarInfo:
     """Of root's, and of no time, so that the same files are the same layer."""
     entry = tarfile.TarInfo(name)
@@ -168,18 +173,18 @@ def python_files(prefix: Path, place: str, modules: Sequence[Path]) -> Iterator[
     yield f"{place}/bin/python3", program
     yield from files
     own = [it for _, it in files if isinstance(it, Path) and ".so" in it.suffixes]
-    yield from sorted(_shared_libraries([program, *own, *modules]).items())
+    yield from sorted(shared_libraries([program, *own, *modules]).items())
 
 
-def tree(folder: Path, name: str, unused: frozenset[str] = _UNUSED) -> Iterator[File]:
+def tree(folder: Path, name: str, unused: Collection[str] = _UNUSED) -> Iterator[File]:
     """The files of a folder under another name, links as they are, without folders of `unused` names."""
     for path in sorted(folder.rglob("*")):
         inner = path.relative_to(folder)
-        if (path.is_file() or path.is_symlink()) and not unused & set(inner.parts):
+        if (path.is_file() or path.is_symlink()) and not set(inner.parts).intersection(unused):
             yield f"{name}/{inner}", path
 
 
-def _shared_libraries(programs: Sequence[Path]) -> dict[str, Path]:
+def shared_libraries(programs: Sequence[Path]) -> dict[str, Path]:
     """Path in the image → library, of all that the linker of this machine finds for these."""
     said = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=False).stdout
     found = re.findall(r"^\s+(?:\S+ => )?(/\S+) \(0x", said, re.MULTILINE)

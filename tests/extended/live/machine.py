@@ -15,6 +15,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from tests.extended.cluster.binary import hyperkube_binary
 from tests.extended.live.images import oci_layout
@@ -27,7 +28,7 @@ ADDRESS = "10.200.0.1"  # of the machine, on the bridge that its pods see
 STATE = Path("/mnt")  # in memory
 CGROUPS = Path("/sys/fs/cgroup")
 CGROUP = "playground-live-"
-INSIDE = "PLAYGROUND_LIVE"  # variable: the name of the cgroup of all containers
+INSIDE = "PLAYGROUND_LIVE"  # variable: a name for a cgroup of this machine
 
 _NAMESPACES = ("--mount", "--net", "--pid", "--ipc", "--uts")
 # The kubelet sets these for the whole machine. It sees them as it wants them, and this machine's stay as they are.
@@ -42,11 +43,20 @@ _SYSCTLS = {
 
 
 def prepare() -> None:
-    """Fetch and build everything once, and look whether there may be a machine here. Raises Unavailable."""
+    """Fetch and build everything once. Raises Unavailable."""
+    look()
+    hyperkube_binary(say)
+    packages()
+    oci_layout()
+    worker_layout()
+
+
+def look() -> None:
+    """Look whether there may be a machine here. Raises Unavailable."""
     if os.geteuid():
-        raise Unavailable("A node needs root: run it in a container, or with sudo.")
+        raise Unavailable("A machine of its own needs root: run it in a container, or with sudo.")
     if not shutil.which("unshare"):
-        raise Unavailable("A node needs unshare, of the package util-linux.")
+        raise Unavailable("A machine of its own needs unshare, of the package util-linux.")
     done = subprocess.run(
         ["unshare", *_NAMESPACES, "--fork", "mount", "-t", "tmpfs", "tmpfs", STATE],
         capture_output=True,
@@ -55,10 +65,6 @@ def prepare() -> None:
     )
     if done.returncode:
         raise Unavailable(f"No namespaces can be made here: run it outside of this container. {done.stderr.strip()}")
-    hyperkube_binary(say)
-    packages()
-    oci_layout()
-    worker_layout()
 
 
 def machine_command(command: list[str]) -> tuple[list[str], dict[str, str]]:
@@ -66,6 +72,12 @@ def machine_command(command: list[str]) -> tuple[list[str], dict[str, str]]:
     inside = [sys.executable, "-m", "tests.extended.live.machine", *command]
     environment = {**os.environ, INSIDE: CGROUP + secrets.token_hex(4)}
     return ["unshare", *_NAMESPACES, "--fork", "--mount-proc", "--kill-child", *inside], environment
+
+
+def enter(command: list[str]) -> NoReturn:
+    """Go on with a command inside."""
+    program, environment = machine_command(command)
+    os.execvpe(program[0], program, environment)
 
 
 def is_inside() -> bool:
@@ -137,9 +149,13 @@ def _reap(wanted: int | None) -> int:
 
 
 def _remove_cgroups() -> None:
-    """Remove ours, and those of machines that were killed; one with processes stays."""
-    for root in (*CGROUPS.glob(f"{CGROUP}*"), *CGROUPS.glob(f"*/{CGROUP}*")):
-        for folder in (*sorted((it for it in root.rglob("*") if it.is_dir()), reverse=True), root):
+    """Remove those of containers, of this machine and of killed ones; one with processes stays.
+
+    containerd calls the parent of Kubernetes' containers k8s.io, as the kubelet names none.
+    """
+    parents = [it for name in (f"{CGROUP}*", "k8s.io") for it in (*CGROUPS.glob(name), *CGROUPS.glob(f"*/{name}"))]
+    for parent in parents:
+        for folder in (*sorted((it for it in parent.rglob("*") if it.is_dir()), reverse=True), parent):
             with suppress(OSError):
                 folder.rmdir()
 
@@ -163,8 +179,7 @@ def main() -> int:
     except Unavailable as reason:
         say(str(reason))
         return 1
-    program, environment = machine_command(command)
-    return os.execvpe(program[0], program, environment)
+    return enter(command)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from tests.extended.cluster.binary import hyperkube_binary
 from tests.extended.cluster.control_plane import ControlPlane
 from tests.extended.live.dns import DOMAIN, Dns
 from tests.extended.live.images import PAUSE, oci_layout
-from tests.extended.live.machine import ADDRESS, INSIDE, NAME, STATE, say
+from tests.extended.live.machine import ADDRESS, NAME, STATE, say
 from tests.extended.live.packages import environment, network_plugins
 from tests.extended.live.registry import Registry
 from worker.sandbox.supervised_process import SupervisedProcess
@@ -125,7 +125,6 @@ def _start(cluster: ControlPlane, folder: Path) -> None:
         "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
         "authorization": {"mode": "AlwaysAllow"},
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": f"/{os.environ[INSIDE]}",
         "cgroupsPerQOS": False,
         "enforceNodeAllocatable": [],
         "failCgroupV1": False,

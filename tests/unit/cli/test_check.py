@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 
 from tests.support.tokens import SECRET, document, public_jwk
-from worker.cli.check import CHECKS
+from worker.cli.connectivity import CHECKS
 from worker.errors import Unavailable
 from worker.sandbox.http_server import served
 from worker.settings import Settings

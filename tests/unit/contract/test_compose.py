@@ -102,7 +102,7 @@ def test_every_image_has_a_version(services: Json) -> None:
 def test_every_service_can_little_and_comes_back(services: Json) -> None:
     """No capabilities, no new privileges, a restart policy and a health check everywhere; ours cannot write."""
     for name, service in services.items():
-        assert (["ALL"], ["no-new-privileges:true"]) == (service["cap_drop"], service["security_opt"]), name
+        assert (["ALL"], ["no-new-privileges=true"]) == (service["cap_drop"], service["security_opt"]), name
         assert ("unless-stopped", True) == (service["restart"], "healthcheck" in service), name
         assert "user" not in service, name  # the image's own, which is nobody's
     for name in OURS:
