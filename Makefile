@@ -62,6 +62,7 @@ test-browser: install ## the gateway's pages in a headless Chromium, with a work
 	$(BIN)/python -m pytest tests/extended/browser
 
 test-live: install ## the sandbox's pipelines on a real node, from a request to a solved Sudoku; as root; builds Kubernetes once
+	tests/extended/image/bubblewrap.sh
 	$(BIN)/python -m tests.extended.live.machine $(BIN)/python -m pytest tests/extended/live
 
 test-docker: install ## the Dockerfile and the compose file in Docker's own engine, unpacked from Debian; as root; minutes

@@ -43,12 +43,11 @@ _SYSCTLS = {
 
 
 def prepare() -> None:
-    """Fetch and build everything once. Raises Unavailable."""
+    """Fetch and build what a node and the sandbox's pipelines need, once. Raises Unavailable."""
     look()
     hyperkube_binary(say)
     packages()
     oci_layout()
-    worker_layout()
 
 
 def look() -> None:
@@ -176,6 +175,7 @@ def main() -> int:
         return run_inside(command)
     try:
         prepare()
+        worker_layout()
     except Unavailable as reason:
         say(str(reason))
         return 1

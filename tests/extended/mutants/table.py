@@ -189,6 +189,17 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "_REFERENCE.match(_with_registry(image))",
         ),
     ),
+    (f"{DOMAIN}/bundle/manifests.py", f"{UNIT}/domain/bundle/test_archive.py::test_the_orchestrator_is_ready"): (
+        (
+            "bundle: the orchestrator ends soon",
+            'if container.component == "orchestrator" else None',
+            "if False else None",
+        ),
+    ),
+    (
+        "worker/ontarget/orchestrator_client/orchestrator_client.py",
+        f"{UNIT}/ontarget/test_orchestrator_client.py::test_a_port_that_leads_nowhere_yet",
+    ): (("client: a port that leads nowhere yet", "CONNECT_SECONDS = 10", "CONNECT_SECONDS = 0"),),
     (f"{DOMAIN}/bundle/manifests.py", f"{UNIT}/domain/bundle/test_yaml.py"): (
         ("YAML: words of YAML 1.1", " and value.lower() not in _WORDS", ""),
         ("YAML: escapes", "[\\x7f-\\xa0\\u2028\\u2029\\ufeff\\ufffe\\uffff]", "[\\ufffe\\uffff]"),

@@ -123,7 +123,7 @@ def test_a_deployment_asks_for_nothing_an_ordinary_image_lacks() -> None:
                     {"name": "protobuf-api", "containerPort": 8061},
                     {"name": "webui", "containerPort": 8062},
                 ],
-                "readinessProbe": {"tcpSocket": {"port": 8061}, "periodSeconds": 5},
+                "readinessProbe": {"tcpSocket": {"port": 8061}, "periodSeconds": 2},
             }
         ],
     } == pod
@@ -132,14 +132,18 @@ def test_a_deployment_asks_for_nothing_an_ordinary_image_lacks() -> None:
 
 
 def test_the_orchestrator_is_ready_when_it_listens() -> None:
-    """All pods ready means that `initialize` can be called: the orchestrator is probed as the nodes that it dials."""
+    """`initialize` can be called once all pods are ready: it is probed as the nodes that it dials. It ends soon."""
     bundle = build(pipeline(node("gui")))
     gui, orchestrator = (
         manifest(bundle, f"{name}_deployment.yaml")["spec"]["template"]["spec"]["containers"][0]
         for name in ("gui", "orchestrator")
     )
-    assert {"tcpSocket": {"port": 8061}, "periodSeconds": 5} == orchestrator["readinessProbe"]
+    assert {"tcpSocket": {"port": 8061}, "periodSeconds": 2} == orchestrator["readinessProbe"]
     assert gui["readinessProbe"] == orchestrator["readinessProbe"]
+    assert (
+        5
+        == manifest(bundle, "orchestrator_deployment.yaml")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+    )
     service = manifest(bundle, "orchestrator_service.yaml")
     assert [8061] == [port["targetPort"] for port in service["spec"]["ports"]]
 
