@@ -1,17 +1,28 @@
 """Every page in every state: for those who cannot see it well, and while something happens to it."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from tests.extended.browser.chromium import axe
 from tests.extended.browser.conftest import NewPerson
+from tests.extended.browser.people import Person
 from tests.extended.browser.scenes import DEPLOYMENT, SCENES, THEMES, WITHOUT_SESSION, click, open_scenes
 from tests.unit.gateway.door import Door
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PARKED = SCENES["parked"]
+
+
+@asynccontextmanager
+async def scenes_for(someone: Person) -> AsyncIterator[tuple[Door, str]]:
+    """The scenes, until somebody has closed their pages: one that still asks would find nobody, and complain."""
+    async with open_scenes() as found:
+        yield found
+        await someone.context.close()
 
 
 async def violations(page: Any) -> list[str]:
@@ -31,7 +42,7 @@ async def test_nothing_is_against_a_page(theme: str, person: NewPerson) -> None:
     someone = await person(color_scheme=theme, viewport={"width": 360, "height": 740})
     page = await someone.context.new_page()
     found = []
-    async with open_scenes() as (door, address):
+    async with scenes_for(someone) as (door, address):
         for path in (*WITHOUT_SESSION.values(), click(), *SCENES.values()):
             await page.goto(address + path)
             for details in await page.locator("summary").all():
@@ -53,7 +64,7 @@ async def test_what_somebody_types_stays(person: NewPerson) -> None:
     """Focus and text of a form outlive what happens to the request meanwhile, and details stay open."""
     someone = await person()
     page = await someone.context.new_page()
-    async with open_scenes() as (door, address):
+    async with scenes_for(someone) as (door, address):
         await logged_in(page, address)
         await page.goto(address + PARKED)
         await page.click("summary")
@@ -76,7 +87,7 @@ async def test_each_state_is_read_aloud_once(person: NewPerson) -> None:
     """A region of its own says it, which nothing but a new state changes."""
     someone = await person()
     page = await someone.context.new_page()
-    async with open_scenes() as (door, address):
+    async with scenes_for(someone) as (door, address):
         await logged_in(page, address)
         await page.goto(address + SCENES["deploying"])
         await page.wait_for_selector("#spoken:not(:empty)", state="attached")
@@ -96,7 +107,7 @@ async def test_a_lost_connection_is_said_and_found_again(person: NewPerson) -> N
     """Not for a moment's absence; the page is as new as before afterwards."""
     someone = await person()
     page = await someone.context.new_page()
-    async with open_scenes() as (door, address):
+    async with scenes_for(someone) as (door, address):
         await logged_in(page, address)
         await page.goto(address + SCENES["deploying"])
         await page.wait_for_selector("#spoken:not(:empty)", state="attached")
@@ -117,7 +128,7 @@ async def test_leaving_ends_the_session(person: NewPerson) -> None:
     """The button is a form of the gateway's own page, and every browser must say so."""
     someone = await person()
     page = await someone.context.new_page()
-    async with open_scenes() as (_, address):
+    async with scenes_for(someone) as (_, address):
         await logged_in(page, address)
         await page.click("text=Forget me here")
         await page.wait_for_selector("text=Log in first")

@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -19,7 +20,7 @@ from typing import NoReturn
 
 from tests.extended.cluster.binary import hyperkube_binary
 from tests.extended.live.images import oci_layout
-from tests.extended.live.packages import packages
+from tests.extended.live.packages import environment, packages
 from tests.extended.live.worker_image import worker_layout
 from tests.support.kept import Unavailable
 
@@ -62,6 +63,8 @@ def look() -> None:
         text=True,
         check=False,
     )
+    if not shutil.which("ip"):
+        packages()
     if done.returncode:
         raise Unavailable(f"No namespaces can be made here: run it outside of this container. {done.stderr.strip()}")
 
@@ -125,7 +128,8 @@ def _replace(path: str, content: str) -> None:
 
 def _connect() -> None:
     """Loopback, and a bridge with a default route, without which the API server does not start."""
-    _run("hostname", NAME)
+    socket.sethostname(NAME)
+    variables = None if shutil.which("ip") else environment()
     for words in (
         "link set lo up",
         "link add node0 type bridge",
@@ -133,7 +137,7 @@ def _connect() -> None:
         "link set node0 up",
         f"route add default via {ADDRESS} dev node0",
     ):
-        _run("ip", *words.split())
+        subprocess.run(["ip", *words.split()], env=variables, check=True)
 
 
 def _reap(wanted: int | None) -> int:

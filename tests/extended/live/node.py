@@ -19,7 +19,7 @@ from tests.extended.cluster.control_plane import ControlPlane
 from tests.extended.live.dns import DOMAIN, Dns
 from tests.extended.live.images import PAUSE, oci_layout
 from tests.extended.live.machine import ADDRESS, NAME, STATE, say
-from tests.extended.live.packages import environment, network_plugins
+from tests.extended.live.packages import environment, link_iptables, network_plugins
 from tests.extended.live.registry import Registry
 from worker.sandbox.supervised_process import SupervisedProcess
 
@@ -113,6 +113,7 @@ def _containerd(folder: Path) -> SupervisedProcess:
     }
     network = {"cniVersion": "0.4.0", "name": "pods", "plugins": [bridge]}
     (folder / "cni" / "10-pods.conflist").write_text(json.dumps(network))
+    link_iptables(folder / "programs")
     os.environ.update(environment(folder / "programs"))  # kubelet and kube-proxy look for programs, too
     command = ["containerd", "--config", f"{folder}/config.toml"]
     return SupervisedProcess(command, folder=folder, log=folder / "containerd.log")

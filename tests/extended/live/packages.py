@@ -31,19 +31,23 @@ def busybox() -> Path:
     return found
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """This process's, so that it finds the packages' programs and libraries; links to iptables go into `folder`."""
+def environment(*folders: Path) -> dict[str, str]:
+    """This process's, so that it finds the packages' programs and libraries, and the programs in these folders."""
     root = packages()
-    for family in ("iptables", "ip6tables"):
-        for program in ("", "-save", "-restore"):
-            (folder / f"{family}{program}").symlink_to(root / "usr" / "sbin" / "xtables-nft-multi")
     [plugins] = root.rglob("xtables")
-    programs = [folder, *(root / it for it in ("usr/sbin", "usr/bin", "sbin", "bin"))]
+    programs = [*folders, *(root / it for it in ("usr/sbin", "usr/bin", "sbin", "bin"))]
     return os.environ | {
         "PATH": os.pathsep.join([*map(str, programs), os.environ["PATH"]]),
-        "LD_LIBRARY_PATH": str(plugins.parent),
+        "LD_LIBRARY_PATH": os.pathsep.join(map(str, (plugins.parent, root / "lib" / plugins.parent.name))),
         "XTABLES_LIBDIR": str(plugins),
     }
+
+
+def link_iptables(folder: Path) -> None:
+    """Make the links in `folder` that Debian makes when it installs the package."""
+    for family in ("iptables", "ip6tables"):
+        for program in ("", "-save", "-restore"):
+            (folder / f"{family}{program}").symlink_to(packages() / "usr" / "sbin" / "xtables-nft-multi")
 
 
 def network_plugins() -> Path:
