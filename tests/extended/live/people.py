@@ -68,9 +68,19 @@ def start(api: Api, deployment: Deployment) -> None:
 
 
 def page(api: Api, namespace: str, container: str) -> str:
-    """The address of a container's page, which ends with a slash."""
-    service = api.get("Service", namespace, f"{container}webui")
-    return f"http://{HOST}:{service['spec']['ports'][0]['nodePort']}/"
+    """The address of a container's page, which ends with a slash. NodePorts lag behind the pods: it is waited for."""
+    port = api.get("Service", namespace, f"{container}webui")["spec"]["ports"][0]["nodePort"]
+    assert until(lambda: answers(port)), f"nobody answers at the page of {container}"
+    return f"http://{HOST}:{port}/"
+
+
+def answers(port: int) -> bool:
+    """Whether the node lets somebody in there."""
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def get_text(url: str) -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import socket
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -15,7 +14,7 @@ from tests.extended.cluster.api import Api, Json, until
 from tests.extended.cluster.server import BARE, Configuration, Deployment, Server
 from tests.extended.live.conftest import Seconds, World
 from tests.extended.live.node import Node
-from tests.extended.live.people import HOST, PUZZLE, SOLUTION, get_text, page, solution, solve, start, until_ready
+from tests.extended.live.people import PUZZLE, SOLUTION, answers, get_text, page, solution, solve, start, until_ready
 from worker.sandbox.graphene_data import stored_case
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -101,15 +100,6 @@ async def test_what_the_script_leaves_leads_to_the_pods(world: World, api: Api, 
         assert (port, port) == (services[name]["port"], services[name]["nodePort"])
         assert until(partial(answers, port)), name
     assert "<h1>Sudoku</h1>" in get_text(page(api, deployment.namespace, "sudoku-gui"))
-
-
-def answers(port: int) -> bool:
-    """Whether the node lets somebody in there."""
-    try:
-        socket.create_connection((HOST, port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 async def test_a_pod_that_is_killed_comes_back(world: World, api: Api, server: Server) -> None:
