@@ -160,7 +160,7 @@ def _append(tar: tarfile.TarFile, name: str, content: Path | bytes) -> None:
         tar.addfile(link)
     else:
         data = content if isinstance(content, bytes) else content.read_bytes()
-        mode = 0o644 if isinstance(content, bytes) else 0o644 | content.stat().st_mode & 0o111
+        mode = 0o755 if isinstance(content, bytes) else 0o644 | content.stat().st_mode & 0o111
         tar.addfile(_entry(name, tarfile.REGTYPE, mode, len(data)), BytesIO(data))
 
 
