@@ -2,51 +2,34 @@
 
 import socket
 import struct
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import partial
 from socketserver import BaseRequestHandler, ThreadingUDPServer
-from threading import Thread
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tests.extended.cluster.api import Api, Refused
 from tests.extended.cluster.control_plane import ControlPlane
+from tests.extended.live.registry import in_background
 
 DOMAIN = "cluster.local"
 _A = 1  # the type of record that is an IPv4 address (RFC 1035, 3.2.2)
 _FOUND, _NO_SUCH_NAME = 0x8180, 0x8183
 
 
-class Dns:
-    """Answers for as long as it is open. Everything but Services is no name: there is no other network."""
+@contextmanager
+def dns(cluster: ControlPlane, address: str) -> Iterator[None]:
+    """Answer inside the block. Everything but Services is no name: there is no other network."""
+    with closing(cluster.open_api()) as api:
 
-    def __init__(self, cluster: ControlPlane, address: str) -> None:
-        handler = type("Handler", (_Handler,), {"cluster": cluster})
-        self._server = ThreadingUDPServer((address, 53), handler)
-        self._server.daemon_threads = True
-        self._thread = Thread(target=self._server.serve_forever, daemon=True)
+        class Handler(BaseRequestHandler):
+            def handle(self) -> None:
+                """Answer one question."""
+                query: bytes = self.request[0]
+                self.request[1].sendto(answer(query, partial(_address, api)), self.client_address)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-class _Handler(BaseRequestHandler):
-    cluster: ControlPlane
-
-    def handle(self) -> None:
-        """Answer one question."""
-        query: bytes = self.request[0]
-        with closing(self.cluster.open_api()) as api:
-            self.request[1].sendto(
-                answer(query, lambda name, namespace: _address(api, name, namespace)), self.client_address
-            )
+        with in_background(ThreadingUDPServer((address, 53), Handler)):
+            yield
 
 
 def _address(api: Api, name: str, namespace: str) -> str | None:

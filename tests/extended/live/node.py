@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.extended.cluster.binary import hyperkube_binary
 from tests.extended.cluster.control_plane import ControlPlane
-from tests.extended.live.dns import DOMAIN, Dns
+from tests.extended.live.dns import DOMAIN, dns
 from tests.extended.live.images import PAUSE, oci_layout
 from tests.extended.live.machine import ADDRESS, NAME, STATE, say
 from tests.extended.live.packages import environment, link_iptables, network_plugins
@@ -73,11 +73,12 @@ def running_node(layouts: list[Path]) -> Iterator[Node]:
     folder = STATE / "containerd"
     folder.mkdir()
     with ExitStack() as stack:
-        registry = stack.enter_context(Registry(layouts, REGISTRY))
+        registry = Registry(layouts, REGISTRY)
+        stack.enter_context(registry.serving())
         containerd = _containerd(folder)
         stack.callback(containerd.close)
         cluster = stack.enter_context(ControlPlane(hyperkube_binary(say), _OPTIONS, _CONTROLLERS))
-        stack.enter_context(Dns(cluster, ADDRESS))
+        stack.enter_context(dns(cluster, ADDRESS))
         _start(cluster, folder)
         if not cluster.becomes(lambda api: any(map(is_ready, api.call("GET", "api/v1/nodes")["items"]))):
             logs = (folder / "containerd.log").read_text(errors="replace")

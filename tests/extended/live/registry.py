@@ -2,17 +2,31 @@
 
 import base64
 import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import BaseServer
 from threading import Thread
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tests.extended.live.images import NAME, PAUSE
 
 
+@contextmanager
+def in_background(server: BaseServer) -> Iterator[None]:
+    """Serve inside the block, in threads that hold nobody up."""
+    server.daemon_threads = True  # type: ignore[attr-defined]
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
 class Registry:
-    """Serves by name and digest for as long as it is open; one is for all host names.
+    """Serves by name and digest; one is for all host names.
 
     `login` is user:password, or None while everybody may pull. The pause container, which is the node's, needs none.
     """
@@ -25,19 +39,10 @@ class Registry:
         self._kinds = {it["digest"]: it["mediaType"] for it in listed}
         self._names = {it["annotations"][NAME]: it["digest"] for it in listed}
         self._server = ThreadingHTTPServer(address, type("Handler", (_Handler,), {"registry": self}))
-        self._server.daemon_threads = True
-        self._thread = Thread(target=self._server.serve_forever, daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def serving(self) -> AbstractContextManager[None]:
+        """Serve inside the block."""
+        return in_background(self._server)
 
     def may_pull(self, path: str, authorization: str) -> bool:
         """Whether the header has the password, or needs none."""
