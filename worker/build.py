@@ -7,12 +7,14 @@ that are at work, and none keeps the loop busy for 50 ms. A large one is built a
 
 import asyncio
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
+from operator import itemgetter
 from typing import ParamSpec, TypeVar
 from uuid import UUID
+
+from cachetools import LRUCache
 
 from schemas import Kind
 from worker import settings
@@ -156,8 +158,9 @@ class KnownProtobufs:
 
     def __init__(self, read: Callable[[bytes], Protobuf] = read_protobuf) -> None:
         self._read = read
-        self._known: OrderedDict[bytes, tuple[Protobuf | ProtobufError, int]] = OrderedDict()
-        self._bytes = 0
+        self._known: LRUCache[bytes, tuple[Protobuf | ProtobufError, int]] = LRUCache(
+            MAX_KNOWN, getsizeof=itemgetter(1)
+        )
         self._one_at_a_time = asyncio.Lock()  # in a thread: Python would not read two faster
 
     async def check(self, plan: Plan, protos: Mapping[str, bytes]) -> Sequence[str]:
@@ -188,10 +191,6 @@ class KnownProtobufs:
             async with self._one_at_a_time:
                 if digest not in self._known:  # nobody has read it meanwhile
                     self._known[digest] = await in_thread(self._read_or_error, data), len(data) + 1024
-                    self._bytes += self._known[digest][1]
-                    while self._bytes > MAX_KNOWN:
-                        self._bytes -= self._known.popitem(last=False)[1][1]
-        self._known.move_to_end(digest)
         return self._known[digest][0]
 
     def _read_or_error(self, data: bytes) -> Protobuf | ProtobufError:

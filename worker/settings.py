@@ -133,6 +133,12 @@ class ArtifactsSettings(_Group):
     username: str = Field(description="User name for HTTP Basic.")
     password: SecretStr = Field(description="Password for HTTP Basic.")
     timeout_seconds: Seconds = Field(10, description="Time-out of a file.")
+    cache_bytes: int = Field(
+        8 * 1024 * 1024,
+        ge=0,
+        description="Maximum size of the files that are kept for 10 minutes instead of being fetched again, in bytes; "
+        "0: none. Released files of a Maven repository do not change.",
+    )
 
 
 class PlaygroundSettings(_Group):

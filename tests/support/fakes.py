@@ -45,13 +45,6 @@ class FakeTokens:
         return CALLER
 
 
-def take(left: BytesLeft, size: int) -> None:
-    """As the adapters do with what comes."""
-    left.number -= size
-    if left.number < 0 and left.error:
-        raise left.error
-
-
 class FakeCatalog:
     """Knows one solution, or fails."""
 
@@ -65,7 +58,7 @@ class FakeCatalog:
         if isinstance(self.solution, Exception):
             raise self.solution
         if isinstance(self.solution.description, str):
-            take(left, len(self.solution.description.encode()))
+            left.take(len(self.solution.description.encode()))
         return self.solution
 
     async def check_protobufs(
@@ -85,7 +78,7 @@ class FakeArtifacts:
 
     async def fetch(self, uris: Sequence[str], left: BytesLeft, size: int | None = None) -> list[bytes | None]:
         self.fetched.extend(uris)
-        take(left, sum(len(self.files.get(uri, b"")) for uri in uris))
+        left.take(sum(len(self.files.get(uri, b"")) for uri in uris))
         return [self.files.get(uri) for uri in uris]
 
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.fakes import take
 from worker.build import SMALL_BYTES, SMALL_MARKUP, SMALL_VALUES, Allowance
 from worker.domain.solution import LeftOut
 from worker.errors import NeedsReservation
@@ -14,12 +13,12 @@ Use = Callable[[Allowance], None]
 
 def twice(it: Allowance) -> None:
     """What was counted stays counted."""
-    take(it.fetched, SMALL_BYTES)
-    take(it.fetched, 1)
+    it.fetched.take(SMALL_BYTES)
+    it.fetched.take(1)
 
 
 FITS: list[Use] = [
-    lambda it: take(it.fetched, SMALL_BYTES),
+    lambda it: it.fetched.take(SMALL_BYTES),
     lambda it: it.check_texts("<" * (SMALL_MARKUP - 1) + "&" + "x" * 200_000),
     lambda it: it.check_texts(LeftOut("<" * SMALL_MARKUP + "&")),
     lambda it: it.check_texts(None),
@@ -28,7 +27,7 @@ FITS: list[Use] = [
     lambda it: it.check_manifests(80, 3),
 ]
 DOES_NOT: list[Use] = [
-    lambda it: take(it.fetched, SMALL_BYTES + 1),
+    lambda it: it.fetched.take(SMALL_BYTES + 1),
     twice,
     lambda it: it.check_texts("<" * SMALL_MARKUP + "&"),
     lambda it: it.check_texts(None, b"[{" + b"," * (SMALL_VALUES - 1)),

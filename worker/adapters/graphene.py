@@ -9,13 +9,15 @@ path, and checks no access rights by itself: both are done here.
 import asyncio
 import math
 import re
-from collections.abc import Coroutine, Sequence
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
 from uuid import UUID
 
 import aiohttp
 import structlog
+from cachetools import TTLCache
 
 from schemas import Kind
 from worker.adapters.http import Answer, Dependency, NotAFile, TooLarge, TooLargeTogether, stop
@@ -304,6 +306,7 @@ def _left_out(what: str, reason: str) -> LeftOut:
     return LeftOut(reason)
 
 
+KEPT_SECONDS = 600  # for repositories that let a released file be written again, against Maven's rule
 MAX_URI = 512  # characters; the width of CCDS's column
 MAX_FILE = 1024 * 1024  # bytes
 
@@ -350,11 +353,18 @@ def _solution_in(uri: str) -> UUID | None:
 
 
 class ArtifactsClient:
-    """Reads the Nexus repository: blueprints and protobufs. One per worker, because its connections are shared."""
+    """Reads the Nexus repository: blueprints and protobufs. One per worker, because its connections are shared.
 
-    def __init__(self, session: aiohttp.ClientSession, settings: ArtifactsSettings) -> None:
-        """Raise ConfigurationError when the settings cannot be used."""
+    Files that were released do not change in a Maven repository, so they are kept for a while, by their paths. Who may
+    have them is decided before, by what CCDS says each time.
+    """
+
+    def __init__(
+        self, session: aiohttp.ClientSession, settings: ArtifactsSettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Raise ConfigurationError when the settings cannot be used. `clock` gives seconds."""
         self._nexus = Dependency(session, settings, name="artifacts", called="The repository", nothing=(404,))
+        self._known: TTLCache[str, bytes] = TTLCache(settings.cache_bytes, KEPT_SECONDS, clock, getsizeof=len)
 
     async def fetch(
         self, uris: Sequence[str], left: BytesLeft | None = None, size: int | None = None
@@ -371,11 +381,17 @@ class ArtifactsClient:
             NeedsReservation: together they are more than is left.
         """
         paths = [artifact_path(uri) for uri in uris]
+        known = {path: body for path in paths if (body := self._known.get(path)) and size in (None, len(body))}
+        limits = (BytesLeft(MAX_PROTOS_BYTES, TooLargeTogether), left or BytesLeft(math.inf))
         try:
-            answers = await self._nexus.get_all(
-                paths, accept="*/*", max_bytes=MAX_FILE, max_total=MAX_PROTOS_BYTES, left=left or BytesLeft(math.inf)
-            )
-            return [None if answer is None else self._nexus.file(answer, size) for answer in answers]
+            for limit in limits:
+                limit.take(sum(map(len, known.values())))
+            asked = [path for path in paths if path not in known]
+            answers = await self._nexus.get_all(asked, accept="*/*", max_bytes=MAX_FILE, left=limits)
+            fetched = zip(asked, answers, strict=True)
+            found = {path: self._nexus.file(answer, size) for path, answer in fetched if answer}
+            self._keep(found)
+            return [(known | found).get(path) for path in paths]
         except NotAFile:
             raise NotFound("artifact-not-a-file", CODES["artifact-not-a-file"]) from None
         except TooLarge:
@@ -384,3 +400,8 @@ class ArtifactsClient:
             ) from None
         except TooLargeTogether:
             raise protos_too_large() from None
+
+    def _keep(self, files: Mapping[str, bytes]) -> None:
+        for path, body in files.items():
+            if len(body) <= self._known.maxsize and "-SNAPSHOT" not in path:  # which change until they are released
+                self._known[path] = body

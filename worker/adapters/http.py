@@ -151,9 +151,7 @@ async def _read(response: aiohttp.ClientResponse, body: bytearray, max_bytes: in
             else:
                 _unpack(unpacker, piece, body, max_bytes)
             for it in left:
-                it.number -= len(body) - before
-                if it.number < 0 and it.error:
-                    raise it.error
+                it.take(len(body) - before)
             if len(body) > max_bytes:  # enough to know that it is too long
                 return
         if unpacker is not None and not unpacker.eof:
@@ -208,6 +206,7 @@ class Dependency:
         # Connecting has the shorter limit: that no connection could be opened says more than that no answer came.
         self._limits = aiohttp.ClientTimeout(total=settings.timeout_seconds, sock_connect=settings.timeout_seconds / 2)
         self._slots = asyncio.Semaphore(CONNECTIONS)
+        self._asked: dict[tuple[str, str, int], asyncio.Future[tuple[Answer | None] | None]] = {}
         variable = f"DEPLOYER_{name.upper()}__"
         self._base = configured_url(settings.url.rstrip("/") + "/", f"{variable}URL")
         try:
@@ -226,6 +225,9 @@ class Dependency:
     ) -> Answer | None:
         """GET one file, or None when the dependency does not have it.
 
+        What is asked for already is not asked for again meanwhile, except for leave (stage `authorise`). An answer is
+        shared, and a failure is not: whoever waited for one asks on its own.
+
         Args:
             path: below the base, percent-encoded, without a slash at its start.
             accept: the header `Accept`.
@@ -237,6 +239,27 @@ class Dependency:
             TooLarge: the body is longer than `max_bytes`.
             Unavailable: no usable answer in time, or our credentials are refused.
         """
+        key = path, accept, max_bytes
+        if (asked := self._asked.get(key)) and (shared := await asyncio.shield(asked)):
+            for it in left:
+                it.take(len(shared[0].body) if shared[0] else 0)
+            return shared[0]
+        mine = asyncio.get_running_loop().create_future()
+        if stage == "fetch":
+            self._asked.setdefault(key, mine)
+        try:
+            answer = await self._get(path, accept, max_bytes, stage, left)
+            mine.set_result((answer,))
+            return answer
+        finally:
+            if self._asked.get(key) is mine:
+                del self._asked[key]
+            if not mine.done():
+                mine.set_result(None)
+
+    async def _get(
+        self, path: str, accept: str, max_bytes: int, stage: Stage, left: Sequence[BytesLeft]
+    ) -> Answer | None:
         url = self._below_base(path)
         headers = {"Accept": accept, "Authorization": self._credentials}
         try:
@@ -273,23 +296,15 @@ class Dependency:
         return answer
 
     async def get_all(
-        self,
-        paths: Sequence[str],
-        *,
-        accept: str,
-        max_bytes: int,
-        max_total: int,
-        left: BytesLeft,
+        self, paths: Sequence[str], *, accept: str, max_bytes: int, left: Sequence[BytesLeft]
     ) -> list[Answer | None]:
         """GET several files at the same time, each as `get` does; the first failure ends them all.
 
         Of several failures at the same time the first in order is raised, so that chance does not choose.
-        Raises TooLargeTogether as soon as more than `max_total` bytes have come, and what `get` raises.
         """
         if not paths:
             return []
-        limits = (BytesLeft(max_total, TooLargeTogether), left)
-        tasks = [asyncio.create_task(self.get(path, accept=accept, max_bytes=max_bytes, left=limits)) for path in paths]
+        tasks = [asyncio.create_task(self.get(path, accept=accept, max_bytes=max_bytes, left=left)) for path in paths]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             return [task.result() for task in tasks if task.done()]

@@ -17,10 +17,16 @@ class Caller:
 
 @dataclass(slots=True)
 class BytesLeft:
-    """How many bytes may still be fetched. What comes is taken off; below 0 this error is raised, if there is one."""
+    """How many bytes may still be fetched; beyond that this error is raised, if there is one."""
 
     number: float
     error: type[WorkerError] | None = None
+
+    def take(self, number: int) -> None:
+        """Take off what has come. Raises the error when that was too much."""
+        self.number -= number
+        if self.number < 0 and self.error:
+            raise self.error
 
 
 @dataclass(frozen=True, slots=True)

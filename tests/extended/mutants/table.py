@@ -82,7 +82,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     ("worker/build.py", f"{UNIT}/test_build_protobufs.py"): (
         ("protobufs: read once", "if digest not in self._known:  #", "if True:  #"),
-        ("protobufs: what is known is bounded", "while self._bytes > MAX_KNOWN:", "while False:"),
+        ("protobufs: what is known is bounded", "            MAX_KNOWN, getsizeof", "            1 << 40, getsizeof"),
         ("protobufs: bytes", "if left < 0 or marks < 0:", "if marks < 0:"),
         ("protobufs: marks", "if left < 0 or marks < 0:", "if left < 0:"),
         ("protobufs: whose they are", "                await access\n", ""),
@@ -277,6 +277,19 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("zip: one date", "_TIME, _DATE = 0, 33", "_TIME, _DATE = 0, 34"),
         ("zip: closed alphabet", "if not _NAME.fullmatch(path):", "if not _NAME.match(path):"),
     ),
+    (f"{ADAPTERS}/graphene.py", f"{UNIT}/adapters/test_artifacts_client.py"): (
+        ("files: of another size than is known", " and size in (None, len(body))", ""),
+        ("files: too old", "KEPT_SECONDS = 600", "KEPT_SECONDS = 601"),
+        ("files: not released", ' and "-SNAPSHOT" not in path', ""),
+        ("files: too large to be kept", "if len(body) <= self._known.maxsize and", "if"),
+        (
+            "limit: what is fetched of all protobufs",
+            "BytesLeft(MAX_PROTOS_BYTES, TooLargeTogether)",
+            "BytesLeft(1 << 40)",
+            LIMITS,
+        ),
+        ("limit: what is kept counts", "limit.take(sum(map(len, known.values())))", "pass"),
+    ),
     (f"{ADAPTERS}/graphene.py", f"{UNIT}/refusals/test_uris.py"): (
         ("uri: no scheme", " or _SCHEME.match(uri)", ""),
         ("uri: no dots", " and not _DOTS.fullmatch(segment)", ""),
@@ -309,11 +322,13 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("limit: what is read of an answer", "if len(body) > max_bytes:  # enough", "if False:  # enough", ANSWERS),
         ("limit: what is unpacked of an answer", "if len(body) > max_bytes:  # a bomb", "if False:  # a bomb", ANSWERS),
         (
-            "limit: what is fetched of all protobufs",
-            "BytesLeft(max_total, TooLargeTogether)",
-            "BytesLeft(1 << 40)",
-            LIMITS,
+            "leave is asked for each time",
+            'if stage == "fetch":',
+            "if True:",
+            f"{UNIT}/adapters/test_catalog_client.py",
         ),
+        ("a failure is not shared", "mine.set_result(None)", "mine.set_result((None,))"),
+        ("what is shared is taken off", "it.take(len(shared[0].body) if shared[0] else 0)", "pass"),
     ),
     (f"{DOMAIN}/tokens.py", f"{UNIT}/domain/test_tokens.py {UNIT}/adapters/test_token_attacks.py"): (
         ("token: canonical base64", ' or base64.urlsafe_b64encode(data).rstrip(b"=") != segment.encode()', ""),

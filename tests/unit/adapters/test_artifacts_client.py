@@ -15,7 +15,8 @@ from pydantic import SecretStr
 
 from worker.adapters.graphene import MAX_FILE, ArtifactsClient, artifact_path
 from worker.adapters.http import CONNECTIONS, Dependency, dependency_session
-from worker.errors import ConfigurationError, DeploymentError, NotFound, Unavailable
+from worker.domain.solution import BytesLeft
+from worker.errors import ConfigurationError, DeploymentError, NeedsReservation, NotFound, Unavailable
 from worker.settings import ArtifactsSettings
 
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
@@ -354,3 +355,113 @@ async def test_a_file_is_known_by_its_checksum(session: aiohttp.ClientSession, s
         return web.Response(body=body, headers={"ETag": etag, "Content-Type": content_type})
 
     assert [body] == await ArtifactsClient(session, settings(await serve(nexus))).fetch([URI])
+
+
+class Nexus:
+    """Answers with the number of the request, as soon as so many have come as are told to `answer`."""
+
+    def __init__(self, *statuses: int) -> None:
+        """`statuses`: of the first requests; of the others it is 200."""
+        self.requests = 0
+        self._statuses = statuses
+        self._changed = asyncio.Condition()
+        self._answered = 0
+
+    async def serve(self, _: web.Request) -> web.Response:
+        async with self._changed:
+            self.requests += 1
+            number = self.requests
+            self._changed.notify_all()
+            await self._changed.wait_for(lambda: self._answered >= number)
+        status = self._statuses[number - 1] if number <= len(self._statuses) else 200
+        return web.Response(status=status, body=f"file {number}".encode())
+
+    async def come(self, requests: int) -> None:
+        """Wait until so many have come."""
+        async with asyncio.timeout(10), self._changed:
+            await self._changed.wait_for(lambda: self.requests >= requests)
+
+    async def answer(self, requests: int) -> None:
+        """Wait until so many have come, and answer them."""
+        await self.come(requests)
+        async with self._changed:
+            self._answered = requests
+            self._changed.notify_all()
+
+
+def fetched_together(client: ArtifactsClient, *left: BytesLeft) -> list[asyncio.Task[list[bytes | None]]]:
+    """Fetch the same file so many times at the same time."""
+    return [asyncio.create_task(client.fetch([URI], it)) for it in left]
+
+
+async def test_what_is_asked_for_meanwhile_is_asked_for_once(session: aiohttp.ClientSession, serve: Serve) -> None:
+    """All get the one answer, and it is taken off what each of them may fetch."""
+    nexus, left = Nexus(), [BytesLeft(100) for _ in range(3)]
+    fetches = fetched_together(ArtifactsClient(session, settings(await serve(nexus.serve))), *left)
+    await nexus.answer(1)
+    assert [[b"file 1"]] * 3 == await asyncio.gather(*fetches)
+    assert (1, [94] * 3) == (nexus.requests, [it.number for it in left])
+
+
+async def test_a_failure_is_not_shared(session: aiohttp.ClientSession, serve: Serve) -> None:
+    """An outage is counted for whom it struck; those that waited for the answer ask on their own."""
+    nexus = Nexus(500)
+    client = ArtifactsClient(session, settings(await serve(nexus.serve)))
+    fetches = fetched_together(client, *(BytesLeft(100) for _ in range(3)))
+    await nexus.answer(1)
+    await nexus.answer(3)
+    first, *others = await asyncio.gather(*fetches, return_exceptions=True)
+    assert isinstance(first, Unavailable)
+    assert {b"file 2", b"file 3"} == {body for it in others if isinstance(it, list) for body in it}
+
+
+async def test_whoever_goes_takes_nobody_along(session: aiohttp.ClientSession, serve: Serve) -> None:
+    """When the one that asked is cancelled, or may fetch no more, those that waited for its answer ask on their own."""
+    nexus = Nexus()
+    client = ArtifactsClient(session, settings(await serve(nexus.serve), cache_bytes=0))
+    gone, stays = fetched_together(client, BytesLeft(100), BytesLeft(100))
+    await nexus.come(1)
+    gone.cancel()
+    await nexus.answer(2)
+    assert [b"file 2"] == await stays
+    poor, rich = fetched_together(client, BytesLeft(1, NeedsReservation), BytesLeft(100))
+    await nexus.answer(3)
+    await nexus.answer(4)
+    assert [b"file 4"] == await rich
+    with pytest.raises(NeedsReservation):
+        await poor
+
+
+@pytest.mark.parametrize(
+    ("uri", "size", "more", "seconds", "requests"),
+    [
+        (URI, None, {}, 0, 1),
+        (URI, 6, {}, 599, 1),
+        (URI, None, {}, 600, 2),
+        (URI, 7, {}, 0, 2),
+        (URI, None, {"cache_bytes": 0}, 0, 2),
+        (URI, None, {"cache_bytes": 5}, 0, 2),
+        ("org/acumos/x/1.0.0-SNAPSHOT/x-1.0.0-SNAPSHOT.proto", None, {}, 0, 2),
+    ],
+    ids=["kept", "of the size that is known", "too old", "of another size", "off", "too large", "not released"],
+)
+async def test_a_released_file_is_kept_for_a_while(
+    session: aiohttp.ClientSession,
+    serve: Serve,
+    uri: str,
+    size: int | None,
+    more: dict[str, int],
+    seconds: float,
+    requests: int,
+) -> None:
+    """It is fetched once in ten minutes, unless Graphene's database knows another size of it by then."""
+    nexus, now = Nexus(), 0.0
+    client = ArtifactsClient(session, settings(await serve(nexus.serve), **more), lambda: now)
+    first = asyncio.create_task(client.fetch([uri]))
+    await nexus.answer(1)
+    assert [b"file 1"] == await first
+    now = seconds
+    again, left = asyncio.create_task(nexus.answer(2)), BytesLeft(100)
+    assert [f"file {requests}".encode()] == await client.fetch([uri], left, size)
+    assert (requests, 94) == (nexus.requests, left.number)
+    again.cancel()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import traceback
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from uuid import UUID
@@ -280,6 +281,25 @@ async def test_access_is_checked_for_callers_when_configured(
     """Without a caller, or with CHECK_ACCESS off, nobody's access is asked for."""
     await find(caller, check_access=check)
     assert "access" not in ccds.headers
+
+
+async def test_what_is_shared_is_never_the_leave(session: aiohttp.ClientSession, serve: Serve, ccds: Ccds) -> None:
+    """Those that ask for a solution at the same time share what Graphene says of it; access is asked for each time."""
+    asked, both = Counter[str](), asyncio.Barrier(2)
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        (name,) = [name for name, path in PATHS.items() if path == request.raw_path]
+        asked[name] += 1
+        if name == "access":
+            await both.wait()
+        ccds.headers.clear()
+        return await ccds.handle(request)
+
+    options = {"url": f"{await serve(handle)}/ccds/", "username": "ccds_client", "password": SecretStr(PASSWORD)}
+    client = CatalogClient(session, CatalogSettings(**options))
+    first, second = await asyncio.gather(*(client.find(SOLUTION, REVISION, CALLER) for _ in range(2)))
+    assert first == second
+    assert {**dict.fromkeys(PATHS.keys() - {"third"}, 1), "access": 2} == asked
 
 
 NOT_FOUND: list[Reply] = [b"", b" \n", b"null", 400, 404]
