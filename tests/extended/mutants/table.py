@@ -82,6 +82,12 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     ("worker/build.py", f"{UNIT}/test_build_protobufs.py"): (
         ("protobufs: read once", "if digest not in self._known:  #", "if True:  #"),
+        (
+            "build: what it dies of is counted",
+            "            await begun\n",
+            "            pass\n",
+            f"{UNIT}/test_deploy.py",
+        ),
         ("protobufs: what is known is bounded", "            MAX_KNOWN, getsizeof", "            1 << 40, getsizeof"),
         ("protobufs: bytes", "if left < 0 or marks < 0:", "if marks < 0:"),
         ("protobufs: marks", "if left < 0 or marks < 0:", "if left < 0:"),
