@@ -1,11 +1,13 @@
 """CCDS, Nexus and playground for measurements: a process of its own that answers with next to no work.
 
-`python -m tests.extended.bench.dependencies NODES LATENCY_SECONDS POST_SECONDS` prints its address and serves one
-pipeline until it is terminated. Answers are made once; a request costs a look at its first line.
+`python -m tests.extended.bench.dependencies NODES LATENCY_SECONDS POST_SECONDS` prints its address and serves pipelines
+that differ in nothing but their ids until it is terminated. Answers are made once, for one of them; a request costs a
+look at its first line, and another id takes the place of that one's.
 """
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,8 +18,15 @@ from worker.sandbox.graphene import CCDS_PATH, NEXUS_PATH
 
 SOLUTION_ID = UUID("11111111-1111-4111-8111-111111111111")
 REVISION_ID = UUID("22222222-2222-4222-8222-222222222222")
-BLUEPRINT_URI = "org/blueprint.json"
+BLUEPRINT_URI = f"org/acumos/{SOLUTION_ID}/blueprint.json"
+_PREFIX = str(SOLUTION_ID)[:24]
+_SOLUTION = re.compile(rf"{_PREFIX}\d{{12}}".encode())
 PROTO = protobuf(operation()).encode() + b"// A comment of thirty bytes.\n" * 20
+
+
+def solution_id(number: int) -> str:
+    """Return the id of one of the solutions."""
+    return f"{_PREFIX}{number:012}"
 
 
 def pipeline(nodes: int) -> bytes:
@@ -62,7 +71,11 @@ class Server(asyncio.Protocol):
 
     def _answer(self, request: list[bytes]) -> None:
         method, path = request
-        self._transport.write(self._deployed if method == b"POST" else self._answers.get(path, _http(b"")))
+        if method == b"POST":
+            return self._transport.write(self._deployed)
+        ours, found = str(SOLUTION_ID).encode(), _SOLUTION.search(path)
+        theirs = found[0] if found else ours
+        return self._transport.write(self._answers.get(path.replace(theirs, ours), _http(b"")).replace(ours, theirs))
 
 
 def _http(body: bytes, content_type: bytes = b"application/json") -> bytes:

@@ -14,7 +14,7 @@ import psutil
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from schemas import FINAL_STATES
-from tests.extended.bench.dependencies import REVISION_ID, SOLUTION_ID, served_apart
+from tests.extended.bench.dependencies import REVISION_ID, SOLUTION_ID, served_apart, solution_id
 from tests.extended.bench.results import Row
 from tests.support.stage import environment
 from tests.support.topics import create_worker_topics, unique_name
@@ -39,6 +39,7 @@ class Run:
     topic: str
     ready_seconds: float
     tokens: list[bytes]
+    different: bool
     sent: int = 0
 
     async def publish(self, count: int) -> None:
@@ -47,7 +48,7 @@ class Run:
             user = self.sent % len(USERS)
             value = {
                 "requestId": f"r-{self.sent}",
-                "solutionId": str(SOLUTION_ID),
+                "solutionId": solution_id(self.sent) if self.different else str(SOLUTION_ID),
                 "revisionId": str(REVISION_ID),
             }
             await self.producer.send(
@@ -79,9 +80,15 @@ class Run:
 
 @asynccontextmanager
 async def running(
-    bootstrap: str, folder: Path, nodes: int, latency: float, command: tuple[str, ...] = WORKER
+    bootstrap: str,
+    folder: Path,
+    nodes: int,
+    latency: float,
+    command: tuple[str, ...] = WORKER,
+    *,
+    different: bool = True,
 ) -> AsyncIterator[Run]:
-    """A worker that is ready, with topics of its own."""
+    """A worker that is ready, with topics of its own. `different`: each request asks for another solution."""
     async with served_apart(nodes, latency) as url:
         env = environment(bootstrap, unique_name(), url, url)
         if command is IO_ONLY:
@@ -103,7 +110,7 @@ async def running(
             )
             async with AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=5) as producer, statuses:
                 topic = env["DEPLOYER_KAFKA__REQUESTS_TOPIC"]
-                yield Run(psutil.Process(worker.process.pid), producer, statuses, topic, ready, tokens)
+                yield Run(psutil.Process(worker.process.pid), producer, statuses, topic, ready, tokens, different)
         finally:
             await worker.kill()
 
@@ -121,21 +128,26 @@ async def latency(bootstrap: str, folder: Path) -> list[Row]:
 
 
 async def throughput(bootstrap: str, folder: Path, count: int) -> list[Row]:
-    """A backlog of 3-node pipelines, dependencies at 0 ms; then the same input and output without the work."""
-    rates: dict[tuple[str, ...], tuple[float, float]] = {}
-    for command in (WORKER, IO_ONLY):
-        async with running(bootstrap, folder, nodes=3, latency=0.0, command=command) as run:
+    """A backlog of 3-node pipelines, dependencies at 0 ms: each another one, or all one and the same, as in a class.
+
+    Then the same input and output without the work.
+    """
+    rates: dict[tuple[tuple[str, ...], bool], tuple[float, float]] = {}
+    for command, different in ((WORKER, True), (WORKER, False), (IO_ONLY, True)):
+        async with running(bootstrap, folder, nodes=3, latency=0.0, command=command, different=different) as run:
             await run.publish(300)
             await run.until_final(300)
             start, cpu = time.monotonic(), run.cpu_seconds()
             await run.publish(count)
             await run.until_final(count)
             seconds = time.monotonic() - start
-            rates[command] = (count / seconds, (run.cpu_seconds() - cpu) / count * 1000)
-    (rate, cpu_ms), (io_rate, io_cpu_ms) = rates[WORKER], rates[IO_ONLY]
+            rates[command, different] = (count / seconds, (run.cpu_seconds() - cpu) / count * 1000)
+    (rate, cpu_ms), (class_rate, class_cpu_ms), (io_rate, io_cpu_ms) = rates.values()
     return [
         Row("requests per second, 3 nodes, dependencies at 0 ms", rate, "/s", at_least=275),
         Row("CPU per request of the worker", cpu_ms, "ms", at_most=3.5),
+        Row("requests per second of a class that deploys one tutorial", class_rate, "/s"),
+        Row("CPU per request of the worker then", class_cpu_ms, "ms"),
         Row("requests per second of a worker that does only the I/O", io_rate, "/s"),
         Row("CPU per request of that", io_cpu_ms, "ms"),
         Row("share of the I/O-only rate", rate / io_rate * 100, "%", at_least=60),
