@@ -74,6 +74,9 @@ soak: install ## an hour of load with a kill every 30 s; SOAK_SECONDS=n
 bench: install ## how fast it is, as a table and bench.json; 4 minutes
 	$(BIN)/python -m tests.extended.bench
 
+bench-scale: install ## 12 to 96 partitions, 1 to 4 workers, and rebalances, as a table and scale.json; 20 minutes
+	$(BIN)/python -m tests.extended.bench.scale
+
 properties: install ## 50,000 generated solutions and every string by every reader; PROPERTIES=n, PROPERTIES_SEED=n
 	PROPERTIES=$${PROPERTIES:-50000} PROPERTIES_SEED=$${PROPERTIES_SEED:-random} $(PYTEST) tests/component/properties
 
@@ -136,4 +139,4 @@ release: install ## wheel, SBOM and their SHA-256 into dist/, the same bytes eac
 clean: ## remove what the commands made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output dist
 
-.PHONY: help install demo demo-live image up down test test-unit test-component test-e2e test-alerts test-cluster test-faults test-image test-browser test-live test-docker soak bench properties mutants check format golden chart schemas pages trace lock digests licences release clean
+.PHONY: help install demo demo-live image up down test test-unit test-component test-e2e test-alerts test-cluster test-faults test-image test-browser test-live test-docker soak bench bench-scale properties mutants check format golden chart schemas pages trace lock digests licences release clean
