@@ -126,8 +126,8 @@ class Fleet:
 
     async def steady(self, rate: float, count: int, stop: asyncio.Event | None = None) -> None:
         """Send so many at this rate, whatever comes back, or until `stop`; then wait until they have ended."""
-        reading = asyncio.create_task(self._read_for_ever())
-        try:
+        async with asyncio.TaskGroup() as together:
+            reading = together.create_task(self._read_for_ever())
             began = time.time()
             for number in range(count):
                 if stop and stop.is_set():
@@ -137,9 +137,7 @@ class Fleet:
                 # Not from when it is sent: a sender that is held up would hide how long the requests were.
                 self._due[f"r-{self._sent}"] = due
                 await self._send()
-        finally:
             reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
         await self._until_all_ended()
 
     async def _send(self) -> None:
