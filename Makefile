@@ -71,7 +71,7 @@ test-docker: install ## the Dockerfile and the compose file in Docker's own engi
 soak: install ## an hour of load with a kill every 30 s; SOAK_SECONDS=n
 	$(BIN)/python -m pytest tests/extended/faults/soak.py
 
-bench: install ## how fast it is, as a table and bench.json; 4 minutes
+bench: install ## how fast it is, as a table and bench.json; 10 minutes
 	$(BIN)/python -m tests.extended.bench
 
 bench-scale: install ## 12 to 96 partitions, 1 to 4 workers, and rebalances, as a table and scale.json; 20 minutes
@@ -108,7 +108,7 @@ schemas: install ## write schemas/generated from schemas/events.py, and schemas/
 	$(BIN)/python -m schemas.export
 	$(BIN)/python -m tests.support.sequences
 
-pages: install ## write the parts of the pages in docs/ that are made from the code
+pages: install ## write the parts of the pages in docs/ that are made from the code, and the pictures
 	$(BIN)/python -m tests.support.pages
 
 trace: install ## the files that one request crosses, counted
