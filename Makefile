@@ -71,8 +71,11 @@ test-docker: install ## the Dockerfile and the compose file in Docker's own engi
 soak: install ## an hour of load with a kill every 30 s; SOAK_SECONDS=n
 	$(BIN)/python -m pytest tests/extended/faults/soak.py
 
-bench: install ## how fast it is, as a table and bench.json; 4 minutes
+bench: install ## how fast it is, as a table and bench.json; 10 minutes
 	$(BIN)/python -m tests.extended.bench
+
+bench-scale: install ## 12 to 96 partitions, 1 to 4 workers, and rebalances, as a table and scale.json; 20 minutes
+	$(BIN)/python -m tests.extended.bench.scale
 
 properties: install ## 50,000 generated solutions and every string by every reader; PROPERTIES=n, PROPERTIES_SEED=n
 	PROPERTIES=$${PROPERTIES:-50000} PROPERTIES_SEED=$${PROPERTIES_SEED:-random} $(PYTEST) tests/component/properties
@@ -105,7 +108,7 @@ schemas: install ## write schemas/generated from schemas/events.py, and schemas/
 	$(BIN)/python -m schemas.export
 	$(BIN)/python -m tests.support.sequences
 
-pages: install ## write the parts of the pages in docs/ that are made from the code
+pages: install ## write the parts of the pages in docs/ that are made from the code, and the pictures
 	$(BIN)/python -m tests.support.pages
 
 trace: install ## the files that one request crosses, counted
@@ -136,4 +139,4 @@ release: install ## wheel, SBOM and their SHA-256 into dist/, the same bytes eac
 clean: ## remove what the commands made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output dist
 
-.PHONY: help install demo demo-live image up down test test-unit test-component test-e2e test-alerts test-cluster test-faults test-image test-browser test-live test-docker soak bench properties mutants check format golden chart schemas pages trace lock digests licences release clean
+.PHONY: help install demo demo-live image up down test test-unit test-component test-e2e test-alerts test-cluster test-faults test-image test-browser test-live test-docker soak bench bench-scale properties mutants check format golden chart schemas pages trace lock digests licences release clean

@@ -1,4 +1,5 @@
-"""The parts of the pages that are made from the code: `make pages` writes them, and a test keeps them fresh.
+"""The parts of the pages that are made from the code: `make pages` writes them and the pictures, and a test keeps
+them fresh.
 
 Each stands between two marks of its name, `<!-- name -->` and `<!-- /name -->`.
 """
@@ -16,6 +17,7 @@ from pydantic_core import PydanticUndefined
 
 from schemas import FINAL_STATES, SUCCESSORS, State
 from tests.extended.bench import results
+from tests.support import hundred, pictures
 from tests.support.paths import ROOT
 from worker.adapters.kafka.acls import ROLES, AclBinding, ResourceType
 from worker.errors import (
@@ -129,8 +131,17 @@ def faults() -> str:
 
 def performance() -> str:
     """Return the figures of the last `make bench` that was kept: `docs/performance.json`."""
-    rows = json.loads((DOCS / "performance.json").read_text(encoding="utf-8"))
-    return results.table([results.Row(**{key: row[key] for key in row if key != "reached"}) for row in rows])
+    return results.table(results.read(DOCS / "performance.json"))
+
+
+def scale() -> str:
+    """Return the figures of the last `make bench-scale` that was kept: `docs/scale.json`."""
+    return results.matrix(results.read(DOCS / "scale.json"))
+
+
+def hundred_workers() -> str:
+    """Return what these figures come to with a hundred workers."""
+    return hundred.table(pictures.read_figures())
 
 
 def acls() -> str:
@@ -191,6 +202,8 @@ PARTS = (
     Part(DOCS / "states.md", "states", state_diagram),
     Part(DOCS / "guarantees.md", "faults", faults),
     Part(DOCS / "performance.md", "performance", performance),
+    Part(DOCS / "performance.md", "scale", scale),
+    Part(DOCS / "performance.md", "hundred workers", hundred_workers),
     Part(DOCS / "kafka-security.md", "acls", acls),
     Part(DOCS / "kafka-security.md", "kafka users", kafka_users),
     Part(DOCS / "operating.md", "gateway metrics", gateway_metrics),
@@ -199,3 +212,6 @@ PARTS = (
 if __name__ == "__main__":
     for part in PARTS:
         part.write()
+    figures = pictures.read_figures()
+    for picture in pictures.PICTURES:
+        picture.path.write_text(picture.draw(figures), encoding="utf-8")

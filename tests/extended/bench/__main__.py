@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.extended.bench import bundles, delivery, fairness, gateway, history, results, workers
+from tests.extended.bench import bundles, delivery, fairness, gateway, history, load, results, workers
 from tests.support.broker import open_broker
 
 
@@ -14,11 +14,13 @@ async def measure_workers(bootstrap: str, requests: int) -> list[results.Row]:
     """Everything that needs a broker."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
+        rates = await workers.throughput(bootstrap, folder, 3000)
         return [
             *await workers.latency(bootstrap, folder),
             *await delivery.idle(bootstrap, folder),
             *await delivery.loaded(bootstrap, folder, 2000),
-            *await workers.throughput(bootstrap, folder, 3000),
+            *rates,
+            *await load.steady(bootstrap, folder, rates[0].value),
             *await workers.start_and_memory(bootstrap, folder, requests),
             *await fairness.greedy(bootstrap, folder),
             *await gateway.full_view(bootstrap, folder),

@@ -39,6 +39,29 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def matrix(rows: Sequence[Row]) -> str:
+    """Those whose names are `setup: figure`, with a column for each setup."""
+    cells: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        setup, _, figure = row.name.partition(": ")
+        if figure:
+            cells.setdefault(f"{figure}, {row.unit}" if row.unit else figure, {})[setup] = row
+    setups = dict.fromkeys(setup for row in cells.values() for setup in row)
+    lines = [f"| figure | {' | '.join(setups)} | aim |", "|---" * (len(setups) + 2) + "|"]
+    for figure, of in cells.items():
+        values = [
+            f"{of[it].value:.4g}" + " **not reached**" * (of[it].reached is False) if it in of else "" for it in setups
+        ]
+        lines.append(f"| {figure} | {' | '.join(values)} | {next(iter(of.values())).aim} |")
+    return "\n".join(lines)
+
+
+def read(path: Path) -> list[Row]:
+    """Return what `write` has written."""
+    documents = json.loads(path.read_text(encoding="utf-8"))
+    return [Row(**{key: it[key] for key in it if key != "reached"}) for it in documents]
+
+
 def write(rows: Sequence[Row], path: Path) -> None:
     """For machines."""
     documents = [asdict(row) | {"reached": row.reached} for row in rows]

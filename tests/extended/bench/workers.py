@@ -177,4 +177,8 @@ async def start_and_memory(bootstrap: str, folder: Path, count: int) -> list[Row
         Row("start to ready, median of 3", median(ready), "s", at_most=2),
         Row("memory with 1,000 requests waiting", waiting, "MB", at_most=150),
         Row(f"memory growth from {count // 5:,} to {count:,} requests", samples[-1] - samples[1], "MB", at_most=5),
+        *(
+            Row(f"memory after {count * tenth // 10:,} requests", megabytes, "MB")
+            for tenth, megabytes in enumerate(samples, 1)
+        ),
     ]

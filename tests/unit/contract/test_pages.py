@@ -9,6 +9,7 @@ import pytest
 from schemas import SUCCESSORS, State
 from tests.support.pages import DOCS, PARTS, Part, error_codes
 from tests.support.paths import ROOT
+from tests.support.pictures import FOLDER, PICTURES, Picture, points, read_figures
 from worker.cli import _parser, main
 from worker.errors import CODES
 
@@ -33,6 +34,27 @@ PLACEHOLDERS = {
 def test_a_printed_part_is_what_the_code_says(part: Part) -> None:
     """`make pages` writes it again."""
     assert part.make() == part.shown()
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.name)
+def test_a_picture_is_what_the_figures_say(picture: Picture) -> None:
+    """`make pages` draws it again."""
+    assert picture.draw(read_figures()) == picture.path.read_text(encoding="utf-8")
+
+
+def test_every_picture_is_shown() -> None:
+    """docs/performance.md shows each, and none that is not drawn."""
+    shown = re.findall(r"\]\(pictures/(.+)\.svg\)", (DOCS / "performance.md").read_text(encoding="utf-8"))
+    drawn = [picture.name for picture in PICTURES]
+    assert sorted(drawn) == sorted(shown) == sorted(path.stem for path in FOLDER.iterdir())
+
+
+def test_a_line_goes_by_the_number_in_the_name() -> None:
+    """In its order, and not in that of the text; a name that only contains the pattern is another figure."""
+    figures = {"after 10,000 requests": 3.0, "after 900 requests": 1.0, "after 900 requests, peak": 2.0}
+    assert [(900.0, 1.0), (10_000.0, 3.0)] == points(figures, r"after ([\d,]+) requests")
+    with pytest.raises(ValueError, match="no figure"):
+        points(figures, r"before (\d+) requests")
 
 
 def test_writing_a_part_changes_nothing_else(tmp_path: Path) -> None:
