@@ -15,7 +15,7 @@ import psutil
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from schemas import FINAL_STATES
-from tests.extended.bench.dependencies import REVISION_ID, SOLUTION_ID, served_apart
+from tests.extended.bench.dependencies import REVISION_ID, served_apart, solution_id
 from tests.support.stage import environment
 from tests.support.topics import create_worker_topics, unique_name
 from tests.support.worker_process import WORKER, WorkerProcess, start_worker
@@ -142,7 +142,7 @@ class Fleet:
 
     async def _send(self) -> None:
         user = self._sent % len(USERS)
-        value = {"requestId": f"r-{self._sent}", "solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID)}
+        value = {"requestId": f"r-{self._sent}", "solutionId": solution_id(self._sent), "revisionId": str(REVISION_ID)}
         await self.producer.send(
             self.env["DEPLOYER_KAFKA__REQUESTS_TOPIC"],
             json.dumps(value).encode(),
