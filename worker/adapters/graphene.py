@@ -10,7 +10,7 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
 from uuid import UUID
@@ -352,19 +352,36 @@ def _solution_in(uri: str) -> UUID | None:
     return next(filter(None, map(_uuid, uri.split("/")[:-1])), None)
 
 
-class ArtifactsClient:
-    """Reads the Nexus repository: blueprints and protobufs. One per worker, because its connections are shared.
+class KnownFiles:
+    """Files that were released, by their paths, for a while: they do not change in a Maven repository.
 
-    Files that were released do not change in a Maven repository, so they are kept for a while, by their paths. Who may
-    have them is decided before, by what CCDS says each time.
+    Who may have them is decided elsewhere, by what CCDS says each time.
     """
+
+    def __init__(self, max_bytes: int, clock: Callable[[], float]) -> None:
+        """`clock` gives seconds."""
+        self._files: TTLCache[str, bytes] = TTLCache(max_bytes, KEPT_SECONDS, clock, getsizeof=len)
+
+    def find(self, path: str, size: int | None) -> bytes | None:
+        """Return what is known, if it has that size; `size` None: nobody knows which it has."""
+        found = self._files.get(path)
+        return found if found is not None and size in (None, len(found)) else None
+
+    def keep(self, path: str, file: bytes) -> None:
+        """Keep it, in place of what was not used for the longest time."""
+        if len(file) <= self._files.maxsize and "-SNAPSHOT" not in path:  # which change until they are released
+            self._files[path] = file
+
+
+class ArtifactsClient:
+    """Reads the Nexus repository: blueprints and protobufs. One per worker, because its connections are shared."""
 
     def __init__(
         self, session: aiohttp.ClientSession, settings: ArtifactsSettings, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Raise ConfigurationError when the settings cannot be used. `clock` gives seconds."""
         self._nexus = Dependency(session, settings, name="artifacts", called="The repository", nothing=(404,))
-        self._known: TTLCache[str, bytes] = TTLCache(settings.cache_bytes, KEPT_SECONDS, clock, getsizeof=len)
+        self._known = KnownFiles(settings.cache_bytes, clock)
 
     async def fetch(
         self, uris: Sequence[str], left: BytesLeft | None = None, size: int | None = None
@@ -381,7 +398,7 @@ class ArtifactsClient:
             NeedsReservation: together they are more than is left.
         """
         paths = [artifact_path(uri) for uri in uris]
-        known = {path: body for path in paths if (body := self._known.get(path)) and size in (None, len(body))}
+        known = {path: file for path in paths if (file := self._known.find(path, size))}
         limits = (BytesLeft(MAX_PROTOS_BYTES, TooLargeTogether), left or BytesLeft(math.inf))
         try:
             for limit in limits:
@@ -390,7 +407,8 @@ class ArtifactsClient:
             answers = await self._nexus.get_all(asked, accept="*/*", max_bytes=MAX_FILE, left=limits)
             fetched = zip(asked, answers, strict=True)
             found = {path: self._nexus.file(answer, size) for path, answer in fetched if answer}
-            self._keep(found)
+            for path, file in found.items():
+                self._known.keep(path, file)
             return [(known | found).get(path) for path in paths]
         except NotAFile:
             raise NotFound("artifact-not-a-file", CODES["artifact-not-a-file"]) from None
@@ -400,8 +418,3 @@ class ArtifactsClient:
             ) from None
         except TooLargeTogether:
             raise protos_too_large() from None
-
-    def _keep(self, files: Mapping[str, bytes]) -> None:
-        for path, body in files.items():
-            if len(body) <= self._known.maxsize and "-SNAPSHOT" not in path:  # which change until they are released
-                self._known[path] = body

@@ -69,7 +69,9 @@ class Model:
         for it in messages:
             places.append(len(self.log))
             if it.topic == "status":
-                self.log.append(DeploymentStatus.model_validate_json(it.value))
+                self.log.append(status := DeploymentStatus.model_validate_json(it.value))
+                if status.error and status.error.code == "internal":
+                    self.broken.append(f"a defect ended {status.request_id}")
         if checkpoint is not None:
             if checkpoint.offset < self.committed:
                 self.broken.append(f"the offset goes back from {self.committed} to {checkpoint.offset}")
@@ -226,9 +228,17 @@ class Worker:
         return Caller(token, f"{token}@example.org")
 
     async def build(
-        self, solution_id: UUID, revision_id: UUID, caller: Caller | None, *, large: bool
+        self,
+        solution_id: UUID,
+        revision_id: UUID,
+        caller: Caller | None,
+        *,
+        large: bool,
+        begun: asyncio.Future[None],
     ) -> tuple[Plan, Bundle]:
         """The same for everybody."""
+        await asyncio.sleep(0)
+        await begun
         await asyncio.sleep(0)
         return PLAN, BUNDLE
 

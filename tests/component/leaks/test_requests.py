@@ -155,10 +155,12 @@ async def test_dependencies_that_repeat_the_login(dependency: str, world: World,
     for place, path in places.items():
         for name, fault in FAULTS.items():
             world.graphene.faults[path] = fault
+            world.ages.too_old()
             await check(watch, world, f"{dependency} {name} for {place}", request())
             assert not isinstance(fault, Echo) or f"Basic credentials of {dependency}" in watch.found(TOLD[0])
     for place in list(places)[:1]:
         world.graphene.faults[places[place]] = HANG
+        world.ages.too_old()
         await check(
             watch, world, f"{dependency} hangs", request(), f"{'catalog' if places is CCDS else 'artifacts'}-timeout"
         )

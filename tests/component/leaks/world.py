@@ -24,7 +24,7 @@ from tests.component.leaks import canaries
 from tests.support.builders import record
 from tests.support.fakes import FakeJob, FakeProcessor
 from tests.support.logging_state import LIBRARIES
-from worker.adapters.graphene import ArtifactsClient, CatalogClient
+from worker.adapters.graphene import KEPT_SECONDS, ArtifactsClient, CatalogClient
 from worker.adapters.http import dependency_session
 from worker.adapters.playground import PlaygroundClient, playground_session
 from worker.adapters.tokens import TokenVerifier
@@ -111,6 +111,20 @@ def repr_all(message: Message) -> str:
     return f"{message.topic} {message.value.decode()} {message.key!r} {message.headers!r}"
 
 
+class FileAges:
+    """The clock of what the worker keeps of the repository."""
+
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        """Tell the time."""
+        return self.seconds
+
+    def too_old(self) -> None:
+        """From here on all that is kept is too old."""
+        self.seconds += KEPT_SECONDS
+
+
 @dataclass
 class World:
     """One worker's inside. A test changes what the dependencies do, sends records, and looks at `written`."""
@@ -126,6 +140,7 @@ class World:
     deployer: Deployer
     log: StringIO
     spans: InMemorySpanExporter
+    ages: FileAges
     errors: list[str] = field(default_factory=list)
     sent: list[str] = field(default_factory=list)
     statuses: list[DeploymentStatus] = field(default_factory=list)
@@ -257,9 +272,12 @@ async def open_world(folder: Path, log_format: Format, **servers: str) -> AsyncI
         spans = InMemorySpanExporter()
         tracing = TracingSettings(endpoint="http://collector.example")
         await stack.enter_async_context(open_tracing(tracing, lambda _: SimpleSpanProcessor(spans)))
-        session = await stack.enter_async_context(dependency_session())
+        session, ages = await stack.enter_async_context(dependency_session()), FileAges()
         tokens = TokenVerifier(settings.auth, lambda: datetime.now(UTC).timestamp())
-        catalog, artifacts = CatalogClient(session, settings.catalog), ArtifactsClient(session, settings.artifacts)
+        catalog, artifacts = (
+            CatalogClient(session, settings.catalog),
+            ArtifactsClient(session, settings.artifacts, ages),
+        )
         submitter = PlaygroundClient(
             await stack.enter_async_context(playground_session(settings.playground)), settings.playground
         )
@@ -280,6 +298,7 @@ async def open_world(folder: Path, log_format: Format, **servers: str) -> AsyncI
             deployer,
             log,
             spans,
+            ages,
         )
         for adapter, method in (
             (tokens, "authenticate"),

@@ -284,10 +284,10 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("zip: closed alphabet", "if not _NAME.fullmatch(path):", "if not _NAME.match(path):"),
     ),
     (f"{ADAPTERS}/graphene.py", f"{UNIT}/adapters/test_artifacts_client.py"): (
-        ("files: of another size than is known", " and size in (None, len(body))", ""),
+        ("files: of another size than is known", " and size in (None, len(found))", ""),
         ("files: too old", "KEPT_SECONDS = 600", "KEPT_SECONDS = 601"),
         ("files: not released", ' and "-SNAPSHOT" not in path', ""),
-        ("files: too large to be kept", "if len(body) <= self._known.maxsize and", "if"),
+        ("files: too large to be kept", "if len(file) <= self._files.maxsize and", "if"),
         (
             "limit: what is fetched of all protobufs",
             "BytesLeft(MAX_PROTOS_BYTES, TooLargeTogether)",
