@@ -33,7 +33,7 @@ down: ## stop those containers; what is in Kafka stays
 
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 
-test: install ## all tests on all cores; Apache Kafka is borrowed (KAFKA_BOOTSTRAP), in Docker, or embedded
+test: install ## all tests, in one process more than there are cores; Apache Kafka is borrowed (KAFKA_BOOTSTRAP), in Docker, or embedded
 	$(PYTEST)
 
 test-unit: install ## those without Apache Kafka, within a minute: with a fifth of the generated cases

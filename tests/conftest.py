@@ -105,6 +105,11 @@ class RunReport:
         return wanted and not self.brokers
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Start one process more than there are cores: some tests wait for Kafka's clocks most of the time."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """One process reports: this one, unless it runs tests for another."""
     if not hasattr(config, "workerinput"):

@@ -1,5 +1,6 @@
 """What takes long to make is made once per user, and kept in the cache folder."""
 
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -32,20 +33,18 @@ def needed(get: Callable[[], T], environ: Mapping[str, str] = os.environ) -> T:
 
 
 def kept(name: str, parts: list[bytes], make: Make) -> Path:
-    """The folder of `name` made of just these parts. It is made beside and renamed, so two may do so at once."""
+    """The folder of `name` made of just these parts. Of several that need it at once, one makes it."""
     key = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:16]
     place = Path(user_cache_dir("playground-deployer")) / f"{name}-{key}"
-    if not place.exists():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place.parent, prefix=".making-") as beside:
-            made = Path(beside) / "it"
-            made.mkdir()
-            make(made)
-            try:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with (place.parent / f".{name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.exists():
+            with tempfile.TemporaryDirectory(dir=place.parent, prefix=".making-") as beside:
+                made = Path(beside) / "it"
+                made.mkdir()
+                make(made)
                 made.rename(place)
-            except OSError:  # somebody else was faster
-                if not place.exists():
-                    raise
     return place
 
 
