@@ -18,7 +18,8 @@ from worker.adapters.graphene import ArtifactsClient, CatalogClient
 from worker.adapters.http import dependency_session
 from worker.adapters.jwks import open_tokens
 from worker.adapters.kafka.clients import FETCHED, METADATA_MS, WORKER_STOP_SECONDS, client_options, running_client
-from worker.adapters.kafka.partition_store import KafkaPartitionStore, partition_of, record_of
+from worker.adapters.kafka.partition_store import KafkaPartitionStore
+from worker.adapters.kafka.records import partition_of, record_of
 from worker.adapters.kafka.settlements import SettlementReader, SettlementSender
 from worker.adapters.kafka.startup import prepare_kafka, watch_kafka
 from worker.adapters.overrides_file import load_overrides
