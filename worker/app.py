@@ -18,12 +18,14 @@ from worker.adapters.graphene import ArtifactsClient, CatalogClient
 from worker.adapters.http import dependency_session
 from worker.adapters.jwks import open_tokens
 from worker.adapters.kafka.clients import FETCHED, METADATA_MS, WORKER_STOP_SECONDS, client_options, running_client
-from worker.adapters.kafka.partition_store import KafkaPartitionStore, partition_of, record_of
+from worker.adapters.kafka.partition_store import KafkaPartitionStore
+from worker.adapters.kafka.records import partition_of, record_of
 from worker.adapters.kafka.settlements import SettlementReader, SettlementSender
 from worker.adapters.kafka.startup import prepare_kafka, watch_kafka
 from worker.adapters.overrides_file import load_overrides
 from worker.adapters.playground import PlaygroundClient, playground_session
 from worker.build import Builder
+from worker.concurrency import in_thread, together
 from worker.delivery.admission import Admission, Breakers, Budget, KeyQueue, Limiter
 from worker.delivery.collector import WorkerCollector
 from worker.delivery.consumer import RequestConsumer
@@ -61,11 +63,11 @@ async def run(settings: Settings, stop: asyncio.Event, open_store: OpenStore = K
         server = await stack.enter_async_context(HealthServer(settings.runtime.http_port, probes.live, probes.ready))
         log.info("health is served", port=server.port)
         builder = await stack.enter_async_context(open_builder(settings))
-        builder.warm_up()
         playground = PlaygroundClient(
             await stack.enter_async_context(playground_session(settings.playground)), settings.playground, CLOCKS.now
         )
-        cluster_id = await prepare_kafka(settings.kafka, stop)
+        # Both before a request is read; the builder needs the CPU while Kafka's answers are on their way.
+        _, cluster_id = await together((in_thread(builder.warm_up), prepare_kafka(settings.kafka, stop)))
         if cluster_id is None:
             return
         breakers = Breakers(CLOCKS.monotonic, CLOCKS.sleep)

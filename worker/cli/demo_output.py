@@ -19,7 +19,8 @@ from rich.status import Status
 from rich.text import Text
 
 from schemas import DeploymentStatus
-from worker.cli.status_table import PUBLISHED, STATE_WIDTH, StatusTable, can_redraw, duration, status_line
+from worker.cli.status_line import STATE_WIDTH, status_line
+from worker.cli.status_table import PUBLISHED, StatusTable, can_redraw, duration
 from worker.errors import CommandError
 from worker.sandbox.graphene_data import Case
 

@@ -5,7 +5,7 @@ import json
 import os
 
 from schemas import FINAL_STATES
-from worker.cli.status_table import status_line
+from worker.cli.status_line import status_line
 from worker.cli.terminal import configure_logging, run
 from worker.client.requests import StatusEvent, published_statuses
 from worker.errors import CommandError

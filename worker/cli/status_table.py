@@ -1,7 +1,4 @@
-"""How statuses are displayed: one line each, or a table with one row per request.
-
-Others wrote the text in a status, so nothing in it may move the cursor or change a colour.
-"""
+"""How statuses are displayed on a terminal: a table with one row per request."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from schemas import FINAL_STATES, DeploymentStatus, State
-from worker.errors import one_line
+from worker.cli.status_line import STATE_WIDTH, summary
 
 SPINNER = "…"  # drawn as an animation
 PUBLISHED = "published"  # before the first status
@@ -30,27 +27,11 @@ STYLES: Mapping[State, tuple[str, str]] = {
     State.FAILED: ("✗", "red"),
 }
 MAX_ROWS = 10_000  # requests whose last status is remembered
-STATE_WIDTH = max(map(len, State))
 
 
 def can_redraw(console: Console) -> bool:
     """Return whether a table can be redrawn in place; otherwise lines are printed."""
     return console.is_terminal and not console.is_dumb_terminal
-
-
-def status_line(status: DeploymentStatus, label: str | None = None) -> str:
-    """Return one status on one line, with `label` instead of time and request id."""
-    head = label or f"{status.time:%H:%M:%S} {status.request_id}"
-    return f"{head}  {status.state:<{STATE_WIDTH}}  {summary(status)}"
-
-
-def summary(status: DeploymentStatus) -> str:
-    """Return what happened as a sentence."""
-    name = f"{one_line(status.solution_name)}: " if status.solution_name else ""
-    code = f" [{status.error.code}]" if status.error else ""
-    count = len(status.warnings or ()) if status.state is State.DEPLOYED else 0
-    notes = f" ({count} note{'s' if count > 1 else ''})" if count else ""
-    return f"{name}{one_line(status.message)}{notes}{code}"
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from schemas import FINAL_STATES, DeploymentStatus, State
-from worker.cli.status_table import status_line
+from worker.cli.status_line import status_line
 from worker.cli.terminal import configure_logging, run
 from worker.client import DeployerClient
 from worker.domain.tokens import strip_bearer

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.live import Live
 
 from worker.cli import INTERRUPTED
-from worker.cli.status_table import StatusTable, can_redraw, status_line
+from worker.cli.status_line import status_line
+from worker.cli.status_table import StatusTable, can_redraw
 from worker.cli.terminal import configure_logging, run
 from worker.client import DeployerClient
 from worker.client.requests import StatusEvent

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from schemas import DeploymentRequested, ReplayPermitted
 from worker.adapters.kafka.acls import Operation
 from worker.adapters.kafka.clients import client_options, fetch_record, open_reader, read_all
-from worker.adapters.kafka.partition_store import record_of
+from worker.adapters.kafka.records import record_of
 from worker.client.requests import OutgoingRequest, RequestPublisher, partition_count
 from worker.domain import dead_letter, strict_json
 from worker.domain.dead_letter import MAX_REPLAYS, Replay, next_replay

@@ -4,7 +4,7 @@ from aiokafka import TopicPartition
 
 from schemas import DeploymentStatus, ReplayPermitted
 from worker.adapters.kafka.clients import client_options, fetch_record, open_reader
-from worker.adapters.kafka.partition_store import record_of
+from worker.adapters.kafka.records import record_of
 from worker.client.dead_letters import DeadLetterFilter, build_replay, open_originals, read_dead_letters, send_replay
 from worker.client.requests import OutgoingRequest, RequestPublisher
 from worker.client.settlements import OperatorStatement, build_settlement, publish_settlement, publishable

@@ -12,7 +12,7 @@ from schemas import DeploymentSettled, DeploymentStatus, Message, SourceInfo, St
 from tests.component.kafka_security.conftest import Scene
 from tests.support.builders import final_status
 from worker.adapters.kafka.acls import missing_acl, operator_acls, reader_acls, sender_acls, worker_acls
-from worker.adapters.kafka.partition_store import record_of
+from worker.adapters.kafka.records import record_of
 from worker.client.dead_letters import DeadLetterFilter, open_originals, read_dead_letters
 from worker.client.requests import open_publisher, open_statuses
 from worker.client.settlements import publish_settlement

@@ -943,6 +943,14 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     ("worker/cli/__init__.py", f"{UNIT}/cli/test_main.py"): (
         ("usage: what is meant", "get_close_matches(word, known, 1)", "get_close_matches(word, [], 1)"),
+        ("start: logs without rich", 'if {"structlog", "rich"}.isdisjoint(sys.modules):', "if False:"),
+    ),
+    ("worker/cli/status_line.py", f"{UNIT}/cli/test_main.py"): (
+        (
+            "start: a line without rich",
+            "from schemas import DeploymentStatus",
+            "import rich; from schemas import DeploymentStatus",
+        ),
     ),
     ("worker/cli/__init__.py", f"{COMMANDS}::test_mistakes_on_the_command_line"): (
         (

@@ -12,10 +12,12 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
+from tests.support.first_line import DRAWS, TALKS, WORKS, first_line
 from tests.support.paths import ROOT
 from worker.cli import main
 from worker.cli.error_messages import error_message
 from worker.errors import CommandError, ConfigurationError, NotFound, StatusNotPublished
+from worker.sandbox.environment import worker_environment
 
 COMMANDS = ("run", "demo", "submit", "watch", "status", "bundle", "check", "resolve", "dead-letter", "sandbox")
 IDS = ["9b8d4f52-3f0c-4c1e-8f2b-6a5d7c1e0b34", "c41e7a90-52d6-4e8b-b7f3-1d9a0c6e2f58"]
@@ -39,15 +41,38 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     assert f"playground-deployer {command}" in capsys.readouterr().out
 
 
-def test_help_loads_nothing_heavy() -> None:
+@pytest.mark.parametrize("arguments", [["--help"], ["submit", "--help"], ["dead-letter", "list", "--help"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     """Help is there at once: neither pydantic nor a Kafka client is imported for it."""
-    script = (
-        "import sys; from worker.cli import main\n"
-        "try: main(['submit', '--help'])\n"
-        "except SystemExit: print({'pydantic', 'aiokafka', 'aiohttp', 'rich'} & set(sys.modules))"
-    )
-    shown = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert "set()" == shown.splitlines()[-1]
+    shown = first_line(arguments, {})
+    assert (True, []) == (shown.text.startswith("usage: "), shown.imported((*DRAWS, *WORKS, *TALKS)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unneeded"),
+    [
+        (["status", "r-1"], (*DRAWS, *WORKS)),
+        (["resolve", "r-1", "--outcome", "failed", "--by", "ada"], (*DRAWS, *WORKS)),
+        (["dead-letter", "list"], (*DRAWS, *WORKS)),
+        (["dead-letter", "replay", "--all"], (*DRAWS, *WORKS)),
+        (["submit", *IDS], (*DRAWS, *WORKS)),
+        (["check"], (*DRAWS, *WORKS)),
+        (["watch"], WORKS),
+        (["run"], DRAWS),
+        (["gateway"], (*DRAWS, "kubernetes", "google.protobuf", "lark", "nh3", "requests")),
+    ],
+)
+def test_a_command_loads_only_what_it_needs(arguments: list[str], unneeded: tuple[str, ...]) -> None:
+    """What is missing in the settings is said before anything is imported that has no part in the command."""
+    shown = first_line(arguments, {})
+    assert (True, []) == ("DEPLOYER_" in shown.text, shown.imported(unneeded))
+
+
+def test_check_says_that_the_settings_are_complete_before_it_loads_what_it_asks_with() -> None:
+    """Its first line is there although the clients of the dependencies take a while to import."""
+    environment = worker_environment("127.0.0.1:1", "http://127.0.0.1:1", "http://127.0.0.1:1", "/deploy_solution", "x")
+    shown = first_line(["check"], environment)
+    assert ("ok      settings: complete", []) == (shown.text, shown.imported((*DRAWS, *WORKS)))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from schemas import BundleInfo, DeploymentInfo, DeploymentStatus, ErrorInfo, SourceInfo, State
-from worker.cli.status_table import STYLES, StatusTable, can_redraw, duration, status_line
+from worker.cli.status_line import status_line
+from worker.cli.status_table import STYLES, StatusTable, can_redraw, duration
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 ERROR = ErrorInfo(code="token-expired", message="The token has expired.", stage="authenticate", retryable=False)

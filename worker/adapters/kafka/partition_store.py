@@ -20,7 +20,6 @@ from aiokafka.errors import (
     UnknownMemberIdError,
     for_code,
 )
-from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.producer import sender
 from aiokafka.protocol.commit import OffsetCommitRequest
 from pydantic import ValidationError
@@ -38,6 +37,7 @@ from worker.adapters.kafka.clients import (
     running_client,
     stop_client,
 )
+from worker.adapters.kafka.records import LOG_APPEND_TIME, record_of
 from worker.domain.partition_state import Checkpoint, RequestTable, RequestTableReader
 from worker.domain.request import Record
 from worker.errors import PartitionLost
@@ -54,7 +54,6 @@ PERMITS_SECONDS = 1.0
 PERMITS_PAST_SECONDS = 600  # how far back permits are read, by our clock
 # Transactions of one worker at once: more would only cost CPU, and the other partitions batch meanwhile.
 TRANSACTIONS_AT_ONCE = 4
-LOG_APPEND_TIME = 1
 # More than a transaction takes; tokens are judged by our clock, with a leeway of some seconds.
 MAX_SKEW_SECONDS = 30
 
@@ -63,34 +62,7 @@ MAX_SKEW_SECONDS = 30
 NEXT_TRANSACTION_SECONDS = 0.003
 sender.BACKOFF_OVERRIDE = NEXT_TRANSACTION_SECONDS
 
-_PARTITIONER = DefaultPartitioner()
-
 log = structlog.get_logger()
-
-
-def record_of(cluster_id: str, record: ConsumerRecord, partition_of: Callable[[bytes], int] | None = None) -> Record:
-    """Return the record as the domain knows it, which keeps only what it reads of the headers.
-
-    `partition_of` tells where a key leads; None: it does not matter any more.
-    """
-    return Record(
-        cluster_id,
-        record.topic,
-        record.partition,
-        record.offset,
-        record.timestamp,
-        record.timestamp_type == LOG_APPEND_TIME,
-        record.key,
-        record.value,
-        record.headers,
-        misplaced=bool(partition_of and record.key is not None and partition_of(record.key) != record.partition),
-    )
-
-
-def partition_of(consumer: AIOKafkaConsumer, topic: str, key: bytes) -> int:
-    """Return where Kafka's own clients put a record with this key, and aiokafka's: murmur2 of it."""
-    partitions = sorted(consumer.partitions_for_topic(topic) or (0,))
-    return int(_PARTITIONER(key, partitions, []))
 
 
 def note_broker_time(broker: float, ours: float) -> None:

@@ -13,7 +13,8 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from schemas import DeploymentStatus, Message, ReplayPermitted, SourceInfo, State
 from tests.support.topics import Topics, create_topics
 from worker import settings
-from worker.adapters.kafka.partition_store import KafkaPartitionStore, PartitionWriter, partition_of
+from worker.adapters.kafka.partition_store import KafkaPartitionStore, PartitionWriter
+from worker.adapters.kafka.records import partition_of
 from worker.adapters.kafka.topics import SAFE_CONFIGS
 from worker.domain.partition_state import Checkpoint, RequestTable
 from worker.errors import PartitionLost

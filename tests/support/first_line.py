@@ -1,0 +1,53 @@
+"""What a command has imported by the time it prints its first line, which is where it ends here."""
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tests.support.paths import ROOT
+
+SECONDS = 60
+# Packages: they draw on a terminal, do the work of worker and gateway, talk to Kafka.
+DRAWS = ("rich", "pygments")
+WORKS = (
+    "aiohttp", "cryptography", "google.protobuf", "jinja2", "jwt", "kubernetes", "lark", "nh3", "opentelemetry",
+    "prometheus_client", "requests", "yaml",
+)  # fmt: skip
+TALKS = ("pydantic", "aiokafka", "structlog", "asyncio")
+
+_SCRIPT = """
+import io, os, sys
+from worker.cli import main
+
+class FirstLine(io.TextIOBase):
+    def write(self, text):
+        if text.strip():
+            print(text.split("\\n")[0], *sys.modules, sep="\\n", file=sys.__stdout__, flush=True)
+            os._exit(0)
+
+sys.stdout = sys.stderr = FirstLine()
+main(sys.argv[1:])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstLine:
+    """It, and the modules."""
+
+    text: str
+    modules: frozenset[str]
+
+    def imported(self, packages: Sequence[str]) -> list[str]:
+        """Which of these are among the modules."""
+        return [it for it in packages if it in self.modules]
+
+
+def first_line(arguments: Sequence[str], environment: Mapping[str, str]) -> FirstLine:
+    """Run a command in a process of its own until it prints something, be it a result or what is wrong."""
+    ran = subprocess.run(
+        [sys.executable, "-c", _SCRIPT, *arguments],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=SECONDS,
+    )  # fmt: skip
+    text, *modules = ran.stdout.splitlines()
+    return FirstLine(text, frozenset(modules))

@@ -1,0 +1,24 @@
+"""How a status is displayed on one line. Without rich, which takes longer to import than such a command has to do.
+
+Others wrote the text in a status, so nothing in it may move the cursor or change a colour.
+"""
+
+from schemas import DeploymentStatus, State
+from worker.errors import one_line
+
+STATE_WIDTH = max(map(len, State))
+
+
+def status_line(status: DeploymentStatus, label: str | None = None) -> str:
+    """Return one status on one line, with `label` instead of time and request id."""
+    head = label or f"{status.time:%H:%M:%S} {status.request_id}"
+    return f"{head}  {status.state:<{STATE_WIDTH}}  {summary(status)}"
+
+
+def summary(status: DeploymentStatus) -> str:
+    """Return what happened as a sentence."""
+    name = f"{one_line(status.solution_name)}: " if status.solution_name else ""
+    code = f" [{status.error.code}]" if status.error else ""
+    count = len(status.warnings or ()) if status.state is State.DEPLOYED else 0
+    notes = f" ({count} note{'s' if count > 1 else ''})" if count else ""
+    return f"{name}{one_line(status.message)}{notes}{code}"
