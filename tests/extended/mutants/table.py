@@ -706,10 +706,10 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("Kafka: a hidden topic is noticed", "and operation in _IMPLY_DESCRIBE", "and False"),
     ),
     ("worker/adapters/kafka/diagnosis.py", f"{KAFKA_SECURITY}/test_connections.py"): (
-        ("Kafka: refused is not unreachable", "raise refused or KafkaConnectionError(", "raise KafkaConnectionError("),
+        ("Kafka: refused is not unreachable", "raise refused or KafkaUnreachable(", "raise KafkaUnreachable("),
         (
             "Kafka: unreachable is not refused",
-            "raise refused or KafkaConnectionError(",
+            "raise refused or KafkaUnreachable(",
             "raise refused or ConfigurationError(",
         ),
     ),

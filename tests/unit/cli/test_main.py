@@ -13,6 +13,7 @@ from aiokafka.errors import (
 )
 
 from tests.support.paths import ROOT
+from worker.adapters.kafka.diagnosis import KafkaUnreachable
 from worker.cli import main
 from worker.cli.error_messages import error_message
 from worker.errors import CommandError, ConfigurationError, NotFound, StatusNotPublished
@@ -143,7 +144,11 @@ def test_why_a_process_cannot_start_is_in_its_log(
         (ConfigurationError("DEPLOYER_X__Y: wrong"), "DEPLOYER_X__Y: wrong"),
         (StatusNotPublished("status 2 was not published"), "status 2 was not published"),
         (NotFound("solution-not-found", "There is none."), "There is none. [solution-not-found]"),
-        (KafkaConnectionError(), "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
+        (KafkaConnectionError("canary"), "Kafka cannot be reached. Check DEPLOYER_KAFKA__BOOTSTRAP_SERVERS and the"),
+        (
+            KafkaUnreachable("kafka:9092: connection refused"),
+            "Kafka cannot be reached: kafka:9092: connection refused. Ch",
+        ),
         (UnknownTopicOrPartitionError(), "DEPLOYER_KAFKA__CREATE_TOPICS=true"),
         (
             TopicAuthorizationFailedError("x"),

@@ -1,0 +1,40 @@
+"""Why no connection came about: kinds of errors, and nobody's own words."""
+
+import asyncio
+import os
+import socket
+import ssl
+
+import pytest
+
+from worker.adapters.network import network_reason
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ConnectionRefusedError(111, "canary"), "connection refused"),
+        (OSError(113, "canary"), "no route to host"),
+        (OSError("Multiple exceptions: [Errno 111] canary, [Errno 111] canary"), "connection refused"),
+        (
+            OSError("Multiple exceptions: [Errno 111] canary, [Errno 101] canary"),
+            "connection refused and network is unreachable",
+        ),
+        (OSError("canary"), "no connection"),
+        (socket.gaierror(socket.EAI_NONAME, "canary"), "name not known"),
+        (socket.gaierror(socket.EAI_AGAIN, "canary"), "the name cannot be looked up"),
+        (ssl.SSLError(1, "canary"), "the TLS handshake failed"),
+        (TimeoutError(), "no answer in time"),
+        (TimeoutError(110, "canary"), "connection timed out"),
+    ],
+)
+def test_a_reason_is_the_kind_of_the_error(error: OSError, reason: str) -> None:
+    """Its own text is left out, as a library may have put anything into it."""
+    assert reason == network_reason(error)
+
+
+async def test_the_reason_of_a_name_with_two_addresses() -> None:
+    """asyncio tries both and raises one error without a number: it is not taken for a success."""
+    with pytest.raises(OSError, match="Connect call failed") as refused:
+        await asyncio.open_connection("localhost", 1)
+    assert os.strerror(111).lower() == network_reason(refused.value)
