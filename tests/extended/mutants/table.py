@@ -910,7 +910,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     (f"{ADAPTERS}/kafka/topics.py", f"{UNIT}/adapters/kafka/test_topics.py"): (
         ("check: partitions", "if self.partitions != kafka.partitions:", "if False:"),
-        ("check: retention", "if self._ms(topic.name) < least:", "if False:"),
+        ("check: retention", "if (its := self._ms(topic.name)) < least:", "if its := 0:"),
+        ("check: retention of parked requests", "if of_requests < parked:", "if False:"),
     ),
     ("worker/observability/health.py", f"{UNIT}/observability/test_health.py::test_taken_port_is_an_error"): (
         (

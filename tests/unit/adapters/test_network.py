@@ -1,7 +1,5 @@
 """Why no connection came about: kinds of errors, and nobody's own words."""
 
-import asyncio
-import os
 import socket
 import ssl
 
@@ -31,10 +29,3 @@ from worker.adapters.network import network_reason
 def test_a_reason_is_the_kind_of_the_error(error: OSError, reason: str) -> None:
     """Its own text is left out, as a library may have put anything into it."""
     assert reason == network_reason(error)
-
-
-async def test_the_reason_of_a_name_with_two_addresses() -> None:
-    """asyncio tries both and raises one error without a number: it is not taken for a success."""
-    with pytest.raises(OSError, match="Connect call failed") as refused:
-        await asyncio.open_connection("localhost", 1)
-    assert os.strerror(111).lower() == network_reason(refused.value)
