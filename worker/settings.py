@@ -59,7 +59,12 @@ class KafkaSettings(_Group):
     ssl_cert_file: Path | None = Field(None, description="Client certificate (PEM), for mutual TLS.")
     ssl_key_file: Path | None = Field(None, description="Private key of the client certificate (PEM), for mutual TLS.")
     create_topics: bool = Field(False, description="Whether the worker creates missing topics.")
-    partitions: int = Field(12, ge=1, description="Number of partitions of the topics that the worker creates.")
+    partitions: int = Field(
+        12,
+        ge=1,
+        description="Number of partitions of the requests topic, whoever created it: topics are made with so many, and "
+        "more pods would be idle.",
+    )
     replication_factor: int = Field(3, ge=1, description="Replication factor of the topics that the worker creates.")
 
     @model_validator(mode="after")

@@ -61,6 +61,13 @@ def test_help_loads_nothing_heavy() -> None:
         (["dead-letter", "lst"], "Did you mean list?"),
         (["watch", "--from-begining"], "unrecognized arguments: --from-begining. Did you mean --from-beginning?"),
         (["sandbox", "graphene", "--listn", "127.0.0.1:1"], "unrecognized arguments: --listn. Did you mean --listen?"),
+        (["submit", "--tokenfile", "x", *IDS], "unrecognized arguments: --tokenfile. Did you mean --token-file?"),
+        (["submit", "--request_id=x", IDS[0]], "unrecognized arguments: --request_id. Did you mean --request-id?"),
+        (["resolve", "r-1", "--outcom", "failed"], "unrecognized arguments: --outcom. Did you mean --outcome?"),
+        (["bundle", *IDS, "--ouput", "a.zip"], "unrecognized arguments: --ouput. Did you mean --output?"),
+        (["dead-letter", "show", "--jsn"], "unrecognized arguments: --jsn"),
+        (["--verison"], "unrecognized arguments: --verison. Did you mean --version?"),
+        (["stauts", "--opne"], "Did you mean status?"),
         (["resolve", "r-1", "--outcome", "deploy"], "Did you mean deployed?"),
         (["submit", IDS[0]], "revisionId"),
         (["submit", "sudoku", IDS[1]], "'sudoku' is not a UUID"),
@@ -98,6 +105,37 @@ def test_wrong_usage_is_2(arguments: list[str], said: str, capsys: pytest.Captur
         main(arguments)
     assert 2 == ended.value.code
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["status"], "status: which? Give the id of a request, or --open"),
+        (["status", "--open", "r-1"], "status: which? Give the id of a request, or --open"),
+        (["resolve", "r-1", "--outcome", "deployed", "--deployment-id", "a"], "--deployment-url: give both"),
+        (
+            ["resolve", "r-1", "--outcome", "retry", "--deployment-id", "a", "--deployment-url", "https://x"],
+            "Leave them",
+        ),
+        (["resolve", "r-1", "--outcome", "failed", "--reason", " "], "--reason: it has 0 characters"),
+        (["dead-letter", "replay"], "dead-letter replay: which ones?"),
+    ],
+)
+def test_arguments_that_do_not_fit_together_are_2(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What argparse cannot tell is the same mistake, and the exit code that docs/commands.md has for it."""
+    assert 2 == main(arguments)
+    assert said in capsys.readouterr().err
+
+
+def test_the_deployment_of_a_settlement_needs_both_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    """The help of each of the two options names the other."""
+    with pytest.raises(SystemExit):
+        main(["resolve", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--deployment-id ID with deployed and --deployment-url: " in shown
+    assert "--deployment-url URL with --deployment-id: " in shown
 
 
 @pytest.mark.parametrize(
@@ -167,13 +205,6 @@ def test_errors_become_sentences(error: Exception, sentence: str | None) -> None
     said = error_message(error)
     assert (sentence is None) == (said is None)
     assert (sentence or "") in (said or "")
-
-
-@pytest.mark.parametrize("arguments", [["status"], ["status", "r-1", "--open"]])
-def test_status_is_of_one_or_of_the_open_ones(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Neither of both, nor both."""
-    assert 1 == main(arguments)
-    assert "status: which?" in capsys.readouterr().err
 
 
 def test_python_dash_m_is_the_same() -> None:

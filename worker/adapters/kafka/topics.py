@@ -225,7 +225,7 @@ def _verify_configs(
         if wrong:
             problems.append(
                 f"{topic.setting}: '{topic.name}' has {', '.join(f'{it}={found.get(it)}' for it in wrong)}. Set: "
-                f"kafka-configs --bootstrap-server {kafka.bootstrap_servers} --alter --entity-type topics "
+                f"kafka-configs.sh --bootstrap-server {kafka.bootstrap_servers} --alter --entity-type topics "
                 f"--entity-name {topic.name} --add-config {','.join(f'{it}={SAFE_CONFIGS[it]}' for it in wrong)}"
             )
     if problems:
