@@ -657,6 +657,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
     ),
     ("worker/delivery/partition.py", f"{UNIT}/delivery/test_job.py"): (
+        ("stop: why a POST was cut off", '"this worker was stopped"', '""'),
         ("token: record key is its user", "if self.record.key != key:", "if False:"),
         (
             "one POST per user: in one partition",
@@ -692,6 +693,9 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "return self._attempt is None or self.posting",
             "return self.posting",
         ),
+    ),
+    ("worker/concurrency.py", f"{UNIT}/cli/test_terminal.py"): (
+        ("stop: a third signal", "if stop.is_set() and not work.cancelling():", "if stop.is_set():"),
     ),
     ("worker/delivery/partition.py", f"{UNIT}/test_deploy.py {AGAIN}"): (
         (
