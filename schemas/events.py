@@ -222,7 +222,9 @@ class DeploymentSettled(_Part):
     attempt: int = Field(ge=1, description="The attempt that is settled, as its status says.")
     outcome: Literal["deployed", "failed", "retry"] = Field(description="What became of the attempt.")
     deployment: DeploymentInfo | None = None
-    reason: Sentence = Field(description="How the outcome is known; a sentence for people.")
+    reason: Sentence | None = Field(
+        None, description="How the outcome is known; a sentence for people, if it was said."
+    )
     by: str = Field(max_length=200, description="The operator or the worker that says so.")
 
     def to_message(self, topic: str, source: str, partition: int) -> "Message":

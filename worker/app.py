@@ -17,7 +17,14 @@ from schemas import DeploymentSettled
 from worker.adapters.graphene import ArtifactsClient, CatalogClient
 from worker.adapters.http import dependency_session
 from worker.adapters.jwks import open_tokens
-from worker.adapters.kafka.clients import FETCHED, METADATA_MS, WORKER_STOP_SECONDS, client_options, running_client
+from worker.adapters.kafka.clients import (
+    FETCHED,
+    METADATA_MS,
+    STOP_SECONDS,
+    WORKER_STOP_SECONDS,
+    client_options,
+    running_client,
+)
 from worker.adapters.kafka.partition_store import KafkaPartitionStore
 from worker.adapters.kafka.records import partition_of, record_of
 from worker.adapters.kafka.settlements import SettlementReader, SettlementSender
@@ -128,10 +135,14 @@ async def open_requests(
     )
     async with running_client(reader, stop_seconds=WORKER_STOP_SECONDS):
         reading = asyncio.create_task(settlements.run(), name="settlements")
+        seconds = WORKER_STOP_SECONDS
         try:
             yield requests
+        except asyncio.CancelledError:
+            seconds = STOP_SECONDS  # a second signal: what is known by now is handed over, and no POST is waited for
+            raise
         finally:
-            await sender.finished(WORKER_STOP_SECONDS)
+            await sender.finished(seconds)
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
 

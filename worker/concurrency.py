@@ -66,7 +66,7 @@ def run_until_signal(run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) 
 
         def stop_or_cancel(received: signal.Signals) -> None:
             log.info("stopping at once" if stop.is_set() else "stopping", signal=received.name)
-            if stop.is_set():
+            if stop.is_set() and not work.cancelling():  # a third must not interrupt the cleanup
                 work.cancel()
             stop.set()
 

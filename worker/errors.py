@@ -23,6 +23,7 @@
     ├── PartitionLost                    the consumer group has assigned the partition to another worker
     ├── ConfigurationError               the worker cannot start; the message names the setting
     └── CommandError                     what a person asked for cannot be done; the message says what to do
+        └── WrongUsage                   the command line contradicts itself, or lacks something; exit code 2
 
 Adapters translate foreign errors into these where they enter, and nowhere else. `CODES` holds every code;
 docs/contract.md lists them, and a test keeps the two identical.
@@ -118,7 +119,7 @@ FAILED: dict[str, str] = {
     "playground-name-taken": "The playground created no deployment: another user owns one with this name. Rename the pipeline.",
     "deployment-failed": "The bundle's script failed on the playground; the message says why. Correct it, or tell the operator.",
     "outcome-unknown": "The playground gave no answer, or a 5xx one that does not say what happened: it may or may not have deployed. Operator: run `playground-deployer resolve`.",
-    "resolved-as-failed": "The outcome was resolved as failed; the message says by whom and why. Send the request again when that is fixed.",
+    "resolved-as-failed": "The outcome was resolved as failed; the message says by whom, and why if they said so. Send the request again when that is fixed.",
     "unresolved": "It is unknown whether the playground deployed, and nobody resolved it in time. Look at the dashboard, then send the request again.",
     "request-gone": "Kafka has deleted or lost the request's record, so it cannot be tried any more. Send it again.",
     # bundle
@@ -338,3 +339,7 @@ class ConfigurationError(WorkerError):
 
 class CommandError(WorkerError):
     """What a person asked a command, a client or the gateway for cannot be done; the message is for them."""
+
+
+class WrongUsage(CommandError):
+    """The command line contradicts itself or lacks something, which argparse cannot tell."""

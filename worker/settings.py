@@ -2,10 +2,11 @@
 
 Every secret can be given as a file instead: `DEPLOYER_AUTH__SECRET_FILE=/run/secrets/jwt`.
 An empty value counts as unset, unless the setting's sentence says otherwise. Unknown names `DEPLOYER_*__*` are an
-error, so that a typo does not silently become a default; names without `__` are ignored, because Kubernetes sets such
-variables for Services.
+error, so that a typo does not silently become a default, and so is a setting's name with other underscores or in other
+case. Other names that begin with `DEPLOYER` are ignored, because Kubernetes sets such variables for Services.
 """
 
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -58,7 +59,12 @@ class KafkaSettings(_Group):
     ssl_cert_file: Path | None = Field(None, description="Client certificate (PEM), for mutual TLS.")
     ssl_key_file: Path | None = Field(None, description="Private key of the client certificate (PEM), for mutual TLS.")
     create_topics: bool = Field(False, description="Whether the worker creates missing topics.")
-    partitions: int = Field(12, ge=1, description="Number of partitions of the topics that the worker creates.")
+    partitions: int = Field(
+        12,
+        ge=1,
+        description="Number of partitions of the requests topic, whoever created it: topics are made with so many, and "
+        "more pods would be idle.",
+    )
     replication_factor: int = Field(3, ge=1, description="Replication factor of the topics that the worker creates.")
 
     @model_validator(mode="after")
@@ -361,7 +367,8 @@ def read_settings(environ: Mapping[str, str], model: type[_Model]) -> _Model:
     values: dict[str, dict[str, str]] = {group: {} for group in model.model_fields}
     problems: list[str] = []
     for name, value in sorted(environ.items()):
-        if not name.startswith(PREFIX) or "__" not in name:
+        if not name.startswith(PREFIX) or "__" not in name or name != name.upper():
+            problems += _misspelt(name, value)
             continue
         group, _, key = name.removeprefix(PREFIX).lower().partition("__")
         fields = _group_fields(group)
@@ -401,10 +408,39 @@ def _group_fields(group: str) -> Mapping[str, FieldInfo]:
     return field.annotation.model_fields if field and field.annotation else {}
 
 
+def setting_names() -> list[str]:
+    """Return the names of all variables, with those of the files of secrets."""
+    names = []
+    for group in Settings.model_fields | GatewayProcessSettings.model_fields:
+        fields = _group_fields(group)
+        names += [f"{PREFIX}{group}__{key}".upper() for key in fields]
+        names += [f"{PREFIX}{group}__{key}_file".upper() for key in sorted(_secrets(fields))]
+    return names
+
+
+def _misspelt(name: str, value: str) -> list[str]:
+    """Return what is wrong with a variable that is none of ours, if it is one but for underscores and case."""
+    upper = name.upper()
+    if not upper.startswith(PREFIX.rstrip("_")) or _is_of_a_service(name, value):
+        return []
+    meant = {_letters(known): known for known in setting_names()}.get(_letters(upper))
+    if meant:
+        return [f"{name}: unknown setting; did you mean {meant}?"]
+    return [f"{name}: unknown setting; {_hint(upper)}"] if upper.startswith(PREFIX) and "__" in upper else []
+
+
+def _is_of_a_service(name: str, value: str) -> bool:
+    """Tell whether it is a variable like DEPLOYER_GATEWAY_HTTP_PORT=tcp://10.0.0.1:80, which Kubernetes sets."""
+    return name.endswith("_PORT") and re.match(r"[a-z]+://", value) is not None
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^A-Z0-9]", "", name)
+
+
 def _hint(name: str) -> str:
     """Return what may be meant by an unknown name."""
-    groups = Settings.model_fields | GatewayProcessSettings.model_fields
-    known = [f"{group}__{key}".upper() for group in groups for key in _group_fields(group)]
+    known = [it.removeprefix(PREFIX) for it in setting_names()]
     likely = get_close_matches(name.removeprefix(PREFIX), known, 1)
     return f"did you mean {PREFIX}{likely[0]}?" if likely else "docs/settings.md lists them all"
 

@@ -196,15 +196,21 @@ gateway.kafka.client: not used with settings.kafka.securityProtocol {{ $.Values.
 
 {{/* A setting there would replace the chart's own, and what the chart derives from that would be wrong. */}}
 {{- define "deployer.environmentProblems" -}}
+{{- $meant := dict }}
+{{- range (.Files.Get "files/settings.yaml" | fromYaml).variables }}{{ $_ := set $meant (regexReplaceAll "[^A-Z0-9]" . "") . }}{{ end }}
 {{- range $path, $env := dict "extraEnv" .Values.extraEnv "gateway.extraEnv" .Values.gateway.extraEnv }}
 {{- range tpl (toYaml $env) $ | fromYamlArray }}
-{{- if regexMatch "^DEPLOYER_.*__" (toString .name) }}
-{{ $path }}: {{ .name }} is a setting, which the chart has to know. Set it in `settings`; what comes from a Secret, in `secrets` or `tls`.
+{{- $name := toString .name }}
+{{- $like := get $meant (regexReplaceAll "[^A-Z0-9]" (upper $name) "") }}
+{{- if and $like (ne $like $name) }}
+{{ $path }}: {{ $name }} is an unknown setting; did you mean {{ $like }}? Set it in `settings`; what comes from a Secret, in `secrets` or `tls`.
+{{- else if regexMatch "^(?i:DEPLOYER_).*__" $name }}
+{{ $path }}: {{ $name }} is a setting, which the chart has to know. Set it in `settings`; what comes from a Secret, in `secrets` or `tls`.
 {{- end }}
 {{- end }}
 {{- end }}
 {{- range .Values.extraEnvFrom }}
-{{- if regexMatch "^DEPLOYER_" (.prefix | default "") }}
+{{- if regexMatch "^(?i:DEPLOYER)(_|$)" (.prefix | default "") }}
 extraEnvFrom: {{ .prefix }} is the prefix of settings, which the chart has to know. Set them in `settings`; what comes from a Secret, in `secrets` or `tls`.
 {{- end }}
 {{- end }}

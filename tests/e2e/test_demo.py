@@ -160,6 +160,8 @@ async def test_keep_leaves_everything_up_to_try_the_commands(kafka: str, tmp_pat
         for name in ("submit", "bundle", "check"):
             [command] = [line.strip() for line in commands if f"worker {name} " in f"{line} "]
             assert (0, name) == (await shell(f"{settings}; {command}", tmp_path, running.mark), name)
+        [command] = [line.strip() for line in commands if re.search("worker status [^-]", line)]
+        assert 0 == await shell(f"{settings}; {command}", tmp_path, running.mark)
         unpacked = output / "unpacked"
         with zipfile.ZipFile(output / "sudoku.zip") as archive:
             assert {it: archive.read(it) for it in archive.namelist()} == {

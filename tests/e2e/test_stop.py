@@ -60,7 +60,10 @@ async def test_sigterm_finishes_what_posts(kafka: str, tmp_path: Path) -> None:
 
 
 async def test_the_log_tells_of_a_stop_and_of_a_post_that_it_abandons(kafka: str, tmp_path: Path) -> None:
-    """SIGTERM, what is waited for, the second one, and the request whose POST has nobody left to report its outcome."""
+    """SIGTERM, what is waited for, the second one, the request whose POST has nobody left to report it, and the end.
+
+    The cause is the stop, and not the connection that the worker itself cuts.
+    """
     async with open_world(kafka, tmp_path) as world:
         received = asyncio.Event()
 
@@ -88,5 +91,10 @@ async def test_the_log_tells_of_a_stop_and_of_a_post_that_it_abandons(kafka: str
         assert "SIGTERM" == by_event["stopping"]["signal"]
         assert 1 == by_event["finishing running deployments"]["posts"]
         abandoned = [line for line in lines if line.get("request_id") == "r-1"]
-        assert ("outcome-unknown", 1, "warning") == tuple(abandoned[-1][it] for it in ("code", "attempt", "level"))
-        assert [] == [line for line in lines if "exception" in line]
+        assert ["a POST runs without its request", "the outcome of a POST is unknown"] == [
+            it["event"] for it in abandoned
+        ]
+        fields = ("code", "attempt", "level", "cause")
+        assert ("outcome-unknown", 1, "warning", "this worker was stopped") == tuple(abandoned[-1][it] for it in fields)
+        assert [] == [line for line in lines if "exception" in line or line["level"] in ("error", "critical")]
+        assert "stopped" == lines[-1]["event"]

@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from worker.errors import ConfigurationError
-from worker.settings import PREFIX, BuilderSettings, ClientSettings, Settings, read_settings
+from worker.settings import PREFIX, BuilderSettings, ClientSettings, Settings, read_settings, setting_names
 
 SECRETS = {
     "DEPLOYER_AUTH__SECRET": "first-canary-9137",
@@ -103,8 +103,45 @@ def test_unknown_setting_is_refused(name: str, meant: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("DEPLOYER_KAFKA_GROUP_ID", "DEPLOYER_KAFKA__GROUP_ID"),
+        ("DEPLOYERKAFKA__GROUP_ID", "DEPLOYER_KAFKA__GROUP_ID"),
+        ("DEPLOYER_KAFKA_GROUPID", "DEPLOYER_KAFKA__GROUP_ID"),
+        ("DEPLOYER___KAFKA___GROUP_ID", "DEPLOYER_KAFKA__GROUP_ID"),
+        ("deployer_kafka__group_id", "DEPLOYER_KAFKA__GROUP_ID"),
+        ("DEPLOYER_kafka__group_id", "DEPLOYER_KAFKA__GROUP_ID"),
+        ("deployer.kafka.group-id", "DEPLOYER_KAFKA__GROUP_ID"),
+        ("deployer_kafka__group_idd", "DEPLOYER_KAFKA__GROUP_ID"),
+        ("DEPLOYER_AUTH_SECRET", "DEPLOYER_AUTH__SECRET"),
+        ("DEPLOYER_AUTH_SECRET_FILE", "DEPLOYER_AUTH__SECRET_FILE"),
+        ("DEPLOYER_RUNTIME_HTTP_PORT", "DEPLOYER_RUNTIME__HTTP_PORT"),
+    ],
+)
+@pytest.mark.parametrize("model", [Settings, ClientSettings])
+def test_a_name_with_other_underscores_or_case_is_refused(name: str, meant: str, model: type[Settings]) -> None:
+    """One underscore too few would otherwise leave the default in force without a word."""
+    with pytest.raises(ConfigurationError) as refused:
+        read_settings(REQUIRED | {name: "canary-9137"}, model)
+
+    assert f"{name}: unknown setting; did you mean {meant}?" == str(refused.value)
+
+
+@pytest.mark.parametrize("name", setting_names())
+def test_every_setting_is_missed_with_one_underscore(name: str) -> None:
+    """No setting is an exception, and none is taken for another one."""
+    mistaken = name.replace("__", "_")
+
+    assert f"{mistaken}: unknown setting; did you mean {name}?" == refusal(**{mistaken: "1"})
+
+
+@pytest.mark.parametrize(
     "name",
-    ["DEPLOYER_SERVICE_HOST", "DEPLOYER_PORT", "DEPLOYER_PORT_8080_TCP_ADDR", "DEPLOYER", "KAFKA__PARTITIONS", "PATH"],
+    [
+        *("DEPLOYER_SERVICE_HOST", "DEPLOYER_PORT", "DEPLOYER_PORT_8080_TCP_ADDR", "DEPLOYER_KAFKA_SERVICE_HOST"),
+        *("DEPLOYER_GATEWAY_PORT_8081_TCP", "DEPLOYER_GATEWAY_HTTP_PORT", "DEPLOYER_GATEWAY_SERVICE_PORT_HTTP"),
+        *("DEPLOYER_TOKEN", "DEPLOYER", "KAFKA__PARTITIONS", "PATH"),
+    ],
 )
 def test_other_names_are_left_alone(name: str) -> None:
     """Variables that Kubernetes makes for a service called deployer, and those of others, mean nothing here."""

@@ -16,12 +16,14 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
 from worker import __version__
 from worker.cli import argument_types
 
+WRONG_USAGE = 2  # as argparse has it
 INTERRUPTED, TERMINATED = 130, 143  # 128 + SIGINT or SIGTERM, as shells report it
 WAIT_SECONDS = 600.0  # the playground's own limit and some time in the queue
 
@@ -42,12 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except Exception as error:
         from worker.cli.error_messages import error_message  # noqa: PLC0415 - slow to import, rarely needed
+        from worker.errors import WrongUsage  # noqa: PLC0415 - the same
 
         sentence = error_message(error)
         if sentence is None:
             raise
         print(f"playground-deployer: {sentence}", file=sys.stderr)
-        return 1
+        return WRONG_USAGE if isinstance(error, WrongUsage) else 1
 
 
 def _command(module: str) -> Callable[[argparse.Namespace], int]:
@@ -78,10 +81,20 @@ def _import_structlog() -> None:
 class _Parser(argparse.ArgumentParser):
     """Never repeats a misplaced token, nor the value of an unknown option, but says which known word is like it."""
 
+    _words: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, and remember the words for `error`."""
+        self._words = sys.argv[1:] if args is None else args
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and exit with 2."""
         from worker.observability.logs import without_encoded  # noqa: PLC0415 - slow to import, rarely needed
 
+        if not message.startswith("unrecognized arguments") and (unknown := self._unknown_options()):
+            # An option that is not understood leaves its value behind, or an argument missing: that is no news.
+            message = f"unrecognized arguments: {' '.join(unknown)}"
         if message.startswith("unrecognized arguments"):
             message = re.sub(r"(?<=\s)(--?[\w-]+)(?:=|\s+)[^\s-]\S*", r"\1", message)
             given, known = re.findall(r"--[\w-]+", message), list(self._option_string_actions)
@@ -91,6 +104,14 @@ class _Parser(argparse.ArgumentParser):
         likely = [it for word in given for it in get_close_matches(word, known, 1)]
         hint = f". Did you mean {likely[0]}?" if likely else ""
         super().error(without_encoded(f"{message}{hint}"))
+
+    def _unknown_options(self) -> list[str]:
+        """Return the words of ours that begin as an option does and are none; what follows a command is its own."""
+        words = takewhile(lambda word: word != "--", self._words)
+        if self._subparsers:
+            words = takewhile(lambda word: word.startswith("-"), words)
+        names = [match[0] for word in words if (match := re.match(r"--[\w-]+", word))]
+        return [name for name in names if name not in self._option_string_actions]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -211,10 +232,14 @@ def _resolve(parser: argparse.ArgumentParser) -> None:
         help="what became of the request; `retry` sends it again",
     )
     parser.add_argument(
-        "--deployment-id", metavar="ID", help="with deployed: the namespace, which the status will name"
+        "--deployment-id",
+        metavar="ID",
+        help="with deployed and --deployment-url: the namespace, which the status will name",
     )
-    parser.add_argument("--deployment-url", metavar="URL", help="with deployed: its page on the dashboard")
-    parser.add_argument("--reason", metavar="TEXT", help="how you know; everybody can read it")
+    parser.add_argument("--deployment-url", metavar="URL", help="with --deployment-id: its page on the dashboard")
+    parser.add_argument(
+        "--reason", metavar="TEXT", help="how you know; everybody can read it (default: nothing is said)"
+    )
     parser.add_argument("--by", metavar="NAME", help="who says so (default: the user of this machine)")
     parser.add_argument("--partition", metavar="N", type=int, help="needed if the id was used in more than one")
     _wait(parser)

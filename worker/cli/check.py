@@ -6,10 +6,12 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from aiokafka.errors import KafkaConnectionError
+
 from worker.cli.error_messages import error_message
 from worker.cli.terminal import configure_logging, run
 from worker.concurrency import together
-from worker.errors import ConfigurationError
+from worker.errors import CommandError, ConfigurationError
 from worker.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -33,7 +35,11 @@ async def _check(environ: Mapping[str, str]) -> int:
     from worker.cli.connectivity import CHECKS  # noqa: PLC0415 - slow to import: Kafka's client, HTTP, Kubernetes' models
 
     results = await together(_result(check, settings) for check in CHECKS.values())
-    for name, result in zip(CHECKS, results, strict=True):
+    found = dict(zip(CHECKS, results, strict=True))
+    if isinstance(found["Kafka"], Exception) and isinstance(found["topics"], Exception):
+        why = "cannot be reached" if isinstance(found["Kafka"], KafkaConnectionError) else "does not let us in"
+        found["topics"] = CommandError(f"not checked: Kafka {why}")
+    for name, result in found.items():
         print(_line(name, result))
     return int(any(isinstance(result, Exception) for result in results))
 

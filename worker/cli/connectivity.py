@@ -1,6 +1,5 @@
 """What `check` asks each dependency, and what the answers say about the worker's settings."""
 
-import os
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
@@ -15,6 +14,7 @@ from worker.adapters.jwks import open_tokens
 from worker.adapters.kafka.acls import verify_acls, worker_acls
 from worker.adapters.kafka.diagnosis import connected
 from worker.adapters.kafka.topics import required_topics, verify_topics
+from worker.adapters.network import network_reason
 from worker.adapters.overrides_file import load_overrides
 from worker.adapters.playground import playground_session
 from worker.client.requests import open_admin
@@ -101,7 +101,7 @@ async def _get(session: aiohttp.ClientSession, setting: str, url: str, headers: 
     except aiohttp.ClientSSLError:
         problem = "has a certificate that is not trusted"
     except aiohttp.ClientConnectorError as error:
-        problem = f"cannot be reached: {os.strerror(error.errno or 0)}"
+        problem = f"cannot be reached: {network_reason(error.os_error)}"
     except (aiohttp.ClientError, ValueError):
         problem = "did not answer in HTTP"
     raise ConfigurationError(f"{setting}: {url} {problem}.")

@@ -10,7 +10,7 @@ from worker.cli.submit import read_token
 from worker.cli.terminal import configure_logging, run
 from worker.client.dead_letters import DeadLetterFilter, build_replay, open_originals, read_dead_letters, send_replay
 from worker.client.requests import open_publisher, published_statuses
-from worker.errors import CommandError
+from worker.errors import CommandError, WrongUsage
 from worker.settings import ClientSettings, KafkaSettings, read_settings
 
 
@@ -19,7 +19,7 @@ def execute(arguments: argparse.Namespace) -> int:
     configure_logging()
     wanted = read_filter(arguments)
     if arguments.action == "replay" and wanted.matches_all and not arguments.all:
-        raise CommandError("dead-letter replay: which ones? Choose with --offset, --code or the like, or give --all.")
+        raise WrongUsage("dead-letter replay: which ones? Choose with --offset, --code or the like, or give --all.")
     kafka = read_settings(os.environ, ClientSettings).kafka
     if arguments.action == "list":
         return run(_list(kafka, wanted, as_json=arguments.json))
@@ -96,6 +96,8 @@ async def _replay(kafka: KafkaSettings, wanted: DeadLetterFilter, options: Repla
                 replayed += 1
                 print(f"{letter.title()} → {request.request_id}", flush=True)
         finally:  # even when interrupted
-            done = f"{replayed} {'would be' if options.dry_run else 'were'} replayed, {refused} not"
-            print(f"{done}, {before} before." if before else f"{done}.", flush=True)
+            sent, not_sent = (
+                ("Would be replayed", "Cannot be sent") if options.dry_run else ("Replayed", "Could not be sent")
+            )
+            print(f"{sent}: {replayed}. {not_sent}: {refused}. Replayed before: {before}.", flush=True)
     return 1 if refused else 0

@@ -35,10 +35,12 @@ Everything stays up until Ctrl-C.
     {page}
   Kafka       {kafka}
 
-Try in another terminal:
+Try in another terminal. Names like sudoku above are the demo's own; commands
+want a request's id, which watch prints:
 
   set -a; . {env}; set +a
   {command} watch --from-beginning
+  {command} status {request}
   {command} submit --wait --token-file {token} \\
       {solution} {revision}
   {command} bundle --explain --dir {folder}/unpacked \\
@@ -190,7 +192,8 @@ class OutputFolder:
         """Return what to try while everything is up, with commands to copy."""
         shown = {"env": self._env, "token": self._token, "folder": self._folder}
         quoted = {name: shlex.quote(str(path)) for name, path in shown.items()}
-        ids = {"solution": case.solution_id, "revision": case.revision_id}
+        request = addresses["page"].rpartition("/")[2]
+        ids = {"solution": case.solution_id, "revision": case.revision_id, "request": request}
         return KEPT.format(**addresses, **quoted, **ids, command=called_command())
 
 

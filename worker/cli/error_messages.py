@@ -2,6 +2,7 @@
 
 from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
 
+from worker.adapters.kafka.diagnosis import KafkaUnreachable
 from worker.errors import CommandError, ConfigurationError, DeploymentError, StatusNotPublished, one_line
 
 
@@ -13,7 +14,10 @@ def error_message(error: Exception) -> str | None:
         case DeploymentError():
             return f"{error.message} [{error.code}]"
         case KafkaConnectionError():
-            return "Kafka cannot be reached. Check DEPLOYER_KAFKA__BOOTSTRAP_SERVERS and the related settings."
+            reasons = f": {error.reasons}" if isinstance(error, KafkaUnreachable) else ""
+            return (
+                f"Kafka cannot be reached{reasons}. Check DEPLOYER_KAFKA__BOOTSTRAP_SERVERS and the related settings."
+            )
         case UnknownTopicOrPartitionError():
             return "A topic does not exist. Create it, or start the worker with DEPLOYER_KAFKA__CREATE_TOPICS=true."
         case KafkaError():

@@ -4,21 +4,15 @@ import argparse
 import getpass
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from schemas import DeploymentInfo, DeploymentSettled, State
 from worker.cli.submit import follow
 from worker.cli.terminal import configure_logging, run
 from worker.client.requests import open_statuses
 from worker.client.settlements import OperatorStatement, build_settlement, last_status, publish_settlement, publishable
-from worker.errors import CommandError
+from worker.errors import WrongUsage
 from worker.settings import ClientSettings, KafkaSettings, read_settings
-
-DEFAULT_REASONS: Mapping[str, str] = {
-    "deployed": "The playground shows the deployment.",
-    "failed": "The playground shows no deployment.",
-    "retry": "The playground shows no deployment; it is sent again.",
-}
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -56,18 +50,17 @@ async def _publish(kafka: KafkaSettings, settled: DeploymentSettled, partition: 
 
 
 def read_statement(arguments: argparse.Namespace, user: Callable[[], str]) -> OperatorStatement:
-    """Read the command line; `user` returns the name of this machine's user. Raises CommandError."""
+    """Read the command line; `user` returns the name of this machine's user. Raises WrongUsage."""
     namespace, url = arguments.deployment_id, arguments.deployment_url
     if (namespace is None) != (url is None):
-        raise CommandError("--deployment-id and --deployment-url: give both, or neither.")
+        raise WrongUsage("--deployment-id and --deployment-url: give both, or neither.")
     if namespace is not None and arguments.outcome != "deployed":
-        raise CommandError(
+        raise WrongUsage(
             f"--deployment-id and --deployment-url: a request that is settled as {arguments.outcome} has no "
             "deployment. Leave them out, or use --outcome deployed."
         )
-    reason = DEFAULT_REASONS[arguments.outcome] if arguments.reason is None else arguments.reason
     return OperatorStatement(
-        publishable("--reason", reason, 1000),
+        None if arguments.reason is None else publishable("--reason", arguments.reason, 1000),
         publishable("--by", _user_name(user) if arguments.by is None else arguments.by, 200),
         None if namespace is None else _deployment(namespace, url),
     )
@@ -75,12 +68,12 @@ def read_statement(arguments: argparse.Namespace, user: Callable[[], str]) -> Op
 
 def _deployment(namespace: str, url: str) -> DeploymentInfo:
     if not re.fullmatch(r"[a-z0-9-]{1,63}", namespace):
-        raise CommandError(
+        raise WrongUsage(
             "--deployment-id: it is not a namespace (a-z, 0-9 and -). Copy it from the dashboard's address."
         )
     url = publishable("--deployment-url", url, 2000)
     if not re.match(r"https?://[^\s/]", url):
-        raise CommandError("--deployment-url: it is not the address of a page. Start it with https:// or http://.")
+        raise WrongUsage("--deployment-url: it is not the address of a page. Start it with https:// or http://.")
     return DeploymentInfo(id=namespace, url=url)
 
 
@@ -88,4 +81,4 @@ def _user_name(user: Callable[[], str]) -> str:
     try:
         return user()
     except (ImportError, KeyError, OSError):  # which of them depends on the Python version
-        raise CommandError("--by: the user of this machine has no name, as in the image. Say who you are.") from None
+        raise WrongUsage("--by: the user of this machine has no name, as in the image. Say who you are.") from None

@@ -8,14 +8,15 @@ from schemas import FINAL_STATES
 from worker.cli.status_line import status_line
 from worker.cli.terminal import configure_logging, run
 from worker.client.requests import StatusEvent, published_statuses
-from worker.errors import CommandError
+from worker.client.settlements import no_status
+from worker.errors import CommandError, WrongUsage
 from worker.settings import ClientSettings, KafkaSettings, read_settings
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print the statuses of one request, or with --open the last one of each that has not ended; return 0."""
     if arguments.open == (arguments.request_id is not None):
-        raise CommandError("status: which? Give the id of a request, or --open for all that have not ended.")
+        raise WrongUsage("status: which? Give the id of a request, or --open for all that have not ended.")
     configure_logging()
     return run(_status(read_settings(os.environ, ClientSettings).kafka, arguments))
 
@@ -30,7 +31,7 @@ async def _status(kafka: KafkaSettings, arguments: argparse.Namespace) -> int:
         if arguments.request_id:
             _print(event, as_json=arguments.json)
     if arguments.request_id and not found:
-        raise CommandError(f"{arguments.request_id}: no status has this id. Give the request id of a status.")
+        raise CommandError(no_status(arguments.request_id))
     if arguments.open:
         waiting = [event for event in found.values() if event.status.state not in FINAL_STATES]
         for event in sorted(waiting, key=lambda it: it.status.time):

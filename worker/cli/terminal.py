@@ -41,6 +41,7 @@ def serve(model: type[_Model], work: Callable[[_Model, asyncio.Event], Coroutine
         logs.configure(settings.runtime.log_level, settings.runtime.log_format, secrets=secret_values(settings))
         run_until_signal(partial(work, settings))
     except asyncio.CancelledError:
+        log.info("stopped")
         return INTERRUPTED
     except Exception as error:
         if (sentence := error_message(error)) is None:

@@ -6,7 +6,7 @@ from schemas import DeploymentInfo, DeploymentSettled, DeploymentStatus, State
 from worker.adapters.kafka.acls import Operation
 from worker.adapters.kafka.clients import send
 from worker.client.requests import open_producer, partition_count, published_statuses, status_partitions
-from worker.errors import CommandError, ConfigurationError, one_line
+from worker.errors import CommandError, ConfigurationError, WrongUsage, one_line
 from worker.observability import logs
 from worker.settings import KafkaSettings
 
@@ -18,7 +18,7 @@ RESOLVABLE_STATES = (State.PARKED, State.SUBMITTING)
 class OperatorStatement:
     """What the operator says about the attempt; everybody can read it."""
 
-    reason: str
+    reason: str | None  # None: none was given, and none is made up
     by: str
     deployment: DeploymentInfo | None = None
 
@@ -63,22 +63,30 @@ async def last_status(kafka: KafkaSettings, request_id: str, partition: int | No
         )
     found = {it.status.source.partition: it.status async for it in published_statuses(kafka, [request_id], partition)}
     if not found:
-        raise CommandError(f"{request_id}: no status has this id. Give the request id of a status.")
+        raise CommandError(no_status(request_id))
     if len(found) > 1:
         states = ", ".join(f"{it} ({found[it].state})" for it in sorted(found))
         raise CommandError(f"{request_id} is in the partitions {states}. Choose one with --partition.")
     return next(iter(found.values()))
 
 
+def no_status(request_id: str) -> str:
+    """Return the sentence for an id that no status has, with what it may be."""
+    return (
+        f"{request_id}: no status has this id. It may not have been read yet, may have been rejected before it was "
+        "accepted (then its id is record-…), or is older than the topic keeps: docs/what-became-of-a-request.md, 7."
+    )
+
+
 def publishable(option: str, text: str, max_length: int) -> str:
-    """Return the text on one line if it may be published. Raises CommandError, which does not repeat the text."""
+    """Return the text on one line if it may be published. Raises WrongUsage, which does not repeat the text."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise CommandError(f"{option}: it is not UTF-8. Type it again.") from None
+        raise WrongUsage(f"{option}: it is not UTF-8. Type it again.") from None
     text = one_line(text).strip()
     if not 0 < len(text) <= max_length:
-        raise CommandError(f"{option}: it has {len(text)} characters. Write 1 to {max_length}.")
+        raise WrongUsage(f"{option}: it has {len(text)} characters. Write 1 to {max_length}.")
     if logs.without_encoded(text) != text:
-        raise CommandError(f"{option}: everybody can read it, and part of it looks like a token. Leave that out.")
+        raise WrongUsage(f"{option}: everybody can read it, and part of it looks like a token. Leave that out.")
     return text

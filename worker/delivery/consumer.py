@@ -96,14 +96,17 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         for processor in self.processors.values():
             processor.stop()
         idle = [asyncio.create_task(processor.wait_until_idle()) for processor in self.processors.values()]
-        if idle:
-            _, late = await asyncio.wait(idle, timeout=self._runtime.drain_seconds)
-            if late:
-                log.warning("running deployments were cut off", partitions=len(late))
-        for processor in [*self.processors.values()]:
-            self._close(processor)
-        PARTITIONS.set(0)
-        await asyncio.gather(*idle, *self._ending, return_exceptions=True)
+        try:
+            if idle:
+                _, late = await asyncio.wait(idle, timeout=self._runtime.drain_seconds)
+                if late:
+                    log.warning("running deployments were cut off", partitions=len(late))
+        finally:  # also when a second signal ends the wait: what they hand over must not come after the sender's end
+            working = [job.task for processor in self.processors.values() for job in processor.jobs if job.task]
+            for processor in [*self.processors.values()]:
+                self._close(processor)
+            PARTITIONS.set(0)
+            await asyncio.gather(*idle, *working, *self._ending, return_exceptions=True)
 
     def _close(self, processor: PartitionProcessor) -> None:
         del self.processors[processor.partition]

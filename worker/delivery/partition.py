@@ -567,20 +567,25 @@ class Job:
             try:
                 deployment = await asyncio.shield(self._post)
                 outcome, reason = "deployed", "The playground said so."
+            except asyncio.CancelledError:
+                self._post.cancel()
+                await asyncio.wait((self._post,))
+                error = OutcomeUnknown(CODES["outcome-unknown"]).because("", "this worker was stopped")
+                self._log_unknown(attempt, error)
+                raise
             except Unavailable as error:
                 reason = error.message
             except OutcomeUnknown as error:
-                log.warning(
-                    "the outcome of a POST is unknown",
-                    request_id=self.state.request_id,
-                    attempt=attempt,
-                    **error.log_fields(),
-                )
+                self._log_unknown(attempt, error)
                 return None
             except DeploymentError as error:
                 outcome, reason = "failed", error.message
         fields = {"requestId": self.state.request_id, "attempt": attempt, "outcome": outcome, "by": WORKER_NAME}
         return DeploymentSettled.model_validate({**fields, "reason": reason[:1000], "deployment": deployment})
+
+    def _log_unknown(self, attempt: int, error: OutcomeUnknown) -> None:
+        request_id = self.state.request_id
+        log.warning("the outcome of a POST is unknown", request_id=request_id, attempt=attempt, **error.log_fields())
 
 
 def _placeholder(state: RequestState) -> Record:

@@ -329,7 +329,7 @@ class Lifecycle:
             if self.playground.on_unknown_outcome == "park":
                 return state.parked(now)
             return state.retrying(now, unknown, now, give_up_at)
-        how = f"Resolved as {settled.outcome} by {settled.by}: {settled.reason}"
+        how = f"Resolved as {settled.outcome} by {settled.by}{f': {settled.reason}' if settled.reason else '.'}"
         if settled.outcome == "retry":
             return state.retrying(now, OutcomeUnknown(how), now, give_up_at)
         if settled.outcome == "failed":

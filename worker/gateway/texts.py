@@ -75,7 +75,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "time": "Time",
     "state": "State",
     "every_step": "Every step",
-    "next_attempt": "Next attempt",
+    "next_attempt": "Next attempt, not before",
     "earlier_gone": "Earlier steps are no longer kept.",
     "as_of": "Kafka does not answer. This is what was known at",
     "may_close": "You may close this page. The deployment goes on, and the link below leads back here.",

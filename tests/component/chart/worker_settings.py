@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from tests.component.chart.values import Json
-from worker.settings import GatewayProcessSettings, Settings
+from worker.settings import GatewayProcessSettings, Settings, setting_names
 
 ELSEWHERE = {
     "kafka.sasl_password": "secrets.kafka.existingSecret",
@@ -95,14 +95,14 @@ def _schema(it: Setting) -> Json:
 
 
 def template_facts() -> str:
-    """Return what the templates need: the worker's defaults, which are not passed on, and the required settings."""
+    """Return what the templates need: the required settings, the defaults, which are not passed on, and all names."""
     defaults: dict[str, Json] = {}
     required = []
     for it in chart_settings():
         defaults.setdefault(it.group, {})[it.key] = it.default
         if it.required:
             required.append({"path": f"{it.group}.{it.key}", "sentence": it.sentence})
-    facts = {"required": required, "defaults": defaults}
+    facts = {"required": required, "defaults": defaults, "variables": setting_names()}
     return "# Written by `make chart` from the worker's settings.\n" + yaml.safe_dump(facts, sort_keys=False, width=200)
 
 

@@ -209,7 +209,11 @@ async def test_status_says_where_requests_stand(desk: Desk) -> None:
     code, output, _ = await desk.run("status", "--open", "--json")
     assert (0, [("r-2", 1)]) == (code, [(it["requestId"], it["sequence"]) for it in map(json.loads, output)])
     code, output, errors = await desk.run("status", "r-3")
-    assert (1, [], True) == (code, output, "r-3: no status has this id." in errors)
+    assert (1, [], True) == (
+        code,
+        output,
+        "r-3: no status has this id. It may not have been read yet, may have been rejected before" in errors,
+    )
 
 
 async def test_a_status_topic_with_too_few_partitions_is_named(desk: Desk, topics: Topics) -> None:

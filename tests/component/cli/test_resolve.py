@@ -57,7 +57,7 @@ def settled(record: ConsumerRecord) -> DeploymentSettled:
 
 @pytest.mark.parametrize("state", [State.PARKED, State.SUBMITTING])
 async def test_the_worker_of_the_partition_is_told(state: State, desk: Desk, settlements: AIOKafkaConsumer) -> None:
-    """One event for the last attempt, in the partition of the request, under its id."""
+    """One event for the last attempt, in the partition of the request, under its id, with nothing that nobody said."""
     await publish(desk, [State.ACCEPTED, State.BUILDING], attempt=1)
     await publish(desk, [state], first=2, attempt=3)
     desk.environment["USER"] = "ada"
@@ -71,7 +71,6 @@ async def test_the_worker_of_the_partition_is_told(state: State, desk: Desk, set
         "attempt": 3,
         "outcome": "deployed",
         "deployment": {"id": "sudoku", "url": URL},
-        "reason": "The playground shows the deployment.",
         "by": "ada",
     } == json.loads(record.value)
 

@@ -132,7 +132,7 @@ async def test_dead_letters_are_listed_shown_and_replayed_once(world: World) -> 
     assert letter == shown
 
     said = await command(world, "dead-letter", "replay", letter["place"], "--dry-run")
-    assert "1 would be replayed" in said
+    assert "Would be replayed: 1." in said
     (new,) = re.findall(r"→ (\S+)", said)
     world.asked[new] = world.asked["r-1"]
     sent = 0  # once more, unless the first has a status by then

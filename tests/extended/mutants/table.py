@@ -678,6 +678,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
     ),
     ("worker/delivery/partition.py", f"{UNIT}/delivery/test_job.py"): (
+        ("stop: why a POST was cut off", '"this worker was stopped"', '""'),
         ("token: record key is its user", "if self.record.key != key:", "if False:"),
         (
             "one POST per user: in one partition",
@@ -714,6 +715,9 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "return self.posting",
         ),
     ),
+    ("worker/concurrency.py", f"{UNIT}/cli/test_terminal.py"): (
+        ("stop: a third signal", "if stop.is_set() and not work.cancelling():", "if stop.is_set():"),
+    ),
     ("worker/delivery/partition.py", f"{UNIT}/test_deploy.py {AGAIN}"): (
         (
             "metrics: dead letters alone are counted as such",
@@ -727,10 +731,10 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("Kafka: a hidden topic is noticed", "and operation in _IMPLY_DESCRIBE", "and False"),
     ),
     ("worker/adapters/kafka/diagnosis.py", f"{KAFKA_SECURITY}/test_connections.py"): (
-        ("Kafka: refused is not unreachable", "raise refused or KafkaConnectionError(", "raise KafkaConnectionError("),
+        ("Kafka: refused is not unreachable", "raise refused or KafkaUnreachable(", "raise KafkaUnreachable("),
         (
             "Kafka: unreachable is not refused",
-            "raise refused or KafkaConnectionError(",
+            "raise refused or KafkaUnreachable(",
             "raise refused or ConfigurationError(",
         ),
     ),
@@ -915,6 +919,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("redaction: no password in a URL", "(/[^\\s?#@]*)?$", "(/[^\\s?#]*)?$"),
     ),
     ("worker/settings.py", f"{UNIT}/test_settings.py"): (
+        ("settings: other underscores", "    if meant:\n", "    if False:\n"),
+        ("settings: variables of a service", " or _is_of_a_service(name, value):", ":"),
         ("settings: what is meant", "removeprefix(PREFIX), known, 1)", "removeprefix(PREFIX), [], 1)"),
         ("settings: four topics", "if (topic := getattr(self, first)) == getattr(self, second):", "if topic := None:"),
     ),
@@ -929,7 +935,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     (f"{ADAPTERS}/kafka/topics.py", f"{UNIT}/adapters/kafka/test_topics.py"): (
         ("check: partitions", "if self.partitions != kafka.partitions:", "if False:"),
-        ("check: retention", "if self._ms(topic.name) < least:", "if False:"),
+        ("check: retention", "if (its := self._ms(topic.name)) < least:", "if its := 0:"),
+        ("check: retention of parked requests", "if of_requests < parked:", "if False:"),
     ),
     ("worker/observability/health.py", f"{UNIT}/observability/test_health.py::test_taken_port_is_an_error"): (
         (

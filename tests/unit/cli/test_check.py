@@ -1,4 +1,4 @@
-"""`check`: what it says about the tokens' keys."""
+"""`check`: what it says about the tokens' keys, and about a Kafka that is not there."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import pytest
 from aiohttp import web
 
 from tests.support.tokens import SECRET, document, public_jwk
+from worker.cli import main
 from worker.cli.connectivity import CHECKS
 from worker.errors import Unavailable
 from worker.sandbox.http_server import served
@@ -17,6 +18,9 @@ OTHERS = {
     "artifacts": {"url": "http://nexus/models", "username": "u", "password": "p"},
     "playground": {"deploy_url": "http://playground/deploy_solution"},
 }
+
+
+CHANGE = "Check DEPLOYER_KAFKA__BOOTSTRAP_SERVERS and the related settings."
 
 
 def issuer(*keys: Any) -> web.Application:
@@ -50,3 +54,26 @@ async def test_an_issuer_without_a_key_for_us_fails(path: str) -> None:
         auth = {"jwks_url": f"{base}{path}", "algorithm": "RS256"}
         with pytest.raises(Unavailable, match="DEPLOYER_AUTH__JWKS_URL"):
             await CHECKS["tokens"](Settings.model_validate({**OTHERS, "auth": auth}))
+
+
+def test_kafka_s_reason_is_said_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each server is named with its own; of the topics it is said that nobody could look at them."""
+    for name, value in {
+        "KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1,nowhere.invalid:9092",
+        "AUTH__SECRET": SECRET,
+        "CATALOG__URL": "http://127.0.0.1:1/ccds",
+        "CATALOG__USERNAME": "u",
+        "CATALOG__PASSWORD": "p",
+        "ARTIFACTS__URL": "http://127.0.0.1:1/models",
+        "ARTIFACTS__USERNAME": "u",
+        "ARTIFACTS__PASSWORD": "p",
+        "PLAYGROUND__DEPLOY_URL": "http://127.0.0.1:1/deploy_solution",
+    }.items():
+        monkeypatch.setenv(f"DEPLOYER_{name}", value)
+    assert 1 == main(["check"])
+    said = capsys.readouterr().out.splitlines()
+    why = "127.0.0.1:1: connection refused; nowhere.invalid:9092: name not known"
+    assert [
+        f"FAILED  Kafka: Kafka cannot be reached: {why}. {CHANGE}",
+        "FAILED  topics: not checked: Kafka cannot be reached",
+    ] == [line for line in said if "Kafka" in line]

@@ -100,7 +100,8 @@ async def test_an_outage_is_no_login(address: str, app: web.Application) -> None
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("http://127.0.0.1:1/deploy_solution", "cannot be reached: Connection refused"),
+        ("http://127.0.0.1:1/deploy_solution", "cannot be reached: connection refused"),
+        ("http://localhost:1/deploy_solution", "cannot be reached: connection refused"),
         ("http://nowhere.invalid/deploy_solution", "names a host that does not exist"),
         ("http://127.0.0.1:100000/deploy_solution", "did not answer in HTTP"),
     ],

@@ -14,6 +14,7 @@ from aiokafka.errors import (
 
 from tests.support.first_line import DRAWS, TALKS, WORKS, first_line
 from tests.support.paths import ROOT
+from worker.adapters.kafka.diagnosis import KafkaUnreachable
 from worker.cli import main
 from worker.cli.error_messages import error_message
 from worker.errors import CommandError, ConfigurationError, NotFound, StatusNotPublished
@@ -85,6 +86,13 @@ def test_check_says_that_the_settings_are_complete_before_it_loads_what_it_asks_
         (["dead-letter", "lst"], "Did you mean list?"),
         (["watch", "--from-begining"], "unrecognized arguments: --from-begining. Did you mean --from-beginning?"),
         (["sandbox", "graphene", "--listn", "127.0.0.1:1"], "unrecognized arguments: --listn. Did you mean --listen?"),
+        (["submit", "--tokenfile", "x", *IDS], "unrecognized arguments: --tokenfile. Did you mean --token-file?"),
+        (["submit", "--request_id=x", IDS[0]], "unrecognized arguments: --request_id. Did you mean --request-id?"),
+        (["resolve", "r-1", "--outcom", "failed"], "unrecognized arguments: --outcom. Did you mean --outcome?"),
+        (["bundle", *IDS, "--ouput", "a.zip"], "unrecognized arguments: --ouput. Did you mean --output?"),
+        (["dead-letter", "show", "--jsn"], "unrecognized arguments: --jsn"),
+        (["--verison"], "unrecognized arguments: --verison. Did you mean --version?"),
+        (["stauts", "--opne"], "Did you mean status?"),
         (["resolve", "r-1", "--outcome", "deploy"], "Did you mean deployed?"),
         (["submit", IDS[0]], "revisionId"),
         (["submit", "sudoku", IDS[1]], "'sudoku' is not a UUID"),
@@ -122,6 +130,37 @@ def test_wrong_usage_is_2(arguments: list[str], said: str, capsys: pytest.Captur
         main(arguments)
     assert 2 == ended.value.code
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["status"], "status: which? Give the id of a request, or --open"),
+        (["status", "--open", "r-1"], "status: which? Give the id of a request, or --open"),
+        (["resolve", "r-1", "--outcome", "deployed", "--deployment-id", "a"], "--deployment-url: give both"),
+        (
+            ["resolve", "r-1", "--outcome", "retry", "--deployment-id", "a", "--deployment-url", "https://x"],
+            "Leave them",
+        ),
+        (["resolve", "r-1", "--outcome", "failed", "--reason", " "], "--reason: it has 0 characters"),
+        (["dead-letter", "replay"], "dead-letter replay: which ones?"),
+    ],
+)
+def test_arguments_that_do_not_fit_together_are_2(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What argparse cannot tell is the same mistake, and the exit code that docs/commands.md has for it."""
+    assert 2 == main(arguments)
+    assert said in capsys.readouterr().err
+
+
+def test_the_deployment_of_a_settlement_needs_both_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    """The help of each of the two options names the other."""
+    with pytest.raises(SystemExit):
+        main(["resolve", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--deployment-id ID with deployed and --deployment-url: " in shown
+    assert "--deployment-url URL with --deployment-id: " in shown
 
 
 @pytest.mark.parametrize(
@@ -168,7 +207,11 @@ def test_why_a_process_cannot_start_is_in_its_log(
         (ConfigurationError("DEPLOYER_X__Y: wrong"), "DEPLOYER_X__Y: wrong"),
         (StatusNotPublished("status 2 was not published"), "status 2 was not published"),
         (NotFound("solution-not-found", "There is none."), "There is none. [solution-not-found]"),
-        (KafkaConnectionError(), "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS"),
+        (KafkaConnectionError("canary"), "Kafka cannot be reached. Check DEPLOYER_KAFKA__BOOTSTRAP_SERVERS and the"),
+        (
+            KafkaUnreachable("kafka:9092: connection refused"),
+            "Kafka cannot be reached: kafka:9092: connection refused. Ch",
+        ),
         (UnknownTopicOrPartitionError(), "DEPLOYER_KAFKA__CREATE_TOPICS=true"),
         (
             TopicAuthorizationFailedError("x"),
@@ -187,13 +230,6 @@ def test_errors_become_sentences(error: Exception, sentence: str | None) -> None
     said = error_message(error)
     assert (sentence is None) == (said is None)
     assert (sentence or "") in (said or "")
-
-
-@pytest.mark.parametrize("arguments", [["status"], ["status", "r-1", "--open"]])
-def test_status_is_of_one_or_of_the_open_ones(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Neither of both, nor both."""
-    assert 1 == main(arguments)
-    assert "status: which?" in capsys.readouterr().err
 
 
 def test_python_dash_m_is_the_same() -> None:

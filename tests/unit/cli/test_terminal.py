@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from worker.cli.terminal import STOP_SIGNALS, run, until_stopped
+from worker.concurrency import run_until_signal
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
@@ -40,6 +41,27 @@ def test_a_signal_may_be_the_ordinary_end(number: signal.Signals) -> None:
         return 7
 
     assert 7 == run(work())
+
+
+def test_a_process_is_told_once_and_cancelled_once() -> None:
+    """The first signal asks for the end, the second demands it, a third does not interrupt what that takes."""
+    closed = []
+
+    async def work(stop: asyncio.Event) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await stop.wait()
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.Event().wait()
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range(5):
+                await asyncio.sleep(0)  # the signal is delivered here
+            closed.append("all")
+
+    with pytest.raises(asyncio.CancelledError):
+        run_until_signal(work)
+    assert ["all"] == closed
 
 
 def test_a_cancellation_of_its_own_is_no_signal() -> None:

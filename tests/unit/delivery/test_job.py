@@ -196,6 +196,36 @@ async def test_a_post_goes_on_when_its_partition_is_lost(
         assert (DEPLOYED if error is None else None) == settled.deployment
 
 
+async def test_a_post_that_a_stop_cuts_off_has_that_cause() -> None:
+    """It is the worker that hangs up, and not the playground; nothing of the POST goes on."""
+    processor, cut_off = Processor(), asyncio.Event()
+    job = processor.job(last=left(State.BUILDING))
+    job.publish(left(State.SUBMITTING))
+
+    async def post() -> DeploymentInfo:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cut_off.set()
+        raise AssertionError("nobody answers")
+
+    posting = asyncio.create_task(job.post(post()))
+    await asyncio.sleep(0)
+    posting.cancel()
+    await asyncio.gather(posting, return_exceptions=True)
+    job.end()
+    [outcome] = processor.handed
+    handing = asyncio.create_task(outcome)
+    await asyncio.sleep(0)
+    with capture_logs() as said:
+        handing.cancel()
+        await asyncio.gather(handing, return_exceptions=True)
+    assert (True, True) == (handing.cancelled(), cut_off.is_set())
+    assert [("the outcome of a POST is unknown", "outcome-unknown", "this worker was stopped")] == [
+        (it["event"], it["code"], it["cause"]) for it in said
+    ]
+
+
 async def test_an_intent_without_a_post_is_handed_over_too() -> None:
     """The partition's next owner need not park what was never sent."""
     processor = Processor()

@@ -416,6 +416,14 @@ def settled(outcome: str) -> DeploymentSettled:
     )
 
 
+@pytest.mark.parametrize("outcome", ["deployed", "failed", "retry"])
+def test_a_settlement_without_a_reason_says_by_whom(outcome: str) -> None:
+    """The sentence ends there."""
+    said = settled(outcome).model_copy(update={"reason": None})
+    status = lifecycle().after_settlement(left(State.PARKED), said, NOW)
+    assert status.message.endswith(f"Resolved as {outcome} by ada.")
+
+
 @pytest.mark.parametrize("state", [State.SUBMITTING, State.PARKED])
 @pytest.mark.parametrize(
     ("outcome", "leads_to", "code"),

@@ -36,7 +36,7 @@ class Operation(Enum):
 
     @property
     def title(self) -> str:
-        """Its name as `kafka-acls` spells it."""
+        """Its name as `kafka-acls.sh` spells it."""
         return self.name.title().replace("_", "")
 
 
@@ -67,7 +67,7 @@ class AclBinding:
 
     @property
     def options(self) -> str:
-        """The options of `kafka-acls` that add it."""
+        """The options of `kafka-acls.sh` that add it."""
         pattern = ("--resource-pattern-type", "prefixed") if self.prefixed else ()
         resource = f"--{self.resource_type.name.lower().replace('_', '-')}"
         return join(("--operation", self.operation.title, resource, self.name, *pattern))
@@ -164,7 +164,7 @@ def missing_acl(acl: AclBinding, kafka: KafkaSettings) -> str:
     user = kafka.sasl_username if kafka.security_protocol.startswith("SASL_") else None
     return (
         f"Kafka: the ACL {acl} is missing. Add it (docs/kafka-security.md): "
-        f"kafka-acls --bootstrap-server {kafka.bootstrap_servers} --add --allow-principal "
+        f"kafka-acls.sh --bootstrap-server {kafka.bootstrap_servers} --add --allow-principal "
         f"{quote(f'User:{user}') if user else 'User:…'} {acl.options}"
     )
 

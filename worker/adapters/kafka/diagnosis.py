@@ -1,7 +1,7 @@
 """Why a connection to Kafka fails, as one sentence that names the setting to change.
 
 aiokafka's clients say "Unable to bootstrap" whatever the cause, and retry for ever. A single connection reveals it:
-here a failure that waiting cannot fix becomes a ConfigurationError; an unreachable broker stays a KafkaConnectionError.
+here a failure that waiting cannot fix becomes a ConfigurationError; brokers that are away are KafkaUnreachable.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from aiokafka.protocol.admin import SaslHandShakeRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from worker.adapters.kafka.clients import STOP_SECONDS, client_options, stop_client
+from worker.adapters.network import network_reason
 from worker.errors import ConfigurationError
 from worker.settings import KafkaSettings
 
@@ -33,14 +34,23 @@ _NOT_KAFKA = (AssertionError, LookupError, ValueError, struct.error)  # the serv
 _CONNECTION_ERRORS = (KafkaError, OSError, TimeoutError, *_NOT_KAFKA)
 
 
+class KafkaUnreachable(KafkaConnectionError):  # type: ignore[misc]  # aiokafka has no types
+    """No bootstrap server can be reached. `reasons`: why, one after the other, without a broker's own words."""
+
+    def __init__(self, reasons: str) -> None:
+        super().__init__(reasons)
+        self.reasons = reasons
+
+
 @asynccontextmanager
 async def connected(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaConnection]:
     """Connect to the first bootstrap server that accepts us.
 
-    When none does: raises ConfigurationError if one refuses our settings, KafkaConnectionError if none can be reached.
+    When none does: raises ConfigurationError if one refuses our settings, KafkaUnreachable if none can be reached.
     """
     options = client_options(kafka)
     refused: ConfigurationError | None = None
+    reasons = []
     for host, port, _ in collect_hosts(options.pop("bootstrap_servers"), randomize=False):
         async with AsyncExitStack() as stack:
             try:
@@ -50,11 +60,12 @@ async def connected(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaConnection]:
                 reason = _explain(kafka, error) or await _find_mismatch(kafka, host, port, options)
                 if reason:
                     refused = ConfigurationError(f"{reason} ({host}:{port}; docs/kafka-security.md).")
+                reasons.append(f"{host}:{port}: {_describe(error)}")
                 continue
             yield connection
             return
     # Without the cause: a broker may repeat the password in it.
-    raise refused or KafkaConnectionError(f"cannot reach any of {kafka.bootstrap_servers}") from None
+    raise refused or KafkaUnreachable("; ".join(reasons)) from None
 
 
 @asynccontextmanager
@@ -69,8 +80,7 @@ async def _open_connection(host: str, port: int, options: Mapping[str, Any]) -> 
 
 def _explain(kafka: KafkaSettings, error: BaseException) -> str | None:
     """Return the reason that the error itself gives."""
-    cause = (isinstance(error, KafkaConnectionError) and error.__cause__) or error
-    match cause:
+    match cause := _cause(error):
         case ssl.SSLCertVerificationError():
             return _explain_broker_certificate(kafka, cause)
         case ssl.SSLError() if "ALERT" in str(cause.reason or cause):
@@ -91,6 +101,22 @@ def _explain(kafka: KafkaSettings, error: BaseException) -> str | None:
                 f"Set {kafka.security_protocol.removeprefix('SASL_')}, or use the port with SASL"
             )
     return None
+
+
+def _describe(error: BaseException) -> str:
+    """Return what kind of failure it was, where nothing tells which setting is wrong."""
+    match cause := _cause(error):
+        case OSError():
+            return network_reason(cause)
+        case KafkaConnectionError() | EOFError():
+            return "the connection was closed"
+        case KafkaError():
+            return type(cause).__name__.removesuffix("Error")
+    return "not Kafka's protocol"
+
+
+def _cause(error: BaseException) -> BaseException:
+    return (isinstance(error, KafkaConnectionError) and error.__cause__) or error
 
 
 def _explain_broker_certificate(kafka: KafkaSettings, error: ssl.SSLCertVerificationError) -> str:

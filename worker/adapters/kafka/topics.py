@@ -106,18 +106,33 @@ class Found:
                 f"DEPLOYER_KAFKA__PARTITIONS is {kafka.partitions}, but '{requests.name}' has {self.partitions} "
                 f"partitions. Set it to {self.partitions}."
             )
-        needed = {f"'{requests.name}'": self._ms(requests.name), _PARK_MAX: park_max_seconds * 1000}
+        of_requests, parked = self._ms(requests.name), park_max_seconds * 1000
+        if of_requests < parked:
+            remarks.append(
+                f"{requests.setting}: '{requests.name}' is retained for {_time(of_requests)}, less than {_PARK_MAX} "
+                f"({_time(parked)}), so a parked request may be gone before it can be tried again. {_change(parked)}"
+            )
+        needed = {f"'{requests.name}'": of_requests, _PARK_MAX: parked}
         for topic in followers:
             for name, least in needed.items():
-                if self._ms(topic.name) < least:
+                if (its := self._ms(topic.name)) < least:
                     remarks.append(
-                        f"{topic.setting}: '{topic.name}' is retained for a shorter time than {name}, so what became "
-                        "of a request may be forgotten before it is needed. Set a longer retention.ms."
+                        f"{topic.setting}: '{topic.name}' is retained for {_time(its)}, less than {name} "
+                        f"({_time(least)}), so what became of a request may be forgotten before it is needed. "
+                        f"{_change(least)}"
                     )
         return remarks
 
     def _ms(self, topic: str) -> float:
         return math.inf if self.retention_ms[topic] < 0 else self.retention_ms[topic]
+
+
+def _time(ms: float) -> str:
+    return "for ever" if ms == math.inf else f"{ms / 1000:.15g} s"
+
+
+def _change(least_ms: float) -> str:
+    return "Set retention.ms=-1." if least_ms == math.inf else f"Set retention.ms={math.ceil(least_ms)} or longer."
 
 
 async def _verify(
@@ -210,7 +225,7 @@ def _verify_configs(
         if wrong:
             problems.append(
                 f"{topic.setting}: '{topic.name}' has {', '.join(f'{it}={found.get(it)}' for it in wrong)}. Set: "
-                f"kafka-configs --bootstrap-server {kafka.bootstrap_servers} --alter --entity-type topics "
+                f"kafka-configs.sh --bootstrap-server {kafka.bootstrap_servers} --alter --entity-type topics "
                 f"--entity-name {topic.name} --add-config {','.join(f'{it}={SAFE_CONFIGS[it]}' for it in wrong)}"
             )
     if problems:

@@ -95,7 +95,7 @@ async def test_a_topic_that_bounds_nothing_is_refused(
     with pytest.raises(ConfigurationError) as refusal:
         await prepare_topics(admin, wanted)
     assert str(refusal.value) == (
-        f"DEPLOYER_KAFKA__{word.upper()}_TOPIC: '{unique}.{word}' has {config}={value}. Set: kafka-configs "
+        f"DEPLOYER_KAFKA__{word.upper()}_TOPIC: '{unique}.{word}' has {config}={value}. Set: kafka-configs.sh "
         f"--bootstrap-server {kafka} --alter --entity-type topics --entity-name {unique}.{word} "
         f"--add-config {config}={SAFE_CONFIGS[config]}"
     )
