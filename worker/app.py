@@ -32,7 +32,6 @@ from worker.adapters.kafka.startup import prepare_kafka, watch_kafka
 from worker.adapters.overrides_file import load_overrides
 from worker.adapters.playground import PlaygroundClient, playground_session
 from worker.build import Builder
-from worker.concurrency import in_thread, together
 from worker.delivery.admission import Admission, Breakers, Budget, KeyQueue, Limiter
 from worker.delivery.collector import WorkerCollector
 from worker.delivery.consumer import RequestConsumer
@@ -70,11 +69,11 @@ async def run(settings: Settings, stop: asyncio.Event, open_store: OpenStore = K
         server = await stack.enter_async_context(HealthServer(settings.runtime.http_port, probes.live, probes.ready))
         log.info("health is served", port=server.port)
         builder = await stack.enter_async_context(open_builder(settings))
+        builder.warm_up()
         playground = PlaygroundClient(
             await stack.enter_async_context(playground_session(settings.playground)), settings.playground, CLOCKS.now
         )
-        # Both before a request is read; the builder needs the CPU while Kafka's answers are on their way.
-        _, cluster_id = await together((in_thread(builder.warm_up), prepare_kafka(settings.kafka, stop)))
+        cluster_id = await prepare_kafka(settings.kafka, stop)
         if cluster_id is None:
             return
         breakers = Breakers(CLOCKS.monotonic, CLOCKS.sleep)
