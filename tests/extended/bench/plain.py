@@ -14,6 +14,7 @@ from schemas import Message
 from worker.adapters.kafka.clients import stop_client
 from worker.adapters.kafka.partition_store import KafkaPartitionStore
 from worker.app import run
+from worker.concurrency import new_event_loop
 from worker.domain.partition_state import Checkpoint
 from worker.observability import logs
 from worker.settings import KafkaSettings, Settings, read_settings, secret_values
@@ -66,4 +67,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:  # as the worker
+        runner.run(main())

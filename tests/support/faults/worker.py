@@ -18,6 +18,7 @@ from worker import app
 from worker.adapters import playground as playground_module
 from worker.adapters.kafka.partition_store import PartitionWriter
 from worker.adapters.playground import PlaygroundClient
+from worker.concurrency import new_event_loop
 from worker.delivery.partition import Job
 from worker.domain import lifecycle
 from worker.domain.partition_state import Checkpoint
@@ -104,6 +105,7 @@ async def _half_sent(kill: Kill, start: bytes, bundle: bytes, end: bytes) -> Asy
     """Half of a body, then the point."""
     text = start + base64.b64encode(bundle) + end
     yield text[: len(text) // 2]
+    await asyncio.sleep(0)  # uvloop writes at the end of a turn
     kill.at("mid-body", kill.request_id)
     yield text[len(text) // 2 :]
 
@@ -128,4 +130,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:  # as the worker
+        runner.run(main())
