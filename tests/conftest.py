@@ -1,8 +1,9 @@
 """Fixtures of all tests, and the report of a run: corpora, and on which Apache Kafka tests ran."""
 
+import asyncio
 import os
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, cast
@@ -14,6 +15,7 @@ from tests.support import corpus
 from tests.support.broker import Broker, open_broker
 from tests.support.shared import shared, shared_folder
 from tests.support.topics import Topics, unique_name
+from worker.concurrency import new_event_loop
 
 # A machine that is busy with something else must not turn a property red.
 hypothesis.settings.register_profile(
@@ -103,6 +105,11 @@ class RunReport:
     def _kafka_was_missed(self, config: pytest.Config) -> bool:
         wanted = os.environ.get("REQUIRE_KAFKA") == "1" and not config.option.collectonly
         return wanted and not self.brokers
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run every test on the event loop that the worker runs on."""
+    return {"loop": new_event_loop}
 
 
 def pytest_xdist_auto_num_workers() -> int:

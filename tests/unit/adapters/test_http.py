@@ -104,7 +104,8 @@ async def test_the_cause_of_no_answer_has_no_path(session: aiohttp.ClientSession
     async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    async def nonsense(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nbad header\r\n\r\n")
         await writer.drain()
 
