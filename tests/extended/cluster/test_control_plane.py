@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -75,13 +76,23 @@ def test_kept_for_what_it_is_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     with pytest.raises(Unavailable):
         kept("thing", [b"a", b"b"], fail)
-    assert [] == list((tmp_path / "playground-deployer").iterdir())
+    lock = tmp_path / "playground-deployer" / ".thing.lock"
+    assert [lock] == list(lock.parent.iterdir())
     first, again, other = (kept("thing", parts, make) for parts in ([b"a", b"b"], [b"a", b"b"], [b"ab"]))
 
     assert first == again != other
     assert 3 == len(made)
     assert (first / "file").exists()
-    assert {first, other} == set((tmp_path / "playground-deployer").iterdir())
+    assert {first, other, lock} == set(lock.parent.iterdir())
+
+
+def test_what_several_need_at_once_is_made_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others wait for it, and find it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    made: list[Path] = []
+    with ThreadPoolExecutor() as pool:
+        found = {it.result() for it in [pool.submit(kept, "thing", [b"a"], made.append) for _ in range(4)]}
+    assert (1, 1) == (len(found), len(made))
 
 
 @pytest.mark.parametrize(
