@@ -7,7 +7,7 @@ that are at work, and none keeps the loop busy for 50 ms. A large one is built a
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from operator import itemgetter
@@ -87,23 +87,13 @@ class Builder:
         self._protobufs = KnownProtobufs()
 
     async def build(
-        self,
-        solution_id: UUID,
-        revision_id: UUID,
-        caller: Caller | None,
-        *,
-        large: bool = True,
-        begun: Awaitable[None] | None = None,
+        self, solution_id: UUID, revision_id: UUID, caller: Caller | None, *, large: bool = True
     ) -> tuple[Plan, Bundle]:
-        """Authorise, fetch, plan, render, bundle. Raises DeploymentError; NeedsReservation if it is not small.
-
-        `begun` is awaited before blueprint and protobufs are read: that an attempt has begun must be known by then,
-        should the worker die of them.
-        """
+        """Authorise, fetch, plan, render, bundle. Raises DeploymentError; NeedsReservation if it is not small."""
         allowance = Allowance(large=large)
         with stages.fetch():
             # A task of its own: what waits for the bundle is resumed once, and not with every answer.
-            plan, protos = await asyncio.create_task(self._fetch(solution_id, revision_id, caller, allowance, begun))
+            plan, protos = await asyncio.create_task(self._fetch(solution_id, revision_id, caller, allowance))
         with stages.bundle():
             bundle = await _done(allowance, build_bundle, plan, protos, self._shipped, self._options, self._overrides)
             return plan, bundle
@@ -118,26 +108,18 @@ class Builder:
         read_protobuf(b"")
 
     async def _fetch(
-        self,
-        solution_id: UUID,
-        revision_id: UUID,
-        caller: Caller | None,
-        allowance: Allowance,
-        begun: Awaitable[None] | None,
+        self, solution_id: UUID, revision_id: UUID, caller: Caller | None, allowance: Allowance
     ) -> tuple[Plan, Mapping[str, bytes]]:
         """Fetch and plan; the protobufs come by the names of their containers."""
         solution = await self._catalog.find(solution_id, revision_id, caller, allowance.fetched)
-        data: bytes | None = None
-        if solution.kind is Kind.PIPELINE:
-            (data,) = await self._artifacts.fetch([solution.blueprint_uri or ""], allowance.fetched, solution.file_size)
-            if data is None:
-                raise NotFound("blueprint-missing", "The pipeline's blueprint is gone. Save the pipeline again.")
-        if begun:
-            await begun
-        if data is None:
+        if solution.kind is Kind.SINGLE_MODEL:
             allowance.check_texts(solution.description)
             plan = await _done(allowance, plan_single_model, solution, self._options.reserved_namespaces)
         else:
+            uri, size = solution.blueprint_uri or "", solution.file_size
+            (data,) = await self._artifacts.fetch([uri], allowance.fetched, size)
+            if data is None:
+                raise NotFound("blueprint-missing", "The pipeline's blueprint is gone. Save the pipeline again.")
             allowance.check_texts(solution.description, data)
             plan = await _done(allowance, self._plan_pipeline, solution, data)
         allowance.check_manifests(len(plan.containers), len(plan.shared_folders))

@@ -95,10 +95,10 @@ class Deployer:
     async def _build_and_submit(self, job: Job, room: Reservation) -> DeploymentInfo:
         request, seconds = job.readable_request(), self.decide.playground.timeout_seconds
         if not room.large:  # else it has begun, and was found not to be small
-            job.publish(job.state.building(self.clocks.now()))  # awaited by the builder, beside the first answers
+            await job.publish(job.state.building(self.clocks.now()))
         async with self.admission.limiter.build():
             ids = request.solution_id, request.revision_id
-            plan, bundle = await self.builder.build(*ids, job.caller, large=room.large, begun=job.durable)
+            plan, bundle = await self.builder.build(*ids, job.caller, large=room.large)
         until, deadline = self.clocks.monotonic() + seconds, self.clocks.now() + timedelta(seconds=seconds)
         await job.publish(job.state.submitting(self.clocks.now(), plan, bundle, deadline))  # durable before it is sent
         room.shrink(len(data := bundle.data))

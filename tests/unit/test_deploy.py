@@ -1,7 +1,6 @@
 import asyncio
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -29,7 +28,6 @@ from worker.domain.solution import Solution
 from worker.errors import (
     DeploymentError,
     NotAllowed,
-    NotDeployable,
     OutcomeUnknown,
     PlaygroundRefused,
     StatusNotPublished,
@@ -100,30 +98,6 @@ async def test_a_protobuf_of_two_nodes_is_fetched_once() -> None:
     world = World()
     await world.handle()
     assert ["org/blueprint.json", "p1", "p2"] == world.artifacts.fetched
-
-
-@pytest.mark.parametrize(
-    ("found", "files", "before"),
-    [
-        (solution(), FILES, ["org/blueprint.json"]),
-        (solution(), {"org/blueprint.json": b"not JSON"}, ["org/blueprint.json"]),
-        (solution(kind=Kind.SINGLE_MODEL, proto_uri="p1", image="registry.example/image:1"), FILES, []),
-    ],
-    ids=["pipeline", "unreadable", "single model"],
-)
-async def test_nothing_is_read_before_building_is_durable(
-    found: Solution, files: dict[str, bytes], before: list[str]
-) -> None:
-    """What a worker dies of kills the next one, too, and must have been counted: only the answers come meanwhile."""
-    artifacts, fetched = FakeArtifacts(files), list[str]()
-
-    async def begun() -> None:
-        fetched.extend(["begun", *artifacts.fetched])
-
-    with suppress(NotDeployable):
-        builder = Builder(FakeCatalog(found), artifacts, SHIPPED, OPTIONS)
-        await builder.build(SOLUTION_ID, REVISION_ID, CALLER, begun=begun())
-    assert ["begun", *before] == fetched
 
 
 async def test_submitting_says_until_when_it_may_take() -> None:

@@ -352,6 +352,10 @@ def _solution_in(uri: str) -> UUID | None:
     return next(filter(None, map(_uuid, uri.split("/")[:-1])), None)
 
 
+def _size_kept(file: bytes) -> int:
+    return len(file) + 1024  # its path, and what the cache needs for it
+
+
 class KnownFiles:
     """Files that were released, by their paths, for a while: they do not change in a Maven repository.
 
@@ -360,7 +364,7 @@ class KnownFiles:
 
     def __init__(self, max_bytes: int, clock: Callable[[], float]) -> None:
         """`clock` gives seconds."""
-        self._files: TTLCache[str, bytes] = TTLCache(max_bytes, KEPT_SECONDS, clock, getsizeof=len)
+        self._files: TTLCache[str, bytes] = TTLCache(max_bytes, KEPT_SECONDS, clock, getsizeof=_size_kept)
 
     def find(self, path: str, size: int | None) -> bytes | None:
         """Return what is known, if it has that size; `size` None: nobody knows which it has."""
@@ -369,7 +373,7 @@ class KnownFiles:
 
     def keep(self, path: str, file: bytes) -> None:
         """Keep it, in place of what was not used for the longest time."""
-        if len(file) <= self._files.maxsize and "-SNAPSHOT" not in path:  # which change until they are released
+        if _size_kept(file) <= self._files.maxsize and "-SNAPSHOT" not in path:  # which change until they are released
             self._files[path] = file
 
 
@@ -407,9 +411,11 @@ class ArtifactsClient:
             answers = await self._nexus.get_all(asked, accept="*/*", max_bytes=MAX_FILE, left=limits)
             fetched = zip(asked, answers, strict=True)
             found = {path: self._nexus.file(answer, size) for path, answer in fetched if answer}
-            for path, file in found.items():
-                self._known.keep(path, file)
-            return [(known | found).get(path) for path in paths]
+            for path, (file, genuine) in found.items():
+                known[path] = file
+                if genuine:  # else it may be what somebody said in its place
+                    self._known.keep(path, file)
+            return [known.get(path) for path in paths]
         except NotAFile:
             raise NotFound("artifact-not-a-file", CODES["artifact-not-a-file"]) from None
         except TooLarge:

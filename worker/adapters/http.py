@@ -311,8 +311,10 @@ class Dependency:
         finally:
             await stop(*tasks)
 
-    def file(self, answer: Answer, size: int | None) -> bytes:
-        """Tell a file from what a front answers in its place: a log-in, the page of a maintenance, or nothing.
+    def file(self, answer: Answer, size: int | None) -> tuple[bytes, bool]:
+        """Return a file, and whether it is proven to be the one that was asked for.
+
+        Tell a file from what a front answers in its place: a log-in, the page of a maintenance, or nothing.
 
         A file that begins like a page is one if the checksum says so, or else `size`, which is known from elsewhere.
         Raises Unavailable; NotAFile: the dependency itself has a page, or nothing, under that name.
@@ -327,7 +329,7 @@ class Dependency:
         elif begins == b"<" or (not genuine and "html" in answer.headers.get("Content-Type", "")):
             what = "a web page"
         else:
-            return body
+            return body, genuine
         if genuine:
             raise NotAFile(what)
         raise self.error(f"{what} came in place of a file. If the file itself is that, on-board its model again")

@@ -338,7 +338,6 @@ class Job:
         self.seen_down: float | None = None
         self.counted_down: float | None = None
         self.published: DeploymentStatus | None = None  # the last of this worker's statuses
-        self.durable: asyncio.Future[None] | None = None  # ends when that is durable
         self.task: asyncio.Task[None] | None = None
         self._processor = processor
         self._lock: KeyLock | None = None
@@ -477,7 +476,7 @@ class Job:
             log.error("overrides invalid", detail=error.message)
         self._error = error
         done = self._processor.publish(self, status, letter)
-        self.published, self.durable, self.counted_down = status, done, self.seen_down
+        self.published, self.counted_down = status, self.seen_down
         if status.state is State.SUBMITTING:
             self._attempt = status.attempt
         elif status.state is State.PARKED:

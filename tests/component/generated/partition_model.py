@@ -228,17 +228,9 @@ class Worker:
         return Caller(token, f"{token}@example.org")
 
     async def build(
-        self,
-        solution_id: UUID,
-        revision_id: UUID,
-        caller: Caller | None,
-        *,
-        large: bool,
-        begun: asyncio.Future[None],
+        self, solution_id: UUID, revision_id: UUID, caller: Caller | None, *, large: bool
     ) -> tuple[Plan, Bundle]:
         """The same for everybody."""
-        await asyncio.sleep(0)
-        await begun
         await asyncio.sleep(0)
         return PLAN, BUNDLE
 

@@ -82,12 +82,6 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     ("worker/build.py", f"{UNIT}/test_build_protobufs.py"): (
         ("protobufs: read once", "if digest not in self._known:  #", "if True:  #"),
-        (
-            "build: what it dies of is counted",
-            "            await begun\n",
-            "            pass\n",
-            f"{UNIT}/test_deploy.py",
-        ),
         ("protobufs: what is known is bounded", "            MAX_KNOWN, getsizeof", "            1 << 40, getsizeof"),
         ("protobufs: bytes", "if left < 0 or marks < 0:", "if marks < 0:"),
         ("protobufs: marks", "if left < 0 or marks < 0:", "if left < 0:"),
@@ -286,8 +280,9 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     (f"{ADAPTERS}/graphene.py", f"{UNIT}/adapters/test_artifacts_client.py"): (
         ("files: of another size than is known", " and size in (None, len(found))", ""),
         ("files: too old", "KEPT_SECONDS = 600", "KEPT_SECONDS = 601"),
+        ("files: not proven", "if genuine:  # else", "if True:  # else"),
         ("files: not released", ' and "-SNAPSHOT" not in path', ""),
-        ("files: too large to be kept", "if len(file) <= self._files.maxsize and", "if"),
+        ("files: too large to be kept", "if _size_kept(file) <= self._files.maxsize and", "if"),
         (
             "limit: what is fetched of all protobufs",
             "BytesLeft(MAX_PROTOS_BYTES, TooLargeTogether)",

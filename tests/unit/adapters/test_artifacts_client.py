@@ -360,9 +360,10 @@ async def test_a_file_is_known_by_its_checksum(session: aiohttp.ClientSession, s
 class Nexus:
     """Answers with the number of the request, as soon as so many have come as are told to `answer`."""
 
-    def __init__(self, *statuses: int) -> None:
+    def __init__(self, *statuses: int, checksums: bool = True) -> None:
         """`statuses`: of the first requests; of the others it is 200."""
         self.requests = 0
+        self.checksums = checksums
         self._statuses = statuses
         self._changed = asyncio.Condition()
         self._answered = 0
@@ -374,7 +375,9 @@ class Nexus:
             self._changed.notify_all()
             await self._changed.wait_for(lambda: self._answered >= number)
         status = self._statuses[number - 1] if number <= len(self._statuses) else 200
-        return web.Response(status=status, body=f"file {number}".encode())
+        body = f"file {number}".encode()
+        checksum = {"ETag": f'"{{SHA1{{{sha1(body).hexdigest()}}}}}"'} if self.checksums else {}
+        return web.Response(status=status, body=body, headers=checksum)
 
     async def come(self, requests: int) -> None:
         """Wait until so many have come."""
@@ -440,10 +443,20 @@ async def test_whoever_goes_takes_nobody_along(session: aiohttp.ClientSession, s
         (URI, None, {}, 600, 2),
         (URI, 7, {}, 0, 2),
         (URI, None, {"cache_bytes": 0}, 0, 2),
-        (URI, None, {"cache_bytes": 5}, 0, 2),
+        (URI, None, {"cache_bytes": 1029}, 0, 2),
+        (URI, None, {"cache_bytes": 1030}, 0, 1),
         ("org/acumos/x/1.0.0-SNAPSHOT/x-1.0.0-SNAPSHOT.proto", None, {}, 0, 2),
     ],
-    ids=["kept", "of the size that is known", "too old", "of another size", "off", "too large", "not released"],
+    ids=[
+        "kept",
+        "of the size that is known",
+        "too old",
+        "of another size",
+        "off",
+        "too large",
+        "just not",
+        "not released",
+    ],
 )
 async def test_a_released_file_is_kept_for_a_while(
     session: aiohttp.ClientSession,
@@ -456,7 +469,9 @@ async def test_a_released_file_is_kept_for_a_while(
 ) -> None:
     """It is fetched once in ten minutes, unless Graphene's database knows another size of it by then."""
     nexus, now = Nexus(), 0.0
-    client = ArtifactsClient(session, settings(await serve(nexus.serve), **more), lambda: now)
+    client = ArtifactsClient(
+        session, settings(await serve(nexus.serve), **{"cache_bytes": 10_000, **more}), lambda: now
+    )
     first = asyncio.create_task(client.fetch([uri]))
     await nexus.answer(1)
     assert [b"file 1"] == await first
@@ -464,4 +479,20 @@ async def test_a_released_file_is_kept_for_a_while(
     again, left = asyncio.create_task(nexus.answer(2)), BytesLeft(100)
     assert [f"file {requests}".encode()] == await client.fetch([uri], left, size)
     assert (requests, 94) == (nexus.requests, left.number)
+    again.cancel()
+
+
+@pytest.mark.parametrize(("size", "requests"), [(None, 2), (6, 1)])
+async def test_only_what_is_proven_to_be_the_file_is_kept(
+    session: aiohttp.ClientSession, serve: Serve, size: int | None, requests: int
+) -> None:
+    """What somebody says in its place, for once, must not be everybody's file for ten minutes."""
+    nexus = Nexus(checksums=False)
+    client = ArtifactsClient(session, settings(await serve(nexus.serve), cache_bytes=10_000))
+    first = asyncio.create_task(client.fetch([URI], None, size))
+    await nexus.answer(1)
+    assert [b"file 1"] == await first
+    again = asyncio.create_task(nexus.answer(2))
+    assert [f"file {requests}".encode()] == await client.fetch([URI])
+    assert requests == nexus.requests
     again.cancel()
