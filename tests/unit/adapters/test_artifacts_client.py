@@ -154,7 +154,7 @@ async def test_a_connection_that_is_never_made(session: aiohttp.ClientSession, s
     async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    client = ArtifactsClient(session, settings(f"https://{await serve_raw(silent)}", timeout_seconds=0.3))
+    client = ArtifactsClient(session, settings(f"https://{await serve_raw(silent)}", timeout_seconds=2))
     with pytest.raises(Unavailable) as caught:
         await client.fetch([URI])
     assert ("artifacts-unavailable", True) == (caught.value.code, caught.value.general)
