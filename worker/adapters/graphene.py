@@ -409,12 +409,11 @@ class ArtifactsClient:
                 limit.take(sum(map(len, known.values())))
             asked = [path for path in paths if path not in known]
             answers = await self._nexus.get_all(asked, accept="*/*", max_bytes=MAX_FILE, left=limits)
-            fetched = zip(asked, answers, strict=True)
-            found = {path: self._nexus.file(answer, size) for path, answer in fetched if answer}
-            for path, (file, genuine) in found.items():
-                known[path] = file
-                if genuine:  # else it may be what somebody said in its place
-                    self._known.keep(path, file)
+            for path, answer in zip(asked, answers, strict=True):
+                if answer:
+                    known[path], genuine = self._nexus.file(answer, size)
+                    if genuine:  # else it may be what somebody said in its place
+                        self._known.keep(path, known[path])
             return [known.get(path) for path in paths]
         except NotAFile:
             raise NotFound("artifact-not-a-file", CODES["artifact-not-a-file"]) from None

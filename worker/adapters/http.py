@@ -312,11 +312,10 @@ class Dependency:
             await stop(*tasks)
 
     def file(self, answer: Answer, size: int | None) -> tuple[bytes, bool]:
-        """Return a file, and whether it is proven to be the one that was asked for.
+        """Tell a file from what a front answers in its place: a log-in, the page of a maintenance, or nothing.
 
-        Tell a file from what a front answers in its place: a log-in, the page of a maintenance, or nothing.
-
-        A file that begins like a page is one if the checksum says so, or else `size`, which is known from elsewhere.
+        Return it, and whether it is proven to be the one that was asked for: by its checksum, or else by `size`, which
+        is known from elsewhere. Only so may a file begin like a page.
         Raises Unavailable; NotAFile: the dependency itself has a page, or nothing, under that name.
         """
         body, checksum = answer.body, _SHA1.search(answer.headers.get("ETag", ""))
