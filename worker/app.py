@@ -32,6 +32,7 @@ from worker.adapters.kafka.startup import prepare_kafka, watch_kafka
 from worker.adapters.overrides_file import load_overrides
 from worker.adapters.playground import PlaygroundClient, playground_session
 from worker.build import Builder
+from worker.concurrency import running
 from worker.delivery.admission import Admission, Breakers, Budget, KeyQueue, Limiter
 from worker.delivery.collector import WorkerCollector
 from worker.delivery.consumer import RequestConsumer
@@ -132,8 +133,7 @@ async def open_requests(
         kafka.requests_topic,
         settings.runtime,
     )
-    async with running_client(reader, stop_seconds=WORKER_STOP_SECONDS):
-        reading = asyncio.create_task(settlements.run(), name="settlements")
+    async with running_client(reader, stop_seconds=WORKER_STOP_SECONDS), running(settlements.run(), "settlements"):
         seconds = WORKER_STOP_SECONDS
         try:
             yield requests
@@ -142,20 +142,16 @@ async def open_requests(
             raise
         finally:
             await sender.finished(seconds)
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
 
 
 @asynccontextmanager
 async def _collected(collector: WorkerCollector, consumer: AIOKafkaConsumer, topic: str) -> AsyncIterator[None]:
     """Show it on `/metrics` meanwhile."""
     REGISTRY.register(collector)
-    following = asyncio.create_task(collector.follow(consumer, topic), name="collector")
     try:
-        yield
+        async with running(collector.follow(consumer, topic), "collector"):
+            yield
     finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
         REGISTRY.unregister(collector)
 
 

@@ -140,10 +140,11 @@ class ArtifactsSettings(_Group):
     password: SecretStr = Field(description="Password for HTTP Basic.")
     timeout_seconds: Seconds = Field(10, description="Time-out of a file.")
     cache_bytes: int = Field(
-        0,
+        4 * 1024 * 1024,
         ge=0,
-        description="Maximum memory for files that are kept for 10 minutes instead of being fetched again, in bytes, "
-        "e.g. 8388608; 0: none. While all of a solution is kept, an outage of the repository may be noticed later.",
+        description="Maximum memory for files that are kept for 10 minutes instead of being fetched again, in bytes; "
+        "0: none. Only files that are proven to be what was asked for are kept: by the checksum that Nexus sends, or "
+        "the size in Graphene's database.",
     )
 
 

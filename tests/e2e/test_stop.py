@@ -5,6 +5,8 @@ import json
 import signal
 from pathlib import Path
 
+import pytest
+
 from schemas import State
 from tests.support.builders import blueprint_document, node, operation, protobuf
 from tests.support.faults.world import open_world
@@ -59,10 +61,13 @@ async def test_sigterm_finishes_what_posts(kafka: str, tmp_path: Path) -> None:
         assert 1 == sum((await world.committed()).values())
 
 
-async def test_the_log_tells_of_a_stop_and_of_a_post_that_it_abandons(kafka: str, tmp_path: Path) -> None:
-    """SIGTERM, what is waited for, the second one, the request whose POST has nobody left to report it, and the end.
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_the_log_tells_of_a_stop_and_of_a_post_that_it_abandons(
+    at_once: bool, kafka: str, tmp_path: Path
+) -> None:
+    """A signal, what is waited for, the second one, the request whose POST has nobody left to report it, and the end.
 
-    The cause is the stop, and not the connection that the worker itself cuts.
+    The cause is the stop, and not the connection that the worker itself cuts. The second may come with the first.
     """
     async with open_world(kafka, tmp_path) as world:
         received = asyncio.Event()
@@ -80,15 +85,18 @@ async def test_the_log_tells_of_a_stop_and_of_a_post_that_it_abandons(kafka: str
         await worker.until_ready()
         await world.ask("r-1")
         await received.wait()
-        for wanted in ("finishing running deployments", "stopping at once"):
-            worker.signal(signal.SIGTERM)
+        signals = {signal.SIGTERM: "finishing running deployments", signal.SIGINT: "stopping at once"}
+        for number, wanted in signals.items():
+            worker.signal(number)
+            if at_once and number is signal.SIGTERM:
+                continue
             async with asyncio.timeout(10):
                 while wanted not in worker.log.read_text():  # noqa: ASYNC110 - a file tells nobody
                     await asyncio.sleep(0.05)
         assert INTERRUPTED == await worker.process.wait()
         lines = [json.loads(line) for line in worker.log.read_text().splitlines()]
         by_event = {line["event"]: line for line in lines}
-        assert "SIGTERM" == by_event["stopping"]["signal"]
+        assert {it.name for it in signals} == {by_event[it]["signal"] for it in ("stopping", "stopping at once")}
         assert 1 == by_event["finishing running deployments"]["posts"]
         abandoned = [line for line in lines if line.get("request_id") == "r-1"]
         assert ["a POST runs without its request", "the outcome of a POST is unknown"] == [

@@ -386,6 +386,7 @@ class ArtifactsClient:
         """Raise ConfigurationError when the settings cannot be used. `clock` gives seconds."""
         self._nexus = Dependency(session, settings, name="artifacts", called="The repository", nothing=(404,))
         self._known = KnownFiles(settings.cache_bytes, clock)
+        self._in_doubt = False  # whether the repository is up; what is known would hide it from the breakers
 
     async def fetch(
         self, uris: Sequence[str], left: BytesLeft | None = None, size: int | None = None
@@ -402,7 +403,7 @@ class ArtifactsClient:
             NeedsReservation: together they are more than is left.
         """
         paths = [artifact_path(uri) for uri in uris]
-        known = {path: file for path in paths if (file := self._known.find(path, size))}
+        known = {} if self._in_doubt else {path: file for path in paths if (file := self._known.find(path, size))}
         limits = (BytesLeft(MAX_PROTOS_BYTES, TooLargeTogether), left or BytesLeft(math.inf))
         try:
             for limit in limits:
@@ -414,7 +415,11 @@ class ArtifactsClient:
                     known[path], genuine = self._nexus.file(answer, size)
                     if genuine:  # else it may be what somebody said in its place
                         self._known.keep(path, known[path])
+            self._in_doubt = self._in_doubt and not asked
             return [known.get(path) for path in paths]
+        except Unavailable:
+            self._in_doubt = True
+            raise
         except NotAFile:
             raise NotFound("artifact-not-a-file", CODES["artifact-not-a-file"]) from None
         except TooLarge:

@@ -70,35 +70,41 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self.assigned = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Consume until `stop` or a failure; then let POSTs that run finish, within DRAIN_SECONDS."""
+        """Consume until `stop` or a failure; then let POSTs finish, within DRAIN_SECONDS, or at once when cancelled."""
         self._consumer.subscribe([self._topic], listener=self)
         # Not one loop that looks at `stop`: while the group rebalances aiokafka's getmany does not return.
         tasks = [
             asyncio.create_task(self._poll_for_ever(), name="poll loop"),
             asyncio.create_task(stop.wait(), name="stop"),
         ]
+        seconds = self._runtime.drain_seconds
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                ends = await asyncio.gather(*tasks, return_exceptions=True)
+        except asyncio.CancelledError:
+            seconds = 0  # a second signal came as soon as the first
+            raise
         finally:
-            for task in tasks:
-                task.cancel()
-            ends = await asyncio.gather(*tasks, return_exceptions=True)
-            await self._drain()
+            await self._drain(seconds)
         for failure in ends:
             if isinstance(failure, Exception):
                 raise failure
 
-    async def _drain(self) -> None:
+    async def _drain(self, seconds: float) -> None:
         """Let running requests finish. One that is late has an unknown outcome for the partition's next owner."""
         self.draining_since = time.monotonic()
         posts = sum(job.posting for processor in self.processors.values() for job in processor.jobs)
-        log.info("finishing running deployments", posts=posts, at_most_seconds=self._runtime.drain_seconds)
+        log.info("finishing running deployments", posts=posts, at_most_seconds=seconds)
         for processor in self.processors.values():
             processor.stop()
         idle = [asyncio.create_task(processor.wait_until_idle()) for processor in self.processors.values()]
         try:
             if idle:
-                _, late = await asyncio.wait(idle, timeout=self._runtime.drain_seconds)
+                _, late = await asyncio.wait(idle, timeout=seconds)
                 if late:
                     log.warning("running deployments were cut off", partitions=len(late))
         finally:  # also when a second signal ends the wait: what they hand over must not come after the sender's end

@@ -24,8 +24,11 @@ TOKEN = "eyJ"
 
 @pytest.fixture
 async def world(kafka: str, tmp_path: Path) -> AsyncIterator[World]:
-    """With one worker that gives up soon."""
-    async with open_world(kafka, tmp_path, RUNTIME__REQUEST_DEADLINE_SECONDS="1") as world:
+    """With one worker that gives up soon, and takes a token for two minutes after its end."""
+    deadline, leeway = "1", "120"
+    async with open_world(
+        kafka, tmp_path, RUNTIME__REQUEST_DEADLINE_SECONDS=deadline, AUTH__LEEWAY_SECONDS=leeway
+    ) as world:
         await world.start()
         yield world
 
@@ -153,10 +156,10 @@ async def test_dead_letters_are_listed_shown_and_replayed_once(world: World) -> 
 
 
 async def test_only_an_operators_replay_may_be_old(world: World) -> None:
-    """The token of a request expires; who sends it again as a replay is refused, and the command is not."""
+    """The token of a request has expired; who sends it again as a replay is refused, and the command is not."""
     user, stored = USERS[1], world.solutions[1]
-    almost = sandbox_token(datetime.now(UTC) - timedelta(hours=1), timedelta(hours=1) - timedelta(seconds=29), user)
-    headers = [("authorization", f"Bearer {almost}".encode())]  # expired, but for a second of the leeway
+    expired = sandbox_token(datetime.now(UTC) - timedelta(hours=1), timedelta(minutes=59), user)
+    headers = [("authorization", f"Bearer {expired}".encode())]
 
     async def send(request_id: str, **more: str) -> None:
         ids = {"solutionId": str(stored.solution_id), "revisionId": str(stored.revision_id)}
@@ -170,6 +173,9 @@ async def test_only_an_operators_replay_may_be_old(world: World) -> None:
     await send("r-1")
     await world.until_ended(["r-1"])
     world.playground.answer = None
+    await world.end_workers()
+    world.env["DEPLOYER_AUTH__LEEWAY_SECONDS"] = "0"
+    await world.start()
     await send("mine", replayOf="r-1")
     await world.followed.until(["mine"], ended)
     said = world.followed.about("mine")[-1]

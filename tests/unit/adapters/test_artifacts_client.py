@@ -496,3 +496,27 @@ async def test_only_what_is_proven_to_be_the_file_is_kept(
     assert [f"file {requests}".encode()] == await client.fetch([URI])
     assert requests == nexus.requests
     again.cancel()
+
+
+async def test_what_is_kept_hides_no_outage(session: aiohttp.ClientSession, serve: Serve) -> None:
+    """From a failure of the repository until it answers again, it is asked for what is kept, too."""
+    nexus = Nexus(200, 503, 503)
+    client = ArtifactsClient(session, settings(await serve(nexus.serve)))
+
+    async def fetch(uri: str) -> list[bytes | None]:
+        answering = asyncio.create_task(nexus.answer(nexus.requests + 1))
+        try:
+            return await client.fetch([uri])
+        finally:
+            answering.cancel()
+
+    other = URI + "3"
+    assert [b"file 1"] == await fetch(URI)
+    assert [b"file 1"] == await fetch(URI)
+    for number, uri in ((2, other), (3, URI)):
+        with pytest.raises(Unavailable):
+            await fetch(uri)
+        assert number == nexus.requests
+    assert [b"file 4"] == await fetch(other)
+    assert [b"file 1"] == await fetch(URI)
+    assert 4 == nexus.requests

@@ -34,12 +34,15 @@ class SettlementSender:
         task.add_done_callback(self._tasks.discard)
 
     async def finished(self, seconds: float) -> None:
-        """Wait until everything is handed over, at most this long; give up the rest."""
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=seconds)
-            for task in late:
+        """Wait until everything is handed over, at most this long; give up the rest, and all of it when cancelled."""
+        tasks = [*self._tasks]
+        try:
+            if tasks:
+                await asyncio.wait(tasks, timeout=seconds)
+        finally:
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _hand_over(self, partition: int, outcome: Coroutine[Any, Any, DeploymentSettled | None]) -> None:
         try:
