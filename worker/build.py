@@ -8,7 +8,7 @@ that are at work, and none keeps the loop busy for 50 ms. A large one is built a
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from operator import itemgetter
 from typing import ParamSpec, TypeVar
@@ -39,6 +39,7 @@ SMALL_MARKUP = 2_000  # tags and character references in a description: 25 ms at
 MAX_READ = 512 * 1024
 MAX_MARKS = 30_000
 MAX_KNOWN = 4 * 1024 * 1024  # of protobufs whose declarations are kept, which take about as much
+MAX_BUILT = 4 * 1024 * 1024  # of bundles that are kept, with what they were made of: 20 tutorials
 SMALL_MANIFESTS = 1_200  # 12 for each container, and one for each folder that it mounts: 100 containers, 25 ms, 0.5 MB
 
 
@@ -63,6 +64,21 @@ class Allowance:
             raise NeedsReservation("larger than what needs no reservation")
 
 
+@dataclass(slots=True)
+class Built:
+    """What a solution and its files lead to, always alike; nothing of a request."""
+
+    source: tuple[Solution, bytes]  # the bytes are the blueprint
+    planned: Plan  # without what is said of the protobufs
+    plan: Plan
+    protos: Mapping[str, bytes]
+    bundle: Bundle | None = None
+
+    def size(self) -> int:
+        """Return about how many bytes it keeps: most of them in the zip, and once more in its files."""
+        return 2 * len(self.bundle.data) + 16 * 1024 if self.bundle else 0
+
+
 class Builder:
     """Solution and revision id in, bundle out. `bundle` on the command line uses it alone."""
 
@@ -85,6 +101,7 @@ class Builder:
         self._options = options
         self._overrides = overrides
         self._protobufs = KnownProtobufs()
+        self._built: LRUCache[tuple[Solution, bytes], Built] = LRUCache(MAX_BUILT, getsizeof=Built.size)
 
     async def build(
         self, solution_id: UUID, revision_id: UUID, caller: Caller | None, *, large: bool = True
@@ -93,10 +110,14 @@ class Builder:
         allowance = Allowance(large=large)
         with stages.fetch():
             # A task of its own: what waits for the bundle is resumed once, and not with every answer.
-            plan, protos = await asyncio.create_task(self._fetch(solution_id, revision_id, caller, allowance))
+            built = await asyncio.create_task(self._fetch(solution_id, revision_id, caller, allowance))
         with stages.bundle():
-            bundle = await _done(allowance, build_bundle, plan, protos, self._shipped, self._options, self._overrides)
-            return plan, bundle
+            if (bundle := built.bundle) is None:
+                given = built.plan, built.protos, self._shipped, self._options, self._overrides
+                bundle = built.bundle = await _done(allowance, build_bundle, *given)
+                if built.size() <= MAX_BUILT / 8:  # a class deploys one tutorial, whose bundle is the same for each
+                    self._built[built.source] = built
+            return built.plan, bundle
 
     def warm_up(self) -> None:
         """Build one bundle: the manifests' model classes and the protobufs' grammar are compiled at their first use."""
@@ -107,21 +128,18 @@ class Builder:
         build_bundle(plan, {}, self._shipped, self._options)
         read_protobuf(b"")
 
-    async def _fetch(
-        self, solution_id: UUID, revision_id: UUID, caller: Caller | None, allowance: Allowance
-    ) -> tuple[Plan, Mapping[str, bytes]]:
-        """Fetch and plan; the protobufs come by the names of their containers."""
-        solution = await self._catalog.find(solution_id, revision_id, caller, allowance.fetched)
-        if solution.kind is Kind.SINGLE_MODEL:
-            allowance.check_texts(solution.description)
-            plan = await _done(allowance, plan_single_model, solution, self._options.reserved_namespaces)
-        else:
+    async def _fetch(self, solution_id: UUID, revision_id: UUID, caller: Caller | None, allowance: Allowance) -> Built:
+        """Fetch and plan; the protobufs come by the names of their containers. What was made of it all is kept."""
+        solution, data = await self._catalog.find(solution_id, revision_id, caller, allowance.fetched), b""
+        if solution.kind is not Kind.SINGLE_MODEL:
             uri, size = solution.blueprint_uri or "", solution.file_size
-            (data,) = await self._artifacts.fetch([uri], allowance.fetched, size)
-            if data is None:
+            (found,) = await self._artifacts.fetch([uri], allowance.fetched, size)
+            if found is None:
                 raise NotFound("blueprint-missing", "The pipeline's blueprint is gone. Save the pipeline again.")
-            allowance.check_texts(solution.description, data)
-            plan = await _done(allowance, self._plan_pipeline, solution, data)
+            data = found
+        allowance.check_texts(solution.description, data)
+        built = self._built.get((solution, data))
+        plan = built.planned if built else await _done(allowance, self._plan, solution, data)
         allowance.check_manifests(len(plan.containers), len(plan.shared_folders))
         uris = {container.name: container.proto_uri for container in plan.containers if container.proto_uri}
         asked = [*dict.fromkeys(uris.values())]  # nodes of one model share its file, which is fetched once
@@ -136,16 +154,20 @@ class Builder:
             finally:
                 access.cancel()
                 await asyncio.gather(access, return_exceptions=True)
-        found, protos = dict(zip(asked, files, strict=True)), {}
+        texts, protos = dict(zip(asked, files, strict=True)), {}
         for name, uri in uris.items():
-            if (text := found[uri]) is None:
+            if (text := texts[uri]) is None:
                 raise NotFound("proto-missing", f"The protobuf of node '{name}' is gone. On-board its model again.")
             protos[name] = text
+        if built and built.protos == protos:
+            return built
         warnings = await self._protobufs.check(plan, protos)
-        return replace(plan, warnings=(*plan.warnings, *warnings)) if warnings else plan, protos
+        return Built((solution, data), plan, replace(plan, warnings=(*plan.warnings, *warnings)), protos)
 
-    def _plan_pipeline(self, solution: Solution, data: bytes) -> Plan:
+    def _plan(self, solution: Solution, data: bytes) -> Plan:
         options = self._options
+        if solution.kind is Kind.SINGLE_MODEL:
+            return plan_single_model(solution, options.reserved_namespaces)
         blueprint = read_blueprint(data, options.max_nodes, options.max_shared_folders)
         return plan_pipeline(solution, blueprint, options.orchestrator_image, options.reserved_namespaces)
 

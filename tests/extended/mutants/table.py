@@ -80,6 +80,22 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("protobufs: messages", "elif (rpc.request, rpc.response) != wanted:", "elif False:"),
         ("protobufs: streams", "!= rpc.streams:", "== 3:"),
     ),
+    ("worker/build.py", f"{UNIT}/test_build_kept.py"): (
+        ("kept bundles: of these protobufs", "if built and built.protos == protos:", "if built:"),
+        (
+            "kept bundles: of this solution",
+            "self._built.get((solution, data))",
+            "next(iter(self._built.values()), None)",
+        ),
+        ("kept bundles: the plan without warnings", "built.planned if built", "built.plan if built"),
+        ("kept bundles: no large one", "if built.size() <= MAX_BUILT / 8:", "if True:"),
+        (
+            "kept bundles: bounded",
+            "LRUCache(MAX_BUILT, getsizeof=Built.size)",
+            "LRUCache(1 << 40, getsizeof=Built.size)",
+        ),
+        ("kept bundles: access", "                await access\n", ""),
+    ),
     ("worker/build.py", f"{UNIT}/test_build_protobufs.py"): (
         ("protobufs: read once", "if digest not in self._known:  #", "if True:  #"),
         ("protobufs: what is known is bounded", "            MAX_KNOWN, getsizeof", "            1 << 40, getsizeof"),
@@ -281,6 +297,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("files: of another size than is known", " and size in (None, len(found))", ""),
         ("files: too old", "KEPT_SECONDS = 600", "KEPT_SECONDS = 601"),
         ("files: not proven", "if genuine:  # else", "if True:  # else"),
+        ("files: kept in an outage", "known = {} if self._in_doubt else", "known ="),
+        ("files: kept again after it", "self._in_doubt and not asked", "self._in_doubt"),
         ("files: not released", ' and "-SNAPSHOT" not in path', ""),
         ("files: too large to be kept", "if _size_kept(file) <= self._files.maxsize and", "if"),
         (
