@@ -1,9 +1,10 @@
 """Independent work at the same time, and work until a signal."""
 
 import asyncio
+import gc
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 import structlog
@@ -74,8 +75,25 @@ def run_until_signal(run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) 
             asyncio.get_running_loop().add_signal_handler(number, stop_or_cancel, number)
         await asyncio.gather(work, return_exceptions=False)
 
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    with sparing_garbage_collector(), asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(main())
+
+
+@contextmanager
+def sparing_garbage_collector() -> Iterator[None]:
+    """Let it look for garbage in what comes from now on: what was imported stays until the end.
+
+    With Python's own thresholds it looked at all objects after every 270 requests, which took 120 ms each time, and
+    in all a sixth of a worker's CPU. What holds no other in a circle is freed at once, as ever.
+    """
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(10_000)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

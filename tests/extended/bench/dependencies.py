@@ -2,7 +2,8 @@
 
 `python -m tests.extended.bench.dependencies NODES LATENCY_SECONDS POST_SECONDS` prints its address and serves pipelines
 that differ in nothing but their ids until it is terminated. Answers are made once, for one of them; a request costs a
-look at its first line, and another id takes the place of that one's.
+look at its first line, and another id takes the place of that one's. As the real ones do, CCDS says the blueprint's
+size, and Nexus the protobufs' checksum.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from hashlib import sha1
 from uuid import UUID
 
 from tests.support.builders import blueprint, edge, node, operation, protobuf
@@ -78,27 +80,31 @@ class Server(asyncio.Protocol):
         return self._transport.write(self._answers.get(path.replace(theirs, ours), _http(b"")).replace(ours, theirs))
 
 
-def _http(body: bytes, content_type: bytes = b"application/json") -> bytes:
-    return b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s" % (content_type, len(body), body)
+def _http(body: bytes, content_type: bytes = b"application/json", more: bytes = b"") -> bytes:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n%s\r\n"
+    return head % (content_type, len(body), more) + body
 
 
 def answers(nodes: int) -> dict[bytes, bytes]:
     """Path → the whole answer."""
     solution = {"solutionId": str(SOLUTION_ID), "name": "Bench", "toolkitTypeCode": "CP"}
     revision = {"solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID)}
+    document = pipeline(nodes)
+    artifact = {"artifactTypeCode": "BP", "uri": BLUEPRINT_URI, "size": len(document)}
     documents = {
         f"/solution/{SOLUTION_ID}": solution,
         f"/solution/{SOLUTION_ID}/revision/{REVISION_ID}": revision,
-        f"/revision/{REVISION_ID}/artifact": [{"artifactTypeCode": "BP", "uri": BLUEPRINT_URI}],
+        f"/revision/{REVISION_ID}/artifact": [artifact],
         f"/catalog/solution/{SOLUTION_ID}": [],
         f"/access/user/user-0/solution/{SOLUTION_ID}": {"count": 1},
     }
     documents |= {f"/access/user/user-{user}/solution/{SOLUTION_ID}": {"count": 1} for user in range(2000)}
     found = {f"{CCDS_PATH}{path}".encode(): _http(json.dumps(it).encode()) for path, it in documents.items()}
     found[f"{CCDS_PATH}/solution/{SOLUTION_ID}/pic".encode()] = _http(b"", b"application/octet-stream")
-    found[f"{NEXUS_PATH}/{BLUEPRINT_URI}".encode()] = _http(pipeline(nodes))
+    found[f"{NEXUS_PATH}/{BLUEPRINT_URI}".encode()] = _http(document)
+    checksum = b'ETag: "{SHA1{%s}}"\r\n' % sha1(PROTO, usedforsecurity=False).hexdigest().encode()
     for number in range(nodes):
-        found[f"{NEXUS_PATH}/{_proto_uri(number)}".encode()] = _http(PROTO, b"text/plain")
+        found[f"{NEXUS_PATH}/{_proto_uri(number)}".encode()] = _http(PROTO, b"text/plain", checksum)
     return found
 
 

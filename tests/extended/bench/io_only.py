@@ -15,7 +15,7 @@ from aiohttp import web
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 
 from tests.extended.bench.dependencies import BLUEPRINT_URI, REVISION_ID, SOLUTION_ID
-from worker.concurrency import new_event_loop
+from worker.concurrency import new_event_loop, sparing_garbage_collector
 from worker.settings import Settings, read_settings
 
 BUNDLE = base64.b64encode(bytes(60_000)).decode()
@@ -111,5 +111,5 @@ async def handle(
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:  # the worker's
+    with sparing_garbage_collector(), asyncio.Runner(loop_factory=new_event_loop) as runner:  # the worker's
         runner.run(main())
