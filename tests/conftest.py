@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -109,7 +110,23 @@ class RunReport:
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run every test on the event loop that the worker runs on."""
-    return {"loop": new_event_loop}
+    return {"loop": _loop_that_closes}
+
+
+def _loop_that_closes() -> asyncio.AbstractEventLoop:
+    """Make a loop whose `close` closes what is still open: uvloop waits for ever for what it could not warn about.
+
+    A Kafka client that does not stop within STOP_SECONDS, as on a busy machine, leaves that to the end of the process.
+    """
+    loop = new_event_loop()
+    close = loop.close
+
+    def close_without_warnings() -> None:
+        with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+            close()
+
+    loop.close = close_without_warnings  # type: ignore[method-assign]
+    return loop
 
 
 def pytest_xdist_auto_num_workers() -> int:
