@@ -31,6 +31,10 @@ up: ## worker, gateway and sandboxes in containers, on 127.0.0.1 only; prints wh
 down: ## stop those containers; what is in Kafka stays
 	docker compose down
 
+# In CI, what is tested on Apache Kafka must have had one.
+test test-component test-e2e test-faults test-image test-browser test-live: \
+	export REQUIRE_KAFKA := $(or $(REQUIRE_KAFKA),$(if $(CI),1))
+
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 
 test: install ## all tests, in one process more than there are cores; Apache Kafka is borrowed (KAFKA_BOOTSTRAP), in Docker, or embedded

@@ -129,7 +129,10 @@ class Builder:
         read_protobuf(b"")
 
     async def _fetch(self, solution_id: UUID, revision_id: UUID, caller: Caller | None, allowance: Allowance) -> Built:
-        """Fetch and plan; the protobufs come by the names of their containers. What was made of it all is kept."""
+        """Fetch and plan, or return what was built before, if all of it is the same.
+
+        The protobufs come by the names of their containers.
+        """
         solution, data = await self._catalog.find(solution_id, revision_id, caller, allowance.fetched), b""
         if solution.kind is not Kind.SINGLE_MODEL:
             uri, size = solution.blueprint_uri or "", solution.file_size
