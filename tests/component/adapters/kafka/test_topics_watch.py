@@ -1,4 +1,7 @@
-"""A worker whose topics, senders or clock go wrong while it runs: it says so, and goes on by itself."""
+"""A worker whose topics, senders or clock go wrong while it runs: it says so, and goes on by itself.
+
+It looks at the topics more often than others do, so that nobody waits for that.
+"""
 
 import asyncio
 import sys
@@ -12,6 +15,7 @@ from aiokafka.admin import NewPartitions
 
 from schemas import FINAL_STATES, State
 from tests.support.builders import blueprint_document, node, operation, protobuf
+from tests.support.hurried_worker import HURRIED
 from tests.support.stage import open_stage
 from tests.support.statuses import ended, followed_statuses
 from tests.support.topics import admin_client, create_worker_topics, user_of
@@ -44,7 +48,7 @@ async def test_a_topic_that_is_deleted_and_made_anew(word: str, kafka: str, uniq
     """While it is gone `/ready` and the log name it; a request that comes after it is deployed."""
     async with open_stage(kafka, unique, tmp_path, partitions=2) as stage:
         stage.graphene.add(STORED)
-        async with stage.worker(tmp_path / "log") as worker:
+        async with running_worker(stage.env, tmp_path / "log", HURRIED) as worker:
             await stage.ask(STORED, "before")
             await stage.until(["before"], ended)
             name = f"{unique}.{word}"
@@ -70,7 +74,7 @@ async def test_a_partition_that_only_the_requests_topic_has(
         stage.graphene.add(STORED)
         if restarted:
             await admin.create_partitions({stage.topics.requests_topic: NewPartitions(3)})
-        worker = await start_worker(stage.env, tmp_path / "log")
+        worker = await start_worker(stage.env, tmp_path / "log", HURRIED)
         try:
             if not restarted:
                 await worker.until_ready()
@@ -106,7 +110,7 @@ async def test_what_a_senders_open_transaction_holds_up_is_told(kafka: str, uniq
     )
     async with open_stage(kafka, unique, tmp_path, partitions=1) as stage:
         stage.graphene.add(STORED)
-        async with stage.worker(tmp_path / "log") as worker:
+        async with running_worker(stage.env, tmp_path / "log", HURRIED) as worker:
             sender = AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=f"{unique}-sender")
             async with sender:
                 await sender.begin_transaction()

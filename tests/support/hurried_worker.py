@@ -1,0 +1,18 @@
+"""`python -m tests.support.hurried_worker`: a worker that looks several times as often at what Kafka's topics are."""
+
+import sys
+
+from worker.adapters.kafka import clients, startup
+from worker.delivery import collector
+
+HURRIED = (sys.executable, "-X", "dev", "-W", "ignore::ResourceWarning", "-m", "tests.support.hurried_worker")
+
+if __name__ == "__main__":
+    # Before anything takes them.
+    clients.METADATA_MS = 1_000
+    startup.CHECK_SECONDS, startup.LOOK_EVERY = 1, 2
+    collector.ENDS_SECONDS = 1
+
+    from worker.cli import main
+
+    sys.exit(main(["run"]))
