@@ -75,7 +75,7 @@ test-docker: install ## the Dockerfile and the compose file in Docker's own engi
 soak: install ## an hour of load with a kill every 30 s; SOAK_SECONDS=n
 	$(BIN)/python -m pytest tests/extended/faults/soak.py
 
-bench: install ## how fast it is, as a table and bench.json; 10 minutes
+bench: install ## how fast it is, as a table and bench.json; 6 to 10 minutes
 	$(BIN)/python -m tests.extended.bench
 
 bench-scale: install ## 12 to 96 partitions, 1 to 4 workers, and rebalances, as a table and scale.json; 20 minutes

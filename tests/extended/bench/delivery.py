@@ -25,7 +25,7 @@ async def idle(bootstrap: str, folder: Path) -> list[Row]:
             times.append((time.monotonic() - start) * 1000)
             await asyncio.sleep(0.05)  # idle again
     name = "request → deployed on an idle worker, 3 nodes, dependencies at 0 ms, median"
-    return [Row(name, median(times), "ms", at_most=100)]
+    return [Row(name, median(times), "ms", at_most=25)]
 
 
 async def loaded(bootstrap: str, folder: Path, count: int) -> list[Row]:

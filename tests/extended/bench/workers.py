@@ -174,7 +174,7 @@ async def start_and_memory(bootstrap: str, folder: Path, count: int) -> list[Row
             await run.until_final(count // 10)
             samples.append(run.megabytes())
     return [
-        Row("start to ready, median of 3", median(ready), "s", at_most=2),
+        Row("start to ready, median of 3", median(ready), "s", at_most=1),
         Row("memory with 1,000 requests waiting", waiting, "MB", at_most=150),
         Row(f"memory growth from {count // 5:,} to {count:,} requests", samples[-1] - samples[1], "MB", at_most=5),
         *(
