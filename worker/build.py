@@ -8,7 +8,7 @@ that are at work, and none keeps the loop busy for 50 ms. A large one is built a
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from operator import itemgetter
 from typing import ParamSpec, TypeVar
@@ -68,15 +68,31 @@ class Allowance:
 class Built:
     """What a solution and its files lead to, always alike; nothing of a request."""
 
-    source: tuple[Solution, bytes]  # the bytes are the blueprint
+    source: tuple[Solution, bytes] = field(repr=False)  # the bytes are the blueprint
     planned: Plan  # without what is said of the protobufs
     plan: Plan
-    protos: Mapping[str, bytes]
+    protos: Mapping[str, bytes] = field(repr=False)
     bundle: Bundle | None = None
 
     def size(self) -> int:
         """Return about how many bytes it keeps: most of them in the zip, and once more in its files."""
         return 2 * len(self.bundle.data) + 16 * 1024 if self.bundle else 0
+
+
+class KnownBundles:
+    """What was built, by what it was built of: a class deploys one tutorial, whose bundle is the same for each."""
+
+    def __init__(self) -> None:
+        self._built: LRUCache[tuple[Solution, bytes], Built] = LRUCache(MAX_BUILT, getsizeof=Built.size)
+
+    def find(self, solution: Solution, blueprint: bytes) -> Built | None:
+        """Return what was built of these; whether of the same protobufs, is for the caller to see."""
+        return self._built.get((solution, blueprint))
+
+    def keep(self, built: Built) -> None:
+        """Keep it, in place of what was not used for the longest time."""
+        if built.size() <= MAX_BUILT / 8:
+            self._built[built.source] = built
 
 
 class Builder:
@@ -101,7 +117,7 @@ class Builder:
         self._options = options
         self._overrides = overrides
         self._protobufs = KnownProtobufs()
-        self._built: LRUCache[tuple[Solution, bytes], Built] = LRUCache(MAX_BUILT, getsizeof=Built.size)
+        self._bundles = KnownBundles()
 
     async def build(
         self, solution_id: UUID, revision_id: UUID, caller: Caller | None, *, large: bool = True
@@ -115,8 +131,7 @@ class Builder:
             if (bundle := built.bundle) is None:
                 given = built.plan, built.protos, self._shipped, self._options, self._overrides
                 bundle = built.bundle = await _done(allowance, build_bundle, *given)
-                if built.size() <= MAX_BUILT / 8:  # a class deploys one tutorial, whose bundle is the same for each
-                    self._built[built.source] = built
+                self._bundles.keep(built)
             return built.plan, bundle
 
     def warm_up(self) -> None:
@@ -141,7 +156,7 @@ class Builder:
                 raise NotFound("blueprint-missing", "The pipeline's blueprint is gone. Save the pipeline again.")
             data = found
         allowance.check_texts(solution.description, data)
-        built = self._built.get((solution, data))
+        built = self._bundles.find(solution, data)
         plan = built.planned if built else await _done(allowance, self._plan, solution, data)
         allowance.check_manifests(len(plan.containers), len(plan.shared_folders))
         uris = {container.name: container.proto_uri for container in plan.containers if container.proto_uri}

@@ -84,7 +84,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("kept bundles: of these protobufs", "if built and built.protos == protos:", "if built:"),
         (
             "kept bundles: of this solution",
-            "self._built.get((solution, data))",
+            "self._built.get((solution, blueprint))",
             "next(iter(self._built.values()), None)",
         ),
         ("kept bundles: the plan without warnings", "built.planned if built", "built.plan if built"),
