@@ -180,7 +180,8 @@ class Builder:
         if built and built.protos == protos:
             return built
         warnings = await self._protobufs.check(plan, protos)
-        return Built((solution, data), plan, replace(plan, warnings=(*plan.warnings, *warnings)), protos)
+        told = replace(plan, warnings=(*plan.warnings, *warnings)) if warnings else plan
+        return Built((solution, data), plan, told, protos)
 
     def _plan(self, solution: Solution, data: bytes) -> Plan:
         options = self._options

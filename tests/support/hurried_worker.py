@@ -5,8 +5,6 @@ import sys
 from worker.adapters.kafka import clients, startup
 from worker.delivery import collector
 
-HURRIED = (sys.executable, "-X", "dev", "-W", "ignore::ResourceWarning", "-m", "tests.support.hurried_worker")
-
 if __name__ == "__main__":
     # Before anything takes them.
     clients.METADATA_MS = 1_000

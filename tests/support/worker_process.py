@@ -13,8 +13,10 @@ from pathlib import Path
 import aiohttp
 
 WORKER = (sys.executable, "-m", "worker", "run")
-CHECKED = (sys.executable, "-X", "dev", "-W", "ignore::ResourceWarning", "-m", "worker", "run")
-GATEWAY = (sys.executable, "-X", "dev", "-W", "ignore::ResourceWarning", "-m", "worker", "gateway")
+_CHECKED = (sys.executable, "-X", "dev", "-W", "ignore::ResourceWarning", "-m")
+CHECKED = (*_CHECKED, "worker", "run")
+GATEWAY = (*_CHECKED, "worker", "gateway")
+HURRIED = (*_CHECKED, "tests.support.hurried_worker")
 STOP_SECONDS = 60
 _SERVES = r'"port": (\d+), (?:"public_url": "[^"]*", )?"event": "(?:health is served|the gateway serves)"'
 

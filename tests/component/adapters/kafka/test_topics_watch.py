@@ -15,11 +15,10 @@ from aiokafka.admin import NewPartitions
 
 from schemas import FINAL_STATES, State
 from tests.support.builders import blueprint_document, node, operation, protobuf
-from tests.support.hurried_worker import HURRIED
 from tests.support.stage import open_stage
 from tests.support.statuses import ended, followed_statuses
 from tests.support.topics import admin_client, create_worker_topics, user_of
-from tests.support.worker_process import WorkerProcess, running_worker, start_worker
+from tests.support.worker_process import HURRIED, WorkerProcess, running_worker, start_worker
 from worker.client.requests import open_statuses
 from worker.sandbox.graphene_data import make_pipeline
 from worker.sandbox.users import sandbox_token
