@@ -6,7 +6,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from aiokafka.admin import AIOKafkaAdminClient
+
 from tests.support.proxy import Proxy
+from worker.adapters.kafka.clients import running_client
 from worker.sandbox.kafka import START_SECONDS, STOP_SECONDS
 from worker.sandbox.kafka_installation import find_java, kafka_jars
 from worker.sandbox.kafka_node import HOST, ONE_NODE, Node, Ports, unused_ports, use_as_client
@@ -60,6 +63,21 @@ async def until_usable(address: str) -> None:
                     return await use_as_client(address)
             except Exception:  # noqa: BLE001 - whatever is not ready yet
                 await asyncio.sleep(0.2)
+
+
+async def until_whole(servers: str) -> None:
+    """Every partition has a leader and all of its replicas in sync, and its coordinators answer."""
+    async with asyncio.timeout(START_SECONDS):
+        while True:
+            try:
+                async with asyncio.timeout(3), running_client(AIOKafkaAdminClient(bootstrap_servers=servers)) as admin:
+                    topics = await admin.describe_topics()
+                    partitions = [it for topic in topics for it in topic["partitions"]]
+                    if all(it["leader"] >= 0 and len(it["isr"]) == NODES for it in partitions):
+                        return await use_as_client(servers.partition(",")[0])
+            except Exception:  # noqa: BLE001 - whatever is not ready yet
+                pass
+            await asyncio.sleep(0.2)
 
 
 async def format_node(node: ShapedNode, cluster_id: str) -> None:
