@@ -551,7 +551,6 @@ class Job:
     def end(self) -> None:
         """Let the next of its key go. What no status tells of the attempt is for the partition's next owner."""
         self._release_turn()
-        self.state.forget()
         if self.state.state is None:
             self._processor.state.requests.drop(self.state)
         if self._attempt is not None:

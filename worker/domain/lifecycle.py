@@ -55,7 +55,7 @@ class RequestState:
     first: Mapping[str, Any] | None = field(default=None, repr=False)  # the fields of its first status
     fingerprint: str | None = None
     state: State | None = None
-    last: DeploymentStatus | None = None  # None after `forget`, too
+    last: DeploymentStatus | None = None  # None, too, of what ended and is only remembered
     traceparent: str | None = None
     statuses_from: int = 0  # where in the status partition all stands that a next owner needs of it
     settlements: dict[int, DeploymentSettled] = field(default_factory=dict, repr=False)  # by attempt
@@ -75,12 +75,6 @@ class RequestState:
     def apply(self, status: DeploymentStatus) -> None:
         """Move to where this status says."""
         self.fingerprint, self.state, self.last = status.fingerprint, status.state, status
-
-    def forget(self) -> None:
-        """Keep of a final status only that it is one: a week's are many, and nobody goes on from there."""
-        if self.final:
-            self.last = self.first = self.traceparent = None
-            self.settlements.clear()
 
     @property
     def final(self) -> bool:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from struct import Struct
 from zlib import crc32
 
 from pydantic import ValidationError
@@ -24,10 +25,15 @@ from worker.errors import DeploymentError
 
 MAX_STATUSES = 200  # in one transaction
 # Ended requests of a partition that are told from new ones with the same id. Senders repeat within minutes, and a
-# worker with many partitions must have room for them: each takes half a kilobyte, and up to four statuses to be read.
+# worker with many partitions must have room for them: each takes 0.2 kB, and up to four statuses to be read.
 REMEMBERED = 5_000
 # Parked statuses that a checkpoint names: the metadata of an offset may have 4 kB.
 MAX_PARKED = 200
+
+# All that is known of one: its fingerprint, the offsets of its record and of its last status, and its state.
+_ENDED = Struct("32sqqB")
+_ENDS = tuple(FINAL_STATES)
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 _STATE = re.compile(rb'"state":"([a-z]+)"')  # in a string the quotes would be escaped
 
@@ -98,12 +104,19 @@ class RequestTable:
         self.end = 0  # of the status partition, at least: no status that is still to come stands before it
         self._open: dict[str, RequestState] = {}  # in the order of their first statuses
         self._parked: dict[str, RequestState] = {}
-        self._ended: dict[str, RequestState] = {}  # in the order of their last statuses
+        self._ended: dict[str, bytes] = {}  # as _ENDED, in the order of their last statuses
         self.left: dict[str, RequestState] = {}  # of the open ones, those that an earlier worker left and nobody took
 
     def find(self, request_id: str) -> RequestState | None:
         """Return its state; None: never accepted, or not among the last."""
-        return self._open.get(request_id) or self._parked.get(request_id) or self._ended.get(request_id)
+        return self._open.get(request_id) or self._parked.get(request_id) or self._find_ended(request_id)
+
+    def _find_ended(self, request_id: str) -> RequestState | None:
+        if (ended := self._ended.get(request_id)) is None:
+            return None
+        fingerprint, offset, status_at, state = _ENDED.unpack(ended)
+        known = {"fingerprint": fingerprint.hex(), "state": _ENDS[state], "statuses_from": status_at}
+        return RequestState(request_id, offset, _LONG_AGO, **known)
 
     def take(self, offset: int, *request_ids: str) -> RequestState | None:
         """Return what an earlier worker left of the record at this offset, under one of these ids; once."""
@@ -153,18 +166,23 @@ class RequestTable:
         self.end = max(self.end, status_at + 1)
 
     def remember(self, state: RequestState, status_at: int) -> None:
-        """Keep an ended one, and forget the one that ended first when there are too many."""
-        if state.fingerprint is None:
+        """Keep of an ended one what tells it, and forget the one that ended first when there are too many."""
+        if state.fingerprint is None or state.state is None:
             return
-        state.statuses_from = status_at
-        self._ended[state.request_id] = state
+        fingerprint, end = bytes.fromhex(state.fingerprint), _ENDS.index(state.state)
+        self._ended[state.request_id] = _ENDED.pack(fingerprint, state.offset, status_at, end)
         if len(self._ended) > self.remembered:
             del self._ended[next(iter(self._ended))]
 
     def checkpoint(self, offset: int) -> Checkpoint:
         """Return what a next owner needs if the group commits this offset now."""
-        firsts = [next(iter(states.values())).statuses_from for states in (self._open, self._ended) if states]
-        start = min([self.end, *firsts])
+        starts = [self.end]
+        if self._open:
+            starts.append(next(iter(self._open.values())).statuses_from)
+        if self._ended:
+            _, _, status_at, _ = _ENDED.unpack(next(iter(self._ended.values())))
+            starts.append(status_at)
+        start = min(starts)
         parked = sorted(at for state in self._parked.values() if (at := state.statuses_from) < start)
         return Checkpoint(offset, min([start, *parked[MAX_PARKED : MAX_PARKED + 1]]), tuple(parked[:MAX_PARKED]))
 
@@ -206,9 +224,7 @@ class RequestTableReader:
             self._last.pop(key, None)
             if status := _read(value):
                 self._table.ended_offsets.add(status.source.offset, status.request_id)
-                ended = _state_of(status, timestamp_ms, None)
-                ended.forget()
-                self._table.remember(ended, at)
+                self._table.remember(_state_of(status, timestamp_ms, None), at)
         elif known is None or known.state == State.PARKED:
             self._last.pop(key, None)
             self._last[key] = _LastStatus(state, value, at, traceparent, timestamp_ms, at)

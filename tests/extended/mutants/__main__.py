@@ -38,6 +38,9 @@ class Result:
 def main(word: str = "") -> int:
     """One line per mutant, then how many there were."""
     chosen = [mutant for mutant in mutants() if word in mutant.guard]
+    if not chosen:
+        say(f"No guard has {word!r} in its name; tests/extended/mutants/table.py has them all.")
+        return 1
     started = time.monotonic()
     with copies() as trees, ThreadPoolExecutor(COPIES) as pool:
         code, output = run(trees[0], sorted({test for it in chosen for test in it.tests.split()}), SECONDS_FOR_ALL)

@@ -568,8 +568,13 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "and self._ids[place]",
         ),
         ("requests: of the ended ones only the last are known", "if len(self._ended) > self.remembered:", "if False:"),
-        ("requests: no stranger pushes out what is remembered", "if state.fingerprint is None:", "if False:"),
-        ("checkpoint: what is open is read", "for states in (self._open, self._ended) if states", "for states in ()"),
+        (
+            "requests: no stranger pushes out what is remembered",
+            "if state.fingerprint is None or state.state is None:",
+            "if False:",
+        ),
+        ("checkpoint: what is open is read", "        if self._open:\n", "        if False:\n"),
+        ("checkpoint: what is remembered is read", "        if self._ended:\n", "        if False:\n"),
         ("checkpoint: what is parked is read", "tuple(parked[:MAX_PARKED])", "()"),
         (
             "checkpoint: it fits into an offset's metadata",
@@ -704,8 +709,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("waiting: within a bound", "queue.waiting >= MAX_WAITING", "queue.waiting >= 1 << 40"),
         (
             "key queue: whoever is cancelled leaves it",
-            "self._release_turn()\n        self.state.forget()",
-            "self.state.forget()",
+            "self._release_turn()\n        if self.state.state",
+            "if self.state.state",
         ),
         (
             "interruptions: a worker that lost its partition is none",

@@ -162,15 +162,6 @@ def test_of_an_unreadable_record_its_place_is_known() -> None:
     assert (None, None, None) == (status.solution_id, status.revision_id, status.fingerprint)
 
 
-def test_a_final_state_is_all_that_is_kept_of_an_end() -> None:
-    """A week's requests are many; one that goes on needs all that it is."""
-    ended, open_ = left(State.DEPLOYED), left(State.PARKED)
-    for state in (ended, open_):
-        state.forget()
-    assert (State.DEPLOYED, True, None, None) == (ended.state, ended.final, ended.last, ended.first)
-    assert (State.PARKED, False, 5) == (open_.state, open_.final, open_.last and open_.last.sequence)
-
-
 # ------------------------------------------------------------------------------------------------- what comes next
 
 PARKED_UNTIL = NOW + timedelta(days=3)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas import DeploymentSettled, DeploymentStatus, Message, SourceInfo, State
+from schemas import FINAL_STATES, DeploymentSettled, DeploymentStatus, Message, SourceInfo, State
 from tests.support.builders import REVISION_ID, SOLUTION_ID, record
 from tests.support.generated import ROUND, ROUNDS
 from worker.domain.dead_letter import DeadLetter
@@ -90,6 +90,21 @@ def test_only_so_many_ended_requests_are_remembered() -> None:
     reader.finish(17)
     assert [False] * 5 + [True] * 3 == [table.find(it.request_id) is not None for it in ended]
     assert (4, True) == (len(table), table.find("open") is not None)
+
+
+@pytest.mark.parametrize("end", sorted(FINAL_STATES))
+def test_of_an_end_is_kept_what_tells_a_repeated_request(end: State) -> None:
+    """Who asked for what, where its record was, and how it ended; in a fifth of the memory."""
+    whose = f"{7:064x}"
+    found = table_of(status("a", end, fingerprint=whose, offset=2**40), first=2**41).find("a")
+    assert found is not None
+    assert (end, True, whose, 2**40, 2**41) == (
+        found.state,
+        found.final,
+        found.fingerprint,
+        found.offset,
+        found.statuses_from,
+    )
 
 
 # ------------------------------------------------------------------------------------------------ the checkpoint
