@@ -25,7 +25,7 @@ from worker.errors import DeploymentError
 
 MAX_STATUSES = 200  # in one transaction
 # Ended requests of a partition that are told from new ones with the same id. Senders repeat within minutes, and a
-# worker with many partitions must have room for them: each takes 0.2 kB, and up to four statuses to be read.
+# worker with many partitions must have room for them: each takes 0.3 kB, and up to four statuses to be read.
 REMEMBERED = 5_000
 # Parked statuses that a checkpoint names: the metadata of an offset may have 4 kB.
 MAX_PARKED = 200
