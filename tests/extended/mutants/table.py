@@ -205,7 +205,10 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "_REFERENCE.match(_with_registry(image))",
         ),
     ),
-    (f"{DOMAIN}/bundle/manifests.py", f"{UNIT}/domain/bundle/test_archive.py::test_the_orchestrator_is_ready"): (
+    (
+        f"{DOMAIN}/bundle/manifests.py",
+        f"{UNIT}/domain/bundle/test_archive.py::test_the_orchestrator_is_ready_when_it_listens",
+    ): (
         (
             "bundle: the orchestrator ends soon",
             'if container.component == "orchestrator" else None',

@@ -4,7 +4,7 @@ import asyncio
 import resource
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
+from worker.concurrency import new_event_loop
 from worker.errors import ConfigurationError
 from worker.observability.health import MAX_CONNECTIONS, STUCK_SECONDS, UNPROCESSED_SECONDS, HealthServer, Probes
 from worker.observability.metrics import HEALTH_CONNECTIONS_CUT_OFF
@@ -178,8 +179,18 @@ async def test_unfinished_requests_keep_no_probe_waiting(many_descriptors: None)
         assert 1100 - MAX_CONNECTIONS <= HEALTH_CONNECTIONS_CUT_OFF.labels("many")._value.get() - cut_off
 
 
-async def test_a_crowd_at_the_same_moment_is_answered(many_descriptors: None) -> None:
+@pytest.mark.parametrize("loop_factory", [new_event_loop, asyncio.new_event_loop], ids=["the worker's", "asyncio's"])
+def test_a_crowd_at_the_same_moment_is_answered(
+    many_descriptors: None, loop_factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
     """600 unfinished requests and 20 probes arrive before the worker has looked once; all probes are answered."""
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        answers = runner.run(answers_in_a_crowd())
+    assert {b"HTTP/1.1 200 OK"} == {answer.partition(b"\r\n")[0] for answer in answers}
+
+
+async def answers_in_a_crowd() -> list[bytes]:
+    """What the 20 probes are told."""
     async with HealthServer(0, lambda: None, lambda: None) as server, asyncio.TaskGroup() as crowd:
         probes, others = [], []
         for _ in range(20):
@@ -189,7 +200,7 @@ async def test_a_crowd_at_the_same_moment_is_answered(many_descriptors: None) ->
             answers = await asyncio.gather(*probes)
         for task in others:
             task.cancel()
-    assert {b"HTTP/1.1 200 OK"} == {answer.partition(b"\r\n")[0] for answer in answers}
+    return answers
 
 
 @pytest.mark.parametrize(
