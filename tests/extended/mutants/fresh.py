@@ -3,8 +3,10 @@
 import multiprocessing
 import os
 import resource
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -30,15 +32,19 @@ def run(tree: Path, tests: Sequence[str], seconds: float = SECONDS) -> tuple[int
     process = CONTEXT.Process(target=_pytest, args=(tree, tests, printed))
     process.start()
     process.join(seconds)
-    if process.exitcode is None:
-        process.kill()
-        process.join()
+    code = process.exitcode
+    if process.pid:
+        with suppress(ProcessLookupError):  # a script that was broken may run on when its test has failed
+            os.killpg(process.pid, signal.SIGKILL)
+    process.join()
+    if code is None:
         return 1, f"FAILED {' '.join(tests)} - did not end within {seconds:.0f} s"
-    return process.exitcode, printed.read_text(encoding="utf-8", errors="replace")[-4000:]
+    return code, printed.read_text(encoding="utf-8", errors="replace")[-4000:]
 
 
 def _pytest(tree: Path, tests: Sequence[str], printed: Path) -> None:
     """In a process of its own: it has the libraries in its memory already, and nothing of ours but the copy's."""
+    os.setpgid(0, 0)  # so that what it starts can be ended with it
     with printed.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
