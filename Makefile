@@ -78,7 +78,7 @@ soak: install ## an hour of load with a kill every 30 s; SOAK_SECONDS=n
 bench: install ## how fast it is, as a table and bench.json; 6 to 10 minutes
 	$(BIN)/python -m tests.extended.bench
 
-bench-scale: install ## 12 to 96 partitions, 1 to 4 workers, and rebalances, as a table and scale.json; 20 minutes
+bench-scale: install ## 12 to 96 partitions, 1 to 4 workers, and rebalances, as a table and scale.json; 10 minutes
 	$(BIN)/python -m tests.extended.bench.scale
 
 properties: install ## 50,000 generated solutions and every string by every reader; PROPERTIES=n, PROPERTIES_SEED=n

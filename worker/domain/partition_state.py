@@ -114,9 +114,10 @@ class RequestTable:
     def _find_ended(self, request_id: str) -> RequestState | None:
         if (ended := self._ended.get(request_id)) is None:
             return None
-        fingerprint, offset, status_at, state = _ENDED.unpack(ended)
-        known = {"fingerprint": fingerprint.hex(), "state": _ENDS[state], "statuses_from": status_at}
-        return RequestState(request_id, offset, _LONG_AGO, **known)
+        digest, offset, status_at, end = _ENDED.unpack(ended)
+        state = RequestState(request_id, offset, _LONG_AGO, fingerprint=digest.hex(), state=_ENDS[end])
+        state.statuses_from = status_at
+        return state
 
     def take(self, offset: int, *request_ids: str) -> RequestState | None:
         """Return what an earlier worker left of the record at this offset, under one of these ids; once."""

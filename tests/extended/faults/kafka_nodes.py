@@ -1,7 +1,7 @@
 """Apache Kafka in other shapes than the one node: three nodes with replicas, and one behind a proxy."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,30 +54,24 @@ class RunningNode:
             process.close()
 
 
-async def until_usable(address: str) -> None:
-    """Clients can use it."""
+async def until_usable(address: str, use: Callable[[str], Awaitable[None]] = use_as_client) -> None:
+    """Clients can use it; `use` says how they do, and raises as long as they cannot."""
     async with asyncio.timeout(START_SECONDS):
         while True:
             try:
                 async with asyncio.timeout(3):
-                    return await use_as_client(address)
+                    return await use(address)
             except Exception:  # noqa: BLE001 - whatever is not ready yet
                 await asyncio.sleep(0.2)
 
 
-async def until_whole(servers: str) -> None:
-    """Every partition has a leader and all of its replicas in sync, and its coordinators answer."""
-    async with asyncio.timeout(START_SECONDS):
-        while True:
-            try:
-                async with asyncio.timeout(3), running_client(AIOKafkaAdminClient(bootstrap_servers=servers)) as admin:
-                    topics = await admin.describe_topics()
-                    partitions = [it for topic in topics for it in topic["partitions"]]
-                    if all(it["leader"] >= 0 and len(it["isr"]) == NODES for it in partitions):
-                        return await use_as_client(servers.partition(",")[0])
-            except Exception:  # noqa: BLE001 - whatever is not ready yet
-                pass
-            await asyncio.sleep(0.2)
+async def use_as_whole(servers: str) -> None:
+    """As a client; raise where a partition has no leader, or not all of its replicas in sync."""
+    async with running_client(AIOKafkaAdminClient(bootstrap_servers=servers)) as admin:
+        partitions = [it for topic in await admin.describe_topics() for it in topic["partitions"]]
+    if not all(it["leader"] >= 0 and len(it["isr"]) == NODES for it in partitions):
+        raise ConnectionError("a partition lacks its leader or a replica")
+    await use_as_client(servers.partition(",")[0])
 
 
 async def format_node(node: ShapedNode, cluster_id: str) -> None:

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from schemas import FINAL_STATES
-from tests.extended.faults.kafka_nodes import RunningNode, behind_a_proxy, three_nodes, until_whole
+from tests.extended.faults.kafka_nodes import RunningNode, behind_a_proxy, three_nodes, until_usable, use_as_whole
 from tests.extended.faults.report import Row, size
 from tests.extended.faults.test_members import under_load
 from tests.support.faults.verdict import Verdict
@@ -97,7 +97,7 @@ async def test_brokers_go_and_come_back(tmp_path: Path) -> None:
                 await node.kill()
                 await asyncio.sleep(seconds)
                 node.start()
-                await until_whole(servers)  # Kafka's own recovery is over when the worker's is timed
+                await until_usable(servers, use_as_whole)  # Kafka's own recovery is over when the worker's is timed
 
             return fault
 
@@ -105,7 +105,7 @@ async def test_brokers_go_and_come_back(tmp_path: Path) -> None:
             await asyncio.gather(*(node.kill() for node in nodes))
             for node in nodes:
                 node.start()
-            await until_whole(servers)
+            await until_usable(servers, use_as_whole)
 
         faults = [one(node, random.choice((1, 5))) for _ in range(rounds) for node in nodes]
         async with open_world(servers, tmp_path / "world", replicas=3) as world:
