@@ -26,7 +26,6 @@ from worker.adapters.kafka.clients import (
     running_client,
 )
 from worker.adapters.kafka.partition_store import KafkaPartitionStore
-from worker.adapters.kafka.records import partition_of, record_of
 from worker.adapters.kafka.settlements import SettlementReader, SettlementSender
 from worker.adapters.kafka.startup import prepare_kafka, watch_kafka
 from worker.adapters.overrides_file import load_overrides
@@ -128,8 +127,8 @@ async def open_requests(
     requests = RequestConsumer(
         consumer,
         open_processor,
-        partial(record_of, cluster_id, partition_of=partial(partition_of, consumer, kafka.requests_topic)),
         settlements.watch,
+        cluster_id,
         kafka.requests_topic,
         settings.runtime,
     )

@@ -1,12 +1,10 @@
-"""The path of a request, on one screen.
-receive → authenticate → wait for its turn → build (authorise, fetch, plan, render, bundle) → submit → report.
+"""The path of a request on one screen: receive → authenticate → wait for its turn → build → submit → report.
 `worker/domain/lifecycle.py` decides what comes next, for a fresh request and for one that another worker left alike.
 """
 
 import asyncio
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 import structlog
 
@@ -66,6 +64,8 @@ class Deployer:
                             deployment = await self._build_and_submit(job, room)
                         await job.publish(job.state.deployed(self.clocks.now(), deployment))
                         break
+            case lifecycle.Sleep(until, aside=True):  # for the issuer, which holds up nobody else
+                await self.admission.awaiting_keys.wait(job, self.clocks.sleep_until(until))
             case lifecycle.Sleep(until):
                 await self.clocks.sleep_until(until)
             case lifecycle.AwaitSettlement(until):
@@ -97,18 +97,18 @@ class Deployer:
         if not room.large:  # else it has begun, and was found not to be small
             await job.publish(job.state.building(self.clocks.now()))
         async with self.admission.limiter.build():
-            ids = request.solution_id, request.revision_id
-            plan, bundle = await self.builder.build(*ids, job.caller, large=room.large)
-        until, deadline = self.clocks.monotonic() + seconds, self.clocks.now() + timedelta(seconds=seconds)
-        await job.publish(job.state.submitting(self.clocks.now(), plan, bundle, deadline))  # durable before it is sent
+            asked = request.solution_id, request.revision_id, job.caller
+            plan, bundle = await self.builder.build(*asked, large=room.large)
+        until = self.clocks.monotonic() + seconds
+        await job.publish(job.state.submitting(self.clocks.now(), plan, bundle, seconds))  # durable before it is sent
         room.shrink(len(data := bundle.data))
         del plan, bundle  # for the minutes that a POST takes: they hold every file once more
         async with self.admission.limiter.post():
-            return await job.post(self._submit(job, data, room, (deadline, until)))
+            return await job.post(self._submit(job, data, room, until))
 
-    async def _submit(self, job: Job, data: bytes, room: Reservation, end: tuple[datetime, float]) -> DeploymentInfo:
+    async def _submit(self, job: Job, data: bytes, room: Reservation, until: float) -> DeploymentInfo:
         """POST it. Both clocks are read last: whoever waits for this outcome may have given it up by then."""
-        seconds = min((end[0] - self.clocks.now()).total_seconds(), end[1] - self.clocks.monotonic())
+        seconds = min(job.state.seconds_left(self.clocks.now()), until - self.clocks.monotonic())
         if seconds <= 0 or not job.caller:
             raise Unavailable("attempt-late", CODES["attempt-late"], "submit")
         with room if room.large else nullcontext(), telemetry.stages.submit():
@@ -117,7 +117,4 @@ class Deployer:
     async def _report(self, error: DeploymentError, job: Job) -> None:
         """Say what the error leads to: another attempt, `parked`, or the end. Before `accepted`, try again silently."""
         after = self.decide.after_error(job, error, self.clocks.now(), self.clocks.jitter(), self.admission.outage(job))
-        if isinstance(after, lifecycle.Sleep):
-            sleep = self.clocks.sleep_until(after.until)
-            return await (self.admission.awaiting_keys.wait(job, sleep) if after.aside else sleep)
-        return await job.publish(after, error)
+        await (self._take(after, job) if isinstance(after, lifecycle.Sleep) else job.publish(after, error))

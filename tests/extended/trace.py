@@ -22,7 +22,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from schemas import State
-from tests.extended.bench.dependencies import REVISION_ID, SOLUTION_ID, served_apart
+from tests.extended.bench.dependencies import REVISION_ID, served_apart, solution_id
 from tests.support.broker import open_broker
 from tests.support.paths import ROOT
 from tests.support.stage import environment
@@ -88,9 +88,9 @@ class Client:
     topic: str
     token: bytes
 
-    async def deploy(self, request_id: str) -> None:
-        """Return when its job has come and gone."""
-        value = {"requestId": request_id, "solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID)}
+    async def deploy(self, number: int) -> None:
+        """Deploy a solution that nobody has asked for before. Return when its job has come and gone."""
+        value = {"requestId": f"r-{number}", "solutionId": solution_id(number), "revisionId": str(REVISION_ID)}
         headers = [("authorization", self.token)]
         await self.producer.send_and_wait(self.topic, json.dumps(value).encode(), key=b"user-0", headers=headers)
         for there in (True, False):
@@ -116,15 +116,15 @@ async def trace(bootstrap: str) -> list[Call]:
             async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
                 token = sandbox_token(datetime.now(UTC), user=USER).encode()
                 client = Client(producer, kafka.requests_topic, token)
-                await client.deploy("warm-up")
-                for number in range(REQUESTS):
+                await client.deploy(0)
+                for number in range(1, REQUESTS + 1):
                     traces.append([])
                     with traced(traces[-1]):
-                        await client.deploy(f"r-{number}")
+                        await client.deploy(number)
         finally:
             stop.set()
             await working
-        names = [f"r-{number}" for number in range(REQUESTS)]
+        names = [f"r-{number}" for number in range(REQUESTS + 1)]
         async with followed_statuses(bootstrap, kafka.status_topic, kafka.partitions) as statuses:
             await statuses.until(names, ended)
         assert {State.DEPLOYED} == {statuses.of[name][-1].state for name in names}

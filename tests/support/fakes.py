@@ -9,6 +9,7 @@ from uuid import UUID
 
 from schemas import DeploymentInfo, DeploymentSettled, DeploymentStatus
 from tests.support.builders import CALLER, record
+from worker.adapters.http import take_off
 from worker.build import Builder
 from worker.delivery.admission import RESERVED_BYTES, Admission, Breakers, Budget, KeyQueue, Limiter, Source
 from worker.delivery.partition import Job, PartitionProcessor, Shared
@@ -58,7 +59,7 @@ class FakeCatalog:
         if isinstance(self.solution, Exception):
             raise self.solution
         if isinstance(self.solution.description, str):
-            left.take(len(self.solution.description.encode()))
+            take_off([left], len(self.solution.description.encode()))
         return self.solution
 
     async def check_protobufs(
@@ -78,7 +79,7 @@ class FakeArtifacts:
 
     async def fetch(self, uris: Sequence[str], left: BytesLeft, size: int | None = None) -> list[bytes | None]:
         self.fetched.extend(uris)
-        left.take(sum(len(self.files.get(uri, b"")) for uri in uris))
+        take_off([left], sum(len(self.files.get(uri, b"")) for uri in uris))
         return [self.files.get(uri) for uri in uris]
 
 

@@ -92,8 +92,8 @@ class Story:
 
     def submitting(self) -> "Story":
         """The bundle is built."""
-        seconds = timedelta(seconds=DECIDE.playground.timeout_seconds)
-        return self.say(lambda state, now: state.submitting(now, PLAN, BUNDLE, now + seconds), 0.12)
+        seconds = DECIDE.playground.timeout_seconds
+        return self.say(lambda state, now: state.submitting(now, PLAN, BUNDLE, seconds), 0.12)
 
     def deployed(self) -> "Story":
         """The playground says so."""

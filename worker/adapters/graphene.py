@@ -20,7 +20,7 @@ import structlog
 from cachetools import TTLCache
 
 from schemas import Kind
-from worker.adapters.http import Answer, Dependency, NotAFile, TooLarge, TooLargeTogether, stop
+from worker.adapters.http import Answer, Dependency, NotAFile, TooLarge, TooLargeTogether, stop, take_off
 from worker.domain.bundle.archive import MAX_PROTOS_BYTES, protos_too_large
 from worker.domain.bundle.presentation import MAX_ICON
 from worker.domain.solution import BytesLeft, Caller, LeftOut, Solution
@@ -406,8 +406,7 @@ class ArtifactsClient:
         known = {} if self._in_doubt else {path: file for path in paths if (file := self._known.find(path, size))}
         limits = (BytesLeft(MAX_PROTOS_BYTES, TooLargeTogether), left or BytesLeft(math.inf))
         try:
-            for limit in limits:
-                limit.take(sum(map(len, known.values())))
+            take_off(limits, sum(map(len, known.values())))
             asked = [path for path in paths if path not in known]
             answers = await self._nexus.get_all(asked, accept="*/*", max_bytes=MAX_FILE, left=limits)
             for path, answer in zip(asked, answers, strict=True):

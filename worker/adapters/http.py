@@ -150,8 +150,7 @@ async def _read(response: aiohttp.ClientResponse, body: bytearray, max_bytes: in
                 body += piece
             else:
                 _unpack(unpacker, piece, body, max_bytes)
-            for it in left:
-                it.take(len(body) - before)
+            take_off(left, len(body) - before)
             if len(body) > max_bytes:  # enough to know that it is too long
                 return
         if unpacker is not None and not unpacker.eof:
@@ -173,6 +172,14 @@ def _unpack(unpacker: Any, packed: bytes, body: bytearray, max_bytes: int) -> No
         packed = unpacker.unconsumed_tail
     if packed or unpacker.unused_data:
         raise aiohttp.ClientPayloadError("something after the gzip stream")
+
+
+def take_off(left: Sequence[BytesLeft], size: int) -> None:
+    """Take off bytes that have come. Raises the error of the first limit that they exceed."""
+    for limit in left:
+        limit.number -= size
+        if limit.number < 0 and limit.error:
+            raise limit.error
 
 
 class Dependency:
@@ -241,8 +248,7 @@ class Dependency:
         """
         key = path, accept, max_bytes
         if (asked := self._asked.get(key)) and (shared := await asyncio.shield(asked)):
-            for it in left:
-                it.take(len(shared[0].body) if shared[0] else 0)
+            take_off(left, len(shared[0].body) if shared[0] else 0)
             return shared[0]
         mine = asyncio.get_running_loop().create_future()
         if stage == "fetch":

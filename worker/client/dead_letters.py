@@ -13,12 +13,11 @@ from pydantic import ValidationError
 from schemas import DeploymentRequested, ReplayPermitted
 from worker.adapters.kafka.acls import Operation
 from worker.adapters.kafka.clients import client_options, fetch_record, open_reader, read_all
-from worker.adapters.kafka.records import record_of
 from worker.client.requests import OutgoingRequest, RequestPublisher, partition_count
 from worker.domain import dead_letter, strict_json
 from worker.domain.dead_letter import MAX_REPLAYS, Replay, next_replay
 from worker.domain.position import PartitionOffset
-from worker.domain.request import MAX_BYTES, Request, read_request
+from worker.domain.request import MAX_BYTES, Record, Request, read_request
 from worker.domain.tokens import strip_bearer
 from worker.errors import CommandError, one_line
 from worker.observability import logs
@@ -247,7 +246,7 @@ class OriginalRecords:
         record = await fetch_record(self._reader, tp, letter.original.offset)
         if record is None or record.timestamp != letter.original_ms:  # another record, in a topic created since
             return None
-        request = read_request(record_of("", record))
+        request = read_request(Record.of("", record))
         return strip_bearer(request.token) if isinstance(request, Request) else None
 
 

@@ -20,6 +20,7 @@ import cramjam
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.consumer import fetcher
+from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import decode_varint_py as decode_varint  # the other one reads beyond the end
 
@@ -35,7 +36,15 @@ MAX_UNPACKED = 512 * 1024  # bytes of a compressed batch, of which the broker ta
 # One partition's share of the bounds: a slow user in one of them leaves room for the others.
 SHARE = 0.75
 
+_PARTITIONER = DefaultPartitioner()
+
 log = structlog.get_logger()
+
+
+def partition_of(consumer: AIOKafkaConsumer, topic: str, key: bytes) -> int:
+    """Return where Kafka's own clients put a record with this key, and aiokafka's: murmur2 of it."""
+    partitions = sorted(consumer.partitions_for_topic(topic) or (0,))
+    return int(_PARTITIONER(key, partitions, []))
 
 
 class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -45,8 +54,8 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self,
         consumer: AIOKafkaConsumer,
         open_processor: Callable[[int, Callable[[PartitionProcessor, int], None]], PartitionProcessor],
-        to_record: Callable[[ConsumerRecord], Record],
         on_assignment: Callable[[frozenset[int]], None],
+        cluster_id: str,
         topic: str,
         runtime: settings.RuntimeSettings,
     ) -> None:
@@ -57,8 +66,8 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         """
         self._consumer = consumer
         self._open_processor = open_processor
-        self._to_record = to_record
         self._on_assignment = on_assignment
+        self._cluster_id = cluster_id
         self._topic = topic
         self._runtime = runtime
         self.processors: dict[int, PartitionProcessor] = {}
@@ -137,7 +146,8 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         for tp, records in batches.items():
             for record in records:
                 if processor := self.processors.get(tp.partition):
-                    processor.receive(self._to_record(record))
+                    there = record.key is None or partition_of(self._consumer, self._topic, record.key) == tp.partition
+                    processor.receive(Record.of(self._cluster_id, record, misplaced=not there))
 
     def _notice_truncated_logs(self) -> None:
         for partition, processor in self.processors.items():

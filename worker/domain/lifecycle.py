@@ -117,8 +117,11 @@ class RequestState:
             interruptions=self.interruptions or None,
         )
 
-    def submitting(self, now: datetime, plan: "Plan", bundle: "Bundle", deadline: datetime) -> DeploymentStatus:
-        """Return the status that has to be durable before the first byte of the bundle is sent."""
+    def submitting(self, now: datetime, plan: "Plan", bundle: "Bundle", seconds: float) -> DeploymentStatus:
+        """Return the status that has to be durable before the first byte of the bundle is sent.
+
+        `seconds`: in which the playground has to answer.
+        """
         return self._status(
             now,
             State.SUBMITTING,
@@ -127,7 +130,7 @@ class RequestState:
             kind=plan.kind,
             bundle=BundleInfo(sha256=bundle.sha256, size=len(bundle.data), nodes=bundle.nodes),
             warnings=_shortened(plan.warnings),
-            attempt_deadline=deadline,
+            attempt_deadline=now + timedelta(seconds=seconds),
         )
 
     def retrying(

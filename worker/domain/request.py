@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -30,6 +30,22 @@ _REQUEST_ID = re.compile(rf"(?!{PLACE_PREFIX})" + REQUEST_ID_PATTERN.removesuffi
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 # The names that a refusal may repeat: an unknown one is the sender's text.
 _FIELDS = {field.alias or name for name, field in DeploymentRequested.model_fields.items()}
+
+
+LOG_APPEND_TIME = 1  # the timestamp type of a topic whose broker says when a record came
+
+
+class ConsumedRecord(Protocol):
+    """A record as Kafka's client gives it."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int  # milliseconds
+    timestamp_type: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
 
 
 class NotUnpacked(bytes):
@@ -57,6 +73,22 @@ class Record:
     appended_at: float | None = field(init=False)  # unix seconds; None when only the producer gives a time
     traceparent: str | None = field(init=False)  # the W3C trace context to carry over
     place_id: str = field(init=False)
+
+    @classmethod
+    def of(cls, cluster_id: str, given: ConsumedRecord, *, misplaced: bool = False) -> "Record":
+        """Return the record, which keeps only what is read of the headers."""
+        return cls(
+            cluster_id,
+            given.topic,
+            given.partition,
+            given.offset,
+            given.timestamp,
+            given.timestamp_type == LOG_APPEND_TIME,
+            given.key,
+            given.value,
+            given.headers,
+            misplaced,
+        )
 
     def __post_init__(self) -> None:
         if len(self.headers) > MAX_HEADERS:

@@ -22,12 +22,6 @@ class BytesLeft:
     number: float
     error: type[WorkerError] | None = None
 
-    def take(self, number: int) -> None:
-        """Take off what has come. Raises the error when that was too much."""
-        self.number -= number
-        if self.number < 0 and self.error:
-            raise self.error
-
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:

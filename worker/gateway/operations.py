@@ -4,11 +4,10 @@ from aiokafka import TopicPartition
 
 from schemas import DeploymentStatus, ReplayPermitted
 from worker.adapters.kafka.clients import client_options, fetch_record, open_reader
-from worker.adapters.kafka.records import record_of
 from worker.client.dead_letters import DeadLetterFilter, build_replay, open_originals, read_dead_letters, send_replay
 from worker.client.requests import OutgoingRequest, RequestPublisher
 from worker.client.settlements import OperatorStatement, build_settlement, publish_settlement, publishable
-from worker.domain.request import Request, read_request
+from worker.domain.request import Record, Request, read_request
 from worker.domain.tokens import strip_bearer
 from worker.errors import CommandError
 from worker.gateway.front_door import made_id
@@ -35,7 +34,7 @@ class Operations:
         tp = TopicPartition(self._kafka.requests_topic, last.source.partition)
         async with open_reader(client_options(self._kafka), [tp]) as reader:
             record = await fetch_record(reader, tp, last.source.offset)
-        request = read_request(record_of("", record)) if record else None
+        request = read_request(Record.of("", record)) if record else None
         if not isinstance(request, Request) or record is None or record.key != key:
             raise CommandError("Kafka has deleted this request. Choose Deploy for Execution in Graphene again.")
         request_id = made_id(last.fingerprint, last.request_id, nonce)

@@ -12,12 +12,11 @@ from schemas import DeploymentSettled, DeploymentStatus, Message, SourceInfo, St
 from tests.component.kafka_security.conftest import Scene
 from tests.support.builders import final_status
 from worker.adapters.kafka.acls import missing_acl, operator_acls, reader_acls, sender_acls, worker_acls
-from worker.adapters.kafka.records import record_of
 from worker.client.dead_letters import DeadLetterFilter, open_originals, read_dead_letters
 from worker.client.requests import open_publisher, open_statuses
 from worker.client.settlements import publish_settlement
 from worker.domain.dead_letter import dead_letter
-from worker.domain.request import Request, read_request
+from worker.domain.request import Record, Request, read_request
 from worker.errors import CODES, ConfigurationError, Unavailable
 from worker.sandbox.graphene_data import stored_case
 from worker.sandbox.users import sandbox_token
@@ -74,7 +73,7 @@ async def give_up(scene: Scene) -> None:
         scene.kafka.requests_topic, bootstrap_servers=scene.stage.bootstrap, auto_offset_reset="earliest"
     )
     async with requests:
-        record = record_of("cluster", await requests.getone())
+        record = Record.of("cluster", await requests.getone())
     request = read_request(record)
     assert isinstance(request, Request)
     busy = Unavailable("playground-busy", CODES["playground-busy"], "submit")

@@ -101,7 +101,7 @@ class Held:
 SAY: dict[State, Callable[[RequestState], DeploymentStatus]] = {
     State.ACCEPTED: lambda state: state.accepted(NOW, WHOSE),
     State.BUILDING: lambda state: state.building(NOW),
-    State.SUBMITTING: lambda state: state.submitting(NOW, PLAN, BUNDLE, NOW + 330 * SECOND),
+    State.SUBMITTING: lambda state: state.submitting(NOW, PLAN, BUNDLE, 330),
     State.RETRYING: lambda state: state.retrying(NOW, BUSY, NOW + 20 * SECOND, NOW + HOUR),
     State.PARKED: lambda state: state.parked(NOW),
     State.DEPLOYED: lambda state: state.deployed(NOW, None),
@@ -143,7 +143,7 @@ def test_the_end_of_the_retries_is_said_until_the_request_ends() -> None:
     """From the first `retrying` on; what belongs to one state alone is not repeated."""
     state = left(State.RETRYING, give_up_at=NOW + HOUR, next_attempt_at=NOW)
     state.apply(state.building(NOW))
-    state.apply(submitting := state.submitting(NOW, PLAN, BUNDLE, NOW + 330 * SECOND))
+    state.apply(submitting := state.submitting(NOW, PLAN, BUNDLE, 330))
     assert (NOW + HOUR, NOW + 330 * SECOND, None) == (
         submitting.give_up_at, submitting.attempt_deadline, submitting.next_attempt_at
     )  # fmt: skip
@@ -480,7 +480,7 @@ def test_no_status_carries_control_or_direction_characters() -> None:
     makes: tuple[Callable[[], DeploymentStatus], ...] = (
         lambda: state.accepted(NOW, "f" * 64),
         lambda: state.building(NOW),
-        lambda: state.submitting(NOW, plan, BUNDLE, NOW),
+        lambda: state.submitting(NOW, plan, BUNDLE, 0),
         lambda: state.deployed(NOW, None, evil),
     )
     for make in makes:

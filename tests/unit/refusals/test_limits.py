@@ -207,7 +207,7 @@ def test_the_largest_status_fits() -> None:
     state.request_id = "r" * 128
     state.apply(state.accepted(NOW, "0" * 64))
     state.apply(state.building(NOW))
-    submitting = state.submitting(NOW, plan, bundle, NOW).model_copy(update={"bundle": longest})
+    submitting = state.submitting(NOW, plan, bundle, 0).model_copy(update={"bundle": longest})
     state.apply(submitting)
     error = Internal()
     error.message = WIDE * 5000

@@ -37,9 +37,8 @@ from worker.adapters.kafka.clients import (
     running_client,
     stop_client,
 )
-from worker.adapters.kafka.records import LOG_APPEND_TIME, record_of
 from worker.domain.partition_state import Checkpoint, RequestTable, RequestTableReader
-from worker.domain.request import Record
+from worker.domain.request import LOG_APPEND_TIME, Record
 from worker.errors import PartitionLost
 from worker.observability.metrics import CLOCK_SKEW, REQUESTS_LOST
 from worker.settings import KafkaSettings
@@ -311,7 +310,7 @@ class KafkaPartitionStore:
         requests = TopicPartition(self._kafka.requests_topic, partition)
         async with asyncio.timeout(READ_SECONDS), open_reader(self._options, [requests]) as reader:
             found = await fetch_record(reader, requests, offset)
-            return record_of(self._cluster_id, found) if found else None
+            return Record.of(self._cluster_id, found) if found else None
 
 
 _LOST = (IllegalGenerationError, UnknownMemberIdError, RebalanceInProgressError)

@@ -14,8 +14,8 @@ from schemas import DeploymentStatus, Message, ReplayPermitted, SourceInfo, Stat
 from tests.support.topics import Topics, create_topics
 from worker import settings
 from worker.adapters.kafka.partition_store import KafkaPartitionStore, PartitionWriter
-from worker.adapters.kafka.records import partition_of
 from worker.adapters.kafka.topics import SAFE_CONFIGS
+from worker.delivery.consumer import partition_of
 from worker.domain.partition_state import Checkpoint, RequestTable
 from worker.errors import PartitionLost
 
