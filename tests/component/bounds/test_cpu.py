@@ -1,6 +1,7 @@
 """How long one user's content keeps the event loop busy, stage by stage: never long, however hostile."""
 
 import asyncio
+import gzip
 import json
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import builders
 from tests.support.builders import (
     OPTIONS,
     SHIPPED,
@@ -26,7 +28,10 @@ from tests.unit.refusals.test_descriptions import COSTLY
 from worker.adapters.graphene import MAX_VALUES
 from worker.adapters.playground import MAX_ANSWER, judge
 from worker.build import SMALL_MARKUP, Builder
+from worker.delivery.consumer import POLLED, _unpack_gzip
 from worker.domain import strict_json
+from worker.domain.request import MAX_BYTES, read_request
+from worker.domain.request import MAX_VALUES as RECORD_VALUES
 from worker.errors import DeploymentError, NeedsReservation
 
 MIB = 1024 * 1024
@@ -134,6 +139,40 @@ def test_no_answer_of_the_database_is_costly(name: str) -> None:
     with suppress(strict_json.JsonError):
         strict_json.loads(data, max_bytes=4 * MIB, max_string=4 * MIB, max_values=MAX_VALUES)
     assert time.thread_time() - start < LIMIT * BUSY
+
+
+RECORDS: dict[str, Callable[[], bytes]] = {
+    "objects": lambda: b"[" + b"{}," * 21_000 + b"{}]",
+    "as many objects as are read": lambda: b"[" + b"{}," * (RECORD_VALUES // 2 - 2) + b"{}]",
+    "members": lambda: json.dumps({f"{n:05x}": "x" * 50 for n in range(RECORD_VALUES - 10)}).encode(),
+    "numbers": lambda: b"[" + b",".join([b"1." + b"3" * 60] * (RECORD_VALUES - 10)) + b"]",
+    "escapes": lambda: member("\\u00e4" * 10_000),
+    "text": lambda: member("ä" * 32_000),
+    "nested": lambda: b"[" * (RECORD_VALUES - 1),
+    "half a surrogate": lambda: member("x" * 65_000 + "\\ud83d"),
+    "not UTF-8": lambda: b"\xff" * MAX_BYTES,
+    "a long id": lambda: json.dumps({"requestId": "x" * 60_000, "solutionId": "y"}).encode(),
+    "spaces": lambda: b"[" + b" " * (MAX_BYTES - 2) + b"]",
+}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_no_records_of_a_stranger_are_costly(name: str) -> None:
+    """As many as one poll takes: anybody who may send can send them, without a token."""
+    taken = builders.record(RECORDS[name]())
+    start = time.thread_time()
+    for _ in range(POLLED):
+        read_request(taken)
+    assert time.thread_time() - start < LIMIT * BUSY
+
+
+def test_no_batch_is_costly_to_unpack() -> None:
+    """Of the 128 KiB that the broker takes, in gzip members that hold nothing: a second one is refused."""
+    packed = gzip.compress(b"") * (128 * 1024 // 20)
+    start = time.thread_time()
+    with pytest.raises(ValueError, match=r"^$"):
+        _unpack_gzip(packed)
+    assert time.thread_time() - start < 0.005 * BUSY
 
 
 WORDS = {

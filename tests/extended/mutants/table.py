@@ -124,7 +124,13 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     ("worker/delivery/consumer.py", f"{UNIT}/delivery/test_batches.py"): (
         ("batches: any header name is read", "except UnicodeDecodeError:", "except ZeroDivisionError:"),
-        ("batches: gzip has a bound", ".read(MAX_UNPACKED + 1)", ".read()"),
+        ("batches: gzip has a bound", "unpacker.decompress(packed, MAX_UNPACKED + 1)", "unpacker.decompress(packed)"),
+        (
+            "batches: one gzip member",
+            "(not unpacker.eof or unpacker.unused_data)",
+            "not unpacker.eof",
+            "tests/component/bounds/test_cpu.py",
+        ),
         (
             "batches: snappy has a bound",
             "if sum(map(cramjam.snappy.decompress_raw_len, blocks)) > MAX_UNPACKED:",
@@ -133,11 +139,23 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("batches: lz4 and zstd have a bound", "room = bytearray(MAX_UNPACKED)", "room = bytearray(1 << 30)"),
         ("batches: size of a record", "if length > Message.MAX_BYTES:", "if False:"),
         ("batches: headers of a record", "if count > MAX_HEADERS:", "if False:"),
+        (
+            "poll loop: others run between two polls",
+            "            await asyncio.sleep(0)  # getmany",
+            "            # getmany",
+            f"{UNIT}/delivery/test_polling.py",
+        ),
         ("batches: every place is told", "while place < self._batch.next_offset:", "while False:"),
         ("batches: nothing is read beyond the end", "if end > len(data):", "if False:"),
     ),
     ("worker/domain/request.py", f"{UNIT}/refusals/test_records.py"): (
         ("headers of a record that is not packed", "if len(self.headers) > MAX_HEADERS:", "if False:"),
+        (
+            "limit: values of a record",
+            "max_values=MAX_VALUES",
+            "max_values=1 << 40",
+            "tests/component/bounds/test_cpu.py",
+        ),
     ),
     (f"{ADAPTERS}/kafka/partition_store.py", "tests/component/adapters/kafka/test_partition_store.py"): (
         ("replays: within a minute", "<= ReplayPermitted.SECONDS else None", "<= 1 << 40 else None"),
