@@ -1,4 +1,8 @@
-"""What a greedy user in every partition does to others: 10,000 requests of each, and a POST takes 4 s."""
+"""How a greedy user affects others: 10,000 requests in every partition, while each POST takes 4 s.
+
+Others are measured twice: once those requests are answered, so that 50 of each greedy user wait; and right behind a
+flood, which the worker has to read and reject first.
+"""
 
 import asyncio
 import json
@@ -6,7 +10,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 
 import psutil
 from aiokafka import AIOKafkaProducer
@@ -55,6 +59,20 @@ class Sender:
         for name, sent in zip(names, written, strict=True):
             self._statuses.places[name] = ((await sent).partition, (await sent).offset)
 
+    async def waits(self, first: int) -> dict[State, list[float]]:
+        """Send a request of each of OTHERS users. Return the seconds until each was accepted, and began to be built."""
+        users = [User(f"user-{it}", f"u{it}", f"u{it}@x.example") for it in range(first, first + OTHERS)]
+        names = [f"other-{user.user_id}" for user in users]
+        await asyncio.gather(*(self.send(user, [name]) for user, name in zip(users, names, strict=True)))
+        await self._statuses.until(names, ended, 120)
+        return {
+            state: [
+                next(it.time.timestamp() for it in self._statuses.about(name) if it.state is state) - self.sent_at[name]
+                for name in names
+            ]
+            for state in (State.ACCEPTED, State.BUILDING)
+        }
+
 
 async def greedy(bootstrap: str, folder: Path) -> list[Row]:
     """How long others wait while each partition has such a user, and what those who wait take."""
@@ -77,28 +95,20 @@ async def greedy(bootstrap: str, folder: Path) -> list[Row]:
                 await asyncio.gather(*(sender.send(user, its) for user, its in zip(users, names, strict=True)))
                 await statuses.until([its[-1] for its in names], bool, 600)
                 seconds = time.monotonic() - began
-                others = [
-                    User(f"user-{number}", f"u{number}", f"u{number}@x.example")
-                    for number in range(1000, 1000 + OTHERS)
-                ]
-                await asyncio.gather(*(sender.send(user, [f"other-{user.user_id}"]) for user in others))
-                ids = [f"other-{user.user_id}" for user in others]
-                await statuses.until(ids, ended, 120)
-                waits = {
-                    state: [
-                        next(it.time.timestamp() for it in statuses.about(name) if it.state is state)
-                        - sender.sent_at[name]
-                        for name in ids
-                    ]
-                    for state in (State.ACCEPTED, State.BUILDING)
-                }
+                waits = await sender.waits(1000)
+                again = [f"again-{number}" for number in range(WAITING)]
+                await sender.send(users[0], again)
+                behind = await sender.waits(2000)
+                await statuses.until([again[-1]], bool, 600)
             memory = psutil.Process(worker.process.pid).memory_info().rss / MEGABYTE
         finally:
             await worker.kill()
-    name = f"a user with {WAITING:,} requests in each partition"
+    name, flood = f"a user with {WAITING:,} requests in each partition", f"right behind {WAITING:,} of one user"
     return [
         Row(f"{name}, all answered", seconds, "s"),
         Row(f"{name}, memory", memory, "MB", at_most=200),
         Row(f"{name}, p99 of others' accepted", quantiles(waits[State.ACCEPTED], n=100)[98], "s", at_most=2),
         Row(f"{name}, p99 of others' building", quantiles(waits[State.BUILDING], n=100)[98], "s", at_most=5),
+        Row(f"{flood}, median of others' accepted", median(behind[State.ACCEPTED]), "s"),
+        Row(f"{flood}, the last of others' accepted", max(behind[State.ACCEPTED]), "s"),
     ]
