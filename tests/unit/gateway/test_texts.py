@@ -5,7 +5,7 @@ from worker.gateway.texts import KINDS, STATES, STEP_NAMES, STEPS
 
 
 def test_every_state_has_its_texts() -> None:
-    """A page and the portal's bell look up any state, and None before the first status; a missing text is a KeyError."""
+    """Pages and the portal's bell look up any state, and None before the first status: a missing text is a KeyError."""
     assert {None, *State} == set(STATES)
     assert all(name and sentence for name, sentence in STATES.values())
 
