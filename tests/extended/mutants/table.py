@@ -328,7 +328,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "BytesLeft(1 << 40)",
             LIMITS,
         ),
-        ("limit: what is kept counts", "limit.take(sum(map(len, known.values())))", "pass"),
+        ("limit: what is kept counts", "take_off(limits, sum(map(len, known.values())))", "pass"),
     ),
     (f"{ADAPTERS}/graphene.py", f"{UNIT}/refusals/test_uris.py"): (
         ("uri: no scheme", " or _SCHEME.match(uri)", ""),
@@ -368,7 +368,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             f"{UNIT}/adapters/test_catalog_client.py",
         ),
         ("a failure is not shared", "mine.set_result(None)", "mine.set_result((None,))"),
-        ("what is shared is taken off", "it.take(len(shared[0].body) if shared[0] else 0)", "pass"),
+        ("what is shared is taken off", "take_off(left, len(shared[0].body) if shared[0] else 0)", "pass"),
     ),
     (f"{DOMAIN}/tokens.py", f"{UNIT}/domain/test_tokens.py {UNIT}/adapters/test_token_attacks.py"): (
         ("token: canonical base64", ' or base64.urlsafe_b64encode(data).rstrip(b"=") != segment.encode()', ""),
