@@ -1,1 +1,1 @@
-"""What a release is made of, and what is looked at before: `python -m release`. docs/releasing.md has the steps."""
+"""The parts of a release and the checks before it: `python -m release`. docs/releasing.md has the steps."""

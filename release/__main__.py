@@ -1,4 +1,4 @@
-"""`python -m release [FOLDER]`: wheel, SBOM and their SHA-256 into dist/, tried out from there."""
+"""`python -m release [FOLDER]`: build wheel, SBOM and their SHA-256 sums into dist/, and test the wheel."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ from worker import __version__
 
 
 def main(folder: Path) -> int:
-    """0, or 1 with a sentence on stderr."""
+    """Build the release. Return 0, or 1 with a sentence on stderr."""
     if wrong := problems((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), __version__):
         print("\n".join(wrong), file=sys.stderr)
         return 1
@@ -30,7 +30,7 @@ def main(folder: Path) -> int:
 
 
 def build_wheel(source: Path, folder: Path) -> Path:
-    """Build the wheel: the same bytes from the same files, whoever builds it where and when."""
+    """Build the wheel. The same files give the same bytes on every machine and at any time."""
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder.absolute())]
     env = {**os.environ, "SOURCE_DATE_EPOCH": f"{EPOCH.timestamp():.0f}"}
     done = subprocess.run(command, cwd=source, env=env, capture_output=True, text=True, check=False)
@@ -41,7 +41,7 @@ def build_wheel(source: Path, folder: Path) -> Path:
 
 
 def try_out(wheel: Path) -> str:
-    """Return what `--version` says in a fresh environment with the lock, the wheel and everything `run` imports."""
+    """Return the output of `--version` in a fresh environment, after importing everything that `run` imports."""
     with tempfile.TemporaryDirectory() as folder:
         python = Path(folder) / "bin" / "python"
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]

@@ -1,4 +1,4 @@
-"""What CHANGELOG.md has to be: Keep a Changelog, newest first, and of the version that the code has."""
+"""The requirements on CHANGELOG.md: Keep a Changelog, newest version first, and the version of the code."""
 
 import re
 from datetime import date
@@ -11,28 +11,30 @@ _RELEASE = re.compile(r"\[(?P<version>[^\]]+)\] - (?P<day>\S+)")
 
 
 def problems(changelog: str, version: str) -> list[str]:
-    """One sentence for each; none when all is well.
+    """Return one sentence for each problem.
 
-    The newest heading is that of `version`. Before its release, [Unreleased] stands above and says something.
+    The newest heading must be that of `version`. Before its release, [Unreleased] must be above it and not empty.
     """
     sections = re.split(r"^## ", changelog, flags=re.MULTILINE)[1:]
     titles = [section.partition("\n")[0].strip() for section in sections]
-    found = [f"CHANGELOG.md: '{kind}' is none of {', '.join(KINDS)}" for kind in _kinds(changelog) if kind not in KINDS]
+    found = [
+        f"CHANGELOG.md: '{kind}' is not one of {', '.join(KINDS)}" for kind in _kinds(changelog) if kind not in KINDS
+    ]
     released: list[tuple[Version, date]] = []
     for title in titles[1:] if titles[:1] == ["[Unreleased]"] else titles:
         release = _release(title)
         if release is None:
-            found.append(f"CHANGELOG.md: '{title}' is not of the form [1.2.3] - 2026-01-31")
+            found.append(f"CHANGELOG.md: '{title}' does not have the form [1.2.3] - 2026-01-31")
         else:
             released.append(release)
     if released != sorted(released, reverse=True) or len({it for it, _ in released}) < len(released):
-        found.append("CHANGELOG.md: the versions do not stand newest first, each once")
+        found.append("CHANGELOG.md: the versions are not in order, newest first, each once")
     newest = released[0][0] if released else None
     if newest and Version(version) < newest:
-        found.append(f"worker/__init__.py: __version__ is {version}, and CHANGELOG.md has {newest} already")
+        found.append(f"worker/__init__.py: __version__ is {version}, but CHANGELOG.md already has {newest}")
     unreleased = next((it for it, title in zip(sections, titles, strict=True) if title == "[Unreleased]"), "")
     if Version(version) != newest and not re.search(r"^- ", unreleased, re.MULTILINE):
-        found.append(f"CHANGELOG.md: it says nothing of {version}, neither under its heading nor under [Unreleased]")
+        found.append(f"CHANGELOG.md: no entry for {version}, neither under its heading nor under [Unreleased]")
     return found
 
 
@@ -42,7 +44,7 @@ def _release(title: str) -> tuple[Version, date] | None:
         return None
     try:
         return Version(match["version"]), date.fromisoformat(match["day"])
-    except ValueError:  # InvalidVersion is one
+    except ValueError:  # InvalidVersion is a subclass
         return None
 
 

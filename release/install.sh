@@ -1,8 +1,8 @@
 #!/bin/sh
-# install.sh demo|dev: `.venv` with what the demo needs, or with the tools as well. Called by make.
+# install.sh demo|dev: create `.venv` for the demo, or with all tools. Called by make.
 #
-# uv installs in seconds what takes pip a minute. Where there is no wheel of it, or it fails (it does not read pip's
-# settings), pip does the same from the same locks. Neither installs a file whose hash is not in them.
+# uv takes seconds, pip a minute. If uv has no wheel for this platform, or fails (it does not read pip's settings), pip
+# installs from the same locks. Both install only files whose hashes are in the locks.
 set -eu
 cd "$(dirname "$0")/.."
 bin=.venv/bin
@@ -14,7 +14,7 @@ pip() {
     $bin/pip "$command" --quiet --disable-pip-version-check "$@"
 }
 
-# What its cache has is installed without the network, which may be missing.
+# Cached packages are installed offline, because the network may be unavailable.
 uv() {
     $bin/uv pip install --quiet --python $bin/python --offline "$@" 2>/dev/null ||
         $bin/uv pip install --quiet --python $bin/python "$@"
@@ -31,7 +31,7 @@ install_uv() {
         echo "uv is not available here: pip installs instead, which takes a minute longer." >&2
 }
 
-# An install that was interrupted leaves packages that look whole. An unfinished one therefore starts from scratch.
+# An interrupted install leaves packages that look complete. An unfinished install is therefore started from scratch.
 demo() {
     if [ -e .venv/unfinished ] || [ ! -x $bin/pip ]; then
         "${PYTHON:-python3}" -c 'import sys; sys.exit(
@@ -42,8 +42,8 @@ demo() {
     install_uv
     install --require-hashes -r requirements-demo.lock
     install --no-deps --no-build-isolation --editable .
-    # uv compiles nothing, or all of 4,000 modules. What is imported is compiled now, also where PYTHONDONTWRITEBYTECODE
-    # is set: there each process would do it again.
+    # uv compiles either no module or all 4,000. Imported modules are compiled here, even if PYTHONDONTWRITEBYTECODE is
+    # set; otherwise each process would compile them again.
     PYTHONDONTWRITEBYTECODE='' $bin/python -c 'import worker.app, worker.cli.demo'
     mv .venv/unfinished .venv/demo
 }

@@ -1,6 +1,6 @@
-"""The licences of what the worker needs: each is known, and allowed. `make licences` writes docs/licences.md.
+"""The licences of the worker's packages, which must be known and allowed. `make licences` writes docs/licences.md.
 
-From the packages' own metadata: `License-Expression` (PEP 639), else the free text or the classifiers of before.
+The source is the packages' own metadata: `License-Expression` (PEP 639), or else the older free text or classifiers.
 """
 
 import re
@@ -15,33 +15,33 @@ from release.lock import ROOT, Package, locked
 
 PAGE = ROOT / "docs" / "licences.md"
 
-# They ask for their text to be kept, and for no more of whoever installs the worker. MPL-2.0 concerns its own files.
+# They require only that their text is kept when the worker is installed. MPL-2.0 concerns its own files.
 ALLOWED = {"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MIT-0", "MPL-2.0", "PSF-2.0", "Unlicense"}
 
-# What older metadata say instead of an SPDX identifier.
+# Texts in older metadata, and the SPDX identifiers that they mean.
 _TEXTS = {
     "Apache 2": "Apache-2.0",
     "Apache 2.0": "Apache-2.0",
     "3-Clause BSD License": "BSD-3-Clause",
-    "License :: OSI Approved :: BSD License": "BSD-3-Clause",  # of Jinja2, which has three clauses
+    "License :: OSI Approved :: BSD License": "BSD-3-Clause",  # Jinja2's, which has three clauses
     "License :: OSI Approved :: MIT License": "MIT",
     "License :: OSI Approved :: Apache Software License": "Apache-2.0",
 }
 
 
 class LicenceRefused(Exception):
-    """The message names the package, its licence and the way out."""
+    """The message has the package, its licence and the remedy."""
 
 
 def licence_of(name: str) -> str:
-    """Return the SPDX expression of an installed package. Raises LicenceRefused when its metadata give none."""
+    """Return the SPDX expression of an installed package. Raises LicenceRefused if its metadata have none."""
     about = metadata(name)
     given = [text for key in ("License-Expression", "License", "Classifier") for text in about.get_all(key) or []]
     return spdx(name, [it for it in given if it and (it.startswith("License ::") or " :: " not in it)])
 
 
 def spdx(name: str, given: Iterable[str]) -> str:
-    """Return the first of these texts that is an SPDX expression, or known to mean one."""
+    """Return the first of these texts that is, or is known to mean, an SPDX expression."""
     texts = list(given)
     for text in texts:
         try:
@@ -49,7 +49,9 @@ def spdx(name: str, given: Iterable[str]) -> str:
         except InvalidLicenseExpression:
             continue
     said = "; ".join(text.partition("\n")[0][:80] for text in texts) or "nothing"
-    raise LicenceRefused(f"{name}: its metadata give no SPDX licence but: {said}. Look it up, add it to _TEXTS")
+    raise LicenceRefused(
+        f"{name}: its metadata have no SPDX licence, only: {said}. Look the licence up and add it to _TEXTS"
+    )
 
 
 def check(name: str, expression: str) -> None:
@@ -58,18 +60,18 @@ def check(name: str, expression: str) -> None:
     if refused := sorted(identifiers - ALLOWED):
         raise LicenceRefused(
             f"{name}: {', '.join(refused)} is not in ALLOWED of release/licences.py. "
-            "Take another package, or add it there"
+            "Use another package, or add the licence there"
         )
 
 
 def page(packages: Iterable[Package]) -> str:
-    """docs/licences.md. Raises LicenceRefused."""
+    """Return the text of docs/licences.md. Raises LicenceRefused."""
     rows = []
     for package in packages:
         expression = licence_of(package.name)
         check(package.name, expression)
         rows.append(f"| {package.name} | {expression} |")
-    about = "Of the packages that the worker is installed with (`requirements.lock`), from their own metadata."
+    about = "The licences of the worker's packages (`requirements.lock`), from the packages' own metadata."
     return "\n".join(["# Licences", "", about, "", "| package | licence (SPDX) |", "|---|---|", *rows, ""])
 
 

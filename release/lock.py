@@ -1,4 +1,4 @@
-"""What `requirements.lock` says: the packages of the worker, and nothing of demo, tests or build."""
+"""Reader of `requirements.lock`: the packages of the worker, without those of demo, tests or build."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """One package, and the SHA-256 of every file of it that may be installed."""
+    """One package, and the SHA-256 of each of its installable files."""
 
     name: str
     version: str
@@ -20,7 +20,7 @@ class Package:
 
 
 def read_lock(text: str) -> tuple[Package, ...]:
-    """Return the packages in the lock's order. Raises ValueError for one without a hash."""
+    """Return the packages in the lock's order. Raises ValueError for a package without a hash."""
     packages: list[Package] = []
     for block in re.split(r"\n(?=\S)", text.strip()):
         found = _PACKAGE.match(block)
@@ -34,5 +34,5 @@ def read_lock(text: str) -> tuple[Package, ...]:
 
 
 def locked() -> tuple[Package, ...]:
-    """Those of this checkout."""
+    """Return the packages of this checkout."""
     return read_lock((ROOT / "requirements.lock").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The bill of materials: what the worker is installed with, as CycloneDX 1.6. The same lock gives the same bytes."""
+"""The bill of materials: the worker's packages, as CycloneDX 1.6. The same lock gives the same bytes."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -25,10 +25,10 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def sbom(packages: Sequence[Package]) -> str:
-    """JSON, valid against the schema. Raises LicenceRefused, and ValueError when it is not valid."""
+    """Return schema-valid JSON. Raises LicenceRefused, and ValueError if the JSON is not valid."""
     components = {package.name: _component(package) for package in packages}
     root = Component(type=ComponentType.APPLICATION, name=NAME, version=__version__, bom_ref=f"{NAME}@{__version__}")
-    # A time that is always the same, and a number that follows from what is in it: else each build would differ.
+    # A fixed time, and a serial number derived from the content, so that all builds are identical.
     seed = "\n".join(f"{it.name}=={it.version}" for it in packages)
     bom = Bom(components=components.values(), serial_number=uuid5(NAMESPACE_URL, f"{NAME}@{__version__}\n{seed}"))
     bom.metadata = BomMetaData(component=root, timestamp=EPOCH)
@@ -41,7 +41,7 @@ def sbom(packages: Sequence[Package]) -> str:
 
 
 def _component(package: Package) -> Component:
-    """Its hashes stand at a reference to its files: a component's own would be of one file."""
+    """Return the component, with hashes at a reference to its files: its own hashes would be those of one file."""
     purl = PackageURL("pypi", name=package.name, version=package.version)
     files = ExternalReference(
         type=ExternalReferenceType.DISTRIBUTION,
@@ -61,6 +61,6 @@ def _component(package: Package) -> Component:
 
 
 def _needs(name: str, components: Mapping[str, Component]) -> list[str]:
-    """Which of the components it asks for, with whatever extras, as its metadata say."""
-    asked = {str(canonicalize_name(Requirement(it).name)) for it in requires(name) or []}
-    return sorted(asked & set(components) - {name})
+    """Return the components that it requires, with any extras, according to its metadata."""
+    required = {str(canonicalize_name(Requirement(it).name)) for it in requires(name) or []}
+    return sorted(required & set(components) - {name})

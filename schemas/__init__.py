@@ -1,6 +1,6 @@
-"""The public contract: the events this service reads and writes, and the topics they travel on.
+"""The public contract: the events that this service reads and writes, and their topics.
 
-Imports pydantic only, never `worker`, so that a team which consumes the events can use it alone.
+This package imports only pydantic and never `worker`, so that teams that consume the events can use it alone.
 `python -m schemas.export` writes `generated/` (JSON Schema, AsyncAPI) from these classes.
 """
 

@@ -1,6 +1,6 @@
-"""The AsyncAPI 3.0 document: which events travel on which topics, with which keys and headers.
+"""The AsyncAPI 3.0 document: topics, their events, keys and headers.
 
-Payload schemas stay within draft-07's keywords, the ones AsyncAPI's default dialect knows.
+Payload schemas use only the keywords of draft-07, which AsyncAPI's default dialect supports.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from schemas.events import DeploymentRequested, DeploymentSettled, DeploymentStatus, Message, ReplayPermitted
 
-CONTRACT_VERSION = "1.0.0"  # of the events; schemas/CHANGELOG.md explains each step
+CONTRACT_VERSION = "1.0.0"  # of the events; schemas/CHANGELOG.md explains each version
 
 _DAY_MS = 24 * 60 * 60 * 1000
 _KAFKA = "0.5.0"  # version of AsyncAPI's Kafka bindings
@@ -22,7 +22,7 @@ _Json = dict[str, Any]
 def document(schemas: Mapping[str, Any], examples: Mapping[str, Any]) -> _Json:
     """Return the whole document.
 
-    `schemas` are the components by name, the event classes among them; `examples` holds the value of one
+    `schemas` has the components by name, including the event classes. `examples` has the value of one
     record for each of `request`, `status`, `settlement`, `replay-permit`.
     """
     return {
@@ -31,8 +31,9 @@ def document(schemas: Mapping[str, Any], examples: Mapping[str, Any]) -> _Json:
         "info": {
             "title": "Playground deployer",
             "version": CONTRACT_VERSION,
-            "description": "Takes deployment requests from Graphene's services and says on the status topic how each "
-            "of them went. Events are CloudEvents 1.0 in the Kafka binding; operations are the deployer's.",
+            "description": "Reads deployment requests from Graphene's services and publishes the progress of each "
+            "request on the status topic. Events are CloudEvents 1.0 in the Kafka binding; operations are those of the "
+            "deployer.",
         },
         "defaultContentType": "application/json",
         "channels": _channels(),
@@ -51,7 +52,7 @@ def _channels() -> _Json:
     return {
         "requests": _channel(
             DeploymentRequested.TOPIC,
-            "Where deployment requests arrive.",
+            "Deployment requests.",
             "Any number of partitions. Timestamps are the broker's own (LogAppendTime), because they decide whether a "
             "token was valid on arrival. Never compacted: a user's requests share one key. Retention stays below that "
             "of the status topic.",
@@ -60,9 +61,9 @@ def _channels() -> _Json:
         ),
         "status": _channel(
             DeploymentStatus.TOPIC,
-            "How every request stands.",
+            "The state of every request.",
             "At least as many partitions as the requests topic; a status has the same partition number as its request. "
-            "After compaction only the last state of an old request is left.",
+            "Compaction leaves only the last status of an old request.",
             {
                 "cleanup.policy": ["compact", "delete"],
                 "retention.ms": 7 * _DAY_MS,
@@ -72,8 +73,8 @@ def _channels() -> _Json:
         ),
         "settlements": _channel(
             DeploymentSettled.TOPIC,
-            "Outcomes that a worker did not see, from operators and from workers that lost the partition; and which "
-            "requests are replays.",
+            "Outcomes of POSTs that were unknown, from operators and from workers that lost the partition; and permits "
+            "for replays.",
             "At least as many partitions as the requests topic; a record has the partition number of its request. Only "
             "workers and operators may write.",
             {"cleanup.policy": ["delete"], "retention.ms": 7 * _DAY_MS},
@@ -95,13 +96,13 @@ def _channel(topic: str, summary: str, description: str, configuration: _Json, *
 
 def _operations() -> _Json:
     return {
-        "receiveRequest": _operation("receive", "requests", "request", "Deploy what the request names."),
-        "sendStatus": _operation("send", "status", "status", "Tell everyone how a request stands."),
+        "receiveRequest": _operation("receive", "requests", "request", "Deploy the requested revision."),
+        "sendStatus": _operation("send", "status", "status", "Publish the state of a request."),
         "receiveSettlement": _operation(
-            "receive", "settlements", "settlement", "Go on with a request whose outcome was unknown."
+            "receive", "settlements", "settlement", "Continue a request whose outcome was unknown."
         ),
         "receiveReplayPermit": _operation(
-            "receive", "settlements", "replay-permit", "Do not judge again when the token of a request expired."
+            "receive", "settlements", "replay-permit", "Skip the expiry check of a replayed request's token."
         ),
     }
 
@@ -122,7 +123,7 @@ def _messages(examples: Mapping[str, Any]) -> _Json:
     return {
         "request": _message(
             DeploymentRequested,
-            "One revision of one solution is to be deployed for the user the token names.",
+            "A request to deploy one revision of one solution for the user that the token names.",
             "The requesting user's id, `mlpuser.userId` of the token.",
             _request_headers(),
             {
@@ -147,7 +148,7 @@ def _messages(examples: Mapping[str, Any]) -> _Json:
         ),
         "settlement": _message(
             DeploymentSettled,
-            "The outcome of an attempt, said by an operator or by the worker that learned it late.",
+            "The outcome of an attempt, reported by an operator or by the worker that learned it late.",
             "The request id.",
             _headers(DeploymentSettled.TYPE, required=_ATTRIBUTES),
             {
@@ -161,7 +162,7 @@ def _messages(examples: Mapping[str, Any]) -> _Json:
         ),
         "replay-permit": _message(
             ReplayPermitted,
-            "A request repeats an earlier one, for an operator. Written before the request.",
+            "An operator's permit to replay an earlier request. Written before the replay.",
             "The request id.",
             _headers(ReplayPermitted.TYPE, required=_ATTRIBUTES),
             {"headers": _ce_headers(ReplayPermitted.TYPE, permit["requestId"], "/operator"), "payload": permit},
@@ -185,17 +186,17 @@ def _message(
 
 def _request_headers() -> _Json:
     headers = _headers(DeploymentRequested.TYPE, required=())
-    headers["properties"]["ce_id"]["description"] = "The request id when the payload has no `requestId`."
+    headers["properties"]["ce_id"]["description"] = "The request id if the payload has no `requestId`."
     headers["properties"]["authorization"] = {
         "type": "string",
-        "description": "The user's Graphene token, `Bearer …` or bare: here or in `jwtToken`, exactly one of them.",
+        "description": "The user's Graphene token, `Bearer …` or bare: either here or in `jwtToken`, not both.",
     }
     return headers
 
 
 def _status_headers() -> _Json:
     headers = _headers(DeploymentStatus.TYPE, required=(*_ATTRIBUTES, "ce_subject", "ce_time", "content-type"))
-    headers["properties"]["ce_id"]["description"] = "`<requestId>:<sequence>`; drop what is known by it."
+    headers["properties"]["ce_id"]["description"] = "`<requestId>:<sequence>`; use it to drop duplicates."
     headers["properties"]["ce_subject"]["description"] = "The request id."
     return headers
 
@@ -206,14 +207,14 @@ def _headers(event_type: str, required: tuple[str, ...]) -> _Json:
         "properties": {
             "ce_specversion": {"type": "string", "const": "1.0"},
             "ce_id": {"type": "string", "minLength": 1, "description": "Unique together with `ce_source`."},
-            "ce_source": {"type": "string", "format": "uri-reference", "description": "Who says so."},
+            "ce_source": {"type": "string", "format": "uri-reference", "description": "The sender of the event."},
             "ce_type": {"type": "string", "const": event_type},
-            "ce_time": {"type": "string", "format": "date-time", "description": "When it happened."},
-            "ce_subject": {"type": "string", "description": "What it is about."},
+            "ce_time": {"type": "string", "format": "date-time", "description": "The time of the event."},
+            "ce_subject": {"type": "string", "description": "The subject of the event."},
             "content-type": {"type": "string", "description": "`application/json`."},
             "traceparent": {
                 "type": "string",
-                "description": "W3C trace context; a status carries that of its request.",
+                "description": "W3C trace context; a status has that of its request.",
             },
         },
     }

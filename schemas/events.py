@@ -1,7 +1,7 @@
-"""The events, strict in what we write and tolerant in what we read.
+"""The events: strict when written, tolerant when read.
 
 Field names on the wire are camelCase (the aliases); Python code uses snake_case.
-Each event class carries its CloudEvents type and the default name of its topic, and becomes a Kafka record in
+Each event class has its CloudEvents type and the default name of its topic. It is converted to a Kafka record in
 CloudEvents' binary mode.
 """
 
@@ -26,7 +26,7 @@ ErrorCode = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,63}$")]
 
 
 def rfc3339(moment: datetime) -> str:
-    """Write a time of UTC as every event does."""
+    """Format a UTC time as in every event."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -38,7 +38,7 @@ Time = Annotated[
 
 
 class State(StrEnum):
-    """Where a request stands. `deployed`, `rejected` and `failed` are final."""
+    """The state of a request. `deployed`, `rejected` and `failed` are final."""
 
     ACCEPTED = "accepted"
     BUILDING = "building"
@@ -52,7 +52,7 @@ class State(StrEnum):
 
 FINAL_STATES = frozenset({State.DEPLOYED, State.REJECTED, State.FAILED})
 
-# None stands for "nothing published yet". An unreadable record goes straight to `rejected`.
+# None means that nothing has been published yet. An unreadable record is `rejected` at once.
 SUCCESSORS: dict[State | None, frozenset[State]] = {
     None: frozenset({State.ACCEPTED, State.REJECTED, State.FAILED}),
     State.ACCEPTED: frozenset({State.BUILDING, State.RETRYING, State.REJECTED, State.FAILED}),
@@ -67,14 +67,14 @@ SUCCESSORS: dict[State | None, frozenset[State]] = {
 
 
 class Kind(StrEnum):
-    """What a solution is. Composite (toolkit type `CP`) is a pipeline, anything else a single model."""
+    """The kind of a solution. A composite solution (toolkit type `CP`) is a pipeline; all others are single models."""
 
     SINGLE_MODEL = "single-model"
     PIPELINE = "pipeline"
 
 
 class _Part(BaseModel):
-    """Strict and frozen. Input never appears in an error: it may hold a token."""
+    """A strict, frozen model. Its errors never include the input, which may contain a token."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -87,10 +87,10 @@ class _Part(BaseModel):
 
 
 class DeploymentRequested(_Part):
-    """Deploy one revision of one solution to the playground of the user the token names.
+    """A request to deploy one revision of one solution for the user that the token names.
 
-    The record key is the user's id (`mlpuser.userId` of the token). The token comes in the
-    Kafka header `authorization` or in `jwtToken`, exactly one of them. Unknown fields are ignored.
+    The record key is the user's id (`mlpuser.userId` of the token). The token is either in the
+    Kafka header `authorization` or in `jwtToken`, but not in both. Unknown fields are ignored.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -100,111 +100,111 @@ class DeploymentRequested(_Part):
 
     request_id: RequestId | None = Field(
         None,
-        description="Names the request in every status from `accepted` on; it must not begin with `record-`. "
-        "Without it the CloudEvents id, else that of the record's place.",
+        description="Identifies the request in every status from `accepted` on; it must not begin with `record-`. "
+        "Defaults to the CloudEvents id, or else to the record id.",
     )
     solution_id: UUID = Field(description="Graphene's solution id.")
     revision_id: UUID = Field(description="Graphene's revision id; the revision must belong to the solution.")
     jwt_token: SecretStr | None = Field(
-        None, description="The user's Graphene token, when it is not in the header `authorization`."
+        None, description="The user's Graphene token, if it is not in the header `authorization`."
     )
-    replay_of: RequestId | None = Field(None, description="The request this one repeats.")
+    replay_of: RequestId | None = Field(None, description="The request that this request replays.")
 
 
 class BundleInfo(_Part):
     """The solution.zip that was built."""
 
-    sha256: Sha256 = Field(description="Of the zip, in hex.")
-    size: int = Field(ge=1, description="Bytes.")
+    sha256: Sha256 = Field(description="SHA-256 of the zip, in hex.")
+    size: int = Field(ge=1, description="Size of the zip in bytes.")
     nodes: tuple[Annotated[str, Field(max_length=63)], ...] = Field(
-        description="Kubernetes names of the deployed containers, the orchestrator included."
+        description="Kubernetes names of the deployed containers, including the orchestrator."
     )
 
 
 class DeploymentInfo(_Part):
-    """Where the deployment can be seen."""
+    """The location of the deployment."""
 
-    id: str = Field(max_length=63, description="The namespace the playground server made.")
-    url: str = Field(max_length=2000, description="Its page on the playground's dashboard.")
+    id: str = Field(max_length=63, description="The namespace that the playground server created.")
+    url: str = Field(max_length=2000, description="The deployment's page on the playground's dashboard.")
 
 
 class ErrorInfo(_Part):
-    """Why a request did not end in a deployment."""
+    """The reason why a request was not deployed."""
 
-    code: ErrorCode = Field(description="Stable; docs/contract.md lists every code and what to do.")
-    message: Sentence = Field(description="A sentence for people: what is wrong and the way out.")
+    code: ErrorCode = Field(description="Stable; docs/contract.md lists every code and its remedy.")
+    message: Sentence = Field(description="A sentence for people: the problem and its remedy.")
     stage: Literal["receive", "authenticate", "authorise", "fetch", "plan", "bundle", "submit", "internal"] = Field(
-        description="The step that ended the request."
+        description="The step in which the request failed."
     )
     retryable: bool = Field(description="Whether the same request may succeed later, unchanged.")
 
 
 class SourceInfo(_Part):
-    """The record a status is about."""
+    """The record that a status belongs to."""
 
     topic: str = Field(description="The requests topic.")
-    partition: int = Field(ge=0, description="The status has the same partition number.")
-    offset: int = Field(ge=0, description="Of the request in its partition.")
+    partition: int = Field(ge=0, description="The record's partition; the status has the same partition number.")
+    offset: int = Field(ge=0, description="The record's offset in the partition.")
 
 
 class DeploymentStatus(_Part):
-    """One step of one request. Subscribers drop what they know by `ce_id`, `<requestId>:<sequence>`."""
+    """One step of one request. Subscribers drop duplicates by `ce_id`, which is `<requestId>:<sequence>`."""
 
     TYPE: ClassVar[str] = "org.eclipse.graphene.playground.deployment.status.v1"
     TOPIC: ClassVar[str] = "playground.deployment.status"
     MAX_BYTES: ClassVar[int] = 64 * 1024
 
     request_id: RequestId = Field(
-        description="The request's own id, from `accepted` on; else that of its place. Also the record key."
+        description="The request's own id from `accepted` on; before that, the record id. Also the record key."
     )
     sequence: int = Field(ge=0, description="0, 1, 2 … without gaps.")
     state: State
-    time: Time = Field(description="When the state was reached; UTC.")
-    attempt: int = Field(ge=1, description="1 for the first try, one more for each repetition.")
-    solution_id: UUID | None = Field(None, description="As requested; absent when the request could not be read.")
-    revision_id: UUID | None = Field(None, description="As requested; absent when the request could not be read.")
+    time: Time = Field(description="The time when the state was reached; UTC.")
+    attempt: int = Field(ge=1, description="1 for the first attempt, incremented for each further attempt.")
+    solution_id: UUID | None = Field(None, description="As requested; absent if the request could not be read.")
+    revision_id: UUID | None = Field(None, description="As requested; absent if the request could not be read.")
     solution_name: Annotated[str, Field(max_length=100)] | None = Field(
-        None, description="As Graphene knows it, shortened; from `submitting` on."
+        None, description="The name in Graphene, shortened; from `submitting` on."
     )
     kind: Kind | None = None
     message: Sentence = Field(description="A sentence for people.")
     warnings: Annotated[tuple[Warning_, ...], Field(max_length=40)] | None = Field(
-        None, description="What was changed or left out on the way."
+        None, description="What was changed or left out."
     )
     bundle: BundleInfo | None = None
     deployment: DeploymentInfo | None = None
     error: ErrorInfo | None = None
     interruptions: int | None = Field(
-        None, ge=1, description="How many workers ended one after the other while they built its bundle; absent: none."
+        None, ge=1, description="Number of successive workers that stopped while they built the bundle; absent: none."
     )
-    next_attempt_at: Time | None = Field(None, description="With `retrying`: not before.")
+    next_attempt_at: Time | None = Field(None, description="With `retrying`: the earliest time of the next attempt.")
     attempt_deadline: Time | None = Field(
-        None, description="With `submitting`: when the playground must have answered at the latest."
+        None, description="With `submitting`: the time by which the playground must have answered."
     )
     give_up_at: Time | None = Field(
         None,
-        description="From the first `retrying` on: when the request is given up, unless a dependency that it waits for "
-        "is known to be down.",
+        description="From the first `retrying` on: the time when the request is given up, unless a dependency that it "
+        "waits for is known to be down.",
     )
-    replay_of: RequestId | None = Field(None, description="The request this one repeats.")
+    replay_of: RequestId | None = Field(None, description="The request that this request replays.")
     fingerprint: Sha256 | None = Field(
         None,
-        description="SHA-256 of user, solution and revision id; absent when the token was not verified.",
+        description="SHA-256 of user, solution and revision id; absent if the token was not verified.",
     )
     source: SourceInfo
 
     def to_json(self) -> bytes:
-        """Return the event's data as UTF-8 JSON; absent fields are left out."""
+        """Return the event's data as UTF-8 JSON, without absent fields."""
         return self.model_dump_json(by_alias=True, exclude_none=True).encode()
 
     def to_message(self, topic: str, source: str, traceparent: str | None = None) -> "Message":
         """Return the record of the status topic.
 
         Raises:
-            ValueError: it is larger than MAX_BYTES. A record that the producer refuses would spoil its numbering.
+            ValueError: The value is larger than MAX_BYTES. The producer would refuse such a record after numbering it.
         """
         value = self.to_json()
-        if len(value) > self.MAX_BYTES:  # with key and headers it is below Message.MAX_BYTES
+        if len(value) > self.MAX_BYTES:  # below Message.MAX_BYTES even with key and headers
             raise ValueError(f"a status of {len(value)} bytes is larger than {self.MAX_BYTES}")
         attributes = {"id": f"{self.request_id}:{self.sequence}", "subject": self.request_id}
         attributes |= {"time": self.time.isoformat()}
@@ -213,25 +213,25 @@ class DeploymentStatus(_Part):
 
 
 class DeploymentSettled(_Part):
-    """The outcome of a POST whose answer the worker did not see."""
+    """The outcome of a POST whose answer the worker did not receive."""
 
     TYPE: ClassVar[str] = "org.eclipse.graphene.playground.deployment.settled.v1"
     TOPIC: ClassVar[str] = "playground.deployment.settlements"
 
-    request_id: RequestId = Field(description="The request that is settled; also the record key.")
-    attempt: int = Field(ge=1, description="The attempt that is settled, as its status says.")
-    outcome: Literal["deployed", "failed", "retry"] = Field(description="What became of the attempt.")
+    request_id: RequestId = Field(description="The settled request; also the record key.")
+    attempt: int = Field(ge=1, description="The settled attempt, as in its status.")
+    outcome: Literal["deployed", "failed", "retry"] = Field(description="The outcome of the attempt.")
     deployment: DeploymentInfo | None = None
     reason: Sentence | None = Field(
-        None, description="How the outcome is known; a sentence for people, if it was said."
+        None, description="How the outcome is known: a sentence for people. Absent if none was given."
     )
-    by: str = Field(max_length=200, description="The operator or the worker that says so.")
+    by: str = Field(max_length=200, description="The operator or the worker that reports the outcome.")
 
     def to_message(self, topic: str, source: str, partition: int) -> "Message":
         """Return the record of the settlements topic, for the worker that owns the request's partition.
 
         Raises:
-            ValueError: it is larger than Message.MAX_BYTES, which no text within the limits of its fields is.
+            ValueError: The record is larger than Message.MAX_BYTES. Values within the fields' limits cannot cause this.
         """
         attributes = {"id": f"{self.request_id}:{self.attempt}:{self.by}", "subject": self.request_id}
         value = self.model_dump_json(by_alias=True, exclude_none=True).encode()
@@ -243,15 +243,15 @@ class DeploymentSettled(_Part):
 
 
 class ReplayPermitted(_Part):
-    """A request is the repetition of an earlier one, which an operator wants although its token may have expired."""
+    """An operator's permit for the replay of an earlier request, whose token may have expired."""
 
     TYPE: ClassVar[str] = "org.eclipse.graphene.playground.deployment.replay-permitted.v1"
     TOPIC: ClassVar[str] = DeploymentSettled.TOPIC
-    SECONDS: ClassVar[int] = 60  # between this and the request, by the brokers' time
+    SECONDS: ClassVar[int] = 60  # between the permit and the request, by the brokers' clock
 
-    request_id: RequestId = Field(description="The request that repeats; also the record key. Nobody else can know it.")
-    replay_of: RequestId = Field(description="The request that is repeated.")
-    fingerprint: Sha256 = Field(description="SHA-256 of user, solution and revision id, as they were accepted.")
+    request_id: RequestId = Field(description="The replay's id, which cannot be predicted; also the record key.")
+    replay_of: RequestId = Field(description="The request that is replayed.")
+    fingerprint: Sha256 = Field(description="SHA-256 of user, solution and revision id of the accepted request.")
 
     def to_message(self, topic: str, source: str, partition: int) -> "Message":
         """Return the record of the settlements topic, for the worker that owns the request's partition."""
@@ -262,10 +262,10 @@ class ReplayPermitted(_Part):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A Kafka record to be written. `partition` None: wherever the key leads.
+    """A Kafka record to be written. If `partition` is None, the key determines the partition.
 
-    Topics have MAX_BYTES as `max.message.bytes`: room for a request of 64 KiB and a token of 8 KiB, or for a status of
-    64 KiB. A hostile record is up to 40 times as large in a reader's memory.
+    MAX_BYTES is the topics' `max.message.bytes`: enough for a request of 64 KiB and a token of 8 KiB, or for a status
+    of 64 KiB. In a reader's memory, a hostile record is up to 40 times as large.
     """
 
     MAX_BYTES: ClassVar[int] = 128 * 1024
@@ -278,7 +278,7 @@ class Message:
 
     @property
     def size(self) -> int:
-        """Its bytes in a batch of its own, at most: lengths, offset and time of a record, and the head of the batch."""
+        """Maximum size in a batch of its own: lengths, offset and time of the record, and the batch header."""
         headers = sum(len(name.encode()) + len(value) + 10 for name, value in self.headers)
         return 128 + len(self.key or b"") + len(self.value) + headers
 
@@ -286,7 +286,7 @@ class Message:
 def cloud_event_headers(
     event_type: str, source: str, attributes: Mapping[str, str], traceparent: str | None = None
 ) -> tuple[tuple[str, bytes], ...]:
-    """Return the headers of a CloudEvent in Kafka's binary mode. `attributes` are its further ones, without `ce_`."""
+    """Return the headers of a CloudEvent in Kafka's binary mode. `attributes` has further attributes, without `ce_`."""
     headers = {"ce_specversion": "1.0", "ce_type": event_type, "ce_source": source}
     headers |= {f"ce_{name}": value for name, value in attributes.items()}
     headers["content-type"] = "application/json"
@@ -296,5 +296,5 @@ def cloud_event_headers(
 
 
 def fingerprint(user_id: str, solution_id: UUID | str, revision_id: UUID | str) -> str:
-    """Return the SHA-256 in hex of who asks for what; it tells a repeated request from another one with its id."""
+    """Return the SHA-256 in hex of user, solution and revision; it distinguishes a duplicate from an id conflict."""
     return sha256(f"{user_id}\n{solution_id}\n{revision_id}".encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""`python -m schemas.export` writes `generated/` from the event classes; with `--check` it only compares."""
+"""Generator of `generated/` from the event classes: `python -m schemas.export`; `--check` only compares."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ EXAMPLES = HERE / "examples"
 
 _Event = type[DeploymentRequested | DeploymentStatus | DeploymentSettled | ReplayPermitted]
 
-# File name → event, as it is read (validation: null is tolerated) or as it is written (serialization).
+# File name → event, as read (validation: null is tolerated) or as written (serialization).
 EVENTS: dict[str, tuple[_Event, JsonSchemaMode]] = {
     "request": (DeploymentRequested, "validation"),
     "status": (DeploymentStatus, "serialization"),
@@ -29,9 +29,9 @@ EVENTS: dict[str, tuple[_Event, JsonSchemaMode]] = {
 
 
 class _Generator(GenerateJsonSchema):
-    """Leaves out titles that repeat a field's name. What we write is never null, and open to new fields.
+    """Omits titles that repeat a field's name. Written fields are never null, and written objects allow new fields.
 
-    Our own classes stay closed; a reader that refused unknown fields would break when one is added.
+    The classes themselves forbid unknown fields. A reader that did so would break when a field is added.
     """
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's signature
@@ -55,7 +55,7 @@ class _Generator(GenerateJsonSchema):
 
 
 def files() -> dict[str, str]:
-    """Every generated file by name, as it must be."""
+    """Return the expected content of every generated file, by name."""
     documents = {f"{name}.schema.json": _json_schema(*event) for name, event in EVENTS.items()}
     documents["asyncapi.json"] = asyncapi.document(_components(EVENTS.values()), _examples())
     documents["openapi.json"] = openapi.document(_components([EVENTS["status"]]), _examples())
@@ -66,7 +66,7 @@ def files() -> dict[str, str]:
 
 
 def stale(folder: Path) -> list[str]:
-    """Names of the files in `folder` that are missing, different or not generated any more."""
+    """Return the names of the files in `folder` that are missing, different or no longer generated."""
     expected = files()
     found = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*") if path.is_file()}
     return sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
@@ -75,7 +75,7 @@ def stale(folder: Path) -> list[str]:
 def main(argv: Sequence[str] | None = None, folder: Path = GENERATED) -> None:
     """Write the files to `folder`, or with `--check` exit 1 and name the stale ones."""
     parser = argparse.ArgumentParser(prog="python -m schemas.export", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a file is stale")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is stale")
     if parser.parse_args(argv).check:
         if names := stale(folder):
             sys.exit(f"stale in schemas/{folder.name}: {', '.join(names)}; run `make schemas` and commit")
@@ -90,12 +90,12 @@ def main(argv: Sequence[str] | None = None, folder: Path = GENERATED) -> None:
 def _json_schema(event: _Event, mode: JsonSchemaMode) -> dict[str, Any]:
     schema = event.model_json_schema(mode=mode, schema_generator=_Generator)
     head = {"$schema": GenerateJsonSchema.schema_dialect, "$id": f"urn:graphene:{event.TYPE}"}
-    order = ("title", "description", "type", "properties", "required")  # what a reader looks for comes first
+    order = ("title", "description", "type", "properties", "required")  # most important first
     return head | {key: schema.pop(key) for key in order} | schema
 
 
 def _components(events: Iterable[tuple[_Event, JsonSchemaMode]]) -> dict[str, Any]:
-    """All classes of these events by name, referring to each other as AsyncAPI and OpenAPI want it."""
+    """Return all classes of these events by name, with references in the form of AsyncAPI and OpenAPI."""
     _, schema = models_json_schema(
         list(events), ref_template="#/components/schemas/{model}", schema_generator=_Generator
     )
@@ -104,7 +104,7 @@ def _components(events: Iterable[tuple[_Event, JsonSchemaMode]]) -> dict[str, An
 
 
 def _unwrapped(node: Any) -> Any:
-    """Return the same JSON with the line breaks of docstrings taken out of the descriptions."""
+    """Return the same JSON without the line breaks of docstrings in descriptions."""
     if isinstance(node, dict):
         return {
             key: " ".join(value.split()) if key == "description" and isinstance(value, str) else _unwrapped(value)

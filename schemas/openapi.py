@@ -1,6 +1,6 @@
-"""The OpenAPI 3.1 document: the gateway's HTTP interface for programs and for the portal; its pages are not in it.
+"""The OpenAPI 3.1 document: the gateway's HTTP interface for programs and for the portal, without its pages.
 
-The payload of an answer is a status as on the topic, or problem details (RFC 9457).
+The payload of a response is a status as on the topic, or problem details (RFC 9457).
 """
 
 from collections.abc import Mapping
@@ -10,31 +10,31 @@ from schemas.asyncapi import CONTRACT_VERSION
 
 _Json = dict[str, Any]
 
-SERVER = "http://localhost:8081"  # a gateway puts its own address in its place
+SERVER = "http://localhost:8081"  # each gateway replaces it with its own address
 
 _STATUS = {"$ref": "#/components/schemas/DeploymentStatus"}
 _BEARER: list[_Json] = [{"bearer": []}]
 _BEARER_OR_SESSION = [*_BEARER, {"session": []}]
 _PORTAL: list[_Json] = [{"bearer": []}, {"token": []}, {"bareToken": []}, {"tokenInAddress": []}]
 
-# Problem code → what it means. Codes of the contract come, too: those of tokens, and of a solution that is built here.
+# Problem code → meaning. Responses also have codes of the contract: for tokens, and for solutions built here.
 PROBLEMS: Mapping[str, str] = {
     "not-json": "The body is not strict JSON.",
     "invalid-request": "A field is missing or has the wrong type, or the Idempotency-Key is too long.",
-    "token-…": "There is no valid token; docs/contract.md lists the codes that begin so.",
-    "session-missing": "There is neither a token nor a session, or the session is over.",
-    "not-a-click": "The address deploys, and was fetched beforehand, embedded or called by a script of a page.",
-    "other-origin": "The form was sent by another site's page.",
+    "token-…": "There is no valid token; docs/contract.md lists the codes with this prefix.",
+    "session-missing": "There is neither a token nor a session, or the session has expired.",
+    "not-a-click": "The address deploys, but was prefetched, embedded or called by a script of a page.",
+    "other-origin": "The form was sent from another site's page.",
     "not-an-id": "An id in the address is not a UUID.",
     "not-found": "There is nothing at this address.",
-    "request-unknown": "There is no such request, or it is somebody else's.",
-    "not-possible": "What was asked for cannot be done to this request; the sentence says why.",
+    "request-unknown": "The request does not exist, or belongs to another user.",
+    "not-possible": "The action is not possible for this request; the sentence has the reason.",
     "too-slow": "The request took more than 10 s to arrive.",
     "too-large": "The body has more than 64 KiB.",
-    "idempotency-key-reused": "The Idempotency-Key came with another solution or revision before.",
+    "idempotency-key-reused": "The Idempotency-Key was already used with another solution or revision.",
     "too-many-requests": "The user has too many open deployments, HTTP requests in a minute, or event streams.",
-    "http-…": "HTTP itself: the number is that of the answer.",
-    "internal": "A bug in the gateway; its log has it under the number in the sentence.",
+    "http-…": "An HTTP error with this status code.",
+    "internal": "A bug in the gateway; its log has the details under the number in the sentence.",
     "kafka-unavailable": "The request could not be published; sending it again is safe.",
     "keys-unavailable": "The issuer's public keys cannot be fetched.",
 }
@@ -43,7 +43,7 @@ PROBLEMS: Mapping[str, str] = {
 def document(schemas: Mapping[str, Any], examples: Mapping[str, Any]) -> _Json:
     """Return the whole document.
 
-    `schemas` are DeploymentStatus and its parts by name; `examples` holds the value of one `status`.
+    `schemas` has DeploymentStatus and its parts by name; `examples` has the value of one `status`.
     """
     return {
         "openapi": "3.1.0",
@@ -51,13 +51,13 @@ def document(schemas: Mapping[str, Any], examples: Mapping[str, Any]) -> _Json:
             "title": "Playground deployer: gateway",
             "version": CONTRACT_VERSION,
             "description": "The HTTP front door: deployments for programs, and the addresses that Graphene's portal "
-            "opens. Every answer to a program that is no success is problem details with a stable `code`.",
+            "opens. Every error response to a program is problem details with a stable `code`.",
         },
         "servers": [{"url": SERVER}],
         "tags": [
             {"name": "deployments", "description": "For programs."},
-            {"name": "portal", "description": "What Graphene's portal opens in a browser."},
-            {"name": "operation", "description": "Probes and metrics; nothing of them is secret."},
+            {"name": "portal", "description": "Addresses that Graphene's portal opens in a browser."},
+            {"name": "operation", "description": "Probes and metrics; none of them is secret."},
         ],
         "paths": _deployments(examples["status"]) | _portal() | _operation(),
         "components": {
@@ -78,7 +78,7 @@ def _deployments(status: _Json) -> _Json:
     first = {
         name: status[name] for name in ("requestId", "time", "attempt", "solutionId", "revisionId", "fingerprint")
     } | {"sequence": 0, "state": "accepted", "message": "The request is accepted.", "source": status["source"]}
-    published = {"summary": "No worker has said anything yet", "value": {"requestId": request_id}}
+    published = {"summary": "There is no status yet", "value": {"requestId": request_id}}
     events = f"id: {request_id}:0\nevent: status\ndata: {{…}}\n\nid: {request_id}:3\nevent: over\ndata: \n\n"
     return {
         "/v1/deployments": {
@@ -87,7 +87,7 @@ def _deployments(status: _Json) -> _Json:
                 "tags": ["deployments"],
                 "summary": "Deploy one revision of one solution for the token's user.",
                 "description": "Publishes the request, and waits at most 3 s, or as `Prefer` says, for its first "
-                "status. With the same `Idempotency-Key` it is the same deployment, however often it is sent.",
+                "status. Repeated requests with the same `Idempotency-Key` are one deployment.",
                 "security": _BEARER,
                 "parameters": [_parameter("IdempotencyKey"), _parameter("Prefer")],
                 "requestBody": {
@@ -101,7 +101,7 @@ def _deployments(status: _Json) -> _Json:
                 },
                 "responses": {
                     "202": _answer(
-                        "It is published: its last status, or its id alone when no worker has said anything yet.",
+                        "The request is published: its last status, or only its id if there is no status yet.",
                         _last_status({"accepted": {"value": first}, "published": published}),
                         "Location",
                         "Retry-After",
@@ -116,8 +116,9 @@ def _deployments(status: _Json) -> _Json:
                 "operationId": "readDeployment",
                 "tags": ["deployments"],
                 "summary": "Read the last status of a request, or wait for the next one.",
-                "description": "With `Prefer: wait` and `If-None-Match` it answers as soon as there is another status; "
-                "with `Prefer: wait` alone, when the request has ended or is parked; and always when the time is up.",
+                "description": "With `Prefer: wait` and `If-None-Match`, the response is sent as soon as there is "
+                "another status; with `Prefer: wait` alone, when the request is final or parked; and "
+                "always when the time is up.",
                 "security": _BEARER_OR_SESSION,
                 "parameters": [_parameter("RequestId"), _parameter("IfNoneMatch"), _parameter("Prefer")],
                 "responses": {
@@ -126,7 +127,7 @@ def _deployments(status: _Json) -> _Json:
                         _last_status({"status": {"value": status}, "published": published}),
                         "ETag",
                     ),
-                    "304": _answer("The last status is still that of `If-None-Match`.", None, "ETag"),
+                    "304": _answer("The last status still matches `If-None-Match`.", None, "ETag"),
                     **_refusals("401", "404", "429", "500", "503"),
                 },
             }
@@ -136,17 +137,17 @@ def _deployments(status: _Json) -> _Json:
                 "operationId": "followDeployment",
                 "tags": ["deployments"],
                 "summary": "Follow a request as server-sent events.",
-                "description": "The first event is the last status, whatever was read before; each further status is "
-                "another one. The event `over` comes with the end, and the stream is closed. A comment every 15 s "
-                "keeps the connection open.",
+                "description": "The first event is the last status, regardless of what was read before; each further "
+                "status is another event. The event `over` follows the final status, and the stream "
+                "is closed. A comment every 15 s keeps the connection open.",
                 "security": _BEARER_OR_SESSION,
                 "parameters": [_parameter("RequestId"), _parameter("LastEventId")],
                 "responses": {
                     "200": _answer(
-                        "Events `status`, whose data is a status as on the topic, and `over`, whose data is empty.",
+                        "Events `status`, with a status as on the topic as data, and `over`, without data.",
                         {"text/event-stream": {"schema": {"type": "string"}, "example": events}},
                     ),
-                    "204": _answer("It has ended with the event of `Last-Event-ID`: do not come back.", None),
+                    "204": _answer("The event of `Last-Event-ID` was the final one: do not reconnect.", None),
                     **_refusals("401", "404", "429", "500", "503"),
                 },
             }
@@ -157,8 +158,18 @@ def _deployments(status: _Json) -> _Json:
 def _portal() -> _Json:
     ids = [_parameter("SolutionId"), _parameter("RevisionId")]
     clicked = {
-        "302": _answer("It is deployed: its page on the playground's dashboard.", None, "Location", "Set-Cookie"),
-        "303": _answer("It takes longer, or has failed: its page on the gateway.", None, "Location", "Set-Cookie"),
+        "302": _answer(
+            "The solution is deployed: redirect to its page on the playground's dashboard.",
+            None,
+            "Location",
+            "Set-Cookie",
+        ),
+        "303": _answer(
+            "The deployment takes longer or has failed: redirect to the request's page on the gateway.",
+            None,
+            "Location",
+            "Set-Cookie",
+        ),
         **_refusals("401", "404", "429", "500", "503", media=_FOR_PEOPLE),
     }
     return {
@@ -166,10 +177,10 @@ def _portal() -> _Json:
             "get": {
                 "operationId": "click",
                 "tags": ["portal"],
-                "summary": "Deploy, as the portal does: a link that is opened in a tab.",
-                "description": "Joins the request for the same user, solution and revision that is open or ended less "
-                "than a minute ago. Waits 3 s, or as `Prefer` says. 404 is also the answer to a program whose request "
-                "was rejected or has failed, with the sentence and its code.",
+                "summary": "Deploy as the portal does, with a link that is opened in a tab.",
+                "description": "Joins the request for the same user, solution and revision that is open or that "
+                "finished less than a minute ago. Waits 3 s, or as `Prefer` says. A program whose "
+                "request was rejected or has failed also gets 404, with the sentence and its code.",
                 "security": _PORTAL,
                 "parameters": [*ids, _parameter("Prefer")],
                 "responses": clicked | _refusals("403", media=_FOR_PEOPLE),
@@ -179,7 +190,7 @@ def _portal() -> _Json:
             "post": {
                 "operationId": "postedClick",
                 "tags": ["portal"],
-                "summary": "The same as a form, whose token stands in no address.",
+                "summary": "Deploy with a form, which keeps the token out of the address.",
                 "security": [],
                 "parameters": [_parameter("Prefer")],
                 "requestBody": {
@@ -215,11 +226,14 @@ def _portal() -> _Json:
 def _operation() -> _Json:
     health = {"application/json": {"schema": {"$ref": "#/components/schemas/Health"}}}
     return {
-        "/live": _probe("live", "Whether the process runs.", {"200": _answer("It does.", health)}),
+        "/live": _probe("live", "Whether the process is running.", {"200": _answer("It is running.", health)}),
         "/ready": _probe(
             "ready",
-            "Whether it knows all requests, and can publish some.",
-            {"200": _answer("It is ready.", health), "503": _answer("It is not; `reason` says why.", health)},
+            "Whether the gateway knows all requests and can publish requests.",
+            {
+                "200": _answer("It is ready.", health),
+                "503": _answer("It is not ready; `reason` has the cause.", health),
+            },
         ),
         "/metrics": _probe(
             "metrics",
@@ -228,7 +242,7 @@ def _operation() -> _Json:
         ),
         "/openapi.json": _probe(
             "openapi",
-            "This document, with the address of the gateway.",
+            "This document, with the gateway's address.",
             {"200": _answer("The document.", {"application/json": {"schema": {"type": "object"}}})},
         ),
     }
@@ -283,7 +297,7 @@ def _security_schemes() -> _Json:
             "type": "apiKey",
             "in": "cookie",
             "name": "playground-session",
-            "description": "Set by /deploy; it only reads. Its name is `__Host-playground` where the gateway has a "
+            "description": "Set by /deploy; read-only. Its name is `__Host-playground` if the gateway has a "
             "host of its own.",
         },
         "token": {"type": "apiKey", "in": "header", "name": "jwtToken", "description": "The user's Graphene token."},
@@ -291,7 +305,7 @@ def _security_schemes() -> _Json:
             "type": "apiKey",
             "in": "header",
             "name": "Authorization",
-            "description": "The user's Graphene token without `Bearer` before it.",
+            "description": "The user's Graphene token without the prefix `Bearer`.",
         },
         "tokenInAddress": {
             "type": "apiKey",
@@ -303,7 +317,7 @@ def _security_schemes() -> _Json:
             "type": "apiKey",
             "in": "cookie",
             "name": "authToken",
-            "description": "The portal's own cookie; of it nothing is deployed.",
+            "description": "The portal's own cookie; it does not permit deployments.",
         },
     }
 
@@ -335,29 +349,29 @@ def _parameters() -> _Json:
         "IdempotencyKey": {
             "name": "Idempotency-Key",
             "in": "header",
-            "description": "Whatever names this deployment for the user, at most 255 characters, quoted or not. "
-            "Without it each request is another deployment.",
+            "description": "An identifier of this deployment, unique for the user: at most 255 characters, quoted or "
+            "not. Without it each request is another deployment.",
             "schema": {"type": "string", "maxLength": 255},
             "example": '"order-4711"',
         },
         "Prefer": {
             "name": "Prefer",
             "in": "header",
-            "description": "`wait=<seconds>` (RFC 7240): how long the answer may wait for news, at most 300.",
+            "description": "`wait=<seconds>` (RFC 7240): how long the response may wait for news, at most 300.",
             "schema": {"type": "string"},
             "example": "wait=30",
         },
         "IfNoneMatch": {
             "name": "If-None-Match",
             "in": "header",
-            "description": "The `ETag` of the last status that is known.",
+            "description": "The `ETag` of the last known status.",
             "schema": {"type": "string"},
             "example": '"sudoku-2027-03-01-0007:2"',
         },
         "LastEventId": {
             "name": "Last-Event-ID",
             "in": "header",
-            "description": "The id of the last event that was received; browsers send it when they come back.",
+            "description": "The id of the last received event; browsers send it when they reconnect.",
             "schema": {"type": "string"},
             "example": "sudoku-2027-03-01-0007:3",
         },
@@ -366,28 +380,28 @@ def _parameters() -> _Json:
 
 def _headers() -> _Json:
     return {
-        "Location": {"description": "Where to look next.", "schema": {"type": "string", "format": "uri-reference"}},
-        "Retry-After": {"description": "After how many seconds to ask again.", "schema": {"type": "integer"}},
+        "Location": {"description": "The address to follow.", "schema": {"type": "string", "format": "uri-reference"}},
+        "Retry-After": {"description": "Seconds before the next request.", "schema": {"type": "integer"}},
         "ETag": {
             "description": '`"<requestId>:<sequence>"`; absent before the first status.',
             "schema": {"type": "string"},
         },
-        "WWW-Authenticate": {"description": "The scheme that is wanted: Bearer.", "schema": {"type": "string"}},
+        "WWW-Authenticate": {"description": "The required scheme: Bearer.", "schema": {"type": "string"}},
         "Set-Cookie": {"description": "The session.", "schema": {"type": "string"}},
         "Content-Disposition": {"description": "The file's name.", "schema": {"type": "string"}},
     }
 
 
-# Status → what it means, its codes, and its headers.
+# Status → meaning, codes, and headers.
 _REFUSED: Mapping[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "400": ("The request is wrong.", ("not-json", "invalid-request"), ()),
-    "401": ("There is no valid token and no session.", ("token-…", "session-missing"), ("WWW-Authenticate",)),
-    "403": ("This is nobody's click.", ("not-a-click",), ()),
-    "404": ("It is not there, or not yours.", ("request-unknown", "not-an-id", "not-found"), ()),
-    "408": ("The body took too long.", ("too-slow",), ()),
+    "401": ("There is neither a valid token nor a session.", ("token-…", "session-missing"), ("WWW-Authenticate",)),
+    "403": ("The request is not a click.", ("not-a-click",), ()),
+    "404": ("It does not exist, or belongs to another user.", ("request-unknown", "not-an-id", "not-found"), ()),
+    "408": ("The body took too long to arrive.", ("too-slow",), ()),
     "413": ("The body is too large.", ("too-large",), ()),
-    "422": ("The key is another deployment's.", ("idempotency-key-reused",), ()),
-    "429": ("A limit of the user's is reached.", ("too-many-requests",), ("Retry-After",)),
+    "422": ("The key belongs to another deployment.", ("idempotency-key-reused",), ()),
+    "429": ("The user has reached a limit.", ("too-many-requests",), ("Retry-After",)),
     "500": ("A bug.", ("internal",), ()),
     "503": (
         "Kafka or the issuer's keys cannot be reached.",
@@ -408,8 +422,8 @@ def _problems() -> _Json:
     for number in _FOR_PROGRAMS:
         responses[number] = _answer(_meaning(number), programs, *_REFUSED[number][2])
     for number in _FOR_BROWSERS:
-        cookie = ("Set-Cookie",) if number == "404" else ()  # of a request that has failed
-        text = f"{_meaning(number)} A sentence with its code, or a page for a browser."
+        cookie = ("Set-Cookie",) if number == "404" else ()  # for a failed request
+        text = f"{_meaning(number)} The body is a sentence with its code, or a page for a browser."
         responses[_FOR_PEOPLE + number] = _answer(text, people, *_REFUSED[number][2], *cookie)
     return responses
 
@@ -425,22 +439,22 @@ def _schemas() -> _Json:
     return {
         "DeploymentWanted": {
             "type": "object",
-            "description": "What is to be deployed. Unknown fields are ignored.",
+            "description": "The revision to deploy. Unknown fields are ignored.",
             "required": ["solutionId", "revisionId"],
             "properties": {
                 "solutionId": uuid | {"description": "Graphene's solution id."},
-                "revisionId": uuid | {"description": "Graphene's revision id; the revision belongs to the solution."},
+                "revisionId": uuid | {"description": "Graphene's revision id; it must belong to the solution."},
             },
         },
         "Published": {
             "type": "object",
-            "description": "A request of which no worker has said anything yet.",
+            "description": "A request without a status so far.",
             "required": ["requestId"],
             "properties": {"requestId": request_id},
         },
         "Click": {
             "type": "object",
-            "description": "What the portal asks for.",
+            "description": "The portal's form.",
             "required": ["solutionId", "revisionId", "jwtToken"],
             "properties": {
                 "solutionId": uuid | {"description": "Graphene's solution id."},
@@ -453,10 +467,10 @@ def _schemas() -> _Json:
             "description": "Problem details (RFC 9457).",
             "required": ["type", "status", "title", "detail", "code"],
             "properties": {
-                "type": {"type": "string", "description": "Always about:blank: `code` tells what it is."},
-                "status": {"type": "integer", "description": "The status of the answer."},
-                "title": {"type": "string", "description": "What is wrong."},
-                "detail": {"type": "string", "description": "What is wrong and the way out, for people; may change."},
+                "type": {"type": "string", "description": "Always about:blank: `code` identifies the problem."},
+                "status": {"type": "integer", "description": "The status of the response."},
+                "title": {"type": "string", "description": "The problem."},
+                "detail": {"type": "string", "description": "The problem and its remedy, for people; may change."},
                 "code": {
                     "type": "string",
                     "pattern": "^[a-z][a-z0-9-]*$",
@@ -466,11 +480,11 @@ def _schemas() -> _Json:
         },
         "Health": {
             "type": "object",
-            "description": "What a probe is told.",
+            "description": "The result of a probe.",
             "required": ["status"],
             "properties": {
-                "status": {"enum": ["ok", "failing"], "description": "Whether all is well."},
-                "reason": {"type": "string", "description": "Why not."},
+                "status": {"enum": ["ok", "failing"], "description": "Whether the probe succeeds."},
+                "reason": {"type": "string", "description": "The cause of a failure."},
             },
         },
     }

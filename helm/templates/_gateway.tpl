@@ -1,6 +1,6 @@
-{{/* The gateway's pods are made with the workers' templates, from values that are changed for them. */}}
+{{/* The gateway's pods use the workers' templates with modified values. */}}
 
-{{/* Fills a dict with a root of its own: dict "root" $ "into" dict. */}}
+{{/* Fills a dict with the gateway's root: dict "root" $ "into" dict. */}}
 {{- define "deployer.asGateway" -}}
 {{- $own := .root.Values.gateway -}}
 {{- $values := deepCopy .root.Values -}}
@@ -34,7 +34,7 @@
 {{- $gateway.autoscaling.enabled | ternary $gateway.autoscaling.maxReplicas $gateway.replicas -}}
 {{- end }}
 
-{{/* What is reached from outside: path → how it matches. Not /live, /ready and /metrics, which are for the cluster. */}}
+{{/* External paths: path → path type. /live, /ready and /metrics are internal to the cluster. */}}
 {{- define "deployer.gatewayPaths" -}}
 {{- $base := (urlParse .Values.settings.gateway.publicUrl).path | trimSuffix "/" -}}
 {{- range list "deploy" "getSolutionZip" "requests" "static" "v1" }}

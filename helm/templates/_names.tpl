@@ -9,13 +9,13 @@
 {{- .Values.fullnameOverride | default $both | replace "." "-" | trunc 50 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* The selector of the workers. Immutable in a Deployment: nothing in it depends on values or versions, except the name. */}}
+{{/* The selector of the workers. A Deployment's selector is immutable, so only the name in it depends on values. */}}
 {{- define "deployer.selectorLabels" -}}
 {{ include "deployer.instanceLabels" . }}
 app.kubernetes.io/component: worker
 {{- end }}
 
-{{/* The same of the gateways. */}}
+{{/* The selector of the gateways. */}}
 {{- define "deployer.gatewaySelectorLabels" -}}
 {{ include "deployer.instanceLabels" . }}
 app.kubernetes.io/component: gateway
@@ -23,7 +23,7 @@ app.kubernetes.io/component: gateway
 
 {{- define "deployer.gatewayName" -}}{{ include "deployer.fullname" . }}-gateway{{- end }}
 
-{{/* Everything of this release: workers, gateways and the pod of `helm test`. */}}
+{{/* Labels of all pods of this release: workers, gateways and the pod of `helm test`. */}}
 {{- define "deployer.instanceLabels" -}}
 app.kubernetes.io/name: {{ include "deployer.name" . | quote }}
 app.kubernetes.io/instance: {{ quote .Release.Name }}

@@ -1,4 +1,4 @@
-{{/* What the workers, the gateways and the pod of `helm test` share. */}}
+{{/* Shared by the workers, the gateways and the pod of `helm test`. */}}
 
 {{- define "deployer.podBasics" -}}
 automountServiceAccountToken: false
@@ -62,7 +62,7 @@ httpGet: {path: {{ .path }}, port: http}
 {{ toYaml .numbers }}
 {{- end }}
 
-{{/* Time for running requests to end, and a little more to leave the consumer group. */}}
+{{/* Time for running requests to complete, and for leaving the consumer group. */}}
 {{- define "deployer.leastGracePeriod" -}}
 {{- add (ceil .Values.settings.runtime.drainSeconds) .Values.preStopSleepSeconds 15 -}}
 {{- end }}

@@ -34,18 +34,18 @@ demo.secrets.{{ $group }}: set without demo.enabled. Put it into a Secret and se
 {{- else if and $value $existing }}
 demo.secrets.{{ $group }}: set together with secrets.{{ $group }}.existingSecret. Set only one.
 {{- else if and (hasKey $needed $group) (not $existing) (not $value) }}
-secrets.{{ $group }}.existingSecret: missing. Set the name of the Secret with it.
+secrets.{{ $group }}.existingSecret: missing. Set the name of an existing Secret.
 {{- end }}
 {{- end }}
 {{- with .Values.settings.auth }}
 {{- if and .jwksUrl (or $.Values.secrets.auth.existingSecret $demo.secrets.auth) }}
-settings.auth.jwksUrl: set together with a secret of `auth`. Set either the portal's secret or the URL of public keys.
+settings.auth.jwksUrl: set together with a secret for `auth`. Set either the portal's secret or the URL of the public keys.
 {{- end }}
 {{- if and .jwksUrl (hasPrefix "HS" .algorithm) }}
-settings.auth.algorithm: {{ .algorithm }} requires a secret. With settings.auth.jwksUrl set its keys' algorithm, e.g. RS256.
+settings.auth.algorithm: {{ .algorithm }} requires a secret. With settings.auth.jwksUrl, set the algorithm of its keys, e.g. RS256.
 {{- end }}
 {{- if and (not .jwksUrl) (not (hasPrefix "HS" .algorithm)) }}
-settings.auth.algorithm: {{ .algorithm }} requires settings.auth.jwksUrl. With a secret use HS512.
+settings.auth.algorithm: {{ .algorithm }} requires settings.auth.jwksUrl. With a secret, use HS512.
 {{- end }}
 {{- end }}
 {{- if and (include "deployer.usesSasl" .) (not (or .Values.settings.kafka.saslUsername .Values.secrets.kafka.usernameKey)) }}
@@ -89,11 +89,11 @@ tls.kafka.client: not used with settings.kafka.securityProtocol {{ $protocol }}.
 {{- $timeout := .Values.settings.playground.timeoutSeconds }}
 {{- if eq $scaling.mode "fixed" }}
 {{- with $scaling.maxReplicas }}
-scaling.maxReplicas: {{ . }} requires scaling.mode hpa or keda. With fixed set scaling.replicas.
+scaling.maxReplicas: {{ . }} requires scaling.mode hpa or keda. With fixed, set scaling.replicas.
 {{- end }}
 {{- else }}
 {{- if not (kindIs "invalid" $scaling.replicas) }}
-scaling.replicas: {{ $scaling.replicas }} requires scaling.mode fixed. With {{ $scaling.mode }} set scaling.minReplicas.
+scaling.replicas: {{ $scaling.replicas }} requires scaling.mode fixed. With {{ $scaling.mode }}, set scaling.minReplicas.
 {{- end }}
 {{- $max := include "deployer.maxReplicas" . | int }}
 {{- if gt $max $partitions }}
@@ -149,13 +149,13 @@ gateway.{{ $name }}.enabled: requires gateway.enabled.
 {{- if $gateway.enabled }}
 {{- $url := urlParse .Values.settings.gateway.publicUrl }}
 {{- if has $url.hostname (list "localhost" "127.0.0.1" "::1") }}
-settings.gateway.publicUrl: {{ .Values.settings.gateway.publicUrl }} leads each user to their own machine. Set the URL of the gateway as browsers reach it.
+settings.gateway.publicUrl: {{ .Values.settings.gateway.publicUrl }} points each user to their own machine. Set the URL that browsers use for the gateway.
 {{- end }}
 {{- if and $gateway.ingress.tls.existingSecret (eq $url.scheme "http") }}
-settings.gateway.publicUrl: {{ .Values.settings.gateway.publicUrl }} is without TLS, but gateway.ingress.tls.existingSecret is set. Set the https:// URL.
+settings.gateway.publicUrl: {{ .Values.settings.gateway.publicUrl }} has no TLS, but gateway.ingress.tls.existingSecret is set. Set the https:// URL.
 {{- end }}
 {{- if eq (int .Values.settings.gateway.httpPort) 0 }}
-settings.gateway.httpPort: 0 is any free port, but the probes need a fixed one.
+settings.gateway.httpPort: 0 selects any free port, but the probes need a fixed port.
 {{- end }}
 {{- if and $gateway.ingress.enabled $gateway.httpRoute.enabled }}
 gateway.httpRoute.enabled: set together with gateway.ingress.enabled. Set only one.
@@ -194,7 +194,7 @@ gateway.kafka.client: not used with settings.kafka.securityProtocol {{ $.Values.
 {{- end }}
 {{- end }}
 
-{{/* A setting there would replace the chart's own, and what the chart derives from that would be wrong. */}}
+{{/* A setting in extraEnv would replace the chart's own value, and values that the chart derives from it would be wrong. */}}
 {{- define "deployer.environmentProblems" -}}
 {{- $meant := dict }}
 {{- range (.Files.Get "files/settings.yaml" | fromYaml).variables }}{{ $_ := set $meant (regexReplaceAll "[^A-Z0-9]" . "") . }}{{ end }}
@@ -203,20 +203,20 @@ gateway.kafka.client: not used with settings.kafka.securityProtocol {{ $.Values.
 {{- $name := toString .name }}
 {{- $like := get $meant (regexReplaceAll "[^A-Z0-9]" (upper $name) "") }}
 {{- if and $like (ne $like $name) }}
-{{ $path }}: {{ $name }} is an unknown setting; did you mean {{ $like }}? Set it in `settings`; what comes from a Secret, in `secrets` or `tls`.
+{{ $path }}: {{ $name }} is an unknown setting; did you mean {{ $like }}? Set it in `settings`, or in `secrets` or `tls` if it comes from a Secret.
 {{- else if regexMatch "^(?i:DEPLOYER_).*__" $name }}
-{{ $path }}: {{ $name }} is a setting, which the chart has to know. Set it in `settings`; what comes from a Secret, in `secrets` or `tls`.
+{{ $path }}: {{ $name }} is a setting, which the chart must know. Set it in `settings`, or in `secrets` or `tls` if it comes from a Secret.
 {{- end }}
 {{- end }}
 {{- end }}
 {{- range .Values.extraEnvFrom }}
 {{- if regexMatch "^(?i:DEPLOYER)(_|$)" (.prefix | default "") }}
-extraEnvFrom: {{ .prefix }} is the prefix of settings, which the chart has to know. Set them in `settings`; what comes from a Secret, in `secrets` or `tls`.
+extraEnvFrom: {{ .prefix }} is the prefix of settings, which the chart must know. Set them in `settings`, or in `secrets` or `tls` if they come from a Secret.
 {{- end }}
 {{- end }}
 {{- end }}
 
-{{/* Workers of two releases with one group or topic would take each other's requests. Only a cluster knows of other releases. */}}
+{{/* Workers of two releases with the same group or topic would process each other's requests. Other releases can only be looked up in a cluster. */}}
 {{- define "deployer.releaseProblems" -}}
 {{- $kafka := .Values.settings.kafka }}
 {{- $defaults := (.Files.Get "files/settings.yaml" | fromYaml).defaults.kafka }}
@@ -234,7 +234,7 @@ extraEnvFrom: {{ .prefix }} is the prefix of settings, which the chart has to kn
 {{- end }}
 {{- if has "bootstrapServers" $same }}
 {{- range rest $same }}
-settings.kafka.{{ . }}: {{ get $kafka . }} is also that of the release {{ $release }} in this namespace. Set another one: docs/two-playgrounds.md.
+settings.kafka.{{ . }}: {{ get $kafka . }} is also used by the release {{ $release }} in this namespace. Set another value; see docs/two-playgrounds.md.
 {{- end }}
 {{- end }}
 {{- end }}
@@ -247,9 +247,9 @@ settings.kafka.{{ . }}: {{ get $kafka . }} is also that of the release {{ $relea
 {{- range $rules }}{{ range .rules }}{{ $_ := set $expressions .alert .expr }}{{ end }}{{ end }}
 {{- range $name, $changes := .Values.prometheusRule.alerts }}
 {{- if not (hasKey $expressions $name) }}
-prometheusRule.alerts.{{ $name }}: there is no such alert. docs/operating.md has them all.
+prometheusRule.alerts.{{ $name }}: there is no such alert. docs/operating.md lists all alerts.
 {{- else if and (hasKey $changes "threshold") (not (regexMatch "\\([0-9.]+\\)" (get $expressions $name))) }}
-prometheusRule.alerts.{{ $name }}.threshold: this alert has none. Set `for`, `severity` or `enabled`.
+prometheusRule.alerts.{{ $name }}.threshold: this alert has no threshold. Set `for`, `severity` or `enabled`.
 {{- end }}
 {{- end }}
 {{- end }}
@@ -259,12 +259,12 @@ prometheusRule.alerts.{{ $name }}.threshold: this alert has none. Set `for`, `se
 {{- range $name := list "requestsTopic" "statusTopic" "settlementsTopic" "deadLetterTopic" }}
 {{- $topic := get $.Values.settings.kafka $name }}
 {{- with get $topics $topic }}
-settings.kafka.{{ $name }}: {{ $topic }} is settings.kafka.{{ . }}, too. Each of the four needs a topic of its own.
+settings.kafka.{{ $name }}: {{ $topic }} is also settings.kafka.{{ . }}. The four topics must be different.
 {{- end }}
 {{- $_ := set $topics $topic $name }}
 {{- end }}
 {{- if eq (int .Values.settings.runtime.httpPort) 0 }}
-settings.runtime.httpPort: 0 is any free port, but the probes need a fixed one.
+settings.runtime.httpPort: 0 selects any free port, but the probes need a fixed port.
 {{- end }}
 {{- range $name := list "service" "gateway" }}
 {{- if and (get $.Values $name).enabled (regexMatch "^[0-9]" (include "deployer.fullname" $)) }}

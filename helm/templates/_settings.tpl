@@ -70,7 +70,7 @@ kafka-client.key: {kind: secret, name: {{ tpl .existingSecret $ | quote }}, key:
 {{- if or .Values.overrides.entries .Values.overrides.existingConfigMap }}yes{{ end -}}
 {{- end }}
 
-{{/* Defaults are left to the worker, so that an older image can run. Neither process is told what only the other one needs. */}}
+{{/* Defaults are left to the worker, so that older images work. Each process gets only the settings that it needs. */}}
 {{- define "deployer.env" -}}
 {{- $folder := include "deployer.filesFolder" . -}}
 {{- $defaults := (.Files.Get "files/settings.yaml" | fromYaml).defaults -}}
@@ -105,7 +105,7 @@ kafka-client.key: {kind: secret, name: {{ tpl .existingSecret $ | quote }}, key:
 {{- end }}
 {{- end }}
 
-{{/* One volume holds all files. Kubernetes updates it with a Secret; the worker reads it at startup. */}}
+{{/* One volume for all files. Kubernetes updates it when a Secret changes; the worker reads it at startup. */}}
 {{- define "deployer.files" -}}
 name: files
 projected:

@@ -75,22 +75,22 @@ def test_notes_say_what_is_next() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"scaling": {"replicas": 13}}, "WARNING: scaling.replicas is more than settings.kafka.partitions"),
+        ({"scaling": {"replicas": 13}}, "WARNING: scaling.replicas exceeds settings.kafka.partitions"),
         ({"demo": {"enabled": True}}, "WARNING: demo.enabled stores secrets in the release."),
         (
             {"podMonitor": {"enabled": True}, "networkPolicy": {"enabled": True}},
-            "WARNING: podMonitor.enabled, but networkPolicy.metricsFrom allows no one",
+            "WARNING: podMonitor.enabled is set, but networkPolicy.metricsFrom allows no client",
         ),
         ({}, "The topics must exist"),
         ({"networkPolicy": {"enabled": True}}, "networkPolicy.egress.*.ports"),
-        (_GATEWAY, "its page of your requests is https://graphene.example/deployer/requests."),
-        (_GATEWAY, "Nothing leads there from outside yet: set gateway.ingress or gateway.httpRoute"),
-        (_GATEWAY, "must keep the query out of its logs"),
+        (_GATEWAY, "Your requests are at https://graphene.example/deployer/requests."),
+        (_GATEWAY, "That URL is not reachable from outside yet: set gateway.ingress or gateway.httpRoute"),
+        (_GATEWAY, "must keep query strings out of their logs"),
         (
             merged(_GATEWAY, {"settings": {"gateway": {"publicUrl": "http://g.example"}}}),
-            "WARNING: settings.gateway.publicUrl is without TLS",
+            "WARNING: settings.gateway.publicUrl has no TLS",
         ),
-        (merged(_GATEWAY, _SASL), "WARNING: the gateway uses the worker's login at Kafka"),
+        (merged(_GATEWAY, _SASL), "WARNING: the gateway uses the worker's Kafka login"),
     ],
 )
 def test_notes_warn(changes: Json, said: str) -> None:
@@ -106,7 +106,7 @@ def test_notes_warn(changes: Json, said: str) -> None:
         ({"podMonitor": {"enabled": True}}, "WARNING"),
         ({}, "gateway"),
         (_GATEWAY, "WARNING"),
-        (merged(_GATEWAY, {"gateway": {"ingress": {"enabled": True}}}), "Nothing leads there"),
+        (merged(_GATEWAY, {"gateway": {"ingress": {"enabled": True}}}), "not reachable from outside"),
         (
             merged(_GATEWAY, _SASL, {"gateway": {"kafka": {"existingSecret": "own", "saslUsername": "gateway"}}}),
             "WARNING",

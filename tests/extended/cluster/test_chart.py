@@ -204,11 +204,11 @@ def test_two_releases_in_one_namespace(release: Callable[[str], Release]) -> Non
         with pytest.raises(NotRendered) as caught:
             here.helm("install", str(CHART), values=own, name="course")
         assert [shared] == re.findall(
-            rf"settings\.kafka\.(\w+): .* is also that of the release {RELEASE} in this namespace", str(caught.value)
+            rf"settings\.kafka\.(\w+): .* is also used by the release {RELEASE} in this namespace", str(caught.value)
         )
     here.helm("install", str(CHART), values={"settings": {"kafka": names}}, name="course")
     here.helm("upgrade", str(CHART), values={"scaling": {"replicas": 3}})
-    with pytest.raises(NotRendered, match=r"settings\.kafka\.groupId: course is also that of the release course"):
+    with pytest.raises(NotRendered, match=r"settings\.kafka\.groupId: course is also used by the release course"):
         here.helm("upgrade", str(CHART), values={"settings": {"kafka": {"groupId": "course"}}})
     elsewhere = {"settings": {"kafka": {"bootstrapServers": "elsewhere:9092"}}}
     here.helm("install", str(CHART), values=elsewhere, name="elsewhere")

@@ -34,15 +34,15 @@ def test_what_fits(text: str, version: str) -> None:
 @pytest.mark.parametrize(
     ("text", "version", "expected"),
     [
-        (UNRELEASED.replace("- Something.", ""), "0.1.0", "it says nothing of 0.1.0"),
-        (FIRST, "0.2.0", "it says nothing of 0.2.0"),
-        (UNRELEASED + FIRST, "0.0.9", "__version__ is 0.0.9, and CHANGELOG.md has 0.1.0 already"),
-        (UNRELEASED.replace("Added", "Improved"), "0.1.0", "'Improved' is none of Added,"),
-        (FIRST.replace("2026-01-31", "31.1.2026"), "0.1.0", "'[0.1.0] - 31.1.2026' is not of the form"),
-        (FIRST.replace("2026-01-31", "2026-02-30"), "0.1.0", "is not of the form [1.2.3] - 2026-01-31"),
-        (FIRST.replace("[0.1.0]", "0.1.0"), "0.1.0", "is not of the form"),
-        (FIRST + FIRST.replace("0.1.0", "0.2.0"), "0.2.0", "do not stand newest first"),
-        (FIRST + FIRST, "0.1.0", "do not stand newest first, each once"),
+        (UNRELEASED.replace("- Something.", ""), "0.1.0", "no entry for 0.1.0"),
+        (FIRST, "0.2.0", "no entry for 0.2.0"),
+        (UNRELEASED + FIRST, "0.0.9", "__version__ is 0.0.9, but CHANGELOG.md already has 0.1.0"),
+        (UNRELEASED.replace("Added", "Improved"), "0.1.0", "'Improved' is not one of Added,"),
+        (FIRST.replace("2026-01-31", "31.1.2026"), "0.1.0", "'[0.1.0] - 31.1.2026' does not have the form"),
+        (FIRST.replace("2026-01-31", "2026-02-30"), "0.1.0", "does not have the form [1.2.3] - 2026-01-31"),
+        (FIRST.replace("[0.1.0]", "0.1.0"), "0.1.0", "does not have the form"),
+        (FIRST + FIRST.replace("0.1.0", "0.2.0"), "0.2.0", "are not in order, newest first"),
+        (FIRST + FIRST, "0.1.0", "are not in order, newest first, each once"),
     ],
 )
 def test_what_does_not_fit(text: str, version: str, expected: str) -> None:

@@ -71,8 +71,8 @@ def test_what_metadata_say_becomes_an_spdx_expression(given: list[str], expected
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ([], r"^some: its metadata give no SPDX licence but: nothing\. Look it up, add it to _TEXTS$"),
-        (["As is."], r"^some: its metadata give no SPDX licence but: As is\.\. Look it up"),
+        ([], r"^some: its metadata have no SPDX licence, only: nothing\. Look the licence up and add it to _TEXTS$"),
+        (["As is."], r"^some: its metadata have no SPDX licence, only: As is\.\. Look the licence up"),
     ],
 )
 def test_a_licence_that_nobody_knows_is_refused(given: list[str], expected: str) -> None:
@@ -84,5 +84,5 @@ def test_a_licence_that_nobody_knows_is_refused(given: list[str], expected: str)
 @pytest.mark.parametrize("expression", ["GPL-3.0-only", "MIT AND AGPL-3.0-or-later", "MIT OR LicenseRef-Own"])
 def test_a_licence_that_is_not_allowed_is_refused(expression: str) -> None:
     """With the package's name, the licence and the way out; of several, each has to be allowed."""
-    with pytest.raises(LicenceRefused, match=r"^some: \S+ is not in ALLOWED .* Take another package, or add it"):
+    with pytest.raises(LicenceRefused, match=r"^some: \S+ is not in ALLOWED .* Use another package, or add"):
         check("some", expression)
