@@ -1027,7 +1027,12 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("sandbox: Graphene's names", "middlewares=[own_names(*names), ", "middlewares=["),
     ),
     ("worker/sandbox/http_server.py", f"{UNIT}/sandbox/test_http_server.py"): (
-        ("sandbox: other hosts' names", "if host in known or _is_address(host)", "if True"),
+        (
+            "sandbox: other hosts' names",
+            'if host and ((host["name"] or "").lower() in known or _is_address(host))',
+            "if True",
+        ),
+        ("sandbox: nothing beside a host's name", "_HOST.fullmatch(", "_HOST.search("),
     ),
     ("worker/sandbox/environment.py", f"{UNIT}/sandbox/test_environment.py"): (
         ("sandbox: no secret in links", '        "DEPLOYER_PLAYGROUND__PUBLIC_URL": playground,\n', ""),
