@@ -104,7 +104,7 @@ UNAVAILABLE: dict[str, str] = {
     "artifacts-unauthorized": "The repository rejects our credentials. Operator: check DEPLOYER_ARTIFACTS__USERNAME and __PASSWORD.",
     "artifacts-unavailable": "The repository cannot be reached. Send the request again later.",
     "artifacts-timeout": "The repository did not answer in time. Send the request again later.",
-    "artifacts-error": "The repository answered with an error. Send the request again later.",
+    "artifacts-error": "The repository answered with an error, or with something that is not the file; the message says what. Send the request again later.",
     # submit
     "playground-unauthorized": "The playground rejects this worker's address. Operator: add it to `allowed_ip_addresses` there.",
     "playground-unavailable": "The playground cannot be reached. Send the request again later.",

@@ -10,8 +10,8 @@ from ipaddress import IPv4Address, IPv6Address
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-# A header Host (RFC 9110): a name or IPv4 address, or an IPv6 address in brackets, and a port. Nothing else, such as the
-# `evil@` or `#.evil` that a parser of URLs would split off.
+# A header Host (RFC 9110): a name or IPv4 address, or an IPv6 address in brackets, and a port. No `evil@` or `#.evil`,
+# which a parser of URLs would split off.
 _HOST = re.compile(r"(?:(?P<name>[a-z0-9._-]+)|\[(?P<ipv6>[a-f0-9:.]+)\])(?::[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
 
 _STOPPING = web.AppKey("stopping", asyncio.Event)

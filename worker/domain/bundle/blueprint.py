@@ -109,6 +109,17 @@ def read_blueprint(data: bytes, max_nodes: int, max_shared_folders: int = 10) ->
     return Blueprint(name, document, nodes, folders, _wants_probe(document))
 
 
+def is_blueprint(data: bytes) -> bool:
+    """Tell a blueprint, which may be invalid, from another text or a part of a blueprint."""
+    try:
+        document = strict_json.loads(data, max_bytes=MAX_BYTES)
+    except strict_json.NotJson:
+        return False
+    except strict_json.JsonError:
+        return True
+    return isinstance(document, dict) and "nodes" in document
+
+
 def blueprint_invalid(problem: str) -> NotDeployable:
     """Make the error for a blueprint that the editor could not have written."""
     return NotDeployable(

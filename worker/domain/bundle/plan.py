@@ -362,7 +362,12 @@ def _service(node: str, protobuf: Protobuf) -> Service:
         problem = f"has a line {protobuf.called[1]} that begins with the word service and does not declare one"
     else:
         return service
-    raise NotDeployable(
+    raise proto_without_service(node, problem)
+
+
+def proto_without_service(node: str, problem: str) -> NotDeployable:
+    """Make the error for a protobuf without a service that the orchestrator finds."""
+    return NotDeployable(
         "proto-without-service",
         f"The protobuf of node '{node}' {problem}: the orchestrator would not find it. Correct it and on-board the "
         "model again.",
