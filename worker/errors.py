@@ -83,7 +83,7 @@ REJECTED: dict[str, str] = {
     "name-reserved": "A pipeline or node has a name that is reserved for the cluster or the orchestrator. Rename it.",
     "name-collision": "Two nodes would get the same name in the cluster. Rename one.",
     "too-many-shared-folders": "The pipeline has more shared folders than the operator allows. Use fewer.",
-    "shared-folder-reserved": "A shared folder would hide a folder of the system in every node. Choose another path, such as /data/shared.",
+    "shared-folder-reserved": "A shared folder would hide a folder of the system or of an interpreter in every node. Choose another path, such as /data/shared.",
     "shared-folder-invalid": "A shared folder's path is not absolute. Correct the folder's name in the editor.",
     "bundle-too-large": "The bundle exceeds the limit in the message. Make its files smaller.",
 }

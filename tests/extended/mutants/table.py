@@ -180,9 +180,16 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("name: room for the namespace's end", "63 - 33", "63"),
         (
             "name: names of the cluster",
-            "if any(_patterns(reserved).fullmatch(",
-            "if False and any(_patterns(reserved).fullmatch(",
+            "if any(map(_patterns(reserved).fullmatch, namespaces)):",
+            "if False:",
         ),
+        ("name: names of the operator", 'f"{SYSTEM_NAMESPACES},{reserved}"', "SYSTEM_NAMESPACES"),
+        (
+            "name: names of the cluster in any setting",
+            'f"{SYSTEM_NAMESPACES},{reserved}"',
+            "(reserved or SYSTEM_NAMESPACES)",
+        ),
+        ("name: with the server's ending", 'for ending in ("", "-" + "0" * 32)', 'for ending in ("",)'),
         ("name: no device of Windows", " and not _DEVICE.fullmatch(original)", ""),
     ),
     (f"{DOMAIN}/bundle/plan.py", BUNDLE): (
@@ -198,6 +205,10 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     (f"{DOMAIN}/bundle/blueprint.py", f"{UNIT}/domain/bundle/test_blueprint.py"): (
         ("folders: of the system", "if _SYSTEM.fullmatch(path):", "if False:"),
+        ("folders: of interpreters", "|/(opt|root|home/[^/]+)/({_INTERPRETERS})(/.*)?", ""),
+        ("folders: whole homes", "|/(opt|root|home)|", "|"),
+        ("folders: shared by programs", "|/usr/share(", "|/none("),
+        ("folders: of Nix", "|var/run|nix)", "|var/run)"),
         ("folders: how many", "if len(folders) > max_shared_folders:", "if False:"),
         ("streams: null", "parent[key] = given in", "parent[key] = None if given is None else given in"),
         ("limit: blueprint's bytes", "max_bytes=MAX_BYTES", "max_bytes=1 << 40", LIMITS),
@@ -971,6 +982,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("redaction: no password in a URL", "(/[^\\s?#@]*)?$", "(/[^\\s?#]*)?$"),
     ),
     ("worker/settings.py", f"{UNIT}/test_settings.py"): (
+        ("settings: reserved for nobody", "[a-z0-9*-]*[a-z0-9][a-z0-9*-]*", "[a-z0-9*-]+"),
         ("settings: other underscores", "    if meant:\n", "    if False:\n"),
         ("settings: variables of a service", " or _is_of_a_service(name, value):", ":"),
         ("settings: what is meant", "removeprefix(PREFIX), known, 1)", "removeprefix(PREFIX), [], 1)"),
