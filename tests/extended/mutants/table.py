@@ -211,7 +211,12 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("folders: of Nix", "|var/run|nix)", "|var/run)"),
         ("folders: how many", "if len(folders) > max_shared_folders:", "if False:"),
         ("streams: null", "parent[key] = given in", "parent[key] = None if given is None else given in"),
-        ("limit: blueprint's bytes", "max_bytes=MAX_BYTES", "max_bytes=1 << 40", LIMITS),
+        (
+            "limit: blueprint's bytes",
+            "max_bytes=MAX_BYTES)\n    except strict_json.JsonError as",
+            "max_bytes=1 << 40)\n    except strict_json.JsonError as",
+            LIMITS,
+        ),
         ("limit: nodes", "> max_nodes:", "> 1 << 40:"),
         ("shared folder: edges to it go", " or to_folder)", ")"),
         ("shared folder: mountVolume goes", " or _is_mount_volume(item)", ""),
@@ -331,7 +336,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "BytesLeft(1 << 40)",
             LIMITS,
         ),
-        ("limit: what is kept counts", "limit.take(sum(map(len, known.values())))", "pass"),
+        ("limit: what is kept counts", "take_off(limits, sum(map(len, known.values())))", "pass"),
     ),
     (f"{ADAPTERS}/graphene.py", f"{UNIT}/refusals/test_uris.py"): (
         ("uri: no scheme", " or _SCHEME.match(uri)", ""),
@@ -349,9 +354,14 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "uri: whose file, without parameters",
             '.partition(";")[0] for',
             " for",
-            f"{UNIT}/adapters/test_catalog_client.py",
+            f"{UNIT}/adapters/test_catalog_client.py::test_whose_a_file_is_stands_first_in_its_path",
         ),
-        ("uri: whose file, unescaped", "(unquote(it).", "(it.", f"{UNIT}/adapters/test_catalog_client.py"),
+        (
+            "uri: whose file, unescaped",
+            "(unquote(it).",
+            "(it.",
+            f"{UNIT}/adapters/test_catalog_client.py::test_whose_a_file_is_stands_first_in_its_path",
+        ),
         ("uri: no user before a host", ' or "@" in segments[0]', ""),
         ("uri: unescaped twice", "segment = unescaped", "return True"),
         (
@@ -392,7 +402,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             f"{UNIT}/adapters/test_catalog_client.py",
         ),
         ("a failure is not shared", "mine.set_result(None)", "mine.set_result((None,))"),
-        ("what is shared is taken off", "it.take(len(shared[0].body) if shared[0] else 0)", "pass"),
+        ("what is shared is taken off", "take_off(left, len(shared[0].body) if shared[0] else 0)", "pass"),
     ),
     (f"{DOMAIN}/tokens.py", f"{UNIT}/domain/test_tokens.py {UNIT}/adapters/test_token_attacks.py"): (
         ("token: canonical base64", ' or base64.urlsafe_b64encode(data).rstrip(b"=") != segment.encode()', ""),
@@ -435,8 +445,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("whose files: unknown", "if None in found and not self._allow_unknown:", "if False:"),
         (
             "whose files: first in the path",
-            'map(_uuid, uri.split("/")[:-1])',
-            'map(_uuid, reversed(uri.split("/")[:-1]))',
+            'for it in uri.split("/")[:-1])  #',
+            'for it in reversed(uri.split("/")[:-1]))  #',
         ),
         ("whose files: the caller, too", "(solution.owner_id, caller.user_id)", "(solution.owner_id,)"),
         ("CCDS: who may read", "if not allowed:", "if False:"),
@@ -891,6 +901,10 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     (SCRIPT, f"{SCRIPT_TESTS}_inputs.py"): (
         ("script: aliases", "        if self.check_event(yaml.AliasEvent):", "        if False:"),
+        ("script: length of a number", "if len(node.value) > MAX_NUMBER:", "if False:"),
+        ("script: length of a share", 'for it in ("int", "float"):', 'for it in ("int",):'),
+        ("script: control characters in errors", 'print(f"error: {visible(line)}"', 'print(f"error: {line}"'),
+        ("script: control characters of files", "{visible(manifest.path.name)}", "{manifest.path.name}"),
         ("script: depth of a manifest", "        if self.depth == MAX_DEPTH:", "        if False:"),
         ("script: depth is left again", "        self.depth -= 1\n", ""),
         (
@@ -929,6 +943,13 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     (SCRIPT, f"{SCRIPT_TESTS}_files.py"): (
         ("script: links", "        if part.is_symlink():", "        if False:"),
         ("script: links on the way", "for part in (path, *path.parents):", "for part in (path,):"),
+        (
+            "script: a link in place of the client",
+            'inside(base, base / "orchestrator_client" / "orchestrator_client.py")',
+            "pass",
+        ),
+        ("script: modules beside it", "        del sys.path[0]\n", "        pass\n"),
+        ("script: modules beside it by PYTHONPATH", "if os.path.realpath(it) != own]", "]"),
         ("script: links that come at once", 'getattr(os, "O_NOFOLLOW", 0)', "0"),
         ("script: links to nothing", "if os.path.lexists(info) else None", "if info.exists() else None"),
         ("script: links among what is written", 'in sorted(folder.glob("*")):', 'in sorted(folder.glob("*e.yaml")):'),
@@ -1096,7 +1117,15 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ("worker/cli/bundle.py", f"{UNIT}/cli/test_bundle_command.py"): (
         ("bundle: a link is not replaced", "path.is_symlink() or (path.exists()", "(path.exists()"),
         ("bundle: a FIFO is not replaced", "path.exists() and not path.is_file()", "False"),
-        ("bundle: a file is replaced as a whole", "temporary.replace(path)", "path.write_bytes(bundle.data)"),
+        (
+            "bundle: a file is replaced as a whole",
+            "_replace(path.name, bundle.data, path.parent)",
+            "path.write_bytes(bundle.data)",
+        ),
+        ("bundle: a temporary name nobody knows", "secrets.token_hex(8)", "'a.zip.' + str(os.getpid())"),
+        ("bundle: a temporary file is new", " | os.O_EXCL | os.O_NOFOLLOW", ""),
+        ("bundle: no linked folder", "_FOLDER | os.O_NOFOLLOW", "_FOLDER"),
+        ("bundle: no linked file", "_replace(file, data, opened[-1])", "(folder / name).write_bytes(data)"),
         ("bundle: - is stdout", 'output == "-" or os', "os"),
         ("bundle: stdout by another name", "os.path.samestat(Path(output).stat(), os.fstat(STDOUT))", "False"),
         ("bundle: stdout has the zip alone", "sys.stderr if to_stdout else sys.stdout", "sys.stdout"),
