@@ -20,12 +20,20 @@ from schemas import Kind
 from worker import settings
 from worker.concurrency import in_thread
 from worker.domain.bundle.archive import Bundle, build_bundle
-from worker.domain.bundle.blueprint import check_image, read_blueprint
-from worker.domain.bundle.plan import Plan, check_protobufs, plan_pipeline, plan_single_model, protobuf_invalid
+from worker.domain.bundle.blueprint import check_image, is_blueprint, read_blueprint
+from worker.domain.bundle.plan import (
+    Container,
+    Plan,
+    check_protobufs,
+    plan_pipeline,
+    plan_single_model,
+    proto_without_service,
+    protobuf_invalid,
+)
 from worker.domain.bundle.protobuf import Protobuf, ProtobufError, read_protobuf
 from worker.domain.overrides.overrides import NO_OVERRIDES, Overrides
-from worker.domain.solution import BytesLeft, Caller, LeftOut, Solution
-from worker.errors import ConfigurationError, NeedsReservation, NotDeployable, NotFound
+from worker.domain.solution import BytesLeft, Caller, LeftOut, Solution, Unproven
+from worker.errors import ConfigurationError, NeedsReservation, NotDeployable, NotFound, Unavailable, WorkerError
 from worker.observability.telemetry import stages
 from worker.ports import Artifacts, Catalog
 
@@ -167,7 +175,11 @@ class Builder:
         else:
             access = asyncio.ensure_future(self._catalog.check_protobufs(asked, solution, caller, left))
             try:
-                files = await self._artifacts.fetch(asked, left)
+                try:
+                    files = await self._artifacts.fetch(asked, left)
+                except WorkerError:
+                    await access  # its error wins: the size of another user's file, say, must not be revealed
+                    raise
                 await access
             finally:
                 access.cancel()
@@ -187,7 +199,10 @@ class Builder:
         options = self._options
         if solution.kind is Kind.SINGLE_MODEL:
             return plan_single_model(solution, options.reserved_namespaces)
-        blueprint = read_blueprint(data, options.max_nodes, options.max_shared_folders)
+        try:
+            blueprint = read_blueprint(data, options.max_nodes, options.max_shared_folders)
+        except NotDeployable as error:
+            raise _in_doubt(error) if isinstance(data, Unproven) and not is_blueprint(data) else error from None
         return plan_pipeline(solution, blueprint, options.orchestrator_image, options.reserved_namespaces)
 
 
@@ -217,6 +232,8 @@ class KnownProtobufs:
                 warnings.append(f"From '{container.name}' on, the protobufs are too large to be checked.")
                 break
             found = await self._find(data)
+            if isinstance(data, Unproven):
+                _check_unproven(plan, container, found)
             if isinstance(found, Protobuf):
                 read[container.name] = found
             elif plan.kind is Kind.PIPELINE:
@@ -239,6 +256,23 @@ class KnownProtobufs:
             return self._read(data)
         except ProtobufError as error:
             return error.with_traceback(None)
+
+
+def _check_unproven(plan: Plan, container: Container, found: Protobuf | ProtobufError) -> None:
+    """Raise Unavailable for an unproven file that is no protobuf, or only the beginning of a node's protobuf."""
+    if isinstance(found, ProtobufError):
+        raise _in_doubt(protobuf_invalid(container, found))
+    if plan.kind is Kind.PIPELINE and not found.services:
+        raise _in_doubt(proto_without_service(container.name, "declares no service"))
+
+
+def _in_doubt(error: NotDeployable) -> Unavailable:
+    """Make an outage of an error that a front in place of the repository may have caused."""
+    message = (
+        "The repository's answer cannot be read, and neither a checksum nor a known size proves that it is the file. "
+        f"It is fetched again until the request deadline. {error.message}"
+    )
+    return Unavailable("artifacts-error", message).because("", "an unproven file that cannot be read")
 
 
 async def _done(allowance: Allowance, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

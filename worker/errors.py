@@ -83,7 +83,7 @@ REJECTED: dict[str, str] = {
     "name-reserved": "A pipeline or node has a name that is reserved for the cluster or the orchestrator. Rename it.",
     "name-collision": "Two nodes would get the same name in the cluster. Rename one.",
     "too-many-shared-folders": "The pipeline has more shared folders than the operator allows. Use fewer.",
-    "shared-folder-reserved": "A shared folder would hide a folder of the system in every node. Choose another path, such as /data/shared.",
+    "shared-folder-reserved": "A shared folder would hide a folder of the system or of an interpreter in every node. Choose another path, such as /data/shared.",
     "shared-folder-invalid": "A shared folder's path is not absolute. Correct the folder's name in the editor.",
     "bundle-too-large": "The bundle exceeds the limit in the message. Make its files smaller.",
 }
@@ -104,7 +104,7 @@ UNAVAILABLE: dict[str, str] = {
     "artifacts-unauthorized": "The repository rejects our credentials. Operator: check DEPLOYER_ARTIFACTS__USERNAME and __PASSWORD.",
     "artifacts-unavailable": "The repository cannot be reached. Send the request again later.",
     "artifacts-timeout": "The repository did not answer in time. Send the request again later.",
-    "artifacts-error": "The repository answered with an error. Send the request again later.",
+    "artifacts-error": "The repository answered with an error, or with something that is not the file; the message says what. Send the request again later.",
     # submit
     "playground-unauthorized": "The playground rejects this worker's address. Operator: add it to `allowed_ip_addresses` there.",
     "playground-unavailable": "The playground cannot be reached. Send the request again later.",

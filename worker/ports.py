@@ -37,7 +37,7 @@ class Catalog(Protocol):
 
 
 class Artifacts(Protocol):
-    """Files of a solution, by their uris; None for one that is gone.
+    """Files of a solution, by their uris; None for one that is gone, Unproven for one that may be something else.
 
     Raises NotFound, NotDeployable, Unavailable, NeedsReservation.
     """

@@ -27,6 +27,7 @@ _SERVER = r"([^\s,:/\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}"
 _SERVERS = rf"^{_SERVER}(, ?{_SERVER})*$"
 # No user, no password, no query: `check` and the log show URLs.
 HttpUrl = Annotated[str, Field(pattern=r"^https?://([^\s/?#@:\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^\s?#@]*)?$")]
+_NAMESPACES = "[a-z0-9*-]*[a-z0-9][a-z0-9*-]*"  # a name or a pattern; without a letter or digit it would mean all names
 Seconds = Annotated[float, Field(gt=0)]
 SecretAlgorithm = Literal["HS256", "HS384", "HS512"]
 PublicKeyAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
@@ -190,12 +191,11 @@ class BundleSettings(_Group):
         200, ge=1, le=300, description="Maximum number of nodes of a pipeline; at most 300 fit into a status."
     )
     max_shared_folders: int = Field(10, ge=1, le=50, description="Maximum number of shared folders of a pipeline.")
-    reserved_namespaces: Annotated[str, Field(pattern=r"^[a-z0-9*-]+(,[a-z0-9*-]+)*$")] = Field(
-        "default,kube,kube-*,kubernetes,kubernetes-*,openshift,openshift-*,argocd,calico-apiserver,calico-system,"
-        "cattle-fleet-system,cattle-system,cert-manager,flux-system,gatekeeper-system,ingress-nginx,istio-system,"
-        "knative-eventing,knative-serving,kyverno,linkerd,longhorn-system,metallb-system,rook-ceph,tigera-operator,velero",
-        description="Names of the cluster's own namespaces, separated by commas; `*` stands for anything. No pipeline "
-        "gets one of them.",
+    reserved_namespaces: Annotated[str, Field(pattern=rf"^({_NAMESPACES}(,{_NAMESPACES})*)?$")] = Field(
+        "",
+        description="Names of further namespaces that no pipeline gets, separated by commas; `*` stands for anything. "
+        "Those of the cluster itself (`default`, `kube-*`, `istio-system` and others, docs/bundle.md) are always "
+        "reserved: the script in the bundle refuses them on the target.",
     )
     security_profile: Literal["default", "restricted"] = Field(
         "default", description="`restricted` meets Pod Security `restricted`; images that need root stop working."

@@ -10,7 +10,9 @@ import asyncio
 import math
 import re
 import time
+import unicodedata
 from collections.abc import Callable, Coroutine, Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote
 from uuid import UUID
@@ -23,7 +25,7 @@ from schemas import Kind
 from worker.adapters.http import Answer, Dependency, NotAFile, TooLarge, TooLargeTogether, stop, take_off
 from worker.domain.bundle.archive import MAX_PROTOS_BYTES, protos_too_large
 from worker.domain.bundle.presentation import MAX_ICON
-from worker.domain.solution import BytesLeft, Caller, LeftOut, Solution
+from worker.domain.solution import BytesLeft, Caller, LeftOut, Solution, Unproven
 from worker.domain.strict_json import JsonError, NotJson, loads
 from worker.errors import CODES, NotAllowed, NotFound, Stage, Unavailable
 from worker.settings import ArtifactsSettings, CatalogSettings
@@ -310,12 +312,17 @@ KEPT_SECONDS = 600  # for repositories that let a released file be written again
 MAX_URI = 512  # characters; the width of CCDS's column
 MAX_FILE = 1024 * 1024  # bytes
 
-# What Maven paths of models are made of, names that people gave among it: letters of any language, in the two ways in
-# which an accent can be written. Not what means something else in a URL, or to a server that unescapes a path twice.
-_PLAIN = r"[\w\u0300-\u036f.~+:(),&%'!=-]+"
-_SEGMENT = re.compile(rf"{_PLAIN}(?: +{_PLAIN})*")
+# Maven paths of models contain names that people gave. They are letters, marks, digits, punctuation and symbols of any
+# language, the two joiners that Hindi, Persian and emoji need, and spaces between them. Excluded are characters with a
+# meaning in a URL, in a template or on Windows, and the look-alikes of the slash.
+_EXCLUDED = frozenset('"#/<>?[\\]^`{|}\u2044\u2215\u2216\u29f5\u29f8\u29f9')
+_CATEGORIES = frozenset("LMNPS")
+_JOINERS = "\u200c\u200d"
+_WITHOUT_JOINERS = str.maketrans(dict.fromkeys(_JOINERS))
+# What a character must not become for a server that normalises paths: `\uff05` is a `%` then, and `\u2100` has a slash.
+_NORMALISED = frozenset("#%/?\\")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-_DOTS = re.compile(r"\.+")
+_DOTS = re.compile(r"\.*(?:;.*)?", re.DOTALL)  # `..;x` is `..` for servers that know path parameters
 _UNICODE_ESCAPE = re.compile("%u[0-9a-f]{4}", re.IGNORECASE)
 
 
@@ -329,14 +336,15 @@ def artifact_path(uri: str) -> str:
         NotFound: `artifact-uri-invalid`; it is not a plain relative path. It is not repeated, as a user wrote it.
     """
     segments = uri.split("/")
-    if len(uri) > MAX_URI or _SCHEME.match(uri) or not all(map(_is_plain, segments)):
+    # A user name before a host has its `@` in the first segment; Maven's groups have none.
+    if len(uri) > MAX_URI or _SCHEME.match(uri) or "@" in segments[0] or not all(map(_is_plain, segments)):
         raise NotFound("artifact-uri-invalid", CODES["artifact-uri-invalid"])
-    return quote(uri, safe="/~+:(),&'!=")  # as java.net.URI does, by which Graphene's own deployers fetch
+    return quote(uri, safe="/~+:(),&'!=;@$*")  # as java.net.URI does, by which Graphene's own deployers fetch
 
 
 def _is_plain(segment: str) -> bool:
     """Tell whether a segment is a name, also to whoever unescapes it once more, or twice."""
-    while _SEGMENT.fullmatch(segment) and not _DOTS.fullmatch(segment) and not _UNICODE_ESCAPE.search(segment):
+    while _is_name(segment) and not _UNICODE_ESCAPE.search(segment):
         try:
             unescaped = unquote(segment, errors="strict")
         except UnicodeDecodeError:
@@ -347,9 +355,27 @@ def _is_plain(segment: str) -> bool:
     return False
 
 
+def _is_name(segment: str) -> bool:
+    """Tell whether a segment is made of the characters of names, and no dots alone, also once it is normalised."""
+    if segment != segment.strip(" ") or not all(map(_is_allowed, segment)):
+        return False
+    normalised = unicodedata.normalize("NFKC", segment).translate(_WITHOUT_JOINERS)
+    return not _DOTS.fullmatch(normalised)
+
+
+@lru_cache(4096)
+def _is_allowed(char: str) -> bool:
+    if char.isascii():
+        return char.isprintable() and char not in _EXCLUDED
+    if char not in _JOINERS and (char in _EXCLUDED or unicodedata.category(char)[0] not in _CATEGORIES):
+        return False
+    return _NORMALISED.isdisjoint(unicodedata.normalize("NFKC", char))
+
+
 def _solution_in(uri: str) -> UUID | None:
     """Return whose file it is: a path has the solution's id behind the group, and nothing else that looks so before."""
-    return next(filter(None, map(_uuid, uri.split("/")[:-1])), None)
+    segments = (unquote(it).partition(";")[0] for it in uri.split("/")[:-1])  # without parameters, as a server reads it
+    return next(filter(None, map(_uuid, segments)), None)
 
 
 def _size_kept(file: bytes) -> int:
@@ -393,6 +419,7 @@ class ArtifactsClient:
     ) -> list[bytes | None]:
         """Fetch the files of these uris at the same time; None for one that the repository does not have.
 
+        A file without proof that it is the one behind the uri is `Unproven`.
         `size`: of the one file, in bytes, as CCDS has it.
 
         Raises:
@@ -411,9 +438,9 @@ class ArtifactsClient:
             answers = await self._nexus.get_all(asked, accept="*/*", max_bytes=MAX_FILE, left=limits)
             for path, answer in zip(asked, answers, strict=True):
                 if answer:
-                    known[path], genuine = self._nexus.file(answer, size)
-                    if genuine:  # else it may be what somebody said in its place
-                        self._known.keep(path, known[path])
+                    known[path] = file = self._nexus.file(answer, size)
+                    if not isinstance(file, Unproven):
+                        self._known.keep(path, file)
             self._in_doubt = self._in_doubt and not asked
             return [known.get(path) for path in paths]
         except Unavailable:
@@ -421,7 +448,8 @@ class ArtifactsClient:
             raise
         except NotAFile:
             raise NotFound("artifact-not-a-file", CODES["artifact-not-a-file"]) from None
-        except TooLarge:
+        except TooLarge as error:
+            self._nexus.check_too_large(error)
             raise NotFound(
                 "artifact-too-large", f"A file of the solution is larger than {MAX_FILE} bytes. Make it smaller."
             ) from None

@@ -17,7 +17,7 @@ import aiohttp
 from opentelemetry.trace import get_current_span
 from yarl import URL
 
-from worker.domain.solution import BytesLeft
+from worker.domain.solution import BytesLeft, Unproven
 from worker.errors import CODES, ConfigurationError, Stage, Unavailable, WorkerError
 from worker.observability import telemetry
 from worker.observability.metrics import HTTP_REQUESTS
@@ -32,7 +32,8 @@ CONNECTIONS = 32  # open to one dependency at the same time; more requests wait,
 Body = bytes | AsyncIterable[bytes]
 
 _SHA1 = re.compile(r"\{SHA1\{([0-9a-f]{40})\}\}")  # in the ETag of a file, as Nexus 2 and 3 write it
-_BEFORE_TEXT = b"\xef\xbb\xbf \t\r\n"  # the first is UTF-8's byte order mark
+# White space, byte order marks, and the NUL bytes of UTF-16 and UTF-32.
+_BEFORE_TEXT = b"\xef\xbb\xbf\xfe\xff\0 \t\r\n\f\v"
 
 _NO_HEADERS: Mapping[str, str] = {}
 
@@ -40,7 +41,8 @@ _NO_HEADERS: Mapping[str, str] = {}
 class TooLarge(WorkerError):
     """An answer is longer than the limit."""
 
-    begins = b""  # with these bytes
+    begins = b""  # the first bytes of the body
+    headers: Mapping[str, str] = {}
 
 
 class NotAFile(WorkerError):
@@ -297,7 +299,7 @@ class Dependency:
             raise self.error(f"status {answer.status}", stage)
         if len(answer.body) > max_bytes:
             too_large = TooLarge(f"longer than {max_bytes} bytes")
-            too_large.begins = answer.body[:100]
+            too_large.begins, too_large.headers = answer.body[:100], answer.headers
             raise too_large
         return answer
 
@@ -317,11 +319,11 @@ class Dependency:
         finally:
             await stop(*tasks)
 
-    def file(self, answer: Answer, size: int | None) -> tuple[bytes, bool]:
+    def file(self, answer: Answer, size: int | None) -> bytes:
         """Tell a file from what a front answers in its place: a log-in, the page of a maintenance, or nothing.
 
-        Return it, and whether it is proven to be the one that was asked for: by its checksum, or else by `size`, which
-        is known from elsewhere. Only so may a file begin like a page.
+        A file is proven by its checksum, or by `size`, which is known from elsewhere; any other file is `Unproven`.
+        Another size disproves nothing: Graphene's database gives sizes that no repository has, such as -1.
         Raises Unavailable; NotAFile: the dependency itself has a page, or nothing, under that name.
         """
         body, checksum = answer.body, _SHA1.search(answer.headers.get("ETag", ""))
@@ -331,13 +333,22 @@ class Dependency:
         begins = body.lstrip(_BEFORE_TEXT)[:1]
         if not begins:
             what = "nothing"
-        elif begins == b"<" or (not genuine and "html" in answer.headers.get("Content-Type", "")):
+        elif begins == b"<" or (not genuine and _is_html(answer.headers)):
             what = "a web page"
         else:
-            return body, genuine
+            return body if genuine else Unproven(body)
         if genuine:
             raise NotAFile(what)
-        raise self.error(f"{what} came in place of a file. If the file itself is that, on-board its model again")
+        raise self._in_place_of_a_file(what)
+
+    def check_too_large(self, error: TooLarge) -> None:
+        """Raise Unavailable for a web page, which may be longer than any file. A checksum is proof of a file."""
+        page = error.begins.lstrip(_BEFORE_TEXT)[:1] == b"<" or _is_html(error.headers)
+        if page and not _SHA1.search(error.headers.get("ETag", "")):
+            raise self._in_place_of_a_file("a long web page") from None
+
+    def _in_place_of_a_file(self, what: str) -> Unavailable:
+        return self.error(f"{what} came in place of a file. If the file itself is that, on-board its model again")
 
     def error(self, problem: str, stage: Stage = "fetch") -> Unavailable:
         """Make the error for an answer that is of no use."""
@@ -355,6 +366,10 @@ class Dependency:
         if not kept or {".", ".."} & set(path.split("/")):
             raise ValueError("a path leads away from the configured base")
         return url
+
+
+def _is_html(headers: Mapping[str, str]) -> bool:
+    return "html" in headers.get("Content-Type", "").lower()
 
 
 async def stop(*work: "asyncio.Future[Any]") -> None:

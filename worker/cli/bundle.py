@@ -1,10 +1,12 @@
 """`bundle`: the solution.zip of one revision, without a playground and without Kafka."""
 
 import argparse
+import errno
 import os
+import secrets
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from worker.sandbox.graphene import graphene_app
 from worker.sandbox.http_server import served
 from worker.settings import BuilderSettings, read_settings
 
+_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 STDOUT = 1  # the descriptor, whatever sys.stdout is: the zip is not text
 
 
@@ -99,22 +102,61 @@ def write_zip(bundle: Bundle, path: Path) -> Path:
     if path.is_symlink() or (path.exists() and not path.is_file()):
         path.write_bytes(bundle.data)
         return path
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(bundle.data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    _replace(path.name, bundle.data, path.parent)
     return path
 
 
 def write_files(bundle: Bundle, folder: Path) -> Path:
-    """Write what unpacking the zip would give; other files in the folder stay. Raises OSError."""
+    """Write what unpacking the zip would give; other files in the folder stay. Raises CommandError, OSError.
+
+    The folder itself may be a link. Links in the folder are not followed: a linked file is replaced, a linked folder
+    refused.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     for name, data in bundle.files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        *folders, file = name.split("/")
+        opened = [os.open(folder, _FOLDER)]
+        try:
+            for depth, part in enumerate(folders, start=1):
+                opened.append(_open_folder(opened[-1], part, folder.joinpath(*folders[:depth])))
+            _replace(file, data, opened[-1])
+        except IsADirectoryError:
+            raise CommandError(f"{folder / name} cannot be written: it is a folder.") from None
+        finally:
+            for descriptor in opened:
+                os.close(descriptor)
     return folder
+
+
+def _open_folder(parent: int, name: str, path: Path) -> int:
+    """Open a folder in a folder, created if missing. Raises CommandError for a link or a file, OSError."""
+    with suppress(FileExistsError):
+        os.mkdir(name, dir_fd=parent)
+    try:
+        return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+            raise
+    raise CommandError(f"{path} is a link or a file, and nothing is written through it. Remove it.")
+
+
+def _replace(name: str, data: bytes, folder: int | Path) -> None:
+    """Write a file atomically, under a temporary name first. No link is followed. Raises OSError."""
+    parent = folder if isinstance(folder, int) else os.open(folder, _FOLDER)
+    temporary = f".{secrets.token_hex(8)}.tmp"  # no one can plant a file of an unknown name
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(temporary, flags, 0o666, dir_fd=parent), "wb") as file:
+            try:
+                file.write(data)
+                file.flush()
+                os.replace(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+            except BaseException:
+                os.unlink(temporary, dir_fd=parent)
+                raise
+    finally:
+        if parent is not folder:
+            os.close(parent)
 
 
 # --------------------------------------------------------------------------------------------------------- --explain

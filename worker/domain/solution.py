@@ -23,6 +23,12 @@ class BytesLeft:
     error: type[WorkerError] | None = None
 
 
+class Unproven(bytes):
+    """A file that neither a checksum nor a known size proves: a front may have answered in its place."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class LeftOut:
     """Something a solution may have and the deployment does without, because it could not be fetched."""

@@ -16,6 +16,17 @@ packages of requirements.txt, and access to the cluster by a kubeconfig or from 
 
 from __future__ import annotations
 
+import sys
+
+# Before anything else is imported: the bundle's author may have put a yaml.py into this folder. `os` is there already.
+if __name__ == "__main__":
+    import os
+
+    if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
+        del sys.path[0]
+    own = os.path.dirname(os.path.realpath(__file__))  # noqa: PTH120 - pathlib would be imported from there
+    sys.path[:] = [it for it in sys.path if os.path.realpath(it) != own]
+
 import argparse
 import base64
 import copy
@@ -25,7 +36,6 @@ import os
 import re
 import shutil
 import stat
-import sys
 import time
 import traceback
 from dataclasses import dataclass, field
@@ -48,6 +58,7 @@ DERIVED = ("webui.yaml", "ingress.yaml")  # files that we write beside the bundl
 WAIT_SECONDS, REQUEST_SECONDS = 600, 30
 MAX_MANIFEST, MAX_FILE = 2**18, 2**24  # bytes of a manifest, of which a cluster takes little more, and of another file
 MAX_DEPTH = 32  # of a manifest; what an affinity says is 15 levels down
+MAX_NUMBER = 100  # characters of a number: reading 200 kB of `1:00:00:…`, which YAML takes for one, takes seconds
 
 # Namespaces of the cluster and of what runs it. We have an administrator's rights: a solution of such a name must
 # not come to lie among them.
@@ -79,7 +90,7 @@ Object = Mapping[str, Any]
 
 
 class Problem(Exception):
-    """What keeps us from going on, in sentences a person can act on."""
+    """What keeps us from going on, in sentences a person can act on, each an argument."""
 
 
 class Manifest(NamedTuple):
@@ -222,6 +233,10 @@ def read_bundle(base: Path, namespace: str, wrong: list[str]) -> Bundle:
     info = base / "dockerinfo.json"
     docker_info = read_json(info, wrong, base) if os.path.lexists(info) else None  # a link to nothing is there, too
     bundle = Bundle(base, tuple(read_manifests(base, namespace, wrong)), docker_info)
+    try:
+        inside(base, base / "orchestrator_client" / "orchestrator_client.py")
+    except Problem as problem:
+        wrong.append(str(problem))
     if not wrong:
         wrong.extend(check_bundle(bundle))
     return bundle
@@ -288,6 +303,25 @@ class Loader(yaml.SafeLoader):
         node: yaml.Node | None = super().compose_node(parent, index)
         self.depth -= 1
         return node
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """An integer, perhaps in base 60."""
+        return super().construct_yaml_int(bounded(node))
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        """Another number, perhaps in base 60."""
+        return super().construct_yaml_float(bounded(node))
+
+
+def bounded(node: yaml.ScalarNode) -> yaml.ScalarNode:
+    """A number that is read in no time. Raises Problem."""
+    if len(node.value) > MAX_NUMBER:
+        raise Problem(f"It has a number of more than {MAX_NUMBER} characters.")
+    return node
+
+
+for it in ("int", "float"):
+    Loader.add_constructor(f"tag:yaml.org,2002:{it}", getattr(Loader, f"construct_yaml_{it}"))
 
 
 def read_json(path: Path, wrong: list[str], bundle: Path | None = None) -> dict[str, Any]:
@@ -685,7 +719,7 @@ def wait(cluster: Cluster, bundle: Bundle, seconds: float, pause: Callable[[floa
         reasons = {dig(pod, "metadata", "labels", "app"): reason(pod) for pod in cluster.find("Pod")} if late else {}
         whys = {name: reasons.get(name) or failure(found.get(name)) for name in late}
         told = ", ".join(f"{name} ({why})" if why else name for name, why in whys.items())
-        line = f"{len(names) - len(late)} of {len(names)} ready" + (f", waiting for {told}" if late else "")
+        line = f"{len(names) - len(late)} of {len(names)} ready" + (f", waiting for {visible(told)}" if late else "")
         if line != shown:
             show_progress(line, last=not late)
         shown = line
@@ -803,11 +837,16 @@ def write(path: Path, text: str, bundle: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------- main
 
 
+def visible(text: str) -> str:
+    """On one line and without control characters, which a terminal obeys: names of files may have them."""
+    return "".join(it if it.isprintable() else it.encode("unicode_escape").decode() for it in text)
+
+
 def show_plan(settings: Settings, bundle: Bundle) -> None:
     """What a run would do, in its order."""
     print(f"Would be applied to the namespace {settings.namespace}:")
     for number, manifest in enumerate(plan(settings, bundle), 1):
-        print(f"  {number:>3}. {manifest.kind:<22} {manifest.name:<40} {manifest.path.name}")
+        print(f"  {number:>3}. {manifest.kind:<22} {manifest.name:<40} {visible(manifest.path.name)}")
     print("Then dockerinfo.json would get the NodePorts." if bundle.docker_info else "There is no dockerinfo.json.")
     print("Nothing is wrong, and nothing was changed.")
 
@@ -830,7 +869,7 @@ def run(options: argparse.Namespace) -> None:
     wrong: list[str] = []
     settings, bundle = read_settings(options, wrong), read_bundle(options.base_path, options.namespace, wrong)
     if wrong:
-        raise Problem("\n".join(wrong))
+        raise Problem(*wrong)
     for note in () if options.delete else notes(settings, bundle):
         print(f"note: {note}")
     if options.dry_run:
@@ -858,23 +897,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run(parse(arguments))
         sys.stdout.flush()
     except Problem as problem:
-        reasons = str(problem)
+        reasons = problem.args
     except OSError as error:
-        reasons = f"{error.filename or 'A file'}: {error.strerror or type(error).__name__}."
+        reasons = (f"{error.filename or 'A file'}: {error.strerror or type(error).__name__}.",)
     except KeyboardInterrupt:
-        reasons = "Interrupted. Run the same command again to finish."
+        reasons = ("Interrupted. Run the same command again to finish.",)
     except Exception as error:  # noqa: BLE001 - a traceback tells the reader nothing, and its text may be a secret
         lines = [it.lineno for it in traceback.extract_tb(error.__traceback__) if it.filename == __file__]
         place = f"{type(error).__name__} in line {lines[-1]} of this script"
-        reasons = f"The bundle, a setting or the cluster's answer is not as it should be ({place}). Please report this."
+        reasons = (
+            f"The bundle, a setting or the cluster's answer is not as it should be ({place}). Please report this.",
+        )
     else:
         return 0
     try:
         sys.stdout.flush()
     except OSError:  # whoever read it is gone, and Python itself would try again at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    for line in reasons.splitlines():
-        print(f"error: {line}", file=sys.stderr)
+    for line in reasons:
+        print(f"error: {visible(line)}", file=sys.stderr)
     return 1
 
 

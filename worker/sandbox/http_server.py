@@ -1,14 +1,18 @@
 """HTTP servers on this machine, and the faults that they can be told to answer with."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from ipaddress import ip_address
-from urllib.parse import urlsplit
+from ipaddress import IPv4Address, IPv6Address
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+
+# A header Host (RFC 9110): a name or IPv4 address, or an IPv6 address in brackets, and a port. No `evil@` or `#.evil`,
+# which a parser of URLs would split off.
+_HOST = re.compile(r"(?:(?P<name>[a-z0-9._-]+)|\[(?P<ipv6>[a-f0-9:.]+)\])(?::[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
 
 _STOPPING = web.AppKey("stopping", asyncio.Event)
 
@@ -38,25 +42,17 @@ def own_names(*names: str) -> Middleware:
 
     @web.middleware
     async def refuse_others(request: web.Request, handler: Handler) -> web.StreamResponse:
-        host = _host(request)
-        if host in known or _is_address(host):
+        host = _HOST.fullmatch(request.headers.get("Host", ""))
+        if host and ((host["name"] or "").lower() in known or _is_address(host)):
             return await handler(request)
         return web.Response(status=421, text=f"This server is called {' or '.join(known)}, or by its address.")
 
     return refuse_others
 
 
-def _host(request: web.Request) -> str:
-    """Return what the header Host names, without the port."""
+def _is_address(host: re.Match[str]) -> bool:
     try:
-        return urlsplit(f"//{request.headers.get('Host', '')}").hostname or ""
-    except ValueError:
-        return ""
-
-
-def _is_address(host: str) -> bool:
-    try:
-        return bool(ip_address(host))
+        return bool(IPv6Address(host["ipv6"]) if host["ipv6"] else IPv4Address(host["name"]))
     except ValueError:
         return False
 

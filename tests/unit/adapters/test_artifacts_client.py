@@ -6,6 +6,7 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from hashlib import sha1
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
@@ -15,7 +16,7 @@ from pydantic import SecretStr
 
 from worker.adapters.graphene import MAX_FILE, ArtifactsClient, artifact_path
 from worker.adapters.http import CONNECTIONS, Dependency, dependency_session
-from worker.domain.solution import BytesLeft
+from worker.domain.solution import BytesLeft, Unproven
 from worker.errors import ConfigurationError, DeploymentError, NeedsReservation, NotFound, Unavailable
 from worker.settings import ArtifactsSettings
 
@@ -52,6 +53,19 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         ("e\u0301te\u0301/100%.proto", "e%CC%81te%CC%81/100%25.proto"),
         ("日本/x%zz", "%E6%97%A5%E6%9C%AC/x%25zz"),
         ("Bob's=model!/x", "Bob's=model!/x"),
+        ("m/a@b;c$d*e_f~g.proto", "m/a@b;c$d*e_f~g.proto"),
+        ("a;b=c/*/$x/$(id)", "a;b=c/*/$x/$(id)"),
+        ("Modell \u2013 Bob\u2019s „Bestes“/x", "Modell%20%E2%80%93%20Bob%E2%80%99s%20%E2%80%9EBestes%E2%80%9C/x"),
+        ("हिन्दी/मॉडल", "%E0%A4%B9%E0%A4%BF%E0%A4%A8%E0%A5%8D%E0%A4%A6%E0%A5%80/%E0%A4%AE%E0%A5%89%E0%A4%A1%E0%A4%B2"),
+        ("\u0645\u064f\u062d\u064e\u0645\u064e\u0651\u062f", "%D9%85%D9%8F%D8%AD%D9%8E%D9%85%D9%8E%D9%91%D8%AF"),
+        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "%D9%85%DB%8C%E2%80%8C%D8%AE%D9%88%D8%A7%D9%87%D9%85"),
+        ("🙂 v2/👩\u200d💻\ufe0f", "%F0%9F%99%82%20v2/%F0%9F%91%A9%E2%80%8D%F0%9F%92%BB%EF%B8%8F"),
+        (
+            "模型\uff1a第一版。\uff08新\uff09",
+            "%E6%A8%A1%E5%9E%8B%EF%BC%9A%E7%AC%AC%E4%B8%80%E7%89%88%E3%80%82%EF%BC%88%E6%96%B0%EF%BC%89",
+        ),
+        ("5 € ± ½…/x", "5%20%E2%82%AC%20%C2%B1%20%C2%BD%E2%80%A6/x"),
+        ("ไทย/ภาษา/தமிழ்", quote("ไทย/ภาษา/தமிழ்")),
         ("a..b/.hidden/x.", "a..b/.hidden/x."),
         ("x" * 512, "x" * 512),
     ],
@@ -229,7 +243,7 @@ async def test_size_counts_unpacked(
     """The limit holds for what comes out of a compressed answer."""
 
     async def nexus(_: web.Request) -> web.Response:
-        body = bytes(size)
+        body = b"x" * size
         packed = gzip.compress(body) if encoding == "gzip" else body
         return web.Response(body=packed, headers={"Content-Encoding": encoding})
 
@@ -302,6 +316,19 @@ EMPTY_SHA1 = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
         (b"<?xml version='1.0'?><html/>", {}),
         (b"Please log in", {"Content-Type": "text/html; charset=utf-8"}),
         (b"Please log in", {"Content-Type": "application/xhtml+xml"}),
+        (b"Bitte anmelden", {"Content-Type": "TEXT/HTML"}),
+        (b"Bitte anmelden", {"Content-Type": "Text/Html; charset=ISO-8859-1"}),
+        ("<html>".encode("utf-16"), {}),
+        ("<html>".encode("utf-16-le"), {"Content-Type": "text/plain"}),
+        ("<html>".encode("utf-16-be"), {}),
+        ("\ufeff <html>".encode("utf-16-be"), {}),
+        ("<html>".encode("utf-32"), {}),
+        (b"\f<html>", {}),
+        (b"\v\n<html>", {}),
+        (b"\0<html>", {}),
+        (b"\f\v\0", {}),
+        (b"\n<html>" + bytes(MAX_FILE), {}),
+        (b"x" * (MAX_FILE + 1), {"Content-Type": "TEXT/html"}),
         (b"", {}),
         (b" \r\n", {}),
         (b"", {"ETag": '"abc"'}),
@@ -343,6 +370,36 @@ async def test_a_page_that_is_the_file_ends_at_once(
     with pytest.raises(NotFound) as caught:
         await ArtifactsClient(session, settings(await serve(nexus))).fetch([URI], size=size)
     assert "artifact-not-a-file" == caught.value.code
+
+
+@pytest.mark.parametrize("body", [b"<", b"x"])
+async def test_a_long_file_with_a_checksum_ends_at_once(
+    session: aiohttp.ClientSession, serve: Serve, body: bytes
+) -> None:
+    """The checksum, which cannot be verified, shows that the repository has answered."""
+
+    async def nexus(_: web.Request) -> web.Response:
+        return web.Response(body=body * (MAX_FILE + 1), headers={"ETag": f'"{{SHA1{{{EMPTY_SHA1}}}}}"'})
+
+    with pytest.raises(NotFound) as caught:
+        await ArtifactsClient(session, settings(await serve(nexus))).fetch([URI])
+    assert "artifact-too-large" == caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("size", "etag", "proven"), [(6, "", True), (None, "sha1", True), (7, "", False), (-1, "", False)]
+)
+async def test_a_file_is_unproven_without_checksum_and_size(
+    session: aiohttp.ClientSession, serve: Serve, size: int | None, etag: str, proven: bool
+) -> None:
+    """A size that differs from the one in Graphene's database disproves nothing, and proves nothing."""
+    body = b"syntax"
+
+    async def nexus(_: web.Request) -> web.Response:
+        return web.Response(body=body, headers={"ETag": f'"{{SHA1{{{sha1(body).hexdigest()}}}}}"'} if etag else {})
+
+    (file,) = await ArtifactsClient(session, settings(await serve(nexus))).fetch([URI], size=size)
+    assert (body, not proven) == (file, isinstance(file, Unproven))
 
 
 @pytest.mark.parametrize("content_type", ["text/html", "text/plain", "application/octet-stream", ""])

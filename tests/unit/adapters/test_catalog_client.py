@@ -589,6 +589,9 @@ async def test_a_protobuf_belongs_to_a_solution_that_owner_or_caller_may_read(
         (uri("ABCDEF00-0000-4000-8000-00000000000A"), "abcdef00-0000-4000-8000-00000000000a"),
         (f"com/artifact/{FIRST}/{SECOND}/x/1.0.0/x-1.0.0.proto", FIRST),
         (f"{FIRST}/x.proto", FIRST),
+        (f"org/acumos/{FIRST};x/a/1.0.0/x.proto", FIRST),
+        (f"org/acumos/{FIRST};{SOLUTION}/{SECOND}/x.proto", FIRST),
+        (f"org/acumos/%{ord(FIRST[0]):x}{FIRST[1:]}/a/x.proto", FIRST),
     ],
 )
 async def test_whose_a_file_is_stands_first_in_its_path(

@@ -73,6 +73,66 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert ["a.zip"] == [it.name for it in tmp_path.iterdir()]
 
 
+def test_a_planted_temporary_name_is_not_followed(tmp_path: Path) -> None:
+    """Another user of a shared folder cannot know the temporary name, and no link is written through."""
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    for name in (f".a.zip.{os.getpid()}", f".a.zip.{os.getpid()}.tmp", ".a.zip.tmp", ".a.zip", "a.zip.tmp"):
+        (tmp_path / name).symlink_to(victim)
+    names = {it.name for it in tmp_path.iterdir()}
+    assert zip_of(tmp_path / "a.zip").startswith(b"PK")
+    assert "mine" == victim.read_text()
+    assert names | {"a.zip"} == {it.name for it in tmp_path.iterdir()}
+
+
+def test_a_planted_name_that_is_known_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even a link of the very name: the file must be new."""
+    monkeypatch.setattr("secrets.token_hex", lambda _: "known")
+    victim = tmp_path / "victim"
+    (tmp_path / ".known.tmp").symlink_to(victim)
+    assert 1 == bundle("sudoku", "--output", tmp_path / "a.zip")
+    assert [".known.tmp"] == [it.name for it in tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("kind", ["link", "link to nothing", "file", "link to itself"])
+def test_no_linked_folder_is_written_through(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--dir --force writes into the folder and nowhere else: a link or a file in place of a folder is named."""
+    folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
+    folder.mkdir()
+    if kind == "link":
+        elsewhere.mkdir()
+    if kind == "file":
+        (folder / "deployments").touch()
+    else:
+        (folder / "deployments").symlink_to("deployments" if kind == "link to itself" else elsewhere)
+    assert 1 == bundle("sudoku", "--dir", folder, "--force")
+    assert f"{folder}/deployments is a link or a file, and nothing is written through it. Remove it." in (
+        capsys.readouterr().err
+    )
+    assert [] == (list(elsewhere.iterdir()) if kind == "link" else [*tmp_path.glob("elsewhere")])
+
+
+def test_no_linked_file_is_written_through(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--dir --force replaces links and hard links by files; the folder itself may be a link, and a folder stays one."""
+    folder, victim = tmp_path / "folder", tmp_path / "victim"
+    (folder / "deployments").mkdir(parents=True)
+    victim.write_text("mine")
+    (folder / "blueprint.json").symlink_to(victim)
+    (folder / "deployments" / "orchestrator_service.yaml").symlink_to(victim)
+    (folder / "dockerinfo.json").hardlink_to(victim)
+    os.mkfifo(folder / "modelname.txt")
+    (tmp_path / "link").symlink_to(folder)
+    assert 0 == bundle("sudoku", "--dir", tmp_path / "link", "--force")
+    assert "mine" == victim.read_text()
+    for name in ("blueprint.json", "deployments/orchestrator_service.yaml", "dockerinfo.json"):
+        assert not (folder / name).is_symlink()
+    assert [] == [it.name for it in folder.rglob(".*")]
+    (folder / "blueprint.json").unlink()
+    (folder / "blueprint.json").mkdir()
+    assert 1 == bundle("sudoku", "--dir", folder, "--force")
+    assert "blueprint.json cannot be written: it is a folder." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("linked", [False, True])
 def test_a_fifo_is_written_through(linked: bool, tmp_path: Path) -> None:
     """A FIFO, and a link to one, get the zip and are there afterwards; so does a device, which no test may risk."""

@@ -13,7 +13,15 @@ from tests.support.pictures import FOLDER, PICTURES, Picture, points, read_figur
 from worker.cli import _parser, main
 from worker.errors import CODES
 
-PAGES = sorted({ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md"), *(ROOT / "helm").glob("*.md")})
+PAGES = sorted(
+    {
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "SECURITY.md",
+        *DOCS.rglob("*.md"),
+        *(ROOT / "helm").glob("*.md"),
+    }
+)
 INDEX = DOCS / "README.md"
 # Files of others: h11's, and one in the zip of the Java deployer.
 FOREIGN = {"_state.py", "status_client.py"}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -9,7 +10,7 @@ from tests.support.script import load_script
 from tests.unit.ontarget.bundles import single_model
 from tests.unit.ontarget.kube_api import KubeApi
 from tests.unit.ontarget.running import Result, process
-from worker.domain.bundle.plan import RESERVED_NAMESPACES, pipeline_name
+from worker.domain.bundle.plan import SYSTEM_NAMESPACES, pipeline_name
 from worker.errors import NotDeployable
 
 Command = Callable[..., Result]
@@ -91,16 +92,38 @@ def test_namespaces_of_the_cluster(namespace: str, flag: str, command: Command, 
 
 
 def test_worker_and_script_keep_the_same_namespaces() -> None:
-    """The script stands alone and has the list of RESERVED_NAMESPACES once more; else one would refuse the other's."""
-    listed = RESERVED_NAMESPACES.replace(",", "|").replace("*", ".*")
+    """The script stands alone and repeats the worker's list; otherwise one would refuse the other's namespaces."""
+    listed = SYSTEM_NAMESPACES.replace(",", "|").replace("*", ".*")
     assert listed == load_script().SYSTEM_NAMESPACE.pattern
 
 
+@pytest.mark.parametrize("reserved", ["", "default", "platform-*", "mine,kube-*"])
 @pytest.mark.parametrize("namespace", OF_THE_CLUSTER)
-def test_solutions_with_names_of_the_cluster(namespace: str) -> None:
-    """What the script refuses is refused before by the worker, whose sentence reaches the user."""
+def test_solutions_with_names_of_the_cluster(namespace: str, reserved: str) -> None:
+    """The worker rejects them before the script does, whatever the setting is: its sentence reaches the user."""
     with pytest.raises(NotDeployable):
-        pipeline_name(namespace)
+        pipeline_name(namespace, reserved)
+
+
+NAMES = (
+    "Kubernetes Tutorial", "kubernetes_tutorial", "Kübernetes Tutorial", "Kube", "kübe", "KUBE_X", "kube.system",
+    "Kubeflow", "velero 2",
+    "kube-" + "x" * 40, "Openshift: a tour", "openshift", "OpenShift", "Default", "défault", "default!", "Velero",
+    "Istio System", "istio.system", "Calico  system", "kubernetes" + " " * 30 + "x", "Linkerd", "My kube-system",
+    "KUBERNETES", "Kubernetes\u2013Tutorial", "\uff4bube-x", "\u212aubernetes x", "Rook Ceph", "cert manager",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("reserved", ["", "default", "mine"])
+@pytest.mark.parametrize("name", NAMES)
+def test_no_accepted_name_is_refused_by_the_script(name: str, reserved: str, script: ModuleType) -> None:
+    """Neither the bare name nor the name with the playground server's ending is one of the script's namespaces."""
+    try:
+        bare = pipeline_name(name, reserved).lower().replace(" ", "-").replace("_", "-")
+    except NotDeployable:
+        return
+    taken = script.SYSTEM_NAMESPACE
+    assert [None, None] == [taken.fullmatch(it) for it in (bare, bare + "-0123456789abcdef0123456789abcdef")]
 
 
 @pytest.mark.parametrize("namespace", ["default", "kube-system"])

@@ -1,6 +1,7 @@
 """Files of the bundle that are links, or no files: nothing beyond the bundle's folder is read or written."""
 
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -8,14 +9,17 @@ from typing import Any
 
 import pytest
 
-from tests.unit.ontarget.bundles import claim, pipeline, single_model, snapshot, write_yaml
+from tests.unit.ontarget.bundles import SCRIPT, claim, pipeline, single_model, snapshot, write_yaml
 from tests.unit.ontarget.kube_api import KubeApi
-from tests.unit.ontarget.running import Result, process
+from tests.unit.ontarget.running import PYTHONS, Result, process
 
 Command = Callable[..., Result]
 
 # What is read, and what would be written.
-READ = ["blueprint.json", "dockerinfo.json", "deployments", "deployments/alpha_service.yaml"]
+READ = [
+    *("blueprint.json", "dockerinfo.json", "deployments", "deployments/alpha_service.yaml", "orchestrator_client"),
+    "orchestrator_client/orchestrator_client.py",
+]
 WRITTEN = ["deployments/alpha_service_webui.yaml", "deployments/alpha_service_ingress.yaml"]
 OURS = ["deployments/.alpha_service_webui.yaml.new", "deployments/anything"]
 
@@ -156,3 +160,37 @@ def test_size_that_is_allowed(command: Command, tmp_path: Path) -> None:
     (bundle / "blueprint.json").write_text('{"name": "' + "x" * 10_000_000 + '"}')
 
     assert (0, "") == (command(bundle, "--dry-run").code, command(bundle, "--dry-run").err)
+
+
+PLANTED = [
+    "yaml.py", "argparse.py", "json.py", "shutil.py", "re.py", "dataclasses.py", "pathlib.py", "typing.py",
+    "kubernetes.py", "urllib3.py", "yaml/__init__.py", "kubernetes/__init__.py", "urllib/__init__.py",
+    "sitecustomize.py", "os.py",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("where", ["here", "there", "linked", "on the path"])
+def test_modules_beside_the_script(where: str, python: str, tmp_path: Path) -> None:
+    """Nothing that lies beside the script is imported, wherever it is started and whatever the modules' names are."""
+    bundle = single_model(tmp_path / "bundle")
+    for name in PLANTED:
+        (bundle / name).parent.mkdir(exist_ok=True)
+        (bundle / name).write_text("raise SystemExit('planted')\n")
+    (tmp_path / "link.py").symlink_to(bundle / SCRIPT)
+    script = {"here": SCRIPT, "linked": str(tmp_path / "link.py")}.get(where, str(bundle / SCRIPT))
+    # An empty entry of PYTHONPATH is the current folder. Python's own start would import a planted `os` from there.
+    for name in ("os.py", "sitecustomize.py") if where == "on the path" else ():
+        (bundle / name).unlink()
+    path = {"PYTHONPATH": f"{bundle}"} if where == "on the path" else {}
+    for wanted in (["--dry-run"], []):
+        done = subprocess.run(
+            [python, "-s", script, "-n", "play", "-bp", str(bundle), *wanted],
+            cwd=bundle if where == "here" else tmp_path,
+            env={**os.environ, "KUBECONFIG": "/nowhere", **path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "planted" not in done.stdout + done.stderr
+        assert (int(not wanted), "No access to a cluster" in done.stderr) == (done.returncode, not wanted)

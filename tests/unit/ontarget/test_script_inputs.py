@@ -21,6 +21,7 @@ SECRET = "s3cret-value"
 LAUGHS = "a: &a [x, x]\n" + "".join(
     f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
 )
+LONG = "It has a number of more than 100 characters."
 UNSAID = "It holds what JSON cannot say"
 
 # what a manifest holds, and what is said of it
@@ -56,6 +57,17 @@ YAMLS = {
     "bytes": ("a: !!binary czNjcmV0", UNSAID),
     "a set": ("a: !!set {s3cret-value}", UNSAID),
     "infinity": ("a: .inf", UNSAID),
+    "a number in base 60": ("a: 1" + ":00" * 80_000, LONG),
+    "a share in base 60": ("a: 1" + ":00" * 80_000 + ".0", LONG),
+    "a number in base 60 that is negative": ("a: -1" + ":59" * 80_000, LONG),
+    "a number by its tag": ("a: !!int '1" + ":00" * 80_000 + "'", LONG),
+    "a share by its tag": ('a: !!float "1' + ":00" * 80_000 + '"', LONG),
+    "a long number": ("a: 1" + "0" * 200_000, LONG),
+    "a long number in base 16": ("a: 0x" + "f" * 200_000, LONG),
+    "a long number in base 8": ("a: 0" + "7" * 200_000, LONG),
+    "a long number in base 2": ("a: 0b" + "1" * 200_000, LONG),
+    "a long share": ("a: 1." + "0" * 200_000, LONG),
+    "a number that is a key": ("? 1" + ":00" * 80_000 + "\n: 1", LONG),
     "a key that is bytes": ("!!binary czNjcmV0: 1", UNSAID),
 }
 
@@ -72,6 +84,17 @@ def test_yaml(text: str | bytes, sentence: str, command: Command, tmp_path: Path
     assert done.err.startswith(f"error: pvc.yaml cannot be read: {sentence}")
     assert 1 == len(done.err.splitlines())
     assert "s3cret" not in done.err
+
+
+def test_long_numbers_take_no_time(command: Command, tmp_path: Path) -> None:
+    """They are refused before they are read; texts of that length are read."""
+    bundle = pipeline(tmp_path / "bundle")
+    path = bundle / "deployments" / "alpha_service.yaml"
+    text = path.read_text().rstrip()[:-1]
+    path.write_text(text + ', "extra": "1' + ":00" * 60_000 + '", "number": ' + "1" * 100 + "}")
+    assert (0, "") == (command(bundle, "--dry-run").code, command(bundle, "--dry-run").err)
+    path.write_text(text + ', "number": ' + "1" * 101 + "}")
+    assert f"error: alpha_service.yaml cannot be read: {LONG}\n" == command(bundle, "--dry-run").err
 
 
 def test_yaml_within_the_bounds(command: Command, tmp_path: Path) -> None:
@@ -264,6 +287,35 @@ def test_names_that_cannot_be_shown(tmp_path: Path) -> None:
     done = process(bundle, "-n", "play", "--dry-run", PYTHONIOENCODING="ascii")
 
     assert (0, "") == (done.code, done.err)
+
+
+CONTROLS = "\x1b[2J\x07\r\n\x9b\u2028\u202e\x7f"
+
+
+@pytest.mark.parametrize("text", ["{", "kind: Pod", "a: 1"])
+def test_control_characters_of_a_name(text: str, tmp_path: Path) -> None:
+    """A terminal obeys no file's name: stderr has it escaped, on one line."""
+    bundle = single_model(tmp_path / "bundle")
+    (bundle / "deployments" / f"a{CONTROLS}error: b.yaml").write_text(text)
+
+    done = process(bundle, "-n", "play", "--dry-run")
+
+    assert 1 == done.code
+    assert all(it.isprintable() and it.startswith("error: ") for it in done.err.split("\n")[:-1])
+    assert "error: a\\x1b[2J\\x07\\r\\n\\x9b\\u2028\\u202e\\x7ferror: b.yaml " in done.err
+
+
+def test_control_characters_of_names_everywhere(tmp_path: Path) -> None:
+    """Also of a link, of the folder itself, and on stdout."""
+    bundle = single_model(tmp_path / f"bundle{CONTROLS}")
+    (bundle / "deployments" / "service.yaml").rename(bundle / "deployments" / f"s{CONTROLS}.yaml")
+    shown = process(bundle, "-n", "play", "--dry-run")
+    assert (0, True) == (shown.code, all(it.isprintable() for it in shown.out.split("\n")))
+    (bundle / "deployments" / f"l{CONTROLS}").symlink_to("x")
+    linked = process(bundle, "-n", "play", "--dry-run")
+    missing = process(bundle, "-n", "play", "-cf", f"no{CONTROLS}", "--dry-run")
+    for done in (linked, missing):
+        assert (1, True) == (done.code, all(it.isprintable() for it in done.err.split("\n")))
 
 
 def test_what_nobody_foresaw(command: Command, monkeypatch: pytest.MonkeyPatch, script: Any, tmp_path: Path) -> None:

@@ -23,10 +23,18 @@ MAX_BYTES = 1024 * 1024
 NOT_RUNNABLE = frozenset({"splitter", "collator"})
 
 _PATH = re.compile(r"(/[A-Za-z0-9._-]+)+/?", re.ASCII)
-# What a container does not work without, or the cluster mounts something in. Data may be elsewhere in /usr and /var.
+# A mount hides what the image has at its path. These folders hold what a container does not start without (programs,
+# interpreters, libraries, certificates), or the cluster mounts something in them. Data may be elsewhere in /usr, /var,
+# /opt and homes.
+_INTERPRETERS = (
+    r"\.?(local|conda|v?env|virtualenvs?|pyenv|nvm|asdf)|(micro)?mamba|((ana|mini)conda|(mini|mamba)forge)[0-9]*"
+    r"|(python|pypy|node|jdk|jre|java)[0-9._v-]*"
+)
 _SYSTEM = re.compile(
-    r"|/(bin|sbin|lib(32|64|x32)?|boot|dev|etc|proc|run|sys|var/run)(/.*)?"
-    r"|/usr/(local/)?(bin|sbin|lib(exec|32|64|x32)?)(/.*)?|/usr(/local)?|/var(/lib)?"
+    r"|/(bin|sbin|lib(32|64|x32)?|boot|dev|etc|proc|run|sys|var/run|nix)(/.*)?"
+    r"|/usr/(local/)?(bin|sbin|lib(exec|32|64|x32)?|cuda[^/]*)(/.*)?|/usr(/local)?|/var(/lib)?"
+    r"|/usr/share(/(ca-certificates|zoneinfo|perl5?|python3?|nodejs|java)(/.*)?)?"
+    rf"|/(opt|root|home)|/(opt|root|home/[^/]+)/({_INTERPRETERS})(/.*)?|/opt/(bitnami|nvidia|rocm[^/]*|intel)(/.*)?"
 )
 _EDGE_LISTS = frozenset({"connected_to", "input_ports"})
 
@@ -107,6 +115,17 @@ def read_blueprint(data: bytes, max_nodes: int, max_shared_folders: int = 10) ->
     if not nodes:
         raise NotDeployable("no-nodes", "The pipeline has no node that can be deployed. Add one.")
     return Blueprint(name, document, nodes, folders, _wants_probe(document))
+
+
+def is_blueprint(data: bytes) -> bool:
+    """Tell a blueprint, which may be invalid, from another text or a part of a blueprint."""
+    try:
+        document = strict_json.loads(data, max_bytes=MAX_BYTES)
+    except strict_json.NotJson:
+        return False
+    except strict_json.JsonError:
+        return True
+    return isinstance(document, dict) and "nodes" in document
 
 
 def blueprint_invalid(problem: str) -> NotDeployable:
@@ -248,7 +267,7 @@ def _mount_path(node: Json) -> str:
     if _SYSTEM.fullmatch(path):
         raise NotDeployable(
             "shared-folder-reserved",
-            f"The shared folder '{path[:60]}' would hide a folder of the system in every node. "
+            f"The shared folder '{path[:60]}' would hide a folder of the system or of an interpreter in every node. "
             "Choose another path in the editor, such as /data/shared.",
         )
     return path

@@ -18,7 +18,6 @@ from worker.domain.bundle.presentation import Shown, Unusable, shown_description
 from worker.domain.bundle.protobuf import PROTO3, Protobuf, ProtobufError, Service
 from worker.domain.solution import LeftOut, Solution
 from worker.errors import NotDeployable, NotFound
-from worker.settings import BundleSettings
 
 # Ports of Graphene's container specification, and the Service ports its deployers have always used.
 GRPC_PORT = 8061
@@ -36,7 +35,13 @@ NODE_NAME_LIMIT = 63 - len(WEBUI_INGRESS)
 # The playground server appends "-" and 32 hex digits to make the namespace.
 PIPELINE_NAME_LIMIT = 63 - 33
 
-RESERVED_NAMESPACES: str = BundleSettings().reserved_namespaces
+# Namespaces of the cluster and of what runs it. The script on the target refuses the same names, and its list is fixed:
+# the setting RESERVED_NAMESPACES adds to this list and takes nothing away.
+SYSTEM_NAMESPACES = (
+    "default,kube,kube-*,kubernetes,kubernetes-*,openshift,openshift-*,argocd,calico-apiserver,calico-system,"
+    "cattle-fleet-system,cattle-system,cert-manager,flux-system,gatekeeper-system,ingress-nginx,istio-system,"
+    "knative-eventing,knative-serving,kyverno,linkerd,longhorn-system,metallb-system,rook-ceph,tigera-operator,velero"
+)
 
 _NODE_NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 # Windows cannot unpack microservice/con.proto.
@@ -76,9 +81,7 @@ class Plan:
     warnings: tuple[str, ...]  # all that was changed or left out on the way
 
 
-def plan_pipeline(
-    solution: Solution, blueprint: Blueprint, orchestrator_image: str, reserved: str = RESERVED_NAMESPACES
-) -> Plan:
+def plan_pipeline(solution: Solution, blueprint: Blueprint, orchestrator_image: str, reserved: str = "") -> Plan:
     """Plan a pipeline: its nodes and the orchestrator that runs them.
 
     Raises NotDeployable (name-reserved, name-collision, blueprint-invalid) and NotFound (proto-missing).
@@ -103,7 +106,7 @@ def orchestrator_container(image: str) -> Container:
     return Container(ORCHESTRATOR, image, "orchestrator", ORCHESTRATOR_SERVICE_PORT, dialled=True)
 
 
-def plan_single_model(solution: Solution, reserved: str = RESERVED_NAMESPACES) -> Plan:
+def plan_single_model(solution: Solution, reserved: str = "") -> Plan:
     """Plan one model on its own, called by its solution's name.
 
     Raises NotDeployable (image-empty, image-invalid, name-reserved).
@@ -207,18 +210,19 @@ def node_name(original: str) -> str:
     return _slug(original, limit=40, prefix="node")
 
 
-def pipeline_name(original: str, reserved: str = RESERVED_NAMESPACES) -> str:
+def pipeline_name(original: str, reserved: str = "") -> str:
     """Give a pipeline the `name` in blueprint.json, of which the playground server makes the namespace.
 
     Its own when the server's rule (lower case; space and `_` become `-`) makes a valid namespace of it.
-    Raises NotDeployable (name-reserved) for one of the cluster's own namespaces: in unique mode the server's namespace
-    is the bare name, and the script there may delete it.
+    Raises NotDeployable (name-reserved) for SYSTEM_NAMESPACES and `reserved`, with or without the server's ending: in
+    unique mode the server's namespace is the bare name, and the script there may delete it.
     """
     namespace = _namespace(original)
     fits = len(namespace) <= PIPELINE_NAME_LIMIT and _NAMESPACE.fullmatch(namespace) and original.isascii()
     name = original if fits else _slug(original, limit=PIPELINE_NAME_LIMIT - 9, prefix="pipeline")
     # Both, because `kube.system` is not a namespace and would become kube-system-1a2b3c4d.
-    if any(_patterns(reserved).fullmatch(_namespace(one)) for one in (original, name)):
+    namespaces = [_namespace(one) + ending for one in (original, name) for ending in ("", "-" + "0" * 32)]
+    if any(map(_patterns(reserved).fullmatch, namespaces)):
         raise NotDeployable(
             "name-reserved",
             f"The name '{original[:60]}' is kept for the cluster itself. Rename the solution.",
@@ -228,8 +232,9 @@ def pipeline_name(original: str, reserved: str = RESERVED_NAMESPACES) -> str:
 
 @cache
 def _patterns(reserved: str) -> re.Pattern[str]:
-    """Compile RESERVED_NAMESPACES."""
-    return re.compile("|".join(re.escape(it).replace(r"\*", ".*") for it in reserved.split(",")))
+    """Compile SYSTEM_NAMESPACES and what RESERVED_NAMESPACES adds."""
+    names = filter(None, f"{SYSTEM_NAMESPACES},{reserved}".split(","))
+    return re.compile("|".join(re.escape(it).replace(r"\*", ".*") for it in names))
 
 
 def _namespace(name: str) -> str:
@@ -362,7 +367,12 @@ def _service(node: str, protobuf: Protobuf) -> Service:
         problem = f"has a line {protobuf.called[1]} that begins with the word service and does not declare one"
     else:
         return service
-    raise NotDeployable(
+    raise proto_without_service(node, problem)
+
+
+def proto_without_service(node: str, problem: str) -> NotDeployable:
+    """Make the error for a protobuf without a service that the orchestrator finds."""
+    return NotDeployable(
         "proto-without-service",
         f"The protobuf of node '{node}' {problem}: the orchestrator would not find it. Correct it and on-board the "
         "model again.",

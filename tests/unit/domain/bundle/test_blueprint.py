@@ -112,6 +112,12 @@ def test_a_shared_folder_needs_a_mountable_path(path: str) -> None:
         "/", "/proc", "/sys/", "/dev", "/dev/shm", "/etc", "/etc/ssl", "/bin", "/sbin", "/boot", "/run", "/run/secrets",
         "/usr", "/usr/bin", "/usr/local", "/usr/local/lib/python3.11", "/usr/libexec", "/lib", "/lib64/x", "/var",
         "/var/lib", "/var/run", "/var/run/secrets/kubernetes.io",
+        "/opt", "/opt/conda", "/opt/conda/lib/python3.11", "/opt/venv", "/opt/.venv/bin", "/opt/env", "/opt/miniconda3",
+        "/opt/mambaforge", "/opt/python3.11", "/opt/python/3.11", "/opt/jdk-17.0.2", "/opt/bitnami/python",
+        "/opt/nvidia", "/opt/rocm-6.0", "/root", "/root/", "/root/.local/lib", "/root/miniconda3", "/root/.pyenv",
+        "/home",
+        "/home/u/.local", "/home/u/venv", "/home/u/anaconda3/bin", "/nix", "/nix/store", "/usr/share",
+        "/usr/share/ca-certificates/mozilla", "/usr/share/zoneinfo", "/usr/local/cuda", "/usr/local/cuda-12.4/lib64",
     ],
 )  # fmt: skip
 def test_a_shared_folder_hides_nothing_of_the_system(path: str) -> None:
@@ -120,8 +126,15 @@ def test_a_shared_folder_hides_nothing_of_the_system(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/data", "/usr/src/app/data", "/usr/local/share", "/var/lib/x", "/library", "/opt", "/etcetera", "/home/u"]
-)
+    "path",
+    [
+        "/data", "/usr/src/app/data", "/usr/local/share", "/var/lib/x", "/library", "/etcetera", "/home/u", "/opt/data",
+        "/opt/ml/model", "/opt/app/shared", "/opt/condata", "/root/data", "/root/python-data", "/home/u/.cache",
+        "/home/u/work", "/usr/share/data", "/usr/share/nginx/html", "/usr/sharedata", "/var/lib/dpkg", "/var/data",
+        "/nixdata", "/roots", "/homes", "/optional", "/mnt/opt/conda", "/data/nix", "/tmp", "/workspace",
+        "/app/data", "/srv",
+    ],
+)  # fmt: skip
 def test_a_shared_folder_may_be_anywhere_else(path: str) -> None:
     """Images keep their data in many places."""
     assert path == read(shared_folder(path), node("a")).shared_folders[0].path

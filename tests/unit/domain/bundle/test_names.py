@@ -69,6 +69,24 @@ def test_a_pipeline_name_the_playground_cannot_use_is_made_valid(name: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("name", "reserved"),
+    [
+        ("Mine", "mine"),
+        ("platform", "platform-*"),
+        ("Platform X", "a,platform-*"),
+        ("my_team", "*-team"),
+        ("kube-x", "a"),
+    ],
+)
+def test_further_names_are_refused(name: str, reserved: str) -> None:
+    """Those of the setting, also as the beginning of the playground server's namespace, besides the cluster's."""
+    with pytest.raises(NotDeployable) as refusal:
+        pipeline_name(name, reserved)
+    assert "name-reserved" == refusal.value.code
+    assert "mine-2" == pipeline_name("mine-2", reserved)
+
+
+@pytest.mark.parametrize(
     "name", ["kube-system", "Kube System", "KUBE_PUBLIC", "default", "Default", "kube", "openshift-x"]
 )
 def test_names_of_the_cluster_are_refused(name: str) -> None:
