@@ -224,14 +224,17 @@ class KnownProtobufs:
         read: dict[str, Protobuf] = {}
         warnings: list[str] = []
         left, marks = MAX_READ, MAX_MARKS
+        counted: set[bytes] = set()
         for container in plan.containers:
             if (data := protos.get(container.name)) is None:
                 continue
-            left, marks = left - len(data), marks - sum(map(data.count, MARKS))
+            if (digest := sha256(data).digest()) not in counted:  # nodes share a file, which is read once
+                counted.add(digest)
+                left, marks = left - len(data), marks - sum(map(data.count, MARKS))
             if left < 0 or marks < 0:
                 warnings.append(f"From '{container.name}' on, the protobufs are too large to be checked.")
                 break
-            found = await self._find(data)
+            found = await self._find(data, digest)
             if isinstance(data, Unproven):
                 _check_unproven(plan, container, found)
             if isinstance(found, Protobuf):
@@ -242,9 +245,8 @@ class KnownProtobufs:
                 warnings.append(protobuf_invalid(container, found).message)
         return (*warnings, *check_protobufs(plan, read)) if plan.kind is Kind.PIPELINE else warnings
 
-    async def _find(self, data: bytes) -> Protobuf | ProtobufError:
+    async def _find(self, data: bytes, digest: bytes) -> Protobuf | ProtobufError:
         """Read a file, unless that is known."""
-        digest = sha256(data).digest()
         if digest not in self._known:
             async with self._one_at_a_time:
                 if digest not in self._known:  # nobody has read it meanwhile

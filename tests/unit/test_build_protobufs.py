@@ -102,6 +102,19 @@ async def test_what_is_too_large_to_be_read_is_deployed_with_a_warning(large: by
     )
 
 
+async def test_nodes_share_a_file_which_is_counted_once() -> None:
+    """It is read once, so that it takes the time of one; a third one of the same size takes more than there is."""
+    large = PROTOBUF + b"//" + b"x" * (build.MAX_READ // 2)
+    plan = planned("a", "b", "c", "d")
+    shared = dict.fromkeys("abc", large)
+    assert () == tuple(await KnownProtobufs().check(plan, {**shared, "d": PROTOBUF}))
+    marked = PROTOBUF + b"//" + b";" * (build.MAX_MARKS * 2 // 3)
+    assert () == tuple(await KnownProtobufs().check(plan, {**dict.fromkeys("abc", marked), "d": PROTOBUF}))
+    assert ("From 'd' on, the protobufs are too large to be checked.",) == await KnownProtobufs().check(
+        plan, {**shared, "d": large + b"x"}
+    )
+
+
 async def test_a_refusal_names_node_file_and_line() -> None:
     """It is all that its author needs."""
     code, message = await refused({"a": PROTOBUF, "b": 'syntax = "proto3";\nmessages In {}\n'})
@@ -158,6 +171,7 @@ async def test_an_operation_of_another_service_is_none() -> None:
     [
         protobuf(operation()).replace("In {}", "In { string text = 1; }"),
         protobuf(operation(), operation("walk")).replace("ModelRunWalk", "ModelRun"),
+        protobuf(operation()) + "enum Colour { RED = 0; BLUE = 1; }\n",
         protobuf(operation()) + "message ModelRun2 {}\nmessage In2 {}\nservice Out2 { rpc run(In) returns (Out); }\n",
     ],
 )
@@ -166,10 +180,33 @@ async def test_one_name_has_one_content(other: str) -> None:
     if "In2" in other:  # a message here is a service there
         other = other.replace("Out2", "ModelRun3")
         first = PROTOBUF.decode() + "message ModelRun3 {}\n"
+    elif "Colour" in other:
+        first = PROTOBUF.decode() + "enum Colour { RED = 0; }\n"
     else:
         first = PROTOBUF.decode()
     code, message = await refused({"a": first, "b": other})
     assert ("proto-conflict", True) == (code, message.startswith("The protobufs of 'a' and 'b' both declare '"))
+
+
+async def test_each_package_has_its_own_names() -> None:
+    """An orchestrator that loads packages keeps them apart. One that merges their content cannot: a warning says so."""
+    other = (
+        protobuf(operation()).replace("In {}", "In { string text = 1; }").replace("message", "package b;\nmessage", 1)
+    )
+    plan = await built({"a": PROTOBUF, "b": other, "c": PROTOBUF})
+    told = "The protobufs of 'a' and 'b' declare '{}' in different packages; some orchestrators refuse that."
+    assert {told.format(name) for name in ("In", "Out", "ModelRun")} == {
+        it for it in plan.warnings if "different packages" in it
+    }
+    inner = other.replace("string text", "int32 text")
+    assert "proto-conflict" == (await refused({"a": PROTOBUF, "b": other, "c": inner}))[0]
+
+
+async def test_equal_enums_may_be_declared_again() -> None:
+    """As messages may."""
+    text = protobuf(operation()) + "enum Colour { RED = 0; }\n"
+    plan = await built({"a": text, "b": text + "// mine\n"})
+    assert 2 == sum("an enum at the top level" in it for it in plan.warnings)
 
 
 async def test_equal_messages_may_be_declared_again() -> None:
@@ -183,6 +220,7 @@ async def test_equal_messages_may_be_declared_again() -> None:
     [
         (protobuf(operation()).replace("proto3", "proto2"), "the syntax proto2"),
         (protobuf(operation()).removeprefix('syntax = "proto3";\n'), "the syntax proto2"),
+        (protobuf(operation()).replace('syntax = "proto3"', 'edition = "2023"'), "the edition 2023"),
         (protobuf(operation()) + "package a.b;\n", "a package"),
         (protobuf(operation()) + "enum Colour { RED = 0; }\n", "an enum at the top level (Colour)"),
         (protobuf(operation()) + 'import "google/protobuf/any.proto";\n', "imports of protobuf's own types"),

@@ -30,6 +30,10 @@ def odd(number: int) -> str:
 
 FIELDS = "".join(f"int32 f{number}={number + 1};" for number in range(5000))
 VALUES = "".join(f"V{number}={number};" for number in range(5000))
+OWN = (
+    'import "google/protobuf/descriptor.proto"; message T { repeated int32 r = 1; int32 a = 2; }'
+    "extend google.protobuf.FileOptions { T x = 50000; } extend google.protobuf.FieldOptions { T y = 50000; }"
+)
 LONG, NEARLY = "L" * 250_000, "N" * 480
 WORST = {
     "messages": filled("", lambda n: f"message M{n} {{ int32 a = 1; }}\n", ""),
@@ -63,6 +67,22 @@ WORST = {
         lambda n: f"int32 f{n}={n + 1000};",
         "}",
     ),
+    "words in an aggregate": filled("option java_package={", lambda _: "a ", "};"),
+    "strings in an aggregate": filled("option java_package={", lambda _: "''", "};"),
+    "slashes in an aggregate": filled("option java_package={", lambda _: "/", "};"),
+    "an aggregate": filled(f"{OWN} option (x) = {{", lambda _: "r:1 ", "};"),
+    "aggregates": filled(OWN, lambda n: f"message M{n}{{int32 a=1[(y)={{r:[{'1,' * 900}1]}}];}}", ""),
+    "options with names": filled(OWN + "message A {", lambda n: f"int32 f{n}=1[(y).a={n}];", "}"),
+    "escapes": filled('option java_package="', lambda _: "\\0" * 50, '";'),
+    "groups": filled("message A {", lambda n: f"optional group F{n}={n + 1}{{}}", "}").replace("proto3", "proto2"),
+    "extensions": filled(
+        "message A { extensions 1 to max; } extend A {", lambda n: f"optional A f{n}={n + 20_000};", "}"
+    ).replace("proto3", "proto2"),
+    "extension ranges": filled("message A { extensions ", odd, "1; }").replace("proto3", "proto2"),
+    "defaults": filled("message A {", lambda n: f"optional string f{n}={n + 1}[default=''];", "}").replace(
+        "proto3", "proto2"
+    ),
+    "carriage returns": filled("", lambda _: "\r" * 100, ""),
     "digits": filled("message A { int32 a = ", lambda _: "9" * 100, "; }"),
 }
 

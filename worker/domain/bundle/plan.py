@@ -15,7 +15,7 @@ from uuid import UUID
 from schemas import Kind
 from worker.domain.bundle.blueprint import Blueprint, Json, Node, SharedFolder, blueprint_invalid, check_image
 from worker.domain.bundle.presentation import Shown, Unusable, shown_description, shown_picture
-from worker.domain.bundle.protobuf import PROTO3, Protobuf, ProtobufError, Service
+from worker.domain.bundle.protobuf import EDITIONS, PROTO3, Protobuf, ProtobufError, Service
 from worker.domain.solution import LeftOut, Solution
 from worker.errors import NotDeployable, NotFound
 
@@ -311,16 +311,25 @@ def check_protobufs(plan: Plan, protobufs: Mapping[str, Protobuf]) -> list[str]:
     protobufs: container name → what its file declares.
     Raises NotDeployable: proto-without-service, proto-conflict, proto-mismatch.
     """
-    declared: dict[str, tuple[bytes, str]] = {}  # name of a message or service → its digest, and whose file has it
+    declared: dict[tuple[str, str], tuple[bytes, str]] = {}  # package and name → its digest, and whose file has it
+    packages: dict[str, tuple[str, str]] = {}  # name → the first package that has it, and whose file that is
+    doubled: set[str] = set()
     warnings: list[str] = []
     for node, protobuf in protobufs.items():
-        for name, digest in (*protobuf.messages.items(), *((it, s.digest) for it, s in protobuf.services.items())):
-            known, other = declared.setdefault(name, (digest, node))
+        for name, digest in _declarations(protobuf):
+            known, other = declared.setdefault((protobuf.package, name), (digest, node))
             if known != digest:
                 raise NotDeployable(
                     "proto-conflict",
                     f"The protobufs of '{other}' and '{node}' both declare '{name[:60]}', each with another content, "
                     "and the orchestrator loads all into one. Make them the same, or rename one.",
+                )
+            package, other = packages.setdefault(name, (protobuf.package, node))
+            if package != protobuf.package and name not in doubled:
+                doubled.add(name)
+                warnings.append(
+                    f"The protobufs of '{other}' and '{node}' declare '{name[:60]}' in different packages; "
+                    "some orchestrators refuse that."
                 )
         warnings += (
             f"Node '{node}' has a protobuf with {it}; some orchestrators refuse it." for it in _habits(protobuf)
@@ -330,6 +339,13 @@ def check_protobufs(plan: Plan, protobufs: Mapping[str, Protobuf]) -> list[str]:
             service = _service(node["container_name"], protobufs[node["container_name"]])
             warnings += _check_operations(node, service)
     return warnings
+
+
+def _declarations(protobuf: Protobuf) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and the digest of each thing that has one meaning in a package."""
+    yield from protobuf.messages.items()
+    yield from protobuf.enums.items()
+    yield from ((name, service.digest) for name, service in protobuf.services.items())
 
 
 def protobuf_invalid(container: Container, error: ProtobufError) -> NotDeployable:
@@ -344,12 +360,14 @@ def protobuf_invalid(container: Container, error: ProtobufError) -> NotDeployabl
 
 def _habits(protobuf: Protobuf) -> Iterator[str]:
     """Name what some versions of the orchestrator refuse, and others load."""
-    if protobuf.syntax != PROTO3:
+    if protobuf.syntax in EDITIONS:
+        yield f"the edition {protobuf.syntax}"
+    elif protobuf.syntax != PROTO3:
         yield f"the syntax {protobuf.syntax}"
     if protobuf.package:
         yield "a package"
     if protobuf.enums:
-        yield f"an enum at the top level ({protobuf.enums[0][:40]})"
+        yield f"an enum at the top level ({next(iter(protobuf.enums))[:40]})"
     if protobuf.imports:
         yield "imports of protobuf's own types"
     if protobuf.extensions:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Final
+from typing import Any, Final
 
 from google.protobuf import descriptor_pb2 as pb
 
@@ -30,6 +30,9 @@ class Symbol:
     names: "dict[str, Symbol]" = field(default_factory=dict)
     is_visible: bool = True  # False: only known to a file that is imported
     is_map_entry: bool = False
+    is_closed: bool = False  # an enum that has no other values than its own
+    is_shipped: bool = False  # with protoc
+    declared: Any = None  # the descriptor of a message or an enum
 
     def declare(self, kind: str, name: str, line: int = 0) -> "Symbol":
         """Add a name to this scope. Raises ValueError if it is taken, or too long."""
@@ -55,7 +58,7 @@ class Symbol:
         """Look up a name that is used in this scope: the innermost scope that knows its first part decides."""
         first, *rest = name.split(".")
         if not first:
-            return self._root().descend(rest)
+            return self.root().descend(rest)
         for scope in self._outwards():
             found = scope.names.get(first)
             if found is None or (rest and found.kind not in _SCOPES):
@@ -72,7 +75,8 @@ class Symbol:
             yield scope
             scope = scope.outer
 
-    def _root(self) -> "Symbol":
+    def root(self) -> "Symbol":
+        """Return the outermost scope."""
         return list(self._outwards())[-1]
 
     def descend(self, names: Sequence[str]) -> "Symbol | None":
@@ -83,36 +87,45 @@ class Symbol:
         return found if found and found.is_visible else None
 
 
-def declare_file(root: Symbol, file: pb.FileDescriptorProto, *, is_visible: bool) -> None:
-    """Add what an imported file declares."""
-    scope = root.package(file.package)
-    for symbol in _declare(scope, file):
-        symbol.is_visible = is_visible
+def declare_file(root: Symbol, file: pb.FileDescriptorProto) -> Sequence[Symbol]:
+    """Add what an imported file declares, and return that. Raises ValueError."""
+    symbols = list(_declare(root.package(file.package), file))
+    for symbol in symbols:
+        symbol.is_visible, symbol.is_shipped, symbol.is_closed = False, True, file.syntax != "proto3"
+    return symbols
 
 
 def _declare(scope: Symbol, owner: pb.FileDescriptorProto | pb.DescriptorProto) -> Iterator[Symbol]:
     nested = owner.message_type if isinstance(owner, pb.FileDescriptorProto) else owner.nested_type
     for message in nested:
         yield (symbol := scope.declare(MESSAGE, message.name))
+        symbol.declared = message
         yield from _declare(symbol, message)
     for enum in owner.enum_type:
-        yield scope.declare(ENUM, enum.name)
+        yield (symbol := scope.declare(ENUM, enum.name))
+        symbol.declared = enum
         yield from (scope.declare(VALUE, value.name) for value in enum.value)
 
 
-def json_twins(message: pb.DescriptorProto) -> Iterator[str]:
-    """Yield the fields that have another one's name in JSON; a name that is set does not make up for the other."""
-    is_judged = not message.options.deprecated_legacy_json_field_conflicts
+def json_twins(message: pb.DescriptorProto, *, is_lax: bool) -> Iterator[str]:
+    """Yield the fields that have another one's name in JSON; a name that is set does not make up for the other.
+
+    is_lax: as in proto2, where only two names that are set must differ.
+    """
+    if message.options.deprecated_legacy_json_field_conflicts:
+        return
     given: set[str] = set()
     used: dict[str, bool] = {}  # name → whether it was set
     for it in message.field:
-        name = _json_name(it.name)
-        if name in given and is_judged:
+        name = json_name(it.name)
+        if name in given and not is_lax:
             yield it.name
         given.add(name)
-        is_set = it.json_name not in ("", name)
-        name = it.json_name or name
-        if name in used and (is_set or used[name]):
+        is_set = it.HasField("json_name") and it.json_name != name
+        name = it.json_name if is_set else name
+        if is_set and re.fullmatch(r"\[.*\]", name, re.DOTALL):
+            yield it.name
+        if name in used and (is_set and used[name] if is_lax else is_set or used[name]):
             yield it.name
         used.setdefault(name, is_set)
 
@@ -135,7 +148,8 @@ def _short_name(name: str, prefix: str) -> str:
     return "".join(part[:1].upper() + part[1:].lower() for part in rest.split("_"))
 
 
-def _json_name(name: str) -> str:
+def json_name(name: str) -> str:
+    """Return the name that protoc gives a field in JSON."""
     return re.sub(r"_+(.?)", lambda match: match[1].upper(), name)
 
 

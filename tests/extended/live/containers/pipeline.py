@@ -111,10 +111,11 @@ def _service(file: FileDescriptorProto, text: str, node: str) -> ServiceDescript
 
 
 def _refuse_contradictions(compiled: Mapping[str, FileDescriptorProto]) -> None:
-    """All messages and services become one file, so a name has one meaning."""
+    """All messages, enums and services become one file, so a name has one meaning in its package."""
     known: dict[str, bytes] = {}
     for file in compiled.values():
         declared = {it.name: it.SerializeToString(deterministic=True) for it in file.message_type}
+        declared |= {it.name: it.SerializeToString(deterministic=True) for it in file.enum_type}
         declared |= {it.name: it.SerializeToString(deterministic=True) for it in file.service}
         for short, content in declared.items():
             name = f"{file.package}.{short}"

@@ -188,7 +188,7 @@ WRONG: dict[str, tuple[str | bytes, int]] = {
     "a reserved number that is too large": (GOOD + "message A {\n reserved 2147483647;\n}\n", 8),
     "a group": (HEAD + "message A {\n  optional group B = 1 { int32 c = 1; }\n}\n", 3),
     "extensions": (HEAD + "message A {\n  extensions 100 to 200;\n}\n", 3),
-    "an extension": (GOOD + "extend In {\n  int32 more = 100;\n}\n", 7),
+    "an extension": (GOOD + "extend In {\n  int32 more = 100;\n}\n", 8),
     "a map in a oneof": (HEAD + "message A {\n  oneof o {\n    map<string, int32> m = 1;\n  }\n}\n", 4),
     "a repeated field in a oneof": (HEAD + "message A {\n  oneof o {\n    repeated int32 m = 1;\n  }\n}\n", 4),
     "a oneof without a field": (HEAD + "message A {\n  oneof o {\n  }\n}\n", 3),
@@ -208,5 +208,5 @@ WRONG: dict[str, tuple[str | bytes, int]] = {
     "an import of google's other files": (HEAD + 'import "google/api/annotations.proto";\n', 2),
     "a type whose import is missing": (HEAD + "message A {\n  google.protobuf.Timestamp at = 1;\n}\n", 3),
     "two packages": (HEAD + "package a;\npackage b;\n", 3),
-    "messages nested too deeply": (HEAD + "message A {\n" * 33 + "}\n" * 33, 34),
+    "messages nested too deeply": (HEAD + "message A {\n" * 32 + "}\n" * 32, 33),
 }  # fmt: skip

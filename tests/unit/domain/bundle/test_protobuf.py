@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.support.compiler import open_compiler
+from tests.support.compiler import Compiler, open_compiler
 from tests.support.corpus import record
+from tests.unit.domain.bundle import protobuf_cases
 from tests.unit.domain.bundle.protobuf_corpus import GOOD, HEAD, MESSAGES, RIGHT, SERVICE, WRONG
 from worker.domain.bundle.protobuf import MAX_DEPTH, Protobuf, ProtobufError, Rpc, read_protobuf
 
@@ -25,7 +26,7 @@ def test_the_corpus() -> None:
     wrong: list[object] = []
     with open_compiler() as protoc:
         for case, text in RIGHT.items():
-            if (said := refusal(text)) or protoc.compile(text.replace("\r\n", "\n").replace("\r", "\n"))[0] is None:
+            if (said := refusal(text)) or protoc.compile(text.encode())[0] is None:
                 wrong.append((case, str(said)))
         for case, (bad, line) in WRONG.items():
             said = refusal(bad)
@@ -34,6 +35,24 @@ def test_the_corpus() -> None:
     record("protobufs", len(RIGHT) + len(WRONG), len(wrong))
     assert [] == wrong
     assert len(RIGHT) >= 20 and len(RIGHT) + len(WRONG) >= 60
+
+
+def test_the_cases() -> None:
+    """The same of each rule of the language in turn: proto2, editions, escapes, options and their values."""
+    wrong: list[object] = []
+    with open_compiler() as protoc:
+        wrong += (it for it in protobuf_cases.RIGHT if refusal(it) or fails(protoc, it))
+        for text in protobuf_cases.WRONG:
+            said = refusal(text)
+            if said is None or said.line != protobuf_cases.wrong_line(text) or not fails(protoc, text):
+                wrong.append((text, said and (said.line, str(said))))
+    record("protobufs, rule by rule", len(protobuf_cases.RIGHT) + len(protobuf_cases.WRONG), len(wrong))
+    assert [] == wrong
+
+
+def fails(protoc: Compiler, text: str) -> bool:
+    """Whether protoc refuses it. An option that is not UTF-8 ends its process, and would end this one."""
+    return text in protobuf_cases.CRASHING or protoc.compile(text.encode())[0] is None
 
 
 def test_what_is_read() -> None:
@@ -45,11 +64,11 @@ def test_what_is_read() -> None:
         + "service Model {\n"
         "  rpc run(In) returns (stream Out);\n  rpc stop(google.protobuf.Empty) returns (Out) {}\n}\n"
     )
-    assert ("proto3", "a.b", ("google/protobuf/empty.proto",), ("E",)) == (
+    assert ("proto3", "a.b", ("google/protobuf/empty.proto",), ["E"]) == (
         protobuf.syntax,
         protobuf.package,
         protobuf.imports,
-        protobuf.enums,
+        list(protobuf.enums),
     )
     assert {"In", "Out"} == set(protobuf.messages)
     assert {"run": Rpc("In", "Out", (False, True)), "stop": Rpc("Empty", "Out", (False, False))} == (
@@ -106,14 +125,60 @@ def test_messages_are_compared_as_protoc_does(one: str, other: str, same: bool) 
     )
 
 
-@pytest.mark.parametrize("head", ["", 'syntax = "proto2";\n', 'edition = "2023";\n'])
-def test_what_is_not_proto3_is_read_and_not_judged(head: str) -> None:
-    """No public orchestrator loads it, and another one may: it is deployed with a warning."""
-    protobuf = read(
-        head + "message In { required int32 a = 1; }\nmessage Out { extensions 4 to 5; Unknown u = 1; }\n" + SERVICE
+@pytest.mark.parametrize(
+    ("head", "syntax"),
+    [
+        ("", "proto2"),
+        ('syntax = "proto2";\n', "proto2"),
+        ('edition = "2023";\n', "2023"),
+        ('edition="20" "24";', "2024"),
+    ],
+)
+def test_what_is_not_proto3_is_judged_too(head: str, syntax: str) -> None:
+    """No public orchestrator loads it, and another one may, unless protoc refuses it."""
+    label = "repeated " if syntax != "proto3" else ""
+    messages = f"message In {{ {label}int32 a = 1; }}\nmessage Out {{ extensions 4 to 5; {label}In u = 1; }}\n"
+    protobuf = read(head + messages + SERVICE)
+    assert ({"run"}, syntax) == (set(protobuf.services["Model"].rpcs), protobuf.syntax)
+    wrong = refusal(head + messages.replace("In u", "Unknown u") + SERVICE)
+    assert "the type 'Unknown' does not exist there" == str(wrong)
+
+
+def test_who_forgets_the_syntax_is_told() -> None:
+    """It is the beginner's mistake: without that line the file is proto2, where each field needs a label."""
+    assert (
+        "the field 'text' is neither optional, required nor repeated, as in proto2: "
+        'the first line should be syntax = "proto3";'
+    ) == str(refusal(MESSAGES + SERVICE))
+    assert "the field 'text' is neither optional, required nor repeated, as in proto2" == str(
+        refusal('syntax = "proto2";\n' + MESSAGES + SERVICE)
     )
-    assert {"run"} == set(protobuf.services["Model"].rpcs)
-    assert "proto3" != protobuf.syntax
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ('[(x) = "a"]', '[(x) = "\\x61"]', True),
+        ('[(x) = "a"]', '[(x) = "b"]', False),
+        ('[(x) = "a"]', "", False),
+        ('[(y) = { s: "a" }]', "[(y) = { s : 'a' /* a */ }]", True),
+        ('[(y) = { s: "a" }]', '[(y).s = "b"]', False),
+        ("[deprecated = true]", "[deprecated = false]", False),
+    ],
+)
+def test_options_make_a_message_another_one(one: str, other: str, same: bool) -> None:
+    """As they do for protoc, whose descriptors have the values of all options."""
+    head = (
+        HEAD + 'import "google/protobuf/descriptor.proto";\nmessage T { string s = 1; }\n'
+        "extend google.protobuf.FieldOptions { string x = 50000; T y = 50001; }\n"
+    )
+    texts = [f"{head}message A {{ int32 a = 1 {it}; }}\n" for it in (one, other)]
+    with open_compiler() as protoc:
+        descriptors = [file.message_type[1] for file in (protoc.compile(text)[0] for text in texts) if file]
+    assert [same, same] == [
+        read(texts[0]).messages["A"] == read(texts[1]).messages["A"],
+        descriptors[0] == descriptors[1],
+    ]
 
 
 def test_depth_is_bounded() -> None:
@@ -124,3 +189,7 @@ def test_depth_is_bounded() -> None:
             refusal(GOOD + "message A {" * depth + "}" * depth)
         )
     assert refusal(GOOD + "option java_package = " + "{" * 5_000 + "}" * 5_000 + ";") is not None
+    option = 'import "google/protobuf/descriptor.proto";\nmessage T { T t = 1; }\n'
+    option += "extend google.protobuf.FileOptions { T x = 50000; }\noption (x) = {"
+    assert refusal(HEAD + option + "t {" * 50 + "}" * 50 + "};") is None
+    assert "braces more than 60 deep" in str(refusal(HEAD + option + "t {" * 3_000 + "}" * 3_000 + "};"))
