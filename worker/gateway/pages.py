@@ -26,7 +26,7 @@ STATIC = {
 
 _ENDS = {State.REJECTED, State.FAILED}
 _CODE = re.compile(r"`([^`]{1,200})`")
-_BREAK_AFTER = re.compile(r"([_.-]+)")
+_BREAK_AFTER = re.compile(r"([_.@-]+)")
 _HEADINGS = {
     401: TEXTS["no_session"],
     404: TEXTS["nothing_here"],
@@ -237,6 +237,7 @@ class Pages:
             static=lambda name: f"{base}/static/{hashes[name]}/{name}",
             states=STATES,
             marks=MARKS,
+            nav=_nav,
         )
         self._environment.filters.update(
             time=_time,
@@ -287,6 +288,17 @@ class Pages:
         return self.render(
             "message.html", heading=heading, text=text, session=session, code=code, status=status, has_links=has_links
         )
+
+
+def _nav(is_admin: bool) -> list[tuple[str, str, str]]:  # noqa: FBT001 - called by a template
+    """Return the pages of the header: address, title, and name."""
+    if not is_admin:
+        return [("/requests", TEXTS["mine"], TEXTS["mine"])]
+    return [
+        ("/requests", TEXTS["mine"], TEXTS["yours"]),
+        ("/requests?all=1", TEXTS["all"], TEXTS["everybodys"]),
+        ("/parked", TEXTS["parked"], TEXTS["to_resolve"]),
+    ]
 
 
 def _status(entry: Entry | None) -> DeploymentStatus | None:
