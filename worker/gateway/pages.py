@@ -290,7 +290,7 @@ class Pages:
         )
 
 
-def _nav(is_admin: bool) -> list[tuple[str, str, str]]:  # noqa: FBT001 - called by a template
+def _nav(is_admin: bool) -> list[tuple[str, str, str]]:
     """Return the pages of the header: address, title, and name."""
     if not is_admin:
         return [("/requests", TEXTS["mine"], TEXTS["mine"])]
