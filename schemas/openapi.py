@@ -422,7 +422,8 @@ def _problems() -> _Json:
     for number in _FOR_PROGRAMS:
         responses[number] = _answer(_meaning(number), programs, *_REFUSED[number][2])
     for number in _FOR_BROWSERS:
-        cookie = ("Set-Cookie",) if number == "404" else ()  # for a failed request
+        # For a failed request, and for a user who is known and has to wait.
+        cookie = ("Set-Cookie",) if number in ("404", "429", "503") else ()
         text = f"{_meaning(number)} The body is a sentence with its code, or a page for a browser."
         responses[_FOR_PEOPLE + number] = _answer(text, people, *_REFUSED[number][2], *cookie)
     return responses

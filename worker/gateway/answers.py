@@ -63,8 +63,9 @@ class Answers:
     def refuse(self, request: web.Request, status: int, code: str, message: str) -> web.Response:
         """Answer with a problem: as a page where a page is asked for."""
         if wants_page(request):
-            heading = TEXTS["no_session"] if status == 401 else TEXTS["error"]
-            response = self.page(self._pages.message(heading, message, self._sessions.read(request), code), status)
+            session = self._sessions.read(request)
+            has_links = "jwtToken" not in request.query
+            response = self.page(self._pages.message(status, message, session, code, has_links=has_links), status)
         elif is_api(request):
             response = problem(status, code, message)
         else:
@@ -79,14 +80,13 @@ class Answers:
         """Answer someone whom the gateway does not know (any more)."""
         if not wants_page(request):
             return self.refuse(request, 401, "session-missing", TEXTS["no_session_text"])
-        page = self._pages.message(TEXTS["no_session"], TEXTS["no_session_text"], None)
-        return self.page(page, 401)
+        return self.page(self._pages.message(401, TEXTS["no_session_text"], None, "session-missing"), 401)
 
     def not_found(self, request: web.Request, session: Session | None) -> web.Response:
         """Answer for what is not there, or not theirs: nobody can tell which."""
         if not wants_page(request):
             return self.refuse(request, 404, "request-unknown", TEXTS["not_found_text"])
-        return self.page(self._pages.message(TEXTS["not_found"], TEXTS["not_found_text"], session), 404)
+        return self.page(self._pages.message(404, TEXTS["not_found_text"], session, "request-unknown"), 404)
 
     @staticmethod
     def page(html: str, status: int = 200) -> web.Response:

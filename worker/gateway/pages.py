@@ -1,5 +1,6 @@
 """The pages: Jinja2 templates, rendered from what may be shown. Everything from others is escaped."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -7,10 +8,11 @@ from hashlib import sha256
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
 from pydantic import ValidationError
 
 from schemas import FINAL_STATES, DeploymentStatus, State, rfc3339
-from worker.errors import CODES
+from worker.errors import CODES, Unavailable
 from worker.gateway.service import Found
 from worker.gateway.sessions import Session
 from worker.gateway.texts import KINDS, MARKS, NOT_ACCEPTED, STATES, STEP_NAMES, STEPS, TEXTS
@@ -23,7 +25,22 @@ STATIC = {
 }
 
 _ENDS = {State.REJECTED, State.FAILED}
-_ORDINALS = {1: "st", 2: "nd", 3: "rd"}
+_CODE = re.compile(r"`([^`]{1,200})`")
+_BREAK_AFTER = re.compile(r"([_.@-]+)")
+_HEADINGS = {
+    401: TEXTS["no_session"],
+    404: TEXTS["nothing_here"],
+    405: TEXTS["nothing_here"],
+    429: TEXTS["too_many"],
+    503: TEXTS["not_sent"],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """Kafka does not answer; what a page shows was read at `since`. None: nothing has been read yet."""
+
+    since: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +90,8 @@ class Shown:
         if self.status and self.status.error and self.is_over:
             return self.status.error.message
         if self.turn > 1:
-            return f"This is your {_ordinal(self.turn)} request that waits. They are deployed one after the other."
+            before = "One of your requests is" if self.turn == 2 else f"{self.turn - 1} of your requests are"
+            return f"{before} before it. They are deployed one after the other."
         return STATES[self.state][1]
 
     @property
@@ -92,6 +110,12 @@ class Shown:
     def code(self) -> str | None:
         """The code of the error, if there is one."""
         return self.status.error.code if self.status and self.status.error else None
+
+    @property
+    def has_dead_letter(self) -> bool:
+        """Whether an operator may replay it: its retries ran out, or its outcome stayed unknown."""
+        code = self.code or ""
+        return self.state is State.FAILED and (code in Unavailable.codes or code == "outcome-unknown")
 
     @property
     def next_attempt(self) -> datetime | None:
@@ -213,40 +237,68 @@ class Pages:
             static=lambda name: f"{base}/static/{hashes[name]}/{name}",
             states=STATES,
             marks=MARKS,
+            nav=_nav,
         )
-        self._environment.filters.update(time=_time, iso=_iso, seconds=_seconds, size=_size)
+        self._environment.filters.update(
+            time=_time,
+            iso=_iso,
+            seconds=_seconds,
+            size=_size,
+            breakable=_breakable,
+            code_spans=_code_spans,
+            for_whom=_for_whom,
+        )
 
     def render(self, template: str, **values: object) -> str:
         """Render a template by its name."""
         return self._environment.get_template(template).render(**values)
 
-    def request(self, one: Shown, session: Session, as_of: datetime | None, nonce: str) -> str:
-        """Return the page of one request. `as_of`: when Kafka answered last, if it does not now."""
-        return self.render("request.html", it=one, session=session, as_of=as_of, nonce=nonce)
+    def request(self, one: Shown, session: Session, stale: Stale | None, nonce: str) -> str:
+        """Return the page of one request. `stale`: set while Kafka does not answer."""
+        return self.render("request.html", it=one, session=session, stale=stale, nonce=nonce)
 
-    def live(self, one: Shown, session: Session, as_of: datetime | None, nonce: str) -> str:
+    def live(self, one: Shown, session: Session, stale: Stale | None, nonce: str) -> str:
         """Return the part of that page that changes."""
-        return self.render("_request.html", it=one, session=session, as_of=as_of, nonce=nonce)
+        return self.render("_request.html", it=one, session=session, stale=stale, nonce=nonce)
 
-    def requests(self, ones: Sequence[Shown], session: Session, as_of: datetime | None, *, everybody: bool) -> str:
+    def requests(self, ones: Sequence[Shown], session: Session, stale: Stale | None, *, everybody: bool) -> str:
         """Return the list."""
-        return self.render("requests.html", ones=ones, session=session, as_of=as_of, everybody=everybody)
+        return self.render("requests.html", ones=ones, session=session, stale=stale, everybody=everybody)
 
-    def listed(self, ones: Sequence[Shown], session: Session, as_of: datetime | None, *, everybody: bool) -> str:
+    def listed(self, ones: Sequence[Shown], session: Session, stale: Stale | None, *, everybody: bool) -> str:
         """Return the part of the list that changes."""
-        return self.render("_requests.html", ones=ones, session=session, as_of=as_of, everybody=everybody)
+        return self.render("_requests.html", ones=ones, session=session, stale=stale, everybody=everybody)
 
-    def parked(self, ones: Sequence[Shown], failed: Sequence[Shown], session: Session, as_of: datetime | None) -> str:
+    def parked(self, ones: Sequence[Shown], failed: Sequence[Shown], session: Session, stale: Stale | None) -> str:
         """Return the page of what waits for an operator, and of what has failed."""
-        return self.render("parked.html", ones=ones, failed=failed, session=session, as_of=as_of)
+        return self.render("parked.html", ones=ones, failed=failed, session=session, stale=stale)
 
     def text(self, name: str) -> str:
         """Return a sentence of the table."""
         return TEXTS[name]
 
-    def message(self, heading: str, text: str, session: Session | None, code: str | None = None) -> str:
-        """Return a page with one sentence on it."""
-        return self.render("message.html", heading=heading, text=text, session=session, code=code, as_of=None)
+    def message(
+        self, status: int, text: str, session: Session | None, code: str | None = None, *, has_links: bool = True
+    ) -> str:
+        """Return a page with one sentence on it.
+
+        `has_links` is false at an address with a token in it, which a link would hand on as the referrer.
+        """
+        heading = TEXTS["not_found"] if code == "request-unknown" else _HEADINGS.get(status, TEXTS["error"])
+        return self.render(
+            "message.html", heading=heading, text=text, session=session, code=code, status=status, has_links=has_links
+        )
+
+
+def _nav(is_admin: bool) -> list[tuple[str, str, str]]:
+    """Return the pages of the header: address, title, and name."""
+    if not is_admin:
+        return [("/requests", TEXTS["mine"], TEXTS["mine"])]
+    return [
+        ("/requests", TEXTS["mine"], TEXTS["yours"]),
+        ("/requests?all=1", TEXTS["all"], TEXTS["everybodys"]),
+        ("/parked", TEXTS["parked"], TEXTS["to_resolve"]),
+    ]
 
 
 def _status(entry: Entry | None) -> DeploymentStatus | None:
@@ -254,11 +306,6 @@ def _status(entry: Entry | None) -> DeploymentStatus | None:
         return entry.status if entry else None
     except ValidationError:
         return None
-
-
-def _ordinal(number: int) -> str:
-    ending = "th" if number % 100 in (11, 12, 13) else _ORDINALS.get(number % 10, "th")
-    return f"{number}{ending}"
 
 
 def _time(moment: datetime) -> str:
@@ -277,4 +324,21 @@ def _seconds(duration: timedelta) -> str:
 
 
 def _size(size: int) -> str:
-    return f"{size} bytes" if size < 1000 else f"{size / 1000:.1f} kB"
+    if size < 1000:
+        return f"{size} bytes"
+    return f"{size / 1000:.1f} kB" if size < 1_000_000 else f"{size / 1_000_000:.1f} MB"
+
+
+def _breakable(name: str) -> Markup:
+    """Let a long name break where its words end."""
+    return Markup(_BREAK_AFTER.sub(r"\1<wbr>", escape(name)))  # noqa: S704 - it is escaped
+
+
+def _code_spans(text: str) -> Markup:
+    """Show what stands in backticks as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", escape(text)))  # noqa: S704 - it is escaped
+
+
+def _for_whom(text: str, is_admin: bool) -> str:
+    """Leave out what only an operator can do."""
+    return text if is_admin else text.partition(" Operator:")[0]

@@ -5,7 +5,6 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
 from importlib.resources import files
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
@@ -36,7 +35,7 @@ from worker.gateway.front_door import refusal
 from worker.gateway.http import MAX_BODY, SECURITY_HEADERS
 from worker.gateway.metrics import PUBLISHED, REFUSED, STREAMS, STREAMS_CUT_OFF
 from worker.gateway.operations import Operations
-from worker.gateway.pages import MAX_LISTED, STATIC, Pages, Shown, shown
+from worker.gateway.pages import MAX_LISTED, STATIC, Pages, Shown, Stale, shown
 from worker.gateway.service import Away, Found, Gateway, TooMany, is_deployed
 from worker.gateway.sessions import Made, Session
 from worker.gateway.view import Entry
@@ -157,7 +156,13 @@ class Routes:
         if before and before.user_id == session.user_id:
             for made in reversed(before.made):
                 session = session.with_made(made)
-        found = await self._gateway.deploy(session, token, solution, revision)
+        try:
+            found = await self._gateway.deploy(session, token, solution, revision)
+        except (TooMany, Away) as error:  # the user is known: their pages can be read meanwhile
+            why = refused(error)
+            response = self._answers.refuse(request, why.status, why.code, why.message)
+            self._sessions.write(response, session)
+            return response
         if found.made:
             session = session.with_made(found.made)
         found = await self._gateway.wait(found, session, max(0.0, until - asyncio.get_running_loop().time()))
@@ -253,7 +258,7 @@ class Routes:
         """`GET /requests`: mine, newest first; an administrator's of everybody with `?all=1`."""
         session = await self._session(request)
         everybody = _all_wanted(request, session)
-        page = self._pages.requests(self._listed(session, everybody), session, self._as_of(), everybody=everybody)
+        page = self._pages.requests(self._listed(session, everybody), session, self._stale(), everybody=everybody)
         return self._answers.page(page)
 
     def _listed(self, session: Session, everybody: bool) -> list[Shown]:
@@ -274,7 +279,7 @@ class Routes:
         found = self._gateway.find(request.match_info["id"], session)
         if found is None:
             return self._answers.not_found(request, session)
-        page = self._pages.request(self._shown(found, session), session, self._as_of(), secrets.token_urlsafe(12))
+        page = self._pages.request(self._shown(found, session), session, self._stale(), secrets.token_urlsafe(12))
         return self._answers.page(page)
 
     def _shown(self, found: Found, session: Session) -> Shown:
@@ -284,14 +289,18 @@ class Routes:
         """`GET /requests/events`: the list whenever it is another one."""
         session = await self._session(request)
         everybody = _all_wanted(request, session)
-        last = ""
+        last, loop = "", asyncio.get_running_loop()
         async with self._stream(request, session) as response:
-            while self._is_read(request, response):
-                html = self._pages.listed(self._listed(session, everybody), session, self._as_of(), everybody=everybody)
+            while self._is_read(request, response, session):
+                html = self._pages.listed(self._listed(session, everybody), session, self._stale(), everybody=everybody)
                 if html != last:
                     await response.send(html, event="page")
-                    last = html
+                    last, alive_at = html, loop.time() + REFRESH_SECONDS
+                elif loop.time() >= alive_at:
+                    await response.send("", event="alive")
+                    alive_at = loop.time() + REFRESH_SECONDS
                 await _either(self.stopping)
+            await self._say_expired(response, session)
         return response
 
     async def page_events(self, request: web.Request) -> web.StreamResponse:
@@ -306,7 +315,7 @@ class Routes:
             session,
             found,
             "page",
-            lambda it: self._pages.live(self._shown(it, session), session, self._as_of(), nonce),
+            lambda it: self._pages.live(self._shown(it, session), session, self._stale(), nonce),
         )
 
     async def parked(self, request: web.Request) -> web.StreamResponse:
@@ -317,7 +326,7 @@ class Routes:
             [shown(Found(it.request_id, it), session.user_id) for it in entries]
             for entries in (view.parked()[:MAX_LISTED], view.failed(MAX_FAILED))
         )
-        return self._answers.page(self._pages.parked(ones, failed, session, self._as_of()))
+        return self._answers.page(self._pages.parked(ones, failed, session, self._stale()))
 
     async def again(self, request: web.Request) -> web.StreamResponse:
         """`POST /requests/{id}/again`: the owner's request once more; the page's nonce makes it one."""
@@ -326,6 +335,8 @@ class Routes:
         nonce = str(form.get("nonce", ""))
         if not found.entry or not found.entry.belongs_to(session.user_id) or not 8 <= len(nonce) <= 64:
             return self._answers.not_found(request, session)
+        if not found.entry.is_final:  # a parked one may be deployed
+            raise Refused(409, "not-ended", "This request has not ended. Wait for its end before you deploy it again.")
         publisher = self._gateway.publisher_for(session)
         key = session.user_id.encode()
         new = await self._done(self._operations.again(publisher, found.entry.status, key, nonce))
@@ -413,8 +424,8 @@ class Routes:
         if site not in (None, "same-origin", "none") or (site is None and origin not in (None, self._origin)):
             raise Refused(403, "other-origin", "This was sent by another site's page. Do it on the gateway's own.")
 
-    def _as_of(self) -> datetime | None:
-        return None if self._gateway.reader.is_connected else self._gateway.reader.as_of
+    def _stale(self) -> Stale | None:
+        return None if self._gateway.reader.is_connected else Stale(self._gateway.reader.as_of)
 
     def _page_of(self, request_id: str) -> str:
         return f"{self._base}/requests/{quote(request_id, safe='')}"
@@ -459,31 +470,44 @@ class Routes:
             return web.Response(status=204)
         told = ""
         async with self._stream(request, session) as response, self._gateway.watching(found) as news:
-            while self._is_read(request, response):
+            while self._is_read(request, response, session):
                 news.clear()
                 found = self._gateway.again(found, session)
                 text = render(found)
                 if text != told:
                     await response.send(text, event=event, id=_event_id(found))
                     told = text
+                else:
+                    await response.send("", event="alive")  # a script sees no ping, and knows when none comes
                 if found.entry is not None and found.entry.is_final:
                     await response.send("", event="over", id=_event_id(found))
                     break
-                await self._until(news, request, response)
+                await self._until(news, request, response, session)
+            await self._say_expired(response, session)
         return response
 
-    async def _until(self, news: asyncio.Event, request: web.Request, response: EventSourceResponse) -> None:
+    async def _say_expired(self, response: EventSourceResponse, session: Session) -> None:
+        """Tell the page why its stream ends, when it is the session that has."""
+        if self._sessions.has_expired(session):
+            await response.send("", event="expired")
+
+    async def _until(
+        self, news: asyncio.Event, request: web.Request, response: EventSourceResponse, session: Session
+    ) -> None:
         """Wait for news, or for Kafka to go or to come; at most so long that a place in the queue is not stale."""
         loop, before = asyncio.get_running_loop(), self._gateway.reader.is_connected
         until = loop.time() + REFRESH_SECONDS
-        while self._is_read(request, response) and self._gateway.reader.is_connected == before and loop.time() < until:
+        reader = self._gateway.reader
+        while self._is_read(request, response, session) and reader.is_connected == before and loop.time() < until:
             await _either(news, self.stopping)
             if news.is_set():
                 return
 
-    def _is_read(self, request: web.Request, response: EventSourceResponse) -> bool:
-        """Tell whether somebody follows. One who left gives the stream back at once, and not with the next ping."""
-        return response.is_connected() and request.transport is not None and not self.stopping.is_set()
+    def _is_read(self, request: web.Request, response: EventSourceResponse, session: Session) -> bool:
+        """Tell whether somebody follows who may. One who left gives the stream back at once, not with the next ping."""
+        if self.stopping.is_set() or self._sessions.has_expired(session):
+            return False
+        return response.is_connected() and request.transport is not None
 
 
 async def _either(*events: asyncio.Event) -> None:

@@ -206,7 +206,8 @@ class Gateway:
         return Found(request_id, self._entry_of(made), made) if made else None
 
     def _known(self, request_id: str, session: Session) -> Found | None:
-        for entry in self.view.find(request_id):
+        entries = sorted(self.view.find(request_id), key=lambda it: not it.belongs_to(session.user_id))
+        for entry in entries:  # one's own first: an administrator may see another user's request of the same id
             if entry.belongs_to(session.user_id) or session.is_admin:
                 return Found(request_id, entry)
         made = session.has_made(request_id)

@@ -76,7 +76,11 @@ class Sessions:
             session = _session(claims)
         except (jwt.InvalidTokenError, KeyError, TypeError, ValueError):
             return None
-        return session if self._clock() < session.expires else None
+        return None if self.has_expired(session) else session
+
+    def has_expired(self, session: Session) -> bool:
+        """Tell whether its time is over. A stream that was opened before ends then, too."""
+        return self._clock() >= session.expires
 
     def write(self, response: web.StreamResponse, session: Session) -> None:
         """Set the cookie; it ends with the token that the session came from."""

@@ -102,6 +102,7 @@ class Person:
     user: User
     is_admin: bool
     complaints: list[str] = field(default_factory=list)
+    complained: asyncio.Event = field(default_factory=asyncio.Event)
     clicked: float = 0.0  # when, in monotonic seconds
 
     @classmethod
@@ -113,13 +114,18 @@ class Person:
         context.set_default_timeout(20_000)
         await context.add_init_script(_NOTES)
         context.on("console", person.hears)
-        context.on("weberror", lambda it: person.complaints.append(str(it.error)))
+        context.on("weberror", lambda it: person.complains(str(it.error)))
         return person
 
     def hears(self, message: Any) -> None:
         """Complain of an error on a page's console."""
         if message.type == "error":
-            self.complaints.append(f"{message.text} ({message.page.url.partition('?')[0]})")
+            self.complains(f"{message.text} ({message.page.url.partition('?')[0]})")
+
+    def complains(self, of: str) -> None:
+        """Note a complaint."""
+        self.complaints.append(of)
+        self.complained.set()
 
     @property
     def token(self) -> str:
@@ -146,8 +152,10 @@ class Person:
             await portal.click("button")
         return await opened.value
 
-    def forgives(self, words: str) -> None:
-        """Expect at least one complaint with these words, and drop them."""
-        kept = [it for it in self.complaints if words not in it]
-        assert len(kept) < len(self.complaints), f"nobody complained of {words!r}"
-        self.complaints = kept
+    async def forgives(self, words: str) -> None:
+        """Wait for a complaint with these words, which may come after the page, and drop all that have them."""
+        async with asyncio.timeout(10):
+            while not any(words in it for it in self.complaints):
+                self.complained.clear()
+                await self.complained.wait()
+        self.complaints = [it for it in self.complaints if words not in it]

@@ -40,7 +40,10 @@ async def test_the_page_follows_to_the_dashboard(world: World, person: NewPerson
     assert states == sorted(states, key=["Sent", "Accepted", "Building", "Deploying", "Deployed"].index)
     assert [] == loads
     assert "Deployed · Followed" == await page.title()
-    assert "Deployed. The playground has deployed it." == await page.text_content("#spoken")
+    assert (
+        "Deployed. It is on the playground. Its containers may take some minutes to start."
+        == await page.text_content("#spoken")
+    )
     assert someone.user.email in await page.text_content(".verdict")
     await page.click("text=Open in the playground")
     await page.wait_for_url(f"{world.stage.playground_url}/dashboard?*")

@@ -27,12 +27,12 @@ async def test_kafka_goes_and_comes_back(person: NewPerson, portal: str, tmp_pat
         await before.wait_for_selector(".chip.sent")
 
         await kafka.kill()
-        await before.wait_for_selector("[role=alert]:has-text('Kafka does not answer')")
+        await before.wait_for_selector("[role=alert]:has-text('is not available at the moment')")
         while_away = await someone.clicks(world, world.solution("While it was away"))
         await while_away.wait_for_selector("text=Reload this page: that is safe")
         await while_away.reload()
         await while_away.wait_for_selector("text=kafka-unavailable")
-        someone.forgives("503")
+        await someone.forgives("503")
 
         await kafka.start()
         await before.wait_for_selector("[role=alert]", state="detached")

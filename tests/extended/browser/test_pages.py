@@ -50,8 +50,8 @@ async def test_nothing_is_against_a_page(theme: str, person: NewPerson) -> None:
             found += await violations(page)
             if await page.evaluate("document.documentElement.scrollWidth > innerWidth"):
                 found.append(f"{page.url}: wider than a telephone")
-        someone.forgives("401")
-        someone.forgives("404")
+        await someone.forgives("401")
+        await someone.forgives("404")
         door.reader.is_connected = False
         for path in (SCENES["list"], SCENES["building"]):
             await page.goto(address + path)
@@ -100,7 +100,9 @@ async def test_each_state_is_read_aloud_once(person: NewPerson) -> None:
         await page.wait_for_selector("[role=alert]")
         say(door, 3, deployment=DEPLOYMENT)
         await page.wait_for_selector(".chip.deployed")
-        assert ["Deployed. The playground has deployed it."] == await page.evaluate("said")
+        assert [
+            "Deployed. It is on the playground. Its containers may take some minutes to start."
+        ] == await page.evaluate("said")
 
 
 async def test_a_lost_connection_is_said_and_found_again(person: NewPerson) -> None:
@@ -121,7 +123,7 @@ async def test_a_lost_connection_is_said_and_found_again(person: NewPerson) -> N
         await someone.context.set_offline(False)
         await page.wait_for_selector(".chip.deployed")
         assert await page.locator("#connection").is_hidden()
-    someone.forgives("ERR_")
+    await someone.forgives("ERR_")
 
 
 async def test_leaving_ends_the_session(person: NewPerson) -> None:
@@ -130,9 +132,9 @@ async def test_leaving_ends_the_session(person: NewPerson) -> None:
     page = await someone.context.new_page()
     async with scenes_for(someone) as (_, address):
         await logged_in(page, address)
-        await page.click("text=Forget me here")
+        await page.click("text=Log out here")
         await page.wait_for_selector("text=Log in first")
-    someone.forgives("401")
+    await someone.forgives("401")
 
 
 async def logged_in(page: Any, address: str) -> None:

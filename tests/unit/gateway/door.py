@@ -100,6 +100,16 @@ class FakeOperations:
 
 
 @dataclass
+class Clock:
+    """The time of day, and what a test has added to it."""
+
+    later: float = 0.0  # seconds
+
+    def __call__(self) -> float:
+        return datetime.now(UTC).timestamp() + self.later
+
+
+@dataclass
 class Door:
     """The gateway and everything around it."""
 
@@ -109,6 +119,7 @@ class Door:
     reader: FakeReader
     operations: FakeOperations
     gateway: Gateway
+    clock: "Clock"
     prefix: str
 
     def say(self, sequence: int, state: str = "accepted", **changes: Any) -> None:
@@ -158,12 +169,13 @@ def door_of(public_url: str = f"http://portal.example{PREFIX}", **changes: Any) 
     auth = AuthSettings(secret=SecretStr(JWT_SECRET))
     view, reader, publisher = View(own.view_max_requests, own.view_max_bytes), FakeReader(), FakePublisher()
     publisher.view = view
-    now: Any = lambda: datetime.now(UTC).timestamp()  # noqa: E731
+    now = Clock()
     gateway = Gateway(own, TokenVerifier(auth, now), Sessions(own, now), view, reader, lambda: publisher)  # type: ignore[arg-type,return-value]
     operations = FakeOperations()
     prefix = urlsplit(public_url).path.rstrip("/")
     routes = Routes(gateway, FakeBuilder(), operations, Pages(prefix, own.public_url, own.portal_url), own)  # type: ignore[arg-type]
     opened = partial(Door, view=view, publisher=publisher, reader=reader, operations=operations, gateway=gateway)
+    opened = partial(opened, clock=now)
     return web_app(routes, Connections()), routes, partial(opened, prefix=prefix)
 
 

@@ -71,7 +71,8 @@ async def test_waiting_is_told_with_its_place() -> None:
         for number in range(3):
             door.say(0, request_id=f"r-{number}", offset=number)
         await door.log_in()
-        assert "your 3rd request" in await page(door, "/requests/r-2")
+        assert "2 of your requests are before it." in await page(door, "/requests/r-2")
+        assert "One of your requests is before it." in await page(door, "/requests/r-1")
 
 
 async def test_the_list_has_mine_and_nobody_elses() -> None:
@@ -143,13 +144,16 @@ async def test_an_administrator_sees_all() -> None:
 
 
 async def test_an_administrator_sees_what_has_failed() -> None:
-    """With a button that replays it; what was rejected is its sender's matter."""
+    """With a button that replays it where there is a dead letter; what was rejected is its sender's matter."""
+    ends = [("failed", "catalog-unavailable"), ("failed", "outcome-unknown"), ("failed", "playground-refused")]
     async with open_door(**ADMIN) as door:
-        for number, state in enumerate(("failed", "rejected", "deployed")):
-            door.say(0, state, request_id=f"{state}-1", offset=number, user=STRANGER, partition=2)
+        for number, (state, code) in enumerate([*ends, ("rejected", "no-access"), ("deployed", "")]):
+            more = error(code, "It is so.") if code else {}
+            door.say(0, state, request_id=f"{state}-{number}", offset=number, user=STRANGER, partition=2, **more)
         await door.log_in()
         html = await page(door, "/parked")
-        assert ["failed-1"] == re.findall(r"/requests/([a-z0-9-]+)/replay", html)
+        assert {"failed-0", "failed-1"} == set(re.findall(r"/requests/([a-z0-9-]+)/replay", html))
+        assert "failed-2" in html
 
 
 async def test_an_administrator_settles_and_replays() -> None:
@@ -248,7 +252,7 @@ async def test_an_open_page_says_that_kafka_is_away() -> None:
         said = []
         for is_connected in (True, False, True):
             door.reader.is_connected = is_connected
-            said.append("Kafka does not answer" in (await stream.content.readuntil(b"\r\n\r\n")).decode())
+            said.append("is not available at the moment" in (await stream.content.readuntil(b"\r\n\r\n")).decode())
         assert [False, True, False] == said
 
 
@@ -340,7 +344,11 @@ async def test_kafka_away_is_said_on_every_page() -> None:
         door.reader.is_connected = False
         for path in ("/requests", "/requests/r-1"):
             html = await page(door, path)
-            assert ("Sudoku" in html, "Kafka does not answer" in html, "12:03:00" in html) == (True, True, True)
+            assert ("Sudoku" in html, "is not available at the moment" in html, "12:03:00" in html) == (
+                True,
+                True,
+                True,
+            )
 
 
 @pytest.mark.parametrize("state", ["accepted", "building", "submitting", "retrying", "parked", "deployed", "failed"])
@@ -352,3 +360,66 @@ async def test_every_state_has_a_page(state: str) -> None:
         assert f'chip {state}"' in await page(door)
         assert str(REVISION_ID)[:8] in await page(door, "/requests")
         assert str(SOLUTION_ID) in await page(door)
+
+
+async def test_a_stream_ends_with_its_session() -> None:
+    """A page that was left open shows nothing after that; it says that the log-in has expired."""
+    async with open_door() as door, asyncio.timeout(10):
+        door.say(0)
+        await door.log_in()
+        streams = [await door.get(path) for path in ("/requests/r-1/events", "/requests/events")]
+        for stream in streams:
+            await stream.content.readuntil(b"\r\n\r\n")
+        door.clock.later = 24 * 3600
+        door.say(1, "building", solution_name="Secret")
+        rest = [(await stream.content.read()).decode() for stream in streams]
+        assert [True, True] == ["event: expired" in text for text in rest]
+        assert [False, False] == ["Secret" in text for text in rest]
+
+
+@pytest.mark.parametrize("state", ["accepted", "building", "submitting", "retrying", "parked"])
+async def test_only_what_has_ended_is_deployed_again(state: str) -> None:
+    """A parked one may be deployed already, and would be once more."""
+    async with open_door() as door:
+        door.say(0, state)
+        await door.log_in()
+        response = await door.post("/requests/r-1/again", data={"nonce": "n" * 16})
+        assert (409, []) == (response.status, door.operations.done)
+
+
+async def test_an_error_at_an_address_with_a_token_has_no_links() -> None:
+    """A browser would hand the address on to where they lead."""
+    async with open_door(portal_url="https://portal.example/") as door:
+        html = await page(door, f"{CLICK}?jwtToken=a.b.c")
+        assert ["#content"] == re.findall(r'<a [^>]*href="([^"]+)"', html)
+        assert 'href="https://portal.example/"' in await page(door, "/requests")
+
+
+async def test_an_administrator_sees_their_own_request_first() -> None:
+    """Where another user's has the same id."""
+    async with open_door(**ADMIN) as door:
+        door.say(0, user=STRANGER, partition=2, solution_name="Theirs")
+        door.say(0, solution_name="Mine")
+        await door.log_in()
+        html = await page(door)
+        assert (True, False) == ("Mine" in html, "Theirs" in html)
+
+
+async def test_only_the_owner_is_told_to_log_in_there() -> None:
+    """The playground shows a deployment to its owner alone."""
+    async with open_door(**ADMIN) as door:
+        door.say(0, "deployed", deployment=DEPLOYMENT, user=STRANGER, partition=2)
+        await door.log_in()
+        html = await page(door)
+        assert ("Only its owner" in html, "Log in there as" in html) == (True, False)
+
+
+async def test_advice_for_operators_is_for_administrators() -> None:
+    """A user cannot change a setting."""
+    seen = []
+    for settings in ({}, ADMIN):
+        async with open_door(**settings) as door:
+            door.say(0, "failed", **error("catalog-unauthorized", "It is so."))
+            await door.log_in()
+            seen.append("DEPLOYER_CATALOG__USERNAME" in await page(door))
+    assert [False, True] == seen

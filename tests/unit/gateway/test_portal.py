@@ -185,6 +185,15 @@ async def test_open_requests_of_a_user_are_bounded() -> None:
         ), await response.text()
 
 
+async def test_a_user_who_has_to_wait_may_read_meanwhile() -> None:
+    """The token was verified: the pages of what there is can be seen, although nothing more is published."""
+    async with open_door(max_open_requests=1) as door:
+        door.say(0, revision_id=SOLUTION_ID, solution_name="Sudoku")
+        assert 429 == (await door.get(f"{CLICK}?jwtToken={token()}", headers=BROWSER)).status
+        response = await door.get("/requests", headers=BROWSER)
+        assert (200, True) == (response.status, "Sudoku" in await response.text())
+
+
 async def test_the_rate_of_a_user_is_bounded() -> None:
     """Counted for each user on their own."""
     async with open_door(max_requests_per_minute=3) as door:

@@ -1,10 +1,13 @@
-// Shows times as the reader writes them, and swaps the part of the page that changes for what the server rendered.
+// Shows times in the reader's own format, and replaces the part of the page that changes by what the server rendered.
 // Without this file a reload shows the same.
 "use strict";
 
 (() => {
   const LOST_MS = 4000; // a connection that is back by then was never missed
-  const HIDDEN_MS = 2000; // who only looks into another tab comes back to an open stream
+  const HIDDEN_MS = 2000; // a reader who only looks into another tab comes back to an open stream
+  const SILENT_MS = 40000; // the server sends something every 15 s
+  const OPEN_MS = 10000; // some proxies keep a stream to themselves until it ends
+  const POLL_MS = 15000; // then, and where there is no stream
   const live = document.getElementById("live");
   const notice = document.getElementById("connection");
   const spoken = document.getElementById("spoken");
@@ -12,6 +15,8 @@
   let lost = 0; // timer
   let again = 0; // timer
   let hidden = 0; // timer
+  let silent = 0; // timer
+  let poll = 0; // timer
   let wait = 5000;
 
   const local = (root) => {
@@ -38,6 +43,7 @@
     for (const field of next.querySelectorAll("input[id]")) field.replaceWith(find(live, name(field)) ?? field);
     live.replaceChildren(...next.childNodes);
     if (focused) find(live, focused)?.focus({ preventScroll: true });
+    copyable();
     const [title, state, sentence] = ["h1", "#state", "#state + .sentence"].map((it) => live.querySelector(it)?.textContent);
     if (!state) return;
     document.title = `${state} · ${title}`;
@@ -58,21 +64,74 @@
     say("");
   };
 
+  const missed = () => {
+    lost ||= setTimeout(say, LOST_MS, `${live.dataset.lost} ${new Date().toLocaleTimeString()}.`);
+  };
+
+  const end = (text) => {
+    delete live.dataset.events;
+    delete live.dataset.poll;
+    stop();
+    clearTimeout(lost);
+    say(text);
+  };
+
+  // The whole page again: it tells why there is no stream, too.
+  const lookAgain = async () => {
+    clearTimeout(poll);
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store", redirect: "error" });
+      if (answer.status === 401) return end(live.dataset.expired);
+      if (answer.status === 429) return say(live.dataset.busy);
+      if (!answer.ok) return missed();
+      const next = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("live");
+      if (!next) return missed();
+      if (live.dataset.events !== undefined && next.dataset.events === undefined) { delete live.dataset.events; stop(); } // it is over
+      found();
+      if (!typing()) show(next.innerHTML);
+    } catch {
+      missed();
+    }
+  };
+
+  const keepPolling = () => {
+    clearTimeout(poll);
+    if (document.hidden || (live.dataset.poll === undefined && live.dataset.events === undefined)) return;
+    poll = setTimeout(async () => {
+      await lookAgain();
+      keepPolling();
+    }, POLL_MS);
+  };
+
+  const heard = () => {
+    clearTimeout(silent);
+    clearTimeout(poll);
+    silent = setTimeout(() => { // open, as it seems, and dead
+      stop();
+      missed();
+      start();
+    }, SILENT_MS);
+  };
+
   const start = () => {
     clearTimeout(again);
+    if (live.dataset.poll !== undefined) return keepPolling();
     if (source || live.dataset.events === undefined) return;
     source = new EventSource(live.dataset.events);
-    source.addEventListener("open", found);
-    source.addEventListener("page", (event) => show(event.data));
+    silent = setTimeout(keepPolling, OPEN_MS);
+    source.addEventListener("open", () => { found(); heard(); });
+    source.addEventListener("page", (event) => { heard(); show(event.data); });
+    source.addEventListener("alive", heard);
     source.addEventListener("over", () => {
       delete live.dataset.events;
       stop();
     });
+    source.addEventListener("expired", () => end(live.dataset.expired));
     source.addEventListener("error", () => {
-      const text = `${live.dataset.lost} ${new Date().toLocaleTimeString()}.`;
-      lost ||= setTimeout(say, LOST_MS, text);
+      missed();
       if (source?.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
       stop();
+      lookAgain();
       again = setTimeout(start, wait);
       wait = Math.min(2 * wait, 60000);
     });
@@ -80,9 +139,22 @@
 
   const stop = () => {
     clearTimeout(again);
+    clearTimeout(silent);
+    clearTimeout(poll);
     source?.close();
     source = null;
   };
+
+  const typing = () => live.contains(document.activeElement) && document.activeElement.tagName === "INPUT";
+
+  const copyable = () => {
+    for (const button of live.querySelectorAll("[data-copy]")) button.hidden = !navigator.clipboard;
+  };
+
+  live.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (button) navigator.clipboard.writeText(button.parentElement.querySelector("a").href);
+  });
 
   const look = () => {
     clearTimeout(hidden);
@@ -95,5 +167,6 @@
   window.addEventListener("pagehide", stop);
   window.addEventListener("pageshow", look);
   local(document);
+  copyable();
   look();
 })();
