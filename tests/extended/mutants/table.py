@@ -940,8 +940,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("redaction: no password in a URL", "(/[^\\s?#@]*)?$", "(/[^\\s?#]*)?$"),
     ),
     ("worker/settings.py", f"{UNIT}/test_settings.py"): (
-        ("settings: other underscores", "    if meant:\n", "    if False:\n"),
-        ("settings: variables of a service", " or _is_of_a_service(name, value):", ":"),
+        ("settings: other underscores", "    if setting:\n", "    if False:\n"),
+        ("settings: variables of a service", " or _is_service_variable(name, value):", ":"),
         ("settings: what is meant", "removeprefix(PREFIX), known, 1)", "removeprefix(PREFIX), [], 1)"),
         ("settings: four topics", "if (topic := getattr(self, first)) == getattr(self, second):", "if topic := None:"),
     ),
