@@ -64,7 +64,7 @@ def test_what_is_said_is_published() -> None:
         ({"reason": "\udcff"}, "--reason: it is not UTF-8"),
         ({"reason": "eyJhbGciOiJIUzUxMiJ9.e30.c2ln"}, "--reason: everybody can read it.*token"),
         ({"by": " "}, "--by: it has 0 characters. Write 1 to 200"),
-        ({"user": nobody}, "--by: .*Say who you are"),
+        ({"user": nobody}, "--by: .*Give your name"),
     ],
 )
 def test_a_mistake_names_the_option(given: dict[str, Any], said: str) -> None:
