@@ -275,7 +275,7 @@ def _dead_letter(parser: argparse.ArgumentParser) -> None:
     ):
         action = _add_parser(actions, name, purpose)
         action.add_argument(
-            "places",
+            "positions",
             metavar="PARTITION:OFFSET",
             type=argument_types.partition_offset,
             nargs="+" if name == "show" else "*",

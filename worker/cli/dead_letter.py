@@ -34,10 +34,10 @@ def execute(arguments: argparse.Namespace) -> int:
 def read_filter(arguments: argparse.Namespace) -> DeadLetterFilter:
     """Return the command line's conditions."""
     if arguments.action == "show":
-        return DeadLetterFilter(frozenset(arguments.places))
+        return DeadLetterFilter(frozenset(arguments.positions))
     key = arguments.key
     return DeadLetterFilter(
-        frozenset((*arguments.places, *(arguments.offset or ()))),
+        frozenset((*arguments.positions, *(arguments.offset or ()))),
         arguments.code,
         None if key is None else key.encode(errors="surrogateescape"),  # any bytes that the shell passed
         arguments.request_id,
@@ -52,9 +52,9 @@ async def _list(kafka: KafkaSettings, wanted: DeadLetterFilter, *, as_json: bool
 
 
 async def _show(kafka: KafkaSettings, wanted: DeadLetterFilter) -> int:
-    missing = set(wanted.places)
+    missing = set(wanted.positions)
     async for letter in read_dead_letters(kafka, wanted):
-        missing.discard(letter.place)
+        missing.discard(letter.position)
         print(letter.json(indent=2), flush=True)
     if missing:
         names = ", ".join(sorted(map(str, missing)))

@@ -220,7 +220,7 @@ async def test_what_cannot_be_replayed_is_passed_over(box: Box) -> None:
     assert {chained, lost, another} == said.keys()
     assert f"already been replayed {MAX_REPLAYS} times" in said[chained]
     assert "could not be read (not-json)" in said[lost]
-    assert "Kafka has deleted its record, and the token with it." in said[another]
+    assert "Kafka has deleted the request's record, and the token with it." in said[another]
     replayed = read_request(await box.received())
     assert isinstance(replayed, Request)
     assert replay_id("r-3", 1) == replayed.id
@@ -241,7 +241,7 @@ async def test_a_token_file_replaces_tokens_that_are_gone(box: Box, tmp_path: Pa
     file.write_text(f"Bearer {token}\n")
     lines, errors = await box.run("replay", "--all", "--token-file", str(file), code=1)
     assert [f"{place}  r-1 → {replay_id('r-1', 1)}", "Replayed: 1. Could not be sent: 1. Already replayed: 0."] == lines
-    assert errors.startswith(f"{other}  r-2: it belongs to another user than the token.")
+    assert errors.startswith(f"{other}  r-2: the request and the token belong to different users.")
     request = read_request(await box.received())
     assert isinstance(request, Request)
     assert f"Bearer {token}" == request.token

@@ -142,7 +142,7 @@ def test_wrong_usage_is_2(arguments: list[str], said: str, capsys: pytest.Captur
             ["resolve", "r-1", "--outcome", "retry", "--deployment-id", "a", "--deployment-url", "https://x"],
             "Leave them",
         ),
-        (["resolve", "r-1", "--outcome", "failed", "--reason", " "], "--reason: it has 0 characters"),
+        (["resolve", "r-1", "--outcome", "failed", "--reason", " "], "--reason: the text has 0 characters"),
         (["dead-letter", "replay"], "dead-letter replay: no dead letter is selected"),
     ],
 )
