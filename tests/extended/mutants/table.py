@@ -962,8 +962,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ("worker/observability/health.py", f"{UNIT}/observability/test_health.py::test_taken_port_is_an_error"): (
         (
             "health: a port in use",
-            "    except OSError as error:\n        why",
-            "    except KeyError as error:\n        why",
+            "    except OSError as error:\n        reason",
+            "    except KeyError as error:\n        reason",
         ),
     ),
     ("worker/cli/dead_letter.py", "tests/component/cli/test_dead_letter.py"): (
@@ -1166,7 +1166,11 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     ("worker/observability/telemetry.py", f"{UNIT}/gateway/test_traces.py"): (
         ("traces: a click's own", "if Spans.tracer else _ANSWERING.get()", "if False else _ANSWERING.get()"),
-        ("traces: no nonsense is passed on", "given if given and TRACEPARENT.fullmatch(given) else None", "given"),
+        (
+            "traces: no nonsense is passed on",
+            "traceparent if traceparent and TRACEPARENT.fullmatch(traceparent) else None",
+            "traceparent",
+        ),
     ),
     ("worker/gateway/http.py", f"{UNIT}/gateway/test_pages.py"): (
         ("gateway: headers", "            add_headers(request, response)", "            pass"),
