@@ -1001,7 +1001,11 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "folder.parent.chmod(0o777)",
         ),
         ("sandbox: another user has no groups of ours", ', "extra_groups": ()}', "}"),
-        ("sandbox: what does not work is not used", "for it in found if works(it)", "for it in found"),
+        (
+            "sandbox: what does not work is not used",
+            "for candidate in candidates if works(candidate)",
+            "for candidate in candidates",
+        ),
     ),
     ("worker/sandbox/playground_dry_run.py", f"{UNIT}/sandbox/test_playground.py"): (
         ("sandbox: scripts get no settings", "            env=environment(server),\n", ""),
