@@ -1,4 +1,4 @@
-"""Independent work at the same time, and work until a signal."""
+"""Concurrent work, and work until a signal."""
 
 import asyncio
 import gc
@@ -16,9 +16,10 @@ log = structlog.get_logger()
 
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do what takes long for the CPU beside the event loop: Python lets others go on every 5 ms.
+    """Run CPU-bound work outside the event loop, and return its result. Python switches threads every 5 ms.
 
-    A thread cannot be cancelled: who is, waits for its end, so that what it holds in memory stays accounted for.
+    A thread cannot be cancelled. A cancelled caller therefore waits until the thread completes, so that the thread's
+    memory stays accounted for.
     """
     running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
     try:
@@ -26,19 +27,19 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
     except asyncio.CancelledError:
         await asyncio.wait((running,))
         if not running.cancelled():
-            running.exception()  # looked at: nobody else will
+            running.exception()  # marks it as retrieved; asyncio would log it otherwise
         raise
 
 
 async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """Return the results in order; on the first failure, cancel and await the rest, then raise that failure.
 
-    Of several failures at the same time the first in order is raised, so that the same input gives the same error.
+    Of several simultaneous failures, the first in order is raised, so that the same input gives the same error.
     """
     tasks: list[asyncio.Task[T]] = []
     try:
         async with asyncio.TaskGroup() as group:
-            tasks += [group.create_task(one) for one in work]
+            tasks += [group.create_task(coroutine) for coroutine in work]
     except ExceptionGroup:
         for task in tasks:
             if not task.cancelled():
@@ -49,7 +50,7 @@ async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 @asynccontextmanager
 async def running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
-    """Run it beside the block, and cancel it at its end."""
+    """Run `work` during the block, and cancel it at the end of the block."""
     task = asyncio.create_task(work, name=name)
     try:
         yield
@@ -59,7 +60,7 @@ async def running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[N
 
 
 def run_until_signal(run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
-    """Run a process: the first SIGTERM or SIGINT sets the event that `run` is given, the second cancels it."""
+    """Run a process. The first SIGTERM or SIGINT sets the event that `run` receives; the second cancels `run`."""
 
     async def main() -> None:
         stop = asyncio.Event()
@@ -67,7 +68,7 @@ def run_until_signal(run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) 
 
         def stop_or_cancel(received: signal.Signals) -> None:
             log.info("stopping at once" if stop.is_set() else "stopping", signal=received.name)
-            if stop.is_set() and not work.cancelling():  # a third must not interrupt the cleanup
+            if stop.is_set() and not work.cancelling():  # a third signal must not interrupt the cleanup
                 work.cancel()
             stop.set()
 
@@ -81,10 +82,10 @@ def run_until_signal(run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) 
 
 @contextmanager
 def sparing_garbage_collector() -> Iterator[None]:
-    """Let it look for garbage in what comes from now on: what was imported stays until the end.
+    """Run the garbage collector rarely, and only over objects that are created inside the block.
 
-    With Python's own thresholds it looked at all objects after every 270 requests, which took 120 ms each time, and
-    in all a sixth of a worker's CPU. What holds no other in a circle is freed at once, as ever.
+    With Python's own thresholds, the collector scanned all objects after every 270 requests. A scan took 120 ms, and
+    scans took a sixth of a worker's CPU. Objects without reference cycles are freed immediately in any case.
     """
     before = gc.get_threshold()
     gc.freeze()
@@ -97,9 +98,9 @@ def sparing_garbage_collector() -> Iterator[None]:
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Make an event loop: uvloop's, which takes less CPU, or asyncio's own where there is no wheel of it."""
+    """Create an event loop: uvloop's, which takes less CPU, or asyncio's own on platforms without a uvloop wheel."""
     try:
-        import uvloop  # noqa: PLC0415 - 16 ms of CPU, for what serves and not for every command
+        import uvloop  # noqa: PLC0415 - 16 ms of CPU, which only servers need
     except ImportError:
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()

@@ -1,4 +1,4 @@
-"""What the path of a request needs of the world: the adapters' side of it, as protocols, and the clocks."""
+"""Ports: the protocols that adapters implement for the path of a request, and the clocks."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -14,17 +14,17 @@ from worker.domain.solution import BytesLeft, Caller, Solution
 
 
 class Tokens(Protocol):
-    """Who is asking. Raises Unauthenticated, Unavailable."""
+    """The verification of tokens, which names the caller. Raises Unauthenticated, Unavailable."""
 
     async def authenticate(self, token: str, appended_at: float | None, *, times: bool = True) -> Caller: ...
 
     def read(self, token: str) -> Caller:
-        """Return whom a token names, which is not verified: it was before."""
+        """Return the caller that a token names, without verification: the token was verified earlier."""
         ...
 
 
 class Catalog(Protocol):
-    """What a revision is, whether the caller may read it, and whose the protobufs are that it names.
+    """A revision's content, the caller's access to it, and the access to the protobufs that it names.
 
     Raises NotFound, NotAllowed, Unavailable, NeedsReservation.
     """
@@ -37,7 +37,7 @@ class Catalog(Protocol):
 
 
 class Artifacts(Protocol):
-    """Files of a solution, by their uris; None for one that is gone, Unproven for one that may be something else.
+    """Files of a solution, by their URIs; None for a file that is gone, Unproven for one that may be something else.
 
     Raises NotFound, NotDeployable, Unavailable, NeedsReservation.
     """
@@ -46,9 +46,10 @@ class Artifacts(Protocol):
 
 
 class Playground(Protocol):
-    """Where bundles are deployed, within so many seconds. Raises PlaygroundRefused, OutcomeUnknown, Unavailable.
+    """The playground server, which deploys a bundle within `seconds`.
 
-    The codes of its Unavailable begin with `playground-`: by that the breaker knows which dependency is down.
+    Raises PlaygroundRefused, OutcomeUnknown, Unavailable. The codes of Unavailable begin with `playground-`, which
+    shows the breaker the dependency that is down.
     """
 
     async def submit(self, bundle: bytes, username: str, request_id: str, seconds: float) -> DeploymentInfo: ...
@@ -56,7 +57,7 @@ class Playground(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """What time it is, for people and for measuring; how to wait; and a jitter from 0 to 1."""
+    """The time of day, the monotonic clock in seconds, a sleep in seconds, and a jitter from 0 to 1."""
 
     now: Callable[[], datetime]
     monotonic: Callable[[], float]
@@ -64,7 +65,7 @@ class Clocks:
     jitter: Callable[[], float]
 
     async def sleep_until(self, moment: datetime) -> None:
-        """Return at once when it is past."""
+        """Wait until `moment`; return at once when it is past."""
         await self.sleep(max(0.0, (moment - self.now()).total_seconds()))
 
 
@@ -72,44 +73,48 @@ class Writer(Protocol):
     """The fenced producer of one partition."""
 
     def commit(self, messages: Sequence[Message], checkpoint: Checkpoint | None) -> Awaitable[Sequence[int]]:
-        """Write one transaction with the checkpoint; return the records' offsets, in their order.
+        """Write one transaction with the checkpoint; return the records' offsets, in the order of `messages`.
 
-        Raises when it did not succeed, or may not have.
+        Raises when the transaction failed, or may have failed.
         """
         ...
 
     async def close(self) -> None:
-        """Close within seconds, whatever state it is in."""
+        """Close the producer within seconds, in any state."""
         ...
 
 
 class Store(Protocol):
-    """What a processor needs of Kafka. Everything raises KafkaError or TimeoutError, and nothing waits without end."""
+    """Kafka, as a partition processor needs it.
 
-    transaction_slots: asyncio.Semaphore  # how many transactions may run at once; the others batch meanwhile
+    Unless noted otherwise, every call has a time limit and raises KafkaError or TimeoutError.
+    """
+
+    transaction_slots: asyncio.Semaphore  # limits concurrent transactions; waiting writers batch more statuses
 
     async def fence(self, partition: int) -> Writer:
-        """Refuse the transactions of everybody else on this partition from here on."""
+        """Fence this partition's earlier owners: from now on the brokers refuse their transactions."""
         ...
 
     async def verify_ownership(self, partition: int) -> tuple[Checkpoint, int]:
-        """Return what the group has committed, and the partition's end.
+        """Return the group's committed checkpoint, and the partition's end offset.
 
         Raises PartitionLost when the group has not assigned the partition to us.
         """
         ...
 
     async def load(self, partition: int, checkpoint: Checkpoint, table: RequestTable) -> list[DeploymentSettled]:
-        """Read the statuses that are needed into the table; return the settlements of what is open."""
+        """Read the statuses from the checkpoint on into the table; return the settlements of open requests."""
         ...
 
     async def permitted(self, partition: int, request_id: str, appended_at: float) -> str | None:
-        """Return the fingerprint of what an operator repeats with a request that was appended then; None: nobody does.
+        """Return the fingerprint in an operator's permit to replay this request; None without a permit.
 
-        Raises nothing: it waits for brokers that are away.
+        `appended_at` is the time of the request's record, in seconds since 1970. Raises nothing: while brokers are
+        away, it waits.
         """
         ...
 
     async def fetch(self, partition: int, offset: int) -> Record | None:
-        """Read one record of the requests topic; None when it is gone."""
+        """Read one record of the requests topic; None when the record is gone."""
         ...

@@ -1,9 +1,10 @@
-"""Settings: environment variables `DEPLOYER_<GROUP>__<NAME>`, as one frozen model with a sentence per field.
+"""Settings: environment variables `DEPLOYER_<GROUP>__<NAME>`, as one frozen model with a description per field.
 
-Every secret can be given as a file instead: `DEPLOYER_AUTH__SECRET_FILE=/run/secrets/jwt`.
-An empty value counts as unset, unless the setting's sentence says otherwise. Unknown names `DEPLOYER_*__*` are an
-error, so that a typo does not silently become a default, and so is a setting's name with other underscores or in other
-case. Other names that begin with `DEPLOYER` are ignored, because Kubernetes sets such variables for Services.
+A file can hold a secret instead of the variable: `DEPLOYER_AUTH__SECRET_FILE=/run/secrets/jwt`.
+An empty value counts as unset, unless the setting's description gives a meaning to it. An unknown name `DEPLOYER_*__*`
+is an error, so that a typo does not silently select a default. A setting's name with other underscores or in another
+case is an error for the same reason. Other names that begin with `DEPLOYER` are ignored, because Kubernetes sets such
+variables for Services.
 """
 
 import re
@@ -25,7 +26,7 @@ PREFIX = "DEPLOYER_"
 
 _SERVER = r"([^\s,:/\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}"
 _SERVERS = rf"^{_SERVER}(, ?{_SERVER})*$"
-# No user, no password, no query: `check` and the log show URLs.
+# A URL has no user, no password and no query, because `check` and the log show URLs.
 HttpUrl = Annotated[str, Field(pattern=r"^https?://([^\s/?#@:\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^\s?#@]*)?$")]
 _NAMESPACES = "[a-z0-9*-]*[a-z0-9][a-z0-9*-]*"  # a name or a pattern; without a letter or digit it would mean all names
 Seconds = Annotated[float, Field(gt=0)]
@@ -63,14 +64,14 @@ class KafkaSettings(_Group):
     partitions: int = Field(
         12,
         ge=1,
-        description="Number of partitions of the requests topic, whoever created it: topics are made with so many, and "
-        "more pods would be idle.",
+        description="Number of partitions of the requests topic. The worker creates topics with this number, and a "
+        "topic that exists must have it; more pods than partitions would be idle.",
     )
     replication_factor: int = Field(3, ge=1, description="Replication factor of the topics that the worker creates.")
 
     @model_validator(mode="after")
     def _four_topics(self) -> Self:
-        """Reject one topic for two purposes: a worker that reads its own statuses as requests never ends."""
+        """Reject one topic for two purposes: a worker that reads its own statuses as requests would loop forever."""
         names = ("requests_topic", "status_topic", "settlements_topic", "dead_letter_topic")
         for first, second in combinations(names, 2):
             if (topic := getattr(self, first)) == getattr(self, second):
@@ -96,13 +97,15 @@ class AuthSettings(_Group):
     audience: str | None = Field(None, description="Required `aud` of a token; unset: not checked.")
     leeway_seconds: float = Field(30, ge=0, le=120, description="Allowed clock skew for `exp` and `nbf`.")
     max_queue_age_seconds: float = Field(
-        900, ge=0, description="How long a token may wait in Kafka and still be judged by the time of its arrival."
+        900,
+        ge=0,
+        description="How long a token may wait in Kafka and still be verified as of the time of its arrival.",
     )
     allow_weak_secret: bool = Field(False, description="Whether to accept a secret of fewer than 16 bytes, decoded.")
 
     @model_validator(mode="after")
     def _one_kind_of_key(self) -> Self:
-        """Reject a mix-up, with which a public key would be used as a secret."""
+        """Reject a mix-up of the two kinds of key, which would use a public key as a secret."""
         secret, keys, algorithm = "DEPLOYER_AUTH__SECRET", "DEPLOYER_AUTH__JWKS_URL", "DEPLOYER_AUTH__ALGORITHM"
         if (self.secret is None) == (self.jwks_url is None):
             problem = "neither is set" if self.secret is None else "both are set"
@@ -123,12 +126,14 @@ class CatalogSettings(_Group):
     username: str = Field(description="User name for HTTP Basic.")
     password: SecretStr = Field(description="Password for HTTP Basic.")
     check_access: bool = Field(
-        True, description="Whether to check that the user may read the solution, and its author the protobufs in it."
+        True,
+        description="Whether to check that the user may read the solution, and that the solution's author may read the "
+        "protobufs in it.",
     )
     protobufs_of_unknown: Literal["refuse", "allow"] = Field(
         "refuse",
-        description="What becomes of a pipeline with a protobuf whose path names no solution, so that nobody's access "
-        "can be checked.",
+        description="Whether to refuse or allow a pipeline with a protobuf whose path names no solution, so that "
+        "access to the protobuf cannot be checked.",
     )
     timeout_seconds: Seconds = Field(10, description="Time-out of a request.")
 
@@ -139,13 +144,12 @@ class ArtifactsSettings(_Group):
     url: HttpUrl = Field(description="URL of the repository, e.g. https://artifacts.example/models.")
     username: str = Field(description="User name for HTTP Basic.")
     password: SecretStr = Field(description="Password for HTTP Basic.")
-    timeout_seconds: Seconds = Field(10, description="Time-out of a file.")
+    timeout_seconds: Seconds = Field(10, description="Time-out of the download of a file.")
     cache_bytes: int = Field(
         4 * 1024 * 1024,
         ge=0,
-        description="Maximum memory for files that are kept for 10 minutes instead of being fetched again, in bytes; "
-        "0: none. Only files that are proven to be what was asked for are kept: by the checksum that Nexus sends, or "
-        "the size in Graphene's database.",
+        description="Maximum memory for the cache of files, in bytes; 0: no cache. A file is cached for 10 minutes, "
+        "and only when the checksum that Nexus sends, or the size in Graphene's database, confirms its content.",
     )
 
 
@@ -157,7 +161,7 @@ class PlaygroundSettings(_Group):
     )
     public_url: HttpUrl | None = Field(
         None,
-        description="URL of the playground as users reach it, for the links in statuses; unset: `DEPLOY_URL` without "
+        description="URL of the playground for users, in the links in statuses; unset: `DEPLOY_URL` without "
         "/deploy_solution.",
     )
     timeout_seconds: Seconds = Field(330, description="Time-out of a deployment; the server's own is 300 s.")
@@ -168,7 +172,8 @@ class PlaygroundSettings(_Group):
         "deployment.",
     )
     park_max_seconds: Seconds = Field(
-        259200, description="How long a parked request waits to be resolved; then it is `failed` as `unresolved`."
+        259200,
+        description="How long a parked request waits to be resolved; after that time it is `failed` as `unresolved`.",
     )
 
 
@@ -186,15 +191,15 @@ class BundleSettings(_Group):
     storage_size: Annotated[str, Field(pattern=r"^[1-9][0-9]*([EPTGMK]i?|k)?$")] = Field(
         "1Gi", description="Size of a shared folder, as a Kubernetes quantity."
     )
-    source_system_url: str = Field("", description="Public URL of Graphene, for links from a deployment back to it.")
+    source_system_url: str = Field("", description="Public URL of Graphene, for links from a deployment to Graphene.")
     max_nodes: int = Field(
         200, ge=1, le=300, description="Maximum number of nodes of a pipeline; at most 300 fit into a status."
     )
     max_shared_folders: int = Field(10, ge=1, le=50, description="Maximum number of shared folders of a pipeline.")
     reserved_namespaces: Annotated[str, Field(pattern=rf"^({_NAMESPACES}(,{_NAMESPACES})*)?$")] = Field(
         "",
-        description="Names of further namespaces that no pipeline gets, separated by commas; `*` stands for anything. "
-        "Those of the cluster itself (`default`, `kube-*`, `istio-system` and others, docs/bundle.md) are always "
+        description="Further namespaces that no pipeline gets, separated by commas; `*` matches any text. The "
+        "cluster's own namespaces (`default`, `kube-*`, `istio-system` and others, docs/bundle.md) are always "
         "reserved: the script in the bundle refuses them on the target.",
     )
     security_profile: Literal["default", "restricted"] = Field(
@@ -209,24 +214,26 @@ class RuntimeSettings(_Group):
     """The worker process."""
 
     max_in_flight: int = Field(32, ge=1, description="Maximum number of requests in flight.")
-    max_buffered_records: int = Field(1000, ge=1, description="Maximum number of records read and not finished.")
-    max_buffered_bytes: int = Field(16 * 1024 * 1024, ge=1, description="Maximum size of these records, in bytes.")
+    max_buffered_records: int = Field(
+        1000, ge=1, description="Maximum number of buffered records, which are read and not finished."
+    )
+    max_buffered_bytes: int = Field(16 * 1024 * 1024, ge=1, description="Maximum size of buffered records, in bytes.")
     max_open_requests_per_user: int = Field(
         50,
         ge=1,
-        description="Maximum number of requests of one user that are accepted and neither ended nor parked; further "
-        "ones are rejected.",
+        description="Maximum number of one user's requests that are accepted, not parked and without a final status; "
+        "further requests are rejected.",
     )
     max_bytes_in_flight: int = Field(
         160 * 1024 * 1024,
         ge=64 * 1024 * 1024,
-        description="Maximum size of what is fetched and built at the same time for large solutions, in bytes; small "
-        "ones (256 KiB) do not count.",
+        description="Maximum memory for large solutions that are fetched and built at the same time, in bytes; small "
+        "solutions (256 KiB) do not count.",
     )
     request_deadline_seconds: Seconds = Field(
         3600,
-        description="How long a request is retried, with pauses of 0.5 to 60 s, or longer when the playground asks for "
-        "it, not counting the time while a dependency is known to be down.",
+        description="How long a request is retried, with pauses of 0.5 to 60 s, or longer when the playground sends "
+        "`Retry-After`. The time while a breaker is open does not count.",
     )
     drain_seconds: Seconds = Field(
         360, description="How long a shutdown waits for running requests; at least the playground's time-out + 30 s."
@@ -240,17 +247,18 @@ class GatewaySettings(_Group):
     """The gateway: HTTP for the portal, browsers and programs."""
 
     session_key: SecretStr = Field(
-        description="Secret of at least 32 characters with which the session cookies are signed; all replicas have the "
-        "same one."
+        description="Secret of at least 32 characters that signs the session cookies; all replicas need the same "
+        "secret."
     )
     http_port: int = Field(8081, ge=0, le=65535, description="Port of the gateway; 0: any free port.")
     public_url: HttpUrl = Field(
         "http://localhost:8081",
-        description="URL of the gateway as browsers reach it, with the prefix that an ingress may strip, e.g. "
+        description="URL of the gateway for browsers, with the prefix that an ingress may strip, e.g. "
         "https://graphene.example/playground-deployer.",
     )
     portal_url: HttpUrl | None = Field(
-        None, description="URL of Graphene's portal, which pages link to when someone has to log in; unset: no link."
+        None,
+        description="URL of Graphene's portal, to which pages link when the user has to log in; unset: no link.",
     )
     wait_seconds: float = Field(
         3, ge=0, le=300, description="How long /deploy waits for the deployment before it shows the request's page."
@@ -258,39 +266,42 @@ class GatewaySettings(_Group):
     again_seconds: float = Field(
         60,
         ge=0,
-        description="How long after its end a reloaded /deploy shows a request instead of deploying again.",
+        description="How long after a request's final status a reloaded /deploy shows that request instead of "
+        "deploying again.",
     )
     admin_role: str | None = Field(
         None,
-        description="Role in a token whose users see all requests and may settle and replay; unset: nobody.",
+        description="Role in a token whose users see all requests, and may resolve and replay them; unset: no user "
+        "may.",
     )
     max_open_requests: int = Field(
-        20, ge=1, description="Maximum number of open requests of one user; further ones are answered with 429."
+        20, ge=1, description="Maximum number of open requests of one user; further requests are answered with 429."
     )
     max_requests_per_minute: int = Field(
         120,
         ge=1,
-        description="Maximum number of HTTP requests of a user in a minute; more are answered with 429.",
+        description="Maximum number of HTTP requests of one user per minute; further requests are answered with 429.",
     )
     max_streams: int = Field(1000, ge=1, description="Maximum number of event streams.")
     max_streams_per_user: int = Field(10, ge=1, description="Maximum number of event streams of one user.")
     view_max_requests: int = Field(
         100_000,
         ge=1,
-        description="Maximum number of requests kept in memory to be shown; what ended first goes first.",
+        description="Maximum number of requests kept in memory for display; the request that finished first is "
+        "discarded first.",
     )
-    view_max_bytes: int = Field(112 * 1024 * 1024, ge=1, description="Maximum size of what is kept of them, in bytes.")
+    view_max_bytes: int = Field(112 * 1024 * 1024, ge=1, description="Maximum memory for these requests, in bytes.")
 
     notify: bool = Field(
         False,
-        description="Whether Graphene's portal notifies users, behind its bell, when their requests have ended; one "
-        "process of all replicas does it for each partition.",
+        description="Whether Graphene's portal notifies users, behind its bell icon, when their requests have a final "
+        "status; for each partition, one replica sends the notifications.",
     )
 
     @model_validator(mode="after")
     def _long_key(self) -> Self:
         if len(self.session_key.get_secret_value()) < 32:
-            raise ValueError("DEPLOYER_GATEWAY__SESSION_KEY: it has fewer than 32 characters. Choose a longer one")
+            raise ValueError("DEPLOYER_GATEWAY__SESSION_KEY: fewer than 32 characters. Choose a longer key")
         return self
 
 
@@ -306,7 +317,7 @@ class TracingSettings(_Group):
 
 
 class Settings(_Group):
-    """All settings, by group."""
+    """All settings of the worker, by group."""
 
     kafka: KafkaSettings
     auth: AuthSettings
@@ -329,7 +340,7 @@ class Settings(_Group):
 
 
 class GatewayProcessSettings(_Group):
-    """The settings of `gateway`; those that only the worker needs are ignored, so that both can share them."""
+    """The settings of `gateway`. Groups of the worker alone are ignored, so that both can share one environment."""
 
     kafka: KafkaSettings
     auth: AuthSettings
@@ -350,7 +361,7 @@ class BuilderSettings(_Group):
 
 
 class ClientSettings(_Group):
-    """The settings of the commands that only use Kafka."""
+    """The settings of the commands that use Kafka alone."""
 
     kafka: KafkaSettings
 
@@ -361,15 +372,15 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def read_settings(environ: Mapping[str, str], model: type[_Model]) -> _Model:
-    """Read the groups of `model` (Settings, BuilderSettings, ClientSettings) from the environment.
+    """Read the groups of `model`, one of the models above, from the environment.
 
-    Raises ConfigurationError, which names every unknown, missing or invalid variable.
+    Raises ConfigurationError with one line for every unknown, missing or invalid variable.
     """
     values: dict[str, dict[str, str]] = {group: {} for group in model.model_fields}
     problems: list[str] = []
     for name, value in sorted(environ.items()):
         if not name.startswith(PREFIX) or "__" not in name or name != name.upper():
-            problems += _misspelt(name, value)
+            problems += _misspelling(name, value)
             continue
         group, _, key = name.removeprefix(PREFIX).lower().partition("__")
         fields = _group_fields(group)
@@ -394,14 +405,14 @@ def read_settings(environ: Mapping[str, str], model: type[_Model]) -> _Model:
 
 
 def secret_values(settings: Settings | GatewayProcessSettings) -> list[str]:
-    """Return every secret in the settings, and each login in its HTTP Basic form."""
-    found: list[str] = []
+    """Return every secret in the settings, and each login in its HTTP Basic form, for the log to hide."""
+    values: list[str] = []
     for _, group in settings:
         secrets = {name: value.get_secret_value() for name, value in group if isinstance(value, SecretStr)}
-        found += secrets.values()
+        values += secrets.values()
         if "password" in secrets:
-            found.append(b64encode(f"{group.username}:{secrets['password']}".encode()).decode())
-    return found
+            values.append(b64encode(f"{group.username}:{secrets['password']}".encode()).decode())
+    return values
 
 
 def _group_fields(group: str) -> Mapping[str, FieldInfo]:
@@ -410,7 +421,7 @@ def _group_fields(group: str) -> Mapping[str, FieldInfo]:
 
 
 def setting_names() -> list[str]:
-    """Return the names of all variables, with those of the files of secrets."""
+    """Return the names of all variables, including those that name a secret's file."""
     names = []
     for group in Settings.model_fields | GatewayProcessSettings.model_fields:
         fields = _group_fields(group)
@@ -419,19 +430,19 @@ def setting_names() -> list[str]:
     return names
 
 
-def _misspelt(name: str, value: str) -> list[str]:
-    """Return what is wrong with a variable that is none of ours, if it is one but for underscores and case."""
+def _misspelling(name: str, value: str) -> list[str]:
+    """Return the problem with a variable that differs from a setting by underscores or case; none for any other."""
     upper = name.upper()
-    if not upper.startswith(PREFIX.rstrip("_")) or _is_of_a_service(name, value):
+    if not upper.startswith(PREFIX.rstrip("_")) or _is_service_variable(name, value):
         return []
-    meant = {_letters(known): known for known in setting_names()}.get(_letters(upper))
-    if meant:
-        return [f"{name}: unknown setting; did you mean {meant}?"]
+    setting = {_letters(known): known for known in setting_names()}.get(_letters(upper))
+    if setting:
+        return [f"{name}: unknown setting; did you mean {setting}?"]
     return [f"{name}: unknown setting; {_hint(upper)}"] if upper.startswith(PREFIX) and "__" in upper else []
 
 
-def _is_of_a_service(name: str, value: str) -> bool:
-    """Tell whether it is a variable like DEPLOYER_GATEWAY_HTTP_PORT=tcp://10.0.0.1:80, which Kubernetes sets."""
+def _is_service_variable(name: str, value: str) -> bool:
+    """Return whether Kubernetes sets the variable for a Service: DEPLOYER_GATEWAY_HTTP_PORT=tcp://10.0.0.1:80."""
     return name.endswith("_PORT") and re.match(r"[a-z]+://", value) is not None
 
 
@@ -440,8 +451,8 @@ def _letters(name: str) -> str:
 
 
 def _hint(name: str) -> str:
-    """Return what may be meant by an unknown name."""
-    known = [it.removeprefix(PREFIX) for it in setting_names()]
+    """Return the setting that an unknown name resembles, or where all settings are listed."""
+    known = [setting.removeprefix(PREFIX) for setting in setting_names()]
     likely = get_close_matches(name.removeprefix(PREFIX), known, 1)
     return f"did you mean {PREFIX}{likely[0]}?" if likely else "docs/settings.md lists them all"
 

@@ -228,7 +228,7 @@ async def test_a_terminal_gets_a_table_that_moves(kafka: str, tmp_path: Path) ->
     assert "\x1b[1A" in shown
     assert None is re.search(r"\x1b\[[0-9;]*3[0-9]m", shown)
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
-    assert "All four ended as expected" in shown
+    assert "All four requests finished as expected" in shown
 
 
 def read_all(terminal: int) -> str:

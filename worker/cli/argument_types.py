@@ -1,6 +1,6 @@
-"""Types of command-line arguments. Imports nothing slow, because `--help` needs this module.
+"""Types of command-line arguments. This module imports nothing slow, because `--help` needs it.
 
-Every parser here raises ArgumentTypeError.
+Every function here raises ArgumentTypeError for an invalid text.
 """
 
 import argparse
@@ -21,16 +21,16 @@ def partition_offset(text: str) -> PartitionOffset:
 
 
 def timestamp(text: str) -> datetime:
-    """Parse an ISO 8601 time; without a time zone it is in this machine's."""
+    """Parse an ISO 8601 time; a time without a time zone is in this machine's."""
     try:
         time = datetime.fromisoformat(text)
         return time if time.tzinfo else time.astimezone()
-    except (ValueError, OverflowError):  # the latter in the year 1
+    except (ValueError, OverflowError):  # OverflowError in the year 1
         raise argparse.ArgumentTypeError(f"'{text}' is not a time, e.g. 2026-01-31T12:00:00Z") from None
 
 
 def uuid(text: str) -> UUID:
-    """Parse an id of Graphene's."""
+    """Parse a Graphene id."""
     try:
         return UUID(text)
     except ValueError:
@@ -38,14 +38,14 @@ def uuid(text: str) -> UUID:
 
 
 def broker_address(text: str) -> str:
-    """Parse the address of one broker."""
+    """Parse the address of one broker, HOST:PORT."""
     if not re.fullmatch(r"[^\s,]+:\d{1,5}", text):
         raise argparse.ArgumentTypeError(f"'{text}' is not HOST:PORT")
     return text
 
 
 def listen_address(text: str) -> str:
-    """Parse the address on which a server listens: an IP address, so that it is clear who can reach it."""
+    """Parse a server's listen address, ADDRESS:PORT. An IPv4 address shows which machines can reach the server."""
     host, _, port = text.rpartition(":")
     try:
         IPv4Address(host)
@@ -57,7 +57,7 @@ def listen_address(text: str) -> str:
 
 
 def request_id(text: str) -> str:
-    """Parse a request id as events carry it."""
+    """Parse a request id, in the format of events."""
     from schemas.events import REQUEST_ID_PATTERN  # noqa: PLC0415 - slow to import, rarely needed
 
     if not re.fullmatch(REQUEST_ID_PATTERN.removesuffix("$"), text):
@@ -66,12 +66,12 @@ def request_id(text: str) -> str:
 
 
 def seconds(text: str) -> float:
-    """Parse a duration in seconds."""
+    """Parse a duration in seconds, above 0."""
     return _positive(text, "a number of seconds above 0")
 
 
 def rate(text: str) -> float:
-    """Parse a number of requests per second."""
+    """Parse a number of requests per second, above 0."""
     return _positive(text, "a number above 0")
 
 

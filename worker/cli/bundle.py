@@ -22,7 +22,7 @@ from worker.sandbox.http_server import served
 from worker.settings import BuilderSettings, read_settings
 
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
-STDOUT = 1  # the descriptor, whatever sys.stdout is: the zip is not text
+STDOUT = 1  # the descriptor, because sys.stdout is for text and the zip is binary
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -30,30 +30,30 @@ def execute(arguments: argparse.Namespace) -> int:
     configure_logging()
     if arguments.dir and not arguments.force:
         require_empty(arguments.dir)
-    built: list[tuple[Plan, Bundle]] = []
-    if code := run(_build(arguments, built)):
+    results: list[tuple[Plan, Bundle]] = []
+    if code := run(_build(arguments, results)):
         return code
-    # Outside the event loop, where Ctrl-C also ends the wait for whoever reads a FIFO or a pipe.
-    [(plan, bundle)] = built
+    # Written outside the event loop, so that Ctrl-C also interrupts the wait for the reader of a FIFO or a pipe.
+    [(plan, bundle)] = results
     to_stdout = arguments.output is not None and is_stdout(arguments.output)
     messages = sys.stderr if to_stdout else sys.stdout
     if arguments.explain:
         print("\n".join(explain(plan, bundle)), file=messages)
     if to_stdout:
         write_stdout(bundle)
-        written = "stdout"
+        destination = "stdout"
     elif arguments.output is not None:
-        written = str(write_zip(bundle, Path(arguments.output)))
+        destination = str(write_zip(bundle, Path(arguments.output)))
     else:
-        written = str(write_files(bundle, arguments.dir))
+        destination = str(write_files(bundle, arguments.dir))
     size = f"{len(bundle.files)} files, {len(bundle.data)} bytes as a zip, sha256 {bundle.sha256}"
-    print(f"{written}: {size}", file=messages)
+    print(f"{destination}: {size}", file=messages)
     return 0
 
 
-async def _build(arguments: argparse.Namespace, built: list[tuple[Plan, Bundle]]) -> int:
+async def _build(arguments: argparse.Namespace, results: list[tuple[Plan, Bundle]]) -> int:
     async with _settings(sandbox=arguments.sandbox) as settings, open_builder(settings) as builder:
-        built.append(await builder.build(arguments.solution_id, arguments.revision_id, None))
+        results.append(await builder.build(arguments.solution_id, arguments.revision_id, None))
     return 0
 
 
@@ -71,13 +71,13 @@ async def _settings(*, sandbox: bool) -> AsyncIterator[BuilderSettings]:
 
 
 def require_empty(folder: Path) -> None:
-    """Verify that the folder is empty or does not exist. Raises CommandError, or OSError if it is not a folder."""
+    """Verify that the folder is empty or does not exist. Raises CommandError, or OSError if the path is no folder."""
     if folder.exists() and any(folder.iterdir()):
-        raise CommandError(f"{folder} is not empty. Choose another folder, or add --force to write into this one.")
+        raise CommandError(f"{folder} is not empty. Choose another folder, or add --force to write into this folder.")
 
 
 def is_stdout(output: str) -> bool:
-    """Tell whether it is `-`, or another name of what stdout is, such as /dev/stdout."""
+    """Return whether `output` is `-`, or another name of stdout's file, such as /dev/stdout."""
     try:
         return output == "-" or os.path.samestat(Path(output).stat(), os.fstat(STDOUT))
     except OSError:
@@ -85,15 +85,16 @@ def is_stdout(output: str) -> bool:
 
 
 def write_stdout(bundle: Bundle) -> None:
-    """Write the zip, and nothing else, on stdout. Raises OSError."""
+    """Write the zip, and nothing else, to stdout. Raises OSError."""
     with open(STDOUT, "wb", closefd=False) as stdout:
         stdout.write(bundle.data)
 
 
 def write_zip(bundle: Bundle, path: Path) -> Path:
-    """Write the zip: to a file atomically, under a temporary name first, then renamed. Raises CommandError, OSError.
+    """Write the zip, and return `path`. Raises CommandError, OSError.
 
-    What is no file of its own (a device, a FIFO, a link) is opened and stays what it is: a rename would replace it.
+    A regular file is written atomically: under a temporary name, then renamed. A device, a FIFO or a link is opened
+    and written in place, because a rename would replace it.
     """
     if path.is_dir():
         raise CommandError(f"{path} cannot be written: it is a folder.")
@@ -107,7 +108,7 @@ def write_zip(bundle: Bundle, path: Path) -> Path:
 
 
 def write_files(bundle: Bundle, folder: Path) -> Path:
-    """Write what unpacking the zip would give; other files in the folder stay. Raises CommandError, OSError.
+    """Write the zip's files into the folder, and return it; other files in the folder stay. Raises CommandError, OSError.
 
     The folder itself may be a link. Links in the folder are not followed: a linked file is replaced, a linked folder
     refused.
@@ -161,36 +162,36 @@ def _replace(name: str, data: bytes, folder: int | Path) -> None:
 
 # --------------------------------------------------------------------------------------------------------- --explain
 
-# Pattern of an entry → what the entry is for; the first match counts.
+# Pattern of an entry → purpose of the entry; the first match counts.
 PURPOSES = (
     ("blueprint.json", "the pipeline, as the orchestrator runs it"),
     ("dockerinfo.json", "where the orchestrator finds each node"),
     ("deployments/pvc*.yaml", "the claim of a shared folder"),
-    ("deployments/*service.yaml", "how its node is reached"),
-    ("deployments/*deployment.yaml", "its node's container"),
-    ("microservice/*.proto", "its node's protobuf"),
+    ("deployments/*service.yaml", "the Service of a node"),
+    ("deployments/*deployment.yaml", "the container of a node"),
+    ("microservice/*.proto", "the protobuf of a node"),
     ("orchestrator_client/*", "starts and watches the pipeline on the target"),
     ("protobuf/*", "the orchestrator's interface"),
-    ("kubernetes-client-script.py", "deploys all of this on the target"),
-    ("requirements*.txt", "what the scripts need on the target"),
+    ("kubernetes-client-script.py", "deploys the bundle on the target"),
+    ("requirements*.txt", "Python packages that the scripts need"),
     ("deployment-readme.txt", "how to deploy by hand"),
     ("modelname.txt", "the model's name, for older playground servers"),
     ("solution_icon.png", "the solution's picture"),
     ("solution_description.html", "the solution's description, sanitised"),
     ("*url*", "where the solution came from"),
-    ("MANIFEST.json", "which solution this is, and each file's sha256"),
+    ("MANIFEST.json", "the solution's ids, and each file's sha256"),
 )
 
 RENAMED = " is called "  # in the warnings of worker.domain.bundle.plan
 NAMES = (
-    f"A node's name becomes a DNS label: lower-case letters, digits and hyphens, a letter first, at most "
-    f"{NODE_NAME_LIMIT} characters; a pipeline's must fit a namespace, at most {PIPELINE_NAME_LIMIT}. "
-    "Other names get a readable form and a short hash."
+    f"A node's name must be a DNS label: lower-case letters, digits and hyphens, a letter first, at most "
+    f"{NODE_NAME_LIMIT} characters. A pipeline's name must fit a namespace: at most {PIPELINE_NAME_LIMIT} characters. "
+    "Any other name is replaced by a readable form and a short hash."
 )
 
 
 def explain(plan: Plan, bundle: Bundle) -> Iterator[str]:
-    """Yield lines that say what is in the bundle, and where and why it differs from what the author wrote."""
+    """Yield lines that list the bundle's contents, and its differences from the author's solution with the reasons."""
     kind = "A single model" if plan.kind is Kind.SINGLE_MODEL else "A pipeline"
     yield one_line(plan.solution_name)
     yield f"{kind}: solution {plan.solution_id}, revision {plan.revision_id}."
@@ -217,7 +218,7 @@ def explain(plan: Plan, bundle: Bundle) -> Iterator[str]:
 
 
 def purpose(name: str) -> str:
-    """Return what an entry of the zip is for."""
+    """Return the purpose of an entry of the zip; empty for an unknown entry."""
     return next((text for pattern, text in PURPOSES if fnmatch(name, pattern)), "")
 
 

@@ -1,4 +1,4 @@
-"""`check`: verifies the settings and reaches every dependency. Only reads: it creates and deploys nothing."""
+"""`check`: verify the settings and reach every dependency. The command only reads: it creates and deploys nothing."""
 
 import argparse
 import os
@@ -35,11 +35,11 @@ async def _check(environ: Mapping[str, str]) -> int:
     from worker.cli.connectivity import CHECKS  # noqa: PLC0415 - slow to import: Kafka's client, HTTP, Kubernetes' models
 
     results = await together(_result(check, settings) for check in CHECKS.values())
-    found = dict(zip(CHECKS, results, strict=True))
-    if isinstance(found["Kafka"], Exception) and isinstance(found["topics"], Exception):
-        why = "cannot be reached" if isinstance(found["Kafka"], KafkaConnectionError) else "does not let us in"
-        found["topics"] = CommandError(f"not checked: Kafka {why}")
-    for name, result in found.items():
+    by_name = dict(zip(CHECKS, results, strict=True))
+    if isinstance(by_name["Kafka"], Exception) and isinstance(by_name["topics"], Exception):
+        reason = "cannot be reached" if isinstance(by_name["Kafka"], KafkaConnectionError) else "denies access"
+        by_name["topics"] = CommandError(f"not checked: Kafka {reason}")
+    for name, result in by_name.items():
         print(_line(name, result))
     return int(any(isinstance(result, Exception) for result in results))
 

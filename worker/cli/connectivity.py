@@ -1,4 +1,4 @@
-"""What `check` asks each dependency, and what the answers say about the worker's settings."""
+"""The checks of `check`: one call to each dependency, and what its answer shows about the worker's settings."""
 
 import time
 from collections.abc import Callable, Coroutine, Mapping
@@ -22,11 +22,11 @@ from worker.errors import ConfigurationError
 from worker.settings import ArtifactsSettings, CatalogSettings, PlaygroundSettings, Settings
 
 ANSWER_SECONDS = 10.0
-UNUSED_ID = UUID(int=0)  # no solution has it
+UNUSED_ID = UUID(int=0)  # no solution has this id
 
 
 async def check_catalog(settings: CatalogSettings) -> str:
-    """Verify that CCDS answers; its health check needs no login. Raises ConfigurationError."""
+    """Verify that CCDS answers; the health check needs no login. Raises ConfigurationError."""
     url = f"{settings.url.rstrip('/')}/healthcheck"
     async with dependency_session() as session:
         status = await _get(session, "DEPLOYER_CATALOG__URL", url)
@@ -37,14 +37,14 @@ async def check_catalog(settings: CatalogSettings) -> str:
 
 
 async def check_catalog_login(settings: CatalogSettings) -> str:
-    """Verify that CCDS accepts the credentials, with a solution that does not exist. Raises ConfigurationError."""
+    """Verify that CCDS accepts the credentials, by reading an id that no solution has. Raises ConfigurationError."""
     url = f"{settings.url.rstrip('/')}/solution/{UNUSED_ID}"
     async with dependency_session() as session:
         status = await _get(session, "DEPLOYER_CATALOG__URL", url, _login("CATALOG", settings))
     _require_authorized("CATALOG", status)
-    if status not in (200, 400, 404):  # CCDS's ways to say "not found"
+    if status not in (200, 400, 404):  # CCDS reports "not found" with any of these
         raise ConfigurationError(f"DEPLOYER_CATALOG__URL: {url} answers {status}.")
-    return "our credentials are accepted"
+    return "the credentials are accepted"
 
 
 async def check_artifacts(settings: ArtifactsSettings) -> str:
@@ -56,7 +56,7 @@ async def check_artifacts(settings: ArtifactsSettings) -> str:
     if status != 200:
         hint = " The repository does not exist." if status == 404 else ""
         raise ConfigurationError(f"DEPLOYER_ARTIFACTS__URL: {url} answers {status}.{hint}")
-    return f"{url} answers, our credentials are accepted"
+    return f"{url} answers, the credentials are accepted"
 
 
 async def check_playground(settings: PlaygroundSettings) -> str:
@@ -73,19 +73,19 @@ def _login(group: str, settings: CatalogSettings | ArtifactsSettings) -> dict[st
         return {"Authorization": aiohttp.encode_basic_auth(settings.username, settings.password.get_secret_value())}
     except ValueError:
         raise ConfigurationError(
-            f"DEPLOYER_{group}__USERNAME: HTTP Basic allows no colon in it; use another."
+            f"DEPLOYER_{group}__USERNAME: HTTP Basic allows no colon in a user name; use another."
         ) from None
 
 
 def _require_authorized(group: str, status: int) -> None:
     if status in (401, 403):
         raise ConfigurationError(
-            f"DEPLOYER_{group}__USERNAME and DEPLOYER_{group}__PASSWORD: they are refused ({status})."
+            f"DEPLOYER_{group}__USERNAME and DEPLOYER_{group}__PASSWORD: the server refuses them ({status})."
         )
 
 
 async def _get(session: aiohttp.ClientSession, setting: str, url: str, headers: dict[str, str] | None = None) -> int:
-    """Return the status of the answer; its body does not matter."""
+    """Return the status of the answer, and ignore its body. Raises ConfigurationError."""
     try:
         async with session.get(
             URL(url, encoded=True),
@@ -103,16 +103,16 @@ async def _get(session: aiohttp.ClientSession, setting: str, url: str, headers: 
     except aiohttp.ClientConnectorError as error:
         problem = f"cannot be reached: {network_reason(error.os_error)}"
     except (aiohttp.ClientError, ValueError):
-        problem = "did not answer in HTTP"
+        problem = "did not answer over HTTP"
     raise ConfigurationError(f"{setting}: {url} {problem}.")
 
 
 async def _check_tokens(settings: Settings) -> str:
-    """Verify that the secret can be used, or that the issuer publishes a key for the algorithm."""
+    """Verify that the secret is usable, or that the issuer publishes a key for the algorithm."""
     auth = settings.auth
     async with open_tokens(auth, time.time) as tokens:
         await tokens.refresh()
-    keys = f", {auth.jwks_url} has a key for it" if auth.jwks_url else ""
+    keys = f", {auth.jwks_url} has a key for this algorithm" if auth.jwks_url else ""
     return "\n".join([f"tokens are verified with {auth.algorithm}{keys}", *tokens.warnings])
 
 
@@ -132,8 +132,8 @@ async def _check_topics(settings: Settings) -> str:
         missing = [topic.name for topic in required_topics(kafka) if topic.name not in present]
         if missing and kafka.create_topics:
             return f"the worker will create {', '.join(missing)}"
-        found = await verify_topics(admin, kafka)
-    remarks = found.remarks(kafka, settings.playground.park_max_seconds)
+        topics = await verify_topics(admin, kafka)
+    remarks = topics.remarks(kafka, settings.playground.park_max_seconds)
     return "\n".join(["configured as the worker needs them", *remarks])
 
 
@@ -143,7 +143,7 @@ async def _check_overrides(settings: Settings) -> str:
 
 
 Check = Callable[[Settings], Coroutine[Any, Any, str]]
-"""Returns a sentence about what works. Raises an error that `error_message` knows."""
+"""Returns a sentence about what works. Raises an error that `error_message` can explain."""
 
 CHECKS: Mapping[str, Check] = {
     "tokens": _check_tokens,

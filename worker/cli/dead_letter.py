@@ -15,11 +15,13 @@ from worker.settings import ClientSettings, KafkaSettings, read_settings
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Do what was asked to all matching dead letters; return 1 if one of them failed."""
+    """List, show or replay all matching dead letters; return 1 if a replay failed."""
     configure_logging()
     wanted = read_filter(arguments)
     if arguments.action == "replay" and wanted.matches_all and not arguments.all:
-        raise WrongUsage("dead-letter replay: which ones? Choose with --offset, --code or the like, or give --all.")
+        raise WrongUsage(
+            "dead-letter replay: no dead letter is selected. Give --offset, --code or another filter, or --all."
+        )
     kafka = read_settings(os.environ, ClientSettings).kafka
     if arguments.action == "list":
         return run(_list(kafka, wanted, as_json=arguments.json))
@@ -30,12 +32,12 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def read_filter(arguments: argparse.Namespace) -> DeadLetterFilter:
-    """Return the conditions on the command line."""
+    """Return the command line's conditions."""
     if arguments.action == "show":
-        return DeadLetterFilter(frozenset(arguments.places))
+        return DeadLetterFilter(frozenset(arguments.positions))
     key = arguments.key
     return DeadLetterFilter(
-        frozenset((*arguments.places, *(arguments.offset or ()))),
+        frozenset((*arguments.positions, *(arguments.offset or ()))),
         arguments.code,
         None if key is None else key.encode(errors="surrogateescape"),  # any bytes that the shell passed
         arguments.request_id,
@@ -50,9 +52,9 @@ async def _list(kafka: KafkaSettings, wanted: DeadLetterFilter, *, as_json: bool
 
 
 async def _show(kafka: KafkaSettings, wanted: DeadLetterFilter) -> int:
-    missing = set(wanted.places)
+    missing = set(wanted.positions)
     async for letter in read_dead_letters(kafka, wanted):
-        missing.discard(letter.place)
+        missing.discard(letter.position)
         print(letter.json(indent=2), flush=True)
     if missing:
         names = ", ".join(sorted(map(str, missing)))
@@ -62,7 +64,7 @@ async def _show(kafka: KafkaSettings, wanted: DeadLetterFilter) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
-    """How to replay. Without a token, each request is sent with the token of its original record."""
+    """Options of `replay`. Without a token, each request is sent with the token of its original record."""
 
     token: str | None = field(repr=False)
     rate: float  # requests per second
@@ -71,12 +73,12 @@ class ReplayOptions:
 
 
 async def _replay(kafka: KafkaSettings, wanted: DeadLetterFilter, options: ReplayOptions) -> int:
-    """Print one line per dead letter, then their number; return 1 if one of them could not be replayed."""
+    """Print one line per dead letter, then the totals; return 1 if a dead letter could not be replayed."""
     letters = [letter async for letter in read_dead_letters(kafka, wanted)]
-    ids: dict[tuple[str, int], str] = {}  # of two letters of one request no two deployments must come
+    ids: dict[tuple[str, int], str] = {}  # two dead letters of one request must not cause two deployments
     planned = [replay.request_id for letter in letters if (replay := letter.next_replay())]
-    known = {it.status.request_id: it.status.state async for it in published_statuses(kafka, planned)}
-    replayed = refused = before = 0
+    known = {event.status.request_id: event.status.state async for event in published_statuses(kafka, planned)}
+    replayed = refused = repeated = 0
     async with open_publisher(kafka) as publisher, open_originals(kafka) as originals:
         try:
             for letter in letters:
@@ -87,8 +89,8 @@ async def _replay(kafka: KafkaSettings, wanted: DeadLetterFilter, options: Repla
                     print(f"{letter.title()}: {error}", file=sys.stderr, flush=True)
                     continue
                 if state := known.get(request.request_id):
-                    before += 1
-                    print(f"{letter.title()}: it was replayed before as {request.request_id}, which is {state}.")
+                    repeated += 1
+                    print(f"{letter.title()}: already replayed as {request.request_id}, which is {state}.")
                     continue
                 if not options.dry_run:
                     await asyncio.sleep(1 / options.rate if replayed else 0)
@@ -96,8 +98,8 @@ async def _replay(kafka: KafkaSettings, wanted: DeadLetterFilter, options: Repla
                 replayed += 1
                 print(f"{letter.title()} → {request.request_id}", flush=True)
         finally:  # even when interrupted
-            sent, not_sent = (
+            success, failure = (
                 ("Would be replayed", "Cannot be sent") if options.dry_run else ("Replayed", "Could not be sent")
             )
-            print(f"{sent}: {replayed}. {not_sent}: {refused}. Replayed before: {before}.", flush=True)
+            print(f"{success}: {replayed}. {failure}: {refused}. Already replayed: {repeated}.", flush=True)
     return 1 if refused else 0

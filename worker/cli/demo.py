@@ -1,4 +1,4 @@
-"""`demo`: four requests from start to finish on this machine, with a real Apache Kafka, a worker and a gateway."""
+"""`demo`: four requests from start to finish on this machine, with Apache Kafka, a worker and a gateway."""
 
 import argparse
 import asyncio
@@ -37,23 +37,24 @@ from worker.settings import ClientSettings, KafkaSettings, read_settings
 
 T = TypeVar("T")
 
-LIMIT_SECONDS = 120.0  # for all four; they take about ten
+LIMIT_SECONDS = 120.0  # for all four requests, which take about 10 s
 
 INTRO = """\
 Four deployment requests from start to finish, all on this machine.
-A request goes into Apache Kafka: one through the gateway, as by a click in
-Graphene, three by the command's own client. The worker reads it, builds a
-bundle of the solution from Graphene's data, sends it to the playground, and
-publishes a status at every step. Graphene and the playground are sandboxes.
+One request is published by the gateway, as after a click in Graphene; three
+are published by this command. The worker reads each request from Apache Kafka,
+builds a bundle of the solution from Graphene's data, sends the bundle to the
+playground, and publishes a status at every step. Graphene and the playground
+are sandboxes.
 """
 REQUESTS = "\nThree of the requests can be deployed; the token of the fourth has expired.\n"
-NEXT = "\nNext, look into the zips (deployments/, MANIFEST.json), then read README.md."
-MORE = "To try more commands with everything up: {command} demo --keep\n"
+NEXT = "\nNext, open the zips (deployments/, MANIFEST.json), then read README.md."
+MORE = "To try more commands with everything running: {command} demo --keep\n"
 
 
 @dataclass(frozen=True, slots=True)
 class DemoRequest:
-    """One of the four requests, and how it must end."""
+    """One of the four requests, and its expected final status."""
 
     label: str
     title: str
@@ -64,11 +65,11 @@ class DemoRequest:
 
     @property
     def request_id(self) -> str:
-        """The id under which it is published."""
+        """The id under which the request is published."""
         return f"demo-{self.label}"
 
     def ended_as_expected(self, status: DeploymentStatus) -> bool:
-        """Return whether this is the final status that it must have."""
+        """Return whether `status` has the expected state and error code."""
         return (status.state, status.error and status.error.code) == (self.state, self.code)
 
 
@@ -84,23 +85,23 @@ DEMO_REQUESTS = (
 )
 
 
-CLICKED = "sudoku"  # in Graphene; the others are published
+CLICKED = "sudoku"  # deployed by a click in Graphene; this command publishes the other requests
 
 
 @dataclass(frozen=True, slots=True)
 class DemoServices:
-    """Everything that has been started."""
+    """All services that the demo has started."""
 
     kafka: KafkaSettings
     graphene: str
     playground: str
     gateway: str
     environment: Mapping[str, str]
-    processes: Mapping[str, tuple[SupervisedProcess, Path]]  # name → itself and its log
+    processes: Mapping[str, tuple[SupervisedProcess, Path]]  # name → process and its log
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Run the demo; return 0 only if the four requests ended exactly as expected."""
+    """Run the demo; return 0 only if all four final statuses are as expected."""
     configure_logging()
     output = OutputFolder(arguments.output, [request.label for request in DEMO_REQUESTS])
     return run(_demo(arguments.kafka, output, DemoConsole(Console()), keep=arguments.keep))
@@ -125,37 +126,37 @@ async def _demo(kafka: str | None, output: OutputFolder, console: DemoConsole, *
     return 0 if succeeded else 1
 
 
-async def _start(stack: AsyncExitStack, given: str | None, output: OutputFolder, console: DemoConsole) -> DemoServices:
-    """Start all services; `stack` stops them in reverse order."""
+async def _start(stack: AsyncExitStack, broker: str | None, output: OutputFolder, console: DemoConsole) -> DemoServices:
+    """Start all services; `stack` stops them in reverse order. `broker` is the user's Kafka, None for the embedded."""
     with console.starting("Apache Kafka") as step:
-        if given is None:
+        if broker is None:
             embedded = await stack.enter_async_context(EmbeddedKafka(progress=step.downloaded, short_lived=True))
-        step.place = address = given or embedded.bootstrap_servers
+        step.location = address = broker or embedded.bootstrap_servers
     with console.starting("Graphene, sandbox") as step:
-        gateway = f"http://{HOST}:{next(unused_ports(1))}"  # known beforehand, because Graphene links to it
+        gateway = f"http://{HOST}:{next(unused_ports(1))}"  # chosen now, because Graphene's pages link to the gateway
         graphene_sandbox = graphene_app()
         add_portal(graphene_sandbox, gateway)
-        step.place = graphene = await stack.enter_async_context(served(graphene_sandbox))
+        step.location = graphene = await stack.enter_async_context(served(graphene_sandbox))
     with console.starting("playground, sandbox") as step:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="playground-")))
         confinement = await asyncio.to_thread(find_confinement)
         app = playground_app(folder, confinement=confinement, portal=graphene)
-        step.place = playground = await stack.enter_async_context(served(app))
-    # In a Kafka of the user's, only topics and a group with the demo's own prefix are touched.
-    prefix = f"playground-demo-{uuid4().hex[:8]}" if given else ""
+        step.location = playground = await stack.enter_async_context(served(app))
+    # In the user's Kafka, the demo touches only topics and a group with its own prefix.
+    prefix = f"playground-demo-{uuid4().hex[:8]}" if broker else ""
     environment = worker_environment(address, graphene, playground, app[PLAYGROUND].deploy_path, prefix)
     kafka = read_settings(environment, ClientSettings).kafka
     with console.starting("topics") as step:
         await stack.enter_async_context(_topics(kafka, remove=bool(prefix)))
-        step.place = f"{kafka.requests_topic} and others"
+        step.location = f"{kafka.requests_topic} and others"
     with console.starting("worker") as step:
         worker = await stack.enter_async_context(running(["run"], environment, output.log, remove=folder))
-        step.place = f"a process of its own, logs to {output.log}"
+        step.location = f"a separate process, logs to {output.log}"
     with console.starting("gateway") as step:
         settings = gateway_environment(environment, gateway, graphene)
         command = ["gateway", "--host", HOST]
         front_door = await stack.enter_async_context(running(command, settings, output.gateway_log, remove=folder))
-        step.place = f"{gateway}, logs to {output.gateway_log}"
+        step.location = f"{gateway}, logs to {output.gateway_log}"
     console.say(f"\n{confinement.about if confinement else NOT_RUN}")
     processes = {"worker": (worker, output.log), "gateway": (front_door, output.gateway_log)}
     return DemoServices(kafka, graphene, playground, gateway, environment, processes)
@@ -185,16 +186,16 @@ async def _deploy(services: DemoServices, console: DemoConsole) -> dict[str, Dep
     final: dict[str, DeploymentStatus] = {}
     async with DeployerClient(services.kafka) as client:
         clicked = await _click(services.graphene, services.gateway)
-        by_id = {clicked if it.label == CLICKED else it.request_id: it for it in DEMO_REQUESTS}
-        labels = {request_id: it.label for request_id, it in by_id.items()}
-        titles = {request_id: it.title for request_id, it in by_id.items()}
-        for request_id, it in by_id.items():
-            if it.label != CLICKED:
-                token = sandbox_token(now, it.lifetime)
-                await client.submit(it.case.solution_id, it.case.revision_id, token, request_id=request_id)
+        by_id = {clicked if demo.label == CLICKED else demo.request_id: demo for demo in DEMO_REQUESTS}
+        labels = {request_id: demo.label for request_id, demo in by_id.items()}
+        titles = {request_id: demo.title for request_id, demo in by_id.items()}
+        for request_id, demo in by_id.items():
+            if demo.label != CLICKED:
+                token = sandbox_token(now, demo.lifetime)
+                await client.submit(demo.case.solution_id, demo.case.revision_id, token, request_id=request_id)
         with console.requests(labels, titles) as show:
             async for request_id, status in client.follow_all(labels):
-                # What is rejected at once has the id of its place, and no label.
+                # A request that is rejected on arrival has a record id, for which there is no label.
                 show(status.model_copy(update={"request_id": request_id}))
                 if status.state in FINAL_STATES:
                     final[labels[request_id]] = status
@@ -202,9 +203,9 @@ async def _deploy(services: DemoServices, console: DemoConsole) -> dict[str, Dep
 
 
 async def _click(graphene: str, gateway: str) -> str:
-    """Deploy as somebody who clicks in Graphene does, and return the request's id, which the page's address names."""
+    """Deploy as a click in Graphene does, and return the request's id, from the address of the request's page."""
     async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as browser:
-        while not await _is_ready(browser, gateway):  # noqa: ASYNC110 - nothing tells us but asking again
+        while not await _is_ready(browser, gateway):  # noqa: ASYNC110 - readiness has no event to wait for
             await asyncio.sleep(0.05)
         async with browser.get(f"{graphene}{DEPLOY}{CLICKED}", headers={"Accept": "text/html"}) as response:
             response.raise_for_status()
@@ -222,44 +223,44 @@ async def _is_ready(http: aiohttp.ClientSession, gateway: str) -> bool:
 async def while_running(
     processes: Mapping[str, tuple[SupervisedProcess, Path]], work: Coroutine[Any, Any, T], output: OutputFolder
 ) -> T:
-    """Return the result of `work`. Raises CommandError when a process ends or the time is up first."""
+    """Return the result of `work`. Raises CommandError when a process stops, or the time limit is reached, first."""
 
-    async def one_ended() -> tuple[str, Path]:
+    async def first_exit() -> tuple[str, Path]:
         while True:
             for name, (process, log) in processes.items():
                 if await process.wait(0.25) is not None:
                     return name, log
 
-    working, ended = asyncio.ensure_future(work), asyncio.ensure_future(one_ended())
+    task, exit_watch = asyncio.ensure_future(work), asyncio.ensure_future(first_exit())
     try:
-        done, _ = await asyncio.wait({working, ended}, timeout=LIMIT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        if working in done:
-            return working.result()
-        if ended in done:
-            name, log = ended.result()
-            raise CommandError(f"The {name} has ended; see {log} for the reason.")
-        raise CommandError(f"The requests did not end within {LIMIT_SECONDS:g} s; see {output.log} for the reason.")
+        done, _ = await asyncio.wait({task, exit_watch}, timeout=LIMIT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if task in done:
+            return task.result()
+        if exit_watch in done:
+            name, log = exit_watch.result()
+            raise CommandError(f"The {name} has stopped; see {log} for the reason.")
+        raise CommandError(f"The requests did not finish within {LIMIT_SECONDS:g} s; see {output.log} for the reason.")
     finally:
-        working.cancel()
-        ended.cancel()
-        await asyncio.gather(working, ended, return_exceptions=True)
+        task.cancel()
+        exit_watch.cancel()
+        await asyncio.gather(task, exit_watch, return_exceptions=True)
 
 
 async def report(
     final: Mapping[str, DeploymentStatus], playground: str, output: OutputFolder, console: DemoConsole
 ) -> bool:
-    """Download the zips and print the result; return whether all four requests ended as expected."""
+    """Download the zips and print the result; return whether all four final statuses are as expected."""
     wrong = [request for request in DEMO_REQUESTS if not request.ended_as_expected(final[request.label])]
     console.say()
     for request in DEMO_REQUESTS:
         if final[request.label].state is State.DEPLOYED:
             console.say(f"  {await output.download(request.label, playground, final[request.label])}")
     for request in wrong:
-        console.say(f"  {request.label} should have ended as {request.state} {request.code or ''}".rstrip(), "red")
+        console.say(f"  {request.label} should be {request.state} {request.code or ''}".rstrip(), "red")
     if wrong:
-        console.say(f"\nNot all ended as expected, after {console.duration}; see {output.log}.", "bold red")
+        console.say(f"\nNot all requests finished as expected, after {console.duration}; see {output.log}.", "bold red")
     else:
-        console.say(f"\nAll four ended as expected, after {console.duration}.", "bold green")
+        console.say(f"\nAll four requests finished as expected, after {console.duration}.", "bold green")
     return not wrong
 
 

@@ -1,4 +1,4 @@
-"""What the demo prints while it runs, and the folder that it leaves behind."""
+"""The demo's progress on the console, and its output folder."""
 
 import os
 import shlex
@@ -26,17 +26,17 @@ from worker.sandbox.graphene_data import Case
 
 NAME_WIDTH = 22
 KEPT = """
-Everything stays up until Ctrl-C.
+Everything keeps running until Ctrl-C.
 
   playground  {playground}
-              what it received, file by file
+              shows the bundles that it received, file by file
   Graphene    {graphene}
               logs you in; Deploy for Execution opens a page like sudoku's:
     {page}
   Kafka       {kafka}
 
-Try in another terminal. Names like sudoku above are the demo's own; commands
-want a request's id, which watch prints:
+Try these commands in another terminal. Names like sudoku above are labels of
+the demo; commands need a request id, which watch prints:
 
   set -a; . {env}; set +a
   {command} watch --from-beginning
@@ -58,35 +58,35 @@ To see a request parked, and resolve it as an operator does:
 
 
 def called_command() -> str:
-    """Return how this program was called, for commands to copy."""
-    called = Path(sys.argv[0])
-    return sys.argv[0] if called.name == "playground-deployer" else "python -m worker"
+    """Return the command that started this program, for commands to copy."""
+    program = Path(sys.argv[0])
+    return sys.argv[0] if program.name == "playground-deployer" else "python -m worker"
 
 
 # ---------------------------------------------------------------------------------------------------------- console
 
 
 class StartupStep:
-    """One service that is being started."""
+    """The start of one service."""
 
     def __init__(self, name: str, say: Callable[[str], None], spinner: Status | None) -> None:
         self._name = name
         self._say = say
         self._spinner = spinner
         self._downloading = False
-        self.place = ""  # where it can be reached, once it has started
+        self.location = ""  # the service's address, once it has started
 
     def downloaded(self, done: int, total: int) -> None:
-        """Report that one of the files needed for the first start has been downloaded."""
+        """Report that `done` of the `total` files for the first start have been downloaded."""
         if self._spinner:
-            self._spinner.update(f"{self._name}: {done} of {total} files downloaded; they are kept for the next time")
+            self._spinner.update(f"{self._name}: {done} of {total} files downloaded; they are cached for later runs")
         elif not self._downloading:
-            self._say(f"  {self._name:<{NAME_WIDTH}}downloading {total} files, which are kept for the next time")
+            self._say(f"  {self._name:<{NAME_WIDTH}}downloading {total} files, which are cached for later runs")
         self._downloading = True
 
 
 class DemoConsole:
-    """Reports progress: plain lines, and on a terminal a spinner and a live table. `clock` returns seconds."""
+    """The demo's progress: plain lines, and on a terminal a spinner and a live table. `clock` returns seconds."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
@@ -96,16 +96,16 @@ class DemoConsole:
 
     @property
     def duration(self) -> str:
-        """The time since the beginning."""
+        """The time since the start of the demo, in a short form."""
         return duration(self._clock() - self._began)
 
     def say(self, text: str = "", style: str = "") -> None:
-        """Print text unchanged, with its own line breaks."""
+        """Print `text` unchanged, without wrapping its lines."""
         self._console.print(Text(text, style), soft_wrap=True)
 
     @contextmanager
     def starting(self, name: str) -> Iterator[StartupStep]:
-        """Show a spinner inside the block, then one line with the service's address and the time it took to start."""
+        """Show a spinner during the block, then one line with the service's address and the duration of its start."""
         began = self._clock()
         spinner = self._console.status(f"{name} …") if self._redraw else None
         if spinner:
@@ -116,7 +116,7 @@ class DemoConsole:
         finally:
             if spinner:
                 spinner.stop()
-        self.say(f"  {name:<{NAME_WIDTH}}{step.place}  ({duration(self._clock() - began)})")
+        self.say(f"  {name:<{NAME_WIDTH}}{step.location}  ({duration(self._clock() - began)})")
 
     @contextmanager
     def requests(
@@ -140,9 +140,9 @@ class DemoConsole:
 
 
 class OutputFolder:
-    """A zip per deployed request, a log per process, and with --keep the access to the running demo.
+    """A zip per deployed request, a log per process, and with --keep the credentials of the running demo.
 
-    The folder is the user's: only files with the demo's own names are removed from it.
+    The folder belongs to the user, so the demo removes only files with its own names.
     """
 
     def __init__(self, folder: Path, labels: Sequence[str]) -> None:
@@ -155,50 +155,50 @@ class OutputFolder:
         self._token = folder / "demo.token"
 
     def prepare(self) -> None:
-        """Create the folder, and remove what an earlier demo left in it. Raises OSError."""
+        """Create the folder, and remove the files of an earlier demo. Raises OSError."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for old in (*self._zips.values(), self.log, self.gateway_log):
             old.unlink(missing_ok=True)
         self.remove_access()
 
     async def download(self, label: str, playground: str, status: DeploymentStatus) -> str:
-        """Download what the playground received; return a line about it.
+        """Download the bundle that the playground received; return a line about it.
 
-        Raises CommandError when it is not the bundle that the status names.
+        Raises CommandError when its SHA-256 is not the one in the status.
         """
         if status.deployment is None or status.bundle is None:
-            raise CommandError(f"{label}: its status names no deployment.")
+            raise CommandError(f"{label}: the status names no deployment.")
         url = f"{playground}/deployments/{status.deployment.id}/solution.zip"
         async with aiohttp.ClientSession(raise_for_status=True) as session, session.get(url) as response:
             data = await response.read()
         if sha256(data).hexdigest() != status.bundle.sha256:
-            raise CommandError(f"{label}: the playground has another bundle than the status names.")
+            raise CommandError(f"{label}: the playground's bundle is not the bundle in the status.")
         self._zips[label].write_bytes(data)
         with zipfile.ZipFile(BytesIO(data)) as archive:
             return f"{self._zips[label]}, {len(archive.namelist())} files"
 
     def write_access(self, environment: Mapping[str, str], token: str) -> None:
-        """Write what other commands need to reach the demo, readable by this user only. Raises OSError."""
+        """Write the settings and the token for other commands, readable by this user only. Raises OSError."""
         lines = [f"{name}={shlex.quote(value)}\n" for name, value in environment.items()]
         _write_private(self._env, "".join(lines))
         _write_private(self._token, f"{token}\n")
 
     def remove_access(self) -> None:
-        """Remove the files of `write_access`, which are useless once the demo has ended."""
+        """Remove the files of `write_access`, which are useless once the demo has stopped."""
         self._env.unlink(missing_ok=True)
         self._token.unlink(missing_ok=True)
 
     def kept_message(self, addresses: Mapping[str, str], case: Case) -> str:
-        """Return what to try while everything is up, with commands to copy."""
-        shown = {"env": self._env, "token": self._token, "folder": self._folder}
-        quoted = {name: shlex.quote(str(path)) for name, path in shown.items()}
+        """Return what to try while everything is running, with commands to copy."""
+        paths = {"env": self._env, "token": self._token, "folder": self._folder}
+        quoted = {name: shlex.quote(str(path)) for name, path in paths.items()}
         request = addresses["page"].rpartition("/")[2]
         ids = {"solution": case.solution_id, "revision": case.revision_id, "request": request}
         return KEPT.format(**addresses, **quoted, **ids, command=called_command())
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Write a new file, so that it has this mode from the beginning."""
+    """Write a new file that only this user can read. A new file has this mode from its creation."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         file.write(text)

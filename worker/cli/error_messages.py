@@ -1,4 +1,4 @@
-"""Error messages of the commands: one sentence each, and never a traceback for a mistake of the user's."""
+"""Error messages of the commands: one sentence each, and no traceback for a user's mistake."""
 
 from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
 
@@ -33,6 +33,6 @@ def error_message(error: Exception) -> str | None:
 
 
 def _reason(error: KafkaError) -> str:
-    """Return what Kafka's error code means, without what a broker may have put into the error itself."""
+    """Return the meaning of Kafka's error code, without the text that a broker may have put into the error."""
     description = getattr(type(error), "description", "")
     return f" ({one_line(description).rstrip('. ')})" if description else ""

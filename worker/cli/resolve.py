@@ -1,4 +1,4 @@
-"""`resolve`: say what became of a POST whose outcome is unknown, so that the worker can continue."""
+"""`resolve`: publish the outcome of a POST whose outcome is unknown, so that the worker can continue."""
 
 import argparse
 import getpass
@@ -16,7 +16,10 @@ from worker.settings import ClientSettings, KafkaSettings, read_settings
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Publish a settlement; return 0, or with --wait 0 if the request ends accordingly, 1 if not, 3 on a timeout."""
+    """Publish a settlement; return 0.
+
+    With --wait, return 0 if the final status matches the settlement, 1 if not, 3 on a timeout.
+    """
     configure_logging()
     statement = read_statement(arguments, getpass.getuser)
     return run(_resolve(read_settings(os.environ, ClientSettings).kafka, arguments, statement))
@@ -50,7 +53,10 @@ async def _publish(kafka: KafkaSettings, settled: DeploymentSettled, partition: 
 
 
 def read_statement(arguments: argparse.Namespace, user: Callable[[], str]) -> OperatorStatement:
-    """Read the command line; `user` returns the name of this machine's user. Raises WrongUsage."""
+    """Read the operator's statement from the command line. Raises WrongUsage.
+
+    `user` returns the name of this machine's user; it is called only without --by.
+    """
     namespace, url = arguments.deployment_id, arguments.deployment_url
     if (namespace is None) != (url is None):
         raise WrongUsage("--deployment-id and --deployment-url: give both, or neither.")
@@ -69,16 +75,16 @@ def read_statement(arguments: argparse.Namespace, user: Callable[[], str]) -> Op
 def _deployment(namespace: str, url: str) -> DeploymentInfo:
     if not re.fullmatch(r"[a-z0-9-]{1,63}", namespace):
         raise WrongUsage(
-            "--deployment-id: it is not a namespace (a-z, 0-9 and -). Copy it from the dashboard's address."
+            "--deployment-id: this is not a namespace (a-z, 0-9 and -). Copy it from the dashboard's address."
         )
     url = publishable("--deployment-url", url, 2000)
     if not re.match(r"https?://[^\s/]", url):
-        raise WrongUsage("--deployment-url: it is not the address of a page. Start it with https:// or http://.")
+        raise WrongUsage("--deployment-url: this is not the URL of a page. Start it with https:// or http://.")
     return DeploymentInfo(id=namespace, url=url)
 
 
 def _user_name(user: Callable[[], str]) -> str:
     try:
         return user()
-    except (ImportError, KeyError, OSError):  # which of them depends on the Python version
-        raise WrongUsage("--by: the user of this machine has no name, as in the image. Say who you are.") from None
+    except (ImportError, KeyError, OSError):  # the class depends on the Python version
+        raise WrongUsage("--by: this machine's user has no name, as in the worker's image. Give your name.") from None

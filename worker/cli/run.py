@@ -8,5 +8,5 @@ from worker.settings import Settings
 
 
 def execute(_: argparse.Namespace) -> int:
-    """Work until SIGTERM or SIGINT; return 0 after a graceful shutdown, 130 when a second signal cut it short."""
+    """Run until SIGTERM or SIGINT; return 0 after a graceful shutdown, 130 when a second signal cut it short."""
     return serve(Settings, run)

@@ -1,4 +1,4 @@
-"""`sandbox`: one of the demo's dependencies on its own, for a worker in a container."""
+"""`sandbox`: one of the demo's dependencies alone, for a worker in a container."""
 
 import argparse
 import re
@@ -23,7 +23,7 @@ TOKEN_LIFETIME = timedelta(hours=12)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Print a token, or serve until told to stop."""
+    """Print a token, or serve until a stop signal; return the exit code."""
     if arguments.part == "token":
         user = UNANSWERED_USER if arguments.parked else SANDBOX_USER
         print(sandbox_token(datetime.now(UTC), TOKEN_LIFETIME, user))
@@ -39,10 +39,10 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def read_secret(file: Path) -> str:
-    """Read the part of the playground's path that its worker knows. Raises CommandError, OSError."""
+    """Read the secret part of the playground's path. Raises CommandError, OSError."""
     secret = file.read_text(encoding="utf-8", errors="replace").strip()
     if not re.fullmatch(r"[A-Za-z0-9_-]{16,}", secret):
-        raise CommandError(f"{file}: this needs one line of 16 or more letters, digits, hyphens and underscores.")
+        raise CommandError(f"{file} needs one line of 16 or more letters, digits, hyphens and underscores.")
     return secret
 
 
@@ -50,11 +50,11 @@ def read_secret(file: Path) -> str:
 def open_dependency(
     part: str, host: str, secret: str | None = None, confinement: Confinement | None = None
 ) -> Iterator[web.Application]:
-    """Create the application of this part, which will be served at this address, in a container that is called so."""
+    """Create the application of `part`, for the address `host`, in a container named `part`."""
     if part == "graphene":
         yield graphene_app(names=[part])
         return
-    # An address that other machines can reach means that their POSTs are wanted.
+    # On an address that other machines can reach, their POSTs are accepted.
     allowed = ("127.0.0.1", host) if IPv4Address(host).is_loopback else None
     with tempfile.TemporaryDirectory(prefix="playground-") as folder:
         yield playground_app(

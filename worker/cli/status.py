@@ -1,4 +1,4 @@
-"""`status`: where requests stand now, and no longer."""
+"""`status`: the statuses of requests so far, without waiting for more."""
 
 import argparse
 import json
@@ -14,32 +14,32 @@ from worker.settings import ClientSettings, KafkaSettings, read_settings
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Print the statuses of one request, or with --open the last one of each that has not ended; return 0."""
+    """Print the statuses of one request, or with --open the last status of each unfinished request; return 0."""
     if arguments.open == (arguments.request_id is not None):
-        raise WrongUsage("status: which? Give the id of a request, or --open for all that have not ended.")
+        raise WrongUsage("status: give either the id of a request, or --open for all unfinished requests.")
     configure_logging()
     return run(_status(read_settings(os.environ, ClientSettings).kafka, arguments))
 
 
 async def _status(kafka: KafkaSettings, arguments: argparse.Namespace) -> int:
-    found: dict[tuple[int, str], StatusEvent] = {}  # ids are told apart by their partitions
+    last: dict[tuple[int, str], StatusEvent] = {}  # by partition and id, because an id can occur in several partitions
     async for event in published_statuses(kafka, [arguments.request_id] if arguments.request_id else None):
         key = event.status.source.partition, event.status.request_id
-        if key in found and event.status.sequence <= found[key].status.sequence:
-            continue  # some are delivered twice
-        found[key] = event
+        if key in last and event.status.sequence <= last[key].status.sequence:
+            continue  # some statuses are delivered twice
+        last[key] = event
         if arguments.request_id:
             _print(event, as_json=arguments.json)
-    if arguments.request_id and not found:
+    if arguments.request_id and not last:
         raise CommandError(no_status(arguments.request_id))
     if arguments.open:
-        waiting = [event for event in found.values() if event.status.state not in FINAL_STATES]
-        for event in sorted(waiting, key=lambda it: it.status.time):
+        unfinished = [event for event in last.values() if event.status.state not in FINAL_STATES]
+        for event in sorted(unfinished, key=lambda event: event.status.time):
             _print(event, as_json=arguments.json)
     return 0
 
 
 def _print(event: StatusEvent, *, as_json: bool) -> None:
-    status = event.status  # which may be days old
+    status = event.status  # may be days old, so the label has the date
     label = f"{status.time:%Y-%m-%dT%H:%M:%SZ} {status.request_id}"
     print(json.dumps(json.loads(event.json)) if as_json else status_line(status, label), flush=True)

@@ -1,6 +1,6 @@
-"""How a status is displayed on one line. Without rich, which takes longer to import than such a command has to do.
+"""A status on one line of text. Without rich, whose import would take longer than the rest of such a command.
 
-Others wrote the text in a status, so nothing in it may move the cursor or change a colour.
+Users wrote parts of the text in a status, so no character in it may move the cursor or change a colour.
 """
 
 from schemas import DeploymentStatus, State
@@ -10,13 +10,13 @@ STATE_WIDTH = max(map(len, State))
 
 
 def status_line(status: DeploymentStatus, label: str | None = None) -> str:
-    """Return one status on one line, with `label` instead of time and request id."""
+    """Return a status as one line; `label` replaces the time and the request id."""
     head = label or f"{status.time:%H:%M:%S} {status.request_id}"
     return f"{head}  {status.state:<{STATE_WIDTH}}  {summary(status)}"
 
 
 def summary(status: DeploymentStatus) -> str:
-    """Return what happened as a sentence."""
+    """Return the status as a sentence: solution, message, number of warnings, error code."""
     name = f"{one_line(status.solution_name)}: " if status.solution_name else ""
     code = f" [{status.error.code}]" if status.error else ""
     count = len(status.warnings or ()) if status.state is State.DEPLOYED else 0

@@ -1,4 +1,4 @@
-"""How statuses are displayed on a terminal: a table with one row per request."""
+"""Statuses on a terminal: a table with one row per request."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from worker.cli.status_line import STATE_WIDTH, summary
 SPINNER = "…"  # drawn as an animation
 PUBLISHED = "published"  # before the first status
 
-# state → symbol and colour; the symbol is for those who do not see the colour
+# state → symbol and colour; the symbol is for terminals and users without colour
 STYLES: Mapping[State, tuple[str, str]] = {
     State.ACCEPTED: (SPINNER, "cyan"),
     State.BUILDING: (SPINNER, "cyan"),
@@ -36,7 +36,7 @@ def can_redraw(console: Console) -> bool:
 
 @dataclass(slots=True)
 class Row:
-    """The state of one request, and when it began. Without a status, the request has only been published."""
+    """The state of one request, and when the request began. A row without a status is a published request."""
 
     first: datetime
     status: DeploymentStatus | None = None
@@ -47,10 +47,10 @@ class Row:
         return self.status is not None and self.status.state in FINAL_STATES
 
     def seconds(self, now: datetime) -> float:
-        """Return the time spent in this state; for a final one, the time from the first status to the last."""
+        """Return the seconds in this state; for a final state, the seconds from the first status to the last."""
         reached = self.status.time if self.status else self.first
         passed = reached - self.first if self.final else now - reached
-        return max(0.0, passed.total_seconds())  # the worker's clock may be ahead of ours
+        return max(0.0, passed.total_seconds())  # the worker's clock may be ahead of this machine's
 
 
 class StatusTable:
@@ -62,9 +62,12 @@ class StatusTable:
         labels: Mapping[str, str] | None = None,
         titles: Mapping[str, str] | None = None,
     ) -> None:
-        """Create an empty table. `clock` returns the current, time-zone-aware time.
+        """Create an empty table.
 
-        By request id, `labels` are more readable names, and `titles` are shown until the first status.
+        Args:
+            clock: returns the current, time-zone-aware time.
+            labels: request id → readable name, shown instead of the id.
+            titles: request id → title, shown until the first status.
         """
         self._clock = clock
         self._labels = labels or {}
@@ -73,17 +76,17 @@ class StatusTable:
         self.rows: dict[str, Row] = {}
 
     def publish(self, request_id: str) -> None:
-        """Show a request that has just been published."""
+        """Add the row of a request that has just been published."""
         self.rows[request_id] = Row(self._clock())
 
     def update(self, status: DeploymentStatus) -> bool:
-        """Add a status; return False if it is not newer than the last one, because some are delivered twice."""
+        """Add a status; return False if it is not newer than the row's, because some statuses are delivered twice."""
         row = self.rows.get(status.request_id)
         if row and row.status and status.sequence <= row.status.sequence:
             return False
         self.rows[status.request_id] = Row(row.first if row else status.time, status)
         while len(self.rows) > MAX_ROWS:
-            self.rows.pop(next((key for key, it in self.rows.items() if it.final), next(iter(self.rows))))
+            self.rows.pop(next((key for key, row in self.rows.items() if row.final), next(iter(self.rows))))
         return True
 
     def __rich_console__(self, console: Console, _: ConsoleOptions) -> RenderResult:
@@ -91,14 +94,14 @@ class StatusTable:
         yield self.table(max(1, console.height - 3))
 
     def table(self, max_rows: int) -> Table:
-        """Return a table of at most this many rows, leaving out finished requests first; it fits 80 columns."""
+        """Return a table of at most `max_rows` rows, for 80 columns; finished requests are left out first."""
         table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
         table.add_column("", width=1)
         table.add_column("request", overflow="ellipsis", no_wrap=True, max_width=22)
         table.add_column("state", no_wrap=True, min_width=STATE_WIDTH)
         table.add_column("time", justify="right", no_wrap=True, min_width=6)
         table.add_column("", ratio=1, overflow="fold")
-        hidden = sorted(self.rows, key=lambda it: not self.rows[it].final)[: max(0, len(self.rows) - max_rows)]
+        hidden = sorted(self.rows, key=lambda key: not self.rows[key].final)[: max(0, len(self.rows) - max_rows)]
         for request_id, row in self.rows.items():
             if request_id not in hidden:
                 table.add_row(*self._cells(request_id, row))

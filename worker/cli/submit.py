@@ -1,4 +1,4 @@
-"""`submit`: publish one deployment request, and follow it if asked to."""
+"""`submit`: publish one deployment request, and with --wait follow it."""
 
 import argparse
 import asyncio
@@ -22,7 +22,7 @@ TOKEN_VARIABLE = "DEPLOYER_TOKEN"  # noqa: S105 - the variable's name
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Publish; return 0, or with --wait 0 if the request is deployed, 1 if not, 3 if the time is up first."""
+    """Publish; return 0, or with --wait 0 if the request is deployed, 1 if not, 3 on a timeout."""
     configure_logging()
     kafka = read_settings(os.environ, ClientSettings).kafka
     token = read_token(arguments.token_file, os.environ, sys.stdin if arguments.token_stdin else None)
@@ -30,9 +30,9 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def read_token(file: Path | None, environ: Mapping[str, str], stdin: TextIO | None) -> str:
-    """Return the token from the first source that is given; never from the command line, which others can see.
+    """Return the token from the file, else from stdin, else from the environment. Raises CommandError.
 
-    Raises CommandError.
+    The command line is no source, because other users of the machine can see it.
     """
     try:
         if file is not None:
@@ -40,13 +40,14 @@ def read_token(file: Path | None, environ: Mapping[str, str], stdin: TextIO | No
         else:
             text = stdin.read() if stdin else environ.get(TOKEN_VARIABLE, "")
     except OSError as error:  # does not repeat the file's name, which may be the token itself
-        raise CommandError(f"--token-file: {error.strerror or 'it cannot be read'}. Give the name of a file.") from None
+        reason = error.strerror or "the file cannot be read"
+        raise CommandError(f"--token-file: {reason}. Give the name of a file.") from None
     except UnicodeDecodeError:
-        raise CommandError("The token is not text. Give it as Graphene issued it.") from None
+        raise CommandError("The token is not text. Give the token as Graphene issued it.") from None
     token = strip_bearer(" ".join(text.split()))
     if not token or " " in token:
-        problem = "There is more than a token" if token else "There is no token"
-        raise CommandError(f"{problem}. Give one with --token-file or --token-stdin, or set {TOKEN_VARIABLE}.")
+        problem = "The input has more than one word" if token else "There is no token"
+        raise CommandError(f"{problem}. Give one token with --token-file or --token-stdin, or set {TOKEN_VARIABLE}.")
     return token
 
 
@@ -64,7 +65,7 @@ async def _submit(kafka: KafkaSettings, arguments: argparse.Namespace, token: st
 
 
 async def follow(statuses: AsyncIterator[DeploymentStatus], expected: State, request_id: str, seconds: float) -> int:
-    """Print the statuses up to the final one; return 0 if it is the expected one, 1 if not, 3 on a timeout."""
+    """Print the statuses up to the final status; return 0 if its state is `expected`, 1 if not, 3 on a timeout."""
     try:
         async with asyncio.timeout(seconds):
             async for status in statuses:
@@ -78,4 +79,4 @@ async def follow(statuses: AsyncIterator[DeploymentStatus], expected: State, req
             file=sys.stderr,
         )
         return TIMED_OUT
-    raise AssertionError("aiokafka ended an endless stream")
+    raise AssertionError("aiokafka closed an endless stream")

@@ -1,4 +1,4 @@
-"""How every command logs, and how it stops."""
+"""Logging and stop signals of the commands."""
 
 import asyncio
 import logging
@@ -24,15 +24,16 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def configure_logging() -> None:
-    """Log our own warnings to stderr and silence Kafka's client, whose errors the commands report themselves."""
+    """Log this package's warnings to stderr, and silence Kafka's client, because the commands report its errors."""
     logs.configure("warning", "console")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL + 1)
 
 
 def serve(model: type[_Model], work: Callable[[_Model, asyncio.Event], Coroutine[Any, Any, None]]) -> int:
-    """Run a process with its settings until SIGTERM or SIGINT, and return its exit code.
+    """Run a process with its settings until SIGTERM or SIGINT, and return the exit code.
 
-    Whatever it says is a line of the log, in the format of the settings, and so is why it cannot start or go on.
+    All output is lines of the log, in the format of the settings. The reason why the process cannot start or continue
+    is such a line, too.
     """
     console = os.environ.get(f"{PREFIX}RUNTIME__LOG_FORMAT") == "console"
     logs.configure("info", "console" if console else "json")
@@ -47,17 +48,17 @@ def serve(model: type[_Model], work: Callable[[_Model, asyncio.Event], Coroutine
         if (sentence := error_message(error)) is None:
             raise
         for problem in sentence.splitlines():
-            log.critical("the process cannot go on", problem=problem)
+            log.critical("the process cannot continue", problem=problem)
         return 1
     log.info("stopped")
     return 0
 
 
 def run(command: Coroutine[Any, Any, int]) -> int:
-    """Run a command to its end and return its exit code.
+    """Run a command until it completes, and return its exit code.
 
-    The first SIGINT, SIGTERM or SIGHUP cancels it, so that it closes everything it has opened; the exit code is then
-    128 + the signal's number, unless the command takes the cancellation for its normal end.
+    The first SIGINT, SIGTERM or SIGHUP cancels the command, so that it closes everything that it has opened. The exit
+    code is then 128 + the signal's number, unless the command treats the cancellation as its normal end.
     """
 
     async def main() -> int:
@@ -82,7 +83,7 @@ def run(command: Coroutine[Any, Any, int]) -> int:
 
 
 async def until_stopped() -> None:
-    """Wait for one of the signals, as the normal end of the command."""
+    """Wait for a stop signal, as the normal end of the command."""
     try:
         await asyncio.get_running_loop().create_future()
     except asyncio.CancelledError:

@@ -50,5 +50,5 @@ async def _draw(events: AsyncIterator[StatusEvent], table: StatusTable, console:
 async def _print(events: AsyncIterator[StatusEvent], table: StatusTable, *, as_json: bool) -> None:
     async for event in events:
         if table.update(event.status):
-            # As it was published, but with escapes for everything that a terminal would interpret.
+            # The published JSON, but with escapes for all characters that a terminal would interpret.
             print(json.dumps(json.loads(event.json)) if as_json else status_line(event.status), flush=True)

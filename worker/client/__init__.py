@@ -1,6 +1,6 @@
-"""What senders of requests and readers of statuses use: the commands, the gateway and programs of others.
+"""Clients for senders of requests and readers of statuses: the commands, the gateway and other programs.
 
-`DeployerClient` is for programs; docs/clients.md has an example. What is not named here may change.
+`DeployerClient` is for other programs; docs/clients.md has an example. Only the names in `__all__` are stable.
 """
 
 from worker.client.deployer import DeployerClient

@@ -26,9 +26,9 @@ from worker.settings import KafkaSettings
 
 @dataclass(frozen=True, slots=True, repr=False)
 class StoredDeadLetter:
-    """One dead letter in its topic. Nothing in it is trusted, because others may write to the topic, too."""
+    """One dead letter in its topic. Its content is not trusted, because other programs may write to the topic."""
 
-    place: PartitionOffset
+    position: PartitionOffset
     time: datetime
     key: bytes | None
     value: Any
@@ -41,31 +41,31 @@ class StoredDeadLetter:
     attempt: int
     request_id: str
     nonce: str
-    fingerprint: str | None  # None if it was never accepted
+    fingerprint: str | None  # None if the request was never accepted
     requested: DeploymentRequested | None  # None if the record could not be read
 
     def next_replay(self) -> Replay | None:
-        """Return the next replay of the request; None when there is nothing to replay."""
+        """Return the next replay of the request; None when the record could not be read."""
         if self.requested is None:
             return None
         return next_replay(self.requested.request_id or self.request_id, self.requested.replay_of, self.nonce)
 
     def title(self) -> str:
-        """Return its place and request; as safe as `line`."""
-        return _safe(f"{self.place}  {self.request_id}")
+        """Return the dead letter's position and request id; as safe as `line`."""
+        return _safe(f"{self.position}  {self.request_id}")
 
     def line(self) -> str:
-        """Return one line for `list`, without terminal control characters and without anything like a token."""
+        """Return one line for `list`, without terminal control characters and without texts that look like a token."""
         at = self.time.isoformat(timespec="seconds")
         return _safe(
-            f"{self.place!s:<8} {at}  {self.code:<24} {self.request_id}  attempt {self.attempt}  "
+            f"{self.position!s:<8} {at}  {self.code:<24} {self.request_id}  attempt {self.attempt}  "
             f"{self.topic}/{self.original}  {self.message}"
         )
 
     def json(self, indent: int | None = None) -> str:
-        """Return all of it as JSON for scripts; as safe as `line`."""
+        """Return the whole dead letter as JSON for scripts; as safe as `line`."""
         document = {
-            "place": str(self.place),
+            "place": str(self.position),
             "time": self.time.isoformat(),
             "key": self.key.decode(errors="replace") if self.key is not None else None,
             "code": self.code,
@@ -86,9 +86,9 @@ class StoredDeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Conditions on dead letters, all of which must hold."""
+    """Conditions on dead letters. A dead letter matches when all of them hold."""
 
-    places: frozenset[PartitionOffset] = frozenset()
+    positions: frozenset[PartitionOffset] = frozenset()
     code: str | None = None
     key: bytes | None = None
     request_id: str | None = None
@@ -96,13 +96,13 @@ class DeadLetterFilter:
 
     @property
     def matches_all(self) -> bool:
-        """Whether there is no condition."""
+        """Whether the filter has no condition."""
         return self == DeadLetterFilter()
 
     def matches(self, letter: StoredDeadLetter) -> bool:
-        """Return whether every condition holds."""
+        """Return whether every condition holds for this dead letter."""
         return (
-            (not self.places or letter.place in self.places)
+            (not self.positions or letter.position in self.positions)
             and self.code in (None, letter.code)
             and self.key in (None, letter.key)
             and self.request_id in (None, letter.request_id)
@@ -111,7 +111,7 @@ class DeadLetterFilter:
 
 
 def parse_dead_letter(record: ConsumerRecord) -> StoredDeadLetter | None:
-    """Return the dead letter in a record; None when it holds something else."""
+    """Return the dead letter in a record; None when the record is no dead letter."""
     headers = {name: value.decode(errors="replace") for name, value in record.headers if value is not None}
     try:
         value = strict_json.loads(record.value or b"null", max_bytes=MAX_BYTES, max_string=MAX_BYTES)
@@ -148,14 +148,14 @@ def _requested(value: Any) -> DeploymentRequested | None:
 
 
 async def read_dead_letters(kafka: KafkaSettings, wanted: DeadLetterFilter) -> AsyncIterator[StoredDeadLetter]:
-    """Yield the matching dead letters that are in the topic now.
+    """Yield the matching dead letters that are in the topic at the time of the call.
 
     Raises KafkaError, or ConfigurationError when the topic does not exist.
     """
     topic = kafka.dead_letter_topic
     count = await partition_count(kafka, "DEPLOYER_KAFKA__DEAD_LETTER_TOPIC", topic, Operation.READ)
-    partitions = {it.partition for it in wanted.places} or set(range(count))
-    tps = [TopicPartition(topic, it) for it in sorted(partitions) if it < count]
+    partitions = {position.partition for position in wanted.positions} or set(range(count))
+    tps = [TopicPartition(topic, partition) for partition in sorted(partitions) if partition < count]
     async for record in read_all(client_options(kafka), tps):
         letter = parse_dead_letter(record)
         if letter is not None and wanted.matches(letter):
@@ -173,36 +173,42 @@ async def build_replay(
     *,
     force: bool = False,
 ) -> OutgoingRequest:
-    """Build the request to send.
+    """Build the request that replays a dead letter.
 
     Args:
         letter: the dead letter to replay.
-        originals: where its record is, with the token.
-        ids: those that other letters of the same request have led to; of two no two deployments must come.
-        token: to send instead of the original record's.
-        force: whether to replay it once more than MAX_REPLAYS times.
+        originals: the original records, which hold the tokens.
+        ids: (original id, replay number) → request id, for all calls of one command, which this function extends. Two
+            dead letters of one request get the same id, because they must not cause two deployments.
+        token: a token to send instead of the original record's.
+        force: whether to replay the request more than MAX_REPLAYS times.
 
-    Raises KafkaError, or CommandError when the letter cannot be replayed.
+    Raises KafkaError, or CommandError when the dead letter cannot be replayed.
     """
     replay, requested = letter.next_replay(), letter.requested
     if replay is None or requested is None:
         raise CommandError(
             f"the record could not be read ({one_line(letter.code)}), so there is nothing to replay. "
-            "Ask its sender to send it again."
+            "Ask the sender to send the request again."
         )
     if letter.key is None:
-        raise CommandError("it has no key, so its user is unknown. Ask its sender to send it again.")
+        raise CommandError("the record has no key, so its user is unknown. Ask the sender to send the request again.")
     if replay.number > MAX_REPLAYS and not force:
-        raise CommandError(f"it has already been replayed {MAX_REPLAYS} times. Find out why it fails, or add --force.")
+        raise CommandError(
+            f"the request has already been replayed {MAX_REPLAYS} times. Find out why it fails, or add --force."
+        )
     originals.require_origin(letter)
-    found = token or await originals.token(letter)
-    if found is None:
-        raise CommandError("Kafka has deleted its record, and the token with it. Give a token with --token-file.")
+    replay_token = token or await originals.token(letter)
+    if replay_token is None:
+        raise CommandError(
+            "Kafka has deleted the request's record, and the token with it. Give a token with --token-file."
+        )
     request_id = ids.setdefault((replay.original, replay.number), replay.request_id)
-    request = OutgoingRequest(request_id, requested.solution_id, requested.revision_id, found, replay.original)
+    request = OutgoingRequest(request_id, requested.solution_id, requested.revision_id, replay_token, replay.original)
     if token and request.user_id.encode() != letter.key:
         raise CommandError(
-            "it belongs to another user than the token. Choose with --key, or give that user's --token-file."
+            "the request and the token belong to different users. Select one user's requests with --key, or give the "
+            "other user's --token-file."
         )
     return request
 
@@ -210,7 +216,10 @@ async def build_replay(
 async def send_replay(
     publisher: RequestPublisher, request: OutgoingRequest, letter: StoredDeadLetter, *, permitted: bool
 ) -> None:
-    """Publish it where its user's requests belong; before it, that it is a replay of what was accepted once."""
+    """Publish a replay under the key of the dead letter. Raises KafkaError.
+
+    With `permitted`, a permit is published first, which records that an operator replays an accepted request.
+    """
     if permitted and letter.fingerprint and request.replay_of:
         permit = ReplayPermitted(
             request_id=request.request_id, replay_of=request.replay_of, fingerprint=letter.fingerprint
@@ -220,7 +229,7 @@ async def send_replay(
 
 
 class OriginalRecords:
-    """The records of the dead letters' requests, as long as Kafka keeps them."""
+    """The original records of dead letters, for as long as Kafka keeps them."""
 
     def __init__(self, reader: AIOKafkaConsumer, topic: str, partitions: int) -> None:
         self._reader = reader
@@ -231,12 +240,12 @@ class OriginalRecords:
         """Verify that the request came from a partition of this topic. Raises CommandError."""
         if letter.topic != self._topic:
             raise CommandError(
-                f"its request came from the topic '{one_line(letter.topic)}'. "
+                f"the request came from the topic '{one_line(letter.topic)}'. "
                 "Set DEPLOYER_KAFKA__REQUESTS_TOPIC to that topic."
             )
         if letter.original.partition not in range(self._partitions):
             raise CommandError(
-                f"'{self._topic}' has no partition {letter.original.partition}. Send it again with: "
+                f"'{self._topic}' has no partition {letter.original.partition}. Send the request again with: "
                 "playground-deployer submit."
             )
 
@@ -244,7 +253,7 @@ class OriginalRecords:
         """Return the token of the original record; None when the record is gone. Raises KafkaError."""
         tp = TopicPartition(self._topic, letter.original.partition)
         record = await fetch_record(self._reader, tp, letter.original.offset)
-        if record is None or record.timestamp != letter.original_ms:  # another record, in a topic created since
+        if record is None or record.timestamp != letter.original_ms:  # another record, in a topic created later
             return None
         request = read_request(Record.of("", record))
         return strip_bearer(request.token) if isinstance(request, Request) else None
@@ -252,7 +261,7 @@ class OriginalRecords:
 
 @asynccontextmanager
 async def open_originals(kafka: KafkaSettings) -> AsyncIterator[OriginalRecords]:
-    """Open the requests topic for reading. Raises KafkaError, or ConfigurationError when it does not exist."""
+    """Open the requests topic for reading. Raises KafkaError, or ConfigurationError when the topic does not exist."""
     partitions = await partition_count(kafka, "DEPLOYER_KAFKA__REQUESTS_TOPIC", kafka.requests_topic, Operation.READ)
     async with open_reader(client_options(kafka), []) as reader:
         yield OriginalRecords(reader, kafka.requests_topic, partitions)

@@ -1,4 +1,4 @@
-"""Deployments from Python: send a request, and follow what becomes of it."""
+"""Deployments from Python: send a request, and follow its statuses."""
 
 import asyncio
 from collections import OrderedDict
@@ -22,8 +22,8 @@ from worker.client.requests import (
 from worker.domain.tokens import strip_bearer
 from worker.settings import KafkaSettings
 
-MAX_SENT = 10_000  # requests whose places are remembered
-CLOCKS_MS = 60_000  # by which the brokers' clocks may differ
+MAX_SENT = 10_000  # sent requests whose positions are kept
+CLOCKS_MS = 60_000  # maximum difference between the brokers' clocks
 
 
 class DeployerClient:
@@ -33,13 +33,17 @@ class DeployerClient:
             request_id = await client.submit(solution_id, revision_id, token)
             status = await client.wait(request_id, timeout=600)
 
-    It may be used by many tasks at once, within one event loop.
+    Many tasks of one event loop may share a client.
     """
 
     def __init__(self, kafka: KafkaSettings, *, sends: bool = True, follows: bool = True) -> None:
-        """Take the settings of Kafka; nothing is opened yet.
+        """Create a client without opening connections.
 
-        `sends` and `follows`: what it is used for. Each needs an ACL of its own, which is verified at the start.
+        Args:
+            kafka: Kafka's settings.
+            sends: whether the client may submit requests.
+            follows: whether the client may read statuses. Each of the two needs its own ACL, which is verified on
+                entry.
         """
         self._kafka = kafka
         self._sends = sends
@@ -70,88 +74,89 @@ class DeployerClient:
     async def submit(
         self, solution_id: UUID | str, revision_id: UUID | str, token: str, *, request_id: str | None = None
     ) -> str:
-        """Publish a request, and return its id once all in-sync replicas have it.
+        """Publish a request, and return its id once all in-sync replicas have the record.
 
         Args:
             solution_id, revision_id: Graphene's ids.
-            token: the user's, as Graphene issued it, with or without "Bearer " before it.
-            request_id: the same id for the same solution and revision is one deployment, however often it is sent;
-                None makes a new one.
+            token: the user's token as Graphene issued it, with or without the prefix "Bearer ".
+            request_id: the request's id; None: a new id. Repeated requests with the same id, solution and revision
+                cause one deployment.
 
         Raises:
             CommandError: the token names no user.
-            ValueError: an id of Graphene's is not a UUID.
-            KafkaError: Kafka did not take it, or did not say so; the same id may be sent again.
+            ValueError: a Graphene id is not a UUID.
+            KafkaError: Kafka did not accept the record, or did not confirm it; the same id may be sent again.
         """
         if self._publisher is None:
             raise RuntimeError("this client has not been entered, or does not send")
         request = OutgoingRequest(
             request_id or str(uuid4()), _uuid(solution_id), _uuid(revision_id), strip_bearer(token)
         )
-        whose = fingerprint(request.user_id, request.solution_id, request.revision_id)
+        request_fingerprint = fingerprint(request.user_id, request.solution_id, request.revision_id)
         published = await self._publisher.send(request)
-        # An id that was given may have been sent before, and then its statuses are older than this record.
+        # The caller's own id may have been sent earlier, and then its statuses are older than this record.
         since_ms = 0 if request_id else published.timestamp_ms - CLOCKS_MS
         self._sent.pop(request.request_id, None)
         self._sent[request.request_id] = Sent(
-            request.request_id, whose, published.partition, published.offset, since_ms
+            request.request_id, request_fingerprint, published.partition, published.offset, since_ms
         )
         if len(self._sent) > MAX_SENT:
             self._sent.popitem(last=False)
         return request.request_id
 
-    async def wait(self, request_id: str, *, timeout: float | None = None) -> DeploymentStatus:  # noqa: ASYNC109 - as callers of asyncio expect it
-        """Return the final status: `deployed`, `rejected` or `failed`. A parked request has none before it is settled.
+    async def wait(self, request_id: str, *, timeout: float | None = None) -> DeploymentStatus:  # noqa: ASYNC109 - the convention of asyncio.wait_for
+        """Return the final status: `deployed`, `rejected` or `failed`. A parked request has none until it is resolved.
 
-        Raises TimeoutError after `timeout` seconds; None waits for ever. Raises KafkaError.
+        Raises TimeoutError after `timeout` seconds; None: no limit. Raises KafkaError.
         """
         async with asyncio.timeout(timeout), aclosing(self.follow(request_id)) as statuses:
             async for status in statuses:
                 if status.state in FINAL_STATES:
                     return status
-        raise AssertionError("a request was followed to its end, which was none")
+        raise AssertionError("the statuses of a request stopped before a final status")
 
     async def follow(self, request_id: str) -> AsyncGenerator[DeploymentStatus, None]:
-        """Yield each status of a request once, from the first that is kept to the final one.
+        """Yield each status of a request once, from the first status in the topic to the final status.
 
-        What this client has sent is known by its place in Kafka: a request that is rejected before it is accepted has
-        the id of that place in its status. Other requests are known by their id. Raises KafkaError.
+        A request that this client has sent is recognised by its record's position, too, because a request that is
+        rejected before it is accepted has its record id in the status. Other requests are recognised by their id
+        alone. Raises KafkaError.
 
-        Who leaves the loop before its end does so within `contextlib.aclosing`, which closes the consumer at once.
+        A caller that leaves the loop early must use `contextlib.aclosing`, which closes the consumer immediately.
         """
         async with aclosing(self.follow_all([request_id])) as statuses:
             async for _, status in statuses:
                 yield status
 
     async def follow_all(self, request_ids: Iterable[str]) -> AsyncGenerator[tuple[str, DeploymentStatus], None]:
-        """Yield the statuses of several requests as they come, as `follow` does, until all of them have ended.
+        """Yield the statuses of several requests in order of arrival, until all of them have a final status.
 
-        Each comes with the id under which it was asked for. Raises KafkaError.
+        Each status comes with the id from `request_ids`. See `follow`. Raises KafkaError.
         """
-        wanted: dict[str, _Followed] = {it: self._sent.get(it) or _SentElsewhere(it) for it in request_ids}
-        last: dict[tuple[str, str], int] = {}  # under both ids, which differ in what is rejected at once
-        if not wanted:
+        pending: dict[str, _Followed] = {key: self._sent.get(key) or _SentElsewhere(key) for key in request_ids}
+        last: dict[tuple[str, str], int] = {}  # by both ids, which differ for a request that is rejected on arrival
+        if not pending:
             return
-        places = {it.partition for it in wanted.values()}
-        partitions = range(self._partitions) if None in places else sorted(it for it in places if it is not None)
-        since_ms = min(it.since_ms for it in wanted.values())
+        numbers = {request.partition for request in pending.values()}
+        partitions = range(self._partitions) if None in numbers else sorted(n for n in numbers if n is not None)
+        since_ms = min(request.since_ms for request in pending.values())
         async with read_statuses(self._kafka, partitions, since_ms=since_ms) as events:
             async for event in events:
                 status = event.status
-                for request_id in [it for it, followed in wanted.items() if followed.is_about(status)]:
+                for request_id in [key for key, request in pending.items() if request.matches(status)]:
                     ids = request_id, status.request_id
                     if status.sequence > last.get(ids, -1):
                         last[ids] = status.sequence
                         yield request_id, status
                     if status.state in FINAL_STATES:
-                        del wanted[request_id]
-                if not wanted:
+                        del pending[request_id]
+                if not pending:
                     return
 
     def statuses(self, *, from_beginning: bool = False) -> AbstractAsyncContextManager[AsyncIterator[StatusEvent]]:
-        """Open all statuses of all requests, from now on or from the topic's beginning. Raises KafkaError.
+        """Open the statuses of all requests, from now on or from the topic's beginning. Raises KafkaError.
 
-        Nothing that is published after this has opened is missed.
+        Every status that is published after the context has opened is read.
         """
         return read_statuses(self._kafka, range(self._partitions), since_ms=0 if from_beginning else None)
 
@@ -161,16 +166,16 @@ class _Followed(Protocol):
 
     @property
     def partition(self) -> int | None:
-        """Of its statuses; None: it may be any."""
+        """The partition of the request's statuses; None: not known yet."""
         ...
 
     @property
     def since_ms(self) -> int:
-        """The time before which it has no statuses, in unix milliseconds."""
+        """The time before which the request has no statuses, in unix milliseconds."""
         ...
 
-    def is_about(self, status: DeploymentStatus) -> bool:
-        """Return whether the status is about it."""
+    def matches(self, status: DeploymentStatus) -> bool:
+        """Return whether this is a status of the request."""
         ...
 
 
@@ -184,8 +189,8 @@ class Sent:
     offset: int
     since_ms: int
 
-    def is_about(self, status: DeploymentStatus) -> bool:
-        """Return whether a status is about the record that was sent, or about the same request sent earlier."""
+    def matches(self, status: DeploymentStatus) -> bool:
+        """Return whether this is a status of the sent record, or of the same request in an earlier record."""
         if (status.source.partition, status.source.offset) == (self.partition, self.offset):
             return True
         return (status.request_id, status.fingerprint) == (self.request_id, self.fingerprint)
@@ -193,22 +198,22 @@ class Sent:
 
 @dataclass(slots=True)
 class _SentElsewhere:
-    """A request that somebody else has sent, or this client long ago: known by its id alone.
+    """A request that another client sent, or this client long ago. Only the id is known.
 
-    Users may choose the same id. The partition of the first status tells whose request is followed.
+    Two users may choose the same id. The partition of the first status decides which user's request is followed.
     """
 
     request_id: str
     partition: int | None = None
     since_ms: int = 0
 
-    def is_about(self, status: DeploymentStatus) -> bool:
-        """Return whether a status is about it."""
+    def matches(self, status: DeploymentStatus) -> bool:
+        """Return whether this is a status of the request, and keep the partition of the first match."""
         if status.request_id != self.request_id or self.partition not in (None, status.source.partition):
             return False
         self.partition = status.source.partition
         return True
 
 
-def _uuid(given: UUID | str) -> UUID:
-    return given if isinstance(given, UUID) else UUID(given)
+def _uuid(value: UUID | str) -> UUID:
+    return value if isinstance(value, UUID) else UUID(value)

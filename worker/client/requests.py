@@ -1,4 +1,4 @@
-"""Publishing requests and reading statuses: what `DeployerClient`, the commands and the gateway are made of."""
+"""Publishing requests and reading statuses, for `DeployerClient`, the commands and the gateway."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ START_SECONDS = 20
 
 @dataclass(frozen=True, slots=True)
 class OutgoingRequest:
-    """A deployment request as a user sends it. The token is never shown."""
+    """A deployment request as a user sends it. The token is not part of the repr."""
 
     request_id: str
     solution_id: UUID
@@ -35,7 +35,10 @@ class OutgoingRequest:
 
     @property
     def user_id(self) -> str:
-        """The record key. The token is not verified here: the worker does that, and rejects a wrong key."""
+        """The user id in the token, which is the record key. Raises CommandError.
+
+        The token is not verified here; the worker verifies it, and rejects a wrong key.
+        """
         try:
             payload = self.token.split(".")[1]
             claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
@@ -43,13 +46,13 @@ class OutgoingRequest:
         except (IndexError, KeyError, TypeError, ValueError, RecursionError):
             user_id = None
         if not isinstance(user_id, str) or not user_id:
-            raise CommandError("The token names no user (mlpuser.userId). Give it as Graphene issued it.")
+            raise CommandError("The token names no user (mlpuser.userId). Give the token as Graphene issued it.")
         return user_id
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """Where a request's record is, and when the broker took it."""
+    """The position of a request's record, and the time at which the broker appended the record."""
 
     partition: int
     offset: int
@@ -58,7 +61,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class StatusEvent:
-    """A status, and its JSON as it was published."""
+    """A status, and its JSON as published."""
 
     status: DeploymentStatus
     json: bytes
@@ -68,14 +71,14 @@ class RequestPublisher:
     """Publishes requests as CloudEvents in binary mode."""
 
     def __init__(self, producer: AIOKafkaProducer, kafka: KafkaSettings) -> None:
-        """Take a producer that is started and has heard of the requests topic."""
+        """Create a publisher. `producer` must be started and have the metadata of the requests topic."""
         self._producer = producer
         self._topic = kafka.requests_topic
         self._settlements_topic = kafka.settlements_topic
 
     @property
     def partitions(self) -> int:
-        """How many the requests topic has, as the producer heard at most METADATA_MS ago."""
+        """The number of partitions of the requests topic, at most METADATA_MS old."""
         return len(self._producer.client.cluster.partitions_for_topic(self._topic) or (0,))
 
     def partition(self, key: bytes) -> int:
@@ -84,7 +87,7 @@ class RequestPublisher:
         return int(DefaultPartitioner()(key, every, every))
 
     async def permit(self, permit: ReplayPermitted, key: bytes) -> None:
-        """Publish that a request with this key will be a replay. Raises KafkaError."""
+        """Publish the permit for a replay with this key. Raises KafkaError."""
         message = permit.to_message(self._settlements_topic, SOURCE, self.partition(key))
         await send(self._producer, message)
 
@@ -93,9 +96,9 @@ class RequestPublisher:
         return (await self.send(request, key=key)).offset
 
     async def send(self, request: OutgoingRequest, *, key: bytes | None = None) -> Published:
-        """Publish a request; return its place once all in-sync replicas have it. Raises KafkaError.
+        """Publish a request; return its record's position once all in-sync replicas have it. Raises KafkaError.
 
-        A replay gives the original's `key`; otherwise it is the user's.
+        `key` is the record key; None: the user id in the token. A replay needs the key of the original record.
         """
         key = request.user_id.encode() if key is None else key
         data = {
@@ -107,14 +110,14 @@ class RequestPublisher:
             data["replayOf"] = request.replay_of
         attributes = {"id": request.request_id}
         headers = cloud_event_headers(DeploymentRequested.TYPE, SOURCE, attributes, request.traceparent)
-        written = await self._producer.send_and_wait(
+        metadata = await self._producer.send_and_wait(
             self._topic,
             json.dumps(data).encode(),
             key=key,
             partition=self.partition(key),
             headers=[*headers, ("authorization", f"Bearer {request.token}".encode())],
         )
-        return Published(written.partition, written.offset, written.timestamp)
+        return Published(metadata.partition, metadata.offset, metadata.timestamp)
 
 
 @asynccontextmanager
@@ -130,27 +133,29 @@ async def open_publisher(kafka: KafkaSettings) -> AsyncIterator[RequestPublisher
 async def open_statuses(
     kafka: KafkaSettings, partitions: Sequence[int] | None = None, *, from_beginning: bool = False
 ) -> AsyncIterator[AsyncIterator[StatusEvent]]:
-    """Read statuses from now on, or from the topic's beginning, from all partitions unless some are named.
+    """Read statuses from now on, or from the topic's beginning. `partitions` None: all partitions.
 
-    Nothing that is published after this has opened is missed. Raises KafkaError, ConfigurationError.
+    Every status that is published after the context has opened is read. Raises KafkaError, ConfigurationError.
     """
     existing = range(await status_partitions(kafka))
-    wanted = existing if partitions is None else partitions
-    require_partitions(kafka, len(existing), max(wanted, default=-1) + 1)
-    async with read_statuses(kafka, wanted, since_ms=0 if from_beginning else None) as events:
+    selected = existing if partitions is None else partitions
+    require_partitions(kafka, len(existing), max(selected, default=-1) + 1)
+    async with read_statuses(kafka, selected, since_ms=0 if from_beginning else None) as events:
         yield events
 
 
 async def published_statuses(
     kafka: KafkaSettings, request_ids: Collection[str] | None = None, partition: int | None = None
 ) -> AsyncIterator[StatusEvent]:
-    """Yield the statuses that are in the topic now: of these requests or of all, from one partition or from all.
+    """Yield the statuses that are in the topic at the time of the call.
 
-    Raises KafkaError, ConfigurationError.
+    `request_ids` None: of all requests. `partition` None: of all partitions. Raises KafkaError, ConfigurationError.
     """
     numbers = range(await status_partitions(kafka)) if partition is None else (partition,)
     keys = None if request_ids is None else {request_id.encode() for request_id in request_ids}
-    async for record in read_all(client_options(kafka), [TopicPartition(kafka.status_topic, it) for it in numbers]):
+    async for record in read_all(
+        client_options(kafka), [TopicPartition(kafka.status_topic, number) for number in numbers]
+    ):
         if keys is None or record.key in keys:
             status = event_of(record, DeploymentStatus)
             if status is not None:
@@ -158,14 +163,17 @@ async def published_statuses(
 
 
 async def status_partitions(kafka: KafkaSettings) -> int:
-    """Return how many partitions the status topic has, if it may be read. Raises KafkaError, ConfigurationError."""
+    """Return the number of partitions of the status topic, and verify the ACL to read it.
+
+    Raises KafkaError, ConfigurationError.
+    """
     return await partition_count(kafka, "DEPLOYER_KAFKA__STATUS_TOPIC", kafka.status_topic, Operation.READ)
 
 
 def require_partitions(kafka: KafkaSettings, existing: int, wanted: int) -> None:
-    """Verify that the status topic has a partition for each of the requests: aiokafka would wait for one for ever.
+    """Verify that the status topic has at least `wanted` partitions. Raises ConfigurationError.
 
-    Raises ConfigurationError.
+    aiokafka would wait without end for a partition that does not exist.
     """
     if existing < wanted:
         raise ConfigurationError(
@@ -178,10 +186,10 @@ def require_partitions(kafka: KafkaSettings, existing: int, wanted: int) -> None
 async def read_statuses(
     kafka: KafkaSettings, partitions: Sequence[int], *, since_ms: int | None = None
 ) -> AsyncIterator[AsyncIterator[StatusEvent]]:
-    """Read the statuses of partitions that exist, as `open_statuses` does.
+    """Read the statuses of existing partitions, as `open_statuses` does. Raises KafkaError.
 
-    `since_ms`: from the first one that the brokers took at this time or later, in unix milliseconds; 0 is the
-    beginning, and None is now. Raises KafkaError.
+    Reading starts at the first status that the brokers appended at `since_ms` (unix milliseconds) or later; 0: at the
+    beginning; None: at the end.
     """
     consumer = AIOKafkaConsumer(
         **client_options(kafka),
@@ -195,16 +203,16 @@ async def read_statuses(
         consumer.assign(tps)
         if since_ms:
             await _seek(consumer, tps, since_ms)
-        for tp in tps:  # looks up the end now, not at the first read
+        for tp in tps:  # fetches the end offset now, not at the first read
             await consumer.position(tp)
         yield _status_events(consumer)
 
 
 async def _seek(consumer: AIOKafkaConsumer, tps: Sequence[TopicPartition], since_ms: int) -> None:
-    ends = await consumer.end_offsets(tps)  # before the look-up, so that what comes meanwhile is read
-    found = await consumer.offsets_for_times(dict.fromkeys(tps, since_ms))
+    ends = await consumer.end_offsets(tps)  # before the look-up, so that records appended during it are read
+    offsets = await consumer.offsets_for_times(dict.fromkeys(tps, since_ms))
     for tp in tps:
-        first = found.get(tp)
+        first = offsets.get(tp)
         consumer.seek(tp, first.offset if first else ends[tp])
 
 
@@ -216,7 +224,7 @@ async def _status_events(consumer: AIOKafkaConsumer) -> AsyncIterator[StatusEven
 
 
 async def partition_count(kafka: KafkaSettings, setting: str, topic: str, *operations: Operation) -> int:
-    """Return how many partitions a topic has, and verify that these operations are allowed on it.
+    """Return the number of partitions of a topic, and verify that its ACLs allow these operations.
 
     Raises KafkaError, or ConfigurationError when the topic does not exist or an ACL is missing.
     """
@@ -231,11 +239,11 @@ async def partition_count(kafka: KafkaSettings, setting: str, topic: str, *opera
 
 
 def open_producer(kafka: KafkaSettings) -> AbstractAsyncContextManager[AIOKafkaProducer]:
-    """Open a producer. It is idempotent, so that an internal retry does not become a second deployment."""
+    """Open a producer. It is idempotent, so that an internal retry does not cause a second deployment."""
     producer = AIOKafkaProducer(**client_options(kafka), enable_idempotence=True, metadata_max_age_ms=METADATA_MS)
     return running_client(producer, start_seconds=START_SECONDS)
 
 
 def open_admin(kafka: KafkaSettings) -> AbstractAsyncContextManager[AIOKafkaAdminClient]:
-    """Open an admin client. Raises KafkaError, KafkaConnectionError in particular."""
+    """Open an admin client. Raises KafkaError; KafkaConnectionError when no broker answers."""
     return running_client(AIOKafkaAdminClient(**client_options(kafka)), start_seconds=START_SECONDS)

@@ -1,4 +1,4 @@
-"""Settling a POST whose outcome is unknown, for `resolve` and the gateway."""
+"""Settlements of POSTs whose outcome is unknown, for `resolve` and the gateway."""
 
 from dataclasses import dataclass
 
@@ -16,15 +16,15 @@ RESOLVABLE_STATES = (State.PARKED, State.SUBMITTING)
 
 @dataclass(frozen=True, slots=True)
 class OperatorStatement:
-    """What the operator says about the attempt; everybody can read it."""
+    """An operator's statement about the attempt, which is published in the status."""
 
-    reason: str | None  # None: none was given, and none is made up
-    by: str
+    reason: str | None  # None: the operator gave no reason
+    by: str  # the operator's name
     deployment: DeploymentInfo | None = None
 
 
 def build_settlement(last: DeploymentStatus, outcome: str, statement: OperatorStatement) -> DeploymentSettled:
-    """Build the settlement of the last attempt. Raises CommandError when there is nothing to settle."""
+    """Build the settlement of the last attempt. Raises CommandError when the request cannot be resolved."""
     if last.state not in RESOLVABLE_STATES:
         raise CommandError(
             f"{last.request_id} is {last.state}, and only a parked request can be resolved. "
@@ -61,32 +61,36 @@ async def last_status(kafka: KafkaSettings, request_id: str, partition: int | No
         raise CommandError(
             f"--partition: '{kafka.status_topic}' has the partitions 0 to {count - 1}. Choose one of them."
         )
-    found = {it.status.source.partition: it.status async for it in published_statuses(kafka, [request_id], partition)}
-    if not found:
+    last = {
+        event.status.source.partition: event.status
+        async for event in published_statuses(kafka, [request_id], partition)
+    }
+    if not last:
         raise CommandError(no_status(request_id))
-    if len(found) > 1:
-        states = ", ".join(f"{it} ({found[it].state})" for it in sorted(found))
+    if len(last) > 1:
+        states = ", ".join(f"{number} ({last[number].state})" for number in sorted(last))
         raise CommandError(f"{request_id} is in the partitions {states}. Choose one with --partition.")
-    return next(iter(found.values()))
+    return next(iter(last.values()))
 
 
 def no_status(request_id: str) -> str:
-    """Return the sentence for an id that no status has, with what it may be."""
+    """Return the message for an id without a status, with the possible reasons."""
     return (
-        f"{request_id}: no status has this id. It may not have been read yet, may have been rejected before it was "
-        "accepted (then its id is record-…), or is older than the topic keeps: docs/what-became-of-a-request.md, 7."
+        f"{request_id}: no status has this id. The worker may not have read the request yet, or rejected it before "
+        "accepting it (then its id is record-…), or the topic no longer has its statuses: "
+        "docs/what-became-of-a-request.md, 7."
     )
 
 
 def publishable(option: str, text: str, max_length: int) -> str:
-    """Return the text on one line if it may be published. Raises WrongUsage, which does not repeat the text."""
+    """Return the text as one line that may be published. Raises WrongUsage, which does not repeat the text."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise WrongUsage(f"{option}: it is not UTF-8. Type it again.") from None
+        raise WrongUsage(f"{option}: the text is not UTF-8. Type it again.") from None
     text = one_line(text).strip()
     if not 0 < len(text) <= max_length:
-        raise WrongUsage(f"{option}: it has {len(text)} characters. Write 1 to {max_length}.")
+        raise WrongUsage(f"{option}: the text has {len(text)} characters. Write 1 to {max_length}.")
     if logs.without_encoded(text) != text:
-        raise WrongUsage(f"{option}: everybody can read it, and part of it looks like a token. Leave that out.")
+        raise WrongUsage(f"{option}: the text will be public, and part of it looks like a token. Leave that part out.")
     return text

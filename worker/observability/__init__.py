@@ -1,1 +1,1 @@
-"""What operators see of the worker: logs, metrics, traces and the health endpoints."""
+"""Observability for operators: logs, metrics, traces and the health endpoints."""

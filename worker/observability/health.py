@@ -1,7 +1,7 @@
-"""`/live` and `/ready` for the probes of Kubernetes: 200, or 503 with the reason. `/metrics` for Prometheus.
+"""`/live` and `/ready` for Kubernetes' probes: 200, or 503 with the reason. `/metrics` for Prometheus.
 
-Whoever reaches the port may ask; so each connection has one request, few bytes for it and a few seconds, and when there
-are too many, the oldest makes room. A probe is answered whatever else holds connections open.
+The port has no access control. Therefore a connection carries one short request and lasts a few seconds, and when there
+are too many connections, the oldest is cut off. Probes are answered even while other clients hold connections open.
 """
 
 import asyncio
@@ -21,22 +21,22 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 from worker.errors import ConfigurationError
 from worker.observability.metrics import HEALTH_CONNECTIONS_CUT_OFF, REGISTRY
 
-# A take-over may take so long: FENCE_SECONDS, VERIFY_SECONDS and READ_SECONDS of the partition store.
+# The longest take-over: the sum of FENCE_SECONDS, VERIFY_SECONDS and READ_SECONDS of the partition store.
 UNPROCESSED_SECONDS = 90
 STUCK_SECONDS = 60  # the poll loop runs at least five times a second
 
-MAX_CONNECTIONS = 64  # a probe, a scrape and some people need ten
-CONNECTION_SECONDS = 5.0  # from its beginning to the last byte of its answer; a scrape takes milliseconds
-# Accepted in one turn of the loop. An answer takes fewer than eight turns, so nobody who asks at once is the oldest of
-# MAX_CONNECTIONS before it is out.
+MAX_CONNECTIONS = 64  # a probe, a scrape and a few people need ten
+CONNECTION_SECONDS = 5.0  # from the accept to the last byte of the answer; a scrape takes milliseconds
+# Connections accepted in one turn of the loop. An answer takes fewer than eight turns. So a client that sends its
+# request immediately has its answer before its connection is the oldest of MAX_CONNECTIONS.
 ACCEPTED_AT_ONCE = 8
-WAITING = 128  # connections that the system keeps until they are accepted
-# Prometheus sends the longest request: a kilobyte. Together 128 KiB for each connection.
-MAX_LINE, MAX_HEADERS = 4096, 32  # characters of the first line and of a header; how many headers
+WAITING = 128  # connections in the system's accept queue
+# Prometheus sends the longest request, about 1 kB. These limits allow 128 KiB for each connection.
+MAX_LINE, MAX_HEADERS = 4096, 32  # characters of the first line and of a header; number of headers
 
 log = structlog.get_logger()
 
-_SILENT = logging.getLogger(f"{__name__}.requests")  # aiohttp's: what strangers send is no error of ours
+_SILENT = logging.getLogger(f"{__name__}.requests")  # for aiohttp: an invalid request is no error of the worker
 _SILENT.disabled = True
 
 Check = Callable[[], str | None]
@@ -50,7 +50,7 @@ class Polling(Protocol):
     assigned: asyncio.Event  # set while the group has assigned partitions to it
 
     def unprocessed(self) -> Mapping[int, float]:
-        """Return for how many seconds each assigned partition has not been processed; 0: it is."""
+        """Return partition → seconds without processing, for each assigned partition; 0: it is being processed."""
         ...
 
 
@@ -63,18 +63,18 @@ class Probes:
         self._topics: str | None = None
 
     def note_topics(self, problem: str | None) -> None:
-        """Note what is wrong with the topics, or that nothing is."""
+        """Set the problem with the topics; None: there is no problem."""
         self._topics = problem
 
     def live(self) -> str | None:
-        """Return why the process should be restarted, or None. A rebalance is no reason: it waits for deployments."""
+        """Return the reason to restart the process, or None. A rebalance is no reason, because it waits for POSTs."""
         if self.requests is None or self._stop.is_set() or not self.requests.assigned.is_set():
             return None
         silent = time.monotonic() - self.requests.polled_at
         return f"the poll loop has not run for {silent:.0f} s" if silent > STUCK_SECONDS else None
 
     def ready(self) -> str | None:
-        """Return why the worker takes no requests now, or None."""
+        """Return the reason why the worker takes no requests now, or None."""
         if self._stop.is_set():
             return "stopping"
         if self.requests is None:
@@ -83,29 +83,33 @@ class Probes:
             return self._topics
         if not self.requests.assigned.is_set():
             return "waiting for partitions"
-        late = {it: seconds for it, seconds in self.requests.unprocessed().items() if seconds > UNPROCESSED_SECONDS}
-        return f"not processed: {', '.join(f'partition {it} for {late[it]:.0f} s' for it in late)}" if late else None
+        late = [
+            f"partition {partition} for {seconds:.0f} s"
+            for partition, seconds in self.requests.unprocessed().items()
+            if seconds > UNPROCESSED_SECONDS
+        ]
+        return f"not processed: {', '.join(late)}" if late else None
 
 
 class HealthServer:
-    """The HTTP server for the probes and Prometheus, for as long as it is open.
+    """The HTTP server for the probes and Prometheus, open during the block.
 
         async with HealthServer(settings.runtime.http_port, live=…, ready=…) as health:
             print(health.port)
 
-    Port 0 takes any free port. Opening raises ConfigurationError when the port is in use.
+    Port 0 selects any free port. Opening raises ConfigurationError when the port is in use.
     """
 
     def __init__(self, port: int, live: Check, ready: Check, seconds: float = CONNECTION_SECONDS) -> None:
-        """`seconds`: how long a connection may last."""
+        """Create a closed server. `seconds` is the maximum duration of a connection."""
         self._pages = {"/live": _answer(live), "/ready": _answer(ready), "/metrics": make_aiohttp_handler(REGISTRY)}
         self._seconds = seconds
-        self._wanted_port = port
+        self._configured_port = port
         self.port = port
 
     async def __aenter__(self) -> Self:
-        with naming_port("DEPLOYER_RUNTIME__HTTP_PORT", self._wanted_port):
-            listener = listen(self._wanted_port)
+        with naming_port("DEPLOYER_RUNTIME__HTTP_PORT", self._configured_port):
+            listener = listen(self._configured_port)
         self.port = listener.getsockname()[1]
         self._runner = web.ServerRunner(_Connections(self._respond, self._seconds), shutdown_timeout=1)
         await self._runner.setup()
@@ -130,14 +134,14 @@ class HealthServer:
 
 
 class _Connections(web.Server):
-    """Cuts off the connections that are too slow or too many, whatever they are doing."""
+    """An HTTP server that cuts off slow connections, and the oldest connections when there are too many."""
 
     def __init__(self, respond: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], seconds: float) -> None:
         super().__init__(
             respond,
-            access_log=None,  # a line per probe would drown all others
+            access_log=None,  # a line per probe would drown all other lines
             logger=_SILENT,
-            lingering_time=0,  # no body is waited for
+            lingering_time=0,  # do not wait for a body
             max_line_size=MAX_LINE,
             max_field_size=MAX_LINE,
             max_headers=MAX_HEADERS,
@@ -147,7 +151,7 @@ class _Connections(web.Server):
         self._open: dict[web.RequestHandler, tuple[asyncio.Transport, asyncio.TimerHandle]] = {}
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Give it its seconds, and let the oldest go where there are too many."""
+        """Start the connection's time limit, and cut off the oldest connection when there are too many."""
         super().connection_made(handler, transport)
         end = asyncio.get_running_loop().call_later(self._seconds, self._cut_off, handler, "slow")
         self._open[handler] = transport, end
@@ -155,7 +159,7 @@ class _Connections(web.Server):
             self._cut_off(next(iter(self._open)), "many")
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
-        """Forget it."""
+        """Remove the connection and cancel its time limit."""
         super().connection_lost(handler, exc)
         if handler in self._open:
             self._open.pop(handler)[1].cancel()
@@ -163,22 +167,24 @@ class _Connections(web.Server):
     def _cut_off(self, handler: web.RequestHandler, reason: str) -> None:
         transport, end = self._open.pop(handler)
         end.cancel()
-        transport.abort()  # and not close, which waits until everything is sent
+        transport.abort()  # close() would wait until everything is sent
         HEALTH_CONNECTIONS_CUT_OFF.labels(reason).inc()
 
 
 @contextmanager
 def naming_port(setting: str, port: int) -> Iterator[None]:
-    """Raise ConfigurationError, which names the setting, when the port cannot be listened at."""
+    """Translate an OSError in the block, which opens the port, into a ConfigurationError that names the setting."""
     try:
         yield
     except OSError as error:
-        why = os.strerror(error.errno) if error.errno else "it cannot be used"
-        raise ConfigurationError(f"{setting}: port {port}: {why}. Choose another one, or end what uses it.") from None
+        reason = os.strerror(error.errno) if error.errno else "the port cannot be used"
+        raise ConfigurationError(
+            f"{setting}: port {port}: {reason}. Choose another port, or stop the process that uses it."
+        ) from None
 
 
 def listen(port: int) -> socket.socket:
-    """Listen on every address, IPv6 included where available: the kubelet uses the pod's own, of either family."""
+    """Listen on all addresses, with IPv6 where available, because the kubelet uses the pod's IPv4 or IPv6 address."""
     if socket.has_dualstack_ipv6():
         return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
     return socket.create_server(("", port))

@@ -1,14 +1,14 @@
-"""Logs: one line per event on stderr, with the request id where there is one, and without any secret.
+"""Logs: one line per event on stderr, with the request id if the event belongs to a request, and without secrets.
 
 Results of `bundle`, `submit` and `watch` go to stdout, so logs go to stderr; containers collect both.
-Our own events come from `structlog.get_logger()`; the request id is bound with `structlog.contextvars`.
-Client libraries log through the standard library. Their lines are kept from `warning` on, whatever the level, because
-at `debug` they print headers and records; and each kind of line at most once in 10 s, because aiokafka logs 70 lines a
-second while a broker is unreachable. Warnings and uncaught exceptions take the same path: Python would print them
+This package logs with `structlog.get_logger()`; the request id is bound with `structlog.contextvars`.
+Client libraries log through the standard library. Their lines below `warning` are always dropped, because they contain
+headers and records. Each kind of their lines is logged at most once in 10 s, because aiokafka logs 70 lines a second
+while a broker is unreachable. Warnings and uncaught exceptions take the same path, because Python would print them
 unredacted.
 
-A secret is recognised by its form, by the name in front of it, and by its value: `configure` is given the values of the
-settings, `hide` those of a request.
+A secret is recognised by its form, by the name in front of it, and by its value. `configure` takes the secret values of
+the settings, and `hide` those of a request.
 """
 
 import contextlib
@@ -37,9 +37,9 @@ _MAX_KINDS = 1000
 _SECRET_NAMES = ("authorization", "password", "secret", "token")
 _ANY_NAME = "|".join(_SECRET_NAMES)
 
-# A JSON Web Token starts with the base64url of `{"`; a part of one counts as well, because it may be truncated.
-# Keys and archives in base64 are longer than any word of ours. An archive's bytes start with PK.
-# This is one pattern, because one that is removed first could leave the rest of another match behind.
+# A JSON Web Token starts with the base64url of `{"`. A part of a token matches as well, because texts may be truncated.
+# Keys and archives in base64 are longer than any word in a log. An archive's bytes start with PK.
+# This is a single pattern, because removing matches of one pattern could leave parts of another pattern's matches.
 _ENCODED = re.compile(
     r"(?:eyJ[\w-]{5,}|[\w+/=-]{129,})(?:\.[\w-]*)*"
     r"|PK\x03\x04[\s\S]*|PK\\+(?:x03\\+x04|u0003\\+u0004).*"  # escaped, an archive has no line breaks
@@ -49,23 +49,26 @@ _CREDENTIALS = re.compile(r"\b(bearer|basic)(\s+)[\w.~+/=-]+", re.IGNORECASE)
 _PARAMETER = re.compile(rf"((?:{_ANY_NAME})[\w-]*=)[^\s\"'&]+", re.IGNORECASE)
 _ITEM = re.compile(rf"""((?:{_ANY_NAME})[\w-]*\\*["']\s*[:,]\s*b?)(\\*["']).*?\2""", re.IGNORECASE | re.DOTALL)
 
-MIN_SECRET = 6  # characters: a shorter one is part of ordinary words, and is not recognised by its value
+MIN_SECRET = 6  # characters: a shorter secret is part of ordinary words, and is not recognised by its value
 LONG_WORD = 16  # characters: a word of a secret that is a secret by itself, like the parts of a token
 
-_NEVER_ESCAPED = re.compile(r"[\w.~-]*", re.ASCII)  # Python, JSON and URLs write it as it is
+_NEVER_ESCAPED = re.compile(r"[\w.~-]*", re.ASCII)  # neither Python nor JSON nor URLs escape these characters
 
-_of_this_process: list[str] = []
-_of_this_task: ContextVar[tuple[str, ...]] = ContextVar("secrets of this task", default=())
+_process_secrets: list[str] = []
+_task_secrets: ContextVar[tuple[str, ...]] = ContextVar("secrets of this task", default=())
 
 
 def configure(level: Level, log_format: Format, stream: TextIO | None = None, secrets: Iterable[str] = ()) -> None:
-    """Set up structlog and the standard library's logging for this process.
+    """Set up structlog and the standard library's logging for this process. A later call replaces an earlier one.
 
-    `level` is the lowest level logged of our own events. `stream` defaults to stderr. `secrets` are values that no line
-    may contain, whatever surrounds them. May be called again; the last call counts.
+    Args:
+        level: the lowest level of this package's events that is logged.
+        log_format: `json`, or `console` for people.
+        stream: where lines are written; None: stderr.
+        secrets: values that are removed from every line, in any context.
     """
     stream = stream or sys.stderr
-    _of_this_process[:] = _spellings(secrets)
+    _process_secrets[:] = _spellings(secrets)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -94,29 +97,30 @@ def configure(level: Level, log_format: Format, stream: TextIO | None = None, se
 
 
 def hide(*secrets: str) -> None:
-    """Remove these values from all further lines of this task and of those that it starts, whatever surrounds them.
+    """Remove these values from all further lines of this task and of the tasks that it starts, in any context.
 
-    Only for verified values: a sender must not be able to blank out our own words in the lines about its request.
+    Only for verified values, because a sender must not be able to remove ordinary words from the lines about its
+    request.
     """
-    _of_this_task.set((*_of_this_task.get(), *_spellings(secrets)))
+    _task_secrets.set((*_task_secrets.get(), *_spellings(secrets)))
 
 
 def _spellings(secrets: Iterable[str]) -> list[str]:
-    """Return the secrets and their long words, as they are and as Python, JSON and URLs escape them."""
-    found: set[str] = set()
+    """Return the secrets and their long words, unescaped and as Python, JSON and URLs escape them, longest first."""
+    spellings: set[str] = set()
     for secret in secrets:
         for text in (secret, *(word for word in re.split(r"[\s.]", secret) if len(word) >= LONG_WORD)):
             if len(text) >= MIN_SECRET:
-                found.add(text)
+                spellings.add(text)
                 if not _NEVER_ESCAPED.fullmatch(text):
-                    found |= {repr(text)[1:-1], json.dumps(text)[1:-1], quote(text, safe="")}
-    return sorted(found, key=len, reverse=True)  # the whole before its parts
+                    spellings |= {repr(text)[1:-1], json.dumps(text)[1:-1], quote(text, safe="")}
+    return sorted(spellings, key=len, reverse=True)  # a secret before its words
 
 
 def scrub(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Remove tokens, credentials and values with the name of a secret, at any depth.
+    """Return the event without tokens, credentials, and values whose name is that of a secret, at any depth.
 
-    Objects that are not plain data are replaced by their repr here, so that the renderer cannot add anything.
+    Objects that are not plain data are replaced by their repr here, so that the renderer cannot add secrets.
     """
     return {str(key): _scrubbed(value, str(key)) for key, value in event.items()}
 
@@ -136,12 +140,12 @@ def _scrubbed(value: Any, name: str = "") -> Any:
 
 
 def without_encoded(text: str) -> str:
-    """Return a text without tokens, archives, and anything else in base64 that is too long to be a word."""
+    """Return the text without tokens, archives, and other base64 that is too long to be a word."""
     return _ENCODED.sub(REMOVED, text)
 
 
 def _text(text: str) -> str:
-    for secret in (*_of_this_process, *_of_this_task.get()):
+    for secret in (*_process_secrets, *_task_secrets.get()):
         text = text.replace(secret, REMOVED)
     text = without_encoded(text)
     text = _CREDENTIALS.sub(rf"\1\2{REMOVED}", text)
@@ -163,7 +167,7 @@ def _renderer(log_format: Format, stream: TextIO) -> Processor:
 
 
 class _RateLimit(logging.Filter):
-    """Lets each kind of line of a library through once in REPEAT_SECONDS."""
+    """A filter that passes each kind of a library's lines once in REPEAT_SECONDS."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -171,25 +175,25 @@ class _RateLimit(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
-        kind = (record.name, record.levelno, text[:200])  # before its arguments are filled in
+        kind = (record.name, record.levelno, text[:200])  # the text without its arguments
         if record.created - self._last.get(kind, 0) < REPEAT_SECONDS:
             return False
-        if len(self._last) >= _MAX_KINDS:  # a library that formats its lines itself makes each a kind of its own
+        if len(self._last) >= _MAX_KINDS:  # lines that a library formats itself are all of different kinds
             self._last.clear()
         self._last[kind] = record.created
         return True
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Logs that a line could not be written; the default handler would print the line's arguments."""
+    """A handler that logs failures to write a line. The default handler would print the line's arguments."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        with contextlib.suppress(OSError, ValueError):  # the stream itself is gone
+        with contextlib.suppress(OSError, ValueError):  # the stream is closed
             structlog.get_logger().error("log line lost", logger=record.name, line=f"{record.pathname}:{record.lineno}")
 
 
 def _install_hooks() -> None:
-    """Send what Python itself would print through these logs."""
+    """Log the exceptions and warnings that Python itself would print."""
     sys.excepthook = _uncaught
     sys.unraisablehook = _unraisable
     threading.excepthook = _uncaught_in_thread
@@ -203,15 +207,15 @@ def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackT
         structlog.get_logger().critical("uncaught exception", exc_info=(kind, error, trace))
 
 
-def _uncaught_in_thread(caught: threading.ExceptHookArgs) -> None:
-    if caught.exc_value is not None and not issubclass(caught.exc_type, SystemExit):
-        _uncaught(caught.exc_type, caught.exc_value, caught.exc_traceback)
+def _uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is not None and not issubclass(args.exc_type, SystemExit):
+        _uncaught(args.exc_type, args.exc_value, args.exc_traceback)
 
 
-def _unraisable(caught: "sys.UnraisableHookArgs") -> None:
-    """Log an exception that cannot be caught, as in `__del__`; the object's repr may hold secrets, so only its type."""
-    kind = type(caught.object).__name__
-    structlog.get_logger().error("unraisable exception", type=kind, exc_info=caught.exc_value)
+def _unraisable(args: "sys.UnraisableHookArgs") -> None:
+    """Log an exception that cannot be caught, as in `__del__`, with the object's type: its repr may hold secrets."""
+    kind = type(args.object).__name__
+    structlog.get_logger().error("unraisable exception", type=kind, exc_info=args.exc_value)
 
 
 def _warning(

@@ -1,4 +1,4 @@
-"""The counters, histograms and gauges of `/metrics`; docs/operating.md is made from their sentences.
+"""The counters, histograms and gauges of `/metrics`. Their help texts are the table in docs/operating.md.
 
 Labels have few values, all defined here: no ids, names or addresses. `worker/delivery/collector.py` has the gauges that
 are computed from the worker's state at each scrape.
@@ -14,7 +14,7 @@ PREFIX = "playground_deployer"
 
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)  # memory, CPU and open files of the process
-disable_created_metrics()  # type: ignore[no-untyped-call]  # an extra series for each, which only tells when the process started
+disable_created_metrics()  # type: ignore[no-untyped-call]  # an extra series for each metric, which only repeats the process's start time
 
 STAGES = ("authenticate", "key_queue", "budget", "limiter", "fetch", "bundle", "submit")
 
@@ -22,31 +22,31 @@ _QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0
 _SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 3600.0, INF)
 
 
-def _counter(name: str, sentence: str, *labels: str) -> Counter:
-    return Counter(name, sentence, labels, namespace=PREFIX, registry=REGISTRY)
+def _counter(name: str, description: str, *labels: str) -> Counter:
+    return Counter(name, description, labels, namespace=PREFIX, registry=REGISTRY)
 
 
-def _histogram(name: str, sentence: str, *labels: str, buckets: tuple[float, ...]) -> Histogram:
-    return Histogram(name, sentence, labels, namespace=PREFIX, registry=REGISTRY, buckets=buckets)
+def _histogram(name: str, description: str, *labels: str, buckets: tuple[float, ...]) -> Histogram:
+    return Histogram(name, description, labels, namespace=PREFIX, registry=REGISTRY, buckets=buckets)
 
 
 REQUESTS = _counter(
     "requests",
-    "Requests that ended, by final state and error code, which is empty for `deployed`. A repeated request that "
-    "changes nothing counts as `duplicate`.",
+    "Requests with a final status, by final state and error code, which is empty for `deployed`. A repeated request "
+    "that changes nothing counts as `duplicate`.",
     "state",
     "code",
 )
 REQUEST_SECONDS = _histogram(
     "request_duration_seconds",
-    "Time from reading a request, or from taking it over unfinished, to its final status.",
+    "Time from reading a request, or from taking over an unfinished request, to the final status.",
     buckets=_SLOW,
 )
 STAGE_SECONDS = _histogram(
     "stage_duration_seconds",
     "Time spent in a stage of a request: `authenticate`, `key_queue` (waiting for earlier requests of the same user), "
-    "`budget` (a large one, waiting for its share of MAX_BYTES_IN_FLIGHT), "
-    "`limiter` (waiting for one of MAX_IN_FLIGHT places), `fetch`, `bundle` and `submit` (the POST).",
+    "`budget` (a large solution waiting for its share of MAX_BYTES_IN_FLIGHT), "
+    "`limiter` (waiting for one of MAX_IN_FLIGHT slots), `fetch`, `bundle` and `submit` (the POST).",
     "stage",
     buckets=_SLOW,
 )
@@ -59,8 +59,8 @@ HTTP_REQUESTS = _counter(
 )
 TRANSACTIONS = _counter(
     "transactions",
-    "Kafka transactions with statuses and offsets, by result: `committed`, or `failed`, after which the partition is "
-    "taken over again.",
+    "Kafka transactions with statuses and offsets, by result: `committed`, or `failed`. After a failure the worker "
+    "takes over the partition again.",
     "result",
 )
 TRANSACTION_SECONDS = _histogram(
@@ -69,7 +69,7 @@ TRANSACTION_SECONDS = _histogram(
 DEAD_LETTERS = _counter("dead_letters", "Dead letters written, by error code.", "code")
 REQUESTS_LOST = _counter(
     "requests_lost",
-    "Requests that Kafka deleted before any worker read them: the topic's retention is shorter than the backlog.",
+    "Requests that Kafka deleted before a worker read them: the topic's retention is shorter than the backlog.",
 )
 BUILD = Gauge(
     "build_info", "Always 1; the label is the worker's version.", ["version"], namespace=PREFIX, registry=REGISTRY
@@ -82,23 +82,23 @@ PARTITIONS = Gauge(
 )
 CLOCK_SKEW = Gauge(
     "clock_skew_seconds",
-    "How far the worker's clock is ahead of the brokers', by the answer to its last transaction, which "
-    "takes some milliseconds.",
+    "Seconds by which the worker's clock is ahead of the brokers' clocks, from the answer to the last transaction, "
+    "which takes some milliseconds.",
     namespace=PREFIX,
     registry=REGISTRY,
 )
 TOPICS_WRONG = Gauge(
     "topics_wrong",
-    "1: a topic is missing, has too few partitions, or is not configured as it was verified at startup; the log says "
-    "which. Looked at every 15 s.",
+    "1: a topic is missing, has too few partitions, or its configuration differs from the one verified at startup; the "
+    "log names the topic. Checked every 15 s.",
     namespace=PREFIX,
     registry=REGISTRY,
 )
 REBALANCES = _counter("rebalances", "Rebalances of the consumer group in which this worker took part.")
 HEALTH_CONNECTIONS_CUT_OFF = _counter(
     "health_connections_cut_off",
-    "Connections to the health port that were cut off: `slow`, not done within 5 s, or `many`, the oldest of more than "
-    "64.",
+    "Connections to the health port that were cut off: `slow`, not completed within 5 s, or `many`, the oldest of more "
+    "than 64.",
     "reason",
 )
 LOOP_LAG = _histogram(
@@ -107,7 +107,7 @@ LOOP_LAG = _histogram(
 
 
 def _create_series() -> None:
-    """Create every series at 0: Prometheus sees no increase in one that starts at 1, and the alert would miss it."""
+    """Create every series at 0. Prometheus sees no increase in a series that starts at 1, so an alert would miss it."""
     BUILD.labels(__version__).set(1)
     for state in ("deployed", "duplicate"):
         REQUESTS.labels(state, "")

@@ -1,9 +1,9 @@
-"""Where the time of a request goes: every stage and every call is timed for Prometheus, and is a span of its trace.
+"""Durations of requests: every stage and every call is timed for Prometheus, and is a span of the request's trace.
 
-Traces are OpenTelemetry's and off unless `worker/observability/traces.py` sets a tracer. Then they continue the
-request's `traceparent`, and dependencies and statuses get a `traceparent` of our spans. Spans hold no claims, no
-paths with ids and no exceptions, whose texts others may have written; `error.type` is a code of `worker/errors.py` or
-a class.
+Traces are OpenTelemetry's, and off unless `worker/observability/traces.py` sets a tracer. A trace continues the
+request's `traceparent`; calls to dependencies and statuses carry the `traceparent` of the worker's spans. Spans hold no
+claims, no paths with ids and no exceptions, because others may have written an exception's text. `error.type` is a code
+of `worker/errors.py`, or a class.
 """
 
 import asyncio
@@ -28,15 +28,15 @@ _ANSWERING: ContextVar[str | None] = ContextVar("answering", default=None)  # th
 
 
 class Spans:
-    """Where spans go."""
+    """The tracer of this process."""
 
-    tracer: Tracer | None = None  # None: no traces, and nothing of them costs a call
+    tracer: Tracer | None = None  # None: no traces, and no calls into OpenTelemetry's SDK
 
 
 class Stages(SimpleNamespace):
-    """Times the parts of a request, `with stages.fetch():`; `worker/observability/metrics.py` lists them.
+    """Timers of a request's stages: `with stages.fetch():`. `worker/observability/metrics.py` describes the stages.
 
-    Without traces each is Prometheus' own timer.
+    Without traces, each attribute is Prometheus' own timer.
     """
 
     authenticate: Callable[[], AbstractContextManager[object]]
@@ -54,7 +54,7 @@ stages = Stages(**_TIMERS)
 
 @contextmanager
 def traced_by(tracer: Tracer) -> Iterator[None]:
-    """Send spans to `tracer` inside the block."""
+    """Send spans to `tracer` during the block."""
     before, Spans.tracer = Spans.tracer, tracer
     vars(stages).update({name: partial(_timed_span, name, timer) for name, timer in _TIMERS.items()})
     try:
@@ -71,7 +71,7 @@ def _timed_span(name: str, timer: Callable[[], AbstractContextManager[object]]) 
 
 
 def processing(record: Record, state: RequestState) -> AbstractContextManager[object]:
-    """Trace a request from start to end, on from the last status of its previous worker."""
+    """Trace a request from start to end, as a child of the previous worker's last status, else of the sender's span."""
     attributes: dict[str, str | int] = {
         "messaging.system": "kafka",
         "messaging.operation.name": "process",
@@ -86,12 +86,12 @@ def processing(record: Record, state: RequestState) -> AbstractContextManager[ob
 
 
 @contextmanager
-def answering(route: str, given: str | None) -> Iterator[None]:
-    """Trace the answer to an HTTP request, on from its sender's trace; `route` has no ids in it."""
-    before = _ANSWERING.set(given if given and TRACEPARENT.fullmatch(given) else None)
+def answering(route: str, traceparent: str | None) -> Iterator[None]:
+    """Trace the answer to an HTTP request, as a child of the sender's `traceparent`; `route` contains no ids."""
+    before = _ANSWERING.set(traceparent if traceparent and TRACEPARENT.fullmatch(traceparent) else None)
     try:
         with _span(
-            route, SpanKind.SERVER, {"http.route": route}, _W3C.extract({"traceparent": given or ""}, Context())
+            route, SpanKind.SERVER, {"http.route": route}, _W3C.extract({"traceparent": traceparent or ""}, Context())
         ):
             yield
     finally:
@@ -99,12 +99,12 @@ def answering(route: str, given: str | None) -> Iterator[None]:
 
 
 def passed_on() -> str | None:
-    """Return the traceparent for what is published within `answering`: our span's, else that of its sender."""
+    """Return the `traceparent` for records published within `answering`: the span's, or without traces the sender's."""
     return _headers(get_current_span()).get("traceparent") if Spans.tracer else _ANSWERING.get()
 
 
 def ended(status: DeploymentStatus) -> None:
-    """Note the last status of a request in its span, inside `processing`, and the id that it has now."""
+    """Record a request's last status and its request id in the span of `processing`."""
     span = get_current_span()
     span.set_attribute("messaging.message.id", status.request_id)
     span.set_attribute("playground_deployer.state", str(status.state))
@@ -114,14 +114,14 @@ def ended(status: DeploymentStatus) -> None:
 
 @contextmanager
 def client_span(dependency: str, method: str) -> Iterator[Mapping[str, str]]:
-    """Trace one HTTP request to a dependency; gives the headers to send with it."""
+    """Trace one HTTP request to a dependency; yield the headers to send with the request."""
     attributes = {"http.request.method": method, "peer.service": dependency}
     with _span(f"{method} {dependency}", SpanKind.CLIENT, attributes) as span:
         yield _headers(span)
 
 
 def publishing(state: State, done: "asyncio.Future[None]") -> str | None:
-    """Start a span that ends with `done`; return its traceparent for the status, None without traces."""
+    """Start a span that ends when `done` completes; return its `traceparent` for the status, None without traces."""
     if Spans.tracer is None:
         return None
     attributes = {
@@ -161,7 +161,7 @@ def _failed(span: Span, error_type: str) -> None:
 
 
 def _headers(span: Span) -> Mapping[str, str]:
-    """Return the headers that pass the trace on; none without traces."""
+    """Return the headers that propagate the trace; empty without traces."""
     headers: dict[str, str] = {}
     _W3C.inject(headers, set_span_in_context(span))
     return headers

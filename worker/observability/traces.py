@@ -1,7 +1,7 @@
 """The export of spans to an OpenTelemetry collector, as OTLP over HTTP.
 
-The settings say whether and where to; the SDK's own variables (`OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME`,
-`OTEL_RESOURCE_ATTRIBUTES`, `OTEL_BSP_…`) configure the rest.
+The settings give the endpoint and the sample ratio. The SDK's own variables (`OTEL_EXPORTER_OTLP_HEADERS`,
+`OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_BSP_…`) configure the rest.
 """
 
 import asyncio
@@ -15,14 +15,14 @@ from worker.observability.telemetry import traced_by
 from worker.settings import TracingSettings
 
 EXPORT_SECONDS = 5  # for one batch
-SHUTDOWN_SECONDS = 5  # an unreachable collector delays the shutdown by no more
+SHUTDOWN_SECONDS = 5  # maximum delay of the shutdown by an unreachable collector
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
 
 OpenProcessor = Callable[[str], "SpanProcessor"]
 
-# The SDK is imported when traces are wanted: it takes 5 MB and a tenth of a second.
+# The SDK is imported only with an endpoint, because the import takes 5 MB and 0.1 s.
 
 
 def _otlp(endpoint: str) -> "SpanProcessor":
@@ -31,14 +31,14 @@ def _otlp(endpoint: str) -> "SpanProcessor":
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
     session = requests.Session()
-    session.trust_env = False  # no HTTP_PROXY and no .netrc, as with everything else that the worker calls
+    session.trust_env = False  # no HTTP_PROXY and no .netrc, as for all other calls of the worker
     url = f"{endpoint.rstrip('/')}/v1/traces"
     return BatchSpanProcessor(OTLPSpanExporter(url, timeout=EXPORT_SECONDS, session=session))
 
 
 @asynccontextmanager
 async def open_tracing(tracing: TracingSettings, open_processor: OpenProcessor = _otlp) -> AsyncIterator[None]:
-    """Export spans inside the block, when an endpoint is set; the last ones are sent at its end."""
+    """Export spans during the block, if an endpoint is set; the last spans are sent at the end of the block."""
     if tracing.endpoint is None:
         yield
         return
@@ -57,7 +57,7 @@ async def open_tracing(tracing: TracingSettings, open_processor: OpenProcessor =
         with traced_by(provider.get_tracer("playground-deployer", __version__)):
             yield
     finally:
-        # It sends batch by batch, and blocks meanwhile: in a thread that the process need not wait for.
+        # The shutdown blocks while it sends batches, so it runs in a daemon thread, which cannot delay the exit.
         closing = Thread(target=provider.shutdown, daemon=True)
         closing.start()
         await asyncio.to_thread(closing.join, SHUTDOWN_SECONDS)

@@ -1,1 +1,1 @@
-"""What the demo and the tests run on this machine: Apache Kafka, a Graphene, a playground server."""
+"""Sandbox servers for the demo and the tests on this machine: Apache Kafka, a Graphene, a playground server."""

@@ -20,7 +20,7 @@ _SITE_PACKAGES = Path(worker.__file__).parents[1]
 
 
 def graphene_environment(address: str) -> dict[str, str]:
-    """Return the settings that build bundles from the sandbox Graphene at this address."""
+    """Return the settings of `bundle` for the sandbox Graphene at this address."""
     return {
         "DEPLOYER_CATALOG__URL": address + CCDS_PATH,
         "DEPLOYER_CATALOG__USERNAME": CCDS_LOGIN[0],
@@ -34,9 +34,10 @@ def graphene_environment(address: str) -> dict[str, str]:
 def worker_environment(
     kafka: str, graphene: str, playground: str, deploy_path: str, prefix: str = ""
 ) -> dict[str, str]:
-    """Return all settings of a worker. Topics and group have their default names unless a prefix is given.
+    """Return all settings of a worker. With a `prefix`, topics and group have names that begin with it.
 
-    The secret in the playground's `deploy_path` does not get into links: everybody who reaches Kafka reads statuses.
+    PUBLIC_URL keeps the secret in the playground's `deploy_path` out of links, because every client of Kafka can read
+    statuses.
     """
     return {
         "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": kafka,
@@ -59,7 +60,7 @@ def gateway_environment(worker: Mapping[str, str], url: str, portal: str) -> dic
         "DEPLOYER_GATEWAY__HTTP_PORT": str(urlsplit(url).port),
         "DEPLOYER_GATEWAY__PUBLIC_URL": url,
         "DEPLOYER_GATEWAY__PORTAL_URL": portal,
-        "DEPLOYER_GATEWAY__WAIT_SECONDS": "0",  # the sandbox deploys at once, and people want to see the page
+        "DEPLOYER_GATEWAY__WAIT_SECONDS": "0",  # so that /deploy shows the request before its deployment
     }
 
 
@@ -73,14 +74,14 @@ def _prefixed_names(prefix: str) -> dict[str, str]:
 async def running(
     command: Sequence[str], environment: Mapping[str, str], log: Path, remove: Path | None = None
 ) -> AsyncIterator[SupervisedProcess]:
-    """Run `python -m worker …` with these settings and no others until the block or this process ends.
+    """Run `python -m worker …` with these settings alone, during the block, and never longer than this process.
 
     The folder `remove` is deleted when this process is killed.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     process = SupervisedProcess(
         [sys.executable, "-m", "worker", *command],
-        folder=_SITE_PACKAGES,  # where `-m` looks first: the packages of this process, wherever it was started
+        folder=_SITE_PACKAGES,  # `-m` searches the working folder first, so the child uses this process's packages
         log=log,
         remove=remove,
         environment={**inherited, **environment},
@@ -89,7 +90,7 @@ async def running(
         yield process
         process.send(SIGTERM)
         if await process.wait(GRACE_SECONDS) is None:
-            process.send(SIGTERM)  # it is waiting for a deployment; a second signal ends it at once
+            process.send(SIGTERM)  # the process waits for a deployment; a second signal stops it immediately
             await process.wait(GRACE_SECONDS)
     finally:
         process.close()

@@ -1,7 +1,7 @@
-"""A Graphene for trials: its database service (CCDS) and its repository (Nexus), over HTTP with Basic auth.
+"""A sandbox Graphene: its database service (CCDS) and its repository (Nexus), over HTTP with Basic auth.
 
-It answers as the real ones do, oddities included: CCDS reports "not found" with status 200 and an empty body, finds a
-revision whatever solution the path names, and returns a picture only to clients that accept
+Both answer as the real servers do, oddities included. CCDS reports "not found" with status 200 and an empty body,
+ignores the solution in the path of a revision, and returns a picture only to clients that accept
 `application/octet-stream`.
 """
 
@@ -36,18 +36,18 @@ _WITHOUT_LOGIN = frozenset({f"{CCDS_PATH}/healthcheck", f"{CCDS_PATH}/version"})
 
 @dataclass(slots=True)
 class Graphene:
-    """The data and the behaviour of the servers; tests may change both while they run."""
+    """The data and the behaviour of the two servers; tests may change both while the servers run."""
 
     latency: float = 0.0  # seconds before each answer
-    faults: dict[str, Fault] = field(default_factory=dict)  # start of a path → answer instead of the real one
-    private: set[str] = field(default_factory=set)  # solution ids that their owners alone may read
-    strangers: set[str] = field(default_factory=lambda: {STRANGER.user_id})  # user ids that may read nothing
-    asked: Counter[str] = field(default_factory=Counter)  # path → number of requests
-    files: dict[str, bytes] = field(default_factory=dict)  # uri in the repository → content
+    faults: dict[str, Fault] = field(default_factory=dict)  # start of a path → fault instead of the real answer
+    private: set[str] = field(default_factory=set)  # ids of solutions that only their owners may read
+    strangers: set[str] = field(default_factory=lambda: {STRANGER.user_id})  # ids of users who may read nothing
+    request_counts: Counter[str] = field(default_factory=Counter)  # path → number of requests
+    files: dict[str, bytes] = field(default_factory=dict)  # URI in the repository → content
     _revisions: dict[str, Stored] = field(default_factory=dict)
 
     def add(self, stored: Stored) -> None:
-        """Add a revision of a solution, or replace it."""
+        """Add a revision of a solution, or replace the revision with the same id."""
         self._revisions[stored.revision["revisionId"]] = stored
         self.files.update(stored.files)
 
@@ -56,15 +56,15 @@ class Graphene:
         return self._revisions.get(revision_id)
 
     def revisions(self, solution_id: str) -> list[Stored]:
-        """List the revisions of a solution in the order in which they were added."""
-        return [it for it in self._revisions.values() if it.solution["solutionId"] == solution_id]
+        """Return the revisions of a solution in the order in which they were added."""
+        return [stored for stored in self._revisions.values() if stored.solution["solutionId"] == solution_id]
 
     def latest(self, solution_id: str) -> Stored | None:
-        """Return the latest revision, whose solution object is current."""
+        """Return the latest revision of a solution, whose solution object is current."""
         return next(reversed(self.revisions(solution_id)), None)
 
     def members(self) -> set[str]:
-        """Return the ids of the models of which pipelines are made; they are in the catalogue, and not stored here."""
+        """Return the solution ids of the pipelines' models, which have no revisions here."""
         return {member for stored in self._revisions.values() for member in stored.members}
 
     def fault(self, path: str) -> Fault | None:
@@ -78,15 +78,15 @@ GRAPHENE = web.AppKey("graphene", Graphene)
 def graphene_app(latency: float = 0.0, names: Collection[str] = ()) -> web.Application:
     """Create the application with the sandbox's own cases; `app[GRAPHENE]` is its state.
 
-    `names`: of the host, besides localhost.
+    `latency` is in seconds. `names` are the host's names in addition to localhost.
     """
     app = web.Application(middlewares=[own_names(*names), _gateway])
     graphene = app[GRAPHENE] = Graphene(latency)
     for key in CASES:
         graphene.add(stored_case(key))
     enable_faults(app)
-    for path, question in _CCDS.items():
-        app.router.add_get(CCDS_PATH + path, _ccds_handler(question))
+    for path, query in _CCDS.items():
+        app.router.add_get(CCDS_PATH + path, _ccds_handler(query))
     app.router.add_get(CCDS_PATH + "/solution/{solution}/pic", _picture)
     app.router.add_get(NEXUS_PATH + "/", _start_page)
     app.router.add_get(NEXUS_PATH + "/{uri:.+}", _file)
@@ -109,7 +109,7 @@ def _revision(graphene: Graphene, ids: Ids) -> Json | None:
 
 
 def _revisions(graphene: Graphene, ids: Ids) -> list[Json]:
-    return [it.revision for solution in ids["solutions"].split(",") for it in graphene.revisions(solution)]
+    return [stored.revision for solution in ids["solutions"].split(",") for stored in graphene.revisions(solution)]
 
 
 def _artifacts(graphene: Graphene, ids: Ids) -> list[Json]:
@@ -144,9 +144,9 @@ def _access(graphene: Graphene, ids: Ids) -> Json:
     return {"count": int(known and user not in graphene.strangers and (is_owner or not is_private))}
 
 
-Question = Callable[[Graphene, Ids], Any]
+Query = Callable[[Graphene, Ids], Any]
 
-_CCDS: dict[str, Question] = {
+_CCDS: dict[str, Query] = {
     "/healthcheck": lambda *_: {"status": 200, "data": "the sandbox is healthy"},
     "/version": lambda *_: {"status": 200, "data": "3.1.1"},
     "/solution/{solution}": _solution,
@@ -160,17 +160,17 @@ _CCDS: dict[str, Question] = {
 }
 
 
-def _ccds_handler(question: Question) -> Handler:
+def _ccds_handler(query: Query) -> Handler:
     async def answer(request: web.Request) -> web.Response:
-        value = question(request.app[GRAPHENE], request.match_info)
+        value = query(request.app[GRAPHENE], request.match_info)
         return web.Response() if value is None else _json(value)
 
     return answer
 
 
 async def _picture(request: web.Request) -> web.Response:
-    accepted = request.headers.get("Accept", "*/*")
-    if not any(wanted in accepted for wanted in ("*/*", "application/*", "application/octet-stream")):
+    accept = request.headers.get("Accept", "*/*")
+    if not any(media_type in accept for media_type in ("*/*", "application/*", "application/octet-stream")):
         return _framework_error(request, 406, "Not Acceptable")
     stored = request.app[GRAPHENE].latest(request.match_info["solution"])
     if stored is None or stored.icon is None:
@@ -188,7 +188,7 @@ def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = Non
 def _framework_error(
     request: web.Request, status: int, error: str, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """Return an error as Spring itself answers it, without a controller."""
+    """Return an error in the format of Spring itself, which answers when no controller does."""
     document = {
         "timestamp": "2026-01-05T09:00:00.000+0000",
         "status": status,
@@ -204,7 +204,7 @@ def _framework_error(
 
 
 async def _start_page(_: web.Request) -> web.Response:
-    """Answer as Nexus does: a Maven repository cannot be browsed, which it says with status 200."""
+    """Answer as Nexus does: it reports with status 200 that a Maven repository cannot be browsed."""
     return web.Response(text="<title>Repository - Nexus</title>", content_type="text/html")
 
 
@@ -227,7 +227,7 @@ async def _file(request: web.Request) -> web.Response:
 async def _gateway(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Apply delay, faults and login to every request."""
     graphene = request.app[GRAPHENE]
-    graphene.asked[request.path] += 1
+    graphene.request_counts[request.path] += 1
     await asyncio.sleep(graphene.latency)
     if fault := graphene.fault(request.path):
         return await fault.answer(request)

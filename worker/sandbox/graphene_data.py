@@ -1,6 +1,6 @@
-"""The data of the sandbox Graphene: revisions of solutions, as its database and its repository store them.
+"""The data of the sandbox Graphene: revisions of solutions, in the form of Graphene's database and repository.
 
-Four come with the package (`CASES`, one folder each under data/); tests create more from Python data.
+Four revisions are part of the package (`CASES`, one folder each under data/); tests create more from Python data.
 """
 
 import copy
@@ -15,15 +15,15 @@ Json = dict[str, Any]
 
 _DATA = Path(__file__).parent / "data"
 _ID_NAMESPACE = UUID("3f0a4b52-6c0b-4e0e-9d8b-6f5d1f2f7c11")  # for the ids of solutions that tests create
-_WRITTEN = "2026-01-05T09:00:00Z"
+_TIME = "2026-01-05T09:00:00Z"  # of creation and modification
 _OWNER = "6d0c3f6e-95f1-4f0b-8a9c-2f0e5b8f7a31"
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A solution that comes with the sandbox."""
+    """A solution that is part of the sandbox."""
 
-    key: str  # its folder
+    key: str  # name of the folder
     title: str
     solution_id: UUID
     revision_id: UUID
@@ -31,14 +31,14 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One revision of one solution. The objects have all the fields that CCDS gives them."""
+    """One revision of one solution. The JSON objects have all the fields that CCDS returns."""
 
     solution: Json
     revision: Json
     artifacts: list[Json]
-    files: dict[str, bytes]  # uri in the repository → content
-    members: list[str] = field(default_factory=list)  # solution ids of a pipeline's parts
-    catalogs: list[Json] = field(default_factory=list)  # where it is published
+    files: dict[str, bytes]  # URI in the repository → content
+    members: list[str] = field(default_factory=list)  # solution ids of a pipeline's models
+    catalogs: list[Json] = field(default_factory=list)  # the catalogs in which it is published
     descriptions: dict[str, str] = field(default_factory=dict)  # catalog id → HTML
     icon: bytes | None = None
 
@@ -65,7 +65,7 @@ def stored_case(key: str) -> Stored:
         files={uri: (folder / name).read_bytes() for uri, name in ccds["files"].items()},
         members=ccds["members"],
         catalogs=ccds["catalogs"],
-        descriptions={it: (folder / name).read_text(encoding="utf-8") for it, name in ccds["descriptions"].items()},
+        descriptions={key: (folder / name).read_text(encoding="utf-8") for key, name in ccds["descriptions"].items()},
         icon=icon.read_bytes() if icon.exists() else None,
     )
 
@@ -98,15 +98,15 @@ def make_pipeline(
 
     Args:
         name: name of the solution.
-        blueprint: an object; bytes are stored unchanged; None gives a pipeline without a blueprint.
-        protos: container name → text. Nodes with these names get a `proto_uri` that leads to it.
+        blueprint: an object; bytes are stored unchanged; None: a pipeline without a blueprint.
+        protos: container name → text. The `proto_uri` of the nodes with these names refers to the text.
         icon: an image.
         description: HTML.
     """
     stored = _stored(name, "CP", icon, description)
-    given = protos or {}
-    uris = {container: _uri(stored, container, ".proto") for container in given}
-    stored.files.update({uri: _bytes(given[container]) for container, uri in uris.items()})
+    texts = protos or {}
+    uris = {container: _uri(stored, container, ".proto") for container in texts}
+    stored.files.update({uri: _bytes(texts[container]) for container, uri in uris.items()})
     if isinstance(blueprint, dict):
         blueprint = copy.deepcopy(blueprint)
         for node in blueprint["nodes"]:
@@ -128,7 +128,7 @@ def make_model(
     icon: bytes | None = None,
     description: str | None = None,
 ) -> Stored:
-    """Create a single model, with the artifacts that are given. The same name gives the same ids."""
+    """Create a single model with an artifact for each argument that is not None; the same name gives the same ids."""
     stored = _stored(name, None, icon, description)
     if proto is not None:
         uri = _uri(stored, "model", ".proto")
@@ -142,7 +142,7 @@ def make_model(
 def _stored(name: str, toolkit: str | None, icon: bytes | None, description: str | None) -> Stored:
     solution_id = str(uuid5(_ID_NAMESPACE, name))
     revision_id = str(uuid5(_ID_NAMESPACE, f"{name} 1.0.0"))
-    times = {"created": _WRITTEN, "modified": _WRITTEN}
+    times = {"created": _TIME, "modified": _TIME}
     solution = dict.fromkeys(("metadata", "modelTypeCode", "origin", "lastDownload", "featured", "sourceId")) | {
         "solutionId": solution_id,
         "name": name,
@@ -152,8 +152,16 @@ def _stored(name: str, toolkit: str | None, icon: bytes | None, description: str
         "tags": [],
         **dict.fromkeys(("viewCount", "downloadCount", "ratingCount", "ratingAverageTenths"), 0),
     }
-    empty = ("sourceId", "metadata", "origin", "publisher", "verifiedLicense", "verifiedVulnerability", "onboarded")
-    revision = dict.fromkeys(empty) | {
+    null_fields = (
+        "sourceId",
+        "metadata",
+        "origin",
+        "publisher",
+        "verifiedLicense",
+        "verifiedVulnerability",
+        "onboarded",
+    )
+    revision = dict.fromkeys(null_fields) | {
         "revisionId": revision_id,
         "solutionId": solution_id,
         "version": "1.0.0",
@@ -176,7 +184,7 @@ def _stored(name: str, toolkit: str | None, icon: bytes | None, description: str
 
 
 def _uri(stored: Stored, name: str, suffix: str) -> str:
-    """Return a Maven path. As in Graphene, the revision in it is not the revision that is requested."""
+    """Return a Maven path. As in Graphene, the revision id in the path is not the id of the requested revision."""
     some_revision = uuid5(_ID_NAMESPACE, f"{stored.revision_id} {name}")
     return f"org/acumos/{stored.solution_id}/{some_revision}/{name}/1.0.0/{name}-1.0.0{suffix}"
 
@@ -192,8 +200,8 @@ def _artifact(stored: Stored, type_code: str, uri: str, size: int) -> Json:
         "size": size,
         "metadata": None,
         "userId": _OWNER,
-        "created": _WRITTEN,
-        "modified": _WRITTEN,
+        "created": _TIME,
+        "modified": _TIME,
     }
 
 

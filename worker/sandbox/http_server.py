@@ -1,4 +1,4 @@
-"""HTTP servers on this machine, and the faults that they can be told to answer with."""
+"""HTTP servers on this machine, and faults that tests inject into their answers."""
 
 import asyncio
 import re
@@ -19,9 +19,9 @@ _STOPPING = web.AppKey("stopping", asyncio.Event)
 
 @asynccontextmanager
 async def served(app: web.Application, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
-    """Serve the application inside the block; yield its address, e.g. http://127.0.0.1:40123.
+    """Serve the application during the block; yield its address, e.g. http://127.0.0.1:40123.
 
-    Port 0 takes any free port.
+    Port 0 selects any free port.
     """
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
@@ -33,10 +33,10 @@ async def served(app: web.Application, host: str = "127.0.0.1", port: int = 0) -
 
 
 def own_names(*names: str) -> Middleware:
-    """Refuse requests to another host than an address, localhost or one of these names.
+    """Return a middleware that accepts an IP address, localhost or one of `names` as the host, and refuses others.
 
-    The owner of a domain can give it this machine's address (DNS rebinding): a web page from there may read what is
-    served here, but says the domain's name. An address is nobody's to give.
+    The owner of a domain can point it to this machine's address (DNS rebinding). A web page of that domain could then
+    read this server's answers, but its requests name the domain as the host. An IP address has no such owner.
     """
     known = ("localhost", *names)
 
@@ -45,7 +45,7 @@ def own_names(*names: str) -> Middleware:
         host = _HOST.fullmatch(request.headers.get("Host", ""))
         if host and ((host["name"] or "").lower() in known or _is_address(host)):
             return await handler(request)
-        return web.Response(status=421, text=f"This server is called {' or '.join(known)}, or by its address.")
+        return web.Response(status=421, text=f"This server answers only as {' or '.join(known)}, or by its address.")
 
     return refuse_others
 
@@ -59,7 +59,7 @@ def _is_address(host: re.Match[str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """An answer in place of the real one. `hang` keeps the connection open without answering, `reset` drops it."""
+    """A fault that replaces an answer: another answer, a connection that hangs without one, or a reset connection."""
 
     status: int = 200
     body: str = ""
@@ -68,7 +68,7 @@ class Fault:
     reset: bool = False
 
     async def answer(self, request: web.Request) -> web.Response:
-        """Behave as described. A hanging answer ends when the application stops."""
+        """Produce the fault. A hanging connection is reset when the application stops."""
         if self.hang:
             await request.app[_STOPPING].wait()
         if (self.hang or self.reset) and request.transport is not None:
@@ -78,11 +78,11 @@ class Fault:
 
 HANG = Fault(hang=True)
 RESET = Fault(reset=True)
-GARBAGE = Fault(body="<html><title>Welcome</title>This is not what you asked for.")
+GARBAGE = Fault(body="<html><title>Welcome</title>This is not the requested content.")
 
 
 def enable_faults(app: web.Application) -> None:
-    """Prepare an application for faults: hanging answers end with it, so that it stops without delay."""
+    """Prepare an application for faults: its shutdown ends hanging answers, so that it stops without delay."""
     stopping = app[_STOPPING] = asyncio.Event()
 
     async def stop(_: web.Application) -> None:

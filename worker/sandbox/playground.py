@@ -1,9 +1,9 @@
-"""A playground server for trials: answers as the real one does, and shows what it received.
+"""A sandbox playground server, which answers as the real server does and shows the bundles that it received.
 
-POST /SECRET/deploy_solution accepts a bundle, runs its script with both of the real server's command lines in
---dry-run, and refuses what fails. There is no cluster. Whoever may POST has code run, so the sandbox is stricter than
-the real server: the path holds a secret that nothing here shows, web pages and other types than JSON are refused, and
-by default bundles come from this machine only.
+POST /SECRET/deploy_solution accepts a bundle, runs its script with both of the real server's command lines and
+--dry-run, and refuses the bundle when a run fails. There is no cluster. A client that may POST can run code, so the
+sandbox is stricter than the real server. The path holds a secret that no page shows, requests of web pages and content
+types other than JSON are refused, and by default only this machine may send bundles.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ EVERYBODY = "*"
 DASHBOARD = "/dashboard?selected_deployment_id="
 _FAILED = "deploy solution failed with: "
 
-# Known answers of the real server when it does not deploy; `hang` and `reset` happen after the body has been read.
+# Known answers of the real server without a deployment. `hang` and `reset` happen after the body has been read.
 PLAYGROUND_FAULTS: dict[str, Fault] = {
     "302": Fault(302, headers={"Location": "/"}),
     "401": Fault(401, "Not allowed for your domain: 127.0.0.1"),
@@ -55,10 +55,10 @@ PLAYGROUND_FAULTS: dict[str, Fault] = {
 
 
 class Scripts(Protocol):
-    """What runs the script of each bundle."""
+    """A runner of bundles' scripts."""
 
     async def check(self, files: dict[str, bytes], username: str, namespace: str) -> None:
-        """Run it. Raises ScriptFailed."""
+        """Run the script of the bundle with these files. Raises ScriptFailed."""
 
 
 class Playground:
@@ -75,8 +75,8 @@ class Playground:
         unique_names: bool,
         portal: str | None,
     ) -> None:
-        self.deployments: dict[str, Deployment] = {}  # by namespace, in the order of their arrival
-        # username or EVERYBODY → answer instead of the real one
+        self.deployments: dict[str, Deployment] = {}  # by namespace, in order of arrival
+        # username or EVERYBODY → fault instead of the real answer
         self.faults = {UNANSWERED_USER.email: Fault(502, "The gateway in front of the playground had no answer.")}
         self.allowed_addresses = allowed_addresses
         self.portal = portal
@@ -90,23 +90,23 @@ class Playground:
 
     @property
     def deploy_path(self) -> str:
-        """The path that takes bundles, for the worker's setting DEPLOY_URL and for nobody else."""
+        """The path that accepts bundles. It holds the secret, and is only for the worker's setting DEPLOY_URL."""
         return f"/{self._secret}/deploy_solution"
 
     def refusal(self, request: web.Request) -> web.Response | None:
-        """Return the answer to a POST by whom nothing may be run here; None: it may be the worker's."""
+        """Return the answer to a POST that may not run code here; None for a POST that may come from the worker."""
         if "Origin" in request.headers:  # browsers send it with every POST, and workers never
             return web.Response(status=403, text="This playground takes no bundles from web pages.")
-        given = request.match_info.get("secret", "")
-        if not hmac.compare_digest(given.encode(), self._secret.encode()):
-            return web.Response(status=403, text="This playground takes bundles at the address that its worker knows.")
+        secret = request.match_info.get("secret", "")
+        if not hmac.compare_digest(secret.encode(), self._secret.encode()):
+            return web.Response(status=403, text="This playground takes bundles only at its secret address.")
         if request.content_type != "application/json":
             return web.Response(status=415, text="This playground takes bundles as application/json.")
         return None
 
     @contextmanager
     def count_overlaps(self, username: str) -> Iterator[None]:
-        """Count POSTs that arrive while another one of the same user is running."""
+        """Count POSTs that arrive while another POST of the same user is running."""
         self.overlaps += self._running[username] > 0
         self._running[username] += 1
         try:
@@ -115,7 +115,7 @@ class Playground:
             self._running[username] -= 1
 
     async def deploy(self, username: str, archive: bytes, request_id: str | None) -> str | None:
-        """Check and store a bundle; return its namespace, or None if its name belongs to another user.
+        """Check and store a bundle; return its namespace, or None if another user owns the namespace.
 
         Raises Unusable, ScriptFailed.
         """
@@ -158,14 +158,14 @@ def playground_app(
     Args:
         folder: where zips are stored; created if missing.
         allowed_addresses: addresses that may POST; None allows all.
-        unique_names: one deployment per solution name, as the server's `unique_deployment_per_solution`.
-        confinement: in which the script of each bundle is run; None: it is not, and only unusable zips are refused.
-        scripts: what runs the script of each bundle in place of that.
+        unique_names: one deployment per solution name, like the server's `unique_deployment_per_solution`.
+        confinement: confines the script of each bundle; None: scripts are not run, and only unusable zips are refused.
+        scripts: runs the scripts when there is no `confinement`.
         script_seconds: time limit of one run.
         clock: returns the current time.
-        secret: the part of `Playground.deploy_path` that must not be guessed; None: a new one.
-        names: of the host, besides localhost.
-        portal: address of a page where people deploy, to which the list links.
+        secret: the secret part of `Playground.deploy_path`; None: a new secret.
+        names: the host's names in addition to localhost.
+        portal: URL of the page with solutions to deploy, to which the list links.
     """
     folder.mkdir(parents=True, exist_ok=True)
     app = web.Application(middlewares=[own_names(*names), _redirect_unknown_posts], client_max_size=MAX_REQUEST)
@@ -183,7 +183,9 @@ def playground_app(
     enable_faults(app)
     for path in ("/deploy_solution", "/{secret}/deploy_solution"):
         app.router.add_post(path, _deploy_solution)
-        app.router.add_get(path, _log_in)  # whatever the secret is: the answer must not tell whether it is right
+        app.router.add_get(
+            path, _log_in
+        )  # for any secret, so that the answer does not show whether the secret is right
     app.router.add_get("/", _list)
     app.router.add_get("/dashboard", _dashboard)
     app.router.add_get("/deployments/{namespace}", _dashboard)

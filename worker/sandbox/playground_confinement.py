@@ -1,6 +1,6 @@
-"""What keeps the script of an uploaded bundle from the rest of this machine.
+"""Confinements, which isolate the script of an uploaded bundle from this machine.
 
-Bubblewrap where it works, else another user if we are root; with neither, scripts are not run.
+Bubblewrap where it works, else another user if this process is root. Without a confinement, scripts are not run.
 """
 
 import os
@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 WITHOUT_BUBBLEWRAP = "bubblewrap (bwrap) is missing or does not work here"
-NOT_RUN = f"Scripts in bundles are not run: {WITHOUT_BUBBLEWRAP}, and nobody else can run them."
+NOT_RUN = f"Scripts in bundles are not run: {WITHOUT_BUBBLEWRAP}, and only root can run them as another user."
 
-_PROBE = [sys.executable, "-c", "import yaml"]  # what a script needs
+_PROBE = [sys.executable, "-c", "import yaml"]  # a script needs Python and this package
 _PROBE_SECONDS = 20
-_OTHER_USER = 65533  # usually nobody's, not even `nobody`'s, to whom services may belong
+_OTHER_USER = 65533  # usually an unused id; `nobody` (65534) may own services
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache")
 
 
 class Confinement(Protocol):
-    """A way to run a program with one folder to write to."""
+    """A way to run a program that can write to one folder only."""
 
     @property
     def about(self) -> str:
@@ -30,27 +30,27 @@ class Confinement(Protocol):
 
     @property
     def user(self) -> int | None:
-        """Whom the folder has to belong to and the program to run as; None: ourselves."""
+        """The id of the user who owns the folder and runs the program; None: this process's user."""
 
     def command(self, command: list[str], folder: Path, /) -> list[str]:
-        """Return the command line that runs the program in the folder."""
+        """Return the command line that runs `command` in the folder."""
 
 
 class Bubblewrap:
-    """Namespaces of its own: no network, no other processes, no files but the system's, Python's and its own."""
+    """Separate namespaces: no network, no other processes, and only the files of the system, Python and the folder."""
 
-    about = "Scripts in bundles run in bubblewrap: without network, and each can write to a copy of its bundle alone."
+    about = "Scripts in bundles run in bubblewrap: without network, and each can only write to a copy of its bundle."
     user = None
 
     def __init__(self, program: str) -> None:
-        """Use this bwrap."""
+        """Use the bwrap at the path `program`."""
         self._program = program
 
     def command(self, command: list[str], folder: Path) -> list[str]:
-        """Return the command line that runs the program in the folder."""
+        """Return the command line that runs `command` in the folder."""
         prefixes = [Path(sys.prefix), Path(sys.base_prefix)]
-        sealed = ("/proc", "/dev", "/")  # in /proc are the kernel's settings, which root may write without capabilities
-        readable = [*_SYSTEM, *map(str, prefixes), *(str(it.resolve()) for it in prefixes)]
+        sealed = ("/proc", "/dev", "/")  # /proc has the kernel's settings, which root may write without capabilities
+        readable = [*_SYSTEM, *map(str, prefixes), *(str(prefix.resolve()) for prefix in prefixes)]
         return [
             self._program,
             *("--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"),
@@ -63,13 +63,13 @@ class Bubblewrap:
 
 
 class AnotherUser:
-    """A user who owns nothing but the folder."""
+    """A user who owns only the folder."""
 
     about = f"Scripts in bundles run as user {_OTHER_USER}, and reach the network: {WITHOUT_BUBBLEWRAP}."
     user = _OTHER_USER
 
     def command(self, command: list[str], _: Path) -> list[str]:
-        """Return the command line as it is: the user is whom the process is started as."""
+        """Return the command line unchanged, because `started_as` sets the user."""
         return command
 
 
@@ -79,12 +79,12 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def started_as(user: int | None) -> dict[str, Any]:
-    """Return the options with which a process starts as this user, in no group of ours."""
+    """Return the options of `subprocess` that start a process as this user, in none of this process's groups."""
     return {} if user is None else {"user": user, "group": user, "extra_groups": ()}
 
 
 def give(folder: Path, user: int | None) -> None:
-    """Make the folder and all in it the user's, who may pass through the folder around it."""
+    """Make the user the owner of the folder and its content, and let the user traverse the parent folder."""
     if user is not None:
         folder.parent.chmod(0o711)
         for path in (folder, *folder.rglob("*")):
@@ -92,13 +92,13 @@ def give(folder: Path, user: int | None) -> None:
 
 
 def works(confinement: Confinement) -> bool:
-    """Try it with what a script needs."""
-    with tempfile.TemporaryDirectory(prefix="playground-") as around:
-        folder = Path(around) / "copy"
+    """Return whether a program with a script's needs runs in this confinement."""
+    with tempfile.TemporaryDirectory(prefix="playground-") as parent:
+        folder = Path(parent) / "copy"
         folder.mkdir()
         try:
             give(folder, confinement.user)
-            tried = subprocess.run(  # noqa: S603 - our own program
+            probe = subprocess.run(  # noqa: S603 - a fixed program
                 confinement.command(_PROBE, folder),
                 cwd=folder,
                 env=environment(folder),
@@ -109,7 +109,7 @@ def works(confinement: Confinement) -> bool:
             )
         except (OSError, subprocess.SubprocessError):
             return False
-    return tried.returncode == 0
+    return probe.returncode == 0
 
 
 def find_confinement(
@@ -118,7 +118,7 @@ def find_confinement(
     *,
     is_root: bool = os.geteuid() == 0,
 ) -> Confinement | None:
-    """Return the first that works on this machine; None: a script cannot be confined, and must not be run."""
-    found: list[Confinement] = [Bubblewrap(bubblewrap)] if bubblewrap else []
-    found += [AnotherUser()] if is_root else []
-    return next((it for it in found if works(it)), None)
+    """Return the first confinement that works on this machine; None: scripts must not be run."""
+    candidates: list[Confinement] = [Bubblewrap(bubblewrap)] if bubblewrap else []
+    candidates += [AnotherUser()] if is_root else []
+    return next((candidate for candidate in candidates if works(candidate)), None)

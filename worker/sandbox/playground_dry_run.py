@@ -1,8 +1,7 @@
-"""Runs a bundle's own script as the playground server does, but with --dry-run.
+"""Dry runs of a bundle's script: the playground server's command lines with --dry-run added.
 
-The server uses one of two command lines, depending on whether it is configured with a pull secret. A bundle must pass
-both, each in a copy of its own, because the script may write into the bundle. What it can do beyond that is up to the
-confinement.
+The server uses one of two command lines, depending on whether a pull secret is configured. A bundle must pass both,
+each in a separate copy, because the script may write into the bundle. The confinement limits everything else.
 """
 
 import asyncio
@@ -22,8 +21,8 @@ from worker.sandbox.playground_confinement import Confinement, environment, give
 from worker.sandbox.playground_upload import write_files
 
 SCRIPT = "kubernetes-client-script.py"
-PIPE_SECONDS = 1  # for the end of what a killed script printed: a process that has left its session may keep it open
-MAX_OUTPUT = 1024 * 1024  # bytes of each stream, the last ones
+PIPE_SECONDS = 1  # for the rest of a killed script's output; a process that left the session may keep the pipe open
+MAX_OUTPUT = 1024 * 1024  # the last bytes of each stream
 
 # config.json of a server with every setting, and of one with the required settings only.
 _FULL_CONFIG = {
@@ -38,14 +37,20 @@ _SMALL_CONFIG = {"allowed_ip_addresses": ["127.0.0.1"]}
 
 
 class ScriptFailed(WorkerError):
-    """The script exited with another code than 0; the message is the server's."""
+    """The script exited with a code other than 0, or ran too long; the message is that of the real server."""
 
 
 class DryRuns:
-    """Runs scripts, at most one per processor at a time."""
+    """A runner of scripts, at most one per processor at a time."""
 
     def __init__(self, folder: Path, time_limit: float, confinement: Confinement) -> None:
-        """Use `folder` for the copies, which are removed afterwards, and allow `time_limit` seconds per script."""
+        """Create a runner.
+
+        Args:
+            folder: holds the copies of bundles, which are removed after each run.
+            time_limit: seconds per run.
+            confinement: isolates the scripts.
+        """
         self._folder = folder
         self._time_limit = time_limit
         self._confinement = confinement
@@ -53,7 +58,7 @@ class DryRuns:
 
     async def check(self, files: dict[str, bytes], username: str, namespace: str) -> None:
         """Run the script with both command lines. Raises ScriptFailed."""
-        await together([self._run(files, username, namespace, with_secret=it) for it in (True, False)])
+        await together([self._run(files, username, namespace, with_secret=secret) for secret in (True, False)])
 
     async def _run(self, files: dict[str, bytes], username: str, namespace: str, *, with_secret: bool) -> None:
         async with self._slots:
@@ -75,7 +80,7 @@ class DryRuns:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # so that the processes it starts can be killed with it
+            start_new_session=True,  # so that the script's child processes can be killed with it
         )
         streams = [_end_of(stream) for stream in (process.stdout, process.stderr) if stream]
         reading = asyncio.create_task(together(streams))
@@ -87,11 +92,11 @@ class DryRuns:
             raise ScriptFailed(str(subprocess.TimeoutExpired(command, self._time_limit))) from None
         finally:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)  # what it has started, too, which may go on when it has ended
+                os.killpg(process.pid, signal.SIGKILL)  # including child processes, which may outlive the script
             await process.wait()
             await asyncio.wait((reading,), timeout=PIPE_SECONDS)
             reading.cancel()
-            # A process that has left the session may hold them open, and nothing else closes our ends.
+            # A process that left the session may hold the pipes open, and nothing else closes this side's ends.
             process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001
             await asyncio.gather(reading, return_exceptions=True)
         if process.returncode:
@@ -101,7 +106,7 @@ class DryRuns:
 
 
 async def _end_of(stream: asyncio.StreamReader) -> bytes:
-    """Read all, however much, and keep the end."""
+    """Read the whole stream, and return its last MAX_OUTPUT bytes."""
     end = b""
     while piece := await stream.read(64 * 1024):
         end = (end + piece)[-MAX_OUTPUT:]

@@ -1,4 +1,4 @@
-"""The sandbox playground's pages: pure functions from deployments to HTML. Everything received is escaped."""
+"""The sandbox playground's pages: pure functions from deployments to HTML, which escape all received texts."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ figure img { max-width: 100%; }
 
 _STYLE_HASH = base64.b64encode(sha256(_STYLE.encode()).digest()).decode()
 
-# No foreign content and no scripts: whatever a bundle holds, the page cannot run it.
+# No foreign content and no scripts, so that the page cannot run any content of a bundle.
 HEADERS = {
     "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -55,7 +55,7 @@ _IMAGES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"G
 
 
 def list_page(deployments: Sequence[Deployment], portal: str | None = None) -> str:
-    """Return the page of all deployments, newest first; it links to the portal, where there is one."""
+    """Return the page of all deployments, newest first, with a link to the portal if there is one."""
     if not deployments:
         intro = "No bundle has been received yet. Send a deployment request, then reload this page."
     else:
@@ -83,14 +83,14 @@ def deployment_page(deployment: Deployment, files: Mapping[str, bytes]) -> str:
 
 def missing_page() -> str:
     """Return the page for a namespace without a deployment."""
-    text = '<h1>No such deployment</h1><p>This namespace has none. <a href="/">See all deployments</a></p>'
+    text = '<h1>No such deployment</h1><p>This namespace has no deployment. <a href="/">See all deployments</a></p>'
     return page("No such deployment", text)
 
 
 def login_page() -> str:
-    """Return the page at the address to which bundles are POSTed, where the real server asks people to log in."""
+    """Return the page at the address to which bundles are POSTed, where the real server has its login page."""
     text = (
-        "<h1>Log in</h1><p>The real playground asks you to log in here. The sandbox has no accounts: "
+        "<h1>Log in</h1><p>The real playground has its login page here. The sandbox has no accounts: "
         '<a href="/">see all deployments</a></p>'
     )
     return page("Log in", text)

@@ -1,4 +1,4 @@
-"""Bundles as the sandbox playground receives them: read with suspicion, because their script will be run."""
+"""Uploaded bundles, which are validated strictly, because the sandbox playground runs their scripts."""
 
 import base64
 import json
@@ -19,8 +19,8 @@ MAX_ENTRIES = 2000
 MAX_BYTES = 64 * 1024 * 1024  # of all files together, uncompressed
 MAX_NAME = 200  # bytes of one path
 
-_LISTED = b"PK\1\2"  # begins each entry of a zip's list of files
-_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # the others are unpacked without a bound
+_LISTED = b"PK\1\2"  # the first bytes of each entry in a zip's list of files
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # zipfile unpacks other methods without a limit
 
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.ASCII)
 
@@ -45,7 +45,7 @@ class Deployment:
 
     @property
     def kind(self) -> str:
-        """`pipeline` or `single model`, in the real server's words."""
+        """`pipeline` or `single model`, the real server's terms."""
         return "pipeline" if any(name.startswith("orchestrator_client/") for name in self.files) else "single model"
 
     @property
@@ -61,7 +61,7 @@ class Deployment:
 
 
 def read_json(body: bytes) -> Any:
-    """Parse a document. Raises Unusable."""
+    """Parse a JSON document. Raises Unusable."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -69,7 +69,7 @@ def read_json(body: bytes) -> Any:
 
 
 def read_upload(document: Any) -> tuple[str, bytes]:
-    """Return the user name and the zip. Raises Unusable."""
+    """Return the user name, in lower case, and the zip. Raises Unusable."""
     fields = document if isinstance(document, dict) else {}
     username, solution = fields.get("username"), fields.get("solution")
     if not isinstance(username, str) or not isinstance(solution, str):
@@ -79,7 +79,7 @@ def read_upload(document: Any) -> tuple[str, bytes]:
     except ValueError as error:
         raise Unusable("solution is not base64") from error
     username = username.strip().lower()
-    if not username or len(username.encode()) > 127:  # its hex digits become the name of a folder
+    if not username or len(username.encode()) > 127:  # its hex digits are the name of a folder
         raise Unusable("username is empty or too long")
     return username, archive
 
@@ -89,7 +89,7 @@ def unpack(archive: bytes) -> dict[str, bytes]:
 
     Raises Unusable for a zip that is broken, huge or hostile.
     """
-    if archive.count(_LISTED) > MAX_ENTRIES:  # counted before each of them becomes an object
+    if archive.count(_LISTED) > MAX_ENTRIES:  # counted before zipfile creates an object for each entry
         raise Unusable("too many files")
     try:
         with zipfile.ZipFile(BytesIO(archive)) as opened:
@@ -101,7 +101,7 @@ def unpack(archive: bytes) -> dict[str, bytes]:
 
 
 def _content(opened: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """Read as much as the zip says there is: without a number all would be unpacked that is behind it."""
+    """Read as many bytes as the zip declares. Without this limit, zipfile would unpack all of the entry's data."""
     with opened.open(member) as file:
         return file.read(member.file_size)
 
@@ -116,17 +116,17 @@ def _check(members: list[zipfile.ZipInfo]) -> None:
         path = PurePosixPath(member.filename)
         relative = str(path) == member.filename != "." and not path.is_absolute() and ".." not in path.parts
         if not relative or set("\\:") & set(member.filename) or len(member.filename.encode()) > MAX_NAME:
-            raise Unusable("a name that leads out of the folder, or is too long")
+            raise Unusable("a path that leaves the folder, or is too long")
         if stat.S_ISLNK(member.external_attr >> 16):
             raise Unusable("a symbolic link")
         if member.compress_type not in _METHODS:
-            raise Unusable("a method of compression that no bundle has")
+            raise Unusable("a compression method that bundles do not use")
         if any(str(parent) in names for parent in path.parents):
             raise Unusable("a name that is both a file and a folder")
 
 
 def write_files(files: dict[str, bytes], folder: Path) -> None:
-    """Write what `unpack` returned into `folder`, which must not exist yet."""
+    """Write the files from `unpack` into `folder`, which must not exist yet. Raises OSError."""
     folder.mkdir(parents=True)
     for name, content in files.items():
         path = folder / name
@@ -154,5 +154,5 @@ def namespace_of(name: str, *, unique: bool) -> str:
     if not unique:
         namespace += f"-{uuid4().hex}"
     if len(namespace) > 63 or not _NAMESPACE.fullmatch(namespace):
-        raise Unusable("the name cannot become a namespace")
+        raise Unusable("no namespace can be derived from the name")
     return namespace

@@ -1,4 +1,4 @@
-"""A stand-in for Graphene's portal: whoever opens it is logged in, and Deploy for Execution goes to the gateway."""
+"""A stand-in for Graphene's portal: every visitor is logged in, and Deploy for Execution opens the gateway."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ def add_portal(app: web.Application, gateway: str, clock: Callable[[], datetime]
         case = CASES.get(request.match_info["case"])
         if case is None:
             raise web.HTTPNotFound
-        # As the portal does, with the token in the address: a page that opens another one can send no header.
+        # As in the portal, the token is in the URL, because a link to another page cannot send a header.
         address = f"{gateway}/deploy/{case.solution_id}/{case.revision_id}?jwtToken={sandbox_token(clock())}"
         return web.Response(status=302, headers={"Location": address, "Referrer-Policy": "no-referrer"})
 
@@ -35,8 +35,8 @@ def _solutions_page(gateway: str) -> str:
     return page(
         "Graphene sandbox",
         "<h1>Graphene sandbox</h1>"
-        f"<p>You are logged in as <strong>{escape(SANDBOX_USER.email)}</strong>. Deploy for Execution opens a new tab, "
-        "with a new token of yours in its address, as the Design Studio does.</p>"
+        f"<p>You are logged in as <strong>{escape(SANDBOX_USER.email)}</strong>. Deploy for Execution opens a new tab "
+        "with a new token of yours in its URL, as in the Design Studio.</p>"
         f"{''.join(map(_solution, CASES.values()))}"
         f'<p><a href="{escape(gateway)}/requests">See your deployments</a> (after the first one)</p>',
     )

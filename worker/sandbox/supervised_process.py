@@ -1,4 +1,4 @@
-"""A child process that never outlives this one, not even after SIGKILL."""
+"""A child process that never outlives this process, not even after SIGKILL."""
 
 import asyncio
 import subprocess
@@ -11,9 +11,9 @@ SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
 
 class SupervisedProcess:
-    """A command under `supervisor.py`, in a session of its own, so that Ctrl-C reaches only this process.
+    """A command under `supervisor.py`, in a separate session, so that Ctrl-C reaches only this process.
 
-    Not tied to an event loop. Call `close` at the end. Creating it raises OSError when the process cannot be started.
+    Not tied to an event loop. Call `close` at the end. The constructor raises OSError when the process does not start.
     """
 
     def __init__(
@@ -25,9 +25,9 @@ class SupervisedProcess:
         remove: Path | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start `command` in `folder` and append its output to `log`.
+        """Start `command` in `folder`, and append its output to `log`.
 
-        The folder `remove` is deleted when this process ends without `close`. `environment` is inherited unless given.
+        The folder `remove` is deleted when this process exits without `close`. `environment` None: this process's.
         """
         supervisor = [sys.executable, "-I", "-S", str(SUPERVISOR), str(remove or "")]
         with log.open("ab") as output:
@@ -44,11 +44,11 @@ class SupervisedProcess:
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended yet."""
+        """Whether the process is still running."""
         return self._supervisor.poll() is None
 
     def send(self, signal: Signals) -> None:
-        """Forward a signal; do nothing once the process has ended."""
+        """Forward a signal; do nothing once the process has exited."""
         if self._supervisor.stdin and self.running:
             try:
                 self._supervisor.stdin.write(bytes([signal]))
@@ -56,14 +56,14 @@ class SupervisedProcess:
                 return
 
     async def wait(self, seconds: float) -> int | None:
-        """Wait at most this long; return the exit code, or None if it is still running."""
+        """Wait at most `seconds`; return the exit code, or None if the process is still running."""
         try:
             return await asyncio.to_thread(self._supervisor.wait, seconds)
         except subprocess.TimeoutExpired:
             return None
 
     def close(self) -> None:
-        """Kill it unless it has ended, and wait for its end, which takes milliseconds. May be called again."""
+        """Kill the process unless it has exited, and wait milliseconds for its exit. Further calls do nothing."""
         if self._supervisor.stdin:
             self._supervisor.stdin.close()
         self._supervisor.wait()

@@ -1,11 +1,11 @@
-"""Run a command that ends when its owner ends, however the owner ends.
+"""Run a command, and kill it when its owner exits in any way.
 
     python supervisor.py FOLDER COMMAND [ARGUMENT…]
 
-Standard input connects the two: each byte is the number of a signal to forward, and end of file means that the owner
-has closed the pipe or is gone, even by SIGKILL. The command is then killed, and FOLDER is removed unless it is "".
-A pipe works on every Unix, where a parent-death signal is Linux's alone. This script needs only the standard library,
-so that it starts within milliseconds.
+Standard input connects the owner: each byte is the number of a signal to forward. End of file means that the owner has
+closed the pipe or is gone, even by SIGKILL. The command is then killed, and FOLDER is removed unless it is "".
+A pipe works on every Unix; a parent-death signal works on Linux only. This script needs only the standard library, so
+that it starts within milliseconds.
 """
 
 import os

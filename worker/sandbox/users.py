@@ -17,7 +17,7 @@ JWT_SECRET = (
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user as the portal's token describes them."""
+    """A user, as in the portal's token."""
 
     user_id: str
     login_name: str
@@ -27,7 +27,7 @@ class User:
 
 
 SANDBOX_USER = User("6d0c3f6e-95f1-4f0b-8a9c-2f0e5b8f7a31", "sandbox", "sandbox.user@graphene.example")
-# The sandbox playground does not say what became of this user's bundles, so that the requests are parked.
+# The sandbox playground answers this user's POSTs with a 502, so that the requests are parked.
 UNANSWERED_USER = User("unanswered", "unanswered", "unanswered@graphene.example", "Often", "Unanswered")
 STRANGER = User("stranger", "stranger", "stranger@graphene.example", "Complete", "Stranger")  # may read nothing
 
@@ -64,7 +64,7 @@ def _role(now: datetime) -> dict[str, Any]:
 
 
 def _mlp_user(user: User, now: datetime) -> dict[str, Any]:
-    """Return the portal's user object. It holds the API token in clear text, so nothing of it may be logged."""
+    """Return the portal's user object. It holds the API token in clear text, so no part of it may be logged."""
     return {
         "userId": user.user_id,
         "firstName": user.first_name,
@@ -91,5 +91,5 @@ def _mlp_user(user: User, now: datetime) -> dict[str, Any]:
 
 
 def _instant(time: datetime) -> dict[str, int]:
-    """Write an instant as Jackson does by default."""
+    """Return an instant in Jackson's default format."""
     return {"epochSecond": int(time.timestamp()), "nano": time.microsecond * 1000}

@@ -212,7 +212,7 @@ async def test_status_says_where_requests_stand(desk: Desk) -> None:
     assert (1, [], True) == (
         code,
         output,
-        "r-3: no status has this id. It may not have been read yet, may have been rejected before" in errors,
+        "r-3: no status has this id. The worker may not have read the request yet, or rejected it before" in errors,
     )
 
 

@@ -175,11 +175,11 @@ async def test_a_replay_is_the_request_under_a_new_id(box: Box) -> None:
     await box.give_up("r-2", SLOW)
     new = replay_id("r-1", 1)
     lines, _ = await box.run("replay", "--code", "playground-busy", "--dry-run")
-    assert [f"{place}  r-1 → {new}", "Would be replayed: 1. Cannot be sent: 0. Replayed before: 0."] == lines
+    assert [f"{place}  r-1 → {new}", "Would be replayed: 1. Cannot be sent: 0. Already replayed: 0."] == lines
     assert 2 == await box.sent()
     for _ in range(2):
         lines, errors = await box.run("replay", "--offset", place)
-        assert ([f"{place}  r-1 → {new}", "Replayed: 1. Could not be sent: 0. Replayed before: 0."], "") == (
+        assert ([f"{place}  r-1 → {new}", "Replayed: 1. Could not be sent: 0. Already replayed: 0."], "") == (
             lines,
             errors,
         )
@@ -200,8 +200,8 @@ async def test_what_was_replayed_before_is_said(box: Box) -> None:
     for more in ([], ["--dry-run"]):
         lines, errors = await box.run("replay", place, *more)
         none = "Would be replayed: 0. Cannot be sent: 0." if more else "Replayed: 0. Could not be sent: 0."
-        said = f"{place}  r-1: it was replayed before as {new}, which is building."
-        assert ([said, f"{none} Replayed before: 1."], "") == (lines, errors)
+        said = f"{place}  r-1: already replayed as {new}, which is building."
+        assert ([said, f"{none} Already replayed: 1."], "") == (lines, errors)
     assert sent == await box.sent()
 
 
@@ -215,12 +215,12 @@ async def test_what_cannot_be_replayed_is_passed_over(box: Box) -> None:
     another = await box.put(DeadLetter(whole.key, whole.value, earlier))  # the topic was made anew since
     good = await box.give_up("r-3")
     lines, errors = await box.run("replay", "--all", code=1)
-    assert [f"{good}  r-3 → {replay_id('r-3', 1)}", "Replayed: 1. Could not be sent: 3. Replayed before: 0."] == lines
+    assert [f"{good}  r-3 → {replay_id('r-3', 1)}", "Replayed: 1. Could not be sent: 3. Already replayed: 0."] == lines
     said = {line.split()[0]: line for line in errors.splitlines()}
     assert {chained, lost, another} == said.keys()
     assert f"already been replayed {MAX_REPLAYS} times" in said[chained]
     assert "could not be read (not-json)" in said[lost]
-    assert "Kafka has deleted its record, and the token with it." in said[another]
+    assert "Kafka has deleted the request's record, and the token with it." in said[another]
     replayed = read_request(await box.received())
     assert isinstance(replayed, Request)
     assert replay_id("r-3", 1) == replayed.id
@@ -234,14 +234,14 @@ async def test_a_token_file_replaces_tokens_that_are_gone(box: Box, tmp_path: Pa
     place, other = await box.give_up("r-1"), await box.give_up("r-2", user=OTHER_USER)
     await box.expire()
     lines, errors = await box.run("replay", "--all", code=1)
-    assert (["Replayed: 0. Could not be sent: 2. Replayed before: 0."], 2) == (lines, errors.count("--token-file"))
+    assert (["Replayed: 0. Could not be sent: 2. Already replayed: 0."], 2) == (lines, errors.count("--token-file"))
     token = sandbox_token(datetime.now(UTC), timedelta(hours=2))
     box.tokens.append(token)
     file = tmp_path / "token"
     file.write_text(f"Bearer {token}\n")
     lines, errors = await box.run("replay", "--all", "--token-file", str(file), code=1)
-    assert [f"{place}  r-1 → {replay_id('r-1', 1)}", "Replayed: 1. Could not be sent: 1. Replayed before: 0."] == lines
-    assert errors.startswith(f"{other}  r-2: it belongs to another user than the token.")
+    assert [f"{place}  r-1 → {replay_id('r-1', 1)}", "Replayed: 1. Could not be sent: 1. Already replayed: 0."] == lines
+    assert errors.startswith(f"{other}  r-2: the request and the token belong to different users.")
     request = read_request(await box.received())
     assert isinstance(request, Request)
     assert f"Bearer {token}" == request.token
@@ -255,14 +255,14 @@ async def test_replays_take_their_time(box: Box) -> None:
         await box.give_up(f"r-{number}")
     began = monotonic()
     lines, _ = await box.run("replay", "--all", "--rate", "2")
-    assert ("Replayed: 3. Could not be sent: 0. Replayed before: 0.", True) == (lines[-1], monotonic() - began >= 1)
+    assert ("Replayed: 3. Could not be sent: 0. Already replayed: 0.", True) == (lines[-1], monotonic() - began >= 1)
 
 
 async def test_a_replay_has_to_be_chosen(box: Box) -> None:
     """Nobody replays everything by mistake."""
     await box.give_up("r-1")
     _, errors = await box.run("replay", code=2)
-    assert "which ones?" in errors
+    assert "no dead letter is selected" in errors
     assert 1 == await box.sent()
 
 

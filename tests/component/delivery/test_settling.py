@@ -148,7 +148,7 @@ async def test_dead_letters_are_listed_shown_and_replayed_once(world: World) -> 
     assert ("r-1", State.DEPLOYED) == (last.replay_of, last.state), last.error
     said = await command(world, "dead-letter", "replay", "--all", code=1)
     assert "could not be read (not-json)" in said
-    assert f"it was replayed before as {new}, which is deployed." in said
+    assert f"already replayed as {new}, which is deployed." in said
     async with asyncio.timeout(30):
         while sum((await world.committed()).values()) < 2 + sent:  # noqa: ASYNC110 - the broker tells nobody
             await asyncio.sleep(0.1)

@@ -1075,8 +1075,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     ("worker/settings.py", f"{UNIT}/test_settings.py"): (
         ("settings: reserved for nobody", "[a-z0-9*-]*[a-z0-9][a-z0-9*-]*", "[a-z0-9*-]+"),
-        ("settings: other underscores", "    if meant:\n", "    if False:\n"),
-        ("settings: variables of a service", " or _is_of_a_service(name, value):", ":"),
+        ("settings: other underscores", "    if setting:\n", "    if False:\n"),
+        ("settings: variables of a service", " or _is_service_variable(name, value):", ":"),
         ("settings: what is meant", "removeprefix(PREFIX), known, 1)", "removeprefix(PREFIX), [], 1)"),
         ("settings: four topics", "if (topic := getattr(self, first)) == getattr(self, second):", "if topic := None:"),
     ),
@@ -1097,8 +1097,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ("worker/observability/health.py", f"{UNIT}/observability/test_health.py::test_taken_port_is_an_error"): (
         (
             "health: a port in use",
-            "    except OSError as error:\n        why",
-            "    except KeyError as error:\n        why",
+            "    except OSError as error:\n        reason",
+            "    except KeyError as error:\n        reason",
         ),
     ),
     ("worker/cli/dead_letter.py", "tests/component/cli/test_dead_letter.py"): (
@@ -1136,7 +1136,11 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "folder.parent.chmod(0o777)",
         ),
         ("sandbox: another user has no groups of ours", ', "extra_groups": ()}', "}"),
-        ("sandbox: what does not work is not used", "for it in found if works(it)", "for it in found"),
+        (
+            "sandbox: what does not work is not used",
+            "for candidate in candidates if works(candidate)",
+            "for candidate in candidates",
+        ),
     ),
     ("worker/sandbox/playground_dry_run.py", f"{UNIT}/sandbox/test_playground.py"): (
         ("sandbox: scripts get no settings", "            env=environment(server),\n", ""),
@@ -1314,7 +1318,11 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     ("worker/observability/telemetry.py", f"{UNIT}/gateway/test_traces.py"): (
         ("traces: a click's own", "if Spans.tracer else _ANSWERING.get()", "if False else _ANSWERING.get()"),
-        ("traces: no nonsense is passed on", "given if given and TRACEPARENT.fullmatch(given) else None", "given"),
+        (
+            "traces: no nonsense is passed on",
+            "traceparent if traceparent and TRACEPARENT.fullmatch(traceparent) else None",
+            "traceparent",
+        ),
     ),
     ("worker/gateway/http.py", f"{UNIT}/gateway/test_pages.py"): (
         ("gateway: headers", "            add_headers(request, response)", "            pass"),

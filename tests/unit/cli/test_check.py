@@ -43,7 +43,7 @@ async def test_an_issuer_is_asked_for_its_keys() -> None:
     async with served(issuer(public_jwk("RS256"))) as base:
         auth = {"jwks_url": f"{base}/keys", "algorithm": "RS256", "audience": "playground"}
         first, *more = (await CHECKS["tokens"](Settings.model_validate({**OTHERS, "auth": auth}))).splitlines()
-    assert f"tokens are verified with RS256, {base}/keys has a key for it" == first
+    assert f"tokens are verified with RS256, {base}/keys has a key for this algorithm" == first
     assert ["DEPLOYER_AUTH__JWKS_URL"] == [line.split()[0] for line in more]
 
 

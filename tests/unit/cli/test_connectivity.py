@@ -44,7 +44,7 @@ def artifacts(address: str, **changes: Any) -> ArtifactsSettings:
 async def test_all_is_well(address: str, tmp_path: Path) -> None:
     """With the right settings every dependency answers; a slash at the end makes no difference."""
     assert (await check_catalog(catalog(address))).endswith("/ccds/healthcheck answers")
-    assert "our credentials are accepted" == await check_catalog_login(catalog(address, url=f"{address}{CCDS_PATH}/"))
+    assert "the credentials are accepted" == await check_catalog_login(catalog(address, url=f"{address}{CCDS_PATH}/"))
     assert "accepted" in await check_artifacts(artifacts(address))
     assert "accepted" in await check_artifacts(artifacts(address, url=f"{address}{NEXUS_PATH}/"))
     async with served(playground_app(tmp_path)) as playground:
@@ -56,7 +56,7 @@ async def test_all_is_well(address: str, tmp_path: Path) -> None:
     [
         (
             {"password": SecretStr("wrong")},
-            "DEPLOYER_CATALOG__USERNAME and DEPLOYER_CATALOG__PASSWORD: they are refused",
+            "DEPLOYER_CATALOG__USERNAME and DEPLOYER_CATALOG__PASSWORD: the server refuses them",
         ),
         ({"username": "a:b"}, "DEPLOYER_CATALOG__USERNAME: HTTP Basic allows no colon"),
     ],
@@ -103,7 +103,7 @@ async def test_an_outage_is_no_login(address: str, app: web.Application) -> None
         ("http://127.0.0.1:1/deploy_solution", "cannot be reached: connection refused"),
         ("http://localhost:1/deploy_solution", "cannot be reached: connection refused"),
         ("http://nowhere.invalid/deploy_solution", "names a host that does not exist"),
-        ("http://127.0.0.1:100000/deploy_solution", "did not answer in HTTP"),
+        ("http://127.0.0.1:100000/deploy_solution", "did not answer over HTTP"),
     ],
 )
 async def test_a_playground_that_is_not_there(url: str, said: str) -> None:

@@ -42,9 +42,9 @@ def test_a_start_is_one_line() -> None:
     with told.starting("Apache Kafka") as step:
         for done in (1, 2):
             step.downloaded(done, 2)
-        step.place = "127.0.0.1:9092"
+        step.location = "127.0.0.1:9092"
     assert [
-        "  Apache Kafka          downloading 2 files, which are kept for the next time",
+        "  Apache Kafka          downloading 2 files, which are cached for later runs",
         "  Apache Kafka          127.0.0.1:9092  (1.0s)",
     ] == output.getvalue().splitlines()
 
@@ -54,7 +54,7 @@ def test_a_terminal_shows_how_far_the_fetching_is() -> None:
     told, output = story(terminal=True)
     with told.starting("Apache Kafka") as step:
         step.downloaded(1, 46)
-        step.place = "127.0.0.1:9092"
+        step.location = "127.0.0.1:9092"
     assert "Apache Kafka: 1 of 46 files downloaded" in output.getvalue()
     assert output.getvalue().endswith("  Apache Kafka          127.0.0.1:9092  (1.0s)\n")
 
@@ -107,7 +107,7 @@ async def test_one_wrong_end_is_told(place: int, tmp_path: Path) -> None:
     assert not part.ended_as_expected(wrong)
     ends = dict.fromkeys((it.label for it in DEMO_REQUESTS), wrong)
     assert not await report(ends, "http://127.0.0.1:1", OutputFolder(tmp_path, []), told)
-    assert f"  {part.label} should have ended as {part.state}" in output.getvalue()
+    assert f"  {part.label} should be {part.state}" in output.getvalue()
     assert f"see {tmp_path / 'worker.log'}." in output.getvalue()
 
 
@@ -136,7 +136,7 @@ async def test_a_process_that_ends_early_ends_the_demo(name: str, tmp_path: Path
         for it, log in logs.items()
     }
     try:
-        with pytest.raises(CommandError, match=rf"The {name} has ended; see .*{name}\.log for the reason"):
+        with pytest.raises(CommandError, match=rf"The {name} has stopped; see .*{name}\.log for the reason"):
             await while_running(processes, asyncio.Event().wait(), OutputFolder(tmp_path, []))
     finally:
         for process, _ in processes.values():

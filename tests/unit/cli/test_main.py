@@ -135,15 +135,15 @@ def test_wrong_usage_is_2(arguments: list[str], said: str, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["status"], "status: which? Give the id of a request, or --open"),
-        (["status", "--open", "r-1"], "status: which? Give the id of a request, or --open"),
+        (["status"], "status: give either the id of a request, or --open"),
+        (["status", "--open", "r-1"], "status: give either the id of a request, or --open"),
         (["resolve", "r-1", "--outcome", "deployed", "--deployment-id", "a"], "--deployment-url: give both"),
         (
             ["resolve", "r-1", "--outcome", "retry", "--deployment-id", "a", "--deployment-url", "https://x"],
             "Leave them",
         ),
-        (["resolve", "r-1", "--outcome", "failed", "--reason", " "], "--reason: it has 0 characters"),
-        (["dead-letter", "replay"], "dead-letter replay: which ones?"),
+        (["resolve", "r-1", "--outcome", "failed", "--reason", " "], "--reason: the text has 0 characters"),
+        (["dead-letter", "replay"], "dead-letter replay: no dead letter is selected"),
     ],
 )
 def test_arguments_that_do_not_fit_together_are_2(
@@ -191,13 +191,13 @@ def test_why_a_process_cannot_start_is_in_its_log(
     """One line for each problem, in the format of the log, which is JSON unless the settings say otherwise."""
     assert 1 == main([command])
     said = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert {("the process cannot go on", "critical")} == {(it["event"], it["level"]) for it in said}
+    assert {("the process cannot continue", "critical")} == {(it["event"], it["level"]) for it in said}
     assert {"DEPLOYER_KAFKA__BOOTSTRAP_SERVERS", "DEPLOYER_CATALOG__URL"} <= {
         it["problem"].split(":")[0] for it in said
     }
     monkeypatch.setenv("DEPLOYER_RUNTIME__LOG_FORMAT", "console")
     assert 1 == main([command])
-    assert "[critical ] the process cannot go on" in capsys.readouterr().err
+    assert "[critical ] the process cannot continue" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

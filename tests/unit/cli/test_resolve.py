@@ -59,12 +59,12 @@ def test_what_is_said_is_published() -> None:
         ({"deployment_id": "a", "deployment_url": "javascript:alert(1)"}, "--deployment-url: .*https://"),
         ({"deployment_id": "a", "deployment_url": "https:///"}, "--deployment-url"),
         ({"deployment_id": "a", "deployment_url": f"https://x/{'a.' * 1000}"}, "--deployment-url: .*1 to 2000"),
-        ({"reason": ""}, "--reason: it has 0 characters. Write 1 to 1000"),
-        ({"reason": "x " * 501}, "--reason: it has 1001 characters"),
-        ({"reason": "\udcff"}, "--reason: it is not UTF-8"),
-        ({"reason": "eyJhbGciOiJIUzUxMiJ9.e30.c2ln"}, "--reason: everybody can read it.*token"),
-        ({"by": " "}, "--by: it has 0 characters. Write 1 to 200"),
-        ({"user": nobody}, "--by: .*Say who you are"),
+        ({"reason": ""}, "--reason: the text has 0 characters. Write 1 to 1000"),
+        ({"reason": "x " * 501}, "--reason: the text has 1001 characters"),
+        ({"reason": "\udcff"}, "--reason: the text is not UTF-8"),
+        ({"reason": "eyJhbGciOiJIUzUxMiJ9.e30.c2ln"}, "--reason: the text will be public.*token"),
+        ({"by": " "}, "--by: the text has 0 characters. Write 1 to 200"),
+        ({"user": nobody}, "--by: .*Give your name"),
     ],
 )
 def test_a_mistake_names_the_option(given: dict[str, Any], said: str) -> None:

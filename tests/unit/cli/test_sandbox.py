@@ -42,7 +42,7 @@ def test_what_is_no_secret_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(text.encode("latin-1"))
     with pytest.raises(CommandError) as refused:
         read_secret(tmp_path / "secret")
-    assert f"{tmp_path}/secret: this needs one line of 16 or more" in str(refused.value)
+    assert f"{tmp_path}/secret needs one line of 16 or more" in str(refused.value)
     assert SECRET not in str(refused.value)
 
 

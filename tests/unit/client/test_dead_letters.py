@@ -55,7 +55,7 @@ def read(letter: DeadLetter, **changes: Any) -> StoredDeadLetter:
 def test_what_the_worker_writes_is_read() -> None:
     """Every header and the request."""
     letter = read(written())
-    assert (PartitionOffset(1, 5), NOW, b"user-1") == (letter.place, letter.time, letter.key)
+    assert (PartitionOffset(1, 5), NOW, b"user-1") == (letter.position, letter.time, letter.key)
     assert ("requests", PartitionOffset(3, 7), 1_700_000_000_000) == (letter.topic, letter.original, letter.original_ms)
     assert ("playground-busy", 4, "r-1") == (letter.code, letter.attempt, letter.request_id)
     assert (FINGERPRINT, NONCE) == (letter.fingerprint, letter.nonce)

@@ -44,7 +44,7 @@ def at(partition: int, offset: int) -> dict[str, Any]:
 )
 def test_only_our_own_statuses_are_followed(changes: dict[str, Any], expected: bool) -> None:
     """Ours are those of the record we published, and those of the same request sent earlier."""
-    assert expected == OURS.is_about(status(**changes))
+    assert expected == OURS.matches(status(**changes))
 
 
 class Topic:

@@ -77,9 +77,9 @@ def test_two_letters_of_one_request_are_one_replay() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"requested": None}, r"could not be read \(playground-busy\).*to send it again"),
-        ({"key": None}, "no key.*to send it again"),
-        ({"key": b"user-2"}, "another user.*--key"),
+        ({"requested": None}, r"could not be read \(playground-busy\).*to send the request again"),
+        ({"key": None}, "no key.*to send the request again"),
+        ({"key": b"user-2"}, "different users.*--key"),
         ({"topic": "other\x1b"}, "'other '.*DEPLOYER_KAFKA__REQUESTS_TOPIC"),
         ({"original": PartitionOffset(6, 7)}, "'requests' has no partition 6"),
         ({"original": PartitionOffset(-1, 7)}, "'requests' has no partition -1"),

@@ -77,7 +77,7 @@ def test_a_token_is_read_as_people_keep_it(text: str, expected: str, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("", "There is no token"), (" \n", "no token"), ("a b", "more than a token")]
+    ("text", "said"), [("", "There is no token"), (" \n", "no token"), ("a b", "more than one word")]
 )
 def test_no_token_is_no_request(text: str, said: str) -> None:
     """The sentence names all three ways to give one."""

@@ -380,7 +380,7 @@ async def test_questions_are_counted(client: Client) -> None:
     """A test can see what was asked for, and how often."""
     await client.nexus("org/file")
     await client.nexus("org/file")
-    assert 2 == client.graphene.asked[f"{NEXUS_PATH}/org/file"]
+    assert 2 == client.graphene.request_counts[f"{NEXUS_PATH}/org/file"]
 
 
 async def test_tokens_name_their_user() -> None:

@@ -71,7 +71,7 @@ async def test_other_names_are_refused(client: aiohttp.ClientSession, host: str)
     """A domain whose owner gave it this machine's address reads nothing, and what was asked for is said."""
     async with client.get("/", headers={"Host": host}) as response:
         assert 421 == response.status
-        assert "This server is called localhost or playground, or by its address." == await response.text()
+        assert "This server answers only as localhost or playground, or by its address." == await response.text()
 
 
 async def test_both_sandboxes_know_their_names(tmp_path: Path) -> None:

@@ -301,11 +301,11 @@ async def test_unique_names_belong_to_their_first_user(start: Start) -> None:
             415,
             "This playground takes bundles as application/json.",
         ),
-        ({"Host": "evil.example:8000"}, 421, "This server is called localhost, or by its address."),
+        ({"Host": "evil.example:8000"}, 421, "This server answers only as localhost, or by its address."),
         (
             {"Host": "evil.example", "Origin": "http://evil.example", "Content-Type": "text/plain"},
             421,
-            "This server is called localhost, or by its address.",
+            "This server answers only as localhost, or by its address.",
         ),
     ],
     ids=lambda value: " ".join(value.values()) if isinstance(value, dict) else "",
@@ -339,7 +339,7 @@ async def test_only_who_knows_the_secret_may_post(start: Start, path: str) -> No
     client = await start()
     secret = client.playground.deploy_path.split("/")[1]
     status, body, _ = await client.post(upload(GOOD), path.format(secret))
-    assert (403, "This playground takes bundles at the address that its worker knows.") == (status, body)
+    assert (403, "This playground takes bundles only at its secret address.") == (status, body)
     assert {} == client.playground.deployments
 
 
