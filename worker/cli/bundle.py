@@ -108,7 +108,7 @@ def write_zip(bundle: Bundle, path: Path) -> Path:
 
 
 def write_files(bundle: Bundle, folder: Path) -> Path:
-    """Write the zip's files into the folder, and return it; other files in the folder stay. Raises CommandError, OSError.
+    """Write the zip's files into the folder and return it; other files stay. Raises CommandError, OSError.
 
     The folder itself may be a link. Links in the folder are not followed: a linked file is replaced, a linked folder
     refused.
