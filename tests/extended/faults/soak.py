@@ -43,12 +43,10 @@ async def test_soak(kafka: str, tmp_path: Path) -> None:
         await world.until_ended(world.asked, seconds=300)
         parked = await world.settle_parked()
         verdict: Verdict = world.judge()
-    quarter = len(samples) // 4
+    quarter = max(1, len(samples) // 4)
     # Medians: a sample may be taken while the partitions of the killed worker are read.
-    before, after = (
-        median(memory for memory, _ in part) for part in (samples[-2 * quarter : -quarter], samples[-quarter:])
-    )
-    growth = after - before
+    third, last = samples[-2 * quarter : -quarter], samples[-quarter:]
+    growth = median(memory for memory, _ in last) - median(memory for memory, _ in third)
     kept = verdict.deployed == verdict.requests and verdict.doubled_posts + verdict.illegal == 0 and growth < 5
     figures = verdict.figures() | {"kills": len(samples), "parked": parked, "memory_growth_mb": round(growth, 1)}
     row.report(figures | {"open_files": max(files for _, files in samples[-2 * quarter :])}, kept=kept)
