@@ -3,11 +3,12 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer
@@ -40,7 +41,7 @@ from worker.deploy import Deployer
 from worker.domain.lifecycle import Lifecycle
 from worker.domain.partition_state import StatusEncoder
 from worker.observability.health import HealthServer, Probes
-from worker.observability.metrics import REGISTRY
+from worker.observability.metrics import BACKGROUND_FAILURES, PARTITIONS, REBALANCES, REGISTRY
 from worker.observability.traces import open_tracing
 from worker.ports import Clocks, Store
 from worker.settings import BuilderSettings, KafkaSettings, Settings
@@ -124,15 +125,21 @@ async def open_requests(
         **FETCHED,
     )
     settlements = SettlementReader(reader, kafka.settlements_topic, on_settlement)
+
+    def on_assignment(partitions: frozenset[int]) -> None:
+        settlements.watch(partitions)
+        REBALANCES.inc()
+        PARTITIONS.set(len(partitions))
+
     requests = RequestConsumer(
         consumer,
         open_processor,
-        settlements.watch,
+        on_assignment,
         cluster_id,
         kafka.requests_topic,
         settings.runtime,
     )
-    async with running_client(reader, stop_seconds=WORKER_STOP_SECONDS), running(settlements.run(), "settlements"):
+    async with running_client(reader, stop_seconds=WORKER_STOP_SECONDS), background("settlements", settlements.run):
         seconds = WORKER_STOP_SECONDS
         try:
             yield requests
@@ -140,6 +147,7 @@ async def open_requests(
             seconds = STOP_SECONDS  # a second signal: what is known by now is handed over, and no POST is waited for
             raise
         finally:
+            PARTITIONS.set(0)
             await sender.finished(seconds)
 
 
@@ -148,7 +156,7 @@ async def _collected(collector: WorkerCollector, consumer: AIOKafkaConsumer, top
     """Show it on `/metrics` meanwhile."""
     REGISTRY.register(collector)
     try:
-        async with running(collector.follow(consumer, topic), "collector"):
+        async with background("collector", partial(collector.follow, consumer, topic)):
             yield
     finally:
         REGISTRY.unregister(collector)
@@ -178,6 +186,11 @@ def shipped_files() -> dict[str, bytes]:
         for path in sorted(ONTARGET.rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts
     }
+
+
+def background(task: str, work: Callable[[], Coroutine[Any, Any, None]]) -> AbstractAsyncContextManager[None]:
+    """Run it in addition to the block; a failure is logged and counted."""
+    return running(work, task, BACKGROUND_FAILURES.labels(task).inc)
 
 
 def _kafka_consumer(settings: Settings) -> AIOKafkaConsumer:

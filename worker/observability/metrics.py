@@ -101,6 +101,12 @@ HEALTH_CONNECTIONS_CUT_OFF = _counter(
     "64.",
     "reason",
 )
+BACKGROUND_FAILURES = _counter(
+    "background_failures",
+    "Failures of a task that runs besides the requests: `settlements` (reads them), `collector` (the gauges of Kafka's "
+    "offsets). The task is started again; the log says why it failed.",
+    "task",
+)
 LOOP_LAG = _histogram(
     "loop_lag_seconds", "Delay of the event loop's timers, measured four times a second.", buckets=_QUICK
 )
@@ -121,6 +127,8 @@ def _create_series() -> None:
         TRANSACTIONS.labels(result)
     for stage in STAGES:
         STAGE_SECONDS.labels(stage)
+    for task in ("settlements", "collector"):
+        BACKGROUND_FAILURES.labels(task)
     for reason in ("slow", "many"):
         HEALTH_CONNECTIONS_CUT_OFF.labels(reason)
 

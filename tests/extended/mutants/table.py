@@ -112,6 +112,21 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("clients: a cancellation is not lost", "task.cancelling() > cancelled", "False"),
         ("clients: another's cancellation is not ours", "task.cancelling() > cancelled", "task.cancelling()"),
         ("clients: a late stop is told", "return not limit.expired()", "return True"),
+        ("clients: a record that never comes", "async with asyncio.timeout(FETCH_SECONDS):", "if True:"),
+        (
+            "clients: every process reads within bounds",
+            "fetcher.MemoryRecords = Batches",
+            "_ = fetcher, Batches",
+            f"{UNIT}/delivery/test_batches.py tests/component/adapters/kafka/test_readers.py",
+        ),
+    ),
+    ("worker/adapters/kafka/settlements.py", f"{UNIT}/adapters/kafka/test_settlements.py"): (
+        (
+            "settlements: a record that fails stops none",
+            "except Exception as error:  # noqa: BLE001 - a record",
+            "except KafkaError as error:  # a record",
+        ),
+        ("settlements: what failed is passed", "positions[tp.partition] = record.offset + 1", "pass"),
     ),
     ("worker/delivery/partition.py", f"{UNIT}/delivery/test_take_over.py"): (
         ("take-over: pauses grow", "2**self._failures, MAX", "2**0, MAX"),
@@ -736,6 +751,15 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "return self.posting",
         ),
     ),
+    ("worker/concurrency.py", f"{UNIT}/test_concurrency.py"): (
+        (
+            "background: what fails is started again",
+            "except Exception as error:  # noqa",
+            "except KeyError as error:  # noqa",
+        ),
+        ("background: pauses grow", "pause = min(2 * pause, MAX_PAUSE_SECONDS)", "pass"),
+        ("background: failures are counted", "            on_failure()\n", ""),
+    ),
     ("worker/concurrency.py", f"{UNIT}/cli/test_terminal.py"): (
         ("stop: a third signal", "if stop.is_set() and not work.cancelling():", "if stop.is_set():"),
     ),
@@ -1156,6 +1180,22 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     ("worker/gateway/bell.py", f"{UNIT}/gateway/test_bell.py"): (
         ("bell: what is never taken is given up", "for attempt in range(ATTEMPTS):", "for attempt in range(1000):"),
+        (
+            "bell: whatever fails",
+            "except Exception as error:  # noqa: BLE001 - whatever",
+            "except KafkaError as error:  #",
+        ),
+        ("bell: pauses between reads grow", "PAUSE_SECONDS * 2**failures", "PAUSE_SECONDS"),
+        (
+            "bell: one notification fails",
+            "except Exception as error:  # noqa: BLE001 - one",
+            "except KafkaError as error:  #",
+        ),
+        (
+            "bell: Kafka is away",
+            "except (KafkaError, TimeoutError, OSError):\n            raise",
+            "except ZeroDivisionError:\n            raise",
+        ),
         ("bell: pauses grow", "PAUSE_SECONDS * 2 ** (attempt - 1)", "PAUSE_SECONDS"),
         ("bell: whose it is", "user/{quote(user_id, safe='')}", "user/{user_id}"),
         ("bell: long addresses", "url if len(url) <= MAX_URL else self._public_url", "url"),
