@@ -112,6 +112,12 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("clients: a cancellation is not lost", "task.cancelling() > cancelled", "False"),
         ("clients: another's cancellation is not ours", "task.cancelling() > cancelled", "task.cancelling()"),
         ("clients: a late stop is told", "return not limit.expired()", "return True"),
+        (
+            "clients: nothing is read beyond the end",
+            "if record.offset < ends[tp]:",
+            "if True:",
+            "tests/component/adapters/kafka/test_partition_store.py",
+        ),
         ("clients: a record that never comes", "async with asyncio.timeout(FETCH_SECONDS):", "if True:"),
         (
             "clients: every process reads within bounds",
@@ -158,8 +164,41 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("replays: within a minute", "<= ReplayPermitted.SECONDS else None", "<= 1 << 40 else None"),
         (
             "replays: permits are read seldom",
-            "while permits.read_at < asked:",
+            "while permits.read_at < asked or appended_at not in permits.covers:",
             "while permits.read_at < time.monotonic() - 0.001:",
+        ),
+        ("replays: by the brokers' time", "min(wanted), max(wanted))", "time.time() - 600, time.time())"),
+        ("replays: all that wait are read at once", "permits.wanted | {appended_at})", "{appended_at})"),
+        ("replays: permits are read no further", "end = min(end, behind.offset) if behind else end", "_ = behind"),
+        (
+            "delivery: one transactional id per partition",
+            'transactional_id=f"{transactional_id_prefix(self._kafka)}{partition}"',
+            "transactional_id=f\"{self._kafka.group_id}.{id(object())}.{__import__('time').time_ns()}\"",
+        ),
+        (
+            "delivery: the offset in the transaction",
+            "if checkpoint is not None:\n                offsets",
+            "if False:\n                offsets",
+        ),
+        (
+            "delivery: the ownership",
+            "await self._commit_as_member(requests, checkpoint)",
+            "pass",
+        ),
+        (
+            "checkpoint: what is verified keeps it",
+            "[(requests.partition, checkpoint.offset, checkpoint.metadata)]",
+            '[(requests.partition, checkpoint.offset, "")]',
+        ),
+        (
+            "checkpoint: the parked ones before it are read",
+            "for offset in checkpoint.parked:",
+            "for offset in ():",
+        ),
+        (
+            "checkpoint: nothing before it is read",
+            "reader.seek(status, checkpoint.statuses_from if first <= checkpoint.statuses_from <= end else first)",
+            "reader.seek(status, first)",
         ),
     ),
     ("worker/delivery/partition.py", f"{UNIT}/test_deploy_again.py"): (
@@ -325,7 +364,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "BytesLeft(1 << 40)",
             LIMITS,
         ),
-        ("limit: what is kept counts", "limit.take(sum(map(len, known.values())))", "pass"),
+        ("limit: what is kept counts", "take_off(limits, sum(map(len, known.values())))", "pass"),
     ),
     (f"{ADAPTERS}/graphene.py", f"{UNIT}/refusals/test_uris.py"): (
         ("uri: no scheme", " or _SCHEME.match(uri)", ""),
@@ -365,7 +404,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             f"{UNIT}/adapters/test_catalog_client.py",
         ),
         ("a failure is not shared", "mine.set_result(None)", "mine.set_result((None,))"),
-        ("what is shared is taken off", "it.take(len(shared[0].body) if shared[0] else 0)", "pass"),
+        ("what is shared is taken off", "take_off(left, len(shared[0].body) if shared[0] else 0)", "pass"),
     ),
     (f"{DOMAIN}/tokens.py", f"{UNIT}/domain/test_tokens.py {UNIT}/adapters/test_token_attacks.py"): (
         ("token: canonical base64", ' or base64.urlsafe_b64encode(data).rstrip(b"=") != segment.encode()', ""),
@@ -421,6 +460,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     (f"{ADAPTERS}/playground.py", f"{UNIT}/adapters/test_playground.py"): (
         ("playground: links lead to users' address", "public_url or deploy_url", "deploy_url"),
+        ("redaction: the path to the playground", "str(self._url.origin())", "str(self._url)"),
         ("Retry-After: an hour", "min(max(seconds, 0.0), MAX_RETRY_AFTER)", "max(seconds, 0.0)"),
         ("playground: 302 is a refusal", "if 300 <= status < 400:", "if 303 <= status < 400:"),
         ("playground: None is no deployment", 'if text == f"{_DASHBOARD}None":', "if False:"),
@@ -787,38 +827,6 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("Kafka: a worker whose access is denied says so", "if isinstance(denial, Exception):", "if False:"),
         ("Kafka: one denial stops no worker", "MAX_DENIALS = 3", "MAX_DENIALS = 1"),
     ),
-    ("worker/adapters/kafka/partition_store.py", "tests/component/adapters/kafka/test_partition_store.py"): (
-        (
-            "delivery: one transactional id per partition",
-            'transactional_id=f"{transactional_id_prefix(self._kafka)}{partition}"',
-            "transactional_id=f\"{self._kafka.group_id}.{id(object())}.{__import__('time').time_ns()}\"",
-        ),
-        (
-            "delivery: the offset in the transaction",
-            "if checkpoint is not None:\n                offsets",
-            "if False:\n                offsets",
-        ),
-        (
-            "delivery: the ownership",
-            "await self._commit_as_member(requests, checkpoint)",
-            "pass",
-        ),
-        (
-            "checkpoint: what is verified keeps it",
-            "[(requests.partition, checkpoint.offset, checkpoint.metadata)]",
-            '[(requests.partition, checkpoint.offset, "")]',
-        ),
-        (
-            "checkpoint: the parked ones before it are read",
-            "for offset in checkpoint.parked:",
-            "for offset in ():",
-        ),
-        (
-            "checkpoint: nothing before it is read",
-            "reader.seek(status, checkpoint.statuses_from if first <= checkpoint.statuses_from <= end else first)",
-            "reader.seek(status, first)",
-        ),
-    ),
     ("worker/observability/logs.py", f"{UNIT}/observability/test_logs.py"): (
         ("redaction: by name", "if any(secret in name.lower() for secret in _SECRET_NAMES):", "if False:"),
         ("redaction: by looks", "text = without_encoded(text)", ""),
@@ -974,9 +982,6 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     ("worker/cli/terminal.py", f"{COMMANDS}::test_the_worker_whom_kafka_refuses"): (
         ("redaction: the settings' secrets", ", secrets=secret_values(settings)", ""),
-    ),
-    ("worker/adapters/playground.py", f"{UNIT}/adapters/test_playground.py"): (
-        ("redaction: the path to the playground", "str(self._url.origin())", "str(self._url)"),
     ),
     (f"{ADAPTERS}/kafka/topics.py", f"{UNIT}/adapters/kafka/test_topics.py"): (
         ("check: partitions", "if self.partitions != kafka.partitions:", "if False:"),

@@ -195,9 +195,10 @@ async def read_up_to(
     moved_at = clock()
     positions = {tp: await reader.position(tp) for tp in ends}
     while unread := [tp for tp, position in positions.items() if position < ends[tp]]:
-        for records in (await reader.getmany(*unread, timeout_ms=100, max_records=POLLED)).values():
+        for tp, records in (await reader.getmany(*unread, timeout_ms=100, max_records=POLLED)).items():
             for record in records:
-                yield record
+                if record.offset < ends[tp]:
+                    yield record
         before, positions = positions, positions | {tp: await reader.position(tp) for tp in unread}
         moved_at = moved_at if positions == before else clock()
         if seconds is not None and clock() - moved_at > seconds:

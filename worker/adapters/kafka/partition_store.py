@@ -50,7 +50,6 @@ FENCE_SECONDS = 20
 VERIFY_SECONDS = 5
 READ_SECONDS = 60
 PERMITS_SECONDS = 1.0
-PERMITS_PAST_SECONDS = 600  # how far back permits are read, by our clock
 # Transactions of one worker at once: more would only cost CPU, and the other partitions batch meanwhile.
 TRANSACTIONS_AT_ONCE = 4
 # More than a transaction takes; tokens are judged by our clock, with a leeway of some seconds.
@@ -87,10 +86,15 @@ def settlement_of(record: ConsumerRecord) -> DeploymentSettled | None:
 
 @dataclass(slots=True)
 class _Permits:
-    """The permits of one partition: request id → fingerprint and the broker's time, as they were at `read_at`."""
+    """The permits of one partition: request id → fingerprint and the broker's time, as they were at `read_at`.
+
+    Times are the broker's, in unix seconds: neither a worker that was away nor a wrong clock changes what is read.
+    """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     read_at: float = -math.inf  # monotonic seconds, when reading began
+    wanted: set[float] = field(default_factory=set)  # when the requests that wait for the next reading were appended
+    covers: frozenset[float] = frozenset()  # those of the last reading
     found: Mapping[str, tuple[str, float]] = field(default_factory=dict)
 
 
@@ -274,31 +278,38 @@ class KafkaPartitionStore:
     async def permitted(self, partition: int, request_id: str, appended_at: float) -> str | None:
         """Return the fingerprint of what an operator repeats with a request that was appended then; None: nobody does.
 
-        The permit was written before the request. Permits are read at most once in PERMITS_SECONDS for each partition,
-        whoever calls a request a replay, and however often.
+        The permit was written before the request, at most ReplayPermitted.SECONDS. Permits are read at most once in
+        PERMITS_SECONDS for each partition, whoever calls a request a replay, and however often; only around the times
+        of the requests that wait.
         """
         asked, permits = time.monotonic(), self._permits.setdefault(partition, _Permits())
+        permits.wanted.add(appended_at)
         async with permits.lock:
-            while permits.read_at < asked:
+            while permits.read_at < asked or appended_at not in permits.covers:
                 await asyncio.sleep(permits.read_at + PERMITS_SECONDS - time.monotonic())
-                began = time.monotonic()
+                began, wanted = time.monotonic(), frozenset(permits.wanted | {appended_at})
+                permits.wanted.clear()
                 try:
-                    permits.found = await self._read_permits(partition)
+                    permits.found = await self._read_permits(partition, min(wanted), max(wanted))
                 except (KafkaError, TimeoutError) as error:
                     log.warning("permits cannot be read", partition=partition, error=type(error).__name__)
                     began = -math.inf
+                    permits.wanted |= wanted
                     await asyncio.sleep(PERMITS_SECONDS)
-                permits.read_at = began
+                permits.read_at, permits.covers = began, wanted
         fingerprint, written_at = permits.found.get(request_id, (None, 0.0))
         return fingerprint if abs(appended_at - written_at) <= ReplayPermitted.SECONDS else None
 
-    async def _read_permits(self, partition: int) -> dict[str, tuple[str, float]]:
+    async def _read_permits(self, partition: int, first: float, last: float) -> dict[str, tuple[str, float]]:
+        """Read the permits of requests that were appended from `first` to `last`."""
         settled = TopicPartition(self._kafka.settlements_topic, partition)
-        since = int((time.time() - PERMITS_PAST_SECONDS) * 1000)
+        since, until = (int(at * 1000) for at in (first - ReplayPermitted.SECONDS, last + ReplayPermitted.SECONDS))
         async with asyncio.timeout(READ_SECONDS), open_reader(self._options, [settled]) as reader:
             end = (await reader.end_offsets([settled]))[settled]
-            first = (await reader.offsets_for_times({settled: since}))[settled]
-            reader.seek(settled, first.offset if first else end)
+            start = (await reader.offsets_for_times({settled: since}))[settled]
+            behind = (await reader.offsets_for_times({settled: until + 1}))[settled]
+            end = min(end, behind.offset) if behind else end
+            reader.seek(settled, start.offset if start else end)
             return {
                 permit.request_id: (permit.fingerprint, record.timestamp / 1000)
                 async for record in read_up_to(reader, {settled: end}, READ_SECONDS)
