@@ -26,7 +26,7 @@ from worker.adapters.kafka.clients import (
     client_options,
     running_client,
 )
-from worker.adapters.kafka.partition_store import KafkaPartitionStore
+from worker.adapters.kafka.partition_store import KafkaPartitionStore, by_brokers
 from worker.adapters.kafka.settlements import SettlementReader, SettlementSender
 from worker.adapters.kafka.startup import prepare_kafka, watch_kafka
 from worker.adapters.overrides_file import load_overrides
@@ -61,6 +61,7 @@ async def run(settings: Settings, stop: asyncio.Event, open_store: OpenStore = K
 
     `open_store`: another way to write than Kafka's transactions.
     """
+    clocks = by_brokers(CLOCKS)
     async with AsyncExitStack() as stack:
         tokens = await stack.enter_async_context(open_tokens(settings.auth, time.time))
         for warning in tokens.warnings:
@@ -72,16 +73,16 @@ async def run(settings: Settings, stop: asyncio.Event, open_store: OpenStore = K
         builder = await stack.enter_async_context(open_builder(settings))
         builder.warm_up()
         playground = PlaygroundClient(
-            await stack.enter_async_context(playground_session(settings.playground)), settings.playground, CLOCKS.now
+            await stack.enter_async_context(playground_session(settings.playground)), settings.playground, clocks.now
         )
         cluster_id = await prepare_kafka(settings.kafka, stop)
         if cluster_id is None:
             return
-        breakers = Breakers(CLOCKS.monotonic, CLOCKS.sleep)
+        breakers = Breakers(clocks.monotonic, clocks.sleep)
         budget = Budget(settings.runtime.max_bytes_in_flight)
         admission = Admission(Limiter(settings.runtime.max_in_flight), breakers, budget)
         decide = Lifecycle(settings.playground, settings.runtime)
-        deployer = Deployer(tokens, builder, playground, admission, CLOCKS, decide)
+        deployer = Deployer(tokens, builder, playground, admission, clocks, decide)
         consumer = _kafka_consumer(settings)
         await stack.enter_async_context(running_client(consumer, stop_seconds=WORKER_STOP_SECONDS))
         store = open_store(settings.kafka, consumer, cluster_id)
@@ -91,7 +92,7 @@ async def run(settings: Settings, stop: asyncio.Event, open_store: OpenStore = K
             "request": settings.runtime.request_deadline_seconds,
             "post": settings.playground.timeout_seconds,
         }
-        collector = WorkerCollector(probes.requests, admission, limits, CLOCKS)
+        collector = WorkerCollector(probes.requests, admission, limits, clocks)
         collected = _collected(collector, consumer, settings.kafka.requests_topic)
         async with collected, watch_kafka(settings.kafka, stop, probes.note_topics):
             await probes.requests.run(stop)
@@ -107,7 +108,7 @@ async def open_requests(
     sender = SettlementSender(kafka, source)
     encoder = StatusEncoder(kafka.status_topic, kafka.dead_letter_topic, source)
     key_queue = KeyQueue(settings.runtime.max_open_requests_per_user)
-    shared = Shared(store, deployer.handle, encoder, key_queue, CLOCKS, sender.hand_over)
+    shared = Shared(store, deployer.handle, encoder, key_queue, by_brokers(CLOCKS), sender.hand_over)
 
     def open_processor(partition: int, on_ready: Callable[[PartitionProcessor, int], None]) -> PartitionProcessor:
         return PartitionProcessor(partition, shared, on_ready)

@@ -82,8 +82,7 @@ PARTITIONS = Gauge(
 )
 CLOCK_SKEW = Gauge(
     "clock_skew_seconds",
-    "How far the worker's clock is ahead of the brokers', by the answer to its last transaction, which "
-    "takes some milliseconds.",
+    "How far the worker's clock is ahead of the brokers', measured at a take-over and with each transaction.",
     namespace=PREFIX,
     registry=REGISTRY,
 )

@@ -12,6 +12,7 @@ LOG, SHOWN, COMMANDS, REQUESTS = (f"{LEAKS}/test_{name}.py" for name in ("log", 
 BUNDLE = f"{UNIT}/domain/bundle/test_archive.py"
 SCRIPT, SCRIPT_TESTS = "worker/ontarget/kubernetes-client-script.py", f"{UNIT}/ontarget/test_script"
 
+WATCH = "tests/component/adapters/kafka/test_topics_watch.py"
 AGAIN, PARTITION = f"{UNIT}/test_deploy_again.py", f"{UNIT}/domain/test_partition_state.py"
 LIMITS, ANSWERS = f"{UNIT}/refusals/test_limits.py", f"{UNIT}/refusals/test_answers.py"
 
@@ -161,6 +162,30 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("headers of a record that is not packed", "if len(self.headers) > MAX_HEADERS:", "if False:"),
     ),
     (f"{ADAPTERS}/kafka/partition_store.py", "tests/component/adapters/kafka/test_partition_store.py"): (
+        (
+            "skew: measured before a take-over",
+            "                await self._measure_skew(producer, partition)\n",
+            "",
+            f"{WATCH}::test_a_worker_whose_clock_is_ahead_waits_for_another_s_post",
+        ),
+        (
+            "skew: deadlines by the brokers' time",
+            "timedelta(seconds=_Skew.last))",
+            "timedelta())",
+            f"{UNIT}/delivery/test_take_over.py",
+        ),
+        (
+            "skew: very slow answers say nothing",
+            "if answered - sent > ANSWER_SECONDS:",
+            "if False:",
+            f"{UNIT}/delivery/test_take_over.py",
+        ),
+        (
+            "skew: slow answers say less",
+            "min(max(_Skew.last, sent - broker - 0.001), answered - broker)",
+            "answered - broker",
+            f"{UNIT}/delivery/test_take_over.py",
+        ),
         ("replays: within a minute", "<= ReplayPermitted.SECONDS else None", "<= 1 << 40 else None"),
         (
             "replays: permits are read seldom",

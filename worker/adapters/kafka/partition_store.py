@@ -7,7 +7,8 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -41,6 +42,7 @@ from worker.domain.partition_state import Checkpoint, RequestTable, RequestTable
 from worker.domain.request import LOG_APPEND_TIME, Record
 from worker.errors import PartitionLost
 from worker.observability.metrics import CLOCK_SKEW, REQUESTS_LOST
+from worker.ports import Clocks
 from worker.settings import KafkaSettings
 
 # An answer that is later than this may belong to an earlier transaction of the producer, which is given up then.
@@ -54,6 +56,8 @@ PERMITS_SECONDS = 1.0
 TRANSACTIONS_AT_ONCE = 4
 # More than a transaction takes; tokens are judged by our clock, with a leeway of some seconds.
 MAX_SKEW_SECONDS = 30
+ANSWER_SECONDS = 5  # a slower answer tells no time: two workers' errors and the brokers' have room in SERVER_MARGIN
+SKEW_SECONDS = 60  # a take-over measures the clocks unless that was done so recently, by it or by a transaction
 
 # Kafka refuses a producer's next transaction until the last one's markers are written, some milliseconds after its end.
 # aiokafka asks again after 20 ms, for which it has no option: one request in three of an idle worker took that longer.
@@ -63,9 +67,16 @@ sender.BACKOFF_OVERRIDE = NEXT_TRANSACTION_SECONDS
 log = structlog.get_logger()
 
 
-def note_broker_time(broker: float, ours: float) -> None:
-    """Show how far our clock is ahead of a broker's, whose answer has just come, and warn about it once."""
-    skew = ours - broker
+def note_broker_time(broker: float, sent: float, answered: float) -> None:
+    """Show how far our clock is ahead of a broker's, and warn about it once.
+
+    `broker`: the time, in whole milliseconds, that the broker gave a record between `sent` and `answered` of our clock.
+    What was known stays if it agrees: a slow answer says less than a quick one before it.
+    """
+    if answered - sent > ANSWER_SECONDS:
+        return
+    skew = min(max(_Skew.last, sent - broker - 0.001), answered - broker)
+    _Skew.measured_at = time.monotonic()
     if abs(skew) > MAX_SKEW_SECONDS >= abs(_Skew.last):
         log.warning("the clocks of worker and broker differ", seconds=round(skew))
     _Skew.last = skew
@@ -74,6 +85,15 @@ def note_broker_time(broker: float, ours: float) -> None:
 
 class _Skew:
     last = 0.0
+    measured_at = -math.inf  # monotonic seconds
+
+
+def by_brokers(clocks: Clocks) -> Clocks:
+    """Return clocks whose time of day is the brokers'.
+
+    Deadlines are written by one worker and waited for by another: both have to mean the same time.
+    """
+    return replace(clocks, now=lambda: clocks.now() - timedelta(seconds=_Skew.last))
 
 
 def settlement_of(record: ConsumerRecord) -> DeploymentSettled | None:
@@ -122,6 +142,7 @@ class PartitionWriter:
         async with asyncio.timeout(TRANSACTION_SECONDS):
             await self._producer.begin_transaction()
             # Each is awaited: a commit succeeds although a record before it was refused.
+            sent = time.time()
             written = [
                 await self._producer.send(
                     it.topic, it.value, key=it.key, partition=it.partition, headers=list(it.headers)
@@ -138,7 +159,7 @@ class PartitionWriter:
             if any(place < 0 for place in places):  # what the broker says of a batch that it knows, and not where
                 raise KafkaError("a record was written, and the broker does not say where")
             if answers and answers[0].timestamp_type == LOG_APPEND_TIME:
-                note_broker_time(answers[0].timestamp / 1000, time.time())
+                note_broker_time(answers[0].timestamp / 1000, sent, time.time())
             await self._producer.commit_transaction()
             return places
 
@@ -169,6 +190,7 @@ class KafkaPartitionStore:
         self._consumer = consumer
         self._cluster_id = cluster_id
         self._permits: dict[int, _Permits] = {}
+        self._measuring = asyncio.Lock()
 
     async def fence(self, partition: int) -> PartitionWriter:
         """Start a producer under the partition's transactional id; earlier ones are fenced from here on."""
@@ -182,10 +204,27 @@ class KafkaPartitionStore:
         try:
             async with asyncio.timeout(FENCE_SECONDS):
                 await producer.start()
+                await self._measure_skew(producer, partition)
         except BaseException:
             await stop_client(producer.stop, STOP_SECONDS)
             raise
         return PartitionWriter(producer, requests, self._kafka.group_id)
+
+    async def _measure_skew(self, producer: AIOKafkaProducer, partition: int) -> None:
+        """Find out what time it is for the brokers, unless that is known, before any deadline is compared with it.
+
+        Kafka tells its time only of what is written: a record in a transaction that is aborted, which nobody reads.
+        """
+        async with self._measuring:
+            if time.monotonic() - _Skew.measured_at < SKEW_SECONDS:
+                return
+            await producer.begin_transaction()
+            topic, sent = self._kafka.settlements_topic, time.time()
+            async with asyncio.timeout(ANSWER_SECONDS):
+                answer = await (await producer.send(topic, b"", key=b"clock", partition=partition))
+            if answer.timestamp_type == LOG_APPEND_TIME:
+                note_broker_time(answer.timestamp / 1000, sent, time.time())
+            await producer.abort_transaction()
 
     async def verify_ownership(self, partition: int) -> tuple[Checkpoint, int]:
         """Commit the group's checkpoint once more, and return it and the partition's end.
