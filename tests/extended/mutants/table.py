@@ -98,6 +98,13 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("kept bundles: access", "                await access\n", ""),
     ),
     ("worker/build.py", f"{UNIT}/test_build_protobufs.py"): (
+        ("protobufs: a small one waits for none", "self._locks[_is_quick(data)]", "self._locks[True]"),
+        ("protobufs: small in bytes", "len(data) <= QUICK_BYTES and", ""),
+        (
+            "protobufs: small in marks",
+            "len(data) <= QUICK_BYTES and sum(map(data.count, MARKS)) <= QUICK_MARKS",
+            "len(data) <= QUICK_BYTES",
+        ),
         ("protobufs: read once", "if digest not in self._known:  #", "if True:  #"),
         ("protobufs: what is known is bounded", "            MAX_KNOWN, getsizeof", "            1 << 40, getsizeof"),
         ("protobufs: bytes", "if left < 0 or marks < 0:", "if marks < 0:"),
