@@ -3,11 +3,12 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer
@@ -25,7 +26,7 @@ from worker.adapters.kafka.clients import (
     client_options,
     running_client,
 )
-from worker.adapters.kafka.partition_store import KafkaPartitionStore
+from worker.adapters.kafka.partition_store import KafkaPartitionStore, by_brokers
 from worker.adapters.kafka.settlements import SettlementReader, SettlementSender
 from worker.adapters.kafka.startup import prepare_kafka, watch_kafka
 from worker.adapters.overrides_file import load_overrides
@@ -40,7 +41,7 @@ from worker.deploy import Deployer
 from worker.domain.lifecycle import Lifecycle
 from worker.domain.partition_state import StatusEncoder
 from worker.observability.health import HealthServer, Probes
-from worker.observability.metrics import REGISTRY
+from worker.observability.metrics import BACKGROUND_FAILURES, PARTITIONS, REBALANCES, REGISTRY
 from worker.observability.traces import open_tracing
 from worker.ports import Clocks, Store
 from worker.settings import BuilderSettings, KafkaSettings, Settings
@@ -60,6 +61,7 @@ async def run(settings: Settings, stop: asyncio.Event, open_store: OpenStore = K
 
     `open_store`: another way to write than Kafka's transactions.
     """
+    clocks = by_brokers(CLOCKS)
     async with AsyncExitStack() as stack:
         tokens = await stack.enter_async_context(open_tokens(settings.auth, time.time))
         for warning in tokens.warnings:
@@ -71,16 +73,16 @@ async def run(settings: Settings, stop: asyncio.Event, open_store: OpenStore = K
         builder = await stack.enter_async_context(open_builder(settings))
         builder.warm_up()
         playground = PlaygroundClient(
-            await stack.enter_async_context(playground_session(settings.playground)), settings.playground, CLOCKS.now
+            await stack.enter_async_context(playground_session(settings.playground)), settings.playground, clocks.now
         )
         cluster_id = await prepare_kafka(settings.kafka, stop)
         if cluster_id is None:
             return
-        breakers = Breakers(CLOCKS.monotonic, CLOCKS.sleep)
+        breakers = Breakers(clocks.monotonic, clocks.sleep)
         budget = Budget(settings.runtime.max_bytes_in_flight)
         admission = Admission(Limiter(settings.runtime.max_in_flight), breakers, budget)
         decide = Lifecycle(settings.playground, settings.runtime)
-        deployer = Deployer(tokens, builder, playground, admission, CLOCKS, decide)
+        deployer = Deployer(tokens, builder, playground, admission, clocks, decide)
         consumer = _kafka_consumer(settings)
         await stack.enter_async_context(running_client(consumer, stop_seconds=WORKER_STOP_SECONDS))
         store = open_store(settings.kafka, consumer, cluster_id)
@@ -90,7 +92,7 @@ async def run(settings: Settings, stop: asyncio.Event, open_store: OpenStore = K
             "request": settings.runtime.request_deadline_seconds,
             "post": settings.playground.timeout_seconds,
         }
-        collector = WorkerCollector(probes.requests, admission, limits, CLOCKS)
+        collector = WorkerCollector(probes.requests, admission, limits, clocks)
         collected = _collected(collector, consumer, settings.kafka.requests_topic)
         async with collected, watch_kafka(settings.kafka, stop, probes.note_topics):
             await probes.requests.run(stop)
@@ -106,7 +108,7 @@ async def open_requests(
     sender = SettlementSender(kafka, source)
     encoder = StatusEncoder(kafka.status_topic, kafka.dead_letter_topic, source)
     key_queue = KeyQueue(settings.runtime.max_open_requests_per_user)
-    shared = Shared(store, deployer.handle, encoder, key_queue, CLOCKS, sender.hand_over)
+    shared = Shared(store, deployer.handle, encoder, key_queue, by_brokers(CLOCKS), sender.hand_over)
 
     def open_processor(partition: int, on_ready: Callable[[PartitionProcessor, int], None]) -> PartitionProcessor:
         return PartitionProcessor(partition, shared, on_ready)
@@ -124,15 +126,21 @@ async def open_requests(
         **FETCHED,
     )
     settlements = SettlementReader(reader, kafka.settlements_topic, on_settlement)
+
+    def on_assignment(partitions: frozenset[int]) -> None:
+        settlements.watch(partitions)
+        REBALANCES.inc()
+        PARTITIONS.set(len(partitions))
+
     requests = RequestConsumer(
         consumer,
         open_processor,
-        settlements.watch,
+        on_assignment,
         cluster_id,
         kafka.requests_topic,
         settings.runtime,
     )
-    async with running_client(reader, stop_seconds=WORKER_STOP_SECONDS), running(settlements.run(), "settlements"):
+    async with running_client(reader, stop_seconds=WORKER_STOP_SECONDS), background("settlements", settlements.run):
         seconds = WORKER_STOP_SECONDS
         try:
             yield requests
@@ -140,6 +148,7 @@ async def open_requests(
             seconds = STOP_SECONDS  # a second signal: what is known by now is handed over, and no POST is waited for
             raise
         finally:
+            PARTITIONS.set(0)
             await sender.finished(seconds)
 
 
@@ -148,7 +157,7 @@ async def _collected(collector: WorkerCollector, consumer: AIOKafkaConsumer, top
     """Show it on `/metrics` meanwhile."""
     REGISTRY.register(collector)
     try:
-        async with running(collector.follow(consumer, topic), "collector"):
+        async with background("collector", partial(collector.follow, consumer, topic)):
             yield
     finally:
         REGISTRY.unregister(collector)
@@ -178,6 +187,11 @@ def shipped_files() -> dict[str, bytes]:
         for path in sorted(ONTARGET.rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts
     }
+
+
+def background(task: str, work: Callable[[], Coroutine[Any, Any, None]]) -> AbstractAsyncContextManager[None]:
+    """Run it in addition to the block; a failure is logged and counted."""
+    return running(work, task, BACKGROUND_FAILURES.labels(task).inc)
 
 
 def _kafka_consumer(settings: Settings) -> AIOKafkaConsumer:

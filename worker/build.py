@@ -206,7 +206,14 @@ class Builder:
         return plan_pipeline(solution, blueprint, options.orchestrator_image, options.reserved_namespaces)
 
 
+QUICK_BYTES = 16 * 1024
+QUICK_MARKS = 600  # of a file that is read in 10 ms: four times as many as usual
+
 MARKS = tuple(bytes((char,)) for char in b";{}()[]<>=,./\"'")  # as many as tokens, and what is between comments
+
+
+def _is_quick(data: bytes) -> bool:
+    return len(data) <= QUICK_BYTES and sum(map(data.count, MARKS)) <= QUICK_MARKS
 
 
 class KnownProtobufs:
@@ -217,7 +224,8 @@ class KnownProtobufs:
         self._known: LRUCache[bytes, tuple[Protobuf | ProtobufError, int]] = LRUCache(
             MAX_KNOWN, getsizeof=itemgetter(1)
         )
-        self._one_at_a_time = asyncio.Lock()  # in a thread: Python would not read two faster
+        # In threads, one of each kind at a time: Python would not read two faster. No small file waits for large ones.
+        self._locks = {False: asyncio.Lock(), True: asyncio.Lock()}
 
     async def check(self, plan: Plan, protos: Mapping[str, bytes]) -> Sequence[str]:
         """Return what people should know of these protobufs, by container. Raises NotDeployable."""
@@ -248,7 +256,7 @@ class KnownProtobufs:
     async def _find(self, data: bytes, digest: bytes) -> Protobuf | ProtobufError:
         """Read a file, unless that is known."""
         if digest not in self._known:
-            async with self._one_at_a_time:
+            async with self._locks[_is_quick(data)]:
                 if digest not in self._known:  # nobody has read it meanwhile
                     self._known[digest] = await in_thread(self._read_or_error, data), len(data) + 1024
         return self._known[digest][0]

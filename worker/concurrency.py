@@ -3,7 +3,8 @@
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, ParamSpec, TypeVar
 
@@ -11,6 +12,8 @@ import structlog
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 60.0  # before a background task that failed is started again
 
 log = structlog.get_logger()
 
@@ -49,14 +52,43 @@ async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 @asynccontextmanager
-async def running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
-    """Run `work` during the block, and cancel it at the end of the block."""
-    task = asyncio.create_task(work, name=name)
+async def running(
+    work: Callable[[], Coroutine[Any, Any, None]], name: str, on_failure: Callable[[], object] = lambda: None
+) -> AsyncIterator[None]:
+    """Run background work during the block, and cancel it at the end of the block.
+
+    Work that fails is started again, and `on_failure` is called: nothing else waits for the work, so without a log line
+    and a metric no one would see that it had stopped.
+    """
+    task = asyncio.create_task(keep_running(work, name, on_failure), name=name)
     try:
         yield
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def keep_running(
+    work: Callable[[], Coroutine[Any, Any, None]],
+    name: str,
+    on_failure: Callable[[], object],
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Run work until it returns; start it again after a failure, with a pause that doubles up to MAX_PAUSE_SECONDS."""
+    pause = PAUSE_SECONDS
+    while True:
+        began = clock()
+        try:
+            return await work()
+        except Exception as error:  # noqa: BLE001 - a defect, or a record that no one has imagined
+            if clock() - began > MAX_PAUSE_SECONDS:
+                pause = PAUSE_SECONDS
+            kind, why = type(error).__name__, str(error)[:200]
+            log.error("background task failed", task=name, error=kind, why=why, retry_in_seconds=pause)  # noqa: TRY400
+            on_failure()
+        await sleep(pause)
+        pause = min(2 * pause, MAX_PAUSE_SECONDS)
 
 
 def run_until_signal(run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:

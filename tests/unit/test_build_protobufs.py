@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import threading
+import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,10 +15,10 @@ from tests.extended.live.judge import load_bundle
 from tests.support.builders import CALLER, OPTIONS, PROTOBUF, SHIPPED, blueprint, node, operation, protobuf, solution
 from tests.support.fakes import FakeArtifacts, FakeCatalog
 from worker import build
-from worker.build import Builder, KnownProtobufs
+from worker.build import QUICK_BYTES, QUICK_MARKS, Builder, KnownProtobufs
 from worker.domain.bundle.blueprint import read_blueprint
 from worker.domain.bundle.plan import Plan, plan_pipeline
-from worker.domain.bundle.protobuf import Protobuf, read_protobuf
+from worker.domain.bundle.protobuf import Protobuf, ProtobufError, read_protobuf
 from worker.domain.solution import Solution
 from worker.errors import NotAllowed, NotDeployable
 
@@ -277,3 +280,50 @@ async def test_somebody_elses_protobuf_is_in_no_bundle() -> None:
         await Builder(catalog, FakeArtifacts(files), SHIPPED, OPTIONS).build(
             solution().solution_id, solution().revision_id, CALLER
         )
+
+
+LARGE = [
+    protobuf(*(operation(f"o{number}") for number in range(200))) + "\n" * number for number in range(12)
+]  # 1,000 marks each
+LONG = "syntax = 'proto3'; //" + "x" * QUICK_BYTES
+
+
+@pytest.mark.parametrize("large", [LARGE, [LONG + "x" * number for number in range(12)]], ids=["marks", "bytes"])
+async def test_a_small_protobuf_waits_for_no_large_ones(large: list[str]) -> None:
+    """However many of other users are read or wait: small ones are read beside them."""
+    release, begun = threading.Event(), threading.Event()
+
+    def read(data: bytes) -> Protobuf:
+        if len(data) > 2000:
+            begun.set()
+            release.wait(20)
+        return read_protobuf(data)
+
+    known = KnownProtobufs(read)
+    others = [asyncio.create_task(known.check(planned("a"), {"a": text.encode()})) for text in large]
+    await asyncio.to_thread(begun.wait, 10)
+    try:
+        async with asyncio.timeout(5):
+            await known.check(planned("a"), {"a": PROTOBUF})
+        assert not any(it.done() for it in others)
+    finally:
+        release.set()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
+def test_what_is_read_as_small_is_quick() -> None:
+    """The most that a file may hold to be read beside large ones: so many of them never wait long either."""
+    hostile = {
+        "messages": b"".join(b"message A%d{}" % number for number in range(QUICK_MARKS // 2 - 5)),
+        "values": b"enum E{" + b"".join(b"A%d=%d;" % (it, it) for it in range(QUICK_MARKS // 2 - 5)) + b"}",
+        "options": b"message A{int32 a=1[" + b",".join([b"x=1"] * (QUICK_MARKS // 2 - 5)) + b"];}",
+        "nested": b"message A{" * 290 + b"}" * 290,
+        "words": b"message " * 2000,
+        "comments": b"//x\n" * 200,
+    }
+    read_protobuf(b"")  # compiles the grammar
+    for text in hostile.values():
+        start = time.thread_time()
+        with suppress(ProtobufError):
+            read_protobuf(b'syntax="proto3";' + text)
+        assert time.thread_time() - start < 0.05

@@ -12,21 +12,21 @@ import asyncio
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cramjam
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.consumer import fetcher
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import decode_varint_py as decode_varint  # the other one reads beyond the end
 
 from schemas import Message
 from worker import settings
-from worker.delivery.partition import PartitionProcessor
 from worker.domain.request import MAX_HEADERS, NotUnpacked, Record
-from worker.observability.metrics import PARTITIONS, REBALANCES
+
+if TYPE_CHECKING:  # the commands read batches as the worker does, and need neither its metrics nor its jobs
+    from worker.delivery.partition import PartitionProcessor
 
 POLL_SECONDS = 0.2
 POLLED = 50  # records at once: each may be a batch of its own that takes 1 ms to unpack, and the loop is everybody's
@@ -51,7 +51,7 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
     def __init__(
         self,
         consumer: AIOKafkaConsumer,
-        open_processor: Callable[[int, Callable[[PartitionProcessor, int], None]], PartitionProcessor],
+        open_processor: "Callable[[int, Callable[[PartitionProcessor, int], None]], PartitionProcessor]",
         on_assignment: Callable[[frozenset[int]], None],
         cluster_id: str,
         topic: str,
@@ -60,7 +60,7 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         """
         Args:
             open_processor: gets a partition, and what to call when that is ready.
-            on_assignment: gets the partitions that are assigned to this worker.
+            on_assignment: gets the partitions that are assigned to this worker, after each rebalance.
         """
         self._consumer = consumer
         self._open_processor = open_processor
@@ -118,10 +118,9 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             working = [job.task for processor in self.processors.values() for job in processor.jobs if job.task]
             for processor in [*self.processors.values()]:
                 self._close(processor)
-            PARTITIONS.set(0)
             await asyncio.gather(*idle, *working, *self._ending, return_exceptions=True)
 
-    def _close(self, processor: PartitionProcessor) -> None:
+    def _close(self, processor: "PartitionProcessor") -> None:
         del self.processors[processor.partition]
         self._paused.discard(processor.partition)
         task = self._running.pop(processor)
@@ -216,11 +215,9 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self._on_assignment(frozenset(ours))
         self.polled_at = time.monotonic()  # no poll returns during a rebalance
         self.assigned.set()
-        REBALANCES.inc()
-        PARTITIONS.set(len(ours))
         log.info("partitions assigned", partitions=sorted(ours))
 
-    def _on_ready(self, processor: PartitionProcessor, offset: int) -> None:
+    def _on_ready(self, processor: "PartitionProcessor", offset: int) -> None:
         """Read from there. At once: a paused partition would wait until half of the bounds is free."""
         if self.processors.get(processor.partition) is processor:
             tp = TopicPartition(self._topic, processor.partition)
@@ -245,7 +242,10 @@ class _Record(NamedTuple):
 
 
 class Batches:
-    """The record batches of one partition in the answer to a fetch, in place of aiokafka's MemoryRecords."""
+    """The record batches of one partition in the answer to a fetch, in place of aiokafka's MemoryRecords.
+
+    `worker/adapters/kafka/clients.py` installs this class for every consumer of worker, gateway and commands.
+    """
 
     def __init__(self, data: bytes) -> None:
         self._batches = MemoryRecords(data)
@@ -384,5 +384,3 @@ _UNPACK: Mapping[int, Callable[[bytes], bytes]] = {  # by the number in a batch'
     3: _unpack_into(cramjam.lz4.decompress_into),
     4: _unpack_into(cramjam.zstd.decompress_into),
 }
-
-fetcher.MemoryRecords = Batches  # for every consumer of this process; aiokafka has no other place for it

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -15,13 +16,12 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 
 from worker.adapters.jwks import open_tokens
 from worker.client.requests import RequestPublisher, open_publisher
-from worker.concurrency import running
 from worker.domain.solution import Caller
 from worker.errors import ConfigurationError
 from worker.gateway import metrics
 from worker.gateway.access import Access
 from worker.gateway.bell import ringing
-from worker.gateway.http import MAX_BODY, Connections, answers, serving
+from worker.gateway.http import MAX_BODY, Connections, answers, background, serving
 from worker.gateway.operations import Operations
 from worker.gateway.pages import Pages
 from worker.gateway.reader import RETRY_SECONDS, StatusReader
@@ -67,8 +67,8 @@ async def open_gateway(
         app = web_app(routes, connections)
         access = await stack.enter_async_context(_verifying(settings))
         add_probes(app, access, reader, publisher, stop)
-        await stack.enter_async_context(running(reader.run(), "status reader"))
-        await stack.enter_async_context(running(_measure(view, reader), "measures"))
+        await stack.enter_async_context(background("status reader", reader.run))
+        await stack.enter_async_context(background("measures", partial(_measure, view, reader)))
         if own.notify:
             await stack.enter_async_context(ringing(settings.kafka, settings.catalog, own.public_url))
         port = await stack.enter_async_context(serving(app, connections, host, own.http_port))
@@ -136,14 +136,14 @@ class _Publisher:
 @asynccontextmanager
 async def _publishing(kafka: KafkaSettings) -> AsyncIterator[_Publisher]:
     publisher = _Publisher()
-    async with running(publisher.run(kafka), "publisher"):
+    async with background("publisher", partial(publisher.run, kafka)):
         yield publisher
 
 
 @asynccontextmanager
 async def _verifying(settings: GatewayProcessSettings) -> AsyncIterator[Access]:
     access = Access(settings.kafka, notifies=settings.gateway.notify)
-    async with running(access.run(), "access to Kafka"):
+    async with background("access to Kafka", access.run):
         yield access
 
 

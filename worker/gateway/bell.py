@@ -21,12 +21,13 @@ from worker.adapters.http import configured_url, dependency_session, exchange
 from worker.adapters.kafka.acls import notification_group
 from worker.adapters.kafka.clients import FETCHED, client_options, event_of, fetch_record, open_reader, running_client
 from worker.errors import WorkerError
-from worker.gateway.metrics import NOTIFICATIONS
+from worker.gateway.metrics import BACKGROUND_FAILURES, NOTIFICATIONS
 from worker.gateway.texts import STATES
 from worker.settings import CatalogSettings, KafkaSettings
 
 ATTEMPTS = 6  # of one notification, over about a minute
 PAUSE_SECONDS = 2.0  # before the second attempt, and twice as long before each further one
+MAX_PAUSE_SECONDS = 60.0  # before Kafka is read again
 MAX_URL = 512  # characters in CCDS
 MAX_TITLE, MAX_MESSAGE = 100, 2048
 SHOWN_DAYS = 7
@@ -37,6 +38,7 @@ MAX_ANSWER = 64 * 1024  # bytes
 log = structlog.get_logger()
 
 Sleep = Callable[[float], Awaitable[None]]
+Follow = Callable[[KafkaSettings, "Bell", asyncio.Event, Callable[[], None]], Awaitable[None]]
 Post = Callable[[str, bytes], Awaitable[bytes]]
 """POSTs a body to a path below CCDS's base, and returns the answer. Raises NotSent."""
 
@@ -105,15 +107,34 @@ async def ringing(kafka: KafkaSettings, catalog: CatalogSettings, public_url: st
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def _ring(kafka: KafkaSettings, bell: Bell, stopping: asyncio.Event) -> None:
+async def _ring(
+    kafka: KafkaSettings,
+    bell: Bell,
+    stopping: asyncio.Event,
+    follow: "Follow | None" = None,
+    sleep: Sleep | None = None,
+) -> None:
+    """Follow the status topic until `stopping` is set; after a failure again, with a pause that grows."""
+    failures = 0
+
+    def on_progress() -> None:
+        nonlocal failures
+        failures = 0
+
     while not stopping.is_set():
-        with suppress(KafkaError, TimeoutError, OSError):
-            await _follow(kafka, bell, stopping)
-        if not stopping.is_set():
-            await asyncio.sleep(PAUSE_SECONDS)
+        try:
+            await (follow or _follow)(kafka, bell, stopping, on_progress)
+        except Exception as error:  # noqa: BLE001 - whatever it is, later requests end, too
+            pause = min(PAUSE_SECONDS * 2**failures, MAX_PAUSE_SECONDS)
+            failures = min(failures + 1, 10)
+            kind, why = type(error).__name__, str(error)[:200]
+            log.warning("notifications cannot be sent", error=kind, why=why, retry_in_seconds=pause)
+            BACKGROUND_FAILURES.labels("notifications").inc()
+            with suppress(TimeoutError):
+                await (sleep(pause) if sleep else asyncio.wait_for(stopping.wait(), pause))
 
 
-async def _follow(kafka: KafkaSettings, bell: Bell, stopping: asyncio.Event) -> None:
+async def _follow(kafka: KafkaSettings, bell: Bell, stopping: asyncio.Event, on_progress: Callable[[], None]) -> None:
     consumer = AIOKafkaConsumer(
         kafka.status_topic,
         **client_options(kafka),
@@ -127,14 +148,21 @@ async def _follow(kafka: KafkaSettings, bell: Bell, stopping: asyncio.Event) -> 
         while not stopping.is_set():
             for records in (await consumer.getmany(timeout_ms=POLL_MS, max_records=1)).values():
                 await _tell(records[0], bell, requests, kafka)
+                on_progress()
                 await consumer.commit({_place(records[0]): records[0].offset + 1})
 
 
 async def _tell(record: ConsumerRecord, bell: Bell, requests: AIOKafkaConsumer, kafka: KafkaSettings) -> None:
     status = event_of(record, DeploymentStatus)
     if status and status.state in FINAL_STATES and status.fingerprint:
-        user_id = await _user_of(requests, kafka, status)
-        sent = user_id is not None and await bell.ring(status, user_id)
+        try:
+            user_id = await _user_of(requests, kafka, status)
+            sent = user_id is not None and await bell.ring(status, user_id)
+        except (KafkaError, TimeoutError, OSError):
+            raise  # the same record is read again
+        except Exception as error:  # noqa: BLE001 - one notification less, and not all that follow
+            log.error("a notification failed", error=type(error).__name__, why=str(error)[:200])  # noqa: TRY400
+            sent = False
         NOTIFICATIONS.labels("sent" if sent else "given-up").inc()
 
 

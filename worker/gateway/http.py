@@ -3,15 +3,17 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Any
 
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from worker.concurrency import running
-from worker.gateway.metrics import ANSWERS, CONNECTIONS_CUT_OFF
+from worker.gateway.metrics import ANSWERS, BACKGROUND_FAILURES, CONNECTIONS_CUT_OFF
 from worker.observability.health import listen, naming_port
 from worker.observability.telemetry import answering
 
@@ -138,6 +140,11 @@ class Connections:
             self.sweep(server)
 
 
+def background(task: str, work: Callable[[], Coroutine[Any, Any, None]]) -> AbstractAsyncContextManager[None]:
+    """Run it in addition to the block; a failure is logged and counted."""
+    return running(work, task, BACKGROUND_FAILURES.labels(task).inc)
+
+
 @asynccontextmanager
 async def serving(app: web.Application, connections: Connections, host: str | None, port: int) -> AsyncIterator[int]:
     """Serve inside the block; yield the port. Raises ConfigurationError when it is in use."""
@@ -156,7 +163,7 @@ async def serving(app: web.Application, connections: Connections, host: str | No
             await (web.TCPSite(runner, host, port) if host else web.SockSite(runner, listen(port))).start()
         server = runner.server
         assert isinstance(server, web.Server)  # noqa: S101 - it is set up
-        async with running(connections.run(server), "connections"):
+        async with background("connections", partial(connections.run, server)):
             yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()

@@ -27,6 +27,14 @@ NOTIFICATIONS = Counter(
     namespace=PREFIX,
     registry=REGISTRY,
 )
+BACKGROUND_FAILURES = Counter(
+    "background_failures",
+    "Failures of a task that runs besides the HTTP requests: `status reader`, `publisher`, `access to Kafka`, "
+    "`notifications`, `measures`, `connections`. The task is started again; the log says why it failed.",
+    ["task"],
+    namespace=PREFIX,
+    registry=REGISTRY,
+)
 CONNECTIONS_CUT_OFF = Counter(
     "connections_cut_off",
     "Connections that were cut off: `slow`, nothing complete within 15 s, or `many`, the oldest idle ones of too many.",
@@ -61,5 +69,7 @@ for _reason in ("token", "not-a-click", "limit", "kafka"):
     REFUSED.labels(_reason)
 for _result in ("sent", "given-up"):
     NOTIFICATIONS.labels(_result)
+for _task in ("status reader", "publisher", "access to Kafka", "notifications", "measures", "connections"):
+    BACKGROUND_FAILURES.labels(_task)
 for _reason in ("slow", "many"):
     CONNECTIONS_CUT_OFF.labels(_reason)

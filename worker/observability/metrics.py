@@ -82,8 +82,8 @@ PARTITIONS = Gauge(
 )
 CLOCK_SKEW = Gauge(
     "clock_skew_seconds",
-    "Seconds by which the worker's clock is ahead of the brokers' clocks, from the answer to the last transaction, "
-    "which takes some milliseconds.",
+    "Seconds by which the worker's clock is ahead of the brokers' clocks, measured at a take-over and with each "
+    "transaction.",
     namespace=PREFIX,
     registry=REGISTRY,
 )
@@ -100,6 +100,12 @@ HEALTH_CONNECTIONS_CUT_OFF = _counter(
     "Connections to the health port that were cut off: `slow`, not completed within 5 s, or `many`, the oldest of more "
     "than 64.",
     "reason",
+)
+BACKGROUND_FAILURES = _counter(
+    "background_failures",
+    "Failures of a task that runs besides the requests: `settlements` (reads them), `collector` (the gauges of Kafka's "
+    "offsets). The task is started again; the log says why it failed.",
+    "task",
 )
 LOOP_LAG = _histogram(
     "loop_lag_seconds", "Delay of the event loop's timers, measured four times a second.", buckets=_QUICK
@@ -121,6 +127,8 @@ def _create_series() -> None:
         TRANSACTIONS.labels(result)
     for stage in STAGES:
         STAGE_SECONDS.labels(stage)
+    for task in ("settlements", "collector"):
+        BACKGROUND_FAILURES.labels(task)
     for reason in ("slow", "many"):
         HEALTH_CONNECTIONS_CUT_OFF.labels(reason)
 

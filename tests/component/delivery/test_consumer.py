@@ -13,11 +13,9 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import NewTopic, RecordsToDelete
 from aiokafka.errors import CorruptRecordException
-from aiokafka.producer import message_accumulator
-from aiokafka.producer import producer as producer_module
-from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from schemas import DeploymentInfo, DeploymentStatus, SourceInfo, State
+from tests.support.hostile import BAD, careless_producer
 from tests.support.topics import admin_client, committed_offsets, create_topics
 from worker import settings
 from worker.adapters.kafka.partition_store import KafkaPartitionStore
@@ -200,34 +198,12 @@ async def test_the_poll_loop_does_not_wait_for_a_handler(group: Group) -> None:
         assert before < member.consumer.polled_at
 
 
-class NoText(str):
-    """A header's name that is no UTF-8, as clients in other languages can write it."""
-
-    __slots__ = ()
-
-    def encode(self, *_: object) -> bytes:
-        return b"\xff\xfe"
-
-
-BAD = [(NoText("x"), b"y"), ("other", b"z")]
-
-
-@asynccontextmanager
-async def careless_producer(group: Group, **options: Any) -> AsyncIterator[AIOKafkaProducer]:
-    """One that does not ask what a header's name is made of."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (producer_module, message_accumulator):
-            patch.setattr(module, "DefaultRecordBatchBuilder", _DefaultRecordBatchBuilderPy)
-        async with AIOKafkaProducer(bootstrap_servers=group.bootstrap, **options) as producer:
-            yield producer
-
-
 async def test_a_header_that_aiokafka_cannot_read_stops_nobody(group: Group) -> None:
     """Its record is handed over like everything before and behind it, compressed or not, in its batch and in others."""
     await group.publish(3, partition=0)
     await group.publish(3, partition=1)
     for compression in (None, "gzip"):
-        async with careless_producer(group, compression_type=compression, linger_ms=100) as producer:
+        async with careless_producer(group.bootstrap, compression_type=compression, linger_ms=100) as producer:
             sent = [await producer.send(group.topic, b"{}", partition=0, headers=it) for it in (BAD, BAD, [], BAD, [])]
             await asyncio.gather(*sent)
     await group.publish(2, partition=0)
@@ -243,7 +219,7 @@ async def test_a_header_that_aiokafka_cannot_read_stops_nobody(group: Group) -> 
 
 async def test_headers_that_cannot_be_read_slow_nobody_down(group: Group) -> None:
     """20 among 2,000: all are read within seconds, each once."""
-    async with careless_producer(group) as producer:
+    async with careless_producer(group.bootstrap) as producer:
         for number in range(2000):
             headers = BAD if number % 100 == 50 else []
             await producer.send(group.topic, b"{}", key=b"k-%d" % number, partition=0, headers=headers)

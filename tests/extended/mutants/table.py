@@ -12,6 +12,7 @@ LOG, SHOWN, COMMANDS, REQUESTS = (f"{LEAKS}/test_{name}.py" for name in ("log", 
 BUNDLE = f"{UNIT}/domain/bundle/test_archive.py"
 SCRIPT, SCRIPT_TESTS = "worker/ontarget/kubernetes-client-script.py", f"{UNIT}/ontarget/test_script"
 
+WATCH = "tests/component/adapters/kafka/test_topics_watch.py"
 AGAIN, PARTITION = f"{UNIT}/test_deploy_again.py", f"{UNIT}/domain/test_partition_state.py"
 LIMITS, ANSWERS = f"{UNIT}/refusals/test_limits.py", f"{UNIT}/refusals/test_answers.py"
 
@@ -149,6 +150,13 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("kept bundles: access", "                await access\n            finally:", "            finally:"),
     ),
     ("worker/build.py", f"{UNIT}/test_build_protobufs.py"): (
+        ("protobufs: a small one waits for none", "self._locks[_is_quick(data)]", "self._locks[True]"),
+        ("protobufs: small in bytes", "len(data) <= QUICK_BYTES and", ""),
+        (
+            "protobufs: small in marks",
+            "len(data) <= QUICK_BYTES and sum(map(data.count, MARKS)) <= QUICK_MARKS",
+            "len(data) <= QUICK_BYTES",
+        ),
         ("protobufs: read once", "if digest not in self._known:  #", "if True:  #"),
         ("protobufs: what is known is bounded", "            MAX_KNOWN, getsizeof", "            1 << 40, getsizeof"),
         ("protobufs: bytes", "if left < 0 or marks < 0:", "if marks < 0:"),
@@ -174,6 +182,27 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("clients: a cancellation is not lost", "task.cancelling() > cancelled", "False"),
         ("clients: another's cancellation is not ours", "task.cancelling() > cancelled", "task.cancelling()"),
         ("clients: a late stop is told", "return not limit.expired()", "return True"),
+        (
+            "clients: nothing is read beyond the end",
+            "if record.offset < ends[tp]:",
+            "if True:",
+            "tests/component/adapters/kafka/test_partition_store.py",
+        ),
+        ("clients: a record that never comes", "async with asyncio.timeout(FETCH_SECONDS):", "if True:"),
+        (
+            "clients: every process reads within bounds",
+            "fetcher.MemoryRecords = Batches",
+            "_ = fetcher, Batches",
+            f"{UNIT}/delivery/test_batches.py tests/component/adapters/kafka/test_readers.py",
+        ),
+    ),
+    ("worker/adapters/kafka/settlements.py", f"{UNIT}/adapters/kafka/test_settlements.py"): (
+        (
+            "settlements: a record that fails stops none",
+            "except Exception as error:  # noqa: BLE001 - a record",
+            "except KafkaError as error:  # a record",
+        ),
+        ("settlements: what failed is passed", "positions[tp.partition] = record.offset + 1", "pass"),
     ),
     ("worker/delivery/partition.py", f"{UNIT}/delivery/test_take_over.py"): (
         ("take-over: pauses grow", "2**self._failures, MAX", "2**0, MAX"),
@@ -220,11 +249,68 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
     ),
     (f"{ADAPTERS}/kafka/partition_store.py", "tests/component/adapters/kafka/test_partition_store.py"): (
+        (
+            "skew: measured before a take-over",
+            "                await self._measure_skew(producer, partition)\n",
+            "",
+            f"{WATCH}::test_a_worker_whose_clock_is_ahead_waits_for_another_s_post",
+        ),
+        (
+            "skew: deadlines by the brokers' time",
+            "timedelta(seconds=_Skew.last))",
+            "timedelta())",
+            f"{UNIT}/delivery/test_take_over.py",
+        ),
+        (
+            "skew: very slow answers say nothing",
+            "if answered - sent > ANSWER_SECONDS:",
+            "if False:",
+            f"{UNIT}/delivery/test_take_over.py",
+        ),
+        (
+            "skew: slow answers say less",
+            "min(max(_Skew.last, sent - broker - 0.001), answered - broker)",
+            "answered - broker",
+            f"{UNIT}/delivery/test_take_over.py",
+        ),
         ("replays: within a minute", "<= ReplayPermitted.SECONDS else None", "<= 1 << 40 else None"),
         (
             "replays: permits are read seldom",
-            "while permits.read_at < asked:",
+            "while permits.read_at < asked or appended_at not in permits.covers:",
             "while permits.read_at < time.monotonic() - 0.001:",
+        ),
+        ("replays: by the brokers' time", "min(wanted), max(wanted))", "time.time() - 600, time.time())"),
+        ("replays: all that wait are read at once", "permits.wanted | {appended_at})", "{appended_at})"),
+        ("replays: permits are read no further", "end = min(end, behind.offset) if behind else end", "_ = behind"),
+        (
+            "delivery: one transactional id per partition",
+            'transactional_id=f"{transactional_id_prefix(self._kafka)}{partition}"',
+            "transactional_id=f\"{self._kafka.group_id}.{id(object())}.{__import__('time').time_ns()}\"",
+        ),
+        (
+            "delivery: the offset in the transaction",
+            "if checkpoint is not None:\n                offsets",
+            "if False:\n                offsets",
+        ),
+        (
+            "delivery: the ownership",
+            "await self._commit_as_member(requests, checkpoint)",
+            "pass",
+        ),
+        (
+            "checkpoint: what is verified keeps it",
+            "[(requests.partition, checkpoint.offset, checkpoint.metadata)]",
+            '[(requests.partition, checkpoint.offset, "")]',
+        ),
+        (
+            "checkpoint: the parked ones before it are read",
+            "for offset in checkpoint.parked:",
+            "for offset in ():",
+        ),
+        (
+            "checkpoint: nothing before it is read",
+            "reader.seek(status, checkpoint.statuses_from if first <= checkpoint.statuses_from <= end else first)",
+            "reader.seek(status, first)",
         ),
     ),
     ("worker/delivery/partition.py", f"{UNIT}/test_deploy_again.py"): (
@@ -529,6 +615,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     (f"{ADAPTERS}/playground.py", f"{UNIT}/adapters/test_playground.py"): (
         ("playground: links lead to users' address", "public_url or deploy_url", "deploy_url"),
+        ("redaction: the path to the playground", "str(self._url.origin())", "str(self._url)"),
         ("Retry-After: an hour", "min(max(seconds, 0.0), MAX_RETRY_AFTER)", "max(seconds, 0.0)"),
         ("playground: 302 is a refusal", "if 300 <= status < 400:", "if 303 <= status < 400:"),
         ("playground: None is no deployment", 'if text == f"{_DASHBOARD}None":', "if False:"),
@@ -859,6 +946,15 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "return self.posting",
         ),
     ),
+    ("worker/concurrency.py", f"{UNIT}/test_concurrency.py"): (
+        (
+            "background: what fails is started again",
+            "except Exception as error:  # noqa",
+            "except KeyError as error:  # noqa",
+        ),
+        ("background: pauses grow", "pause = min(2 * pause, MAX_PAUSE_SECONDS)", "pass"),
+        ("background: failures are counted", "            on_failure()\n", ""),
+    ),
     ("worker/concurrency.py", f"{UNIT}/cli/test_terminal.py"): (
         ("stop: a third signal", "if stop.is_set() and not work.cancelling():", "if stop.is_set():"),
     ),
@@ -885,38 +981,6 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ("worker/adapters/kafka/startup.py", f"{KAFKA_SECURITY}/test_running.py"): (
         ("Kafka: a worker whose access is denied says so", "if isinstance(denial, Exception):", "if False:"),
         ("Kafka: one denial stops no worker", "MAX_DENIALS = 3", "MAX_DENIALS = 1"),
-    ),
-    ("worker/adapters/kafka/partition_store.py", "tests/component/adapters/kafka/test_partition_store.py"): (
-        (
-            "delivery: one transactional id per partition",
-            'transactional_id=f"{transactional_id_prefix(self._kafka)}{partition}"',
-            "transactional_id=f\"{self._kafka.group_id}.{id(object())}.{__import__('time').time_ns()}\"",
-        ),
-        (
-            "delivery: the offset in the transaction",
-            "if checkpoint is not None:\n                offsets",
-            "if False:\n                offsets",
-        ),
-        (
-            "delivery: the ownership",
-            "await self._commit_as_member(requests, checkpoint)",
-            "pass",
-        ),
-        (
-            "checkpoint: what is verified keeps it",
-            "[(requests.partition, checkpoint.offset, checkpoint.metadata)]",
-            '[(requests.partition, checkpoint.offset, "")]',
-        ),
-        (
-            "checkpoint: the parked ones before it are read",
-            "for offset in checkpoint.parked:",
-            "for offset in ():",
-        ),
-        (
-            "checkpoint: nothing before it is read",
-            "reader.seek(status, checkpoint.statuses_from if first <= checkpoint.statuses_from <= end else first)",
-            "reader.seek(status, first)",
-        ),
     ),
     ("worker/observability/logs.py", f"{UNIT}/observability/test_logs.py"): (
         ("redaction: by name", "if any(secret in name.lower() for secret in _SECRET_NAMES):", "if False:"),
@@ -1085,9 +1149,6 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     ("worker/cli/terminal.py", f"{COMMANDS}::test_the_worker_whom_kafka_refuses"): (
         ("redaction: the settings' secrets", ", secrets=secret_values(settings)", ""),
-    ),
-    ("worker/adapters/playground.py", f"{UNIT}/adapters/test_playground.py"): (
-        ("redaction: the path to the playground", "str(self._url.origin())", "str(self._url)"),
     ),
     (f"{ADAPTERS}/kafka/topics.py", f"{UNIT}/adapters/kafka/test_topics.py"): (
         ("check: partitions", "if self.partitions != kafka.partitions:", "if False:"),
@@ -1308,6 +1369,22 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     ("worker/gateway/bell.py", f"{UNIT}/gateway/test_bell.py"): (
         ("bell: what is never taken is given up", "for attempt in range(ATTEMPTS):", "for attempt in range(1000):"),
+        (
+            "bell: whatever fails",
+            "except Exception as error:  # noqa: BLE001 - whatever",
+            "except KafkaError as error:  #",
+        ),
+        ("bell: pauses between reads grow", "PAUSE_SECONDS * 2**failures", "PAUSE_SECONDS"),
+        (
+            "bell: one notification fails",
+            "except Exception as error:  # noqa: BLE001 - one",
+            "except KafkaError as error:  #",
+        ),
+        (
+            "bell: Kafka is away",
+            "except (KafkaError, TimeoutError, OSError):\n            raise",
+            "except ZeroDivisionError:\n            raise",
+        ),
         ("bell: pauses grow", "PAUSE_SECONDS * 2 ** (attempt - 1)", "PAUSE_SECONDS"),
         ("bell: whose it is", "user/{quote(user_id, safe='')}", "user/{user_id}"),
         ("bell: long addresses", "url if len(url) <= MAX_URL else self._public_url", "url"),

@@ -1,7 +1,10 @@
 """The table of `make mutants`, which takes too long for every run, stays true of the code."""
 
+import ast
+import inspect
 from pathlib import Path
 
+from tests.extended.mutants import table
 from tests.extended.mutants.__main__ import wrong
 from tests.extended.mutants.table import mutants
 from tests.support.paths import ROOT
@@ -13,6 +16,12 @@ def test_every_row_breaks_a_guard_that_is_there() -> None:
     assert [] == [problem for it in mutants() if (problem := wrong(it, sources[it.file]))]
     tests = {test for it in mutants() for test in it.tests.split()}
     assert [] == sorted(test for test in tests if not is_there(*test.split("::")))
+
+
+def test_no_row_takes_another_s_place() -> None:
+    """Two entries for the same file and tests are one in a dict: the rows of the first would never be broken."""
+    written = next(it for it in ast.walk(ast.parse(inspect.getsource(table))) if isinstance(it, ast.Dict))
+    assert len(written.keys) == len(table.ROWS)
 
 
 def is_there(path: str, function: str = "") -> bool:

@@ -2,9 +2,12 @@
 
 import gzip
 import struct
+import subprocess
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import cramjam
@@ -16,6 +19,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c, encode_varint
 
 from schemas import Message
+from tests.support.paths import ROOT
 from worker.delivery.consumer import MAX_UNPACKED, Batches
 from worker.domain.request import MAX_HEADERS, NotUnpacked
 
@@ -74,9 +78,16 @@ def seen(records: Sequence[Any]) -> list[tuple[int, object]]:
     return [(it.offset, it.value.decode() if isinstance(it.value, NotUnpacked) else it.value) for it in records]
 
 
-def test_consumers_read_through_it() -> None:
-    """Every one of this process."""
-    assert Batches is fetcher.MemoryRecords
+READERS = sorted(path for path in (ROOT / "worker").rglob("*.py") if "AIOKafkaConsumer(" in path.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("path", READERS, ids=lambda path: path.stem)
+def test_consumers_read_through_it(path: Path) -> None:
+    """Every consumer of every process: whatever module opens one, and whether or not a worker runs beside it."""
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    script = f"import {module}; from aiokafka.consumer import fetcher; print(fetcher.MemoryRecords.__module__)"
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert Batches.__module__ == ran.stdout.strip()
 
 
 @pytest.mark.parametrize("codec", CODECS)

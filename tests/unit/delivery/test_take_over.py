@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaConnectionError
 from structlog.testing import capture_logs
 
 from tests.support.fakes import FakeTime
-from worker.adapters.kafka.partition_store import MAX_SKEW_SECONDS, note_broker_time
+from worker.adapters.kafka.partition_store import MAX_SKEW_SECONDS, by_brokers, note_broker_time
 from worker.delivery.admission import KeyQueue
 from worker.delivery.partition import MAX_RESTART_SECONDS, PartitionProcessor, Shared
 from worker.ports import Clocks
@@ -71,11 +71,29 @@ async def test_an_assignment_ends_the_pause() -> None:
 
 
 @pytest.mark.parametrize("skew", [-4000.0, 4000.0])
+def test_time_is_the_brokers(skew: float) -> None:
+    """To the time that a quick answer takes, whatever slow answers come after it, and at once after a clock jumped."""
+    ours = datetime(2026, 11, 29, 12, tzinfo=UTC)
+    now = by_brokers(Clocks(lambda: ours, lambda: 0.0, asyncio.sleep, lambda: 0.5)).now
+    broker = ours.timestamp() - skew
+    try:
+        for slow in (0.0, 4.0, 0.0, 4.8):
+            note_broker_time(broker, ours.timestamp() - slow / 2, ours.timestamp() + slow / 2)
+            assert abs(now().timestamp() - broker) < 0.01
+        note_broker_time(broker + 100, ours.timestamp() - 6, ours.timestamp())  # too slow to tell anything
+        assert abs(now().timestamp() - broker) < 0.01
+        note_broker_time(ours.timestamp(), ours.timestamp() - 0.01, ours.timestamp() + 0.01)
+        assert abs((now() - ours).total_seconds()) < 0.02
+    finally:
+        note_broker_time(1000.0, 1000.0, 1000.0)
+
+
+@pytest.mark.parametrize("skew", [-4000.0, 4000.0])
 def test_clocks_that_differ_are_told_once(skew: float) -> None:
     """In either direction, and again after they were right."""
-    note_broker_time(1000.0, 1000.0)
+    note_broker_time(1000.0, 1000.0, 1000.0)
     with capture_logs() as logs:
         for ours in (1000.0 + skew, 1000.0 + skew, 1000.0 + MAX_SKEW_SECONDS, 1000.0 + skew):
-            note_broker_time(1000.0, ours)
-    note_broker_time(1000.0, 1000.0)
+            note_broker_time(1000.0, ours, ours)
+    note_broker_time(1000.0, 1000.0, 1000.0)
     assert [round(skew)] * 2 == [it["seconds"] for it in logs]

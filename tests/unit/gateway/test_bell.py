@@ -1,15 +1,22 @@
 """Notifications in the portal: what they say, and that each is sent once."""
 
+import asyncio
 import json
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 
 from schemas import DeploymentStatus
 from tests.support.builders import REVISION_ID, SOLUTION_ID
-from worker.gateway.bell import ATTEMPTS, Bell, NotSent
+from worker.gateway import bell as module
+from worker.gateway.bell import ATTEMPTS, MAX_PAUSE_SECONDS, Bell, NotSent
+from worker.gateway.metrics import BACKGROUND_FAILURES, NOTIFICATIONS
+from worker.settings import KafkaSettings
 
+KAFKA = KafkaSettings(bootstrap_servers="127.0.0.1:1")
 URL = "https://portal.example/playground"
 
 
@@ -99,3 +106,42 @@ def test_it_fits_into_the_database(name: str | None, error: str | None) -> None:
     said = Bell(FakeCatalog().post, f"https://{'p' * 380}.example").notification(status)
     assert (True, True) == (len(said["title"]) <= 100, len(said["message"]) <= 2048)
     assert ("ME", True) == (said["msgSeverity"], len(said["url"]) <= 512)
+
+
+async def test_whatever_fails_does_not_end_the_notifications() -> None:
+    """It is tried again, with pauses that grow until something was read, and each failure is counted."""
+    stopping, pauses, runs = asyncio.Event(), Pauses(), 0
+    counted = BACKGROUND_FAILURES.labels("notifications")._value
+    before = counted.get()
+
+    async def follow(*_: Any) -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 9:
+            _[-1]()
+        elif runs == 11:
+            stopping.set()
+        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "as a record's header can be")
+
+    await module._ring(KAFKA, bell(FakeCatalog()), stopping, follow, pauses.sleep)
+    grown = [2, 4, 8, 16, 32, MAX_PAUSE_SECONDS, MAX_PAUSE_SECONDS, MAX_PAUSE_SECONDS]
+    assert ([*grown, 2, 4, 8], 11) == (pauses.seconds, counted.get() - before)
+
+
+async def test_one_notification_that_fails_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defect costs one notification; while Kafka is away the same record is read again."""
+    failure: Exception = ValueError("a record no one has imagined")
+
+    async def user_of(*_: object) -> str:
+        raise failure
+
+    monkeypatch.setattr(module, "_user_of", user_of)
+    given_up = NOTIFICATIONS.labels("given-up")._value
+    before = given_up.get()
+    message = ended(fingerprint="0" * 64).to_message("status", "/tests")
+    record = SimpleNamespace(value=message.value, headers=message.headers)
+    await module._tell(record, bell(FakeCatalog()), None, KAFKA)
+    assert 1 == given_up.get() - before
+    failure = KafkaConnectionError()
+    with pytest.raises(KafkaConnectionError):
+        await module._tell(record, bell(FakeCatalog()), None, KAFKA)

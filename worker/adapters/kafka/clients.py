@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.consumer import fetcher
+from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
 from pydantic import ValidationError
 
 from schemas import DeploymentStatus, Message, ReplayPermitted
 from worker import settings
+from worker.delivery.consumer import Batches
 from worker.errors import ConfigurationError
 
 FETCHED: Mapping[str, int] = {"fetch_max_bytes": 1024 * 1024, "max_partition_fetch_bytes": 2 * Message.MAX_BYTES}
@@ -24,8 +26,15 @@ fetched may be 40 times as large in memory.
 """
 POLLED = 500  # records at once; between two such batches the event loop can do something else
 
+fetcher.MemoryRecords = Batches
+"""Every consumer of worker, gateway and commands takes its options from here, so each reads batches within bounds.
+
+aiokafka has no option for this reader.
+"""
+
 METADATA_MS = 10_000  # topics that are deleted, made anew or given partitions are noticed so soon; the default is 5 min
 STOP_SECONDS = 2
+FETCH_SECONDS = 60  # for one record
 WORKER_STOP_SECONDS = 10  # for the clients that live as long as the worker: one of them leaves its group
 
 log = structlog.get_logger()
@@ -186,9 +195,10 @@ async def read_up_to(
     moved_at = clock()
     positions = {tp: await reader.position(tp) for tp in ends}
     while unread := [tp for tp, position in positions.items() if position < ends[tp]]:
-        for records in (await reader.getmany(*unread, timeout_ms=100, max_records=POLLED)).values():
+        for tp, records in (await reader.getmany(*unread, timeout_ms=100, max_records=POLLED)).items():
             for record in records:
-                yield record
+                if record.offset < ends[tp]:
+                    yield record
         before, positions = positions, positions | {tp: await reader.position(tp) for tp in unread}
         moved_at = moved_at if positions == before else clock()
         if seconds is not None and clock() - moved_at > seconds:
@@ -196,10 +206,18 @@ async def read_up_to(
 
 
 async def fetch_record(reader: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> ConsumerRecord | None:
-    """Return the record at this offset; None when it is gone, or when there is none at this offset. Raises KafkaError.
+    """Return the record at this offset; None when it is gone, or when there is none at this offset.
 
-    `reader` is assigned this partition alone.
+    `reader` is assigned this partition alone. Raises KafkaError, also when nothing could be read in FETCH_SECONDS.
     """
+    try:
+        async with asyncio.timeout(FETCH_SECONDS):
+            return await _fetch_record(reader, tp, offset)
+    except TimeoutError:
+        raise KafkaTimeoutError(f"offset {offset} of {tp} could not be read for {FETCH_SECONDS} s") from None
+
+
+async def _fetch_record(reader: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> ConsumerRecord | None:
     reader.assign([tp])
     first = (await reader.beginning_offsets([tp]))[tp]
     end = (await reader.end_offsets([tp]))[tp]

@@ -7,7 +7,8 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -41,6 +42,7 @@ from worker.domain.partition_state import Checkpoint, RequestTable, RequestTable
 from worker.domain.request import LOG_APPEND_TIME, Record
 from worker.errors import PartitionLost
 from worker.observability.metrics import CLOCK_SKEW, REQUESTS_LOST
+from worker.ports import Clocks
 from worker.settings import KafkaSettings
 
 # An answer that is later than this may belong to an earlier transaction of the producer, which is given up then.
@@ -50,11 +52,12 @@ FENCE_SECONDS = 20
 VERIFY_SECONDS = 5
 READ_SECONDS = 60
 PERMITS_SECONDS = 1.0
-PERMITS_PAST_SECONDS = 600  # how far back permits are read, by our clock
 # Transactions of one worker at once: more would only cost CPU, and the other partitions batch meanwhile.
 TRANSACTIONS_AT_ONCE = 4
 # More than a transaction takes; tokens are judged by our clock, with a leeway of some seconds.
 MAX_SKEW_SECONDS = 30
+ANSWER_SECONDS = 5  # a slower answer tells no time: two workers' errors and the brokers' have room in SERVER_MARGIN
+SKEW_SECONDS = 60  # a take-over measures the clocks unless that was done so recently, by it or by a transaction
 
 # Kafka refuses a producer's next transaction until the last one's markers are written, some milliseconds after its end.
 # aiokafka asks again after 20 ms, for which it has no option: one request in three of an idle worker took that longer.
@@ -64,9 +67,16 @@ sender.BACKOFF_OVERRIDE = NEXT_TRANSACTION_SECONDS
 log = structlog.get_logger()
 
 
-def note_broker_time(broker: float, ours: float) -> None:
-    """Show how far our clock is ahead of a broker's, whose answer has just come, and warn about it once."""
-    skew = ours - broker
+def note_broker_time(broker: float, sent: float, answered: float) -> None:
+    """Show how far our clock is ahead of a broker's, and warn about it once.
+
+    `broker`: the time, in whole milliseconds, that the broker gave a record between `sent` and `answered` of our clock.
+    What was known stays if it agrees: a slow answer says less than a quick one before it.
+    """
+    if answered - sent > ANSWER_SECONDS:
+        return
+    skew = min(max(_Skew.last, sent - broker - 0.001), answered - broker)
+    _Skew.measured_at = time.monotonic()
     if abs(skew) > MAX_SKEW_SECONDS >= abs(_Skew.last):
         log.warning("the clocks of worker and broker differ", seconds=round(skew))
     _Skew.last = skew
@@ -75,6 +85,15 @@ def note_broker_time(broker: float, ours: float) -> None:
 
 class _Skew:
     last = 0.0
+    measured_at = -math.inf  # monotonic seconds
+
+
+def by_brokers(clocks: Clocks) -> Clocks:
+    """Return clocks whose time of day is the brokers'.
+
+    Deadlines are written by one worker and waited for by another: both have to mean the same time.
+    """
+    return replace(clocks, now=lambda: clocks.now() - timedelta(seconds=_Skew.last))
 
 
 def settlement_of(record: ConsumerRecord) -> DeploymentSettled | None:
@@ -87,10 +106,15 @@ def settlement_of(record: ConsumerRecord) -> DeploymentSettled | None:
 
 @dataclass(slots=True)
 class _Permits:
-    """The permits of one partition: request id → fingerprint and the broker's time, as they were at `read_at`."""
+    """The permits of one partition: request id → fingerprint and the broker's time, as they were at `read_at`.
+
+    Times are the broker's, in unix seconds: neither a worker that was away nor a wrong clock changes what is read.
+    """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     read_at: float = -math.inf  # monotonic seconds, when reading began
+    wanted: set[float] = field(default_factory=set)  # when the requests that wait for the next reading were appended
+    covers: frozenset[float] = frozenset()  # those of the last reading
     found: Mapping[str, tuple[str, float]] = field(default_factory=dict)
 
 
@@ -118,6 +142,7 @@ class PartitionWriter:
         async with asyncio.timeout(TRANSACTION_SECONDS):
             await self._producer.begin_transaction()
             # Each is awaited: a commit succeeds although a record before it was refused.
+            sent = time.time()
             written = [
                 await self._producer.send(
                     it.topic, it.value, key=it.key, partition=it.partition, headers=list(it.headers)
@@ -134,7 +159,7 @@ class PartitionWriter:
             if any(place < 0 for place in places):  # what the broker says of a batch that it knows, and not where
                 raise KafkaError("a record was written, and the broker does not say where")
             if answers and answers[0].timestamp_type == LOG_APPEND_TIME:
-                note_broker_time(answers[0].timestamp / 1000, time.time())
+                note_broker_time(answers[0].timestamp / 1000, sent, time.time())
             await self._producer.commit_transaction()
             return places
 
@@ -165,6 +190,7 @@ class KafkaPartitionStore:
         self._consumer = consumer
         self._cluster_id = cluster_id
         self._permits: dict[int, _Permits] = {}
+        self._measuring = asyncio.Lock()
 
     async def fence(self, partition: int) -> PartitionWriter:
         """Start a producer under the partition's transactional id; earlier ones are fenced from here on."""
@@ -178,10 +204,27 @@ class KafkaPartitionStore:
         try:
             async with asyncio.timeout(FENCE_SECONDS):
                 await producer.start()
+                await self._measure_skew(producer, partition)
         except BaseException:
             await stop_client(producer.stop, STOP_SECONDS)
             raise
         return PartitionWriter(producer, requests, self._kafka.group_id)
+
+    async def _measure_skew(self, producer: AIOKafkaProducer, partition: int) -> None:
+        """Find out what time it is for the brokers, unless that is known, before any deadline is compared with it.
+
+        Kafka tells its time only of what is written: a record in a transaction that is aborted, which nobody reads.
+        """
+        async with self._measuring:
+            if time.monotonic() - _Skew.measured_at < SKEW_SECONDS:
+                return
+            await producer.begin_transaction()
+            topic, sent = self._kafka.settlements_topic, time.time()
+            async with asyncio.timeout(ANSWER_SECONDS):
+                answer = await (await producer.send(topic, b"", key=b"clock", partition=partition))
+            if answer.timestamp_type == LOG_APPEND_TIME:
+                note_broker_time(answer.timestamp / 1000, sent, time.time())
+            await producer.abort_transaction()
 
     async def verify_ownership(self, partition: int) -> tuple[Checkpoint, int]:
         """Commit the group's checkpoint once more, and return it and the partition's end.
@@ -274,31 +317,38 @@ class KafkaPartitionStore:
     async def permitted(self, partition: int, request_id: str, appended_at: float) -> str | None:
         """Return the fingerprint of what an operator repeats with a request that was appended then; None: nobody does.
 
-        The permit was written before the request. Permits are read at most once in PERMITS_SECONDS for each partition,
-        whoever calls a request a replay, and however often.
+        The permit was written before the request, at most ReplayPermitted.SECONDS. Permits are read at most once in
+        PERMITS_SECONDS for each partition, whoever calls a request a replay, and however often; only around the times
+        of the requests that wait.
         """
         asked, permits = time.monotonic(), self._permits.setdefault(partition, _Permits())
+        permits.wanted.add(appended_at)
         async with permits.lock:
-            while permits.read_at < asked:
+            while permits.read_at < asked or appended_at not in permits.covers:
                 await asyncio.sleep(permits.read_at + PERMITS_SECONDS - time.monotonic())
-                began = time.monotonic()
+                began, wanted = time.monotonic(), frozenset(permits.wanted | {appended_at})
+                permits.wanted.clear()
                 try:
-                    permits.found = await self._read_permits(partition)
+                    permits.found = await self._read_permits(partition, min(wanted), max(wanted))
                 except (KafkaError, TimeoutError) as error:
                     log.warning("permits cannot be read", partition=partition, error=type(error).__name__)
                     began = -math.inf
+                    permits.wanted |= wanted
                     await asyncio.sleep(PERMITS_SECONDS)
-                permits.read_at = began
+                permits.read_at, permits.covers = began, wanted
         fingerprint, written_at = permits.found.get(request_id, (None, 0.0))
         return fingerprint if abs(appended_at - written_at) <= ReplayPermitted.SECONDS else None
 
-    async def _read_permits(self, partition: int) -> dict[str, tuple[str, float]]:
+    async def _read_permits(self, partition: int, first: float, last: float) -> dict[str, tuple[str, float]]:
+        """Read the permits of requests that were appended from `first` to `last`."""
         settled = TopicPartition(self._kafka.settlements_topic, partition)
-        since = int((time.time() - PERMITS_PAST_SECONDS) * 1000)
+        since, until = (int(at * 1000) for at in (first - ReplayPermitted.SECONDS, last + ReplayPermitted.SECONDS))
         async with asyncio.timeout(READ_SECONDS), open_reader(self._options, [settled]) as reader:
             end = (await reader.end_offsets([settled]))[settled]
-            first = (await reader.offsets_for_times({settled: since}))[settled]
-            reader.seek(settled, first.offset if first else end)
+            start = (await reader.offsets_for_times({settled: since}))[settled]
+            behind = (await reader.offsets_for_times({settled: until + 1}))[settled]
+            end = min(end, behind.offset) if behind else end
+            reader.seek(settled, start.offset if start else end)
             return {
                 permit.request_id: (permit.fingerprint, record.timestamp / 1000)
                 async for record in read_up_to(reader, {settled: end}, READ_SECONDS)

@@ -100,7 +100,7 @@ class SettlementReader:
                 self._consumer.seek(TopicPartition(self._topic, partition), position)
             try:
                 await self._follow(positions)
-            except KafkaError as error:
+            except Exception as error:  # noqa: BLE001 - a record that fails is passed, and those behind it are read
                 log.warning("settlements cannot be read", error=type(error).__name__, why=str(error)[:200])
                 await asyncio.sleep(RETRY_SECONDS)
                 self._changed.set()
@@ -108,7 +108,7 @@ class SettlementReader:
     async def _follow(self, positions: dict[int, int]) -> None:
         while not self._changed.is_set():
             for tp, records in (await self._consumer.getmany(timeout_ms=1000, max_records=POLLED)).items():
-                positions[tp.partition] = records[-1].offset + 1
                 for record in records:
+                    positions[tp.partition] = record.offset + 1
                     if (settled := settlement_of(record)) is not None:
                         self._on_settlement(tp.partition, settled)

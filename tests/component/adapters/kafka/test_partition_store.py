@@ -1,6 +1,7 @@
 """What the processors rely on, on Apache Kafka itself: fencing, verified ownership, and everything or nothing."""
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
@@ -171,9 +172,33 @@ class CountingStore(KafkaPartitionStore):
 
     reads = 0
 
-    async def _read_permits(self, partition: int) -> dict[str, tuple[str, float]]:
+    async def _read_permits(self, partition: int, first: float, last: float) -> dict[str, tuple[str, float]]:
         self.reads += 1
-        return await super()._read_permits(partition)
+        return await super()._read_permits(partition, first, last)
+
+
+@pytest.mark.parametrize("ago", [0, 11 * 60, 2 * 24 * 60 * 60, -50 * 60])
+async def test_a_permitted_replay_may_be_read_much_later(ago: int, options: settings.KafkaSettings) -> None:
+    """No worker ran for minutes or days, or ours has a wrong clock: what counts is the time between both records.
+
+    Many others wait at the same time, who call requests of all these days replays: they are answered by few readings.
+    """
+    topic, mine, now = options.settlements_topic, "a" * 64, time.time()
+    async with AIOKafkaProducer(bootstrap_servers=options.bootstrap_servers) as producer:
+        for number in range(3):  # before, with and behind the request
+            permit = ReplayPermitted(request_id=f"replay-{number}", replay_of="r-0", fingerprint=mine)
+            it, at = permit.to_message(topic, "/tests", 0), now - ago + (number - 1) * 2 * ReplayPermitted.SECONDS
+            await producer.send_and_wait(
+                topic, it.value, key=it.key, partition=0, headers=[*it.headers], timestamp_ms=int(at * 1000)
+            )
+    async with member(options) as consumer:
+        store = CountingStore(options, consumer, "cluster")
+        assert mine == await store.permitted(0, "replay-1", now - ago + 1)
+        others = [store.permitted(0, "replay-0", now - 3600 * hours) for hours in range(60)]
+        waiting = asyncio.gather(*others, *(store.permitted(0, f"replay-{it}", now - ago) for it in range(3)))
+        answers = await asyncio.wait_for(waiting, 20)
+        assert ([None, mine, None], True) == (answers[-3:], store.reads <= 3)
+        assert ["replay-1"] == [*await store._read_permits(0, now - ago, now - ago)]
 
 
 async def test_only_what_an_operator_permits_is_a_replay(options: settings.KafkaSettings) -> None:

@@ -13,7 +13,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewPartitions
 
-from schemas import FINAL_STATES, State
+from schemas import FINAL_STATES, DeploymentStatus, SourceInfo, State, fingerprint
 from tests.support.builders import blueprint_document, node, operation, protobuf
 from tests.support.stage import open_stage
 from tests.support.statuses import ended, followed_statuses
@@ -21,7 +21,7 @@ from tests.support.topics import admin_client, create_worker_topics, user_of
 from tests.support.worker_process import HURRIED, WorkerProcess, running_worker, start_worker
 from worker.client.requests import open_statuses
 from worker.sandbox.graphene_data import make_pipeline
-from worker.sandbox.users import sandbox_token
+from worker.sandbox.users import SANDBOX_USER, sandbox_token
 
 STORED = make_pipeline("Watched", blueprint_document(node("a")), {"a": protobuf(operation())})
 
@@ -131,6 +131,7 @@ async def test_a_worker_whose_clock_is_wrong_goes_on(hours: int, kafka: str, uni
         stage.env["DEPLOYER_AUTH__MAX_QUEUE_AGE_SECONDS"] = "86400"
         command = (sys.executable, "-m", "tests.support.shifted_worker", str(hours))
         async with running_worker(stage.env, tmp_path / "log", command) as worker:
+            await until(worker, "/metrics", "playground_deployer_clock_skew_seconds 0.0", there=False)  # while idle
             for name in ("first", "second"):
                 token = sandbox_token(datetime.now(UTC), timedelta(hours=6))
                 await stage.ask(STORED, name, token=token)
@@ -141,5 +142,42 @@ async def test_a_worker_whose_clock_is_wrong_goes_on(hours: int, kafka: str, uni
                 float(it.split()[1]) for it in lines if it.startswith("playground_deployer_clock_skew_seconds ")
             )
             assert abs(skew - hours * 3600) < 60
+            written = [it.time for name in ("first", "second") for it in stage.statuses.about(name)]
+            assert all(abs((datetime.now(UTC) - it).total_seconds()) < 120 for it in written)
         assert 1 == worker.log.read_text().count("the clocks of worker and broker differ")
         assert "partition processor failed" not in worker.log.read_text()
+
+
+async def test_a_worker_whose_clock_is_ahead_waits_for_another_s_post(kafka: str, unique: str, tmp_path: Path) -> None:
+    """It takes over a request in `submitting`, and does not POST beside a POST that may still run."""
+    async with open_stage(kafka, unique, tmp_path, partitions=1) as stage:
+        stage.graphene.add(STORED)
+        stage.env["DEPLOYER_PLAYGROUND__ON_UNKNOWN_OUTCOME"] = "retry"
+        await stage.ask(STORED, "running")
+        now, topic = datetime.now(UTC), stage.topics.status_topic
+        for sequence, state in enumerate((State.ACCEPTED, State.BUILDING, State.SUBMITTING)):
+            status = DeploymentStatus(
+                request_id="running",
+                sequence=sequence,
+                state=state,
+                time=now,
+                attempt=1,
+                message="So far.",
+                solution_id=STORED.solution_id,
+                revision_id=STORED.revision_id,
+                fingerprint=fingerprint(SANDBOX_USER.user_id, STORED.solution_id, STORED.revision_id),
+                attempt_deadline=now + timedelta(seconds=330) if state is State.SUBMITTING else None,
+                source=SourceInfo(topic=stage.topics.requests_topic, partition=0, offset=0),
+            )
+            it = status.to_message(topic, "/tests")
+            await stage.producer.send_and_wait(topic, it.value, key=it.key, partition=0, headers=[*it.headers])
+        command = (sys.executable, "-m", "tests.support.shifted_worker", "2")
+        async with running_worker(stage.env, tmp_path / "log", command):
+            other = user_of(0, 1)
+            token = sandbox_token(datetime.now(UTC), timedelta(hours=6), other)
+            await stage.ask(STORED, "behind", other, token=token)
+            await stage.until(["behind"], ended)
+        assert (State.SUBMITTING, 3) == (
+            stage.statuses.about("running")[-1].state,
+            len(stage.statuses.about("running")),
+        )

@@ -5,10 +5,12 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
-from aiokafka.errors import KafkaConnectionError
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from cryptography.hazmat.primitives import serialization
 
 from tests.support.certificates import Authority
+from worker.adapters.kafka import clients
 from worker.adapters.kafka.clients import client_options, running_client, stop_client
 from worker.errors import ConfigurationError
 from worker.settings import KafkaSettings
@@ -140,3 +142,34 @@ def test_files_that_cannot_be_used_are_named(changes: dict[str, str], expected: 
     with pytest.raises(ConfigurationError) as raised:
         client_options(KafkaSettings(bootstrap_servers="localhost:9093", security_protocol="SSL", **given))
     assert expected == str(raised.value)[: len(expected)]
+
+
+class _Stuck:
+    """A consumer of a partition that was made anew: it stands before the offset, and nothing comes."""
+
+    def assign(self, _: object) -> None:
+        """Nothing to do."""
+
+    def seek(self, *_: object) -> None:
+        """Nothing to do."""
+
+    async def beginning_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(tps, 0)
+
+    async def end_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(tps, 8)
+
+    async def position(self, _: TopicPartition) -> int:
+        return 0
+
+    async def getmany(self, *_: object, **__: object) -> dict[TopicPartition, list[object]]:
+        await asyncio.sleep(0.001)
+        return {}
+
+
+async def test_a_record_that_never_comes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the gateway's notifications would wait for it for ever."""
+    monkeypatch.setattr(clients, "FETCH_SECONDS", 0.05)
+    async with asyncio.timeout(5):
+        with pytest.raises(KafkaError, match="offset 7"):
+            await clients.fetch_record(_Stuck(), TopicPartition("t", 0), 7)
