@@ -90,7 +90,7 @@ REJECTED: dict[str, str] = {
 
 REJECTED_FOR_NOW: dict[str, str] = {
     # authenticate
-    "too-many-requests": "The user has as many open requests as one user may have. Send it again, with the same id, when one of them has ended.",
+    "too-many-requests": "The user has as many open requests as one user may have; parked requests count. Send it again, with the same id, when one of them has its final status; an operator resolves a parked request.",
 }
 
 UNAVAILABLE: dict[str, str] = {

@@ -1,7 +1,7 @@
 """What the path of a request needs of the world: the adapters' side of it, as protocols, and the clocks."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -110,6 +110,6 @@ class Store(Protocol):
         """
         ...
 
-    async def fetch(self, partition: int, offset: int) -> Record | None:
-        """Read one record of the requests topic; None when it is gone."""
+    def fetch(self, partition: int, offsets: Sequence[int]) -> AsyncIterator[Record]:
+        """Yield the records of the requests topic at these offsets, in their order, without those that are gone."""
         ...
