@@ -108,7 +108,8 @@ async def open_requests(
     sender = SettlementSender(kafka, source)
     encoder = StatusEncoder(kafka.status_topic, kafka.dead_letter_topic, source)
     key_queue = KeyQueue(settings.runtime.max_open_requests_per_user)
-    shared = Shared(store, deployer.handle, encoder, key_queue, by_brokers(CLOCKS), sender.hand_over)
+    park_max_seconds = settings.playground.park_max_seconds
+    shared = Shared(store, deployer.handle, encoder, key_queue, by_brokers(CLOCKS), sender.hand_over, park_max_seconds)
 
     def open_processor(partition: int, on_ready: Callable[[PartitionProcessor, int], None]) -> PartitionProcessor:
         return PartitionProcessor(partition, shared, on_ready)

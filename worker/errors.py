@@ -90,7 +90,7 @@ REJECTED: dict[str, str] = {
 
 REJECTED_FOR_NOW: dict[str, str] = {
     # authenticate
-    "too-many-requests": "The user has reached the limit of open requests. Send the request again, with the same id, when one of them has a final status.",
+    "too-many-requests": "The user has reached the limit of open requests, parked requests included. Send the request again, with the same id, when one of them has a final status; an operator resolves parked requests.",
 }
 
 UNAVAILABLE: dict[str, str] = {

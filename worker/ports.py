@@ -1,7 +1,7 @@
 """Ports: the protocols that adapters implement for the path of a request, and the clocks."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -115,6 +115,6 @@ class Store(Protocol):
         """
         ...
 
-    async def fetch(self, partition: int, offset: int) -> Record | None:
-        """Read one record of the requests topic; None when the record is gone."""
+    def fetch(self, partition: int, offsets: Sequence[int]) -> AsyncIterator[Record]:
+        """Yield the records of the requests topic at these offsets, in their order, without those that are gone."""
         ...

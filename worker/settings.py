@@ -221,8 +221,8 @@ class RuntimeSettings(_Group):
     max_open_requests_per_user: int = Field(
         50,
         ge=1,
-        description="Maximum number of one user's requests that are accepted, not parked and without a final status; "
-        "further requests are rejected.",
+        description="Maximum number of requests of one user that are accepted and have no final status, parked "
+        "requests included; further requests are rejected.",
     )
     max_bytes_in_flight: int = Field(
         160 * 1024 * 1024,

@@ -1,10 +1,10 @@
 """Small honest stand-ins for the adapters, passed in where the real ones go."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from schemas import DeploymentInfo, DeploymentSettled, DeploymentStatus
@@ -116,9 +116,14 @@ class FakeStore:
 
     def __init__(self, permits: Mapping[str, str]) -> None:
         self._permits = permits
+        self.record: Record | None = None  # the only one of its topic
 
     async def permitted(self, _partition: int, request_id: str, _appended_at: float) -> str | None:
         return self._permits.get(request_id)
+
+    async def fetch(self, _partition: int, _offsets: Sequence[int]) -> AsyncIterator[Record]:
+        if self.record:
+            yield self.record
 
 
 class FakeProcessor(PartitionProcessor):
@@ -127,7 +132,7 @@ class FakeProcessor(PartitionProcessor):
     def __init__(self, clocks: Clocks, permits: Mapping[str, str] = MappingProxyType({})) -> None:
         encoder = StatusEncoder("statuses", "dead-letters", "/worker")
         store: Any = FakeStore(permits)
-        super().__init__(3, Shared(store, _never, encoder, KeyQueue(), clocks, lambda *_: None), lambda *_: None)
+        super().__init__(3, Shared(store, _never, encoder, KeyQueue(), clocks, lambda *_: None, 3), lambda *_: None)
         self.statuses: list[DeploymentStatus] = []
         self.dead_letters: list[DeadLetter] = []
         self.finished: list[int] = []
@@ -169,6 +174,7 @@ class FakeJob(Job):
         read = given or record()
         request = read_request(read)
         self.processor = self.processor_class(clocks or FakeTime().clocks(), permits)
+        self.store = cast("FakeStore", self.processor.shared.store)
         for state in (*known, *filter(None, [original])):
             self.processor.state.requests.remember(state, 0)
         state = RequestState.of_record(read, request, FakeClock().now)
@@ -176,8 +182,10 @@ class FakeJob(Job):
             state.request_id = last.request_id
             state.apply(last)
             self.processor.state.requests.leave(state)
+            self.processor.state.requests.parked.resume(state)
         for settled in settlements:
             self.processor.on_settlement(settled)
+        self.store.record = read
         super().__init__(self.processor, read, request, state)
         self.waited_until: datetime | None = None
 

@@ -53,6 +53,7 @@ class Story:
     tries: int = 1
     gave_way: bool = False
     has_turn: bool = True
+    resumed: bool = False
     may_be_sent: bool = True
 
     def __post_init__(self) -> None:

@@ -28,7 +28,6 @@ from worker.domain.solution import Solution
 from worker.errors import (
     DeploymentError,
     NotAllowed,
-    OutcomeUnknown,
     PlaygroundRefused,
     StatusNotPublished,
     Unauthenticated,
@@ -138,11 +137,6 @@ async def test_submitting_says_until_when_it_may_take() -> None:
             lambda: World(playground_error=PlaygroundRefused("playground-redirected", "x")),
             [State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.FAILED],
             "playground-redirected",
-        ),
-        (
-            lambda: World(playground_error=OutcomeUnknown("x")),
-            [State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.PARKED, State.FAILED],
-            "unresolved",
         ),
         (
             lambda: World(found=ZeroDivisionError("s3cret")),

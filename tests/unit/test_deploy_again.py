@@ -119,6 +119,8 @@ async def test_the_log_explains_each_retry() -> None:
     with capture_logs() as said:
         job = FakeJob()
         await World(refused, unknown).handle(job)
+        assert "request parked" == said[-1]["event"]  # it has not ended
+        await World().handle(FakeJob(last=job.statuses[-1]))
     why = {"attempt": 1, "code": "playground-unavailable", "message": "It will be tried again. Down."}
     at = job.statuses[3].next_attempt_at
     assert at
@@ -172,9 +174,11 @@ async def test_an_unknown_outcome_is_parked_and_then_unresolved() -> None:
     """Nobody settles it: it is not sent again, and ends after three days."""
     world, job = World(OutcomeUnknown("Nobody knows."), None), FakeJob()
     states = await world.handle(job)
-    assert [State.SUBMITTING, State.PARKED, State.FAILED] == states[-3:]
-    assert ("unresolved", 1) == (code(job), len(world.playground.received))
-    assert job.waited_until == job.statuses[-2].time + timedelta(seconds=259200)
+    assert [State.SUBMITTING, State.PARKED] == states[-2:]
+    due = FakeJob(last=(parked := job.statuses[-1]))
+    assert [State.FAILED] == await world.handle(due)
+    assert ("unresolved", 1) == (code(due), len(world.playground.received))
+    assert due.waited_until == parked.time + timedelta(seconds=259200)
 
 
 async def test_an_unknown_outcome_may_be_sent_again() -> None:
@@ -274,8 +278,9 @@ async def test_what_was_down_before_a_settlement_gives_no_more_time() -> None:
 
 async def test_a_settlement_of_another_attempt_says_nothing() -> None:
     """It was used up, or came too late."""
-    job = FakeJob(last=left(State.SUBMITTING), settlements=[settled("deployed", attempt=1)])
-    assert [State.PARKED, State.FAILED] == await World().handle(job)
+    for state, states in ((State.SUBMITTING, [State.PARKED]), (State.PARKED, [State.FAILED])):
+        job = FakeJob(last=left(state), settlements=[settled("deployed", attempt=1)])
+        assert states == await World().handle(job)
 
 
 async def test_a_post_without_an_outcome_is_waited_for() -> None:

@@ -52,7 +52,7 @@ class KeyQueue:
     """Requests with the same key work one after the other, in the order in which they joined.
 
     So a user's further ones wait, for as long as a deployment takes. They hold up nobody else, because of each user so
-    many are accepted and no more.
+    many are accepted and no more. What is parked is in no queue, and counts.
     """
 
     def __init__(self, max_open: int = 50) -> None:
@@ -86,9 +86,9 @@ class KeyQueue:
         else:
             del self._queues[lock.key], self._open[lock.key]
 
-    def count_open(self, lock: "KeyLock", *, accepted: bool) -> None:
+    def count_open(self, lock: "KeyLock", parked: int, *, accepted: bool) -> None:
         """Count it among the open ones of its key. Raises TooManyRequests, unless it was `accepted` before."""
-        if not accepted and self._open[lock.key] >= self._max_open:
+        if not accepted and self._open[lock.key] + parked >= self._max_open:
             raise TooManyRequests
         lock.open = True
         self._open[lock.key] += 1
@@ -112,9 +112,9 @@ class KeyLock:
         finally:
             self._queue.waiting -= 1
 
-    def count_open(self, *, accepted: bool = False) -> None:
-        """Count it among its user's open ones. Raises TooManyRequests."""
-        self._queue.count_open(self, accepted=accepted)
+    def count_open(self, parked: int = 0, *, accepted: bool = False) -> None:
+        """Count it among its user's open ones, of which so many are `parked`. Raises TooManyRequests."""
+        self._queue.count_open(self, parked, accepted=accepted)
 
     def release(self) -> None:
         """Let the next one of the key go."""

@@ -97,8 +97,9 @@ class WorkerCollector(Collector):
         )
         yield _gauge(
             "parked_requests",
-            "Requests in the state `parked`: the outcome of their POST is unknown until an operator resolves them.",
-            sum(job.state.state is State.PARKED for it in processors for job in it.jobs),
+            "Requests in the state `parked`: the outcome of their POST is unknown until an operator resolves them. "
+            "They count among the user's open requests.",
+            sum(len(it.state.requests.parked) for it in processors),
         )
         yield _gauge(
             "known_requests",

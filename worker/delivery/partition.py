@@ -52,6 +52,9 @@ brokers that are back are used within 10 s."""
 MAX_WAITING = 2_000
 WORKER_NAME = f"worker {gethostname()}"[:200]  # as settlements name it
 
+Content = tuple[Record, Request | DeploymentError]
+"""A record, and what it asks for or why it cannot be tried."""
+
 log = structlog.get_logger()
 
 
@@ -68,6 +71,7 @@ class Shared:
     key_queue: KeyQueue
     clocks: Clocks
     hand_over: Callable[[int, Coroutine[Any, Any, DeploymentSettled | None]], None]
+    park_max_seconds: float
 
 
 class TruncatedLog(WorkerError):
@@ -112,6 +116,7 @@ class PartitionProcessor:
         self._failures = 0  # in a row
         self.unprocessed_since: float | None = shared.clocks.monotonic()  # None: it is processed
         self._assigned = asyncio.Event()
+        self._expiry: asyncio.Task[None] | None = None  # of what is parked
 
     async def run(self) -> None:
         """Run until it is cancelled."""
@@ -149,8 +154,9 @@ class PartitionProcessor:
             settlements = await store.load(self.partition, checkpoint, requests)
             self.state = PartitionState(requests, checkpoint.offset)
             left = self.state.left_behind()
-            found = [None if it.offset == GONE else await store.fetch(self.partition, it.offset) for it in left]
-            self._start(checkpoint.offset, list(zip(left, found, strict=True)), settlements)
+            offsets = [it.offset for it in left if it.offset != GONE]
+            found = {it.offset: _content(it) async for it in store.fetch(self.partition, offsets)}
+            self._start(checkpoint.offset, [(it, found.get(it.offset)) for it in left], settlements)
             await self._commit_for_ever(writer)
         finally:
             self._end()
@@ -159,7 +165,7 @@ class PartitionProcessor:
     def _start(
         self,
         committed: int,
-        left: Sequence[tuple[RequestState, Record | None]],
+        left: Sequence[tuple[RequestState, "Content | None"]],
         settlements: Sequence[DeploymentSettled],
     ) -> None:
         self.ready, self.unprocessed_since = True, None
@@ -168,18 +174,23 @@ class PartitionProcessor:
             self.on_settlement(settled)
         requests = len(self.state.requests)
         log.info("partition taken over", partition=self.partition, offset=committed, requests=requests)
-        for state, record in left:
-            self._go_on_with(state, record)
+        for state, found in left:
+            self._go_on_with(state, found)
+        self._watch_parked()
         self._on_ready(self, committed)
 
-    def _go_on_with(self, state: RequestState, record: Record | None) -> None:
+    def _go_on_with(self, state: RequestState, found: "Content | None") -> None:
         """Work on what an earlier worker left. Without its record it may still be settled, but not be tried again."""
-        if state.offset == GONE:
-            log.error("a request's record is gone", partition=self.partition, request_id=state.request_id)
-        request: Request | DeploymentError | None = read_request(record) if record else None
-        if record is None or not isinstance(request, Request) or request.id != state.request_id:
-            record, request = _placeholder(state), NotSettled("request-gone", CODES["request-gone"])
+        record, request = self._checked(state, found)
+        state.key = record.key
         self._spawn(Job(self, record, request, state))
+
+    def _checked(self, state: RequestState, found: "Content | None") -> "Content":
+        """Return what was read of a request's record, or what stands in its place when that is another one or gone."""
+        if found and isinstance(found[1], Request) and found[1].id == state.request_id:
+            return found
+        log.error("a request's record is gone", partition=self.partition, request_id=state.request_id)
+        return _placeholder(state)
 
     def take_over_again(self) -> None:
         """End this term: what it knows of the partition's records is no longer so."""
@@ -197,6 +208,42 @@ class PartitionProcessor:
         elif (state := self.state.requests.find(settled.request_id)) and not state.final:
             state.settlements.setdefault(settled.attempt, settled)
             self.settled.set()
+            if state.is_settled and not self.stopping:
+                self._resume(state)
+
+    # ------------------------------------------------------------------------------------------------------ parked
+
+    def _resume(self, state: RequestState) -> None:
+        """Start a job for a parked request that is settled or due, unless it has one."""
+        if self.state.requests.parked.resume(state):
+            self._spawn(Job(self, *_placeholder(state), state))
+
+    def _watch_parked(self) -> None:
+        """See to it that what is parked is given up in time. It is parked, and so due, in its order."""
+        if self._expiry is None and len(self.state.requests.parked):
+            self._expiry = asyncio.create_task(self._give_up_parked(), name=f"parked {self.partition}")
+            self._expiry.add_done_callback(self._fail_with)
+
+    async def _give_up_parked(self) -> None:
+        parked, clocks = self.state.requests.parked, self.shared.clocks
+        while first := parked.first():
+            await clocks.sleep(max(0.0, first.time + self.shared.park_max_seconds - clocks.now().timestamp()))
+            if first is parked.first():
+                self._resume(first.state())
+        self._expiry = None
+
+    async def read_again(self, state: RequestState) -> "Content":
+        """Read the record of a request that was parked, or return what stands in its place."""
+        while True:
+            try:
+                found = [_content(it) async for it in self.shared.store.fetch(self.partition, [state.record_offset])]
+            except Exception as error:  # noqa: BLE001 - of Kafka's client: it is there later
+                name, why = type(error).__name__, str(error)[:200]
+                where = {"partition": self.partition, "offset": state.record_offset}
+                log.warning("a request's record cannot be read", **where, error=name, why=why)
+                await self.shared.clocks.sleep(MAX_RESTART_SECONDS)
+            else:
+                return self._checked(state, found[0] if found else None)
 
     # ---------------------------------------------------------------------------------------------------- requests
 
@@ -225,11 +272,14 @@ class PartitionProcessor:
     def _ended(self, job: "Job", task: asyncio.Task[None]) -> None:
         self.jobs.discard(job)
         job.end()
+        self._fail_with(task)
+        self.changed.set()
+
+    def _fail_with(self, task: asyncio.Task[None]) -> None:
         failure = None if task.cancelled() else task.exception()
         if failure and not isinstance(failure, StatusNotPublished):
             self._failure = failure  # a defect: without a final status its offset would hold up the partition
             self._writable.set()
-        self.changed.set()
 
     # ---------------------------------------------------------------------------------------------------- statuses
 
@@ -276,6 +326,7 @@ class PartitionProcessor:
             job.on_committed(pending.status)
             if not done.done():
                 done.set_result(None)
+        self._watch_parked()
         self.changed.set()
 
     # -------------------------------------------------------------------------------------------------------- ends
@@ -297,6 +348,9 @@ class PartitionProcessor:
             self.ready, self.unprocessed_since = False, self.shared.clocks.monotonic()
         self._writable.clear()
         self.state = PartitionState(RequestTable(), 0)
+        if self._expiry:
+            self._expiry.cancel()
+            self._expiry = None
         waiting, self._waiting = self._waiting, {}
         for pending, (_, done) in waiting.items():
             if not done.done():
@@ -331,6 +385,7 @@ class Job:
         self.caller: Caller | None = None
         self._asked = ""  # the fingerprint of what the caller asks for
         self.has_turn = False  # whether it is the first of its key
+        self.resumed = state.state is State.PARKED
         self.tries = 0
         self.gave_way = False
         self.began = processor.shared.clocks.now()
@@ -341,8 +396,8 @@ class Job:
         self.task: asyncio.Task[None] | None = None
         self._processor = processor
         self._lock: KeyLock | None = None
-        # A parked request queues once it is settled; until then it holds up no other request of its user.
-        if state.state is not State.PARKED:
+        # A parked request queues once its retry is durable; until then it holds up no other request of its user.
+        if not self.resumed:
             self._join()
         self._dead_letter_code: str | None = None
         self._error: DeploymentError | None = None  # what led to the last status, if one did
@@ -440,7 +495,7 @@ class Job:
         request, requests = self.readable_request(), processor.state.requests
         if new:
             try:
-                (self._lock or self._join()).count_open()
+                (self._lock or self._join()).count_open(requests.parked.count_of(caller.user_id))
             except TooManyRequests:
                 if requests.find(request.id) is None:  # else it is one of the many, once more
                     raise
@@ -480,12 +535,13 @@ class Job:
         if status.state is State.SUBMITTING:
             self._attempt = status.attempt
         elif status.state is State.PARKED:
-            self._release_turn()
+            self.resumed = False
         return done
 
     def on_committed(self, status: DeploymentStatus) -> None:
         """Note that a status is durable."""
         if status.state is State.PARKED:
+            self._release_turn()  # by now it counts among what its user has parked
             log.warning("request parked", request_id=status.request_id, **self._log_fields(status))
         elif status.state is State.RETRYING:
             log.warning("request retrying", request_id=status.request_id, **self._log_fields(status))
@@ -500,10 +556,12 @@ class Job:
             self._attempt = status.attempt
 
     def finish(self) -> None:
-        """Let its offset pass, if no status did that, and sum it up."""
+        """Let its offset pass, if no status did that, and sum it up. A parked request has not ended."""
         status = self.published
         fields = self._log_fields(status) if status else {}
         self._processor.finish(self)
+        if self.state.state is State.PARKED:
+            return
         if status:
             seconds = (self._processor.shared.clocks.now() - self.began).total_seconds()
             REQUESTS.labels(status.state, status.error.code if status.error else "").inc()
@@ -519,7 +577,7 @@ class Job:
             )
         elif self.original:
             REQUESTS.labels("duplicate", "").inc()
-            log.info("request repeated", original=self.original.request_id, original_offset=self.original.offset)
+            log.info("request repeated", original=self.original.request_id, original_offset=self.original.record_offset)
 
     def _log_fields(self, status: DeploymentStatus) -> dict[str, object]:
         """Return what a line of the log says of a status, and of the error that led to it."""
@@ -530,7 +588,10 @@ class Job:
         return {"attempt": status.attempt, "code": code, "message": status.message, **why, **goes_on}
 
     async def wait_for_settlement(self, until: datetime) -> DeploymentSettled | None:
-        """Wait for the settlement of the attempt; None: there is none by then."""
+        """Wait for the settlement of the attempt; None: there is none by then.
+
+        The record of a parked request, which nobody has kept, is read when it is needed: to try it again.
+        """
         settlements, attempt = self.state.settlements, self.state.attempt
         if attempt not in settlements:
             settled = asyncio.ensure_future(self._processor.settled.wait_for(lambda: attempt in settlements))
@@ -540,7 +601,11 @@ class Job:
             finally:
                 settled.cancel()
                 timer.cancel()
-        return settlements.get(attempt)
+        found = settlements.get(attempt)
+        if self.resumed and found and found.outcome == "retry":
+            self.record, self.request = await self._processor.read_again(self.state)
+            self.state.key = self.record.key
+        return found
 
     async def post(self, post: Coroutine[Any, Any, DeploymentInfo]) -> DeploymentInfo:
         """Run the POST, shielded: its bytes cannot be called back."""
@@ -586,8 +651,14 @@ class Job:
         log.warning("the outcome of a POST is unknown", request_id=request_id, attempt=attempt, **error.log_fields())
 
 
-def _placeholder(state: RequestState) -> Record:
-    """Return what stands in place of a record that is gone."""
+def _content(record: Record) -> Content:
+    """Read what was accepted before: the record itself is needed no longer."""
+    return record.without_content(), read_request(record)
+
+
+def _placeholder(state: RequestState) -> Content:
+    """Return what stands in place of a record that is gone, or was not read."""
     source = state.last.source if state.last else None
     topic, partition, offset = (source.topic, source.partition, source.offset) if source else ("", 0, 0)
-    return Record("", topic, partition, offset, 0, False, None, None)
+    record = Record("", topic, partition, offset, 0, False, None, None)
+    return record, NotSettled("request-gone", CODES["request-gone"])

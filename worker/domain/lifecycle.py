@@ -50,13 +50,14 @@ class RequestState:
     """Where one request stands. `state` None: its record was read, and no status is written yet."""
 
     request_id: str
-    offset: int  # of its record; GONE when that is gone, because another one may have its offset
+    offset: int  # of its record; GONE when the partition does not wait for it: another record may have its offset
     since: datetime  # of its first status that is still kept; before that, when its record was read
     first: Mapping[str, Any] | None = field(default=None, repr=False)  # the fields of its first status
     fingerprint: str | None = None
     state: State | None = None
     last: DeploymentStatus | None = None  # None, too, of what ended and is only remembered
     traceparent: str | None = None
+    key: bytes | None = None  # of its record, which is its user's id; None: the record was not read
     statuses_from: int = 0  # where in the status partition all stands that a next owner needs of it
     settlements: dict[int, DeploymentSettled] = field(default_factory=dict, repr=False)  # by attempt
 
@@ -70,11 +71,16 @@ class RequestState:
                 "revision_id": request.revision_id,
                 "replay_of": request.replay_of,
             }
-        return cls(record.place_id, record.offset, now, first)
+        return cls(record.place_id, record.offset, now, first, key=record.key)
 
     def apply(self, status: DeploymentStatus) -> None:
         """Move to where this status says."""
         self.fingerprint, self.state, self.last = status.fingerprint, status.state, status
+
+    @property
+    def record_offset(self) -> int:
+        """Where its record is, or was."""
+        return self.last.source.offset if self.last else self.offset
 
     @property
     def final(self) -> bool:
@@ -85,6 +91,11 @@ class RequestState:
     def attempt(self) -> int:
         """The attempt that runs, ran last, or will be the first."""
         return self.last.attempt if self.last else 1
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is known what became of its last attempt."""
+        return self.attempt in self.settlements
 
     @property
     def interruptions(self) -> int:
@@ -231,6 +242,7 @@ class Held(Protocol):
     tries: int  # to verify it, so far
     gave_way: bool  # it cannot be verified yet, and others took its place
     has_turn: bool  # it has the key lock
+    resumed: bool  # it is parked, and settled or due: else nobody works on a parked request
 
     @property
     def may_be_sent(self) -> bool:
@@ -263,7 +275,8 @@ class Lifecycle:
         if last is None:
             return CompareWithOriginal() if held.original else Authenticate()
         if state.state is State.PARKED:
-            return AwaitSettlement(last.time + timedelta(seconds=self.playground.park_max_seconds))
+            # Without a settlement its job ends, and its partition keeps what is needed to resume it.
+            return AwaitSettlement(self.due_at(last)) if held.resumed or state.is_settled else End()
         if not held.has_turn:
             return WaitForTurn()
         if state.state is State.SUBMITTING:
@@ -275,6 +288,10 @@ class Lifecycle:
         if last.next_attempt_at and last.next_attempt_at > now:
             return Sleep(last.next_attempt_at)
         return BuildAndSubmit()
+
+    def due_at(self, parked: DeploymentStatus) -> datetime:
+        """Return when a request that was parked then is given up, unless somebody settles it before."""
+        return parked.time + timedelta(seconds=self.playground.park_max_seconds)
 
     def give_up_at(self, state: RequestState) -> datetime:
         """Return when it is given up, not counting the time in which a dependency was known to be down."""

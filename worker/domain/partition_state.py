@@ -8,16 +8,17 @@ changed together by every transaction.
 
 import re
 from array import array
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from struct import Struct
+from uuid import UUID
 from zlib import crc32
 
 from pydantic import ValidationError
 
-from schemas import FINAL_STATES, DeploymentStatus, Message, State
+from schemas import FINAL_STATES, DeploymentStatus, Message, State, fingerprint
 from worker.domain.dead_letter import DeadLetter
 from worker.domain.lifecycle import GONE, RESTING_STATES, RequestState
 from worker.domain.request import Record, Request
@@ -91,6 +92,110 @@ def _number(request_id: str) -> int:
     return crc32(request_id.encode()) or 1
 
 
+@dataclass(slots=True, eq=False)
+class Parked:
+    """A parked request at rest, which may wait for days: its last status as it was written, and no object of it.
+
+    It takes about 2 kB. Nothing of its record is kept: the record is read again if the request is to be retried.
+    """
+
+    request_id: str
+    value: bytes
+    time: float  # unix seconds, when it was parked
+    since: float  # as RequestState has it
+    status_at: int
+    traceparent: str | None
+    key: bytes | None  # the user's id; None: an earlier worker parked it, and its user has not been seen since
+
+    @classmethod
+    def of(cls, state: RequestState, last: DeploymentStatus, status_at: int) -> "Parked":
+        """Return what is kept of a request whose last status is durable at this offset of the status partition."""
+        times = last.time.timestamp(), state.since.timestamp()
+        return cls(state.request_id, last.to_json(), *times, status_at, state.traceparent, state.key)
+
+    def state(self) -> RequestState:
+        """Return its state, as one whose record no offset waits for: that has passed."""
+        since = datetime.fromtimestamp(self.since, UTC)
+        state = RequestState(self.request_id, GONE, since, traceparent=self.traceparent, key=self.key)
+        state.apply(DeploymentStatus.model_validate_json(self.value, extra="ignore"))
+        state.statuses_from = self.status_at
+        return state
+
+
+class ParkedRequests:
+    """The parked requests of a partition, in the order in which they were parked, and how many each user has.
+
+    No status names the user. Of a request that an earlier worker parked, the fingerprint tells whether a user sent it.
+    """
+
+    def __init__(self) -> None:
+        self._all: dict[str, Parked] = {}
+        self._at_work: dict[str, RequestState] = {}
+        self._of_user: Counter[bytes] = Counter()
+        # Of those whose user is not known yet: what they ask for, their ids by fingerprint, and who has been looked up.
+        self._wanted: set[tuple[UUID, UUID]] = set()
+        self._unclaimed: dict[str, list[str]] = {}
+        self._seen: set[bytes] = set()
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __iter__(self) -> Iterator[Parked]:
+        return iter(self._all.values())
+
+    def find(self, request_id: str) -> RequestState | None:
+        """Return the state of one; None: it is not parked."""
+        if state := self._at_work.get(request_id):
+            return state
+        found = self._all.get(request_id)
+        return found.state() if found else None
+
+    def add(self, state: RequestState, last: DeploymentStatus, status_at: int) -> None:
+        """Let it rest, unless it is settled already: then its job goes on."""
+        self._all[state.request_id] = parked = Parked.of(state, last, status_at)
+        if state.is_settled:
+            self._at_work[state.request_id] = state
+        if parked.key is not None:
+            self._of_user[parked.key] += 1
+        elif last.fingerprint and last.solution_id and last.revision_id:
+            self._seen.clear()
+            self._wanted.add((last.solution_id, last.revision_id))
+            self._unclaimed.setdefault(last.fingerprint, []).append(state.request_id)
+
+    def resume(self, state: RequestState) -> bool:
+        """Take one that rests to work, with this state. Return False when it does not rest."""
+        if state.request_id not in self._all or state.request_id in self._at_work:
+            return False
+        self._at_work[state.request_id] = state
+        return True
+
+    def remove(self, request_id: str) -> bool:
+        """Forget one: it goes on, or has ended. Return whether it was parked."""
+        self._at_work.pop(request_id, None)
+        parked = self._all.pop(request_id, None)
+        if parked and parked.key is not None:
+            self._of_user[parked.key] -= 1
+            if not self._of_user[parked.key]:
+                del self._of_user[parked.key]
+        return parked is not None
+
+    def first(self) -> Parked | None:
+        """Return the one that has been at rest for longest."""
+        return next((it for it in self if it.request_id not in self._at_work), None)
+
+    def count_of(self, user_id: str) -> int:
+        """Return how many this user has."""
+        key = user_id.encode()
+        if self._unclaimed and key not in self._seen:
+            self._seen.add(key)
+            for wanted in self._wanted:
+                for request_id in self._unclaimed.pop(fingerprint(user_id, *wanted), ()):
+                    if (parked := self._all.get(request_id)) and parked.key is None:
+                        parked.key = key
+                        self._of_user[key] += 1
+        return self._of_user[key] if self._of_user else 0
+
+
 class RequestTable:
     """Request id → state. The status topic is the only copy; of what has ended, the last REMEMBERED are known.
 
@@ -103,13 +208,15 @@ class RequestTable:
         self.ended_offsets = EndedOffsets(unfinished)
         self.end = 0  # of the status partition, at least: no status that is still to come stands before it
         self._open: dict[str, RequestState] = {}  # in the order of their first statuses
-        self._parked: dict[str, RequestState] = {}
+        self.parked = ParkedRequests()
         self._ended: dict[str, bytes] = {}  # as _ENDED, in the order of their last statuses
-        self.left: dict[str, RequestState] = {}  # of the open ones, those that an earlier worker left and nobody took
+        self.left: dict[
+            str, RequestState
+        ] = {}  # of the open ones, without what is parked, those that an earlier worker left and nobody took
 
     def find(self, request_id: str) -> RequestState | None:
         """Return its state; None: never accepted, or not among the last."""
-        return self._open.get(request_id) or self._parked.get(request_id) or self._find_ended(request_id)
+        return self._open.get(request_id) or self.parked.find(request_id) or self._find_ended(request_id)
 
     def _find_ended(self, request_id: str) -> RequestState | None:
         if (ended := self._ended.get(request_id)) is None:
@@ -147,21 +254,23 @@ class RequestTable:
             del self._open[state.request_id]
 
     def leave(self, state: RequestState) -> None:
-        """Take an open state as an earlier worker left it."""
-        self.left[state.request_id] = state
-        (self._parked if state.state is State.PARKED else self._open)[state.request_id] = state
+        """Take an open state as an earlier worker left it. A parked one has nothing to wait for in its record."""
+        if state.last and state.state is State.PARKED:
+            self.ended_offsets.add(state.offset, state.request_id)
+            self.parked.add(state, state.last, state.statuses_from)
+        else:
+            self.left[state.request_id] = self._open[state.request_id] = state
 
     def place(self, state: RequestState, durable: State, status_at: int) -> None:
         """Put a state where it belongs after its status that is durable at this offset of the status partition."""
         if durable in FINAL_STATES:
             self._open.pop(state.request_id, None)
-            self._parked.pop(state.request_id, None)
+            self.parked.remove(state.request_id)
             self.remember(state, status_at)
-        elif durable is State.PARKED:
+        elif state.last and durable is State.PARKED:
             self._open.pop(state.request_id, None)
-            state.statuses_from = status_at
-            self._parked[state.request_id] = state
-        elif self._parked.pop(state.request_id, None):
+            self.parked.add(state, state.last, status_at)
+        elif self.parked.remove(state.request_id):
             state.statuses_from = status_at  # all that is needed of it stands here and later
             self._open[state.request_id] = state
         self.end = max(self.end, status_at + 1)
@@ -170,8 +279,8 @@ class RequestTable:
         """Keep of an ended one what tells it, and forget the one that ended first when there are too many."""
         if state.fingerprint is None or state.state is None:
             return
-        fingerprint, end = bytes.fromhex(state.fingerprint), _ENDS.index(state.state)
-        self._ended[state.request_id] = _ENDED.pack(fingerprint, state.offset, status_at, end)
+        digest, end = bytes.fromhex(state.fingerprint), _ENDS.index(state.state)
+        self._ended[state.request_id] = _ENDED.pack(digest, state.record_offset, status_at, end)
         if len(self._ended) > self.remembered:
             del self._ended[next(iter(self._ended))]
 
@@ -184,15 +293,16 @@ class RequestTable:
             _, _, status_at, _ = _ENDED.unpack(next(iter(self._ended.values())))
             starts.append(status_at)
         start = min(starts)
-        parked = sorted(at for state in self._parked.values() if (at := state.statuses_from) < start)
+        parked = sorted(at for it in self.parked if (at := it.status_at) < start)
         return Checkpoint(offset, min([start, *parked[MAX_PARKED : MAX_PARKED + 1]]), tuple(parked[:MAX_PARKED]))
 
     def open(self) -> Iterator[RequestState]:
         """Yield every request that has a status and no final one."""
-        return (state for state in (*self._open.values(), *self._parked.values()) if not state.final and state.state)
+        yield from (state for state in self._open.values() if not state.final and state.state)
+        yield from (it.state() for it in self.parked)
 
     def __len__(self) -> int:
-        return len(self._open) + len(self._parked) + len(self._ended)
+        return len(self._open) + len(self.parked) + len(self._ended)
 
 
 @dataclass(slots=True)
@@ -384,8 +494,8 @@ class PartitionState:
     def left_behind(self) -> list[RequestState]:
         """Return the open requests that an earlier worker left and whose records do not come; each of them once.
 
-        The offsets of some were committed: they are parked, or were. The records of the others are gone with a topic
-        that had the name before, or with the end of the log: the partition ends before them, or others stand there.
+        The offsets of some were committed: they were parked. The records of the others are gone with a topic that had
+        the name before, or with the end of the log: the partition ends before them, or others stand there.
         """
         unfinished = self.requests.ended_offsets.range
         left = self.requests.take_without_record(range(self.offsets.next_offset, unfinished.stop))
@@ -408,10 +518,12 @@ class PartitionState:
         # The ids tell records of a topic from those of one that had its name before.
         ids = (new.request_id, request.id) if isinstance(request, Request) else (new.request_id,)
         left, ended = self.requests.take(record.offset, *ids), self.requests.ended_offsets.holds(record.offset, *ids)
-        if ended or (left and left.state is State.PARKED):
-            # An earlier worker ended or parked it, and its offset waited for another one's.
+        if ended:  # or parked, by an earlier worker, and its offset waited for another one's
             self.offsets.finish(record.offset)
-        return None if ended else left or new
+            return None
+        if left:
+            left.key = record.key
+        return left or new
 
     def enqueue(
         self,

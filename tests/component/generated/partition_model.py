@@ -7,7 +7,7 @@ real path: processor, job, lifecycle and deployer, with dependencies that answer
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,7 +24,7 @@ from worker.domain.bundle.plan import Plan, plan_single_model
 from worker.domain.partition_state import REMEMBERED, Checkpoint, RequestTable, RequestTableReader, StatusEncoder
 from worker.domain.request import Record
 from worker.domain.solution import Caller
-from worker.errors import PartitionLost
+from worker.errors import CODES, OutcomeUnknown, PartitionLost
 from worker.ports import Clocks
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -51,6 +51,8 @@ class Model:
     checkpoint: Checkpoint = field(default_factory=lambda: Checkpoint(0))
     settled: list[DeploymentSettled] = field(default_factory=list)
     posts: Counter[str] = field(default_factory=Counter)
+    unclear: set[str] = field(default_factory=set)  # the requests of whose first POST nobody says what became of it
+    fetched: list[tuple[int, ...]] = field(default_factory=list)  # offsets that were read with one reader
     errors: list[str] = field(default_factory=list)  # what the next commits do: "", "before", "after"
     broken: list[str] = field(default_factory=list)  # promises that were not kept
     read: list[int] = field(default_factory=list)  # how many statuses each take-over read
@@ -148,9 +150,12 @@ class ModelStore:
         """Nobody replays."""
         return None
 
-    async def fetch(self, partition: int, offset: int) -> Record | None:
-        """It is still there."""
-        return self._model.records[offset]
+    async def fetch(self, partition: int, offsets: Sequence[int]) -> AsyncIterator[Record]:
+        """They are still there."""
+        self._model.fetched.append(tuple(offsets))
+        for offset in offsets:
+            await asyncio.sleep(0)
+            yield self._model.records[offset]
 
 
 class ModelClock:
@@ -188,7 +193,7 @@ class Worker:
         builder: Any = self  # and tokens, and the playground
         deployer = Deployer(self, builder, self, admission, clocks, lifecycle())
         encoder = StatusEncoder("status", "dead", "/model")
-        shared = Shared(ModelStore(model, name), deployer.handle, encoder, KeyQueue(), clocks, self.hand_over)
+        shared = Shared(ModelStore(model, name), deployer.handle, encoder, KeyQueue(), clocks, self.hand_over, 259_200)
         self.processor = PartitionProcessor(0, shared, self.on_ready)
         self.task = asyncio.create_task(self.processor.run())
 
@@ -239,6 +244,9 @@ class Worker:
         if self.model.last(request_id) is not State.SUBMITTING:
             self.model.broken.append(f"a POST of {request_id} after {self.model.last(request_id)}")
         self.model.posts[request_id] += 1
+        if request_id in self.model.unclear:
+            self.model.unclear.remove(request_id)
+            raise OutcomeUnknown(CODES["outcome-unknown"])
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         return DeploymentInfo(id="d", url="http://playground.example/d")

@@ -670,7 +670,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("statuses: legal order", "if state not in SUCCESSORS[self.state]:", "if False:"),
         (
             "requests: an id belongs to nobody before it is known who asks",
-            "return cls(record.place_id, record.offset, now, first)",
+            "return cls(record.place_id, record.offset, now, first, key=record.key)",
             'return cls(getattr(request, "id", record.place_id), record.offset, now, first)',
             f"{UNIT}/test_deploy.py::test_an_id_belongs_to_nobody_before_the_request_is_accepted",
         ),
@@ -685,8 +685,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         (
             "next step: what is parked waits outside of its user's turn",
-            "if state.state is State.PARKED:\n            return AwaitSettlement",
-            "if False:\n            return AwaitSettlement",
+            "if state.state is State.PARKED:\n            # Without",
+            "if False:\n            # Without",
         ),
         ("next step: one of a user at a time", "if not held.has_turn:", "if False:"),
         (
@@ -720,7 +720,47 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("stop: nothing is said of what may have been sent", " and not held.may_be_sent", ""),
         ("stop: what was built in vain is no interruption", "if state.state is State.BUILDING or (", "if ("),
     ),
+    (f"{DOMAIN}/lifecycle.py", f"{UNIT}/delivery/test_parked.py {UNIT}/domain/test_lifecycle.py"): (
+        ("parked: nobody works on what rests", "if held.resumed or state.is_settled else End()", ""),
+        ("parked: what is settled does not rest", "if held.resumed or state.is_settled else", "if held.resumed else"),
+    ),
+    ("worker/delivery/partition.py", f"{UNIT}/delivery/test_parked.py"): (
+        ("parked: it counts among its user's", "requests.parked.count_of(caller.user_id)", ""),
+        ("parked: its record is read for a retry alone", ' and found.outcome == "retry":', ":"),
+        ("parked: a retry has its record", "if self.resumed and found and", "if False and found and"),
+        ("parked: an inherited one is given up, too", "self._watch_parked()\n        self._on_ready", "self._on_ready"),
+        (
+            "parked: of an attempt that is settled",
+            "if state.is_settled and not self.stopping:",
+            "if not self.stopping:",
+        ),
+        ("parked: another record is not its own", " and found[1].id == state.request_id:", ":"),
+        (
+            "parked: brokers that are away end nothing",
+            "await self.shared.clocks.sleep(MAX_RESTART_SECONDS)",
+            "raise",
+        ),
+    ),
+    (f"{ADAPTERS}/kafka/clients.py", "tests/component/adapters/kafka/test_partition_store.py"): (
+        ("records by offset: only these", "if wanted and record.offset == wanted[0]:", "if wanted:"),
+        ("records by offset: few seeks", "if not 0 <= wanted[0] - position <= SKIPPED:", "if True:"),
+    ),
     (f"{DOMAIN}/partition_state.py", PARTITION): (
+        ("parked: whose it is follows from its fingerprint", "fingerprint(user_id, *wanted)", '""'),
+        ("parked: an end makes room", "self._of_user[parked.key] -= 1", "pass"),
+        ("parked: one job for each", " or state.request_id in self._at_work:", ":"),
+        ("parked: the job of what is settled goes on", "if state.is_settled:", "if False:"),
+        (
+            "parked: its record is not begun again",
+            "self.ended_offsets.add(state.offset, state.request_id)\n            self.parked",
+            "self.parked",
+        ),
+        (
+            "parked: it passes no offset",
+            "state.statuses_from = self.status_at\n        return state",
+            "state.statuses_from, state.offset = self.status_at, state.record_offset\n        return state",
+        ),
+        ("parked: without its content", "last.to_json(), *times", "last.to_json() * 4, *times"),
         ("dead letter: always fits", "if message.size <= Message.MAX_BYTES:", "if True:", PARTITION),
         (
             "delivery: no commit before the finish",
@@ -771,8 +811,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         (
             "requests: what an earlier worker ended is not begun again",
-            "return None if ended else left or new",
-            "return left or new",
+            "self.offsets.finish(record.offset)\n            return None",
+            "self.offsets.finish(record.offset)",
             f"{PARTITION}::test_a_request_that_an_earlier_worker_ended_only_lets_its_offset_pass",
         ),
         (
@@ -916,7 +956,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "if new and self.record.misplaced:",
             "if False:",
         ),
-        ("open requests: counted when accepted", "(self._lock or self._join()).count_open()", "pass"),
+        ("open requests: counted when accepted", "(self._lock or self._join()).count_open(", "id("),
         ("waiting: without content", "self.record = self.record.without_content()", "pass"),
         ("waiting: beside the bounds", "if lock.first.is_set() or self", "if True or self"),
         ("waiting: within a bound", "queue.waiting >= MAX_WAITING", "queue.waiting >= 1 << 40"),

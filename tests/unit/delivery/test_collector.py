@@ -10,11 +10,12 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
-from schemas import State
+from schemas import DeploymentStatus, SourceInfo, State
 from tests.support.counted import counted
 from tests.support.fakes import FakeTime, source
 from worker.delivery.admission import FAILURES, RESERVED_BYTES, Admission, Breakers, Budget, Limiter
 from worker.delivery.collector import ENDS_SECONDS, LAG_SECONDS, WorkerCollector
+from worker.domain.lifecycle import RequestState
 from worker.domain.partition_state import PartitionState, RequestTable
 from worker.errors import CODES, Unavailable
 from worker.ports import Clocks
@@ -28,12 +29,19 @@ def processor(
     committed: int = 0,
     read: int = 0,
     size: int = 0,
+    parked: int = 0,
     ready: bool = True,
 ) -> Any:
     """`jobs`: state, and for how many seconds it is known. `size`: of each record that was read."""
     state = PartitionState(RequestTable(), committed)
     for offset in range(committed, committed + read):
         state.offsets.start(offset, size)
+    for number in range(parked):
+        resting = RequestState(f"p-{number}", number, NOW)
+        source = SourceInfo(topic="requests", partition=partition, offset=number)
+        values = {"state": State.PARKED, "attempt": 1, "message": "Unknown.", "source": source}
+        resting.apply(DeploymentStatus(request_id=resting.request_id, sequence=3, time=NOW, **values))
+        state.requests.leave(resting)
     states = [SimpleNamespace(state=it, since=NOW - timedelta(seconds=age)) for it, age in jobs]
     open_jobs = [SimpleNamespace(state=it) for it in states]
     shared = SimpleNamespace(key_queue=SimpleNamespace(waiting=5))
@@ -150,7 +158,8 @@ def test_the_partitions_are_read_one_by_one() -> None:
 
 def test_parked_requests_are_counted_and_not_old() -> None:
     """They wait for people, for days perhaps: the age of the rest is what tells of a stuck worker."""
-    world = World(processor(0, (State.PARKED, 9000), (State.BUILDING, 20)), processor(1, (None, 3), (State.PARKED, 1)))
+    settled = State.PARKED, 9000
+    world = World(processor(0, settled, (State.BUILDING, 20), parked=1), processor(1, (None, 3), parked=1))
     read = world.read()
     assert ({(): 2}, {(): 20}) == (read["parked_requests"], read["oldest_incomplete_age_seconds"])
 

@@ -60,6 +60,7 @@ class Processor(PartitionProcessor):
             KeyQueue(max_open),
             FakeTime().clocks(),
             lambda _, outcome: self.handed.append(outcome),
+            259_200,
         )
         super().__init__(3, shared, lambda *_: None)
         self.ready = True

@@ -35,7 +35,7 @@ async def test_pauses_between_take_overs_grow_up_to_a_bound() -> None:
     time, store = FakeTime(), AbsentKafka(6)
     unused: Any = None
     kafka: Any = store
-    shared = Shared(kafka, unused, unused, KeyQueue(), time.clocks(), unused)
+    shared = Shared(kafka, unused, unused, KeyQueue(), time.clocks(), unused, 3)
     processor = PartitionProcessor(3, shared, lambda *_: None)
     began = processor.unprocessed_since
     with capture_logs():
@@ -58,7 +58,7 @@ async def test_an_assignment_ends_the_pause() -> None:
     clocks = Clocks(lambda: datetime.now(UTC), lambda: 0.0, for_ever, lambda: 0.5)
     unused: Any = None
     kafka: Any = store
-    processor = PartitionProcessor(3, Shared(kafka, unused, unused, KeyQueue(), clocks, unused), lambda *_: None)
+    processor = PartitionProcessor(3, Shared(kafka, unused, unused, KeyQueue(), clocks, unused, 3), lambda *_: None)
     with capture_logs():
         running = asyncio.create_task(processor.run())
         await failed.wait()

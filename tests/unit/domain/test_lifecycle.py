@@ -92,6 +92,7 @@ class Held:
     tries: int = 1
     gave_way: bool = False
     has_turn: bool = False
+    resumed: bool = False
     may_be_sent: bool = False
 
 
@@ -177,6 +178,7 @@ def table(
     caller: tuple[bool, ...] = EVERYBODY,
     original: bool = False,
     repeats: tuple[bool, ...] = NOBODY,
+    resumed: bool = False,
     **changes: Any,
 ) -> list[Any]:
     """A row for each combination that leads to this step."""
@@ -188,10 +190,11 @@ def table(
                 repeats=repeated,
                 caller=CALLER if known else None,
                 has_turn=first,
+                resumed=resumed,
             ),
             step,
             id=f"{state}{''.join(f' {name}' for name in changes)}{' original' * original}{' repeats' * repeated}"
-            f"{' caller' * known}{' turn' * first}: {type(step).__name__}",
+            f"{' caller' * known}{' turn' * first}{' resumed' * resumed}: {type(step).__name__}",
         )
         for first, known, repeated in product(turn, caller, repeats)
     ]
@@ -226,12 +229,22 @@ LATER = NOW + 40 * SECOND
         *table(State.SUBMITTING, WaitForTurn(), turn=OTHERS),
         *table(State.SUBMITTING, AwaitSettlement(SENT_UNTIL), turn=MINE),
         *table(State.SUBMITTING, AwaitSettlement(NOW + SERVER_MARGIN), turn=MINE, attempt_deadline=None),
-        *table(State.PARKED, AwaitSettlement(PARKED_UNTIL)),
+        *table(State.PARKED, AwaitSettlement(PARKED_UNTIL), resumed=True),
+        *table(State.PARKED, End()),
     ],
 )
 def test_the_next_step(held: Held, step: Step) -> None:
     """It follows from the last status and from what this worker holds, whoever did the last step."""
     assert step == lifecycle().next_step(held, NOW)
+
+
+def test_what_is_settled_before_it_is_parked_does_not_rest() -> None:
+    """Its job goes on at once: nothing else would come that resumes it. Another attempt's settlement says nothing."""
+    held = Held(left(State.PARKED))
+    held.state.settlements[1] = settled("retry")
+    assert End() == lifecycle().next_step(held, NOW)
+    held.state.settlements[2] = settled("retry")
+    assert AwaitSettlement(PARKED_UNTIL) == lifecycle().next_step(held, NOW)
 
 
 @pytest.mark.parametrize("caller", [None, CALLER])

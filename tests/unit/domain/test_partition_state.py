@@ -1,12 +1,15 @@
+import gc
+import tracemalloc
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas import FINAL_STATES, DeploymentSettled, DeploymentStatus, Message, SourceInfo, State
+from schemas import FINAL_STATES, DeploymentSettled, DeploymentStatus, Message, SourceInfo, State, fingerprint
 from tests.support.builders import REVISION_ID, SOLUTION_ID, record
 from tests.support.generated import ROUND, ROUNDS
 from worker.domain.dead_letter import DeadLetter
@@ -22,6 +25,7 @@ from worker.domain.partition_state import (
     StatusEncoder,
 )
 from worker.domain.request import Record, place_id, read_request
+from worker.errors import CODES, OutcomeUnknown
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 IDS = {"solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID)}
@@ -157,6 +161,97 @@ def test_a_parked_request_that_goes_on_is_needed_from_there() -> None:
         status("parked", State.PARKED, 3, offset=2), status("parked", State.RETRYING, 4, offset=2), first=7
     )
     assert Checkpoint(5, 8) == again.checkpoint(5)
+
+
+# ------------------------------------------------------------------------------------------------ what is parked
+
+
+def asked(user: str, number: int, state: State = State.PARKED, **changes: Any) -> DeploymentStatus:
+    """A user's request: for one of two solutions."""
+    wanted = UUID(int=number % 2), REVISION_ID
+    whose = fingerprint(user, *wanted)
+    asked_for: dict[str, Any] = {"solution_id": wanted[0], "revision_id": wanted[1], "fingerprint": whose}
+    return status(f"{user}-{number}", state, 3, **(asked_for | changes))
+
+
+def test_a_parked_request_is_what_it_was() -> None:
+    """Its status, times, trace and user, however long it rests; no offset waits for its record."""
+    table = RequestTable()
+    state = fresh(7)
+    state.apply(asked("ada", 1, offset=7, warnings=("It is large.",)))
+    state.request_id, state.traceparent = "ada-1", TRACE
+    table.place(state, State.PARKED, 40)
+    found = table.find("ada-1")
+    assert found is not None and found is not state
+    assert (state.last, NOW, TRACE, b"user-1") == (found.last, found.since, found.traceparent, state.key)
+    assert (GONE, 40, state.key) == (found.offset, found.statuses_from, found.key)
+
+
+def test_a_parked_request_takes_little_memory() -> None:
+    """2 kB, whatever its record held: 6,000 of them take 12 MB of a worker that may have 512."""
+    number, table, value = 2000, RequestTable(), b"x" * 60_000
+    tracemalloc.start()
+    try:
+        for offset in range(number):
+            one = record(value + b"%d" % offset, offset=offset)
+            state = RequestState.of_record(one, read_request(one), NOW)
+            parked = asked("ada", offset, message=OutcomeUnknown(CODES["outcome-unknown"]).message, offset=offset)
+            state.request_id = parked.request_id
+            state.apply(parked)
+            table.place(state, State.PARKED, offset)
+        del one, state, parked
+        gc.collect()
+        each = tracemalloc.get_traced_memory()[0] / number
+    finally:
+        tracemalloc.stop()
+    assert number == len(table.parked)
+    assert each < 2048
+
+
+def test_each_users_parked_requests_are_counted() -> None:
+    """Those of this worker by the key; those of an earlier one by the fingerprint, once their user is known."""
+    left = [asked(user, number) for user, count in (("ada", 3), ("bob", 2)) for number in range(count)]
+    table = table_of(*left, status("nobody", State.PARKED))
+    assert [3, 2, 0, 3] == [table.parked.count_of(user) for user in ("ada", "bob", "eve", "ada")]
+    mine = fresh(9)
+    mine.request_id, mine.key = "ada-9", b"ada"
+    mine.apply(asked("ada", 9))
+    table.place(mine, State.PARKED, 50)
+    assert 4 == table.parked.count_of("ada")
+    for at, (it, again) in enumerate([("ada-0", State.RETRYING), ("ada-1", State.FAILED), ("ada-9", State.DEPLOYED)]):
+        state = table.find(it)
+        assert state is not None
+        state.apply(status(it, again, 4))
+        table.place(state, again, 60 + at)
+    assert [1, 2] == [table.parked.count_of(user) for user in ("ada", "bob")]
+
+
+def test_what_was_settled_before_its_user_was_seen_is_not_counted() -> None:
+    """Nor is it twice when it is parked again."""
+    table = table_of(asked("ada", 0), asked("ada", 1))
+    state = table.find("ada-0")
+    assert state is not None
+    table.place(state, State.RETRYING, 10)
+    assert 1 == table.parked.count_of("ada")
+    state.key = b"ada"
+    table.place(state, State.PARKED, 11)
+    assert 2 == table.parked.count_of("ada")
+
+
+def test_only_one_job_works_on_a_parked_request() -> None:
+    """Whoever resumes it first; what was settled before it was parked is at work already."""
+    table = table_of(asked("ada", 0))
+    first, second = table.find("ada-0"), table.find("ada-0")
+    assert first is not None and second is not None
+    assert [True, False] == [table.parked.resume(first), table.parked.resume(second)]
+    assert (first, None) == (table.find("ada-0"), table.parked.first())
+    settled = fresh(9)
+    settled.request_id = "b"
+    settled.apply(status("b", State.PARKED))
+    said = {"requestId": "b", "attempt": 1, "outcome": "retry", "by": "ada"}
+    settled.settlements[1] = DeploymentSettled.model_validate(said)
+    table.place(settled, State.PARKED, 50)
+    assert (settled, False) == (table.find("b"), table.parked.resume(fresh(9)))
 
 
 def fresh(offset: int) -> RequestState:
@@ -359,10 +454,22 @@ def test_a_request_that_an_earlier_worker_ended_only_lets_its_offset_pass() -> N
 def test_a_parked_request_goes_on_waiting_and_its_offset_passes() -> None:
     """It may take an operator days: the records behind it must not be read again after each restart."""
     partition = Partition(status("a", State.PARKED, 3, offset=5))
-    received = partition.receive(5)
-    assert received is not None
-    assert State.PARKED is received.state
+    assert partition.receive(5) is None
+    assert State.PARKED is (partition.state.requests.find("a") or fresh(5)).state
     assert ([], 6) == partition.commit()
+
+
+@pytest.mark.parametrize("again", [State.RETRYING, State.FAILED])
+def test_a_parked_request_that_is_settled_before_its_record_comes_is_not_begun_again(again: State) -> None:
+    """It goes on at once, whatever its offset waits for; its record finds nothing left to do."""
+    partition = Partition(status("a", State.PARKED, 3, offset=6, fingerprint=WHOSE))
+    state = partition.state.requests.find("a")
+    assert state is not None and partition.state.requests.parked.resume(state)
+    partition.receive(5, "b")
+    partition.publish(status("a", again, 4, offset=6, fingerprint=WHOSE))
+    assert ([("a", 4)], None) == partition.commit()
+    assert partition.receive(6) is None
+    assert (5, 1) == (partition.state.offsets.committable_offset, partition.state.offsets.open)
 
 
 @pytest.mark.parametrize("state", [State.ACCEPTED, State.DEPLOYED, State.PARKED])
@@ -373,7 +480,7 @@ def test_an_id_belongs_to_the_record_that_was_accepted_with_it(state: State) -> 
     assert received is not None
     assert (place_id(sent(6)), 6, None) == (received.request_id, received.offset, received.state)
     owner = partition.state.requests.claim(received, "a")
-    assert ("a", 4) == (owner.request_id, owner.offset)
+    assert ("a", 4) == (owner.request_id, owner.record_offset)
 
 
 @pytest.mark.parametrize("state", [State.ACCEPTED, State.SUBMITTING, State.DEPLOYED, State.PARKED])
@@ -384,10 +491,12 @@ def test_an_offset_of_a_topic_that_is_gone_is_another_record(state: State) -> No
         received = partition.state.receive(one, read_request(one), NOW)
         assert received is not None
         assert (place_id(one), None) == (received.request_id, received.state)
-        gone = [] if state is State.DEPLOYED else ["a"]
+        gone = [] if state in (State.DEPLOYED, State.PARKED) else ["a"]
         assert gone == [it.request_id for it in partition.state.left_behind()]
         assert [] == partition.state.left_behind()
-        if gone:
+        if state is State.PARKED:  # it rests until it is settled, and waits for no record
+            assert partition.state.requests.parked.resume(partition.state.requests.find("a") or fresh(5))
+        if state is not State.DEPLOYED:
             partition.publish(status("a", State.FAILED, 4, offset=5))
             assert [("a", 4)] == (partition.commit() or ([],))[0]
         assert (one.offset, 1) == (partition.state.offsets.committable_offset, partition.state.offsets.open)
@@ -396,7 +505,8 @@ def test_an_offset_of_a_topic_that_is_gone_is_another_record(state: State) -> No
 def test_what_the_partition_ends_before_goes_on_without_its_record() -> None:
     """The log lost its end, or the topic was made anew: nothing comes that would bring it back. It passes no offset."""
     partition = Partition(
-        status("passed", State.PARKED, offset=3),
+        status("passed", State.RETRYING, offset=3),
+        status("rests", State.PARKED, offset=21),
         status("ahead", State.SUBMITTING, offset=5),
         status("gone", State.SUBMITTING, offset=20),
     )
@@ -422,14 +532,15 @@ def test_a_refusal_that_an_earlier_worker_published_only_lets_its_offset_pass() 
 
 
 def test_what_was_left_behind_is_open_and_its_offset_has_passed() -> None:
-    """Parked requests and what became of them; the others are read again from the topic."""
+    """What was parked and goes on; what is parked rests, and the others are read again from the topic."""
     partition = Partition(
         status("parked", State.PARKED, offset=3),
         status("retried", State.RETRYING, offset=4),
         status("ended", State.FAILED, offset=2),
         status("ahead", State.BUILDING, offset=5),
     )
-    assert ["parked", "retried"] == [it.request_id for it in partition.state.left_behind()]
+    assert ["retried"] == [it.request_id for it in partition.state.left_behind()]
+    assert ["parked"] == [it.request_id for it in partition.state.requests.parked]
 
 
 def test_a_final_status_takes_its_offset_with_it() -> None:

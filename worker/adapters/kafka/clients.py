@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ A header of two bytes becomes a tuple of 72, and aiokafka makes all records of a
 fetched may be 40 times as large in memory.
 """
 POLLED = 500  # records at once; between two such batches the event loop can do something else
+SKIPPED = 100  # records that are read and passed over, where a seek would fetch them again with those behind them
 
 fetcher.MemoryRecords = Batches
 """Every consumer of worker, gateway and commands takes its options from here, so each reads batches within bounds.
@@ -203,6 +205,38 @@ async def read_up_to(
         moved_at = moved_at if positions == before else clock()
         if seconds is not None and clock() - moved_at > seconds:
             raise TimeoutError(f"nothing of {unread} could be read for {seconds:g} s")
+
+
+async def read_some(
+    reader: AIOKafkaConsumer, tp: TopicPartition, offsets: Sequence[int], seconds: float
+) -> AsyncIterator[ConsumerRecord]:
+    """Yield the records at these offsets, which ascend, without those that are gone. It seeks only across wide gaps.
+
+    `reader` is assigned this partition alone. Raises KafkaError; TimeoutError when one took more seconds.
+    """
+    if not offsets:
+        return
+    first, end = (await reader.beginning_offsets([tp]))[tp], (await reader.end_offsets([tp]))[tp]
+    wanted = deque(offset for offset in offsets if first <= offset < end)
+    clock = asyncio.get_running_loop().time
+    moved_at, position = clock(), -1 - SKIPPED
+    while wanted:
+        if not 0 <= wanted[0] - position <= SKIPPED:
+            reader.seek(tp, wanted[0])
+            position = wanted[0]
+        found = (await reader.getmany(tp, timeout_ms=100, max_records=SKIPPED)).get(tp, ())
+        before, position = position, await reader.position(tp)
+        moved_at = moved_at if position == before else clock()
+        if clock() - moved_at > seconds:
+            raise TimeoutError(f"{tp} could not be read at {position} for {seconds:g} s")
+        for record in found:
+            while wanted and wanted[0] < record.offset:  # a control record, e.g. the end of a transaction
+                wanted.popleft()
+            if wanted and record.offset == wanted[0]:
+                wanted.popleft()
+                yield record
+        while wanted and wanted[0] < position:
+            wanted.popleft()
 
 
 async def fetch_record(reader: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> ConsumerRecord | None:

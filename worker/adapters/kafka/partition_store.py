@@ -6,7 +6,7 @@ Every call has a time limit: aiokafka itself waits for absent brokers for ever.
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -31,9 +31,9 @@ from worker.adapters.kafka.clients import (
     STOP_SECONDS,
     client_options,
     event_of,
-    fetch_record,
     open_reader,
     read_all,
+    read_some,
     read_up_to,
     running_client,
     stop_client,
@@ -54,6 +54,8 @@ READ_SECONDS = 60
 PERMITS_SECONDS = 1.0
 # Transactions of one worker at once: more would only cost CPU, and the other partitions batch meanwhile.
 TRANSACTIONS_AT_ONCE = 4
+# Consumers that read single records: thousands of parked requests may be settled within a moment.
+READERS_AT_ONCE = 4
 # More than a transaction takes; tokens are judged by our clock, with a leeway of some seconds.
 MAX_SKEW_SECONDS = 30
 ANSWER_SECONDS = 5  # a slower answer tells no time: two workers' errors and the brokers' have room in SERVER_MARGIN
@@ -191,6 +193,7 @@ class KafkaPartitionStore:
         self._cluster_id = cluster_id
         self._permits: dict[int, _Permits] = {}
         self._measuring = asyncio.Lock()
+        self._reader_slots = asyncio.Semaphore(READERS_AT_ONCE)
 
     async def fence(self, partition: int) -> PartitionWriter:
         """Start a producer under the partition's transactional id; earlier ones are fenced from here on."""
@@ -297,9 +300,8 @@ class KafkaPartitionStore:
         async with open_reader(self._options, [status]) as reader:
             end = (await reader.end_offsets([status]))[status]
             first = (await reader.beginning_offsets([status]))[status]
-            for offset in checkpoint.parked:
-                if found := await fetch_record(reader, status, offset):
-                    _add(found, statuses)
+            async for record in read_some(reader, status, checkpoint.parked, READ_SECONDS):
+                _add(record, statuses)
             # Statuses that the checkpoint does not know belong to a topic that was made anew.
             reader.seek(status, checkpoint.statuses_from if first <= checkpoint.statuses_from <= end else first)
             async for record in read_up_to(reader, {status: end}, READ_SECONDS):
@@ -355,12 +357,17 @@ class KafkaPartitionStore:
                 if (permit := event_of(record, ReplayPermitted))
             }
 
-    async def fetch(self, partition: int, offset: int) -> Record | None:
-        """Read one record of the requests topic; None when it is gone. Raises KafkaError, TimeoutError."""
+    async def fetch(self, partition: int, offsets: Sequence[int]) -> AsyncIterator[Record]:
+        """Yield the records of the requests topic at these offsets, in their order, without those that are gone.
+
+        Raises KafkaError; TimeoutError when one could not be read for READ_SECONDS.
+        """
+        if not offsets:
+            return
         requests = TopicPartition(self._kafka.requests_topic, partition)
-        async with asyncio.timeout(READ_SECONDS), open_reader(self._options, [requests]) as reader:
-            found = await fetch_record(reader, requests, offset)
-            return Record.of(self._cluster_id, found) if found else None
+        async with self._reader_slots, open_reader(self._options, [requests]) as reader:
+            async for found in read_some(reader, requests, sorted(offsets), READ_SECONDS):
+                yield Record.of(self._cluster_id, found)
 
 
 _LOST = (IllegalGenerationError, UnknownMemberIdError, RebalanceInProgressError)

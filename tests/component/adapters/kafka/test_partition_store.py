@@ -5,6 +5,7 @@ import time
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -14,6 +15,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from schemas import DeploymentStatus, Message, ReplayPermitted, SourceInfo, State
 from tests.support.topics import Topics, create_topics
 from worker import settings
+from worker.adapters.kafka import clients
 from worker.adapters.kafka.partition_store import KafkaPartitionStore, PartitionWriter
 from worker.adapters.kafka.topics import SAFE_CONFIGS
 from worker.delivery.consumer import partition_of
@@ -150,6 +152,42 @@ async def test_a_take_over_reads_what_the_checkpoint_names(options: settings.Kaf
         await partition.store.load(0, checkpoint, table)
     assert ["parked", "remembered", "open"] == [it.request_id for it in past if table.find(it.request_id)]
     assert written == table.checkpoint(0)
+
+
+class CountedReader(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka has no types
+    """Counts how many there are, and how often one goes elsewhere."""
+
+    opened = sought = 0
+
+    def __init__(self, *topics: str, **settings: Any) -> None:
+        CountedReader.opened += 1
+        super().__init__(*topics, **settings)
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        CountedReader.sought += 1
+        super().seek(partition, offset)
+
+
+async def test_records_are_read_by_their_offsets(
+    options: settings.KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By one reader, which seeks only across gaps; an offset without a record, or behind the end, is passed over."""
+    async with AIOKafkaProducer(bootstrap_servers=options.bootstrap_servers, transactional_id="sender") as producer:
+        for _ in range(3):  # the marker of each is at 200, 401, 602
+            async with producer.transaction():
+                sent = [await producer.send(options.requests_topic, b"%d" % it, partition=0) for it in range(200)]
+                await asyncio.gather(*sent)
+    wanted = [0, 1, 5, 90, 200, 201, 500, 501, 601, 602, 603, 9_000]
+    async with member(options) as consumer:
+        store = KafkaPartitionStore(options, consumer, "cluster")
+        monkeypatch.setattr(clients, "AIOKafkaConsumer", CountedReader)
+        monkeypatch.setattr(CountedReader, "opened", 0)
+        monkeypatch.setattr(CountedReader, "sought", 0)
+        assert [] == [it async for it in store.fetch(0, [])]
+        assert 0 == CountedReader.opened
+        found = {it.offset: it.value async for it in store.fetch(0, wanted[::-1])}
+    assert {0: b"0", 1: b"1", 5: b"5", 90: b"90", 201: b"0", 500: b"98", 501: b"99", 601: b"199"} == found
+    assert (1, True) == (CountedReader.opened, CountedReader.sought <= 3)
 
 
 async def test_what_is_as_large_as_a_record_may_be_is_taken(kafka: str, topics: Topics) -> None:
