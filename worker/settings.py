@@ -76,7 +76,7 @@ class KafkaSettings(_Group):
         for first, second in combinations(names, 2):
             if (topic := getattr(self, first)) == getattr(self, second):
                 both = " and ".join(f"{PREFIX}KAFKA__{name.upper()}" for name in (first, second))
-                raise ValueError(f"{both}: both are '{topic}'. Each of the four needs a topic of its own")
+                raise ValueError(f"{both}: both are '{topic}'. Each of the four needs its own topic")
         return self
 
 
@@ -187,7 +187,7 @@ class BundleSettings(_Group):
     image_pull_secret: str = Field(
         "acumos-registry", description="Name of the image pull secret in the namespace; empty: none."
     )
-    storage_class: str | None = Field(None, description="Storage class of shared folders; unset: the default one.")
+    storage_class: str | None = Field(None, description="Storage class of shared folders; unset: the default class.")
     storage_size: Annotated[str, Field(pattern=r"^[1-9][0-9]*([EPTGMK]i?|k)?$")] = Field(
         "1Gi", description="Size of a shared folder, as a Kubernetes quantity."
     )

@@ -18,7 +18,7 @@ from tests.support.stage import Stage, open_stage
 from tests.support.topics import unique_name
 from tests.support.worker_process import WorkerProcess
 from worker.sandbox.graphene_data import Stored, make_pipeline
-from worker.sandbox.playground import EVERYBODY, PLAYGROUND_FAULTS
+from worker.sandbox.playground import ANY_USER, PLAYGROUND_FAULTS
 from worker.sandbox.users import SANDBOX_USER, STRANGER, User, sandbox_token
 
 BROWSER = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
@@ -114,7 +114,7 @@ async def test_the_page_follows_the_request(kafka: str, tmp_path: Path) -> None:
         gateway = await stack.enter_async_context(stage.gateway(tmp_path / "gateway.log", WAIT_SECONDS="0"))
         mine, theirs = [await stack.enter_async_context(browser()) for _ in range(2)]
         asked = stored(stage)
-        stage.playground.faults[EVERYBODY] = PLAYGROUND_FAULTS["302"]
+        stage.playground.faults[ANY_USER] = PLAYGROUND_FAULTS["302"]
         _, page, _ = await get(mine, address(gateway, asked, token()))
         await get(theirs, address(gateway, asked, token(STRANGER)))
         shown: list[str] = []
@@ -147,7 +147,7 @@ async def test_an_administrator_settles_a_parked_request(kafka: str, tmp_path: P
     """On the page, under their name; the request goes on at once."""
     async with AsyncExitStack() as stack:
         stage = await stack.enter_async_context(open_stage(kafka, unique_name(), tmp_path))
-        stage.playground.faults[EVERYBODY] = PLAYGROUND_FAULTS["reset"]
+        stage.playground.faults[ANY_USER] = PLAYGROUND_FAULTS["reset"]
         await stack.enter_async_context(stage.worker(tmp_path / "worker.log"))
         gateway = await stack.enter_async_context(
             stage.gateway(tmp_path / "gateway.log", WAIT_SECONDS="30", ADMIN_ROLE="MLP System User")

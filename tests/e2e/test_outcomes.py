@@ -16,7 +16,7 @@ from tests.support.stage import Stage, open_stage
 from worker.sandbox.graphene import CCDS_PATH, NEXUS_PATH
 from worker.sandbox.graphene_data import Stored, make_model, make_pipeline
 from worker.sandbox.http_server import GARBAGE, HANG, RESET, Fault
-from worker.sandbox.playground import EVERYBODY, PLAYGROUND_FAULTS
+from worker.sandbox.playground import ANY_USER, PLAYGROUND_FAULTS
 from worker.sandbox.users import SANDBOX_USER, STRANGER, User, sandbox_token
 
 PROTO = 'syntax = "proto3";\nservice Model {}\n'
@@ -202,7 +202,7 @@ async def test_an_unknown_outcome_is_parked(fault: str, kafka: str, unique: str,
         stored = pipeline("Parked")
         stage.graphene.add(stored)
         async with stage.worker(tmp_path / "worker.log"):
-            stage.playground.faults[EVERYBODY] = PLAYGROUND_FAULTS[fault]
+            stage.playground.faults[ANY_USER] = PLAYGROUND_FAULTS[fault]
             await stage.ask(stored, "unknown")
             said = await stage.until(["unknown"], lambda of: any(it.state is State.PARKED for it in of))
             stage.playground.faults.clear()

@@ -256,7 +256,7 @@ def test_no_two_topics_are_one(first: str, second: str, model: type[Settings]) -
     with pytest.raises(ConfigurationError) as refused:
         read_settings(REQUIRED | {first: "one", second: "one"}, model)
 
-    assert f"{first} and {second}: both are 'one'. Each of the four needs a topic of its own" == str(refused.value)
+    assert f"{first} and {second}: both are 'one'. Each of the four needs its own topic" == str(refused.value)
 
 
 def test_a_topic_with_another_one_s_default_name() -> None:

@@ -36,7 +36,7 @@ from worker.sandbox.playground_upload import (
 from worker.sandbox.users import UNANSWERED_USER
 
 MAX_REQUEST = 128 * 1024 * 1024  # bytes of one POST
-EVERYBODY = "*"
+ANY_USER = "*"
 
 DASHBOARD = "/dashboard?selected_deployment_id="
 _FAILED = "deploy solution failed with: "
@@ -76,7 +76,7 @@ class Playground:
         portal: str | None,
     ) -> None:
         self.deployments: dict[str, Deployment] = {}  # by namespace, in order of arrival
-        # username or EVERYBODY → fault instead of the real answer
+        # username or ANY_USER → fault instead of the real answer
         self.faults = {UNANSWERED_USER.email: Fault(502, "The gateway in front of the playground had no answer.")}
         self.allowed_addresses = allowed_addresses
         self.portal = portal
@@ -205,7 +205,7 @@ async def _deploy_solution(request: web.Request) -> web.Response:
             return _answer(f"Not allowed for your domain: {request.remote}", 401)
         username, archive = read_upload(document)
         with playground.count_overlaps(username):
-            if fault := playground.faults.get(username) or playground.faults.get(EVERYBODY):
+            if fault := playground.faults.get(username) or playground.faults.get(ANY_USER):
                 return await fault.answer(request)
             namespace = await playground.deploy(username, archive, request.headers.get("Idempotency-Key"))
     except Unusable:

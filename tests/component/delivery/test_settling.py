@@ -142,7 +142,7 @@ async def test_dead_letters_are_listed_shown_and_replayed_once(world: World) -> 
     for _ in range(2):
         said = await command(world, "dead-letter", "replay", "--code", "playground-busy")
         sent += f"r-1 → {new}" in said
-        assert f"r-1 → {new}" in said or f"replayed before as {new}" in said
+        assert f"r-1 → {new}" in said or f"already replayed as {new}" in said
     await world.until_ended([new])
     last = world.statuses[new][-1]
     assert ("r-1", State.DEPLOYED) == (last.replay_of, last.state), last.error

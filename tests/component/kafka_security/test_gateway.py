@@ -17,7 +17,7 @@ from worker.adapters.kafka.acls import gateway_acls, missing_acl, notification_a
 from worker.sandbox.graphene import CCDS_PATH
 from worker.sandbox.graphene_data import Stored, stored_case
 from worker.sandbox.http_server import Fault
-from worker.sandbox.playground import EVERYBODY, PLAYGROUND_FAULTS
+from worker.sandbox.playground import ANY_USER, PLAYGROUND_FAULTS
 from worker.sandbox.users import sandbox_token
 from worker.settings import KafkaSettings
 
@@ -100,7 +100,7 @@ async def test_its_acls_are_enough(scene: Scene, secured: Secured, tmp_path: Pat
         again = await post(session, f"{gateway.url}/requests/{first}/again", nonce=nonce[1])
         assert await scene.deployed(again.rpartition("/")[2])
 
-        scene.stage.playground.faults[EVERYBODY] = PLAYGROUND_FAULTS["reset"]
+        scene.stage.playground.faults[ANY_USER] = PLAYGROUND_FAULTS["reset"]
         _, parked = await click(session, gateway, PARKED)
         await post(session, f"{gateway.url}{parked}/settle", outcome="failed", reason="The dashboard has none.")
         request_id = parked.rpartition("/")[2]

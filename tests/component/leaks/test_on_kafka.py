@@ -12,7 +12,7 @@ from tests.component.leaks.world import MODEL, PIPELINE, Echo, canary_graphene
 from tests.component.leaks.world import environment as canary_environment
 from tests.support.stage import PARTITIONS, Stage, open_stage
 from worker.sandbox.graphene import CCDS_PATH
-from worker.sandbox.playground import EVERYBODY
+from worker.sandbox.playground import ANY_USER
 
 # The playground's own pages say who deployed what, and show its files. They know no token and no password of ours.
 SHOWN_BY_THE_PLAYGROUND = {
@@ -67,7 +67,7 @@ async def test_a_worker_on_kafka(kafka: str, unique: str, tmp_path: Path, watch:
             await stage.until_final(["pipeline", "model"])
             bundle = await stage.bundle_alone(PIPELINE)
             watch.learn_zip(bundle.data)
-            stage.playground.faults[EVERYBODY] = Echo(500, "deploy solution failed with: ")
+            stage.playground.faults[ANY_USER] = Echo(500, "deploy solution failed with: ")
             await stage.ask(PIPELINE, "echo-of-the-playground", USER, token=token())
             await stage.until_final(["echo-of-the-playground"])
             stage.graphene.faults[CCDS_PATH] = Echo(500)

@@ -21,7 +21,7 @@ from worker.domain.tokens import jjwt_key
 from worker.observability.logs import Format
 from worker.sandbox.graphene import CCDS_PATH, NEXUS_PATH
 from worker.sandbox.http_server import HANG, RESET, Fault
-from worker.sandbox.playground import EVERYBODY
+from worker.sandbox.playground import ANY_USER
 from worker.sandbox.users import STRANGER
 
 IDS = {"solutionId": str(PIPELINE.solution_id), "revisionId": str(PIPELINE.revision_id)}
@@ -204,7 +204,7 @@ async def test_playgrounds_that_repeat_the_post(world: World, watch: Watch) -> N
     for name, fault in (answers(await sent(world)) | {"hangs": HANG}).items():
         world.forget()
         watch.learn_zip(base64.b64decode(await sent(world)))
-        world.playground.faults[EVERYBODY] = fault
+        world.playground.faults[ANY_USER] = fault
         await check(watch, world, f"playground {name}", request())
         assert not isinstance(fault, Echo) or {"zip in base64", "claim email"} <= watch.found(TOLD[0])
 

@@ -21,7 +21,7 @@ from worker.app import open_builder
 from worker.sandbox.graphene import CCDS_LOGIN, CCDS_PATH, NEXUS_LOGIN, NEXUS_PATH, graphene_app
 from worker.sandbox.graphene_data import CASES
 from worker.sandbox.http_server import Fault, served
-from worker.sandbox.playground import EVERYBODY, PLAYGROUND, PLAYGROUND_FAULTS, Playground, playground_app
+from worker.sandbox.playground import ANY_USER, PLAYGROUND, PLAYGROUND_FAULTS, Playground, playground_app
 from worker.sandbox.playground_confinement import Confinement, find_confinement
 from worker.sandbox.playground_dry_run import MAX_OUTPUT, DryRuns, ScriptFailed
 from worker.sandbox.playground_upload import MAX_BYTES, MAX_ENTRIES, Unusable, unpack
@@ -359,7 +359,7 @@ async def test_the_secret_is_shown_nowhere(
     namespace = await client.deploy(bundle())
     said = [str(await client.post(body)) for body in (b"no json", b"{}", upload(GOOD, username=" "))]
     for fault in ("302", "401", "500", "none"):
-        client.playground.faults[EVERYBODY] = PLAYGROUND_FAULTS[fault]
+        client.playground.faults[ANY_USER] = PLAYGROUND_FAULTS[fault]
         said.append(str(await client.post(upload(GOOD))))
     paths = ("/", f"/deployments/{namespace}", "/api/deployments", "/none", f"/{secret}/none", f"/{secret}")
     for path in paths:
@@ -573,19 +573,19 @@ async def test_faults_of_one_user(start: Start, fault: str, answer: tuple[int, s
 async def test_faults_of_everybody(start: Start) -> None:
     """A fault can be set for all users, and can be any answer."""
     client = await start()
-    client.playground.faults[EVERYBODY] = Fault(503, "later", {"Retry-After": "1"})
+    client.playground.faults[ANY_USER] = Fault(503, "later", {"Retry-After": "1"})
     assert (503, "later", None) == await client.post(upload(GOOD))
-    client.playground.faults[EVERYBODY] = PLAYGROUND_FAULTS["500"]
+    client.playground.faults[ANY_USER] = PLAYGROUND_FAULTS["500"]
     assert (await client.post(upload(GOOD)))[1].startswith("deploy solution failed with: ")
 
 
 async def test_faults_without_an_answer(start: Start) -> None:
     """A reset drops the connection, a hang keeps it open, and posts of one user at the same time are counted."""
     client = await start()
-    client.playground.faults[EVERYBODY] = PLAYGROUND_FAULTS["reset"]
+    client.playground.faults[ANY_USER] = PLAYGROUND_FAULTS["reset"]
     with pytest.raises(aiohttp.ClientConnectionError):
         await client.post(upload(GOOD))
-    client.playground.faults[EVERYBODY] = PLAYGROUND_FAULTS["hang"]
+    client.playground.faults[ANY_USER] = PLAYGROUND_FAULTS["hang"]
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
             await client.post(upload(GOOD))
