@@ -326,7 +326,8 @@ class PartitionProcessor:
             job.on_committed(pending.status)
             if not done.done():
                 done.set_result(None)
-        self._watch_parked()
+            if pending.status.state is State.PARKED:
+                self._watch_parked()
         self.changed.set()
 
     # -------------------------------------------------------------------------------------------------------- ends

@@ -280,7 +280,8 @@ class RequestTable:
         if state.fingerprint is None or state.state is None:
             return
         digest, end = bytes.fromhex(state.fingerprint), _ENDS.index(state.state)
-        self._ended[state.request_id] = _ENDED.pack(digest, state.record_offset, status_at, end)
+        offset = state.last.source.offset if state.last else state.offset
+        self._ended[state.request_id] = _ENDED.pack(digest, offset, status_at, end)
         if len(self._ended) > self.remembered:
             del self._ended[next(iter(self._ended))]
 
