@@ -321,9 +321,13 @@ def test_what_is_read_as_small_is_quick() -> None:
         "words": b"message " * 2000,
         "comments": b"//x\n" * 200,
     }
-    read_protobuf(b"")  # compiles the grammar
     for text in hostile.values():
-        start = time.thread_time()
-        with suppress(ProtobufError):
-            read_protobuf(b'syntax="proto3";' + text)
-        assert time.thread_time() - start < 0.05
+        assert min(taken(b'syntax="proto3";' + text) for _ in range(3)) < 0.05
+
+
+def taken(text: bytes) -> float:
+    """Seconds of CPU to read it; the first time compiles the grammar, too."""
+    start = time.thread_time()
+    with suppress(ProtobufError):
+        read_protobuf(text)
+    return time.thread_time() - start

@@ -53,7 +53,8 @@ class WorkerCollector(Collector):
         )
         yield _gauge(
             "buffered_records",
-            "Records that have been read and are not finished, without requests that await keys.",
+            "Records that have been read and are not finished, without requests that await keys, and without up to "
+            "2,000 that wait for the key lock behind an earlier request of their user.",
             sum(it.state.offsets.open for it in processors),
         )
         yield _gauge(
@@ -91,8 +92,9 @@ class WorkerCollector(Collector):
         yield from self._of_partitions(processors)
         yield _gauge(
             "oldest_incomplete_age_seconds",
-            "Time since the oldest unfinished request was read; 0 without one. Parked requests do not count: they wait "
-            "for an operator.",
+            "Time since the oldest unfinished request was read, or since its wait for earlier requests of its user was "
+            "over; 0 without one. Requests that wait for their user's earlier ones do not count, nor do parked ones, "
+            "which wait for an operator.",
             self._oldest(processors),
         )
         yield _gauge(
@@ -171,7 +173,8 @@ class WorkerCollector(Collector):
 
     def _oldest(self, processors: Iterable[PartitionProcessor]) -> float:
         now = self._clocks.now()
-        ages = (now - job.state.since for it in processors for job in it.jobs if job.state.state is not State.PARKED)
+        jobs = (job for it in processors for job in it.jobs if job.state.state is not State.PARKED)
+        ages = (now - (job.turn_at or job.state.since) for job in jobs if not job.waits_for_turn)
         return max((age.total_seconds() for age in ages), default=0.0)
 
     def _draining(self) -> float:

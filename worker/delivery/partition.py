@@ -400,6 +400,8 @@ class Job:
         # A parked request queues once its retry is durable; until then it holds up no other request of its user.
         if not self.resumed:
             self._join()
+        self.waits_for_turn = False
+        self.turn_at: datetime | None = None  # when its wait for an earlier request of its user was over
         self._dead_letter_code: str | None = None
         self._error: DeploymentError | None = None  # what led to the last status, if one did
         self._attempt: int | None = None  # whose outcome no status tells yet
@@ -429,6 +431,7 @@ class Job:
     async def wait_for_turn(self) -> None:
         """Wait until it is the first of its key, in the order of the records."""
         lock, offsets = self._lock or self._join(), self._processor.state.offsets
+        self.waits_for_turn = not lock.first.is_set()
         if lock.first.is_set() or self._processor.shared.key_queue.waiting >= MAX_WAITING:
             await lock.acquire()
         else:  # it waits for another deployment of its user, which takes minutes
@@ -439,6 +442,8 @@ class Job:
             finally:
                 offsets.count_again(self.state.offset)
         self.has_turn = True
+        if self.waits_for_turn:
+            self.waits_for_turn, self.turn_at = False, self._processor.shared.clocks.now()
 
     def _join(self) -> KeyLock:
         """Queue behind the earlier ones of its key."""

@@ -949,6 +949,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
     ),
     ("worker/delivery/partition.py", f"{UNIT}/delivery/test_job.py"): (
+        ("age: the turn is noted", "self.waits_for_turn, self.turn_at = False, ", "_ = "),
         ("stop: why a POST was cut off", '"this worker was stopped"', '""'),
         ("token: record key is its user", "if self.record.key != key:", "if False:"),
         (
@@ -1165,6 +1166,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("trace: the sender decides", "ParentBased(TraceIdRatioBased(tracing.sample_ratio))", "None"),
     ),
     ("worker/delivery/collector.py", f"{UNIT}/delivery/test_collector.py"): (
+        ("age: a user's own queue", " if not job.waits_for_turn)", ")"),
+        ("age: since its turn", "job.turn_at or job.state.since", "job.state.since"),
         ("metrics: markers are no lag", "if not offsets.open:", "if False:"),
         ("metrics: what is held up", "high - stable for", "0 for"),
         ("metrics: parked ones are not old", " if job.state.state is not State.PARKED)", ")"),

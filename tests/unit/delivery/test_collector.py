@@ -43,7 +43,7 @@ def processor(
         resting.apply(DeploymentStatus(request_id=resting.request_id, sequence=3, time=NOW, **values))
         state.requests.leave(resting)
     states = [SimpleNamespace(state=it, since=NOW - timedelta(seconds=age)) for it, age in jobs]
-    open_jobs = [SimpleNamespace(state=it) for it in states]
+    open_jobs = [SimpleNamespace(state=it, waits_for_turn=False, turn_at=None) for it in states]
     shared = SimpleNamespace(key_queue=SimpleNamespace(waiting=5))
     return SimpleNamespace(partition=partition, ready=ready, state=state, jobs=open_jobs, shared=shared)
 
@@ -162,6 +162,14 @@ def test_parked_requests_are_counted_and_not_old() -> None:
     world = World(processor(0, settled, (State.BUILDING, 20), parked=1), processor(1, (None, 3), parked=1))
     read = world.read()
     assert ({(): 2}, {(): 20}) == (read["parked_requests"], read["oldest_incomplete_age_seconds"])
+
+
+def test_a_user_s_own_queue_is_not_old() -> None:
+    """50 requests of one user, 132 s each: the last is as old as its own turn, and those behind it do not count."""
+    it = processor(0, (State.ACCEPTED, 6600), (State.BUILDING, 6500), (State.BUILDING, 30))
+    waiting, had_waited, _ = it.jobs
+    waiting.waits_for_turn, had_waited.turn_at = True, NOW - timedelta(seconds=100)
+    assert {(): 100} == World(it).read()["oldest_incomplete_age_seconds"]
 
 
 def test_a_stop_shows_how_long_it_takes() -> None:

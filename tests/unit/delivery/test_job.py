@@ -95,10 +95,13 @@ async def test_an_end_lets_the_next_of_the_user_go() -> None:
     await asyncio.gather(waiting, return_exceptions=True)
     second.end()
     assert (True, False, False) == (first.has_turn, second.has_turn, third.has_turn)
+    assert (False, True, True) == (first.waits_for_turn, second.waits_for_turn, third.waits_for_turn)
+    assert first.turn_at is None
     first.end()
     for _ in range(5):
         await asyncio.sleep(0)
     assert (False, True) == (first.has_turn, third.has_turn)
+    assert (False, True) == (third.waits_for_turn, third.turn_at is not None)
     await last
 
 
