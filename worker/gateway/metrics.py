@@ -29,7 +29,16 @@ NOTIFICATIONS = Counter(
 )
 CONNECTIONS_CUT_OFF = Counter(
     "connections_cut_off",
-    "Connections that were cut off: `slow`, nothing complete within 15 s, or `many`, the oldest idle ones of too many.",
+    "Connections that were cut off: `slow`, no complete request or no reader within 15 s, `many`, the oldest idle ones "
+    "of too many, or `large`, the oldest unread requests when all of them have more than 16 MiB.",
+    ["reason"],
+    namespace=PREFIX,
+    registry=REGISTRY,
+)
+BAD_REQUESTS = Counter(
+    "bad_requests",
+    "Requests that no route has seen: `too-large`, a line, a header, their number or their sum, or `malformed`, no "
+    "valid HTTP.",
     ["reason"],
     namespace=PREFIX,
     registry=REGISTRY,
@@ -61,5 +70,7 @@ for _reason in ("token", "not-a-click", "limit", "kafka"):
     REFUSED.labels(_reason)
 for _result in ("sent", "given-up"):
     NOTIFICATIONS.labels(_result)
-for _reason in ("slow", "many"):
+for _reason in ("too-large", "malformed"):
+    BAD_REQUESTS.labels(_reason)
+for _reason in ("slow", "many", "large"):
     CONNECTIONS_CUT_OFF.labels(_reason)

@@ -32,8 +32,9 @@ from worker.gateway.answers import (
     wanted_wait,
     wants_page,
 )
+from worker.gateway.connection import MAX_BODY
 from worker.gateway.front_door import refusal
-from worker.gateway.http import MAX_BODY, SECURITY_HEADERS
+from worker.gateway.headers import SECURITY_HEADERS
 from worker.gateway.metrics import PUBLISHED, REFUSED, STREAMS, STREAMS_CUT_OFF
 from worker.gateway.operations import Operations
 from worker.gateway.pages import MAX_LISTED, STATIC, Pages, Shown, shown

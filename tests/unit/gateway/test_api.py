@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.builders import REVISION_ID, SOLUTION_ID
 from tests.unit.gateway.door import PREFIX, open_door, token
-from worker.gateway.http import MAX_BODY
+from worker.gateway.connection import MAX_BODY
 from worker.sandbox.users import STRANGER
 
 ASKED = {"solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID)}
