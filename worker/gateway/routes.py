@@ -33,6 +33,7 @@ from worker.gateway.answers import (
     wants_page,
 )
 from worker.gateway.connection import MAX_BODY
+from worker.gateway.forms import FormError, form_of
 from worker.gateway.front_door import refusal
 from worker.gateway.headers import SECURITY_HEADERS
 from worker.gateway.metrics import PUBLISHED, REFUSED, STREAMS, STREAMS_CUT_OFF
@@ -122,6 +123,8 @@ class Routes:
                 return await handler(request)
             except WorkerError as error:
                 why = refused(error)
+            except FormError as error:
+                why = Refused(error.status, "not-a-form", str(error))
             except Refused as error:
                 why = error
             return self._answers.refuse(request, why.status, why.code, why.message)
@@ -146,8 +149,8 @@ class Routes:
 
     async def posted_click(self, request: web.Request) -> web.StreamResponse:
         """`POST /deploy`: the same as a form, whose token stands in no address."""
-        form = await request.post()
-        solution, revision, token = (str(form.get(it, "")) for it in ("solutionId", "revisionId", "jwtToken"))
+        form = await form_of(request)
+        solution, revision, token = (form.get(it, "") for it in ("solutionId", "revisionId", "jwtToken"))
         return await self._click(request, token, id_of(solution, "solution"), id_of(revision, "revision"))
 
     async def _click(self, request: web.Request, token: str, solution: UUID, revision: UUID) -> web.StreamResponse:
@@ -323,8 +326,8 @@ class Routes:
     async def again(self, request: web.Request) -> web.StreamResponse:
         """`POST /requests/{id}/again`: the owner's request once more; the page's nonce makes it one."""
         session, found = await self._acting(request)
-        form = await request.post()
-        nonce = str(form.get("nonce", ""))
+        form = await form_of(request)
+        nonce = form.get("nonce", "")
         if not found.entry or not found.entry.belongs_to(session.user_id) or not 8 <= len(nonce) <= 64:
             return self._answers.not_found(request, session)
         publisher = self._gateway.publisher_for(session)
@@ -336,8 +339,8 @@ class Routes:
     async def settle(self, request: web.Request) -> web.StreamResponse:
         """`POST /requests/{id}/settle`: an administrator says what became of a parked request."""
         session, found, entry = await self._administering(request)
-        form = await request.post()
-        outcome, reason = str(form.get("outcome", "")), str(form.get("reason", ""))
+        form = await form_of(request)
+        outcome, reason = form.get("outcome", ""), form.get("reason", "")
         before = entry.sequence
         await self._done(self._operations.settle(entry.status, outcome, reason, session.email))
         await self._gateway.wait(found, session, API_WAIT, after=before)

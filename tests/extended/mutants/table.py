@@ -1168,10 +1168,49 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("traces: a click's own", "if Spans.tracer else _ANSWERING.get()", "if False else _ANSWERING.get()"),
         ("traces: no nonsense is passed on", "given if given and TRACEPARENT.fullmatch(given) else None", "given"),
     ),
+    ("worker/gateway/connection.py", f"{UNIT}/gateway/test_limits.py"): (
+        ("gateway: bodies", "MAX_BODY = 64 * 1024", "MAX_BODY = 64 * 1024 * 1024"),
+        ("gateway: heads", "if self._head >= MAX_HEAD:", "if False:"),
+        ("gateway: bodies are no heads", "elif not is_body and", "elif"),
+        ("gateway: unread requests of all", "while self.total > MAX_UNREAD:", "while False:"),
+        (
+            "gateway: read requests do not count",
+            "self._unread.forget(self)\n\n    def cut_off",
+            "pass\n\n    def cut_off",
+        ),
+        ("gateway: echoes", "if isinstance(resp, web.HTTPException):", "if False:"),
+        (
+            "gateway: headers of what is no HTTP",
+            "add_headers(request, response)\n        response.force",
+            "response.force",
+        ),
+    ),
+    ("worker/gateway/headers.py", f"{UNIT}/gateway/test_limits.py"): (
+        ("gateway: versions", '"Server": "playground-deployer",', ""),
+    ),
+    ("worker/gateway/forms.py", f"{UNIT}/gateway/test_forms.py"): (
+        ("gateway: forms' charsets", '(charset or "utf-8").lower() not in _CHARSETS', "False"),
+        ("gateway: forms' types", "if kind not in _TYPES or", "if"),
+        (
+            "gateway: forms are UTF-8",
+            "except UnicodeDecodeError:\n        raise FormError",
+            "except ZeroDivisionError:\n        raise FormError",
+        ),
+        ("gateway: fields of a form", "if len(parts) > MAX_FIELDS:", "if False:"),
+        ("gateway: forms that are cut short", 'parts.pop()[:2] != b"--"', "not parts.pop()"),
+    ),
     ("worker/gateway/http.py", f"{UNIT}/gateway/test_pages.py"): (
         ("gateway: headers", "            add_headers(request, response)", "            pass"),
-        ("gateway: bodies", "MAX_BODY = 64 * 1024", "MAX_BODY = 64 * 1024 * 1024", f"{UNIT}/gateway/test_limits.py"),
         ("gateway: lines", "max_line_size=MAX_LINE,", "", f"{UNIT}/gateway/test_limits.py"),
+        ("gateway: number of headers", "max_headers=MAX_HEADERS,", "", f"{UNIT}/gateway/test_limits.py"),
+        ("gateway: slow connections count", "2 * IDLE_SECONDS,", "IDLE_SECONDS / 2,", f"{UNIT}/gateway/test_limits.py"),
+        ("gateway: resting connections", "if not handler.is_resting:", "if True:", f"{UNIT}/gateway/test_limits.py"),
+        (
+            "gateway: bodies that are none",
+            "except web.RequestPayloadError:",
+            "except ZeroDivisionError:",
+            f"{UNIT}/gateway/test_limits.py",
+        ),
         ("gateway: slow connections", "now - known[handler] > IDLE_SECONDS", "False", f"{UNIT}/gateway/test_limits.py"),
         (
             "gateway: many connections",
