@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from importlib.resources import files
+from itertools import islice
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 from uuid import UUID, uuid4
@@ -46,7 +47,7 @@ from worker.settings import GatewaySettings
 
 API_WAIT = 3.0  # seconds that a POST waits for its first status
 SEND_SECONDS = 10.0  # for one event to a browser that does not read
-LOOK_SECONDS = 1.0  # between two looks at a list that somebody sees, or whether somebody still follows a request
+LOOK_SECONDS = 1.0  # between two events of a list, and between two looks whether somebody still follows
 REFRESH_SECONDS = 15.0  # between two looks at what no status of the request itself changes
 PING_SECONDS = 15  # between two signs of life; proxies close what is silent for 30 to 60 s
 OPERATION_SECONDS = 15.0  # for what people do to a request: it reads topics
@@ -257,20 +258,27 @@ class Routes:
         """`GET /requests`: mine, newest first; an administrator's of everybody with `?all=1`."""
         session = await self._session(request)
         everybody = _all_wanted(request, session)
+        await self._gateway.learn(session)
         page = self._pages.requests(self._listed(session, everybody), session, self._as_of(), everybody=everybody)
         return self._answers.page(page)
 
     def _listed(self, session: Session, everybody: bool) -> list[Shown]:
         own = self._gateway.own(session)
-        entries = own
-        if everybody:
-            entries = [it for it, _ in zip(self._gateway.view.all(), range(MAX_LISTED), strict=False)]
+        waiting = [it for it in own if it.is_open]
+        return [shown(it, session.user_id, waiting) for it in self._found(session, own, everybody)]
+
+    def _found(self, session: Session, own: list[Entry], everybody: bool) -> list[Found]:
+        entries = list(islice(self._gateway.view.all(), MAX_LISTED)) if everybody else own
         known = {it.request_id for it in entries}
         pending = [] if everybody else [it for it in session.made if it.request_id not in known]
         fresh = [self._gateway.find(it.request_id, session) for it in pending]
-        found = [*filter(None, fresh), *(Found(it.request_id, it) for it in entries[:MAX_LISTED])]
-        waiting = [it for it in own if it.is_open]
-        return [shown(it, session.user_id, waiting) for it in found]
+        return [*filter(None, fresh), *(Found(it.request_id, it) for it in entries[:MAX_LISTED])]
+
+    def _list_state(self, session: Session, everybody: bool) -> object:
+        """Return what the list depends on: its requests and their last statuses, the user's turns, and Kafka."""
+        own = self._gateway.own(session)
+        found = self._found(session, own, everybody)
+        return self._as_of(), [_etag(it) for it in found], [(it.key, it.sequence) for it in own if it.is_open]
 
     async def show(self, request: web.Request) -> web.StreamResponse:
         """`GET /requests/{id}`."""
@@ -278,6 +286,7 @@ class Routes:
         found = self._gateway.find(request.match_info["id"], session)
         if found is None:
             return self._answers.not_found(request, session)
+        await self._gateway.learn(session)
         page = self._pages.request(self._shown(found, session), session, self._as_of(), secrets.token_urlsafe(12))
         return self._answers.page(page)
 
@@ -285,17 +294,22 @@ class Routes:
         return shown(found, session.user_id, self._gateway.open_of(found.entry, session))
 
     async def list_events(self, request: web.Request) -> web.StreamResponse:
-        """`GET /requests/events`: the list whenever it is another one."""
+        """`GET /requests/events`: the list whenever it is another one, at most once a second."""
         session = await self._session(request)
         everybody = _all_wanted(request, session)
-        last = ""
+        await self._gateway.learn(session)
+        last: object = None
         async with self._stream(request, session) as response:
-            while self._is_read(request, response):
-                html = self._pages.listed(self._listed(session, everybody), session, self._as_of(), everybody=everybody)
-                if html != last:
-                    await response.send(html, event="page")
-                    last = html
-                await _either(self.stopping)
+            with self._gateway.watching_list(session, everybody) as news:
+                while self._is_read(request, response):
+                    news.clear()
+                    state = self._list_state(session, everybody)
+                    if state != last:
+                        last, listed = state, self._listed(session, everybody)
+                        html = self._pages.listed(listed, session, self._as_of(), everybody=everybody)
+                        await response.send(html, event="page")
+                        await _either(self.stopping)
+                    await self._until(news, request, response)
         return response
 
     async def page_events(self, request: web.Request) -> web.StreamResponse:
@@ -304,6 +318,7 @@ class Routes:
         found = self._gateway.find(request.match_info["id"], session)
         if found is None:
             return self._answers.not_found(request, session)
+        await self._gateway.learn(session)
         nonce = secrets.token_urlsafe(12)
         return await self._follow(
             request,
