@@ -148,6 +148,8 @@ class Connection(web.RequestHandler):
 
         aiohttp's own answer and its line in the log repeat what was sent, which may be a token.
         """
+        if isinstance(exc, ConnectionError):
+            raise exc
         if request.writer.output_size > 0:
             raise ConnectionError("A part of another answer has been sent already")
         if status >= 500:

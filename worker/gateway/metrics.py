@@ -43,7 +43,13 @@ BAD_REQUESTS = Counter(
     namespace=PREFIX,
     registry=REGISTRY,
 )
-STREAMS = Gauge("streams", "Event streams that are open.", namespace=PREFIX, registry=REGISTRY)
+STREAMS = Gauge("streams", "Event streams and long polls that are open.", namespace=PREFIX, registry=REGISTRY)
+DOWNLOADS_CUT_OFF = Counter(
+    "downloads_cut_off",
+    "Downloads that were cut off because no 256 KiB of them were read within 10 s.",
+    namespace=PREFIX,
+    registry=REGISTRY,
+)
 STREAMS_CUT_OFF = Counter(
     "streams_cut_off", "Event streams that were closed because nobody read them.", namespace=PREFIX, registry=REGISTRY
 )

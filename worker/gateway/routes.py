@@ -4,7 +4,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from importlib.resources import files
 from itertools import islice
@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
-from aiohttp_sse import EventSourceResponse, sse_response
+from aiohttp_sse import EventSourceResponse
 from aiokafka.errors import KafkaError
 
 from schemas import State
@@ -33,14 +33,15 @@ from worker.gateway.answers import (
     wanted_wait,
     wants_page,
 )
-from worker.gateway.connection import MAX_BODY
+from worker.gateway.connection import MAX_BODY, Connection
+from worker.gateway.downloads import Downloads, send
 from worker.gateway.forms import FormError, form_of
 from worker.gateway.front_door import refusal
-from worker.gateway.headers import SECURITY_HEADERS
+from worker.gateway.headers import add_headers
 from worker.gateway.metrics import PUBLISHED, REFUSED, STREAMS, STREAMS_CUT_OFF
 from worker.gateway.operations import Operations
 from worker.gateway.pages import MAX_LISTED, STATIC, Pages, Shown, shown
-from worker.gateway.service import Away, Found, Gateway, TooMany, is_deployed
+from worker.gateway.service import Away, Found, Gateway, TooMany, has_news, is_deployed
 from worker.gateway.sessions import Made, Session
 from worker.gateway.view import Entry
 from worker.settings import GatewaySettings
@@ -83,7 +84,8 @@ class Routes:
         self._base = urlsplit(settings.public_url).path.rstrip("/")
         self._origin = "{0.scheme}://{0.netloc}".format(urlsplit(settings.public_url))
         self._openapi = _openapi(settings.public_url)
-        self._streams: dict[str, list[web.Request]] = {}  # user → those that follow something
+        self._streams: dict[str, list[web.Request]] = {}  # user → those that follow something or wait for it
+        self._downloads = Downloads()
         self.stopping = asyncio.Event()
 
     def add_to(self, app: web.Application) -> None:
@@ -155,17 +157,18 @@ class Routes:
         return await self._click(request, token, id_of(solution, "solution"), id_of(revision, "revision"))
 
     async def _click(self, request: web.Request, token: str, solution: UUID, revision: UUID) -> web.StreamResponse:
-        seconds = wanted_wait(request, self._settings.wait_seconds)
-        until = asyncio.get_running_loop().time() + seconds
+        began = asyncio.get_running_loop().time()
         session = await self._gateway.authenticate(token)
         before = self._sessions.read(request)
         if before and before.user_id == session.user_id:
             for made in reversed(before.made):
                 session = session.with_made(made)
-        found = await self._gateway.deploy(session, token, solution, revision)
-        if found.made:
-            session = session.with_made(found.made)
-        found = await self._gateway.wait(found, session, max(0.0, until - asyncio.get_running_loop().time()))
+        async with self._waiting(request, session, self._settings.wait_seconds) as seconds:
+            found = await self._gateway.deploy(session, token, solution, revision)
+            if found.made:
+                session = session.with_made(found.made)
+            rest = max(0.0, began + seconds - asyncio.get_running_loop().time())
+            found = await self._wait(request, found, session, rest)
         return self._after_click(request, session, found)
 
     def _after_click(self, request: web.Request, session: Session, found: Found) -> web.StreamResponse:
@@ -185,11 +188,15 @@ class Routes:
         ids = request.match_info
         solution, revision = id_of(ids["solution"], "solution"), id_of(ids["revision"], "revision")
         # Of the portal's cookie alone nothing is deployed; it is enough to read what its user may read.
-        token = token_of(request) or portal_cookie(request)
+        token = token_of(request)
+        if not token and (token := portal_cookie(request)) and refusal(request.method, request.headers):
+            REFUSED.labels("not-a-click").inc()
+            raise Refused(403, "not-a-click", "The portal's cookie counts only where this address is opened in a tab.")
         session = await self._gateway.authenticate(token)
-        _, bundle = await self._builder.build(solution, revision, Caller(session.user_id, session.email))
-        headers = {"Content-Disposition": 'attachment; filename="solution.zip"'}
-        return web.Response(body=bundle.data, content_type="application/zip", headers=headers)
+        async with self._downloads.place(session.user_id):
+            _, bundle = await self._builder.build(solution, revision, Caller(session.user_id, session.email))
+            headers = {"Content-Disposition": 'attachment; filename="solution.zip"', "Content-Type": "application/zip"}
+            return await send(request, bundle.data, web.StreamResponse(headers=headers))
 
     # -------------------------------------------------------------------------------------------- for programs
 
@@ -201,8 +208,9 @@ class Routes:
         key = request.headers.get("Idempotency-Key", "").strip().strip('"') or str(uuid4())
         if len(key) > MAX_KEY or not key.isprintable():
             raise Refused(400, "invalid-request", f"The Idempotency-Key has more than {MAX_KEY} characters.")
-        found = await self._gateway.deploy_with_key(session, token or "", solution, revision, key)
-        found = await self._gateway.wait(found, session, wanted_wait(request, API_WAIT), after=-1)
+        async with self._waiting(request, session, API_WAIT) as seconds:
+            found = await self._gateway.deploy_with_key(session, token or "", solution, revision, key)
+            found = await self._wait(request, found, session, seconds, after=-1)
         response = _json(found, 202)
         response.headers["Location"] = f"{self._base}/v1/deployments/{found.request_id}"
         response.headers["Retry-After"] = "2"
@@ -215,8 +223,9 @@ class Routes:
         if found is None:
             return self._answers.not_found(request, session)
         known = _sequence(request.headers.get("If-None-Match", ""), found.request_id)
-        if seconds := wanted_wait(request):
-            found = await self._gateway.wait(found, session, seconds, after=known)
+        async with self._waiting(request, session) as seconds:
+            if seconds:
+                found = await self._wait(request, found, session, seconds, after=known)
         if found.entry and found.entry.sequence == known:
             return web.Response(status=304, headers={"ETag": _etag(found)})
         return _json(found, 200)
@@ -441,8 +450,8 @@ class Routes:
     # ------------------------------------------------------------------------------------------------- streams
 
     @asynccontextmanager
-    async def _stream(self, request: web.Request, session: Session) -> AsyncIterator[EventSourceResponse]:
-        """Open an event stream, if the user may have one more. Raises TooMany."""
+    async def _following(self, request: web.Request, session: Session) -> AsyncIterator[None]:
+        """Count an event stream or a long poll, if the user may have one more. Raises TooMany."""
         own = self._streams.get(session.user_id, [])
         followed = sum(it.transport is not None for it in own)  # a reload has left, and is perhaps not noticed yet
         if sum(map(len, self._streams.values())) >= self._settings.max_streams:
@@ -453,21 +462,53 @@ class Routes:
         own.append(request)
         STREAMS.inc()
         try:
-            opened = sse_response(
-                request, headers=SECURITY_HEADERS, send_timeout=SEND_SECONDS, ping_interval=PING_SECONDS
-            )
-            async with opened as response:
-                try:
-                    yield response
-                except TimeoutError:
-                    STREAMS_CUT_OFF.inc()
-                except ConnectionError:  # the reader has left
-                    pass
+            yield
         finally:
             STREAMS.dec()
             own.remove(request)
             if not own:
                 del self._streams[session.user_id]
+
+    @asynccontextmanager
+    async def _stream(self, request: web.Request, session: Session) -> AsyncIterator["_Stream"]:
+        """Open an event stream, if the user may have one more. Raises TooMany."""
+        async with self._following(request, session):
+            response = _Stream(send_timeout=SEND_SECONDS, ping_interval=PING_SECONDS)
+            add_headers(request, response)
+            response.headers["Cache-Control"] = "no-store"
+            try:
+                await response.prepare(request)
+                async with response:
+                    # The reader has left, or does not read: `is_cut_off` knows which.
+                    with suppress(ConnectionError, TimeoutError):
+                        yield response
+            finally:
+                connection = request.protocol
+                if response.is_cut_off or (isinstance(connection, Connection) and connection.is_unreachable):
+                    STREAMS_CUT_OFF.inc()
+
+    @asynccontextmanager
+    async def _waiting(self, request: web.Request, session: Session, default: float = 0.0) -> AsyncIterator[float]:
+        """Yield how long the answer may wait. A longer wait than the default counts as a stream. Raises TooMany."""
+        seconds = wanted_wait(request, default)
+        if seconds <= default:
+            yield seconds
+        else:
+            async with self._following(request, session):
+                yield seconds
+
+    async def _wait(
+        self, request: web.Request, found: Found, session: Session, seconds: float, after: int | None = None
+    ) -> Found:
+        """Wait for news of a request, as long as the sender does, and not while the gateway stops."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while not self.stopping.is_set():
+            rest = until - loop.time()
+            found = await self._gateway.wait(found, session, max(0.0, min(rest, LOOK_SECONDS)), after=after)
+            if rest <= LOOK_SECONDS or has_news(found, after) or request.transport is None:
+                break
+        return found
 
     async def _follow(
         self, request: web.Request, session: Session, found: Found, event: str, render: Callable[[Found], str]
@@ -503,6 +544,16 @@ class Routes:
     def _is_read(self, request: web.Request, response: EventSourceResponse) -> bool:
         """Tell whether somebody follows. One who left gives the stream back at once, and not with the next ping."""
         return response.is_connected() and request.transport is not None and not self.stopping.is_set()
+
+
+class _Stream(EventSourceResponse):
+    """An event stream that knows whether it was closed because nobody read it, by an event or by a ping."""
+
+    is_cut_off = False
+
+    def _abort_transport(self) -> None:
+        self.is_cut_off = True
+        super()._abort_transport()
 
 
 async def _either(*events: asyncio.Event) -> None:

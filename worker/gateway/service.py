@@ -242,7 +242,7 @@ class Gateway:
         async with self.watching(found) as event:
             try:
                 async with asyncio.timeout(seconds):
-                    while not _has_news(found, after):
+                    while not has_news(found, after):
                         await event.wait()
                         event.clear()
                         found = self.again(found, session)
@@ -257,7 +257,8 @@ class Gateway:
         return self.find(found.request_id, session) or found
 
 
-def _has_news(found: Found, after: int | None) -> bool:
+def has_news(found: Found, after: int | None) -> bool:
+    """Tell whether the request has ended or parked, or has a status after the sequence `after`."""
     if found.is_settled:
         return True
     return after is not None and found.entry is not None and found.entry.sequence > after

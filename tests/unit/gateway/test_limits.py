@@ -47,7 +47,7 @@ def connection(*, is_resting: bool = False) -> Any:
 
 def counted(counter: Any, *labels: str) -> float:
     """Return what a counter of the gateway is at."""
-    return float(counter.labels(*labels)._value.get())
+    return float((counter.labels(*labels) if labels else counter)._value.get())
 
 
 def test_a_silent_connection_is_cut_off() -> None:

@@ -179,7 +179,12 @@ def test_a_users_requests_are_found_once(monkeypatch: pytest.MonkeyPatch) -> Non
     """Fingerprints are compared once for each user, whatever comes, goes and comes again in between."""
     scanned: list[bytes] = []
     ids = view_module._ids
-    monkeypatch.setattr(view_module, "_ids", lambda packed: scanned.append(packed) or ids(packed))
+
+    def noted(packed: bytes) -> tuple[str, str]:
+        scanned.append(packed)
+        return ids(packed)
+
+    monkeypatch.setattr(view_module, "_ids", noted)
     seen = view(requests=20)
     for number in range(40):
         user = STRANGER if number % 3 else SANDBOX_USER
