@@ -10,11 +10,13 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping
 from difflib import get_close_matches
+from ipaddress import IPv6Address
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -27,6 +29,11 @@ _SERVER = r"([^\s,:/\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}"
 _SERVERS = rf"^{_SERVER}(, ?{_SERVER})*$"
 # No user, no password, no query: `check` and the log show URLs.
 HttpUrl = Annotated[str, Field(pattern=r"^https?://([^\s/?#@:\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^\s?#@]*)?$")]
+# As browsers write it in `Origin`, and with a path that needs no escapes: the prefix of routes, links and a cookie.
+PublicUrl = Annotated[
+    str,
+    Field(pattern=r"^https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?$"),
+]
 Seconds = Annotated[float, Field(gt=0)]
 SecretAlgorithm = Literal["HS256", "HS384", "HS512"]
 PublicKeyAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
@@ -244,10 +251,11 @@ class GatewaySettings(_Group):
         "same one."
     )
     http_port: int = Field(8081, ge=0, le=65535, description="Port of the gateway; 0: any free port.")
-    public_url: HttpUrl = Field(
+    public_url: PublicUrl = Field(
         "http://localhost:8081",
         description="URL of the gateway as browsers reach it, with the prefix that an ingress may strip, e.g. "
-        "https://graphene.example/playground-deployer.",
+        "https://graphene.example/playground-deployer; a host in letters of other scripts as `xn--…`, and a path of "
+        "letters, digits, `-`, `.`, `_` and `~`.",
     )
     portal_url: HttpUrl | None = Field(
         None, description="URL of Graphene's portal, which pages link to when someone has to log in; unset: no link."
@@ -286,6 +294,19 @@ class GatewaySettings(_Group):
         description="Whether Graphene's portal notifies users, behind its bell, when their requests have ended; one "
         "process of all replicas does it for each partition.",
     )
+
+    @field_validator("public_url")
+    @classmethod
+    def _as_in_origin(cls, value: str) -> str:
+        """Write it as browsers write `Origin`: in small letters, and without the scheme's own port."""
+        url = urlsplit(value)
+        try:
+            port = url.port
+        except ValueError:
+            raise ValueError("its port is above 65535") from None
+        host = f"[{IPv6Address(url.hostname or '')}]" if url.netloc.startswith("[") else url.hostname
+        usual = {"http": 80, "https": 443}[url.scheme]
+        return f"{url.scheme}://{host}{'' if port in (None, usual) else f':{port}'}{url.path}"
 
     @model_validator(mode="after")
     def _long_key(self) -> Self:

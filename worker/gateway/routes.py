@@ -90,6 +90,8 @@ class Routes:
 
     def add_to(self, app: web.Application) -> None:
         """Add every route, with and without the prefix: an ingress strips it or does not."""
+        if self._base:
+            app.router.add_get(self._base, self.home, allow_head=False)
         for prefix in {"", self._base}:
             for method, path, respond in (
                 ("GET", "/deploy/{solution}/{revision}", self.click),

@@ -1077,6 +1077,11 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "(self._final or self._open).values()",
             "(self._open or self._final).values()",
         ),
+        ("gateway: fingerprints are compared once", "own.seen = max(own.seen, added)", "own.seen = 0"),
+        ("gateway: fingerprints that come again", "self._added[partition] += 1", "pass"),
+        ("gateway: users that are remembered", "while len(self._own) > MAX_USERS or", "while"),
+        ("gateway: looking lets others run", "if number % SCANNED == 0:", "if False:"),
+        ("gateway: lists are woken", "for partition in (entry.key[0], ALL):", "for partition in ():"),
         ("gateway: watchers leave", "events.discard(event)", "pass"),
         ("gateway: others' turns", "it.is_open and it.offset < entry.offset", "it.is_open"),
     ),
@@ -1097,6 +1102,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("gateway: how many requests a session knows", "(made, *others)[:MAX_MADE]", "(made, *others)"),
     ),
     ("worker/gateway/service.py", f"{UNIT}/gateway/test_portal.py"): (
+        ("gateway: publishing once at a time", "if task is None:", "if True:", f"{UNIT}/gateway/test_portal.py"),
         ("gateway: open requests of a user", "if open_ones >= most:", "if False:"),
         ("gateway: rate of a user", "if not limiter.has_capacity():", "if False:"),
         ("gateway: Kafka away", "if publisher is None or not self.reader.is_connected:", "if publisher is None:"),
@@ -1153,6 +1159,40 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             f"{UNIT}/gateway/test_api.py",
         ),
         ("gateway: keys", "if len(key) > MAX_KEY or not", "if not", f"{UNIT}/gateway/test_api.py"),
+        ("gateway: long polls", "if seconds <= default:", "if True:", f"{UNIT}/gateway/test_api.py"),
+        (
+            "gateway: senders that leave",
+            " or request.transport is None:\n                break",
+            ":\n                break",
+            f"{UNIT}/gateway/test_api.py",
+        ),
+        ("gateway: streams that are cut off", "STREAMS_CUT_OFF.inc()", "pass", f"{UNIT}/gateway/test_slow_readers.py"),
+        ("gateway: send_timeout", "send_timeout=SEND_SECONDS, ", "", f"{UNIT}/gateway/test_slow_readers.py"),
+        (
+            "gateway: the portal's cookie where it is opened",
+            "and refusal(request.method, request.headers):",
+            "and False:",
+            f"{UNIT}/gateway/test_slow_readers.py",
+        ),
+        (
+            "gateway: the prefix alone",
+            "        if self._base:\n            app.router",
+            "        if False:\n            app.router",
+            f"{UNIT}/gateway/test_portal.py",
+        ),
+        (
+            "gateway: sessions of another user",
+            "if before and before.user_id == session.user_id:",
+            "if before:",
+            f"{UNIT}/gateway/test_portal.py",
+        ),
+        ("gateway: nonces", " or not 8 <= len(nonce) <= 64:", ":"),
+        (
+            "gateway: 204 after the end",
+            'if is_over and request.headers.get("Last-Event-ID"',
+            'if False and request.headers.get("Last-Event-ID"',
+            f"{UNIT}/gateway/test_api.py",
+        ),
     ),
     ("worker/gateway/bell.py", f"{UNIT}/gateway/test_bell.py"): (
         ("bell: what is never taken is given up", "for attempt in range(ATTEMPTS):", "for attempt in range(1000):"),
@@ -1162,6 +1202,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     ("worker/gateway/answers.py", f"{UNIT}/gateway/test_portal.py"): (
         ("gateway: the portal's cookie alone reads", 'if name == "authToken":', "if False:"),
+        ("gateway: MAX_WAIT", "min(float(found[1]), MAX_WAIT)", "float(found[1])", f"{UNIT}/gateway/test_api.py"),
         ("gateway: ids of Graphene's", "if not _UUID.fullmatch(text):", "if False:"),
     ),
     ("worker/observability/telemetry.py", f"{UNIT}/gateway/test_traces.py"): (
@@ -1187,6 +1228,15 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     ("worker/gateway/headers.py", f"{UNIT}/gateway/test_limits.py"): (
         ("gateway: versions", '"Server": "playground-deployer",', ""),
+    ),
+    ("worker/gateway/downloads.py", f"{UNIT}/gateway/test_slow_readers.py"): (
+        ("gateway: downloads of a user", "if self._of[user_id] >= MAX_DOWNLOADS_PER_USER:", "if False:"),
+        ("gateway: downloads of all", "if self._of.total() >= MAX_DOWNLOADS:", "if False:"),
+        (
+            "gateway: downloads that nobody reads",
+            "async with asyncio.timeout(CHUNK_SECONDS):\n                await response.write(",
+            "async with asyncio.timeout(None):\n                await response.write(",
+        ),
     ),
     ("worker/gateway/forms.py", f"{UNIT}/gateway/test_forms.py"): (
         ("gateway: forms' charsets", '(charset or "utf-8").lower() not in _CHARSETS', "False"),
