@@ -1098,6 +1098,12 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "secure=self._is_secure,\n            httponly",
             "secure=False,\n            httponly",
         ),
+        (
+            "gateway: SameSite",
+            'httponly=True,\n            samesite="Lax",',
+            "httponly=True,",
+            f"{UNIT}/gateway/test_portal.py",
+        ),
         ("gateway: other hosts set no session", '"__Host-playground" if', '"playground" if'),
         ("gateway: how many requests a session knows", "(made, *others)[:MAX_MADE]", "(made, *others)"),
     ),
@@ -1228,6 +1234,13 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     ("worker/gateway/headers.py", f"{UNIT}/gateway/test_limits.py"): (
         ("gateway: versions", '"Server": "playground-deployer",', ""),
+    ),
+    ("worker/gateway/app.py", f"{UNIT}/gateway/test_app.py"): (
+        ("gateway: BUILDS", "        async with self._places:\n", "        if True:\n"),
+        ("gateway: ready while it stops", "if stop.is_set():", "if False:"),
+        ("gateway: ready with what Kafka grants", "if access.problem:", "if False:"),
+        ("gateway: ready once all is read", "if not reader.is_complete:", "if False:"),
+        ("gateway: ready once it can write", "if publisher.get() is None:", "if False:"),
     ),
     ("worker/gateway/downloads.py", f"{UNIT}/gateway/test_slow_readers.py"): (
         ("gateway: downloads of a user", "if self._of[user_id] >= MAX_DOWNLOADS_PER_USER:", "if False:"),
