@@ -21,9 +21,11 @@ _PORTAL: list[_Json] = [{"bearer": []}, {"token": []}, {"bareToken": []}, {"toke
 PROBLEMS: Mapping[str, str] = {
     "not-json": "The body is not strict JSON.",
     "invalid-request": "A field is missing or has the wrong type, or the Idempotency-Key is too long.",
+    "not-a-form": "The form is neither urlencoded nor multipart, is not UTF-8, or is incomplete.",
     "token-…": "There is no valid token; docs/contract.md lists the codes with this prefix.",
     "session-missing": "There is neither a token nor a session, or the session has expired.",
-    "not-a-click": "The address deploys, but was prefetched, embedded or called by a script of a page.",
+    "not-a-click": "The address deploys, or came with the portal's cookie alone, and was prefetched, embedded or called by "
+    "a script of a page.",
     "other-origin": "The form was sent from another site's page.",
     "not-an-id": "An id in the address is not a UUID.",
     "not-found": "There is nothing at this address.",
@@ -32,7 +34,8 @@ PROBLEMS: Mapping[str, str] = {
     "too-slow": "The request took more than 10 s to arrive.",
     "too-large": "The body has more than 64 KiB.",
     "idempotency-key-reused": "The Idempotency-Key was already used with another solution or revision.",
-    "too-many-requests": "The user has too many open deployments, HTTP requests in a minute, or event streams.",
+    "too-many-requests": "The user has too many open deployments, HTTP requests in a minute, downloads, or event streams "
+    "and long polls.",
     "http-…": "An HTTP error with this status code.",
     "internal": "A bug in the gateway; its log has the details under the number in the sentence.",
     "kafka-unavailable": "The request could not be published; sending it again is safe.",
@@ -196,10 +199,11 @@ def _portal() -> _Json:
                 "requestBody": {
                     "required": True,
                     "content": {
-                        "application/x-www-form-urlencoded": {"schema": {"$ref": "#/components/schemas/Click"}}
+                        media: {"schema": {"$ref": "#/components/schemas/Click"}}
+                        for media in ("application/x-www-form-urlencoded", "multipart/form-data")
                     },
                 },
-                "responses": clicked | _refusals("408", "413", media=_FOR_PEOPLE),
+                "responses": clicked | _refusals("400", "408", "413", "415", media=_FOR_PEOPLE),
             }
         },
         "/getSolutionZip/{solution}/{revision}": {
@@ -216,7 +220,7 @@ def _portal() -> _Json:
                         {"application/zip": {"schema": {"type": "string", "contentMediaType": "application/zip"}}},
                         "Content-Disposition",
                     ),
-                    **_refusals("401", "404", "429", "500", "503", media=_FOR_PEOPLE),
+                    **_refusals("401", "403", "404", "429", "500", "503", media=_FOR_PEOPLE),
                 },
             }
         },
@@ -394,12 +398,13 @@ def _headers() -> _Json:
 
 # Status → meaning, codes, and headers.
 _REFUSED: Mapping[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
-    "400": ("The request is wrong.", ("not-json", "invalid-request"), ()),
+    "400": ("The request is wrong.", ("not-json", "invalid-request", "not-a-form"), ()),
     "401": ("There is neither a valid token nor a session.", ("token-…", "session-missing"), ("WWW-Authenticate",)),
     "403": ("The request is not a click.", ("not-a-click",), ()),
     "404": ("It does not exist, or belongs to another user.", ("request-unknown", "not-an-id", "not-found"), ()),
     "408": ("The body took too long to arrive.", ("too-slow",), ()),
     "413": ("The body is too large.", ("too-large",), ()),
+    "415": ("The body has another type.", ("not-a-form",), ()),
     "422": ("The key belongs to another deployment.", ("idempotency-key-reused",), ()),
     "429": ("The user has reached a limit.", ("too-many-requests",), ("Retry-After",)),
     "500": ("A bug.", ("internal",), ()),
@@ -412,7 +417,7 @@ _REFUSED: Mapping[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
 
 
 _FOR_PROGRAMS = ("400", "401", "404", "408", "413", "422", "429", "500", "503")
-_FOR_BROWSERS = ("401", "403", "404", "408", "413", "429", "500", "503")
+_FOR_BROWSERS = ("400", "401", "403", "404", "408", "413", "415", "429", "500", "503")
 
 
 def _problems() -> _Json:

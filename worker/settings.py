@@ -11,11 +11,13 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping
 from difflib import get_close_matches
+from ipaddress import IPv6Address
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -29,6 +31,11 @@ _SERVERS = rf"^{_SERVER}(, ?{_SERVER})*$"
 # A URL has no user, no password and no query, because `check` and the log show URLs.
 HttpUrl = Annotated[str, Field(pattern=r"^https?://([^\s/?#@:\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^\s?#@]*)?$")]
 _NAMESPACES = "[a-z0-9*-]*[a-z0-9][a-z0-9*-]*"  # a name or a pattern; without a letter or digit it would mean all names
+# As browsers write it in `Origin`, and with a path that needs no escapes: the prefix of routes, links and a cookie.
+PublicUrl = Annotated[
+    str,
+    Field(pattern=r"^https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?$"),
+]
 Seconds = Annotated[float, Field(gt=0)]
 SecretAlgorithm = Literal["HS256", "HS384", "HS512"]
 PublicKeyAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
@@ -251,10 +258,11 @@ class GatewaySettings(_Group):
         "secret."
     )
     http_port: int = Field(8081, ge=0, le=65535, description="Port of the gateway; 0: any free port.")
-    public_url: HttpUrl = Field(
+    public_url: PublicUrl = Field(
         "http://localhost:8081",
         description="URL of the gateway for browsers, with the prefix that an ingress may strip, e.g. "
-        "https://graphene.example/playground-deployer.",
+        "https://graphene.example/playground-deployer. Write a host in other scripts as `xn--…`; the path has letters, "
+        "digits, `-`, `.`, `_` and `~` only.",
     )
     portal_url: HttpUrl | None = Field(
         None,
@@ -297,6 +305,19 @@ class GatewaySettings(_Group):
         description="Whether Graphene's portal notifies users, behind its bell icon, when their requests have a final "
         "status; for each partition, one replica sends the notifications.",
     )
+
+    @field_validator("public_url")
+    @classmethod
+    def _as_in_origin(cls, value: str) -> str:
+        """Write it as browsers write `Origin`: in small letters, and without the scheme's own port."""
+        url = urlsplit(value)
+        try:
+            port = url.port
+        except ValueError:
+            raise ValueError("its port is above 65535") from None
+        host = f"[{IPv6Address(url.hostname or '')}]" if url.netloc.startswith("[") else url.hostname
+        usual = {"http": 80, "https": 443}[url.scheme]
+        return f"{url.scheme}://{host}{'' if port in (None, usual) else f':{port}'}{url.path}"
 
     @model_validator(mode="after")
     def _long_key(self) -> Self:

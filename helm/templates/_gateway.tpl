@@ -43,4 +43,7 @@
 {{- range list "" "log-out" "openapi.json" "parked" }}
 {{ $base }}/{{ . }}: Exact
 {{- end }}
+{{- with $base }}
+{{ . }}: Exact
+{{- end }}
 {{- end }}

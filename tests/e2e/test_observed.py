@@ -172,3 +172,27 @@ async def test_a_collector_that_is_away_disturbs_nobody(kafka: str, unique: str,
             await stage.until_final(["r-1"])
     assert re.search("opentelemetry", log.read_text())
     assert 1 == len(stage.playground.deployments)
+
+
+async def test_a_trace_goes_from_the_click_to_the_status(kafka: str, unique: str, tmp_path: Path) -> None:
+    """Gateway and worker send spans of one trace, the sender's, and the status on the topic continues it."""
+    async with collecting() as (collector, url), open_stage(kafka, unique, tmp_path) as stage:
+        stage.env["DEPLOYER_TRACING__ENDPOINT"] = url
+        stage.graphene.add(PIPELINE)
+        given = sandbox_token(datetime.now(UTC), user=SANDBOX_USER)
+        headers = {"jwtToken": given, "traceparent": f"00-{TRACE}-b7ad6b7169203331-01", "Prefer": "wait=60"}
+        async with (
+            stage.worker(tmp_path / "worker.log"),
+            stage.gateway(tmp_path / "gateway.log") as gateway,
+            aiohttp.ClientSession(headers=headers) as session,
+            session.get(
+                f"{gateway.url}/deploy/{PIPELINE.solution_id}/{PIPELINE.revision_id}", allow_redirects=False
+            ) as response,
+        ):
+            assert 302 == response.status, await response.text()
+        told = await traceparents(stage)
+    names = collector.spans()[TRACE]
+    assert 1 == names.count("GET /deploy/{solution}/{revision}")
+    assert {f"process {stage.topics.requests_topic}", "send accepted", "send deployed", "POST playground"} <= {*names}
+    assert {TRACE} == {it.split("-")[1] for values in told.values() for it in values}
+    assert [] == [secret for secret in SECRETS if secret.encode() in b"".join(collector.bodies)]

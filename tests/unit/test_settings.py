@@ -4,10 +4,18 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from worker.errors import ConfigurationError
-from worker.settings import PREFIX, BuilderSettings, ClientSettings, Settings, read_settings, setting_names
+from worker.settings import (
+    PREFIX,
+    BuilderSettings,
+    ClientSettings,
+    GatewaySettings,
+    Settings,
+    read_settings,
+    setting_names,
+)
 
 SECRETS = {
     "DEPLOYER_AUTH__SECRET": "first-canary-9137",
@@ -348,3 +356,35 @@ def _fields(group: str) -> dict[str, str]:
     model = Settings.model_fields[group].annotation
     assert model is not None
     return {name: field.description or "" for name, field in model.model_fields.items()}
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["//evil.example", "/a//b", "/a//", "/a%20b", "/ä", "/{x}", "/..", "/a/../b", "/.", '/"', "/a;b", "/a b", "/a\\b"],
+)
+def test_the_gateways_path_is_one_that_is_served(path: str) -> None:
+    """What a route, a link or a cookie would read differently is rejected at the start."""
+    with pytest.raises(ValidationError, match="public_url"):
+        GatewaySettings.model_validate({"session_key": "k" * 32, "public_url": f"https://a.example{path}"})
+
+
+@pytest.mark.parametrize("host", ["ä.example", "a.example:65536", "a.example:0x50", "a b.example", '"', "[::g]", "[1]"])
+def test_the_gateways_host_is_one_that_browsers_write(host: str) -> None:
+    """In `Origin` no letters but ASCII's come, and no port that is none."""
+    with pytest.raises(ValidationError, match="public_url"):
+        GatewaySettings.model_validate({"session_key": "k" * 32, "public_url": f"https://{host}/p"})
+
+
+@pytest.mark.parametrize(
+    ("given", "known"),
+    [
+        ("https://Portal.Example:443/Deploy", "https://portal.example/Deploy"),
+        ("http://a.example:80", "http://a.example"),
+        ("http://a.example:0080/", "http://a.example/"),
+        ("http://a.example:443/a-b/c_d~e.f", "http://a.example:443/a-b/c_d~e.f"),
+        ("https://[2001:DB8:0::1]:8443", "https://[2001:db8::1]:8443"),
+    ],
+)
+def test_the_gateways_origin_is_written_as_browsers_do(given: str, known: str) -> None:
+    """Small letters, and no port that is the scheme's own: forms compare it with `Origin`."""
+    assert known == GatewaySettings.model_validate({"session_key": "k" * 32, "public_url": given}).public_url

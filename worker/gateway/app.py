@@ -21,7 +21,8 @@ from worker.errors import ConfigurationError
 from worker.gateway import metrics
 from worker.gateway.access import Access
 from worker.gateway.bell import ringing
-from worker.gateway.http import MAX_BODY, Connections, answers, background, serving
+from worker.gateway.connection import MAX_BODY
+from worker.gateway.http import Connections, answers, background, serving
 from worker.gateway.operations import Operations
 from worker.gateway.pages import Pages
 from worker.gateway.reader import RETRY_SECONDS, StatusReader

@@ -3,36 +3,26 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from worker.concurrency import running
-from worker.gateway.metrics import ANSWERS, BACKGROUND_FAILURES, CONNECTIONS_CUT_OFF
+from worker.gateway.connection import MAX_HEADERS, MAX_LINE, Connection, Runner
+from worker.gateway.headers import add_headers
+from worker.gateway.metrics import ANSWERS, BACKGROUND_FAILURES, BAD_REQUESTS
 from worker.observability.health import listen, naming_port
 from worker.observability.telemetry import answering
 
-MAX_BODY = 64 * 1024
-MAX_LINE = 16 * 1024  # aiohttp's own 8,190 are less than a path with a token of 8 KiB
 MAX_CONNECTIONS = 2000
 BODY_SECONDS = 10.0  # for a request's body
 IDLE_SECONDS = 15.0  # for a request's head, from the connection's beginning or its last answer
-
-SECURITY_HEADERS: Mapping[str, str] = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Robots-Tag": "noindex",
-    "Cache-Control": "no-store",
-}
+SWEEP_SECONDS = 1.0  # between two looks at all connections
 
 log = structlog.get_logger()
 
@@ -56,8 +46,15 @@ def answers(refuse: Refuse) -> Middleware:
             response = refuse(request, error.status, code, error.text or error.reason)
             if "Allow" in error.headers:
                 response.headers["Allow"] = error.headers["Allow"]
+        except web.RequestPayloadError:
+            BAD_REQUESTS.labels("malformed").inc()
+            response = refuse(
+                request, 400, "http-400", "The request's body is not what its headers announce. Correct it."
+            )
         except TimeoutError:
             response = refuse(request, 408, "too-slow", "The request took too long to arrive. Send it again.")
+        except ConnectionError:  # the sender has left
+            raise
         except Exception:
             number = secrets.token_hex(4)
             log.exception("a defect kept the gateway from answering", route=route_of(request), number=number)
@@ -75,14 +72,6 @@ def answers(refuse: Refuse) -> Middleware:
     return middleware
 
 
-def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Give the answer what every one has; what it has already stays."""
-    for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
-    if request.secure or request.headers.get("X-Forwarded-Proto") == "https":
-        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
-
-
 def route_of(request: web.Request) -> str:
     """Return the route as it is written, without ids."""
     resource = request.match_info.route.resource
@@ -94,7 +83,7 @@ class Connections:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._idle_since: dict[web.RequestHandler, float] = {}
+        self._idle_since: dict[Connection, float] = {}
         self._busy: dict[object, int] = {}  # transport → requests that are answered now
 
     @property
@@ -104,6 +93,8 @@ class Connections:
         @web.middleware
         async def busy(request: web.Request, handler: Handler) -> web.StreamResponse:
             transport = request.transport
+            if isinstance(request.protocol, Connection):
+                request.protocol.taken()
             self._busy[transport] = self._busy.get(transport, 0) + 1
             try:
                 return await handler(request)
@@ -117,7 +108,7 @@ class Connections:
     def sweep(self, server: web.Server) -> None:
         """Look at all of them once."""
         now = self._clock()
-        opened = set(server.connections)
+        opened = cast("set[Connection]", set(server.connections))
         known = {it: since for it, since in self._idle_since.items() if it in opened}
         self._idle_since = known
         for handler in opened:
@@ -128,15 +119,18 @@ class Connections:
         oldest = sorted(known, key=lambda it: known[it])
         many = set(oldest[: max(0, len(opened) - MAX_CONNECTIONS)])
         for handler in oldest:
-            reason = "many" if handler in many else "slow" if now - known[handler] > IDLE_SECONDS else None
-            if reason and handler.transport:
-                handler.transport.abort()
-                CONNECTIONS_CUT_OFF.labels(reason).inc()
+            if handler in many:
+                handler.cut_off("many")
+            elif now - known[handler] > IDLE_SECONDS:
+                if not handler.is_resting:
+                    handler.cut_off("slow")
+                elif handler.transport:
+                    handler.transport.close()
 
     async def run(self, server: web.Server) -> None:
         """Run until it is cancelled."""
         while True:
-            await asyncio.sleep(1)
+            await asyncio.sleep(SWEEP_SECONDS)
             self.sweep(server)
 
 
@@ -148,13 +142,14 @@ def background(task: str, work: Callable[[], Coroutine[Any, Any, None]]) -> Abst
 @asynccontextmanager
 async def serving(app: web.Application, connections: Connections, host: str | None, port: int) -> AsyncIterator[int]:
     """Serve inside the block; yield the port. Raises ConfigurationError when it is in use."""
-    runner = web.AppRunner(
+    runner = Runner(
         app,
         access_log=None,  # it would have tokens in it
         shutdown_timeout=2,
         max_line_size=MAX_LINE,
         max_field_size=MAX_LINE,
-        keepalive_timeout=IDLE_SECONDS,
+        max_headers=MAX_HEADERS,
+        keepalive_timeout=2 * IDLE_SECONDS,  # `Connections` closes them before, and counts
     )
     await runner.setup()
     try:

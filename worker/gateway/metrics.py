@@ -37,12 +37,27 @@ BACKGROUND_FAILURES = Counter(
 )
 CONNECTIONS_CUT_OFF = Counter(
     "connections_cut_off",
-    "Connections that were cut off: `slow`, nothing complete within 15 s, or `many`, the oldest idle ones of too many.",
+    "Connections that were cut off: `slow`, no complete request or no reader within 15 s, `many`, the oldest idle ones "
+    "of too many, or `large`, the oldest unread requests when all of them have more than 16 MiB.",
     ["reason"],
     namespace=PREFIX,
     registry=REGISTRY,
 )
-STREAMS = Gauge("streams", "Event streams that are open.", namespace=PREFIX, registry=REGISTRY)
+BAD_REQUESTS = Counter(
+    "bad_requests",
+    "Requests that no route has seen: `too-large`, a line, a header, their number or their sum, or `malformed`, no "
+    "valid HTTP.",
+    ["reason"],
+    namespace=PREFIX,
+    registry=REGISTRY,
+)
+STREAMS = Gauge("streams", "Event streams and long polls that are open.", namespace=PREFIX, registry=REGISTRY)
+DOWNLOADS_CUT_OFF = Counter(
+    "downloads_cut_off",
+    "Downloads that were cut off because no 256 KiB of them were read within 10 s.",
+    namespace=PREFIX,
+    registry=REGISTRY,
+)
 STREAMS_CUT_OFF = Counter(
     "streams_cut_off", "Event streams that were closed because nobody read them.", namespace=PREFIX, registry=REGISTRY
 )
@@ -71,5 +86,7 @@ for _result in ("sent", "given-up"):
     NOTIFICATIONS.labels(_result)
 for _task in ("status reader", "publisher", "access to Kafka", "notifications", "measures", "connections"):
     BACKGROUND_FAILURES.labels(_task)
-for _reason in ("slow", "many"):
+for _reason in ("too-large", "malformed"):
+    BAD_REQUESTS.labels(_reason)
+for _reason in ("slow", "many", "large"):
     CONNECTIONS_CUT_OFF.labels(_reason)

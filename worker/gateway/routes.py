@@ -4,15 +4,16 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
+from itertools import islice
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 from uuid import UUID, uuid4
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
-from aiohttp_sse import EventSourceResponse, sse_response
+from aiohttp_sse import EventSourceResponse
 from aiokafka.errors import KafkaError
 
 from schemas import State
@@ -31,19 +32,22 @@ from worker.gateway.answers import (
     wanted_wait,
     wants_page,
 )
+from worker.gateway.connection import MAX_BODY, Connection
+from worker.gateway.downloads import Downloads, send
+from worker.gateway.forms import FormError, form_of
 from worker.gateway.front_door import refusal
-from worker.gateway.http import MAX_BODY, SECURITY_HEADERS
+from worker.gateway.headers import add_headers
 from worker.gateway.metrics import PUBLISHED, REFUSED, STREAMS, STREAMS_CUT_OFF
 from worker.gateway.operations import Operations
 from worker.gateway.pages import MAX_LISTED, STATIC, Pages, Shown, Stale, shown
-from worker.gateway.service import Away, Found, Gateway, TooMany, is_deployed
+from worker.gateway.service import Away, Found, Gateway, TooMany, has_news, is_deployed
 from worker.gateway.sessions import Made, Session
 from worker.gateway.view import Entry
 from worker.settings import GatewaySettings
 
 API_WAIT = 3.0  # seconds that a POST waits for its first status
 SEND_SECONDS = 10.0  # for one event to a browser that does not read
-LOOK_SECONDS = 1.0  # between two looks at a list that somebody sees, or whether somebody still follows a request
+LOOK_SECONDS = 1.0  # between two events of a list, and between two looks whether somebody still follows
 REFRESH_SECONDS = 15.0  # between two looks at what no status of the request itself changes
 PING_SECONDS = 15  # between two signs of life; proxies close what is silent for 30 to 60 s
 OPERATION_SECONDS = 15.0  # for what people do to a request: it reads topics
@@ -79,11 +83,14 @@ class Routes:
         self._base = urlsplit(settings.public_url).path.rstrip("/")
         self._origin = "{0.scheme}://{0.netloc}".format(urlsplit(settings.public_url))
         self._openapi = _openapi(settings.public_url)
-        self._streams: dict[str, list[web.Request]] = {}  # user → those that follow something
+        self._streams: dict[str, list[web.Request]] = {}  # user → those that follow something or wait for it
+        self._downloads = Downloads()
         self.stopping = asyncio.Event()
 
     def add_to(self, app: web.Application) -> None:
         """Add every route, with and without the prefix: an ingress strips it or does not."""
+        if self._base:
+            app.router.add_get(self._base, self.home, allow_head=False)
         for prefix in {"", self._base}:
             for method, path, respond in (
                 ("GET", "/deploy/{solution}/{revision}", self.click),
@@ -120,6 +127,8 @@ class Routes:
                 return await handler(request)
             except WorkerError as error:
                 why = refused(error)
+            except FormError as error:
+                why = Refused(error.status, "not-a-form", str(error))
             except Refused as error:
                 why = error
             return self._answers.refuse(request, why.status, why.code, why.message)
@@ -144,28 +153,29 @@ class Routes:
 
     async def posted_click(self, request: web.Request) -> web.StreamResponse:
         """`POST /deploy`: the same as a form, whose token stands in no address."""
-        form = await request.post()
-        solution, revision, token = (str(form.get(it, "")) for it in ("solutionId", "revisionId", "jwtToken"))
+        form = await form_of(request)
+        solution, revision, token = (form.get(it, "") for it in ("solutionId", "revisionId", "jwtToken"))
         return await self._click(request, token, id_of(solution, "solution"), id_of(revision, "revision"))
 
     async def _click(self, request: web.Request, token: str, solution: UUID, revision: UUID) -> web.StreamResponse:
-        seconds = wanted_wait(request, self._settings.wait_seconds)
-        until = asyncio.get_running_loop().time() + seconds
+        began = asyncio.get_running_loop().time()
         session = await self._gateway.authenticate(token)
         before = self._sessions.read(request)
         if before and before.user_id == session.user_id:
             for made in reversed(before.made):
                 session = session.with_made(made)
-        try:
-            found = await self._gateway.deploy(session, token, solution, revision)
-        except (TooMany, Away) as error:  # the user is known: their pages can be read meanwhile
-            why = refused(error)
-            response = self._answers.refuse(request, why.status, why.code, why.message)
-            self._sessions.write(response, session)
-            return response
-        if found.made:
-            session = session.with_made(found.made)
-        found = await self._gateway.wait(found, session, max(0.0, until - asyncio.get_running_loop().time()))
+        async with self._waiting(request, session, self._settings.wait_seconds) as seconds:
+            try:
+                found = await self._gateway.deploy(session, token, solution, revision)
+            except (TooMany, Away) as error:  # the user is known: their pages can be read meanwhile
+                why = refused(error)
+                response = self._answers.refuse(request, why.status, why.code, why.message)
+                self._sessions.write(response, session)
+                return response
+            if found.made:
+                session = session.with_made(found.made)
+            rest = max(0.0, began + seconds - asyncio.get_running_loop().time())
+            found = await self._wait(request, found, session, rest)
         return self._after_click(request, session, found)
 
     def _after_click(self, request: web.Request, session: Session, found: Found) -> web.StreamResponse:
@@ -185,11 +195,15 @@ class Routes:
         ids = request.match_info
         solution, revision = id_of(ids["solution"], "solution"), id_of(ids["revision"], "revision")
         # Of the portal's cookie alone nothing is deployed; it is enough to read what its user may read.
-        token = token_of(request) or portal_cookie(request)
+        token = token_of(request)
+        if not token and (token := portal_cookie(request)) and refusal(request.method, request.headers):
+            REFUSED.labels("not-a-click").inc()
+            raise Refused(403, "not-a-click", "The portal's cookie counts only where this address is opened in a tab.")
         session = await self._gateway.authenticate(token)
-        _, bundle = await self._builder.build(solution, revision, Caller(session.user_id, session.email))
-        headers = {"Content-Disposition": 'attachment; filename="solution.zip"'}
-        return web.Response(body=bundle.data, content_type="application/zip", headers=headers)
+        async with self._downloads.place(session.user_id):
+            _, bundle = await self._builder.build(solution, revision, Caller(session.user_id, session.email))
+            headers = {"Content-Disposition": 'attachment; filename="solution.zip"', "Content-Type": "application/zip"}
+            return await send(request, bundle.data, web.StreamResponse(headers=headers))
 
     # -------------------------------------------------------------------------------------------- for programs
 
@@ -201,8 +215,9 @@ class Routes:
         key = request.headers.get("Idempotency-Key", "").strip().strip('"') or str(uuid4())
         if len(key) > MAX_KEY or not key.isprintable():
             raise Refused(400, "invalid-request", f"The Idempotency-Key has more than {MAX_KEY} characters.")
-        found = await self._gateway.deploy_with_key(session, token or "", solution, revision, key)
-        found = await self._gateway.wait(found, session, wanted_wait(request, API_WAIT), after=-1)
+        async with self._waiting(request, session, API_WAIT) as seconds:
+            found = await self._gateway.deploy_with_key(session, token or "", solution, revision, key)
+            found = await self._wait(request, found, session, seconds, after=-1)
         response = _json(found, 202)
         response.headers["Location"] = f"{self._base}/v1/deployments/{found.request_id}"
         response.headers["Retry-After"] = "2"
@@ -215,8 +230,9 @@ class Routes:
         if found is None:
             return self._answers.not_found(request, session)
         known = _sequence(request.headers.get("If-None-Match", ""), found.request_id)
-        if seconds := wanted_wait(request):
-            found = await self._gateway.wait(found, session, seconds, after=known)
+        async with self._waiting(request, session) as seconds:
+            if seconds:
+                found = await self._wait(request, found, session, seconds, after=known)
         if found.entry and found.entry.sequence == known:
             return web.Response(status=304, headers={"ETag": _etag(found)})
         return _json(found, 200)
@@ -258,20 +274,27 @@ class Routes:
         """`GET /requests`: mine, newest first; an administrator's of everybody with `?all=1`."""
         session = await self._session(request)
         everybody = _all_wanted(request, session)
+        await self._gateway.learn(session)
         page = self._pages.requests(self._listed(session, everybody), session, self._stale(), everybody=everybody)
         return self._answers.page(page)
 
     def _listed(self, session: Session, everybody: bool) -> list[Shown]:
         own = self._gateway.own(session)
-        entries = own
-        if everybody:
-            entries = [it for it, _ in zip(self._gateway.view.all(), range(MAX_LISTED), strict=False)]
+        waiting = [it for it in own if it.is_open]
+        return [shown(it, session.user_id, waiting) for it in self._found(session, own, everybody)]
+
+    def _found(self, session: Session, own: list[Entry], everybody: bool) -> list[Found]:
+        entries = list(islice(self._gateway.view.all(), MAX_LISTED)) if everybody else own
         known = {it.request_id for it in entries}
         pending = [] if everybody else [it for it in session.made if it.request_id not in known]
         fresh = [self._gateway.find(it.request_id, session) for it in pending]
-        found = [*filter(None, fresh), *(Found(it.request_id, it) for it in entries[:MAX_LISTED])]
-        waiting = [it for it in own if it.is_open]
-        return [shown(it, session.user_id, waiting) for it in found]
+        return [*filter(None, fresh), *(Found(it.request_id, it) for it in entries[:MAX_LISTED])]
+
+    def _list_state(self, session: Session, everybody: bool) -> object:
+        """Return what the list depends on: its requests and their last statuses, the user's turns, and Kafka."""
+        own = self._gateway.own(session)
+        found = self._found(session, own, everybody)
+        return self._stale(), [_etag(it) for it in found], [(it.key, it.sequence) for it in own if it.is_open]
 
     async def show(self, request: web.Request) -> web.StreamResponse:
         """`GET /requests/{id}`."""
@@ -279,6 +302,7 @@ class Routes:
         found = self._gateway.find(request.match_info["id"], session)
         if found is None:
             return self._answers.not_found(request, session)
+        await self._gateway.learn(session)
         page = self._pages.request(self._shown(found, session), session, self._stale(), secrets.token_urlsafe(12))
         return self._answers.page(page)
 
@@ -286,20 +310,24 @@ class Routes:
         return shown(found, session.user_id, self._gateway.open_of(found.entry, session))
 
     async def list_events(self, request: web.Request) -> web.StreamResponse:
-        """`GET /requests/events`: the list whenever it is another one."""
+        """`GET /requests/events`: the list whenever it is another one, at most once a second."""
         session = await self._session(request)
         everybody = _all_wanted(request, session)
-        last, loop = "", asyncio.get_running_loop()
+        await self._gateway.learn(session)
+        last: object = None
         async with self._stream(request, session) as response:
-            while self._is_read(request, response, session):
-                html = self._pages.listed(self._listed(session, everybody), session, self._stale(), everybody=everybody)
-                if html != last:
-                    await response.send(html, event="page")
-                    last, alive_at = html, loop.time() + REFRESH_SECONDS
-                elif loop.time() >= alive_at:
-                    await response.send("", event="alive")
-                    alive_at = loop.time() + REFRESH_SECONDS
-                await _either(self.stopping)
+            with self._gateway.watching_list(session, everybody) as news:
+                while self._is_read(request, response, session):
+                    news.clear()
+                    state = self._list_state(session, everybody)
+                    if state != last:
+                        last, listed = state, self._listed(session, everybody)
+                        html = self._pages.listed(listed, session, self._stale(), everybody=everybody)
+                        await response.send(html, event="page")
+                        await _either(self.stopping)
+                    else:
+                        await response.send("", event="alive")
+                    await self._until(news, request, response, session)
             await self._say_expired(response, session)
         return response
 
@@ -309,6 +337,7 @@ class Routes:
         found = self._gateway.find(request.match_info["id"], session)
         if found is None:
             return self._answers.not_found(request, session)
+        await self._gateway.learn(session)
         nonce = secrets.token_urlsafe(12)
         return await self._follow(
             request,
@@ -331,8 +360,8 @@ class Routes:
     async def again(self, request: web.Request) -> web.StreamResponse:
         """`POST /requests/{id}/again`: the owner's request once more; the page's nonce makes it one."""
         session, found = await self._acting(request)
-        form = await request.post()
-        nonce = str(form.get("nonce", ""))
+        form = await form_of(request)
+        nonce = form.get("nonce", "")
         if not found.entry or not found.entry.belongs_to(session.user_id) or not 8 <= len(nonce) <= 64:
             return self._answers.not_found(request, session)
         if not found.entry.is_final:  # a parked one may be deployed
@@ -346,8 +375,8 @@ class Routes:
     async def settle(self, request: web.Request) -> web.StreamResponse:
         """`POST /requests/{id}/settle`: an administrator says what became of a parked request."""
         session, found, entry = await self._administering(request)
-        form = await request.post()
-        outcome, reason = str(form.get("outcome", "")), str(form.get("reason", ""))
+        form = await form_of(request)
+        outcome, reason = form.get("outcome", ""), form.get("reason", "")
         before = entry.sequence
         await self._done(self._operations.settle(entry.status, outcome, reason, session.email))
         await self._gateway.wait(found, session, API_WAIT, after=before)
@@ -433,8 +462,8 @@ class Routes:
     # ------------------------------------------------------------------------------------------------- streams
 
     @asynccontextmanager
-    async def _stream(self, request: web.Request, session: Session) -> AsyncIterator[EventSourceResponse]:
-        """Open an event stream, if the user may have one more. Raises TooMany."""
+    async def _following(self, request: web.Request, session: Session) -> AsyncIterator[None]:
+        """Count an event stream or a long poll, if the user may have one more. Raises TooMany."""
         own = self._streams.get(session.user_id, [])
         followed = sum(it.transport is not None for it in own)  # a reload has left, and is perhaps not noticed yet
         if sum(map(len, self._streams.values())) >= self._settings.max_streams:
@@ -445,21 +474,53 @@ class Routes:
         own.append(request)
         STREAMS.inc()
         try:
-            opened = sse_response(
-                request, headers=SECURITY_HEADERS, send_timeout=SEND_SECONDS, ping_interval=PING_SECONDS
-            )
-            async with opened as response:
-                try:
-                    yield response
-                except TimeoutError:
-                    STREAMS_CUT_OFF.inc()
-                except ConnectionError:  # the reader has left
-                    pass
+            yield
         finally:
             STREAMS.dec()
             own.remove(request)
             if not own:
                 del self._streams[session.user_id]
+
+    @asynccontextmanager
+    async def _stream(self, request: web.Request, session: Session) -> AsyncIterator["_Stream"]:
+        """Open an event stream, if the user may have one more. Raises TooMany."""
+        async with self._following(request, session):
+            response = _Stream(send_timeout=SEND_SECONDS, ping_interval=PING_SECONDS)
+            add_headers(request, response)
+            response.headers["Cache-Control"] = "no-store"
+            try:
+                await response.prepare(request)
+                async with response:
+                    # The reader has left, or does not read: `is_cut_off` knows which.
+                    with suppress(ConnectionError, TimeoutError):
+                        yield response
+            finally:
+                connection = request.protocol
+                if response.is_cut_off or (isinstance(connection, Connection) and connection.is_unreachable):
+                    STREAMS_CUT_OFF.inc()
+
+    @asynccontextmanager
+    async def _waiting(self, request: web.Request, session: Session, default: float = 0.0) -> AsyncIterator[float]:
+        """Yield how long the answer may wait. A longer wait than the default counts as a stream. Raises TooMany."""
+        seconds = wanted_wait(request, default)
+        if seconds <= default:
+            yield seconds
+        else:
+            async with self._following(request, session):
+                yield seconds
+
+    async def _wait(
+        self, request: web.Request, found: Found, session: Session, seconds: float, after: int | None = None
+    ) -> Found:
+        """Wait for news of a request, as long as the sender does, and not while the gateway stops."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while not self.stopping.is_set():
+            rest = until - loop.time()
+            found = await self._gateway.wait(found, session, max(0.0, min(rest, LOOK_SECONDS)), after=after)
+            if rest <= LOOK_SECONDS or has_news(found, after) or request.transport is None:
+                break
+        return found
 
     async def _follow(
         self, request: web.Request, session: Session, found: Found, event: str, render: Callable[[Found], str]
@@ -508,6 +569,16 @@ class Routes:
         if self.stopping.is_set() or self._sessions.has_expired(session):
             return False
         return response.is_connected() and request.transport is not None
+
+
+class _Stream(EventSourceResponse):
+    """An event stream that knows whether it was closed because nobody read it, by an event or by a ping."""
+
+    is_cut_off = False
+
+    def _abort_transport(self) -> None:
+        self.is_cut_off = True
+        super()._abort_transport()
 
 
 async def _either(*events: asyncio.Event) -> None:

@@ -3,8 +3,8 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -20,7 +20,7 @@ from worker.gateway.front_door import Join, click, made_id
 from worker.gateway.metrics import PUBLISHED
 from worker.gateway.reader import StatusReader
 from worker.gateway.sessions import Made, Session, Sessions
-from worker.gateway.view import Entry, View
+from worker.gateway.view import ALL, Entry, View
 from worker.observability.telemetry import passed_on
 from worker.ports import Tokens
 from worker.settings import GatewaySettings
@@ -147,6 +147,7 @@ class Gateway:
         """Publish a request, once for all who ask at the same time. Raises TooMany, Away."""
         if known := self._known(request.request_id, session):
             return known
+        await self.learn(session)
         publisher = self.publisher_for(session)
         task = self._publishing.get(request.request_id)
         if task is None:
@@ -181,6 +182,10 @@ class Gateway:
         if open_ones >= most:
             raise TooMany(f"You have {open_ones} deployments under way, as many as one user may have. Wait for one.")
         return publisher
+
+    async def learn(self, session: Session) -> None:
+        """Find the user's requests, so that what asks for them does not hold up others."""
+        await self.view.learn(session.user_id, self.partition_of(session))
 
     def own(self, session: Session) -> list[Entry]:
         """Return the user's requests, newest first."""
@@ -218,6 +223,12 @@ class Gateway:
         entry = self.view.get((made.partition, made.request_id))
         return entry or self.view.at(made.partition, made.offset)
 
+    @contextmanager
+    def watching_list(self, session: Session, everybody: bool) -> Iterator[asyncio.Event]:
+        """Yield an event that is set when a list of requests may be another one."""
+        with self.view.watch_list(ALL if everybody else self.partition_of(session)) as event:
+            yield event
+
     @asynccontextmanager
     async def watching(self, found: Found) -> AsyncIterator[asyncio.Event]:
         """Yield an event that is set when there is something new about the request."""
@@ -232,7 +243,7 @@ class Gateway:
         async with self.watching(found) as event:
             try:
                 async with asyncio.timeout(seconds):
-                    while not _has_news(found, after):
+                    while not has_news(found, after):
                         await event.wait()
                         event.clear()
                         found = self.again(found, session)
@@ -247,7 +258,8 @@ class Gateway:
         return self.find(found.request_id, session) or found
 
 
-def _has_news(found: Found, after: int | None) -> bool:
+def has_news(found: Found, after: int | None) -> bool:
+    """Tell whether the request has ended or parked, or has a status after the sequence `after`."""
     if found.is_settled:
         return True
     return after is not None and found.entry is not None and found.entry.sequence > after

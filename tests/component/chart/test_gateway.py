@@ -64,8 +64,8 @@ def test_every_route_is_reached_and_nothing_else(how: Json, url: str) -> None:
 
 @pytest.mark.parametrize(("how", "kind"), [(INGRESS, "Ingress"), (ROUTE, "HTTPRoute")])
 def test_the_host_is_that_of_the_url(how: Json, kind: str) -> None:
-    """Without its port: neither kind has one there."""
-    spec = find(render(how, {"settings": {"gateway": {"publicUrl": "https://a.example:8443/x"}}}), kind)["spec"]
+    """Without its port, which neither kind has there, and in small letters, as Kubernetes wants it."""
+    spec = find(render(how, {"settings": {"gateway": {"publicUrl": "https://A.example:8443/x"}}}), kind)["spec"]
     assert ["a.example"] == (spec["hostnames"] if kind == "HTTPRoute" else [it["host"] for it in spec["rules"]])
 
 

@@ -162,7 +162,9 @@ def say(view: View, sequence: int, state: str = "accepted", user: User = SANDBOX
     view.apply(partition, DeploymentStatus.model_validate(status).to_json())
 
 
-def door_of(public_url: str = f"http://portal.example{PREFIX}", **changes: Any) -> tuple[web.Application, Routes, Any]:
+def door_of(
+    public_url: str = f"http://portal.example{PREFIX}", connections: Connections | None = None, **changes: Any
+) -> tuple[web.Application, Routes, Any]:
     """Make it; `changes` go into its settings. The last one takes the client to it."""
     defaults = {"session_key": KEY, "public_url": public_url, "wait_seconds": 0.05}
     own = GatewaySettings.model_validate(defaults | changes)
@@ -176,7 +178,7 @@ def door_of(public_url: str = f"http://portal.example{PREFIX}", **changes: Any) 
     routes = Routes(gateway, FakeBuilder(), operations, Pages(prefix, own.public_url, own.portal_url), own)  # type: ignore[arg-type]
     opened = partial(Door, view=view, publisher=publisher, reader=reader, operations=operations, gateway=gateway)
     opened = partial(opened, clock=now)
-    return web_app(routes, Connections()), routes, partial(opened, prefix=prefix)
+    return web_app(routes, connections or Connections()), routes, partial(opened, prefix=prefix)
 
 
 @asynccontextmanager

@@ -8,7 +8,8 @@ import pytest
 
 from tests.support.builders import REVISION_ID, SOLUTION_ID
 from tests.unit.gateway.door import PREFIX, open_door, token
-from worker.gateway.http import MAX_BODY
+from worker.gateway import answers
+from worker.gateway.connection import MAX_BODY
 from worker.sandbox.users import STRANGER
 
 ASKED = {"solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID)}
@@ -185,3 +186,39 @@ async def test_streams_of_a_user_are_bounded() -> None:
         async with asyncio.timeout(5):
             while (await door.get("/v1/deployments/r-1/events", headers=bearer())).status != 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)  # nothing tells that the server has noticed
+
+
+@pytest.mark.parametrize(
+    ("limit", "user"), [({"max_streams_per_user": 1}, {}), ({"max_streams": 1}, {"user": STRANGER})]
+)
+async def test_long_polls_are_bounded_with_the_streams(limit: dict[str, Any], user: dict[str, Any]) -> None:
+    """Whatever they wait for; a wait of the usual length is none, and one that left makes room."""
+    async with open_door(**limit) as door:
+        door.say(0)
+        door.say(0, request_id="theirs", user=STRANGER, partition=2)
+        path = "/v1/deployments/theirs" if user else "/v1/deployments/r-1"
+        long, given = {"Prefer": "wait=20"}, bearer(**user)
+        waiting = asyncio.create_task(door.get("/v1/deployments/r-1", headers=bearer() | long))
+        while not door.view._watched:  # noqa: ASYNC110 - nothing tells that it waits now
+            await asyncio.sleep(0)
+        assert 429 == (await door.get(path, headers=given | long)).status
+        assert 429 == (await door.post("/v1/deployments", json=ASKED, headers=given | long)).status
+        assert 429 == (await door.get(f"{path}/events", headers=given)).status
+        assert [] == door.publisher.published
+        assert 200 == (await door.get(path, headers=given)).status
+        short = {"Prefer": "wait=0"}
+        assert 202 == (await door.post("/v1/deployments", json=ASKED, headers=given | short)).status
+        waiting.cancel()  # closes its connection
+        async with asyncio.timeout(5):
+            while (await door.get(f"{path}/events", headers=given)).status != 200:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)  # nothing tells that the server has noticed
+
+
+async def test_a_wait_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is preferred, and when the gateway stops."""
+    monkeypatch.setattr(answers, "MAX_WAIT", 0.1)
+    async with open_door() as door:
+        door.say(0)
+        async with asyncio.timeout(5):
+            response = await door.get("/v1/deployments/r-1", headers=bearer() | {"Prefer": "wait=99999"})
+        assert 200 == response.status

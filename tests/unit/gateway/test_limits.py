@@ -2,35 +2,52 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.unit.gateway.door import PREFIX, door_of, open_door, token
+from worker.gateway import connection as connection_module
 from worker.gateway import http
-from worker.gateway.http import IDLE_SECONDS, MAX_BODY, MAX_CONNECTIONS, MAX_LINE, Connections, serving
+from worker.gateway.connection import MAX_BODY, MAX_HEAD, MAX_HEADERS, MAX_LINE
+from worker.gateway.headers import SECURITY_HEADERS
+from worker.gateway.http import IDLE_SECONDS, MAX_CONNECTIONS, Connections, serving
+from worker.gateway.metrics import ANSWERS, BAD_REQUESTS, CONNECTIONS_CUT_OFF
 
 
 class FakeTransport:
     """Notes that it was cut off."""
 
     is_aborted = False
+    is_closed = False
 
     def abort(self) -> None:
         self.is_aborted = True
+
+    def close(self) -> None:
+        self.is_closed = True
 
 
 class FakeConnection:
     """A connection as aiohttp's server lists it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_resting: bool = False) -> None:
         self.transport = FakeTransport()
+        self.is_resting = is_resting
+
+    def cut_off(self, _: str) -> None:
+        self.transport.abort()
 
 
-def connection() -> Any:
-    return FakeConnection()
+def connection(*, is_resting: bool = False) -> Any:
+    return FakeConnection(is_resting=is_resting)
+
+
+def counted(counter: Any, *labels: str) -> float:
+    """Return what a counter of the gateway is at."""
+    return float((counter.labels(*labels) if labels else counter)._value.get())
 
 
 def test_a_silent_connection_is_cut_off() -> None:
@@ -50,6 +67,15 @@ def test_a_silent_connection_is_cut_off() -> None:
     assert busy.transport.is_aborted
 
 
+def test_a_connection_between_two_requests_is_closed_and_no_slow_one() -> None:
+    """A browser that has read its answer is no attack, and no reason for an alert."""
+    now = 0.0
+    connections, resting = Connections(lambda: now), connection(is_resting=True)
+    for now in (0.0, IDLE_SECONDS + 0.1):  # noqa: B007 - the clock reads it
+        connections.sweep(SimpleNamespace(connections=[resting]))  # type: ignore[arg-type]
+    assert (True, False) == (resting.transport.is_closed, resting.transport.is_aborted)
+
+
 def test_of_too_many_the_oldest_idle_ones_go() -> None:
     """And as many as are too many."""
     connections = Connections(lambda: 0.0)
@@ -61,6 +87,24 @@ def test_of_too_many_the_oldest_idle_ones_go() -> None:
 
 
 @asynccontextmanager
+async def opened(app: Any) -> AsyncIterator[Callable[[], Any]]:
+    """Serve it for connections that stay open, which are closed at the end."""
+    writers: list[asyncio.StreamWriter] = []
+    async with serving(app, Connections(), "127.0.0.1", 0) as port:
+
+        async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writers.append(writer)
+            return reader, writer
+
+        yield connect
+        for it in writers:
+            it.close()
+            with suppress(ConnectionError):
+                await it.wait_closed()
+
+
+@asynccontextmanager
 async def raw(app: Any) -> AsyncIterator[Callable[[bytes], Any]]:
     """Talk to it byte by byte."""
     async with serving(app, Connections(), "127.0.0.1", 0) as port:
@@ -69,11 +113,19 @@ async def raw(app: Any) -> AsyncIterator[Callable[[bytes], Any]]:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
                 writer.write(data)
-                return await asyncio.wait_for(reader.read(300), 5)
+                return await asyncio.wait_for(_answer(reader), 5)
             finally:
                 writer.close()
+                with suppress(ConnectionError):
+                    await writer.wait_closed()
 
         yield say
+
+
+async def _answer(reader: asyncio.StreamReader) -> bytes:
+    """Return an answer's head and a part of its body."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    return head + await reader.read(500)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +139,118 @@ async def test_a_line_is_as_long_as_a_path_with_a_token(length: int, status: byt
             f"GET {path}{'x' * (length - len(path))} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode()
         )
         assert status == answer[9:12], answer
+
+
+HEAD = b"GET /live HTTP/1.1\r\nHost: a\r\n"
+
+
+def fields(count: int, length: int, end: bytes = b"\r\n") -> bytes:
+    """Return a request with this many more headers of this length each."""
+    return HEAD + b"".join(b"X-%04d: %s\r\n" % (number, b"x" * (length - 10)) for number in range(count)) + end
+
+
+@pytest.mark.parametrize(
+    ("request_head", "status"),
+    [
+        (fields(MAX_HEADERS - 1, 100), b"404"),
+        (fields(MAX_HEADERS + 1, 100), b"400"),
+        (fields(3, MAX_LINE), b"404"),
+        (fields(5, MAX_LINE), b"431"),
+        (fields(60, MAX_HEAD // 50), b"431"),
+        (fields(5, MAX_LINE, end=b""), b"431"),  # and no end of it in sight
+        (b"GET /" + b"x" * MAX_LINE * 2 + b" HTTP/1.1\r\n\r\n", b"400"),
+    ],
+    ids=["many", "too many", "large", "too large", "too large in all", "without an end", "a long line"],
+)
+async def test_a_head_is_bounded(request_head: bytes, status: bytes) -> None:
+    """By the number of headers, and by the bytes of all of them, whether it has an end or not."""
+    before = counted(BAD_REQUESTS, "too-large"), counted(ANSWERS, "none", "4xx")
+    async with raw(door_of()[0]) as say:
+        assert status == (await say(request_head))[9:12]
+    refused = 0 if status == b"404" else 1
+    assert before[0] + refused == counted(BAD_REQUESTS, "too-large")
+    assert before[1] + 1 == counted(ANSWERS, "none", "4xx")
+
+
+async def test_heads_are_bounded_one_by_one() -> None:
+    """A connection may have any number of requests, and bodies and later requests do not count as their heads."""
+    body = b"POST /deploy HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n" + b"x" * 60_000
+    async with opened(door_of()[0]) as connect:
+        reader, writer = await connect()
+        for _ in range(3):
+            writer.write(fields(2, MAX_LINE) * 4 + body)
+            for status in (b"404",) * 4 + (b"404",):
+                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+                assert status == head[9:12]
+                length = next(it for it in head.split(b"\r\n") if it.lower().startswith(b"content-length"))
+                await reader.readexactly(int(length.split()[1]))
+
+
+async def test_what_is_unread_is_bounded_over_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest unfinished requests make room; other requests are answered all the while."""
+    monkeypatch.setattr(connection_module, "MAX_UNREAD", 200_000)
+    before = counted(CONNECTIONS_CUT_OFF, "large")
+    async with opened(door_of()[0]) as connect:
+        held = []
+        for _ in range(8):
+            reader, writer = await connect()
+            writer.write(fields(3, MAX_LINE, end=b""))
+            await writer.drain()
+            held.append(reader)
+            assert b"404" == (await one_answer(connect))[9:12]
+        assert b"" == await asyncio.wait_for(held[0].read(), 5)
+        assert before + 4 == counted(CONNECTIONS_CUT_OFF, "large")
+        assert not held[-1].at_eof()
+
+
+async def one_answer(connect: Any) -> bytes:
+    reader, writer = await connect()
+    writer.write(HEAD + b"\r\n")
+    return await asyncio.wait_for(_answer(reader), 5)
+
+
+async def test_a_connection_without_a_complete_request_counts_as_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a real socket: the gateway's clock is before aiohttp's own, which counts nothing."""
+    monkeypatch.setattr(http, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(http, "SWEEP_SECONDS", 0.02)
+    before = counted(CONNECTIONS_CUT_OFF, "slow")
+    async with opened(door_of()[0]) as connect:
+        silent, halfway, resting = [await connect() for _ in range(3)]
+        halfway[1].write(HEAD)
+        resting[1].write(HEAD + b"\r\n")
+        for reader, _ in (silent, halfway, resting):
+            with suppress(ConnectionError):
+                await asyncio.wait_for(reader.read(), 5)
+    assert before + 2 == counted(CONNECTIONS_CUT_OFF, "slow")
+
+
+MALFORMED = {
+    "a line that is too long": b"GET /" + b"secret" * 5000 + b" HTTP/1.1\r\n\r\n",
+    "a method that is none": b"SE CRET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a header that is none": HEAD + b"secret secret\r\n\r\n",
+    "another protocol": b"\x16\x03\x01\x00secret",
+    "an expectation": b"POST /deploy HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: secret\r\n\r\nab",
+    "two lengths": HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nsecret",
+    "a body of another encoding": b"POST /deploy HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\n"
+    b"Content-Length: 12\r\n\r\nsecret secret",
+    "a body whose chunks are none": b"POST /deploy HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nsecret\r\n",
+}
+
+
+@pytest.mark.parametrize("sent", MALFORMED.values(), ids=MALFORMED)
+async def test_what_is_no_http_has_an_answer_of_the_gateways(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """With its headers, counted, and without a word of what was sent, in the answer or in the log."""
+    before = counted(BAD_REQUESTS, "malformed") + counted(BAD_REQUESTS, "too-large")
+    async with raw(door_of()[0]) as say:
+        answer = await say(sent)
+    head = answer.split(b"\r\n\r\n")[0].decode().splitlines()
+    assert "HTTP/1.1 4" == head[0][:10].replace("1.0", "1.1")
+    given = dict(it.split(": ", 1) for it in head[1:])
+    assert SECURITY_HEADERS == {name: given.get(name) for name in SECURITY_HEADERS}
+    assert b"secret" not in answer.lower()
+    assert b"aiohttp" not in answer.lower()
+    assert "secret" not in caplog.text
+    assert before + 1 == counted(BAD_REQUESTS, "malformed") + counted(BAD_REQUESTS, "too-large")
 
 
 async def test_a_body_that_does_not_come_ends(monkeypatch: pytest.MonkeyPatch) -> None:

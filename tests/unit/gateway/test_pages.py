@@ -10,7 +10,7 @@ import pytest
 from schemas import State
 from tests.support.builders import REVISION_ID, SOLUTION_ID
 from tests.unit.gateway.door import BROWSER, CLICK, DEPLOYMENT, PREFIX, open_door, token
-from worker.gateway.http import SECURITY_HEADERS
+from worker.gateway.headers import SECURITY_HEADERS
 from worker.gateway.pages import milestones
 from worker.gateway.view import Step
 from worker.sandbox.users import SANDBOX_USER, STRANGER

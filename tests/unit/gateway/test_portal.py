@@ -242,3 +242,53 @@ async def test_the_portals_cookie_deploys_nothing() -> None:
     async with open_door() as door:
         response = await door.get(CLICK, cookies={"authToken": f" Bearer {token()}"}, headers=BROWSER)
         assert (401, []) == (response.status, door.publisher.published)
+
+
+async def test_the_prefix_alone_leads_home() -> None:
+    """People type it without the slash."""
+    async with open_door() as door:
+        response = await door.client.get(PREFIX, allow_redirects=False)
+        assert (303, f"{PREFIX}/requests") == (response.status, response.headers["Location"])
+
+
+@pytest.mark.parametrize(
+    ("url", "origin", "status"),
+    [
+        ("https://Portal.Example:443/p", "https://portal.example", 303),
+        ("http://portal.example:80/p", "http://portal.example", 303),
+        ("https://portal.example/p", "https://portal.example:8443", 403),
+    ],
+)
+async def test_the_origin_is_compared_as_browsers_write_it(url: str, origin: str, status: int) -> None:
+    """However the address is written in the settings."""
+    async with open_door(url) as door:
+        assert status == (await door.post("/log-out", headers={"Origin": origin})).status
+
+
+async def test_a_session_knows_nothing_of_another_users() -> None:
+    """Who logs in on the same browser afterwards does not see what was published before."""
+    async with open_door() as door:
+        await door.get(CLICK, headers={"jwtToken": token(), **BROWSER})
+        (published,) = door.publisher.published
+        await door.get(CLICK, headers={"jwtToken": token(STRANGER), **BROWSER})
+        assert 404 == (await door.get(f"/requests/{published.request_id}", headers=BROWSER)).status
+
+
+async def test_clicks_at_the_same_time_are_published_once() -> None:
+    """They wait for the one that publishes; Kafka gets one record."""
+    go_on, given = asyncio.Event(), token()
+    async with open_door() as door:
+        publish = door.publisher.publish
+
+        async def slow(*args: Any, **options: Any) -> int:
+            await go_on.wait()
+            return await publish(*args, **options)
+
+        door.publisher.publish = slow  # type: ignore[method-assign]
+        clicks = [asyncio.create_task(door.get(CLICK, headers={"jwtToken": given})) for _ in range(5)]
+        while len(door.gateway._publishing) < 1:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.2)
+        go_on.set()
+        assert {303} == {(await it).status for it in clicks}
+        assert 1 == len(door.publisher.published)

@@ -3,14 +3,16 @@
 import asyncio
 import json
 from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 
 from schemas import State, fingerprint
 from tests.support.builders import REVISION_ID, SOLUTION_ID
 from tests.unit.gateway.door import say
-from worker.gateway.view import View, turn_of
-from worker.sandbox.users import SANDBOX_USER, STRANGER
+from worker.gateway import view as view_module
+from worker.gateway.view import ALL, View, turn_of
+from worker.sandbox.users import SANDBOX_USER, STRANGER, User
 
 P = len(SANDBOX_USER.user_id) % 3
 
@@ -171,3 +173,69 @@ def test_parked_ones_are_listed_for_operators() -> None:
         say(seen, 1, "parked", request_id=f"r-{number}", offset=number, time=time)
     say(seen, 2, "retrying", request_id="r-1", offset=1)
     assert ["r-2", "r-0"] == [it.request_id for it in seen.parked()]
+
+
+def test_a_users_requests_are_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fingerprints are compared once for each user, whatever comes, goes and comes again in between."""
+    scanned: list[bytes] = []
+    ids = view_module._ids
+
+    def noted(packed: bytes) -> tuple[str, str]:
+        scanned.append(packed)
+        return ids(packed)
+
+    monkeypatch.setattr(view_module, "_ids", noted)
+    seen = view(requests=20)
+    for number in range(40):
+        user = STRANGER if number % 3 else SANDBOX_USER
+        solution = UUID(int=number % 25)  # some of them again
+        say(seen, 0, "rejected", request_id=f"r-{number}", offset=number, user=user, partition=0, solution_id=solution)
+        mine = {it.request_id for it in seen.of_user(SANDBOX_USER.user_id, 0)}
+        assert {it.request_id for it in seen.all() if it.belongs_to(SANDBOX_USER.user_id)} == mine
+        scanned.clear()
+        seen.of_user(SANDBOX_USER.user_id, 0)
+        seen.open_of_user(SANDBOX_USER.user_id, 0)
+        assert [] == scanned
+    assert seen._owned <= len(seen)
+
+
+def test_who_reads_is_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the number of users and of their requests; who has been forgotten finds everything all the same."""
+    monkeypatch.setattr(view_module, "MAX_USERS", 3)
+    seen = view()
+    users = [User(f"user-{number}", "u", "u@example.org") for number in range(9)]
+    for number, user in enumerate(users * 2):
+        say(seen, 0, request_id=f"r-{number}", offset=number, user=user, partition=0)
+    for user in users * 2:
+        assert 2 == len(seen.of_user(user.user_id, 0))
+        assert len(seen._own) <= 3
+        assert seen._owned == sum(len(it.fingerprints) for it in seen._own.values())
+
+
+async def test_the_first_look_lets_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After each so many fingerprints, also when another user looks at the same time."""
+    monkeypatch.setattr(view_module, "SCANNED", 10)
+    seen, turns = view(), 0
+    for number in range(100):
+        say(seen, 0, request_id=f"r-{number}", offset=number, partition=0, solution_id=UUID(int=number))
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    await asyncio.gather(seen.learn(SANDBOX_USER.user_id, 0), seen.learn(SANDBOX_USER.user_id, 0))
+    task.cancel()
+    assert turns >= 9
+    assert 100 == len(seen.of_user(SANDBOX_USER.user_id, 0))
+
+
+def test_who_follows_a_list_is_woken() -> None:
+    """By what is new in the partition, or in any of them."""
+    seen = view()
+    with seen.watch_list(P) as mine, seen.watch_list(P + 1) as other, seen.watch_list(ALL) as all_of_them:
+        say(seen, 0)
+        assert (True, False, True) == (mine.is_set(), other.is_set(), all_of_them.is_set())
+    assert {} == seen._lists

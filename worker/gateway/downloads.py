@@ -1,0 +1,60 @@
+"""Bundles for download: how many at once, and how slowly they may be read."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from worker.gateway.headers import add_headers
+from worker.gateway.metrics import DOWNLOADS_CUT_OFF
+from worker.gateway.service import TooMany
+
+MAX_KEPT = 4  # bundles in memory that are being built or read
+MAX_DOWNLOADS = 20  # with those that wait for one of these places
+MAX_DOWNLOADS_PER_USER = 2
+CHUNK = 256 * 1024
+CHUNK_SECONDS = 10.0  # for one chunk: 0.2 Mbit/s
+
+
+class Downloads:
+    """The downloads of one replica."""
+
+    def __init__(self) -> None:
+        self._of: Counter[str] = Counter()
+        self._places = asyncio.Semaphore(MAX_KEPT)
+
+    @asynccontextmanager
+    async def place(self, user_id: str) -> AsyncIterator[None]:
+        """Wait for a place, and keep it inside the block. Raises TooMany."""
+        if self._of[user_id] >= MAX_DOWNLOADS_PER_USER:
+            raise TooMany(f"{MAX_DOWNLOADS_PER_USER} of your downloads are not finished yet. Wait for one.")
+        if self._of.total() >= MAX_DOWNLOADS:
+            raise TooMany("Too many solutions are being downloaded. Try again in a while.")
+        self._of[user_id] += 1
+        try:
+            async with self._places:
+                yield
+        finally:
+            self._of[user_id] -= 1
+            self._of += Counter()  # without those that have none
+
+
+async def send(request: web.Request, data: bytes, response: web.StreamResponse) -> web.StreamResponse:
+    """Send the body chunk by chunk: a slow reader gets all of it, and one that stops is cut off."""
+    response.content_length = len(data)
+    add_headers(request, response)
+    try:
+        await response.prepare(request)
+        for start in range(0, len(data), CHUNK):
+            async with asyncio.timeout(CHUNK_SECONDS):
+                await response.write(data[start : start + CHUNK])
+        async with asyncio.timeout(CHUNK_SECONDS):
+            await response.write_eof()
+    except TimeoutError:
+        DOWNLOADS_CUT_OFF.inc()
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("The download is not read any more") from None
+    return response
