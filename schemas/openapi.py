@@ -24,8 +24,8 @@ PROBLEMS: Mapping[str, str] = {
     "not-a-form": "The form is neither urlencoded nor multipart, is not UTF-8, or is incomplete.",
     "token-…": "There is no valid token; docs/contract.md lists the codes with this prefix.",
     "session-missing": "There is neither a token nor a session, or the session has expired.",
-    "not-a-click": "The address deploys, or came with the portal's cookie alone, and was prefetched, embedded or called by "
-    "a script of a page.",
+    "not-a-click": "The address deploys, or came with the portal's cookie alone, and was prefetched, embedded or called "
+    "by a script of a page.",
     "other-origin": "The form was sent from another site's page.",
     "not-an-id": "An id in the address is not a UUID.",
     "not-found": "There is nothing at this address.",
@@ -34,8 +34,8 @@ PROBLEMS: Mapping[str, str] = {
     "too-slow": "The request took more than 10 s to arrive.",
     "too-large": "The body has more than 64 KiB.",
     "idempotency-key-reused": "The Idempotency-Key was already used with another solution or revision.",
-    "too-many-requests": "The user has too many open deployments, HTTP requests in a minute, downloads, or event streams "
-    "and long polls.",
+    "too-many-requests": "The user has too many open deployments, HTTP requests in a minute, downloads, or event "
+    "streams and long polls.",
     "http-…": "An HTTP error with this status code.",
     "internal": "A bug in the gateway; its log has the details under the number in the sentence.",
     "kafka-unavailable": "The request could not be published; sending it again is safe.",
