@@ -96,6 +96,8 @@ def number(literal: str, *, is_negative: bool) -> Value:
             return _integer(int(literal, 16), is_negative=is_negative)
         return Value(FLOAT, -float(literal) if is_negative else float(literal))
     if literal[0] == "0":
+        if not set(literal) <= set("01234567"):
+            raise ValueError(f"the number {literal[:40]} begins with 0 and is not octal")
         return _integer(int(literal, 8), is_negative=is_negative)
     if len(literal) > 400:
         return Value(FLOAT, float("-inf" if is_negative else "inf"))
