@@ -97,9 +97,6 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("protobuf options: declarations", "            if wrong:\n", "            if False:\n"),
         ("protobuf options: announced", "options.verification == options.DECLARATION:", "False:"),
     ),
-    (f"{DOMAIN}/bundle/protobuf_options.py", "tests/component/bounds/test_protobufs.py"): (
-        ("protobuf options: long aggregates", "if len(text) > MAX_AGGREGATE:", "if len(text) > 1 << 30:"),
-    ),
     (f"{DOMAIN}/bundle/protobuf_names.py", f"{UNIT}/domain/bundle/test_protobuf.py"): (
         ("protobuf: names once", "if kind == known.kind == PACKAGE:", "if True:"),
         (
