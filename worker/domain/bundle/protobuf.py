@@ -150,19 +150,13 @@ def _syntax_error(error: UnexpectedInput, text: str) -> ProtobufError:
 def _grammar() -> Lark:
     """Compile the grammar, once (70 ms)."""
     grammar = Path(__file__).with_suffix(".lark").read_text(encoding="ascii")
-    checks = {"STRING": _check_string, "INT": _check_integer}
+    checks = {"STRING": _check_string}
     return Lark(grammar, parser="lalr", propagate_positions=True, edit_terminals=_whole_word, lexer_callbacks=checks)
 
 
 def _check_string(token: Token) -> Token:
     if "\\" in token and values.has_wrong_escape(token):
         raise ProtobufError(f"a backslash in {token[:40]} begins no escape: write \\\\ for one", token.line or 1)
-    return token
-
-
-def _check_integer(token: Token) -> Token:
-    if token[0] == "0" and token.isdigit() and not set(token) <= set("01234567"):
-        raise ProtobufError(f"the number {token[:40]} begins with 0 and is not octal", token.line or 1)
     return token
 
 

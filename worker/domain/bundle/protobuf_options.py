@@ -15,7 +15,6 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-MAX_AGGREGATE: Final = 16 * 1024  # characters; longer aggregates are not interpreted
 MAX_AGGREGATE_DEPTH: Final = 60  # of braces in an aggregate; the library recurses
 
 IDENTIFIER, INTEGER, FLOAT, STRING, AGGREGATE = ("identifier", "integer", "float", "string", "aggregate")
@@ -96,6 +95,8 @@ def number(literal: str, *, is_negative: bool) -> Value:
             return _integer(int(literal, 16), is_negative=is_negative)
         return Value(FLOAT, -float(literal) if is_negative else float(literal))
     if literal[0] == "0":
+        if not set(literal) <= set("01234567"):
+            raise ValueError(f"the number {literal[:40]} begins with 0 and is not octal")
         return _integer(int(literal, 8), is_negative=is_negative)
     if len(literal) > 400:
         return Value(FLOAT, float("-inf" if is_negative else "inf"))
@@ -172,8 +173,6 @@ def _converted(field: FieldDescriptor, content: Any) -> Any:
 
 def aggregate(text: str, into: Message) -> Message:
     """Read text format, without protoc's comments. Raises ValueError."""
-    if len(text) > MAX_AGGREGATE:
-        return into
     text = _COMMENT.sub(lambda it: it[0] if it[0][0] in "\"'" else re.sub(r"[^\n]", " ", it[0]), text)
     if _depth(text) > MAX_AGGREGATE_DEPTH:
         raise ValueError(f"braces more than {MAX_AGGREGATE_DEPTH} deep")

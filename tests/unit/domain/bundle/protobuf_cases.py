@@ -407,6 +407,8 @@ WRONG: tuple[str, ...] = (
     own("int32", "(x) = 1", "File").replace("FileOptions", "FieldOptions"),
     own("int32 y = 1000; int32", "(y) = 1, (y) = 1"),
     own("int32", "(T) = 1"),
+    P3 + "package a;\n" + OPTIONS + "extend google.protobuf.FieldOptions { int32 x = 50000; }\n"
+    "message a {}\nmessage M {\n int32 b = 1 [(a.x) = 1]; //!\n}\n",
     P3 + OPTIONS + "extend google.protobuf.FieldOptions { int32 x = 50000; }\nmessage M { option (x) = 1; } //!\n",
     P3 + OPTIONS + "message A { extend google.protobuf.MessageOptions { int32 x = 50000; }\n option (x) = 1; //!\n}\n",
     P3 + OPTIONS + "extend google.protobuf.MessageOptions { int32 x = 50000 [targets = TARGET_TYPE_FIELD]; }\n"
