@@ -22,8 +22,6 @@ import sys
 if __name__ == "__main__":
     import os
 
-    if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
-        del sys.path[0]
     own = os.path.dirname(os.path.realpath(__file__))  # noqa: PTH120 - pathlib would be imported from there
     sys.path[:] = [it for it in sys.path if os.path.realpath(it) != own]
 
