@@ -300,8 +300,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         (
             "checkpoint: the parked ones before it are read",
-            "for offset in checkpoint.parked:",
-            "for offset in ():",
+            "read_some(reader, status, checkpoint.parked, READ_SECONDS)",
+            "read_some(reader, status, (), READ_SECONDS)",
         ),
         (
             "checkpoint: nothing before it is read",
@@ -1352,7 +1352,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("gateway: others' turns", "it.is_open and it.offset < entry.offset", "it.is_open"),
     ),
     ("worker/gateway/sessions.py", f"{UNIT}/gateway/test_sessions.py"): (
-        ("gateway: sessions end", "return session if self._clock() < session.expires else None", "return session"),
+        ("gateway: sessions end", "return self._clock() >= session.expires", "return False"),
         ("gateway: sessions of others' making", '"verify_exp": False}', '"verify_exp": False, "verify_aud": False}'),
         (
             "gateway: scripts read no session",
