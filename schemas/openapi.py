@@ -24,12 +24,13 @@ PROBLEMS: Mapping[str, str] = {
     "not-a-form": "The form is neither urlencoded nor multipart, is not UTF-8, or is incomplete.",
     "token-…": "There is no valid token; docs/contract.md lists the codes with this prefix.",
     "session-missing": "There is neither a token nor a session, or the session has expired.",
-    "not-a-click": "The address deploys, or came with the portal's cookie alone, and was prefetched, embedded or called "
-    "by a script of a page.",
+    "not-a-click": "The address deploys, or came with the portal's cookie alone, and was prefetched, embedded or "
+    "called by a script of a page.",
     "other-origin": "The form was sent from another site's page.",
     "not-an-id": "An id in the address is not a UUID.",
     "not-found": "There is nothing at this address.",
     "request-unknown": "The request does not exist, or belongs to another user.",
+    "not-ended": "The request has no final status yet, so it cannot be deployed again.",
     "not-possible": "The action is not possible for this request; the sentence has the reason.",
     "too-slow": "The request took more than 10 s to arrive.",
     "too-large": "The body has more than 64 KiB.",

@@ -36,7 +36,7 @@ from worker.concurrency import running
 from worker.delivery.admission import Admission, Breakers, Budget, KeyQueue, Limiter
 from worker.delivery.collector import WorkerCollector
 from worker.delivery.consumer import RequestConsumer
-from worker.delivery.partition import PartitionProcessor, Shared
+from worker.delivery.partition import PartitionProcessor, WorkerContext
 from worker.deploy import Deployer
 from worker.domain.lifecycle import Lifecycle
 from worker.domain.partition_state import StatusEncoder
@@ -86,7 +86,7 @@ async def run(settings: Settings, stop: asyncio.Event, open_store: OpenStore = K
         consumer = _kafka_consumer(settings)
         await stack.enter_async_context(running_client(consumer, stop_seconds=WORKER_STOP_SECONDS))
         store = open_store(settings.kafka, consumer, cluster_id)
-        requests = open_requests(settings, consumer, store, deployer, cluster_id)
+        requests = open_request_consumer(settings, consumer, store, deployer, cluster_id)
         probes.requests = await stack.enter_async_context(requests)
         limits = {
             "request": settings.runtime.request_deadline_seconds,
@@ -99,7 +99,7 @@ async def run(settings: Settings, stop: asyncio.Event, open_store: OpenStore = K
 
 
 @asynccontextmanager
-async def open_requests(
+async def open_request_consumer(
     settings: Settings, consumer: AIOKafkaConsumer, store: Store, deployer: Deployer, cluster_id: str
 ) -> AsyncIterator[RequestConsumer]:
     """Open what reads requests: a processor for each partition, settlements in and out."""
@@ -108,11 +108,11 @@ async def open_requests(
     sender = SettlementSender(kafka, source)
     encoder = StatusEncoder(kafka.status_topic, kafka.dead_letter_topic, source)
     key_queue = KeyQueue(settings.runtime.max_open_requests_per_user)
-    park_max_seconds = settings.playground.park_max_seconds
-    shared = Shared(store, deployer.handle, encoder, key_queue, by_brokers(CLOCKS), sender.hand_over, park_max_seconds)
+    clocks, park_max_seconds = by_brokers(CLOCKS), settings.playground.park_max_seconds
+    context = WorkerContext(store, deployer.handle, encoder, key_queue, clocks, sender.hand_over, park_max_seconds)
 
     def open_processor(partition: int, on_ready: Callable[[PartitionProcessor, int], None]) -> PartitionProcessor:
-        return PartitionProcessor(partition, shared, on_ready)
+        return PartitionProcessor(partition, context, on_ready)
 
     def on_settlement(partition: int, settled: DeploymentSettled) -> None:
         if processor := requests.processors.get(partition):

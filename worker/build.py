@@ -32,7 +32,7 @@ from worker.domain.bundle.plan import (
 )
 from worker.domain.bundle.protobuf import Protobuf, ProtobufError, read_protobuf
 from worker.domain.overrides.overrides import NO_OVERRIDES, Overrides
-from worker.domain.solution import BytesLeft, Caller, LeftOut, Solution, Unproven
+from worker.domain.solution import ByteLimit, Caller, LeftOut, Solution, Unproven
 from worker.errors import ConfigurationError, NeedsReservation, NotDeployable, NotFound, Unavailable, WorkerError
 from worker.observability.telemetry import stages
 from worker.ports import Artifacts, Catalog
@@ -56,7 +56,7 @@ class Allowance:
 
     def __init__(self, *, large: bool = False) -> None:
         self.large = large
-        self.fetched = BytesLeft(math.inf) if large else BytesLeft(SMALL_BYTES, NeedsReservation)
+        self.fetched = ByteLimit(math.inf) if large else ByteLimit(SMALL_BYTES, NeedsReservation)
 
     def check_texts(self, html: str | LeftOut | None, blueprint: bytes = b"") -> None:
         """Look at a description before it is cleaned, and at a blueprint before it is read."""

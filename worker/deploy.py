@@ -55,8 +55,8 @@ class Deployer:
         match step:
             case lifecycle.Authenticate():
                 await self._authenticate(job)
-            case lifecycle.WaitForTurn():  # one request of a user at a time: the playground mixes up parallel uploads
-                await job.wait_for_turn()
+            case lifecycle.WaitForKeyLock():  # one request per user: the playground mixes up parallel uploads
+                await job.acquire_key_lock()
             case lifecycle.BuildAndSubmit():
                 for large in (False, True):  # what is not small begins again, with memory reserved
                     with suppress(NeedsReservation):
@@ -64,7 +64,7 @@ class Deployer:
                             deployment = await self._build_and_submit(job, room)
                         await job.publish(job.state.deployed(self.clocks.now(), deployment))
                         break
-            case lifecycle.Sleep(until, aside=True):  # for the issuer, which holds up nobody else
+            case lifecycle.Sleep(until, excluded=True):  # for the issuer: others continue
                 await self.admission.awaiting_keys.wait(job, self.clocks.sleep_until(until))
             case lifecycle.Sleep(until):
                 await self.clocks.sleep_until(until)

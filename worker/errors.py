@@ -258,18 +258,18 @@ class Unavailable(Failed):
         stage: Stage = "fetch",
         *,
         retry_after: float | None = None,
-        general: bool = False,
+        dependency_wide: bool = False,
     ) -> None:
         """
         Args:
             retry_after: the dependency's `Retry-After`, in seconds.
-            general: whether the failure is dependency-wide: no connection could be opened, or the worker's credentials
+            dependency_wide: whether the failure is dependency-wide: no connection could be opened, or the worker's credentials
                 are rejected. Neither the user nor the solution can cause such a failure.
         """
         super().__init__(code, message)
         self.stage = stage
         self.retry_after = retry_after
-        self.general = general
+        self.dependency_wide = dependency_wide
 
     @property
     def dependency(self) -> str:

@@ -10,7 +10,7 @@ from uuid import UUID
 from schemas import DeploymentInfo, DeploymentSettled, Message
 from worker.domain.partition_state import Checkpoint, RequestTable
 from worker.domain.request import Record
-from worker.domain.solution import BytesLeft, Caller, Solution
+from worker.domain.solution import ByteLimit, Caller, Solution
 
 
 class Tokens(Protocol):
@@ -29,10 +29,10 @@ class Catalog(Protocol):
     Raises NotFound, NotAllowed, Unavailable, NeedsReservation.
     """
 
-    async def find(self, solution_id: UUID, revision_id: UUID, caller: Caller | None, left: BytesLeft) -> Solution: ...
+    async def find(self, solution_id: UUID, revision_id: UUID, caller: Caller | None, left: ByteLimit) -> Solution: ...
 
     async def check_protobufs(
-        self, uris: Sequence[str], solution: Solution, caller: Caller | None, left: BytesLeft
+        self, uris: Sequence[str], solution: Solution, caller: Caller | None, left: ByteLimit
     ) -> None: ...
 
 
@@ -42,7 +42,7 @@ class Artifacts(Protocol):
     Raises NotFound, NotDeployable, Unavailable, NeedsReservation.
     """
 
-    async def fetch(self, uris: Sequence[str], left: BytesLeft, size: int | None = None) -> list[bytes | None]: ...
+    async def fetch(self, uris: Sequence[str], left: ByteLimit, size: int | None = None) -> list[bytes | None]: ...
 
 
 class Playground(Protocol):

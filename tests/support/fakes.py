@@ -9,24 +9,24 @@ from uuid import UUID
 
 from schemas import DeploymentInfo, DeploymentSettled, DeploymentStatus
 from tests.support.builders import CALLER, record
-from worker.adapters.http import take_off
+from worker.adapters.http import spend
 from worker.build import Builder
-from worker.delivery.admission import RESERVED_BYTES, Admission, Breakers, Budget, KeyQueue, Limiter, Source
-from worker.delivery.partition import Job, PartitionProcessor, Shared
+from worker.delivery.admission import RESERVED_BYTES, Admission, Breakers, Budget, KeyQueue, Limiter, Origin
+from worker.delivery.partition import Job, PartitionProcessor, WorkerContext
 from worker.deploy import Deployer
 from worker.domain.dead_letter import DeadLetter
 from worker.domain.lifecycle import Lifecycle, RequestState
 from worker.domain.partition_state import StatusEncoder
 from worker.domain.request import Record, read_request
-from worker.domain.solution import BytesLeft, Caller, Solution
+from worker.domain.solution import ByteLimit, Caller, Solution
 from worker.errors import DeploymentError, StatusNotPublished
 from worker.ports import Clocks, Playground, Tokens
 from worker.settings import PlaygroundSettings, RuntimeSettings
 
 
-def source(user: int = 0, solution: int = 0) -> Source:
+def source(user: int = 0, solution: int = 0) -> Origin:
     """Whose attempt it is, and for what."""
-    return Source(f"user-{user}", UUID(int=solution))
+    return Origin(f"user-{user}", UUID(int=solution))
 
 
 class FakeTokens:
@@ -55,15 +55,15 @@ class FakeCatalog:
         self.refusal = refusal
         self.checked: list[tuple[tuple[str, ...], Caller | None]] = []  # uris, and who asked
 
-    async def find(self, solution_id: UUID, revision_id: UUID, caller: Caller | None, left: BytesLeft) -> Solution:
+    async def find(self, solution_id: UUID, revision_id: UUID, caller: Caller | None, left: ByteLimit) -> Solution:
         if isinstance(self.solution, Exception):
             raise self.solution
         if isinstance(self.solution.description, str):
-            take_off([left], len(self.solution.description.encode()))
+            spend([left], len(self.solution.description.encode()))
         return self.solution
 
     async def check_protobufs(
-        self, uris: Sequence[str], solution: Solution, caller: Caller | None, left: BytesLeft
+        self, uris: Sequence[str], solution: Solution, caller: Caller | None, left: ByteLimit
     ) -> None:
         self.checked.append((tuple(uris), caller))
         if self.refusal:
@@ -77,9 +77,9 @@ class FakeArtifacts:
         self.files = files
         self.fetched: list[str] = []
 
-    async def fetch(self, uris: Sequence[str], left: BytesLeft, size: int | None = None) -> list[bytes | None]:
+    async def fetch(self, uris: Sequence[str], left: ByteLimit, size: int | None = None) -> list[bytes | None]:
         self.fetched.extend(uris)
-        take_off([left], sum(len(self.files.get(uri, b"")) for uri in uris))
+        spend([left], sum(len(self.files.get(uri, b"")) for uri in uris))
         return [self.files.get(uri) for uri in uris]
 
 
@@ -132,7 +132,9 @@ class FakeProcessor(PartitionProcessor):
     def __init__(self, clocks: Clocks, permits: Mapping[str, str] = MappingProxyType({})) -> None:
         encoder = StatusEncoder("statuses", "dead-letters", "/worker")
         store: Any = FakeStore(permits)
-        super().__init__(3, Shared(store, _never, encoder, KeyQueue(), clocks, lambda *_: None, 3), lambda *_: None)
+        super().__init__(
+            3, WorkerContext(store, _never, encoder, KeyQueue(), clocks, lambda *_: None, 3), lambda *_: None
+        )
         self.statuses: list[DeploymentStatus] = []
         self.dead_letters: list[DeadLetter] = []
         self.finished: list[int] = []
@@ -174,7 +176,7 @@ class FakeJob(Job):
         read = given or record()
         request = read_request(read)
         self.processor = self.processor_class(clocks or FakeTime().clocks(), permits)
-        self.store = cast("FakeStore", self.processor.shared.store)
+        self.store = cast("FakeStore", self.processor.context.store)
         for state in (*known, *filter(None, [original])):
             self.processor.state.requests.remember(state, 0)
         state = RequestState.of_record(read, request, FakeClock().now)

@@ -50,9 +50,9 @@ class Story:
     original: RequestState | None = None
     repeats: bool = False
     caller: Caller | None = CALLER
-    tries: int = 1
+    auth_attempts: int = 1
     gave_way: bool = False
-    has_turn: bool = True
+    has_key_lock: bool = True
     resumed: bool = False
     may_be_sent: bool = True
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from worker.adapters.http import take_off
+from worker.adapters.http import spend
 from worker.build import SMALL_BYTES, SMALL_MARKUP, SMALL_VALUES, Allowance
 from worker.domain.solution import LeftOut
 from worker.errors import NeedsReservation
@@ -14,12 +14,12 @@ Use = Callable[[Allowance], None]
 
 def twice(it: Allowance) -> None:
     """What was counted stays counted."""
-    take_off([it.fetched], SMALL_BYTES)
-    take_off([it.fetched], 1)
+    spend([it.fetched], SMALL_BYTES)
+    spend([it.fetched], 1)
 
 
 FITS: list[Use] = [
-    lambda it: take_off([it.fetched], SMALL_BYTES),
+    lambda it: spend([it.fetched], SMALL_BYTES),
     lambda it: it.check_texts("<" * (SMALL_MARKUP - 1) + "&" + "x" * 200_000),
     lambda it: it.check_texts(LeftOut("<" * SMALL_MARKUP + "&")),
     lambda it: it.check_texts(None),
@@ -28,7 +28,7 @@ FITS: list[Use] = [
     lambda it: it.check_manifests(80, 3),
 ]
 DOES_NOT: list[Use] = [
-    lambda it: take_off([it.fetched], SMALL_BYTES + 1),
+    lambda it: spend([it.fetched], SMALL_BYTES + 1),
     twice,
     lambda it: it.check_texts("<" * SMALL_MARKUP + "&"),
     lambda it: it.check_texts(None, b"[{" + b"," * (SMALL_VALUES - 1)),

@@ -43,7 +43,12 @@ async def test_what_is_no_blueprint_is_fetched_again(body: bytes) -> None:
     with pytest.raises(Unavailable) as caught:
         await build(PIPELINE, {"org/blueprint.json": Unproven(body)})
     error = caught.value
-    assert ("artifacts-error", "fetch", True, False) == (error.code, error.stage, error.retryable, error.general)
+    assert ("artifacts-error", "fetch", True, False) == (
+        error.code,
+        error.stage,
+        error.retryable,
+        error.dependency_wide,
+    )
     assert "neither a checksum nor a known size proves that it is the file" in error.message
     assert tells_what_to_do(error.message)
     with pytest.raises(NotDeployable):

@@ -23,7 +23,7 @@ from tests.support.counted import counted
 from tests.support.fakes import FakeArtifacts, FakeCatalog, FakeJob, FakePlayground, FakeTokens, fake_deployer
 from worker.build import Builder
 from worker.domain.overrides.overrides import NO_OVERRIDES, Overrides, read_overrides
-from worker.domain.request import Record, place_id
+from worker.domain.request import Record, record_id
 from worker.domain.solution import Solution
 from worker.errors import (
     DeploymentError,
@@ -162,7 +162,7 @@ async def test_an_unreadable_record_is_rejected_under_the_id_of_its_place() -> N
     """Nothing that reaches the topic goes unanswered."""
     world = World()
     assert [State.REJECTED] == await world.handle(record(b"not json"))
-    assert (place_id(world.job.record), None) == (world.job.statuses[0].request_id, world.job.statuses[0].solution_id)
+    assert (record_id(world.job.record), None) == (world.job.statuses[0].request_id, world.job.statuses[0].solution_id)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ async def test_an_id_belongs_to_nobody_before_the_request_is_accepted(
     given = record(**{"value": {**IDS, "requestId": "r-1", "jwtToken": "t"}} | changes)
     assert [State.REJECTED] == await world.handle(given)
     error = world.job.statuses[0].error
-    assert (place_id(given), why) == (world.job.statuses[0].request_id, error and error.code)
+    assert (record_id(given), why) == (world.job.statuses[0].request_id, error and error.code)
     assert world.job.processor.state.requests.find("r-1") is None
 
 

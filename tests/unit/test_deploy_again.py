@@ -34,17 +34,17 @@ from tests.support.fakes import (
 )
 from worker.build import Builder
 from worker.domain.lifecycle import RequestState
-from worker.domain.request import place_id
+from worker.domain.request import record_id
 from worker.errors import DeploymentError, OutcomeUnknown, Unauthenticated, Unavailable
 
 MINE = fingerprint(CALLER.user_id, SOLUTION_ID, REVISION_ID)
-ID = place_id(record())
+ID = record_id(record())
 NOW = FakeClock().now
 BUSY = Unavailable("playground-busy", "Busy.", "submit", retry_after=20)
-DOWN = Unavailable("playground-unavailable", "Down.", "submit", general=True)
+DOWN = Unavailable("playground-unavailable", "Down.", "submit", dependency_wide=True)
 FORGED = Unauthenticated("token-signature", "Forged.")
 EXPIRED = Unauthenticated("token-expired", "Expired.")
-KEYS_AWAY = Unavailable("keys-unavailable", "Away.", "authenticate", general=True)
+KEYS_AWAY = Unavailable("keys-unavailable", "Away.", "authenticate", dependency_wide=True)
 
 
 class World:
@@ -165,7 +165,7 @@ async def test_while_a_dependency_is_down_the_deadline_stands_still() -> None:
 
 async def test_refused_credentials_wait_for_the_operator() -> None:
     """However long it takes: no request ends because of an operator's mistake."""
-    refused = Unavailable("playground-unauthorized", "Not allowed.", "submit", general=True)
+    refused = Unavailable("playground-unauthorized", "Not allowed.", "submit", dependency_wide=True)
     world, job = World(*[refused] * 20, None, request_deadline_seconds=60), FakeJob()
     assert State.DEPLOYED == (await world.handle(job))[-1]
 
@@ -217,7 +217,7 @@ async def test_a_record_that_came_after_it_was_accepted_is_judged() -> None:
     """It stands in a topic that was made anew, with the same place and the same id: anybody may have sent it."""
     later = record(timestamp_ms=int(NOW.timestamp() * 1000) + 60_000)
     for given in (later, record(appended_by_broker=False)):
-        job = FakeJob(given, last=left(State.RETRYING, request_id=place_id(given)))
+        job = FakeJob(given, last=left(State.RETRYING, request_id=record_id(given)))
         assert [State.REJECTED] == await World(token_error=FORGED).handle(job)
         assert "token-signature" == code(job)
 
@@ -265,7 +265,7 @@ async def test_what_was_down_before_a_settlement_gives_no_more_time() -> None:
     async def an_hour_later(until: datetime) -> DeploymentSettled | None:
         with suppress(Unavailable):
             async with breakers.guard(source()):
-                raise Unavailable("playground-unauthorized", "Not allowed.", "submit", general=True)
+                raise Unavailable("playground-unauthorized", "Not allowed.", "submit", dependency_wide=True)
         await world.time.sleep(3600)
         async with breakers.guard(source()):
             return await wait(until)
@@ -339,7 +339,7 @@ async def test_another_request_with_the_same_id_ends_under_its_own(
     """The id's own statuses are not touched, whoever sends it."""
     job = FakeJob(original=first(whose))
     assert [State.REJECTED] == await World(token_error=error).handle(job)
-    assert (place_id(job.record), reason) == (job.statuses[0].request_id, code(job))
+    assert (record_id(job.record), reason) == (job.statuses[0].request_id, code(job))
 
 
 def test_the_clock_of_these_tests_is_whole() -> None:
@@ -357,7 +357,7 @@ async def test_an_outage_before_its_settlement_does_not_prolong_its_retries() ->
     async def through_an_outage(until: datetime) -> DeploymentSettled | None:
         with suppress(Unavailable):
             async with breakers.guard(source()):
-                raise Unavailable("catalog-unauthorized", "Refused.", general=True)
+                raise Unavailable("catalog-unauthorized", "Refused.", dependency_wide=True)
         world.time.wall.now += timedelta(hours=2)
         async with breakers.guard(source()):  # it is back
             pass

@@ -22,10 +22,10 @@ import structlog
 from cachetools import TTLCache
 
 from schemas import Kind
-from worker.adapters.http import Answer, Dependency, NotAFile, TooLarge, TooLargeTogether, stop, take_off
+from worker.adapters.http import Answer, Dependency, NotAFile, TooLarge, TooLargeTogether, spend, stop
 from worker.domain.bundle.archive import MAX_PROTOS_BYTES, protos_too_large
 from worker.domain.bundle.presentation import MAX_ICON
-from worker.domain.solution import BytesLeft, Caller, LeftOut, Solution, Unproven
+from worker.domain.solution import ByteLimit, Caller, LeftOut, Solution, Unproven
 from worker.domain.strict_json import JsonError, NotJson, loads
 from worker.errors import CODES, NotAllowed, NotFound, Stage, Unavailable
 from worker.settings import ArtifactsSettings, CatalogSettings
@@ -65,7 +65,7 @@ class CatalogClient:
         self._timeout = settings.timeout_seconds
 
     async def find(
-        self, solution_id: UUID, revision_id: UUID, caller: Caller | None, left: BytesLeft | None = None
+        self, solution_id: UUID, revision_id: UUID, caller: Caller | None, left: ByteLimit | None = None
     ) -> Solution:
         """Look up a revision; what does not depend on another answer is asked for at the same time.
 
@@ -80,7 +80,7 @@ class CatalogClient:
             NotAllowed: the caller may not read the solution.
             NeedsReservation: together it is more than is left.
         """
-        left = left or BytesLeft(math.inf)
+        left = left or ByteLimit(math.inf)
         required = [
             self._get(f"solution/{solution_id}", left),
             self._get(f"solution/{solution_id}/revision/{revision_id}", left),
@@ -121,7 +121,7 @@ class CatalogClient:
                 await stop(*optional)
 
     async def check_protobufs(
-        self, uris: Sequence[str], solution: Solution, caller: Caller | None, left: BytesLeft
+        self, uris: Sequence[str], solution: Solution, caller: Caller | None, left: ByteLimit
     ) -> None:
         """Refuse protobufs of solutions that neither the pipeline's owner nor the caller may read.
 
@@ -149,7 +149,7 @@ class CatalogClient:
             raise NotAllowed("no-access-to-proto", CODES["no-access-to-proto"])
 
     def _get(
-        self, path: str, *left: BytesLeft, max_bytes: int = MAX_JSON, stage: Stage = "fetch"
+        self, path: str, *left: ByteLimit, max_bytes: int = MAX_JSON, stage: Stage = "fetch"
     ) -> Coroutine[Any, Any, Answer | None]:
         return self._ccds.get(path, accept="application/json", max_bytes=max_bytes, stage=stage, left=left)
 
@@ -212,7 +212,7 @@ class CatalogClient:
             raise NotFound("revision-of-another-solution", CODES["revision-of-another-solution"])
 
     async def _description(
-        self, catalogs: asyncio.Future[list[Outcome]], revision_id: UUID, left: BytesLeft
+        self, catalogs: asyncio.Future[list[Outcome]], revision_id: UUID, left: ByteLimit
     ) -> str | LeftOut | None:
         """Fetch the text for the first catalog, in CCDS's order, that has one; else say why one could not be read.
 
@@ -223,10 +223,10 @@ class CatalogClient:
         except (Unavailable, NotFound) as error:
             return _left_out("description", error.message)
         ids = [catalog_id for catalog in listed or () if (catalog_id := _uuid(catalog.get("catalogId")))]
-        texts, missed = BytesLeft(MAX_DESCRIPTION), None
+        texts, missed = ByteLimit(MAX_DESCRIPTION), None
         for catalog_id in ids[:MAX_CATALOGS]:
             path = f"revision/{revision_id}/catalog/{catalog_id}/descr"
-            text = self._get(path, texts, left, max_bytes=int(texts.number))
+            text = self._get(path, texts, left, max_bytes=int(texts.remaining))
             try:
                 (found,) = self._read(await _settled(text), _TEXT)
             except (Unavailable, NotFound) as error:
@@ -235,7 +235,7 @@ class CatalogClient:
                 description = found.get("description") if found else None
                 if isinstance(description, str) and description.strip():
                     return description
-            if texts.number < 0:
+            if texts.remaining < 0:
                 break
         return missed
 
@@ -415,7 +415,7 @@ class ArtifactsClient:
         self._in_doubt = False  # whether the repository is up; what is known would hide it from the breakers
 
     async def fetch(
-        self, uris: Sequence[str], left: BytesLeft | None = None, size: int | None = None
+        self, uris: Sequence[str], left: ByteLimit | None = None, size: int | None = None
     ) -> list[bytes | None]:
         """Fetch the files of these uris at the same time; None for one that the repository does not have.
 
@@ -431,9 +431,9 @@ class ArtifactsClient:
         """
         paths = [artifact_path(uri) for uri in uris]
         known = {} if self._in_doubt else {path: file for path in paths if (file := self._known.find(path, size))}
-        limits = (BytesLeft(MAX_PROTOS_BYTES, TooLargeTogether), left or BytesLeft(math.inf))
+        limits = (ByteLimit(MAX_PROTOS_BYTES, TooLargeTogether), left or ByteLimit(math.inf))
         try:
-            take_off(limits, sum(map(len, known.values())))
+            spend(limits, sum(map(len, known.values())))
             asked = [path for path in paths if path not in known]
             answers = await self._nexus.get_all(asked, accept="*/*", max_bytes=MAX_FILE, left=limits)
             for path, answer in zip(asked, answers, strict=True):

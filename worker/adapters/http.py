@@ -17,7 +17,7 @@ import aiohttp
 from opentelemetry.trace import get_current_span
 from yarl import URL
 
-from worker.domain.solution import BytesLeft, Unproven
+from worker.domain.solution import ByteLimit, Unproven
 from worker.errors import CODES, ConfigurationError, Stage, Unavailable, WorkerError
 from worker.observability import telemetry
 from worker.observability.metrics import HTTP_REQUESTS
@@ -99,7 +99,7 @@ async def exchange(
     limits: aiohttp.ClientTimeout,
     max_bytes: int,
     data: Body | None = None,
-    left: Sequence[BytesLeft] = (),
+    left: Sequence[ByteLimit] = (),
 ) -> Answer:
     """Send one request and read its answer; count it, and trace it when there are traces.
 
@@ -139,7 +139,7 @@ async def exchange(
             HTTP_REQUESTS.labels(dependency, outcome).inc()
 
 
-async def _read(response: aiohttp.ClientResponse, body: bytearray, max_bytes: int, left: Sequence[BytesLeft]) -> None:
+async def _read(response: aiohttp.ClientResponse, body: bytearray, max_bytes: int, left: Sequence[ByteLimit]) -> None:
     """Add the body to `body`, decompressed, until it is longer than `max_bytes`."""
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     unpacker = None if encoding == "identity" else zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
@@ -152,7 +152,7 @@ async def _read(response: aiohttp.ClientResponse, body: bytearray, max_bytes: in
                 body += piece
             else:
                 _unpack(unpacker, piece, body, max_bytes)
-            take_off(left, len(body) - before)
+            spend(left, len(body) - before)
             if len(body) > max_bytes:  # enough to know that it is too long
                 return
         if unpacker is not None and not unpacker.eof:
@@ -176,11 +176,11 @@ def _unpack(unpacker: Any, packed: bytes, body: bytearray, max_bytes: int) -> No
         raise aiohttp.ClientPayloadError("something after the gzip stream")
 
 
-def take_off(left: Sequence[BytesLeft], size: int) -> None:
+def spend(left: Sequence[ByteLimit], size: int) -> None:
     """Take off bytes that have come. Raises the error of the first limit that they exceed."""
     for limit in left:
-        limit.number -= size
-        if limit.number < 0 and limit.error:
+        limit.remaining -= size
+        if limit.remaining < 0 and limit.error:
             raise limit.error
 
 
@@ -230,7 +230,7 @@ class Dependency:
         accept: str,
         max_bytes: int,
         stage: Stage = "fetch",
-        left: Sequence[BytesLeft] = (),
+        left: Sequence[ByteLimit] = (),
     ) -> Answer | None:
         """GET one file, or None when the dependency does not have it.
 
@@ -250,7 +250,7 @@ class Dependency:
         """
         key = path, accept, max_bytes
         if (asked := self._asked.get(key)) and (shared := await asyncio.shield(asked)):
-            take_off(left, len(shared[0].body) if shared[0] else 0)
+            spend(left, len(shared[0].body) if shared[0] else 0)
             return shared[0]
         mine = asyncio.get_running_loop().create_future()
         if stage == "fetch":
@@ -266,7 +266,7 @@ class Dependency:
                 mine.set_result(None)
 
     async def _get(
-        self, path: str, accept: str, max_bytes: int, stage: Stage, left: Sequence[BytesLeft]
+        self, path: str, accept: str, max_bytes: int, stage: Stage, left: Sequence[ByteLimit]
     ) -> Answer | None:
         url = self._below_base(path)
         headers = {"Accept": accept, "Authorization": self._credentials}
@@ -283,7 +283,7 @@ class Dependency:
                     left=left,
                 )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise self._unavailable("unavailable", stage, cause_of(error), general=True) from None
+            raise self._unavailable("unavailable", stage, cause_of(error), dependency_wide=True) from None
         except TimeoutError as error:
             raise self._unavailable("timeout", stage, cause_of(error)) from None
         except aiohttp.ClientConnectionError as error:
@@ -292,7 +292,9 @@ class Dependency:
             raise self.error("its answer is not valid HTTP or broke off", stage) from None
         if answer.status in (401, 403):
             # 403 may be about the path, which follows from the solution.
-            raise self._unavailable("unauthorized", stage, f"status {answer.status}", general=answer.status == 401)
+            raise self._unavailable(
+                "unauthorized", stage, f"status {answer.status}", dependency_wide=answer.status == 401
+            )
         if answer.status in self.ignore:
             return None
         if answer.status != 200:
@@ -304,7 +306,7 @@ class Dependency:
         return answer
 
     async def get_all(
-        self, paths: Sequence[str], *, accept: str, max_bytes: int, left: Sequence[BytesLeft]
+        self, paths: Sequence[str], *, accept: str, max_bytes: int, left: Sequence[ByteLimit]
     ) -> list[Answer | None]:
         """GET several files at the same time, each as `get` does; the first failure ends them all.
 
@@ -355,9 +357,9 @@ class Dependency:
         message = f"{self._called} gave no usable answer: {problem}. Send the request again later."
         return Unavailable(f"{self._name}-error", message, stage).because(str(self._base), problem)
 
-    def _unavailable(self, kind: str, stage: Stage, cause: str, *, general: bool = False) -> Unavailable:
+    def _unavailable(self, kind: str, stage: Stage, cause: str, *, dependency_wide: bool = False) -> Unavailable:
         code = f"{self._name}-{kind}"
-        return Unavailable(code, CODES[code], stage, general=general).because(str(self._base), cause)
+        return Unavailable(code, CODES[code], stage, dependency_wide=dependency_wide).because(str(self._base), cause)
 
     def _below_base(self, path: str) -> URL:
         """Make a URL of a path: the one place that does. Callers give clean paths; this holds if one fails to."""

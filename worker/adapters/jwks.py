@@ -94,27 +94,29 @@ class IssuerKeys:
         key = (await self._known_since(FRESH_SECONDS, STALE_SECONDS)).find(kid)
         if key is None:
             # An unknown key may be new: only what was read just now can say that it does not exist.
-            key = (await self._known_since(MIN_INTERVAL, MIN_INTERVAL, general=False)).find(kid)
+            key = (await self._known_since(MIN_INTERVAL, MIN_INTERVAL, dependency_wide=False)).find(kid)
         return key
 
     async def refresh(self) -> None:
         """Read the keys unless that was done just now. Raises Unavailable when no key is for our algorithm."""
         await self._known_since(MIN_INTERVAL, MIN_INTERVAL)
 
-    async def _known_since(self, fresh: float, stale: float, *, general: bool = True) -> _Known:
+    async def _known_since(self, fresh: float, stale: float, *, dependency_wide: bool = True) -> _Known:
         """Return what was read at most `fresh` seconds ago, or when that fails, at most `stale` seconds ago.
 
-        `general`: without that no token can be verified, whichever key it names.
+        `dependency_wide`: without that no token can be verified, whichever key it names.
         """
         begun = self._reading.locked() and self._age() < stale
-        if self._age() >= fresh and not begun and await self._turn(None if general else self._patience):
+        if self._age() >= fresh and not begun and await self._turn(None if dependency_wide else self._patience):
             try:
                 if self._age() >= fresh and self._clock() - self._read_began >= MIN_INTERVAL:
                     await self._read_again()
             finally:
                 self._reading.release()
         if self._age() >= stale or not self._known:
-            raise Unavailable("keys-unavailable", CODES["keys-unavailable"], stage="authenticate", general=general)
+            raise Unavailable(
+                "keys-unavailable", CODES["keys-unavailable"], stage="authenticate", dependency_wide=dependency_wide
+            )
         return self._known
 
     async def _turn(self, seconds: float | None) -> bool:

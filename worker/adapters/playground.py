@@ -116,9 +116,11 @@ class PlaygroundClient:
             answer = await asyncio.create_task(post)  # its own task: what waits for it is resumed once, at its end
         except aiohttp.ClientSSLError as error:
             message = "The playground's certificate is not trusted. Tell the operator."
-            raise Unavailable(code, message, "submit", general=True).because(server, cause_of(error)) from None
+            raise Unavailable(code, message, "submit", dependency_wide=True).because(server, cause_of(error)) from None
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise Unavailable(code, CODES[code], "submit", general=True).because(server, cause_of(error)) from None
+            raise Unavailable(code, CODES[code], "submit", dependency_wide=True).because(
+                server, cause_of(error)
+            ) from None
         except (aiohttp.ClientError, TimeoutError) as error:
             raise OutcomeUnknown(CODES["outcome-unknown"]).because(server, cause_of(error)) from None
         judged = partial(
@@ -176,7 +178,7 @@ def judge(
             "playground-unauthorized",
             "The playground refuses this worker. Tell the operator.",
             "submit",
-            general=status == 401,  # 403 may be a filter's before it, and about the body
+            dependency_wide=status == 401,  # 403 may be a filter's before it, and about the body
         )
     if status == 429 or (status == 503 and "retry-after" in {name.lower() for name in headers}):
         return Unavailable(

@@ -33,7 +33,7 @@ from worker.observability.telemetry import stages
 FAILURES = 5  # in a row: one that is refused for its own sake is no outage
 # So many failures with neither user nor solution in common. Two things may be broken at the same time by chance; with a
 # higher number an outage would go unseen where few users are.
-SOURCES = 3
+MIN_ORIGINS = 3
 FIRST_OPEN_SECONDS, MAX_OPEN_SECONDS = 5.0, 60.0
 RECHECK_SECONDS = 0.1  # while another request is the trial
 DEPENDENCIES = ("catalog", "artifacts", "playground")  # in the order in which an attempt needs them
@@ -79,7 +79,7 @@ class KeyQueue:
         if queue is None or lock not in queue:
             return
         queue.remove(lock)
-        if lock.open:
+        if lock.counted:
             self._open[lock.key] -= 1
         if queue:
             queue[0].first.set()
@@ -90,7 +90,7 @@ class KeyQueue:
         """Count it among the open ones of its key. Raises TooManyRequests, unless it was `accepted` before."""
         if not accepted and self._open[lock.key] + parked >= self._max_open:
             raise TooManyRequests
-        lock.open = True
+        lock.counted = True
         self._open[lock.key] += 1
 
 
@@ -100,7 +100,7 @@ class KeyLock:
     def __init__(self, queue: KeyQueue, key: object) -> None:
         self.key = key
         self.first = asyncio.Event()
-        self.open = False  # counted as one
+        self.counted = False  # among the open requests of its key
         self._queue = queue
 
     async def acquire(self) -> None:
@@ -270,7 +270,7 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Origin:
     """Who asks, and for what: a failure may be the fault of either."""
 
     user: str = field(repr=False)
@@ -282,33 +282,33 @@ class Failures:
 
     def __init__(self, count: int = 0) -> None:
         self._count = count
-        self._general = 0
+        self._dependency_wide = 0
         self._users: set[str] = set()
         self._solutions: set[UUID] = set()
 
-    def add(self, source: Source, *, general: bool) -> None:
-        """Count one. `general`: it cannot come from the request."""
+    def add(self, origin: Origin, *, dependency_wide: bool) -> None:
+        """Count one. `dependency_wide`: it cannot come from the request."""
         self._count += 1
-        self._general += general
-        if self.is_new(source) and len(self._users) < SOURCES:
-            self._users.add(source.user)
-            self._solutions.add(source.solution)
+        self._dependency_wide += dependency_wide
+        if self.is_new(origin) and len(self._users) < MIN_ORIGINS:
+            self._users.add(origin.user)
+            self._solutions.add(origin.solution)
 
-    def is_new(self, source: Source) -> bool:
+    def is_new(self, origin: Origin) -> bool:
         """Tell whether neither this user nor this solution is known to have failed."""
-        return source.user not in self._users and source.solution not in self._solutions
+        return origin.user not in self._users and origin.solution not in self._solutions
 
     @property
-    def strike_everybody(self) -> bool:
+    def are_dependency_wide(self) -> bool:
         """Whether no two users or solutions account for them."""
-        return self._general >= FAILURES or (self._count >= FAILURES and len(self._users) >= SOURCES)
+        return self._dependency_wide >= FAILURES or (self._count >= FAILURES and len(self._users) >= MIN_ORIGINS)
 
 
 class Breaker:
     """A circuit breaker: closed; open after failures that strike everybody; half-open.
 
     Half-open, one request at a time is the trial, and the others wait for how it ends. When it fails and that may be
-    its own fault, one of another user and solution is the next, until SOURCES of them have failed. When nobody else
+    its own fault, one of another user and solution is the next, until MIN_ORIGINS of them have failed. When nobody else
     waits, nothing shows that the dependency is still down: it is closed, and further failures open it again.
     """
 
@@ -321,7 +321,7 @@ class Breaker:
         self._open_seconds = FIRST_OPEN_SECONDS
         self._half_open_at: float | None = None  # None: closed
         self._trial = False
-        self._waiting: dict[object, Source] = {}
+        self._waiting: dict[object, Origin] = {}
 
     @property
     def open(self) -> bool:
@@ -333,14 +333,14 @@ class Breaker:
         """0 closed, 1 open, 2 half-open: the trial is on its way."""
         return 0 if self._half_open_at is None else 1 + self._trial
 
-    async def acquire(self, source: Source) -> bool:
+    async def acquire(self, origin: Origin) -> bool:
         """Wait until a request may go. Return whether it is the trial, which must be released."""
         place = object()
-        self._waiting[place] = source
+        self._waiting[place] = origin
         try:
             while self._half_open_at is not None:
                 left = self._half_open_at - self._clock()
-                if left <= 0 and not self._trial and (self._failures.is_new(source) or not self._others_wait()):
+                if left <= 0 and not self._trial and (self._failures.is_new(origin) or not self._others_wait()):
                     self._trial = True
                     return True
                 await self._sleep(min(max(left, RECHECK_SECONDS), 1.0))
@@ -356,13 +356,13 @@ class Breaker:
         """End the trial, whether or not it reached the dependency."""
         self._trial = False
 
-    def fail(self, source: Source, error: DeploymentError, *, trial: bool) -> None:
+    def fail(self, origin: Origin, error: DeploymentError, *, trial: bool) -> None:
         """Count a failure: no answer, or a useless one."""
         if self.open and not trial:
             return  # it began before, and says nothing new
-        general = isinstance(error, Unavailable) and error.general
-        self._failures.add(source, general=general)
-        if self._failures.strike_everybody or (general and (trial or error.code.endswith("-unauthorized"))):
+        dependency_wide = isinstance(error, Unavailable) and error.dependency_wide
+        self._failures.add(origin, dependency_wide=dependency_wide)
+        if self._failures.are_dependency_wide or (dependency_wide and (trial or error.code.endswith("-unauthorized"))):
             self._open(error)
         elif trial and not self._others_wait():
             self._close("nobody else waits for it")
@@ -409,28 +409,28 @@ class Breakers:
         return self._down_before + (self._clock() - self._down_since if self._down_since is not None else 0.0)
 
     @asynccontextmanager
-    async def guard(self, source: Source) -> AsyncIterator[None]:
+    async def guard(self, origin: Origin) -> AsyncIterator[None]:
         """Guard one attempt: wait until none is open, and learn how it ends."""
         trials: list[Breaker] = []
         try:
             for breaker in self.all.values():
-                if await breaker.acquire(source):
+                if await breaker.acquire(origin):
                     trials.append(breaker)  # noqa: PERF401 - what was acquired before a cancellation is released
             yield
-            self._learn(None, source, trials)
+            self._learn(None, origin, trials)
         except DeploymentError as error:
-            self._learn(error, source, trials)
+            self._learn(error, origin, trials)
             raise
         finally:
             for breaker in trials:
                 breaker.release()
 
-    def _learn(self, error: DeploymentError | None, source: Source, trials: Sequence[Breaker]) -> None:
+    def _learn(self, error: DeploymentError | None, origin: Origin, trials: Sequence[Breaker]) -> None:
         """Whichever was reached before the attempt ended has answered."""
         at_fault = _at_fault(error)
         for name, breaker in self.all.items():
             if error is not None and name == at_fault:
-                breaker.fail(source, error, trial=breaker in trials)
+                breaker.fail(origin, error, trial=breaker in trials)
                 break
             if (
                 error is None
@@ -455,7 +455,7 @@ def _at_fault(error: DeploymentError | None) -> str | None:
 # ------------------------------------------------------------------------------------------------ all gates
 
 
-class Asking(Protocol):
+class AttemptingJob(Protocol):
     """A request that makes attempts, and remembers how much of the outages is counted."""
 
     request: Request | DeploymentError
@@ -474,15 +474,15 @@ class Admission:
         self.awaiting_keys = AwaitingKeys()
 
     @asynccontextmanager
-    async def attempt(self, asking: Asking, *, large: bool = False) -> AsyncIterator["Reservation"]:
+    async def attempt(self, asking: AttemptingJob, *, large: bool = False) -> AsyncIterator["Reservation"]:
         """Hold what an attempt needs from its beginning to the end of its POST. Raises DeploymentError."""
         if not isinstance(asking.request, Request):
             raise asking.request
-        source = Source(asking.caller.user_id if asking.caller else "", asking.request.solution_id)
-        async with self.budget.reserve(large=large) as room, self.breakers.guard(source), self.limiter.attempts:
+        origin = Origin(asking.caller.user_id if asking.caller else "", asking.request.solution_id)
+        async with self.budget.reserve(large=large) as room, self.breakers.guard(origin), self.limiter.attempts:
             yield room
 
-    def outage(self, asking: Asking) -> Outage:
+    def outage(self, asking: AttemptingJob) -> Outage:
         """Return for how long a dependency was known to be down since the last status of `asking`."""
         asking.seen_down = down = self.breakers.down_seconds()
         if asking.counted_down is None:

@@ -15,17 +15,17 @@ from worker.domain.request import Record
 MAX_AWAITING_KEYS = 100  # a tenth of MAX_BUFFERED_RECORDS; each costs its record and a timer
 
 
-class Unverified(Protocol):
+class UnverifiedJob(Protocol):
     """The part of a job that waits."""
 
     record: Record
     gave_way: bool
 
-    def set_aside(self) -> None:
+    def exclude_from_backpressure(self) -> None:
         """Let it hold up nobody."""
         ...
 
-    def count_again(self) -> None:
+    def include_in_backpressure(self) -> None:
         """Count it among the records that are read."""
         ...
 
@@ -39,15 +39,15 @@ class AwaitingKeys:
 
     def __init__(self, limit: int = MAX_AWAITING_KEYS) -> None:
         self._limit = limit
-        self._waiting: dict[Unverified, asyncio.Task[None]] = {}
+        self._waiting: dict[UnverifiedJob, asyncio.Task[None]] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    async def wait(self, job: Unverified, sleep: Coroutine[Any, Any, None]) -> None:
+    async def wait(self, job: UnverifiedJob, sleep: Coroutine[Any, Any, None]) -> None:
         """Sleep outside of what is counted; less long when it has to give way, which it is told."""
         sleeping = self._waiting[job] = asyncio.create_task(sleep)
-        job.set_aside()
+        job.exclude_from_backpressure()
         if len(self._waiting) > self._limit:
             self._give_way()
         try:
@@ -55,7 +55,7 @@ class AwaitingKeys:
         finally:
             sleeping.cancel()
             self._waiting.pop(job, None)
-            job.count_again()
+            job.include_in_backpressure()
 
     def _give_way(self) -> None:
         [(key, _)] = Counter(job.record.key for job in self._waiting).most_common(1)

@@ -55,12 +55,12 @@ class WorkerCollector(Collector):
             "buffered_records",
             "Records that have been read and are not finished, without requests that await keys, and without up to "
             "2,000 that wait for the key lock behind an earlier request of their user.",
-            sum(it.state.offsets.open for it in processors),
+            sum(it.state.offsets.buffered for it in processors),
         )
         yield _gauge(
             "buffered_bytes",
             "Bytes of the buffered records.",
-            sum(it.state.offsets.open_bytes for it in processors),
+            sum(it.state.offsets.buffered_bytes for it in processors),
         )
         yield _gauge(
             "requests_awaiting_keys",
@@ -72,7 +72,7 @@ class WorkerCollector(Collector):
             "requests_awaiting_turn",
             "Requests that wait for an earlier one of their user. Up to 2,000 of them are not counted among the "
             "buffered ones.",
-            next((it.shared.key_queue.waiting for it in processors), 0),
+            next((it.context.key_queue.waiting for it in processors), 0),
         )
         budget = self._admission.budget
         yield _gauge(
@@ -137,7 +137,7 @@ class WorkerCollector(Collector):
         yield _gauge(
             "partition_incomplete_records",
             "Records of the partition that have been read and are not finished.",
-            {key: it.state.offsets.open for key, it in by.items()},
+            {key: it.state.offsets.buffered for key, it in by.items()},
             "partition",
         )
         yield _gauge(
@@ -167,7 +167,7 @@ class WorkerCollector(Collector):
         if not processor.ready:
             return max(0, end - self.committed.get(processor.partition, end))
         unfinished = offsets.committable_offset
-        if not offsets.open:
+        if not offsets.buffered:
             unfinished = max(unfinished, self.positions.get(processor.partition, 0))
         return max(0, end - unfinished)
 

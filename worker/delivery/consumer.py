@@ -81,7 +81,7 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self._consumer.subscribe([self._topic], listener=self)
         # Not one loop that looks at `stop`: while the group rebalances aiokafka's getmany does not return.
         tasks = [
-            asyncio.create_task(self._poll_for_ever(), name="poll loop"),
+            asyncio.create_task(self._poll_loop(), name="poll loop"),
             asyncio.create_task(stop.wait(), name="stop"),
         ]
         seconds = self._runtime.drain_seconds
@@ -130,7 +130,7 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
 
     # ------------------------------------------------------------------------------------------------------- polling
 
-    async def _poll_for_ever(self) -> None:
+    async def _poll_loop(self) -> None:
         while True:
             self._apply_back_pressure()
             room = self._runtime.max_buffered_records - self._buffered()
@@ -165,14 +165,14 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         }
 
     def _buffered(self) -> int:
-        return sum(processor.state.offsets.open for processor in self.processors.values())
+        return sum(processor.state.offsets.buffered for processor in self.processors.values())
 
     def _apply_back_pressure(self) -> None:
         """Pause a partition that has its share, or all when the bounds are reached, until half of that is free."""
         records, size = self._runtime.max_buffered_records, self._runtime.max_buffered_bytes
         all_records, all_bytes = (
             self._buffered(),
-            sum(processor.state.offsets.open_bytes for processor in self.processors.values()),
+            sum(processor.state.offsets.buffered_bytes for processor in self.processors.values()),
         )
         for partition, processor in self.processors.items():
             part = 0.5 if partition in self._paused else 1.0
@@ -180,8 +180,8 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                 not processor.ready
                 or all_records >= part * records
                 or all_bytes >= part * size
-                or processor.state.offsets.open >= part * SHARE * records
-                or processor.state.offsets.open_bytes >= part * SHARE * size
+                or processor.state.offsets.buffered >= part * SHARE * records
+                or processor.state.offsets.buffered_bytes >= part * SHARE * size
             )
             if full != (partition in self._paused):
                 tp = TopicPartition(self._topic, partition)

@@ -22,7 +22,7 @@ import structlog
 from schemas import FINAL_STATES, DeploymentInfo, DeploymentSettled, DeploymentStatus, State, rfc3339
 from worker.delivery.admission import KeyLock, KeyQueue
 from worker.domain.dead_letter import DeadLetter, dead_letter
-from worker.domain.lifecycle import GONE, RequestState
+from worker.domain.lifecycle import RECORD_GONE, RequestState
 from worker.domain.partition_state import PartitionState, PendingStatus, RequestTable, StatusEncoder, Transaction
 from worker.domain.request import Record, Request, read_request
 from worker.domain.solution import Caller
@@ -59,7 +59,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class WorkerContext:
     """What the partitions of one worker share.
 
     `handle` takes a job to its end; `hand_over` publishes the settlement of an attempt, in its own time.
@@ -98,10 +98,12 @@ class Signal:
 class PartitionProcessor:
     """Runs until it is cancelled: takes over, works, and after a failure takes over again."""
 
-    def __init__(self, partition: int, shared: Shared, on_ready: Callable[["PartitionProcessor", int], None]) -> None:
+    def __init__(
+        self, partition: int, context: WorkerContext, on_ready: Callable[["PartitionProcessor", int], None]
+    ) -> None:
         """`on_ready`: told the offset to read from, when records may be given to it."""
         self.partition = partition
-        self.shared = shared
+        self.context = context
         self.state = PartitionState(RequestTable(), 0)
         self.jobs: set[Job] = set()
         self.ready = False
@@ -114,7 +116,7 @@ class PartitionProcessor:
         self._settled_meanwhile: list[DeploymentSettled] = []  # while a take-over reads what it needs
         self._failure: BaseException | None = None
         self._failures = 0  # in a row
-        self.unprocessed_since: float | None = shared.clocks.monotonic()  # None: it is processed
+        self.unprocessed_since: float | None = context.clocks.monotonic()  # None: it is processed
         self._assigned = asyncio.Event()
         self._expiry: asyncio.Task[None] | None = None  # of what is parked
 
@@ -137,7 +139,7 @@ class PartitionProcessor:
 
     async def _pause(self, seconds: float) -> None:
         """Wait before the next take-over, until the group assigns the partition at the longest: then Kafka is there."""
-        pause = asyncio.ensure_future(self.shared.clocks.sleep(seconds))
+        pause = asyncio.ensure_future(self.context.clocks.sleep(seconds))
         assigned = asyncio.ensure_future(self._assigned.wait())
         try:
             await asyncio.wait((pause, assigned), return_when=asyncio.FIRST_COMPLETED)
@@ -146,18 +148,18 @@ class PartitionProcessor:
             assigned.cancel()
 
     async def _take_over_and_work(self) -> None:
-        store = self.shared.store
+        store = self.context.store
         writer = await store.fence(self.partition)
         try:
             checkpoint, end = await store.verify_ownership(self.partition)
             requests = RequestTable(range(checkpoint.offset, end))
             settlements = await store.load(self.partition, checkpoint, requests)
             self.state = PartitionState(requests, checkpoint.offset)
-            left = self.state.left_behind()
-            offsets = [it.offset for it in left if it.offset != GONE]
+            left = self.state.take_inherited()
+            offsets = [it.offset for it in left if it.offset != RECORD_GONE]
             found = {it.offset: _content(it) async for it in store.fetch(self.partition, offsets)}
             self._start(checkpoint.offset, [(it, found.get(it.offset)) for it in left], settlements)
-            await self._commit_for_ever(writer)
+            await self._commit_loop(writer)
         finally:
             self._end()
             await writer.close()
@@ -175,11 +177,11 @@ class PartitionProcessor:
         requests = len(self.state.requests)
         log.info("partition taken over", partition=self.partition, offset=committed, requests=requests)
         for state, found in left:
-            self._go_on_with(state, found)
+            self._inherit(state, found)
         self._watch_parked()
         self._on_ready(self, committed)
 
-    def _go_on_with(self, state: RequestState, found: "Content | None") -> None:
+    def _inherit(self, state: RequestState, found: "Content | None") -> None:
         """Work on what an earlier worker left. Without its record it may still be settled, but not be tried again."""
         record, request = self._checked(state, found)
         state.key = record.key
@@ -225,9 +227,9 @@ class PartitionProcessor:
             self._expiry.add_done_callback(self._fail_with)
 
     async def _give_up_parked(self) -> None:
-        parked, clocks = self.state.requests.parked, self.shared.clocks
+        parked, clocks = self.state.requests.parked, self.context.clocks
         while first := parked.first():
-            await clocks.sleep(max(0.0, first.time + self.shared.park_max_seconds - clocks.now().timestamp()))
+            await clocks.sleep(max(0.0, first.time + self.context.park_max_seconds - clocks.now().timestamp()))
             if first is parked.first():
                 self._resume(first.state())
         self._expiry = None
@@ -236,12 +238,12 @@ class PartitionProcessor:
         """Read the record of a request that was parked, or return what stands in its place."""
         while True:
             try:
-                found = [_content(it) async for it in self.shared.store.fetch(self.partition, [state.record_offset])]
+                found = [_content(it) async for it in self.context.store.fetch(self.partition, [state.record_offset])]
             except Exception as error:  # noqa: BLE001 - of Kafka's client: it is there later
                 name, why = type(error).__name__, str(error)[:200]
                 where = {"partition": self.partition, "offset": state.record_offset}
                 log.warning("a request's record cannot be read", **where, error=name, why=why)
-                await self.shared.clocks.sleep(MAX_RESTART_SECONDS)
+                await self.context.clocks.sleep(MAX_RESTART_SECONDS)
             else:
                 return self._checked(state, found[0] if found else None)
 
@@ -251,11 +253,11 @@ class PartitionProcessor:
         """Take a record of the partition, in its order. One that was read before is passed over."""
         if self.ready:
             request = read_request(record)
-            if state := self.state.receive(record, request, self.shared.clocks.now()):
+            if state := self.state.receive(record, request, self.context.clocks.now()):
                 self._spawn(Job(self, record, request, state))
             if self.state.requests.left:
-                for gone in self.state.left_behind():
-                    self._go_on_with(gone, None)
+                for gone in self.state.take_inherited():
+                    self._inherit(gone, None)
             if not self.state.idle:
                 self._writable.set()
 
@@ -266,7 +268,7 @@ class PartitionProcessor:
 
     def _spawn(self, job: "Job") -> None:
         self.jobs.add(job)
-        job.task = asyncio.create_task(self.shared.handle(job), name=f"request {self.partition}/{job.record.offset}")
+        job.task = asyncio.create_task(self.context.handle(job), name=f"request {self.partition}/{job.record.offset}")
         job.task.add_done_callback(lambda task: self._ended(job, task))
 
     def _ended(self, job: "Job", task: asyncio.Task[None]) -> None:
@@ -293,16 +295,16 @@ class PartitionProcessor:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         ours = telemetry.publishing(status.state, done) if telemetry.Spans.tracer else None
         traceparent = ours or job.record.traceparent or job.state.traceparent
-        pending = self.state.enqueue(job.state, status, dead_letter, traceparent, self.shared.encoder)
+        pending = self.state.enqueue(job.state, status, dead_letter, traceparent, self.context.encoder)
         self._waiting[pending] = job, done
         self._writable.set()
         return done
 
-    async def _commit_for_ever(self, writer: Writer) -> None:
+    async def _commit_loop(self, writer: Writer) -> None:
         """Commit at once when idle; what comes meanwhile goes into the next transaction."""
         while True:
             await self._writable.wait()
-            async with self.shared.store.transaction_slots:
+            async with self.context.store.transaction_slots:
                 self._writable.clear()
                 if self._failure:
                     failure, self._failure = self._failure, None
@@ -346,7 +348,7 @@ class PartitionProcessor:
     def _end(self) -> None:
         """Publish nothing more for the partition, and end its jobs."""
         if self.ready:
-            self.ready, self.unprocessed_since = False, self.shared.clocks.monotonic()
+            self.ready, self.unprocessed_since = False, self.context.clocks.monotonic()
         self._writable.clear()
         self.state = PartitionState(RequestTable(), 0)
         if self._expiry:
@@ -385,11 +387,11 @@ class Job:
         self.repeats = False
         self.caller: Caller | None = None
         self._asked = ""  # the fingerprint of what the caller asks for
-        self.has_turn = False  # whether it is the first of its key
+        self.has_key_lock = False  # whether it is the first of its key
         self.resumed = state.state is State.PARKED
-        self.tries = 0
+        self.auth_attempts = 0
         self.gave_way = False
-        self.began = processor.shared.clocks.now()
+        self.began = processor.context.clocks.now()
         # For how long a dependency was known to be down: when that was last looked at, and at the last status.
         self.seen_down: float | None = None
         self.counted_down: float | None = None
@@ -428,45 +430,45 @@ class Job:
         at = self.record.appended_at
         return self.state.last is not None and at is not None and at <= self.state.since.timestamp()
 
-    async def wait_for_turn(self) -> None:
+    async def acquire_key_lock(self) -> None:
         """Wait until it is the first of its key, in the order of the records."""
         lock, offsets = self._lock or self._join(), self._processor.state.offsets
         self.waits_for_turn = not lock.first.is_set()
-        if lock.first.is_set() or self._processor.shared.key_queue.waiting >= MAX_WAITING:
+        if lock.first.is_set() or self._processor.context.key_queue.waiting >= MAX_WAITING:
             await lock.acquire()
         else:  # it waits for another deployment of its user, which takes minutes
             self.record = self.record.without_content()
-            offsets.set_aside(self.state.offset)
+            offsets.exclude_from_backpressure(self.state.offset)
             try:
                 await lock.acquire()
             finally:
-                offsets.count_again(self.state.offset)
-        self.has_turn = True
+                offsets.include_in_backpressure(self.state.offset)
+        self.has_key_lock = True
         if self.waits_for_turn:
-            self.waits_for_turn, self.turn_at = False, self._processor.shared.clocks.now()
+            self.waits_for_turn, self.turn_at = False, self._processor.context.clocks.now()
 
     def _join(self) -> KeyLock:
         """Queue behind the earlier ones of its key."""
-        self._lock = lock = self._processor.shared.key_queue.join(self.record.key)
+        self._lock = lock = self._processor.context.key_queue.join(self.record.key)
         if self.state.last is not None:
             lock.count_open(accepted=True)
         return lock
 
-    def _release_turn(self) -> None:
+    def _release_key_lock(self) -> None:
         """Let the next of its key go."""
-        self.has_turn = False
+        self.has_key_lock = False
         if self._lock:
             self._lock.release()
             self._lock = None
 
-    def set_aside(self) -> None:
+    def exclude_from_backpressure(self) -> None:
         """Hold up neither its partition nor the user of its key: whose it is cannot be verified yet."""
-        self._release_turn()
-        self._processor.state.offsets.set_aside(self.state.offset)
+        self._release_key_lock()
+        self._processor.state.offsets.exclude_from_backpressure(self.state.offset)
 
-    def count_again(self) -> None:
+    def include_in_backpressure(self) -> None:
         """Count it among the records that are read."""
-        self._processor.state.offsets.count_again(self.state.offset)
+        self._processor.state.offsets.include_in_backpressure(self.state.offset)
 
     def readable_request(self) -> Request:
         """Return what the record asks for. Raises DeploymentError, mostly Unreadable."""
@@ -476,7 +478,7 @@ class Job:
 
     async def accepted_fingerprint(self) -> str | None:
         """Return the fingerprint under which it was accepted before, or what an operator repeats with it was."""
-        self.tries += 1
+        self.auth_attempts += 1
         if self.state.last is not None:
             return self.state.fingerprint
         request, processor = self.readable_request(), self._processor
@@ -484,7 +486,7 @@ class Job:
             return before.fingerprint
         if request.replay_of is None or self.record.appended_at is None:
             return None
-        return await processor.shared.store.permitted(processor.partition, request.id, self.record.appended_at)
+        return await processor.context.store.permitted(processor.partition, request.id, self.record.appended_at)
 
     def claim(self, caller: Caller, fingerprint: str) -> bool:
         """Take the id that the record brings, now that it is known who asks for what. Return whether it is accepted.
@@ -547,7 +549,7 @@ class Job:
     def on_committed(self, status: DeploymentStatus) -> None:
         """Note that a status is durable."""
         if status.state is State.PARKED:
-            self._release_turn()  # by now it counts among what its user has parked
+            self._release_key_lock()  # by now it counts among what its user has parked
             log.warning("request parked", request_id=status.request_id, **self._log_fields(status))
         elif status.state is State.RETRYING:
             log.warning("request retrying", request_id=status.request_id, **self._log_fields(status))
@@ -569,7 +571,7 @@ class Job:
         if self.state.state is State.PARKED:
             return
         if status:
-            seconds = (self._processor.shared.clocks.now() - self.began).total_seconds()
+            seconds = (self._processor.context.clocks.now() - self.began).total_seconds()
             REQUESTS.labels(status.state, status.error.code if status.error else "").inc()
             REQUEST_SECONDS.observe(seconds)
             if telemetry.Spans.tracer:
@@ -601,7 +603,7 @@ class Job:
         settlements, attempt = self.state.settlements, self.state.attempt
         if attempt not in settlements:
             settled = asyncio.ensure_future(self._processor.settled.wait_for(lambda: attempt in settlements))
-            timer = asyncio.ensure_future(self._processor.shared.clocks.sleep_until(until))
+            timer = asyncio.ensure_future(self._processor.context.clocks.sleep_until(until))
             try:
                 await asyncio.wait((settled, timer), return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -621,13 +623,13 @@ class Job:
 
     def end(self) -> None:
         """Let the next of its key go. What no status tells of the attempt is for the partition's next owner."""
-        self._release_turn()
+        self._release_key_lock()
         if self.state.state is None:
             self._processor.state.requests.drop(self.state)
         if self._attempt is not None:
             if self._post and not self._post.done():
                 log.warning("a POST runs without its request", request_id=self.state.request_id, attempt=self._attempt)
-            self._processor.shared.hand_over(self._processor.partition, self._outcome(self._attempt))
+            self._processor.context.hand_over(self._processor.partition, self._outcome(self._attempt))
 
     async def _outcome(self, attempt: int) -> DeploymentSettled | None:
         """Return what became of the attempt; None: it is unknown, and the next owner finds out as after a crash."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # 30 MB and half a second, which only those need who build bu
     from worker.domain.bundle.archive import Bundle
     from worker.domain.bundle.plan import Plan
 
-GONE = -1  # the offset of a record that is no longer in its topic
+RECORD_GONE = -1  # the offset of a record that is no longer in its topic
 MAX_INTERRUPTIONS = 3  # workers that ended while they built its bundle, one after the other
 SERVER_MARGIN = timedelta(seconds=30)  # beyond the deadline of a POST whose worker is gone
 
@@ -50,7 +50,9 @@ class RequestState:
     """Where one request stands. `state` None: its record was read, and no status is written yet."""
 
     request_id: str
-    offset: int  # of its record; GONE when the partition does not wait for it: another record may have its offset
+    offset: (
+        int  # of its record; RECORD_GONE when the partition does not wait for it: another record may have its offset
+    )
     since: datetime  # of its first status that is still kept; before that, when its record was read
     first: Mapping[str, Any] | None = field(default=None, repr=False)  # the fields of its first status
     fingerprint: str | None = None
@@ -71,7 +73,7 @@ class RequestState:
                 "revision_id": request.revision_id,
                 "replay_of": request.replay_of,
             }
-        return cls(record.place_id, record.offset, now, first, key=record.key)
+        return cls(record.record_id, record.offset, now, first, key=record.key)
 
     def apply(self, status: DeploymentStatus) -> None:
         """Move to where this status says."""
@@ -193,16 +195,16 @@ class Authenticate:
 
 
 @dataclass(frozen=True, slots=True)
-class WaitForTurn:
+class WaitForKeyLock:
     """Wait for the key lock: one request of a user at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Wait until then. `aside`: for something that others do not need, so without holding them up."""
+    """Wait until then. `excluded`: from back-pressure, because others do not need what it waits for."""
 
     until: datetime
-    aside: bool = False
+    excluded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,19 +231,19 @@ class End:
     """Nothing is left to do."""
 
 
-Step = CompareWithOriginal | Authenticate | WaitForTurn | Sleep | BuildAndSubmit | AwaitSettlement | GiveUp | End
+Step = CompareWithOriginal | Authenticate | WaitForKeyLock | Sleep | BuildAndSubmit | AwaitSettlement | GiveUp | End
 
 
-class Held(Protocol):
+class JobView(Protocol):
     """What `Job` in worker/delivery/partition.py shows the lifecycle: the state, and what is gone with its worker."""
 
     state: RequestState
     original: RequestState | None  # of the record that has the id which this one brings, when that is another one
     repeats: bool  # it was found to ask for the same as the original
     caller: Caller | None  # whom its token names, once that is verified
-    tries: int  # to verify it, so far
+    auth_attempts: int  # to verify it, so far
     gave_way: bool  # it cannot be verified yet, and others took its place
-    has_turn: bool  # it has the key lock
+    has_key_lock: bool  # it has the key lock
     resumed: bool  # it is parked, and settled or due: else nobody works on a parked request
 
     @property
@@ -265,7 +267,7 @@ class Lifecycle:
     playground: PlaygroundSettings
     runtime: RuntimeSettings
 
-    def next_step(self, held: Held, now: datetime) -> Step:
+    def next_step(self, held: JobView, now: datetime) -> Step:
         """Return the I/O that comes next, whoever did the last."""
         state, last = held.state, held.state.last
         if state.final or held.repeats:
@@ -277,8 +279,8 @@ class Lifecycle:
         if state.state is State.PARKED:
             # Without a settlement its job ends, and its partition keeps what is needed to resume it.
             return AwaitSettlement(self.due_at(last)) if held.resumed or state.is_settled else End()
-        if not held.has_turn:
-            return WaitForTurn()
+        if not held.has_key_lock:
+            return WaitForKeyLock()
         if state.state is State.SUBMITTING:
             return AwaitSettlement((last.attempt_deadline or last.time) + SERVER_MARGIN)
         if state.interruptions >= MAX_INTERRUPTIONS:
@@ -299,7 +301,7 @@ class Lifecycle:
         return known or state.since + timedelta(seconds=self.runtime.request_deadline_seconds)
 
     def after_error(
-        self, held: Held, error: DeploymentError, now: datetime, jitter: float, outage: Outage
+        self, held: JobView, error: DeploymentError, now: datetime, jitter: float, outage: Outage
     ) -> DeploymentStatus | Sleep:
         """Return what an error leads to: another attempt, `parked`, or the end. Sleep: the same step again, silently.
 
@@ -308,10 +310,10 @@ class Lifecycle:
         """
         state, give_up_at = held.state, self.give_up_at(held.state) + outage.past
         if isinstance(error, Unavailable) and error.stage == "authenticate":
-            at = now + backoff(held.tries, error.retry_after, jitter)
+            at = now + backoff(held.auth_attempts, error.retry_after, jitter)
             if held.gave_way or not (at <= give_up_at or outage.is_down):
                 return state.ended_with(now, error)
-            return Sleep(at, aside=state.state is None and not error.general)
+            return Sleep(at, excluded=state.state is None and not error.dependency_wide)
         if state.state not in (State.BUILDING, State.SUBMITTING):
             return state.ended_with(now, error)
         match error:
@@ -350,7 +352,7 @@ class Lifecycle:
             return state.ended_with(now, NotSettled("resolved-as-failed", how))
         return state.deployed(now, settled.deployment, how)
 
-    def after_stop(self, held: Held, now: datetime) -> DeploymentStatus | None:
+    def after_stop(self, held: JobView, now: datetime) -> DeploymentStatus | None:
         """Return what a graceful stop leaves behind, if anything: what was built in vain is no interruption."""
         state = held.state
         if state.state is State.BUILDING or (state.state is State.SUBMITTING and not held.may_be_sent):

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from schemas import FINAL_STATES, DeploymentStatus, Message, State, fingerprint
 from worker.domain.dead_letter import DeadLetter
-from worker.domain.lifecycle import GONE, RESTING_STATES, RequestState
+from worker.domain.lifecycle import RECORD_GONE, RESTING_STATES, RequestState
 from worker.domain.request import Record, Request
 from worker.errors import DeploymentError
 
@@ -116,7 +116,7 @@ class Parked:
     def state(self) -> RequestState:
         """Return its state, as one whose record no offset waits for: that has passed."""
         since = datetime.fromtimestamp(self.since, UTC)
-        state = RequestState(self.request_id, GONE, since, traceparent=self.traceparent, key=self.key)
+        state = RequestState(self.request_id, RECORD_GONE, since, traceparent=self.traceparent, key=self.key)
         state.apply(DeploymentStatus.model_validate_json(self.value, extra="ignore"))
         state.statuses_from = self.status_at
         return state
@@ -380,42 +380,42 @@ class OffsetTracker:
         self._open: dict[int, int] = {}  # offset → bytes; insertion order is offset order
         self._committed = committed
         self.next_offset = committed  # to read
-        self._aside: set[int] = set()
-        self.open = 0  # records that are read and not finished, without those that are set aside
-        self.open_bytes = 0
+        self._excluded: set[int] = set()
+        self.buffered = 0  # records that are read and not finished, without those that are set aside
+        self.buffered_bytes = 0
 
     def start(self, offset: int, size: int = 0) -> None:
         """Note a record that was read. Raises ValueError when it does not lie above the last one."""
         if offset < self.next_offset:
             raise ValueError(f"offset {offset} was read after {self.next_offset - 1}")
         self._open[offset] = size
-        self.open += 1
-        self.open_bytes += size
+        self.buffered += 1
+        self.buffered_bytes += size
         self.next_offset = offset + 1
 
     def finish(self, offset: int) -> bool:
         """Let it pass: its final status is out, or goes out with the offset. Return whether it was open."""
-        self.count_again(offset)
+        self.include_in_backpressure(offset)
         size = self._open.pop(offset, None)
         if size is None:
             return False
-        self.open -= 1
-        self.open_bytes -= size
+        self.buffered -= 1
+        self.buffered_bytes -= size
         return True
 
-    def set_aside(self, offset: int) -> None:
+    def exclude_from_backpressure(self, offset: int) -> None:
         """Count it no longer among what is read; it is not finished either."""
-        if offset in self._open and offset not in self._aside:
-            self._aside.add(offset)
-            self.open -= 1
-            self.open_bytes -= self._open[offset]
+        if offset in self._open and offset not in self._excluded:
+            self._excluded.add(offset)
+            self.buffered -= 1
+            self.buffered_bytes -= self._open[offset]
 
-    def count_again(self, offset: int) -> None:
+    def include_in_backpressure(self, offset: int) -> None:
         """Undo that."""
-        if offset in self._aside:
-            self._aside.remove(offset)
-            self.open += 1
-            self.open_bytes += self._open[offset]
+        if offset in self._excluded:
+            self._excluded.remove(offset)
+            self.buffered += 1
+            self.buffered_bytes += self._open[offset]
 
     @property
     def committable_offset(self) -> int:
@@ -492,7 +492,7 @@ class PartitionState:
         self.offsets = OffsetTracker(committed)
         self._outbox: deque[PendingStatus] = deque()
 
-    def left_behind(self) -> list[RequestState]:
+    def take_inherited(self) -> list[RequestState]:
         """Return the open requests that an earlier worker left and whose records do not come; each of them once.
 
         The offsets of some were committed: they were parked. The records of the others are gone with a topic that had
@@ -502,7 +502,7 @@ class PartitionState:
         left = self.requests.take_without_record(range(self.offsets.next_offset, unfinished.stop))
         for state in left:
             if state.offset >= unfinished.start:
-                state.offset = GONE
+                state.offset = RECORD_GONE
         return left
 
     def receive(self, record: Record, request: Request | DeploymentError, now: datetime) -> RequestState | None:

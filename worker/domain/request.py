@@ -26,8 +26,8 @@ _KEPT = {"ce_id": 1, "ce_type": 1, "traceparent": 1, "authorization": 2}
 _LONGEST = max(map(len, _KEPT))
 
 # Ids of places begin so, and no sender's may: whoever could guess the next place would take its id beforehand.
-PLACE_PREFIX = "record-"
-_REQUEST_ID = re.compile(rf"(?!{PLACE_PREFIX})" + REQUEST_ID_PATTERN.removesuffix("$") + r"\Z")
+RECORD_ID_PREFIX = "record-"
+_REQUEST_ID = re.compile(rf"(?!{RECORD_ID_PREFIX})" + REQUEST_ID_PATTERN.removesuffix("$") + r"\Z")
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 # The names that a refusal may repeat: an unknown one is the sender's text.
 _FIELDS = {field.alias or name for name, field in DeploymentRequested.model_fields.items()}
@@ -73,7 +73,7 @@ class Record:
     source: SourceInfo = field(init=False)  # where the record stands, as a status says it
     appended_at: float | None = field(init=False)  # unix seconds; None when only the producer gives a time
     traceparent: str | None = field(init=False)  # the W3C trace context to carry over
-    place_id: str = field(init=False)
+    record_id: str = field(init=False)
 
     @classmethod
     def of(cls, cluster_id: str, given: ConsumedRecord, *, misplaced: bool = False) -> "Record":
@@ -102,7 +102,7 @@ class Record:
             "source": SourceInfo(topic=self.topic, partition=self.partition, offset=self.offset),
             "appended_at": self.timestamp_ms / 1000 if self.appended_by_broker else None,
             "traceparent": trace if trace and TRACEPARENT.fullmatch(trace) else None,
-            "place_id": place_id(self),
+            "record_id": record_id(self),
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
@@ -168,7 +168,7 @@ def read_request(record: Record) -> Request | Unreadable:
     try:
         if event.problem:
             raise event.problem
-        return _request(record, event, wanted if valid else record.place_id)
+        return _request(record, event, wanted if valid else record.record_id)
     except Unreadable as problem:
         # It is kept until its request has ended, and its frames would keep what was read together with the record.
         problem.__context__ = None
@@ -228,10 +228,10 @@ def _explain(error: ValidationError) -> str:
     return f"The request cannot be used: {'; '.join(problems)}. Correct it and send it again."
 
 
-def place_id(record: Record) -> str:
+def record_id(record: Record) -> str:
     """Make the id of the record's place, under which it is told what it is told before it is accepted.
 
     The hash makes it another one in a topic that was created again.
     """
     where = f"{record.cluster_id}/{record.topic}/{record.timestamp_ms}"
-    return f"{PLACE_PREFIX}{record.partition}-{record.offset}-{sha256(where.encode()).hexdigest()[:16]}"
+    return f"{RECORD_ID_PREFIX}{record.partition}-{record.offset}-{sha256(where.encode()).hexdigest()[:16]}"

@@ -16,10 +16,10 @@ class Caller:
 
 
 @dataclass(slots=True)
-class BytesLeft:
+class ByteLimit:
     """How many bytes may still be fetched; beyond that this error is raised, if there is one."""
 
-    number: float
+    remaining: float
     error: type[WorkerError] | None = None
 
 

@@ -18,7 +18,7 @@ from struct import Struct
 from pydantic_core import from_json
 
 from schemas import FINAL_STATES, DeploymentStatus, State, fingerprint
-from worker.domain.request import PLACE_PREFIX
+from worker.domain.request import RECORD_ID_PREFIX
 
 Key = tuple[int, str]
 """Partition and request id: two users may choose the same id."""
@@ -323,7 +323,7 @@ class View:
     def _add(self, entry: Entry) -> None:
         partition, request_id = entry.key
         (self._final if entry.is_final else self._open)[entry.key] = entry
-        if request_id.startswith(PLACE_PREFIX):
+        if request_id.startswith(RECORD_ID_PREFIX):
             self._places[partition, entry.offset] = entry.key
         same = self._same.setdefault(partition, {})
         if entry.packed_fingerprint:

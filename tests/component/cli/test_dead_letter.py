@@ -17,7 +17,7 @@ from tests.component.cli.test_commands import REVISION, SOLUTION, Desk
 from tests.support.builders import final_status
 from worker.client.requests import OutgoingRequest, open_publisher
 from worker.domain.dead_letter import MAX_REPLAYS, NONCE, TIMESTAMP, DeadLetter, Replay, dead_letter
-from worker.domain.request import Record, Request, place_id, read_request
+from worker.domain.request import Record, Request, read_request, record_id
 from worker.errors import CODES, Unavailable, Unreadable
 from worker.sandbox.users import SANDBOX_USER, User, sandbox_token
 
@@ -112,7 +112,7 @@ def unreadable() -> DeadLetter:
     record = Record("cluster", "requests", 1, 3, 1_700_000_000_000, True, b"user-1", b"{")
     problem = read_request(record)
     assert isinstance(problem, Unreadable)
-    return dead_letter(record, final_status(record, place_id(record), problem, 1), problem, problem, "x")
+    return dead_letter(record, final_status(record, record_id(record), problem, 1), problem, problem, "x")
 
 
 async def test_list_shows_one_line_each(box: Box) -> None:

@@ -11,7 +11,7 @@ from tests.component.cli.test_commands import REVISION, SOLUTION, Desk, token
 from tests.support.topics import admin_client, user_of
 from worker.client import DeployerClient
 from worker.client.requests import OutgoingRequest, open_publisher
-from worker.domain.request import place_id
+from worker.domain.request import record_id
 from worker.errors import CommandError, ConfigurationError
 from worker.sandbox.users import sandbox_token
 
@@ -23,7 +23,7 @@ async def refuse(desk: Desk) -> None:
     await desk.answer()
     record, _ = desk.seen[-1]
     status = DeploymentStatus(
-        request_id=place_id(record),
+        request_id=record_id(record),
         sequence=0,
         state=State.REJECTED,
         time=datetime.now(UTC),

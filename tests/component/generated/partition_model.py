@@ -17,7 +17,7 @@ from schemas import FINAL_STATES, DeploymentInfo, DeploymentSettled, DeploymentS
 from tests.support.builders import record, solution
 from tests.support.fakes import lifecycle
 from worker.delivery.admission import RESERVED_BYTES, Admission, Breakers, Budget, KeyQueue, Limiter
-from worker.delivery.partition import PartitionProcessor, Shared
+from worker.delivery.partition import PartitionProcessor, WorkerContext
 from worker.deploy import Deployer
 from worker.domain.bundle.archive import Bundle
 from worker.domain.bundle.plan import Plan, plan_single_model
@@ -193,8 +193,10 @@ class Worker:
         builder: Any = self  # and tokens, and the playground
         deployer = Deployer(self, builder, self, admission, clocks, lifecycle())
         encoder = StatusEncoder("status", "dead", "/model")
-        shared = Shared(ModelStore(model, name), deployer.handle, encoder, KeyQueue(), clocks, self.hand_over, 259_200)
-        self.processor = PartitionProcessor(0, shared, self.on_ready)
+        context = WorkerContext(
+            ModelStore(model, name), deployer.handle, encoder, KeyQueue(), clocks, self.hand_over, 259_200
+        )
+        self.processor = PartitionProcessor(0, context, self.on_ready)
         self.task = asyncio.create_task(self.processor.run())
 
     def on_ready(self, processor: PartitionProcessor, offset: int) -> None:

@@ -93,7 +93,7 @@ class Processor(FakeProcessor):
 
     def publish(self, job: Job, status: DeploymentStatus, dead_letter: DeadLetter | None) -> asyncio.Future[None]:
         """Into the transaction."""
-        self.sent += map(repr_all, self.shared.encoder.encode(status, dead_letter, None))
+        self.sent += map(repr_all, self.context.encoder.encode(status, dead_letter, None))
         return super().publish(job, status, dead_letter)
 
 

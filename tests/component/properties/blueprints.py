@@ -157,7 +157,7 @@ def _spelled(choose: Choices, name: str) -> str:
 
 
 def _with_folders(choose: Choices, nodes: list[Json]) -> list[Json]:
-    """Shared folders among the nodes, connected from either side."""
+    """WorkerContext folders among the nodes, connected from either side."""
     result = list(nodes)
     for _ in range(choose.pick(FOLDERS)):
         path = choose.pick(naughty.GOOD_PATHS)

@@ -312,7 +312,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ("worker/delivery/partition.py", f"{UNIT}/test_deploy_again.py"): (
         (
             "replays: an operator says so",
-            "return await processor.shared.store.permitted(processor.partition, request.id, self.record.appended_at)",
+            "return await processor.context.store.permitted(processor.partition, request.id, self.record.appended_at)",
             'return getattr(processor.state.requests.find(request.replay_of), "fingerprint", None)',
         ),
         ("accepted: only this very record", " and at <= self.state.since.timestamp()", ""),
@@ -445,7 +445,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("limit: a picture", "if len(icon) > MAX_ICON:", "if False:"),
     ),
     ("worker/build.py", f"{UNIT}/delivery/test_budget.py"): (
-        ("small: bytes", "BytesLeft(SMALL_BYTES, NeedsReservation)", "BytesLeft(math.inf)"),
+        ("small: bytes", "ByteLimit(SMALL_BYTES, NeedsReservation)", "ByteLimit(math.inf)"),
     ),
     ("worker/build.py", f"{UNIT}/test_allowance.py"): (
         ("small: a description", "<= SMALL_MARKUP", "<= 1 << 40"),
@@ -485,11 +485,11 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("files: too large to be kept", "if _size_kept(file) <= self._files.maxsize and", "if"),
         (
             "limit: what is fetched of all protobufs",
-            "BytesLeft(MAX_PROTOS_BYTES, TooLargeTogether)",
-            "BytesLeft(1 << 40)",
+            "ByteLimit(MAX_PROTOS_BYTES, TooLargeTogether)",
+            "ByteLimit(1 << 40)",
             LIMITS,
         ),
-        ("limit: what is kept counts", "take_off(limits, sum(map(len, known.values())))", "pass"),
+        ("limit: what is kept counts", "spend(limits, sum(map(len, known.values())))", "pass"),
     ),
     (f"{ADAPTERS}/graphene.py", f"{UNIT}/refusals/test_uris.py"): (
         ("uri: no scheme", " or _SCHEME.match(uri)", ""),
@@ -555,7 +555,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             f"{UNIT}/adapters/test_catalog_client.py",
         ),
         ("a failure is not shared", "mine.set_result(None)", "mine.set_result((None,))"),
-        ("what is shared is taken off", "take_off(left, len(shared[0].body) if shared[0] else 0)", "pass"),
+        ("what is shared is taken off", "spend(left, len(shared[0].body) if shared[0] else 0)", "pass"),
     ),
     (f"{DOMAIN}/tokens.py", f"{UNIT}/domain/test_tokens.py {UNIT}/adapters/test_token_attacks.py"): (
         ("token: canonical base64", ' or base64.urlsafe_b64encode(data).rstrip(b"=") != segment.encode()', ""),
@@ -590,7 +590,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     (f"{ADAPTERS}/jwks.py", f"{UNIT}/adapters/test_jwks.py"): (
         ("keys: unknown names ask seldom", " and self._clock() - self._read_began >= MIN_INTERVAL", ""),
-        ("keys: unknown names wait for no slow read", "None if general else self._patience", "None"),
+        ("keys: unknown names wait for no slow read", "None if dependency_wide else self._patience", "None"),
         ("keys: old ones lapse", "if self._age() >= stale or not self._known:", "if not self._known:"),
     ),
     (f"{ADAPTERS}/graphene.py", f"{UNIT}/adapters/test_catalog_client.py"): (
@@ -607,7 +607,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("CCDS: 200 without a body is not found", "                    if body\n", "                    if True\n"),
         ("content is no outage", "except NotJson as error:", "except JsonError as error:"),
         ("limit: values of an answer", "max_values=MAX_VALUES", "max_values=1 << 40"),
-        ("limit: all descriptions", "max_bytes=int(texts.number))", "max_bytes=MAX_DESCRIPTION)"),
+        ("limit: all descriptions", "max_bytes=int(texts.remaining))", "max_bytes=MAX_DESCRIPTION)"),
     ),
     (f"{ADAPTERS}/playground.py", f"{UNIT}/adapters/test_playground.py"): (
         ("playground: links lead to users' address", "public_url or deploy_url", "deploy_url"),
@@ -666,8 +666,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("statuses: legal order", "if state not in SUCCESSORS[self.state]:", "if False:"),
         (
             "requests: an id belongs to nobody before it is known who asks",
-            "return cls(record.place_id, record.offset, now, first, key=record.key)",
-            'return cls(getattr(request, "id", record.place_id), record.offset, now, first)',
+            "return cls(record.record_id, record.offset, now, first, key=record.key)",
+            'return cls(getattr(request, "id", record.record_id), record.offset, now, first)',
             f"{UNIT}/test_deploy.py::test_an_id_belongs_to_nobody_before_the_request_is_accepted",
         ),
         ("interruptions: settled ones do not count", "self.last.attempt - settled))", "self.last.attempt))"),
@@ -684,7 +684,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "if state.state is State.PARKED:\n            # Without",
             "if False:\n            # Without",
         ),
-        ("next step: one of a user at a time", "if not held.has_turn:", "if False:"),
+        ("next step: one of a user at a time", "if not held.has_key_lock:", "if False:"),
         (
             "next step: what may have been sent is not sent again",
             "if state.state is State.SUBMITTING:\n            return AwaitSettlement",
@@ -711,7 +711,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "not (at <= give_up_at or outage.is_down)",
             "False",
         ),
-        ("awaiting keys: aside when others can go on", "state.state is None and not error.general", "True"),
+        ("awaiting keys: aside when others can go on", "state.state is None and not error.dependency_wide", "True"),
         ("awaiting keys: an outage keeps nobody who gave way", "if held.gave_way or not (", "if not ("),
         ("stop: nothing is said of what may have been sent", " and not held.may_be_sent", ""),
         ("stop: what was built in vain is no interruption", "if state.state is State.BUILDING or (", "if ("),
@@ -733,7 +733,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("parked: another record is not its own", " and found[1].id == state.request_id:", ":"),
         (
             "parked: brokers that are away end nothing",
-            "await self.shared.clocks.sleep(MAX_RESTART_SECONDS)",
+            "await self.context.clocks.sleep(MAX_RESTART_SECONDS)",
             "raise",
         ),
     ),
@@ -801,7 +801,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         (
             "requests: whose record is gone passes no offset",
-            "state.offset = GONE",
+            "state.offset = RECORD_GONE",
             "state.offset += 0",
             f"{PARTITION}::test_an_offset_of_a_topic_that_is_gone_is_another_record",
         ),
@@ -878,33 +878,33 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("awaiting keys: so many at once", "if len(self._waiting) > self._limit:", "if False:"),
         ("awaiting keys: who has most gives way", "if job.record.key == key)", ")"),
         ("awaiting keys: who gave way ends", "oldest.gave_way = True", "pass"),
-        ("awaiting keys: counted nowhere else", "job.set_aside()", "pass"),
+        ("awaiting keys: counted nowhere else", "job.exclude_from_backpressure()", "pass"),
     ),
     ("worker/delivery/partition.py", f"{UNIT}/delivery/test_awaiting_keys.py"): (
         (
             "awaiting keys: it holds up no user",
-            "self._release_turn()\n        self._processor.state.offsets.set_aside",
-            "self._processor.state.offsets.set_aside",
+            "self._release_key_lock()\n        self._processor.state.offsets.exclude_from_backpressure",
+            "self._processor.state.offsets.exclude_from_backpressure",
         ),
     ),
     ("worker/delivery/admission.py", f"{UNIT}/delivery/test_breakers.py"): (
         ("breakers: one is the trial", "if left <= 0 and not self._trial and", "if left <= 0 and"),
         ("breakers: credentials at once", 'or error.code.endswith("-unauthorized")', "or False"),
-        ("breakers: one solution is no outage", "and len(self._users) >= SOURCES)", ")"),
+        ("breakers: one solution is no outage", "and len(self._users) >= MIN_ORIGINS)", ")"),
         (
             "breakers: one user is no outage",
-            "source.user not in self._users and source.solution not in self._solutions",
-            "source.solution not in self._solutions",
+            "origin.user not in self._users and origin.solution not in self._solutions",
+            "origin.solution not in self._solutions",
         ),
         (
             "breakers: many users of one solution are no outage",
-            "source.user not in self._users and source.solution not in self._solutions",
-            "source.user not in self._users",
+            "origin.user not in self._users and origin.solution not in self._solutions",
+            "origin.user not in self._users",
         ),
-        ("breakers: what is everybody's counts whoever asks", "self._general >= FAILURES or", "False or"),
+        ("breakers: what is everybody's counts whoever asks", "self._dependency_wide >= FAILURES or", "False or"),
         (
             "breakers: the next trial is another's",
-            "(self._failures.is_new(source) or not self._others_wait())",
+            "(self._failures.is_new(origin) or not self._others_wait())",
             "True",
         ),
         ("breakers: one source does not keep it open", "elif trial and not self._others_wait():", "elif False:"),
@@ -914,9 +914,9 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         (
             "breakers: a connection that breaks may be the content's",
             'self._unavailable("unavailable", stage, cause_of(error)) from None',
-            'self._unavailable("unavailable", stage, cause_of(error), general=True) from None',
+            'self._unavailable("unavailable", stage, cause_of(error), dependency_wide=True) from None',
         ),
-        ("breakers: a forbidden file may be the content's", "general=answer.status == 401", "general=True"),
+        ("breakers: a forbidden file may be the content's", "dependency_wide=answer.status == 401", "dependency_wide=True"),
         ("breakers: connecting has a limit of its own", ", sock_connect=settings.timeout_seconds / 2", ""),
     ),
     ("worker/delivery/partition.py", "tests/component/generated/test_partition.py"): (
@@ -959,7 +959,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("waiting: within a bound", "queue.waiting >= MAX_WAITING", "queue.waiting >= 1 << 40"),
         (
             "key queue: whoever is cancelled leaves it",
-            "self._release_turn()\n        if self.state.state",
+            "self._release_key_lock()\n        if self.state.state",
             "if self.state.state",
         ),
         (
@@ -1178,7 +1178,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ("worker/delivery/collector.py", f"{UNIT}/delivery/test_collector.py"): (
         ("age: a user's own queue", " if not job.waits_for_turn)", ")"),
         ("age: since its turn", "job.turn_at or job.state.since", "job.state.since"),
-        ("metrics: markers are no lag", "if not offsets.open:", "if False:"),
+        ("metrics: markers are no lag", "if not offsets.buffered:", "if False:"),
         ("metrics: what is held up", "high - stable for", "0 for"),
         ("metrics: parked ones are not old", " if job.state.state is not State.PARKED)", ")"),
         ("metrics: no lag below zero", "return max(0, end - unfinished)", "return end - unfinished"),

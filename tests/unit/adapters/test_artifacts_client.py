@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from worker.adapters.graphene import MAX_FILE, ArtifactsClient, artifact_path
 from worker.adapters.http import CONNECTIONS, Dependency, dependency_session
-from worker.domain.solution import BytesLeft, Unproven
+from worker.domain.solution import ByteLimit, Unproven
 from worker.errors import ConfigurationError, DeploymentError, NeedsReservation, NotFound, Unavailable
 from worker.settings import ArtifactsSettings
 
@@ -127,7 +127,7 @@ async def test_statuses(session: aiohttp.ClientSession, serve: Serve, status: in
     with pytest.raises(Unavailable) as caught:
         await ArtifactsClient(session, settings(await serve(nexus))).fetch([URI])
     assert (code, "fetch", 1) == (caught.value.code, caught.value.stage, requests)
-    assert (status == 401) == caught.value.general
+    assert (status == 401) == caught.value.dependency_wide
 
 
 async def test_a_file_that_is_gone(session: aiohttp.ClientSession, serve: Serve) -> None:
@@ -159,7 +159,7 @@ async def test_nobody_listens(session: aiohttp.ClientSession) -> None:
     client = ArtifactsClient(session, settings(f"http://127.0.0.1:{unused_port()}"))
     with pytest.raises(Unavailable) as caught:
         await client.fetch([URI])
-    assert ("artifacts-unavailable", True) == (caught.value.code, caught.value.general)
+    assert ("artifacts-unavailable", True) == (caught.value.code, caught.value.dependency_wide)
 
 
 async def test_a_connection_that_is_never_made(session: aiohttp.ClientSession, serve_raw: ServeRaw) -> None:
@@ -171,7 +171,7 @@ async def test_a_connection_that_is_never_made(session: aiohttp.ClientSession, s
     client = ArtifactsClient(session, settings(f"https://{await serve_raw(silent)}", timeout_seconds=2))
     with pytest.raises(Unavailable) as caught:
         await client.fetch([URI])
-    assert ("artifacts-unavailable", True) == (caught.value.code, caught.value.general)
+    assert ("artifacts-unavailable", True) == (caught.value.code, caught.value.dependency_wide)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ async def test_broken_answers(session: aiohttp.ClientSession, serve_raw: ServeRa
 
     with pytest.raises(Unavailable) as caught:
         await ArtifactsClient(session, settings(f"http://{await serve_raw(nexus)}")).fetch([URI])
-    assert (code, False) == (caught.value.code, caught.value.general)
+    assert (code, False) == (caught.value.code, caught.value.dependency_wide)
 
 
 @pytest.mark.parametrize("started", [False, True])
@@ -210,7 +210,7 @@ async def test_time_out(session: aiohttp.ClientSession, serve: Serve, started: b
 
     with pytest.raises(Unavailable) as caught:
         await ArtifactsClient(session, settings(await serve(nexus), timeout_seconds=0.1)).fetch([URI])
-    assert ("artifacts-timeout", False) == (caught.value.code, caught.value.general)
+    assert ("artifacts-timeout", False) == (caught.value.code, caught.value.dependency_wide)
 
 
 async def test_many_fetches_share_few_connections(session: aiohttp.ClientSession, serve: Serve) -> None:
@@ -346,7 +346,7 @@ async def test_what_comes_in_place_of_a_file_is_an_outage(
 
     with pytest.raises(Unavailable) as caught:
         await ArtifactsClient(session, settings(await serve(front))).fetch([URI], size=5)
-    assert ("artifacts-error", False) == (caught.value.code, caught.value.general)
+    assert ("artifacts-error", False) == (caught.value.code, caught.value.dependency_wide)
 
 
 @pytest.mark.parametrize(
@@ -449,25 +449,25 @@ class Nexus:
             self._changed.notify_all()
 
 
-def fetched_together(client: ArtifactsClient, *left: BytesLeft) -> list[asyncio.Task[list[bytes | None]]]:
+def fetched_together(client: ArtifactsClient, *left: ByteLimit) -> list[asyncio.Task[list[bytes | None]]]:
     """Fetch the same file so many times at the same time."""
     return [asyncio.create_task(client.fetch([URI], it)) for it in left]
 
 
 async def test_what_is_asked_for_meanwhile_is_asked_for_once(session: aiohttp.ClientSession, serve: Serve) -> None:
     """All get the one answer, and it is taken off what each of them may fetch."""
-    nexus, left = Nexus(), [BytesLeft(100) for _ in range(3)]
+    nexus, left = Nexus(), [ByteLimit(100) for _ in range(3)]
     fetches = fetched_together(ArtifactsClient(session, settings(await serve(nexus.serve))), *left)
     await nexus.answer(1)
     assert [[b"file 1"]] * 3 == await asyncio.gather(*fetches)
-    assert (1, [94] * 3) == (nexus.requests, [it.number for it in left])
+    assert (1, [94] * 3) == (nexus.requests, [it.remaining for it in left])
 
 
 async def test_a_failure_is_not_shared(session: aiohttp.ClientSession, serve: Serve) -> None:
     """An outage is counted for whom it struck; those that waited for the answer ask on their own."""
     nexus = Nexus(500)
     client = ArtifactsClient(session, settings(await serve(nexus.serve)))
-    fetches = fetched_together(client, *(BytesLeft(100) for _ in range(3)))
+    fetches = fetched_together(client, *(ByteLimit(100) for _ in range(3)))
     await nexus.answer(1)
     await nexus.answer(3)
     first, *others = await asyncio.gather(*fetches, return_exceptions=True)
@@ -479,12 +479,12 @@ async def test_whoever_goes_takes_nobody_along(session: aiohttp.ClientSession, s
     """When the one that asked is cancelled, or may fetch no more, those that waited for its answer ask on their own."""
     nexus = Nexus()
     client = ArtifactsClient(session, settings(await serve(nexus.serve), cache_bytes=0))
-    gone, stays = fetched_together(client, BytesLeft(100), BytesLeft(100))
+    gone, stays = fetched_together(client, ByteLimit(100), ByteLimit(100))
     await nexus.come(1)
     gone.cancel()
     await nexus.answer(2)
     assert [b"file 2"] == await stays
-    poor, rich = fetched_together(client, BytesLeft(1, NeedsReservation), BytesLeft(100))
+    poor, rich = fetched_together(client, ByteLimit(1, NeedsReservation), ByteLimit(100))
     await nexus.answer(3)
     await nexus.answer(4)
     assert [b"file 4"] == await rich
@@ -533,9 +533,9 @@ async def test_a_released_file_is_kept_for_a_while(
     await nexus.answer(1)
     assert [b"file 1"] == await first
     now = seconds
-    again, left = asyncio.create_task(nexus.answer(2)), BytesLeft(100)
+    again, left = asyncio.create_task(nexus.answer(2)), ByteLimit(100)
     assert [f"file {requests}".encode()] == await client.fetch([uri], left, size)
-    assert (requests, 94) == (nexus.requests, left.number)
+    assert (requests, 94) == (nexus.requests, left.remaining)
     again.cancel()
 
 

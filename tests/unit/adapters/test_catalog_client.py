@@ -19,7 +19,7 @@ from worker.adapters.graphene import MAX_DESCRIPTION, MAX_JSON, CatalogClient
 from worker.adapters.http import dependency_session
 from worker.build import SMALL_BYTES, Allowance
 from worker.domain.bundle.presentation import MAX_ICON
-from worker.domain.solution import BytesLeft, Caller, LeftOut, Solution
+from worker.domain.solution import ByteLimit, Caller, LeftOut, Solution
 from worker.errors import DeploymentError, NeedsReservation, NotAllowed, NotFound, Unavailable
 from worker.settings import CatalogSettings
 
@@ -113,7 +113,7 @@ Find = Callable[..., Awaitable[Solution]]
 def find(session: aiohttp.ClientSession, serve: Serve, ccds: Ccds) -> Find:
     """Looks up the solution in `ccds`."""
 
-    async def run(caller: Caller | None = CALLER, left: BytesLeft | None = None, **changes: Any) -> Solution:
+    async def run(caller: Caller | None = CALLER, left: ByteLimit | None = None, **changes: Any) -> Solution:
         url = f"{await serve(ccds.handle)}/ccds/"
         options = {"url": url, "username": "ccds_client", "password": SecretStr(PASSWORD), "timeout_seconds": 5}
         return await CatalogClient(session, CatalogSettings(**{**options, **changes})).find(
@@ -557,7 +557,7 @@ async def checked(
     solution = Solution(SOLUTION, REVISION, "Pipeline", Kind.PIPELINE, owner)
     try:
         await CatalogClient(session, options).check_protobufs(
-            uris, solution, Caller("caller-1", "c@example.org"), BytesLeft(10_000)
+            uris, solution, Caller("caller-1", "c@example.org"), ByteLimit(10_000)
         )
     except DeploymentError as error:
         return error.code

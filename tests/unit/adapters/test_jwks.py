@@ -188,7 +188,7 @@ async def test_without_any_key_it_is_nobody_s_own_trouble() -> None:
     issuer.answer, issuer.now = None, 20.0
     with pytest.raises(Unavailable) as unknown:
         await issuer.keys.find("key-2")
-    assert (True, False) == (nothing_known.value.general, unknown.value.general)
+    assert (True, False) == (nothing_known.value.dependency_wide, unknown.value.dependency_wide)
 
 
 async def test_a_request_that_is_cancelled_frees_the_read() -> None:

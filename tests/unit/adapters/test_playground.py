@@ -86,7 +86,7 @@ def test_what_an_answer_means(
     verdict = judge(status, headers, body, deploy_url=URL, username=EMAIL)
     assert isinstance(verdict, error)
     assert (code, "submit") == (verdict.code, verdict.stage)
-    assert (status == 401) == (isinstance(verdict, Unavailable) and verdict.general)
+    assert (status == 401) == (isinstance(verdict, Unavailable) and verdict.dependency_wide)
 
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 500_000, tzinfo=UTC)
@@ -283,7 +283,7 @@ async def test_refused_connection() -> None:
         caught.value.code,
         caught.value.stage,
         caught.value.retryable,
-        caught.value.general,
+        caught.value.dependency_wide,
     )
 
 
@@ -337,7 +337,7 @@ async def test_tls_with_a_server_that_speaks_none(serve: Serve) -> None:
     url = (await serve(deploy)).replace("http:", "https:")
     with pytest.raises(Unavailable) as caught:
         await submit(url)
-    assert ("playground-unavailable", True) == (caught.value.code, caught.value.general)
+    assert ("playground-unavailable", True) == (caught.value.code, caught.value.dependency_wide)
 
 
 async def test_time_out_while_connecting(serve_raw: ServeRaw) -> None:
@@ -348,7 +348,7 @@ async def test_time_out_while_connecting(serve_raw: ServeRaw) -> None:
 
     with pytest.raises(Unavailable) as caught:
         await submit(f"https://{await serve_raw(silent)}", timeout_seconds=0.3)
-    assert ("playground-unavailable", True) == (caught.value.code, caught.value.general)
+    assert ("playground-unavailable", True) == (caught.value.code, caught.value.dependency_wide)
 
 
 async def test_time_out_after_the_body_was_sent(serve_raw: ServeRaw) -> None:

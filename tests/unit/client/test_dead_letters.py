@@ -14,7 +14,7 @@ from worker.client.dead_letters import DeadLetterFilter, StoredDeadLetter, parse
 from worker.domain import dead_letter
 from worker.domain.dead_letter import DeadLetter, Replay
 from worker.domain.position import PartitionOffset
-from worker.domain.request import Request, place_id, read_request
+from worker.domain.request import Request, read_request, record_id
 from worker.errors import CODES, Unavailable, Unreadable
 from worker.sandbox.users import sandbox_token
 
@@ -70,7 +70,7 @@ def test_an_unreadable_record_leaves_nothing_to_replay() -> None:
     problem = read_request(given)
     assert isinstance(problem, Unreadable)
     letter = read(
-        dead_letter.dead_letter(given, final_status(given, place_id(given), problem, 1), problem, problem, NONCE)
+        dead_letter.dead_letter(given, final_status(given, record_id(given), problem, 1), problem, problem, NONCE)
     )
     assert (None, None, None) == (letter.key, letter.requested, letter.next_replay())
     assert {"size", "sha256"} == letter.value.keys()

@@ -85,19 +85,19 @@ async def test_who_waits_holds_up_neither_its_partition_nor_the_user_of_its_key(
     awaiting, over = AwaitingKeys(), asyncio.Event()
     offsets = processor.state.offsets
     sizes = stranger.record.size, good.record.size
-    assert (2, sum(sizes)) == (offsets.open, offsets.open_bytes)
+    assert (2, sum(sizes)) == (offsets.buffered, offsets.buffered_bytes)
 
     async def sleep() -> None:
         await over.wait()
 
     task = asyncio.create_task(awaiting.wait(stranger, sleep()))
     async with asyncio.timeout(5):
-        await good.wait_for_turn()
-    assert (1, sizes[1], 0) == (offsets.open, offsets.open_bytes, offsets.committable_offset)
+        await good.acquire_key_lock()
+    assert (1, sizes[1], 0) == (offsets.buffered, offsets.buffered_bytes, offsets.committable_offset)
     over.set()
     await task
-    assert (2, sum(sizes)) == (offsets.open, offsets.open_bytes)
-    turn = asyncio.create_task(stranger.wait_for_turn())
+    assert (2, sum(sizes)) == (offsets.buffered, offsets.buffered_bytes)
+    turn = asyncio.create_task(stranger.acquire_key_lock())
     await asyncio.sleep(0)
     assert not turn.done()
     good.end()

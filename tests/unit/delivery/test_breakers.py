@@ -16,20 +16,20 @@ from tests.support.fakes import FakeJob, FakeTime, source
 from worker.delivery.admission import (
     FAILURES,
     FIRST_OPEN_SECONDS,
+    MIN_ORIGINS,
     RESERVED_BYTES,
-    SOURCES,
     Admission,
     Breakers,
     Budget,
     Limiter,
-    Source,
+    Origin,
 )
 from worker.domain.lifecycle import Outage
 from worker.domain.solution import Caller
 from worker.errors import DeploymentError, NotFound, OutcomeUnknown, Unavailable
 
-DOWN = Unavailable("catalog-unavailable", "Down.", general=True)
-REFUSED = Unavailable("artifacts-unauthorized", "Refused.", general=True)
+DOWN = Unavailable("catalog-unavailable", "Down.", dependency_wide=True)
+REFUSED = Unavailable("artifacts-unauthorized", "Refused.", dependency_wide=True)
 REDIRECTED = Unavailable("artifacts-error", "Status 302.")
 FORBIDDEN = Unavailable("artifacts-unauthorized", "Status 403.")
 SLOW = Unavailable("catalog-timeout", "Slow.")
@@ -39,7 +39,7 @@ BUSY = Unavailable("playground-busy", "Busy.", "submit")
 OF_CONTENT = (REDIRECTED, FORBIDDEN, SLOW, UNKNOWN, BUSY, Unavailable("catalog-error", "Status 500."))
 
 
-def different(count: int) -> list[Source]:
+def different(count: int) -> list[Origin]:
     """So many that share neither user nor solution."""
     return [source(number, number) for number in range(count)]
 
@@ -51,18 +51,18 @@ class World:
         self.time = FakeTime()
         self.breakers = Breakers(self.time.seconds, self.time.sleep)
 
-    async def attempt(self, error: DeploymentError | None = None, by: Source | None = None) -> None:
+    async def attempt(self, error: DeploymentError | None = None, by: Origin | None = None) -> None:
         """One that ends so."""
         with suppress(DeploymentError):
             async with self.breakers.guard(by or source()):
                 if error:
                     raise error
 
-    async def attempts(self, error: DeploymentError, by: Sequence[Source]) -> None:
+    async def attempts(self, error: DeploymentError, by: Sequence[Origin]) -> None:
         """All at the same time: each has begun before the first ends."""
         begun, go = 0, asyncio.Event()
 
-        async def one(of: Source) -> None:
+        async def one(of: Origin) -> None:
             nonlocal begun
             async with self.breakers.guard(of):
                 begun += 1
@@ -132,7 +132,7 @@ async def test_what_strikes_several_users_and_solutions_opens_it(error: Deployme
     ],
     ids=["20 users, one solution", "one user, 20 solutions", "one of both", "a user and a solution", "two users"],
 )
-async def test_what_follows_one_solution_or_one_user_opens_nothing(error: DeploymentError, by: list[Source]) -> None:
+async def test_what_follows_one_solution_or_one_user_opens_nothing(error: DeploymentError, by: list[Origin]) -> None:
     """However often, one after the other or all at once; and it stops no deadline."""
     world = World()
     for _ in range(3):
@@ -154,7 +154,7 @@ async def test_failures_of_both_kinds_in_a_row() -> None:
     assert ["catalog"] == world.open
 
 
-def explained(failures: Sequence[Source], culprits: int) -> bool:
+def explained(failures: Sequence[Origin], culprits: int) -> bool:
     """Whether so many users and solutions account for all of these failures."""
     suspects = [("user", it.user) for it in failures] + [("solution", it.solution) for it in failures]
     return any(
@@ -169,7 +169,7 @@ async def test_only_what_no_two_culprits_account_for_opens_it(seed: int) -> None
     chance = random.Random(seed)
     users, solutions = chance.randint(1, 6), chance.randint(1, 6)
     world = World()
-    row: list[Source] = []
+    row: list[Origin] = []
     for _ in range(60):
         by = source(chance.randrange(users), chance.randrange(solutions))
         error = chance.choice((SLOW, SLOW, SLOW, None)) if chance.random() < 0.3 else SLOW
@@ -177,7 +177,7 @@ async def test_only_what_no_two_culprits_account_for_opens_it(seed: int) -> None
         row = [*row, by] if error else []
         if world.open:
             assert len(row) >= FAILURES
-            assert not explained(row, SOURCES - 1)
+            assert not explained(row, MIN_ORIGINS - 1)
             return
     assert min(users, solutions) < 6
 
@@ -228,7 +228,7 @@ async def test_a_trial_that_fails_for_its_own_sake_keeps_nobody_out() -> None:
     await world.opened()
     order: list[str] = []
 
-    async def one(by: Source, error: DeploymentError | None) -> None:
+    async def one(by: Origin, error: DeploymentError | None) -> None:
         with suppress(DeploymentError):
             async with world.breakers.guard(by):
                 order.append(by.user)
@@ -246,7 +246,7 @@ async def test_a_second_and_a_third_source_show_that_it_is_still_down() -> None:
     await world.opened()
     breaker, order = world.breakers.all["artifacts"], []
 
-    async def failing(by: Source) -> None:
+    async def failing(by: Origin) -> None:
         with suppress(Unavailable):
             async with world.breakers.guard(by):
                 order.append(by.user)
@@ -254,7 +254,7 @@ async def test_a_second_and_a_third_source_show_that_it_is_still_down() -> None:
 
     sources = [source(1, 1), source(1, 2), source(2, 3), source(3, 4)]
     tasks = [asyncio.create_task(failing(by)) for by in sources]
-    while len(order) < SOURCES:  # noqa: ASYNC110 - each counts itself
+    while len(order) < MIN_ORIGINS:  # noqa: ASYNC110 - each counts itself
         await asyncio.sleep(0)
     assert {"user-1", "user-2", "user-3"} == set(order)
     assert breaker.open
@@ -265,13 +265,13 @@ async def test_a_second_and_a_third_source_show_that_it_is_still_down() -> None:
 
 
 @pytest.mark.parametrize("by", [[source(user, 0) for user in range(20)], [source(0, it) for it in range(20)]])
-async def test_requests_of_one_source_do_not_keep_it_open(by: list[Source]) -> None:
+async def test_requests_of_one_source_do_not_keep_it_open(by: list[Origin]) -> None:
     """When only they are left, one trial closes it, and their deadlines run; they do not open it again either."""
     world = World()
     await world.opened()
     trials = 0
 
-    async def failing(one: Source) -> None:
+    async def failing(one: Origin) -> None:
         nonlocal trials
         with suppress(Unavailable):
             async with world.breakers.guard(one):
@@ -339,7 +339,7 @@ async def test_an_attempt_is_its_user_s_and_its_solution_s(users: int, solutions
 async def test_the_log_says_what_opened_a_breaker() -> None:
     """With the code, whom we asked, what came of it, and when it is tried next; and again at each trial that fails."""
     world = World()
-    down = Unavailable("catalog-unavailable", "Down.", general=True).because("http://ccds.example", "refused")
+    down = Unavailable("catalog-unavailable", "Down.", dependency_wide=True).because("http://ccds.example", "refused")
     with capture_logs() as said:
         for _ in range(FAILURES + 1):
             await world.attempt(down)

@@ -113,14 +113,14 @@ async def test_a_large_solution_is_no_outage() -> None:
     for _ in range(FAILURES - 1):
         with pytest.raises(DeploymentError):
             async with admission.attempt(FakeJob()):
-                raise Unavailable("catalog-timeout", "x", general=True)
+                raise Unavailable("catalog-timeout", "x", dependency_wide=True)
     with pytest.raises(NeedsReservation):
         async with admission.attempt(FakeJob()):
             raise NeedsReservation
     assert not admission.breakers.any_open()
     with pytest.raises(DeploymentError):
         async with admission.attempt(FakeJob()):
-            raise Unavailable("catalog-timeout", "x", general=True)
+            raise Unavailable("catalog-timeout", "x", dependency_wide=True)
     assert admission.breakers.any_open()
 
 

@@ -14,10 +14,10 @@ from tests.support.builders import CALLER, REVISION_ID, SOLUTION_ID, record
 from tests.support.fakes import FakeJob, FakeTime
 from worker.delivery import partition as partition_module
 from worker.delivery.admission import KeyQueue
-from worker.delivery.partition import Job, PartitionProcessor, Shared
+from worker.delivery.partition import Job, PartitionProcessor, WorkerContext
 from worker.domain.lifecycle import RequestState
 from worker.domain.partition_state import StatusEncoder
-from worker.domain.request import place_id, read_request
+from worker.domain.request import read_request, record_id
 from worker.errors import (
     CODES,
     DeploymentError,
@@ -37,7 +37,7 @@ KEY = CALLER.user_id.encode()
 def left(state: State) -> DeploymentStatus:
     """The last status of a worker that is gone."""
     return DeploymentStatus(
-        request_id=place_id(record()),
+        request_id=record_id(record()),
         sequence=2,
         state=state,
         time=datetime(2026, 1, 1, tzinfo=UTC),
@@ -53,7 +53,7 @@ class Processor(PartitionProcessor):
     def __init__(self, max_open: int = 50) -> None:
         self.handed: list[Coroutine[Any, Any, DeploymentSettled | None]] = []
         no_store: Any = None  # nothing is taken over here
-        shared = Shared(
+        shared = WorkerContext(
             no_store,
             self._never,
             StatusEncoder("statuses", "dead-letters", "/worker"),
@@ -88,19 +88,19 @@ async def test_an_end_lets_the_next_of_the_user_go() -> None:
     """Whatever ends it: the one behind must not wait for a job that is gone."""
     processor = Processor()
     first, second, third = (processor.job(offset) for offset in (7, 8, 9))
-    await first.wait_for_turn()
-    waiting, last = asyncio.create_task(second.wait_for_turn()), asyncio.create_task(third.wait_for_turn())
+    await first.acquire_key_lock()
+    waiting, last = asyncio.create_task(second.acquire_key_lock()), asyncio.create_task(third.acquire_key_lock())
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     second.end()
-    assert (True, False, False) == (first.has_turn, second.has_turn, third.has_turn)
+    assert (True, False, False) == (first.has_key_lock, second.has_key_lock, third.has_key_lock)
     assert (False, True, True) == (first.waits_for_turn, second.waits_for_turn, third.waits_for_turn)
     assert first.turn_at is None
     first.end()
     for _ in range(5):
         await asyncio.sleep(0)
-    assert (False, True) == (first.has_turn, third.has_turn)
+    assert (False, True) == (first.has_key_lock, third.has_key_lock)
     assert (False, True) == (third.waits_for_turn, third.turn_at is not None)
     await last
 
@@ -109,25 +109,25 @@ async def test_a_parked_request_holds_up_nobody() -> None:
     """It queues when it is settled, behind those that came meanwhile."""
     processor = Processor()
     parked, other = processor.job(7, left(State.PARKED)), processor.job(8)
-    await other.wait_for_turn()
-    settled = asyncio.create_task(parked.wait_for_turn())
+    await other.acquire_key_lock()
+    settled = asyncio.create_task(parked.acquire_key_lock())
     await asyncio.sleep(0)
     assert not settled.done()
     other.end()
     for _ in range(5):
         await asyncio.sleep(0)
-    assert parked.has_turn
+    assert parked.has_key_lock
     await settled
 
 
 async def test_whoever_parks_lets_the_next_of_the_user_go() -> None:
     """An operator may take days."""
     job = FakeJob(last=left(State.SUBMITTING))
-    behind = job.processor.shared.key_queue.join(job.record.key)
-    await job.wait_for_turn()
+    behind = job.processor.context.key_queue.join(job.record.key)
+    await job.acquire_key_lock()
     job.publish(job.state.parked(datetime(2026, 1, 1, tzinfo=UTC)))
     await behind.acquire()
-    assert not job.has_turn
+    assert not job.has_key_lock
 
 
 async def deployed() -> DeploymentInfo:
@@ -191,12 +191,12 @@ async def test_a_post_goes_on_when_its_partition_is_lost(
         [handed] = processor.handed
         settled = await handed
     told = ["a POST runs without its request", *(["the outcome of a POST is unknown"] if outcome is None else [])]
-    assert [(it, place_id(record()), 2) for it in told] == [
+    assert [(it, record_id(record()), 2) for it in told] == [
         (it["event"], it["request_id"], it["attempt"]) for it in said
     ]
     assert (outcome, reason) == ((settled.outcome, settled.reason) if settled else (None, None))
     if settled:
-        assert (2, place_id(record())) == (settled.attempt, settled.request_id)
+        assert (2, record_id(record())) == (settled.attempt, settled.request_id)
         assert (DEPLOYED if error is None else None) == settled.deployment
 
 
@@ -298,7 +298,7 @@ async def test_a_user_may_have_so_many_open_requests() -> None:
     assert [True, True] == [claim(job) for job in jobs[:2]]
     with pytest.raises(TooManyRequests):
         claim(jobs[2])
-    assert place_id(jobs[2].record) == jobs[2].state.request_id
+    assert record_id(jobs[2].record) == jobs[2].state.request_id
     assert processor.state.requests.find("r-9") is None
     again = fresh(processor, 10, "r-7")
     assert (False, jobs[0].state) == (claim(again), again.original)
@@ -333,7 +333,7 @@ async def test_an_accepted_request_keeps_no_content() -> None:
     first, job = fresh(processor), fresh(processor, 8, "r-2")
     job.record = replace(job.record, headers=(trace,))
     assert claim(job)
-    waiting = asyncio.create_task(job.wait_for_turn())
+    waiting = asyncio.create_task(job.acquire_key_lock())
     await asyncio.sleep(0)
     first.end()
     await waiting
@@ -347,13 +347,13 @@ async def test_who_waits_for_a_turn_is_not_counted_among_what_is_read() -> None:
     first, second = processor.job(7), processor.job(8)
     for job in (first, second):
         processor.state.offsets.start(job.record.offset, 100)
-    await first.wait_for_turn()
-    waiting = asyncio.create_task(second.wait_for_turn())
+    await first.acquire_key_lock()
+    waiting = asyncio.create_task(second.acquire_key_lock())
     await asyncio.sleep(0)
-    assert (1, 100) == (processor.state.offsets.open, processor.state.offsets.open_bytes)
+    assert (1, 100) == (processor.state.offsets.buffered, processor.state.offsets.buffered_bytes)
     first.end()
     await waiting
-    assert 2 == processor.state.offsets.open
+    assert 2 == processor.state.offsets.buffered
 
 
 async def test_only_so_many_wait_beside_the_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,9 +363,9 @@ async def test_only_so_many_wait_beside_the_bounds(monkeypatch: pytest.MonkeyPat
     jobs = [processor.job(offset) for offset in (7, 8, 9)]
     for job in jobs:
         processor.state.offsets.start(job.record.offset, 100)
-    waiting = [asyncio.create_task(job.wait_for_turn()) for job in jobs]
+    waiting = [asyncio.create_task(job.acquire_key_lock()) for job in jobs]
     await asyncio.sleep(0)
-    assert 2 == processor.state.offsets.open
+    assert 2 == processor.state.offsets.buffered
     for task in waiting[1:]:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)

@@ -30,7 +30,7 @@ class Stage:
     def _start(self, name: str) -> Worker:
         worker = Worker(self.model, name)
         self.never = asyncio.Event()
-        shared = worker.processor.shared
+        shared = worker.processor.context
         # Nobody waits until anything is due.
         object.__setattr__(shared.clocks, "sleep", lambda _: self.never.wait())
         return worker
@@ -158,7 +158,7 @@ async def test_a_record_that_cannot_be_read_now_is_read_later(stage: Stage, monk
     async def at_once(_: float) -> None:
         await asyncio.sleep(0)
 
-    object.__setattr__(stage.worker.processor.shared.clocks, "sleep", at_once)
+    object.__setattr__(stage.worker.processor.context.clocks, "sleep", at_once)
     with capture_logs() as said:
         stage.settle("r-3", "retry")
         await stage.until(State.DEPLOYED, 1)
@@ -171,7 +171,7 @@ async def test_what_is_due_is_given_up_in_its_order() -> None:
         stage = Stage(3)
         await stage.until(State.PARKED, 3)
         slept: list[float] = []
-        clocks: Any = stage.worker.processor.shared.clocks
+        clocks: Any = stage.worker.processor.context.clocks
         passed = asyncio.Semaphore(0)
 
         async def sleep(seconds: float) -> None:
@@ -181,7 +181,7 @@ async def test_what_is_due_is_given_up_in_its_order() -> None:
         await stage.end()
         stage.model.owner = "second"
         stage.worker = Worker(stage.model, "second")
-        clocks = stage.worker.processor.shared.clocks
+        clocks = stage.worker.processor.context.clocks
         object.__setattr__(clocks, "sleep", sleep)
         for _ in range(100):
             await asyncio.sleep(0)
@@ -202,12 +202,12 @@ async def test_parked_requests_count_among_those_that_a_user_may_have(stage: Sta
     if taken_over:
         await stage.take_over()
     processor = stage.worker.processor
-    processor.shared.key_queue._max_open = MANY
+    processor.context.key_queue._max_open = MANY
 
     def claims(user: str, number: int) -> bool:
         one = record({**IDS, "requestId": f"{user}-{number}", "jwtToken": user}, offset=100 + number, key=user.encode())
         request = read_request(one)
-        job = Job(processor, one, request, RequestState.of_record(one, request, processor.shared.clocks.now()))
+        job = Job(processor, one, request, RequestState.of_record(one, request, processor.context.clocks.now()))
         try:
             return job.claim(stage.worker.read(user), fingerprint(user, *IDS.values()))
         except TooManyRequests:

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from tests.support.fakes import FakeTime
 from worker.adapters.kafka.partition_store import MAX_SKEW_SECONDS, by_brokers, note_broker_time
 from worker.delivery.admission import KeyQueue
-from worker.delivery.partition import MAX_RESTART_SECONDS, PartitionProcessor, Shared
+from worker.delivery.partition import MAX_RESTART_SECONDS, PartitionProcessor, WorkerContext
 from worker.ports import Clocks
 
 
@@ -35,7 +35,7 @@ async def test_pauses_between_take_overs_grow_up_to_a_bound() -> None:
     time, store = FakeTime(), AbsentKafka(6)
     unused: Any = None
     kafka: Any = store
-    shared = Shared(kafka, unused, unused, KeyQueue(), time.clocks(), unused, 3)
+    shared = WorkerContext(kafka, unused, unused, KeyQueue(), time.clocks(), unused, 3)
     processor = PartitionProcessor(3, shared, lambda *_: None)
     began = processor.unprocessed_since
     with capture_logs():
@@ -58,7 +58,9 @@ async def test_an_assignment_ends_the_pause() -> None:
     clocks = Clocks(lambda: datetime.now(UTC), lambda: 0.0, for_ever, lambda: 0.5)
     unused: Any = None
     kafka: Any = store
-    processor = PartitionProcessor(3, Shared(kafka, unused, unused, KeyQueue(), clocks, unused, 3), lambda *_: None)
+    processor = PartitionProcessor(
+        3, WorkerContext(kafka, unused, unused, KeyQueue(), clocks, unused, 3), lambda *_: None
+    )
     with capture_logs():
         running = asyncio.create_task(processor.run())
         await failed.wait()

@@ -28,10 +28,10 @@ from worker.domain.lifecycle import (
     RequestState,
     Sleep,
     Step,
-    WaitForTurn,
+    WaitForKeyLock,
     backoff,
 )
-from worker.domain.request import place_id, read_request
+from worker.domain.request import read_request, record_id
 from worker.domain.solution import Caller
 from worker.errors import (
     CODES,
@@ -82,16 +82,16 @@ def left(state: State | None, **changes: Any) -> RequestState:
 
 
 @dataclass
-class Held:
+class JobView:
     """What a worker holds of a request."""
 
     state: RequestState
     original: RequestState | None = None
     repeats: bool = False
     caller: Caller | None = None
-    tries: int = 1
+    auth_attempts: int = 1
     gave_way: bool = False
-    has_turn: bool = False
+    has_key_lock: bool = False
     resumed: bool = False
     may_be_sent: bool = False
 
@@ -158,7 +158,7 @@ def test_of_an_unreadable_record_its_place_is_known() -> None:
     problem = read_request(one)
     assert isinstance(problem, DeploymentError)
     status = RequestState.of_record(one, problem, NOW).ended_with(NOW, problem)
-    assert place_id(one) == status.request_id
+    assert record_id(one) == status.request_id
     assert (State.REJECTED, 0, 1, one.source) == (status.state, status.sequence, status.attempt, status.source)
     assert (None, None, None) == (status.solution_id, status.revision_id, status.fingerprint)
 
@@ -184,12 +184,12 @@ def table(
     """A row for each combination that leads to this step."""
     return [
         pytest.param(
-            Held(
+            JobView(
                 left(state, **changes),
                 original=left(State.ACCEPTED) if original else None,
                 repeats=repeated,
                 caller=CALLER if known else None,
-                has_turn=first,
+                has_key_lock=first,
                 resumed=resumed,
             ),
             step,
@@ -213,34 +213,34 @@ LATER = NOW + 40 * SECOND
         *table(None, End(), original=True, repeats=(True,)),
         *(row for state in sorted(FINAL_STATES) for row in table(state, End(), repeats=EVERYBODY)),
         *(row for state in sorted(FINAL_STATES) for row in table(state, End(), original=True)),
-        *table(State.ACCEPTED, WaitForTurn(), turn=OTHERS),
+        *table(State.ACCEPTED, WaitForKeyLock(), turn=OTHERS),
         *table(State.ACCEPTED, Authenticate(), turn=MINE, caller=UNVERIFIED),
         *table(State.ACCEPTED, BuildAndSubmit(), turn=MINE, caller=KNOWN),
-        *table(State.BUILDING, WaitForTurn(), turn=OTHERS),
-        *table(State.BUILDING, WaitForTurn(), turn=OTHERS, interruptions=2),
+        *table(State.BUILDING, WaitForKeyLock(), turn=OTHERS),
+        *table(State.BUILDING, WaitForKeyLock(), turn=OTHERS, interruptions=2),
         *table(State.BUILDING, Authenticate(), turn=MINE, caller=UNVERIFIED),
         *table(State.BUILDING, Authenticate(), turn=MINE, caller=UNVERIFIED, interruptions=1),
         *table(State.BUILDING, BuildAndSubmit(), turn=MINE, caller=KNOWN),
-        *table(State.RETRYING, WaitForTurn(), turn=OTHERS),
+        *table(State.RETRYING, WaitForKeyLock(), turn=OTHERS),
         *table(State.RETRYING, Authenticate(), turn=MINE, caller=UNVERIFIED, next_attempt_at=LATER),
         *table(State.RETRYING, Sleep(LATER), turn=MINE, caller=KNOWN, next_attempt_at=LATER),
         *table(State.RETRYING, BuildAndSubmit(), turn=MINE, caller=KNOWN, next_attempt_at=NOW),
         *table(State.RETRYING, BuildAndSubmit(), turn=MINE, caller=KNOWN),
-        *table(State.SUBMITTING, WaitForTurn(), turn=OTHERS),
+        *table(State.SUBMITTING, WaitForKeyLock(), turn=OTHERS),
         *table(State.SUBMITTING, AwaitSettlement(SENT_UNTIL), turn=MINE),
         *table(State.SUBMITTING, AwaitSettlement(NOW + SERVER_MARGIN), turn=MINE, attempt_deadline=None),
         *table(State.PARKED, AwaitSettlement(PARKED_UNTIL), resumed=True),
         *table(State.PARKED, End()),
     ],
 )
-def test_the_next_step(held: Held, step: Step) -> None:
+def test_the_next_step(held: JobView, step: Step) -> None:
     """It follows from the last status and from what this worker holds, whoever did the last step."""
     assert step == lifecycle().next_step(held, NOW)
 
 
 def test_what_is_settled_before_it_is_parked_does_not_rest() -> None:
     """Its job goes on at once: nothing else would come that resumes it. Another attempt's settlement says nothing."""
-    held = Held(left(State.PARKED))
+    held = JobView(left(State.PARKED))
     held.state.settlements[1] = settled("retry")
     assert End() == lifecycle().next_step(held, NOW)
     held.state.settlements[2] = settled("retry")
@@ -250,7 +250,7 @@ def test_what_is_settled_before_it_is_parked_does_not_rest() -> None:
 @pytest.mark.parametrize("caller", [None, CALLER])
 def test_who_ends_workers_is_given_up(caller: Caller | None) -> None:
     """Two are counted in its status, and the one that wrote it is the third; its token is not needed for that."""
-    held = Held(left(State.BUILDING, attempt=3, interruptions=2), has_turn=True, caller=caller)
+    held = JobView(left(State.BUILDING, attempt=3, interruptions=2), has_key_lock=True, caller=caller)
     step = lifecycle().next_step(held, NOW)
     assert isinstance(step, GiveUp)
     assert (WorkerDied, "worker-died") == (type(step.error), step.error.code)
@@ -282,7 +282,7 @@ def test_a_worker_that_settles_its_attempt_was_not_interrupted(settled: int, int
 
 
 def after(
-    held: Held, error: DeploymentError, outage: Outage | None = None, **settings: Any
+    held: JobView, error: DeploymentError, outage: Outage | None = None, **settings: Any
 ) -> DeploymentStatus | Sleep:
     """With the middle of the jitter."""
     return lifecycle(**settings).after_error(held, error, NOW, 0.5, outage or Outage())
@@ -291,7 +291,7 @@ def after(
 @pytest.mark.parametrize("state", [State.BUILDING, State.SUBMITTING])
 def test_an_unavailable_dependency_is_tried_again(state: State) -> None:
     """After what it asked for, or the exponential value; the status says why, when, and until when."""
-    status = after(Held(left(state, give_up_at=NOW + HOUR)), BUSY)
+    status = after(JobView(left(state, give_up_at=NOW + HOUR)), BUSY)
     assert isinstance(status, DeploymentStatus)
     assert (State.RETRYING, NOW + 20 * SECOND, NOW + HOUR) == (
         status.state, status.next_attempt_at, status.give_up_at
@@ -312,7 +312,7 @@ def test_an_unavailable_dependency_is_tried_again(state: State) -> None:
 )
 def test_retries_end(give_up_at: datetime, outage: Outage, state: State) -> None:
     """At the deadline; the time of a known outage does not count, and during one nothing is given up."""
-    status = after(Held(left(State.SUBMITTING, give_up_at=give_up_at)), BUSY, outage)
+    status = after(JobView(left(State.SUBMITTING, give_up_at=give_up_at)), BUSY, outage)
     assert isinstance(status, DeploymentStatus)
     assert (state, "playground-busy") == (status.state, status.error and status.error.code)
     if state is State.RETRYING:
@@ -330,14 +330,14 @@ def test_the_deadline_begins_with_the_request() -> None:
 @pytest.mark.parametrize("state", [None, State.ACCEPTED, State.BUILDING, State.RETRYING])
 def test_keys_that_are_away_are_asked_for_again_silently(state: State | None) -> None:
     """Nothing is accepted, or nothing of an attempt is begun: there is no status to write. Until the deadline."""
-    assert Sleep(NOW + 20 * SECOND, aside=state is None) == after(Held(left(state)), KEYS)
+    assert Sleep(NOW + 20 * SECOND, excluded=state is None) == after(JobView(left(state)), KEYS)
     longer = Unavailable("keys-unavailable", "Down.", "authenticate")
     assert [0.75, 1.5, 45] == [
         (step.until - NOW).total_seconds()
         for tries in (1, 2, 50)
-        if isinstance(step := after(Held(left(state), tries=tries), longer), Sleep)
+        if isinstance(step := after(JobView(left(state), auth_attempts=tries), longer), Sleep)
     ]
-    ended = after(Held(left(state)), KEYS, request_deadline_seconds=19)
+    ended = after(JobView(left(state)), KEYS, request_deadline_seconds=19)
     assert isinstance(ended, DeploymentStatus)
     assert (State.FAILED, "keys-unavailable") == (ended.state, ended.error and ended.error.code)
 
@@ -345,15 +345,15 @@ def test_keys_that_are_away_are_asked_for_again_silently(state: State | None) ->
 def test_who_names_a_key_that_may_not_exist_waits_aside() -> None:
     """Not when no key is known, for nobody can go on then; and not when it was accepted once."""
     one = Unavailable("keys-unavailable", "Down.", "authenticate", retry_after=20)
-    none = Unavailable("keys-unavailable", "Down.", "authenticate", retry_after=20, general=True)
-    assert Sleep(NOW + 20 * SECOND, aside=True) == after(Held(fresh()), one)
-    assert Sleep(NOW + 20 * SECOND) == after(Held(fresh()), none) == after(Held(left(State.ACCEPTED)), one)
+    none = Unavailable("keys-unavailable", "Down.", "authenticate", retry_after=20, dependency_wide=True)
+    assert Sleep(NOW + 20 * SECOND, excluded=True) == after(JobView(fresh()), one)
+    assert Sleep(NOW + 20 * SECOND) == after(JobView(fresh()), none) == after(JobView(left(State.ACCEPTED)), one)
 
 
 @pytest.mark.parametrize("original", [None, fresh()])
 def test_who_gave_way_to_others_ends(original: RequestState | None) -> None:
     """Its token is not looked at again; an outage keeps it no longer, and it may be sent again."""
-    held = Held(fresh(), original=original, gave_way=True)
+    held = JobView(fresh(), original=original, gave_way=True)
     step = lifecycle().next_step(held, NOW)
     assert isinstance(step, GiveUp)
     ended = after(held, step.error, Outage(is_down=True))
@@ -375,21 +375,21 @@ def test_who_gave_way_to_others_ends(original: RequestState | None) -> None:
 )
 def test_other_errors_end_it(state: State | None, error: DeploymentError, final: State) -> None:
     """Rejected or failed, as the error says, whatever the outage."""
-    status = after(Held(left(state)), error, Outage(is_down=True))
+    status = after(JobView(left(state)), error, Outage(is_down=True))
     assert isinstance(status, DeploymentStatus)
     assert (final, error.info()) == (status.state, status.error)
 
 
 def test_an_unknown_outcome_is_parked() -> None:
     """Unless the operator prefers two deployments to none; then not before the POST must have ended."""
-    held = Held(left(State.SUBMITTING))
+    held = JobView(left(State.SUBMITTING))
     parked = after(held, UNKNOWN)
     assert isinstance(parked, DeploymentStatus)
     assert (State.PARKED, UNKNOWN.info()) == (parked.state, parked.error)
     again = after(held, UNKNOWN, on_unknown_outcome="retry")
     assert isinstance(again, DeploymentStatus)
     assert (State.RETRYING, NOW + 330 * SECOND) == (again.state, again.next_attempt_at)
-    late = after(Held(left(State.SUBMITTING, attempt_deadline=NOW - SECOND)), UNKNOWN, on_unknown_outcome="retry")
+    late = after(JobView(left(State.SUBMITTING, attempt_deadline=NOW - SECOND)), UNKNOWN, on_unknown_outcome="retry")
     assert isinstance(late, DeploymentStatus)
     assert NOW + 1.5 * SECOND == late.next_attempt_at
 
@@ -477,7 +477,7 @@ def test_what_nobody_settles_ends_as_configured(state: State, unknown: str, lead
 )
 def test_a_graceful_stop(state: State | None, may_be_sent: bool, leads_to: State | None) -> None:
     """What was built in vain is no interruption; what may have been sent is for whoever learns its outcome."""
-    status = lifecycle().after_stop(Held(left(state), may_be_sent=may_be_sent), NOW)
+    status = lifecycle().after_stop(JobView(left(state), may_be_sent=may_be_sent), NOW)
     assert leads_to == (status and status.state)
     if status:
         assert (NOW, NOW + HOUR, None, None) == (

@@ -13,7 +13,7 @@ from schemas import FINAL_STATES, DeploymentSettled, DeploymentStatus, Message, 
 from tests.support.builders import REVISION_ID, SOLUTION_ID, record
 from tests.support.generated import ROUND, ROUNDS
 from worker.domain.dead_letter import DeadLetter
-from worker.domain.lifecycle import GONE, RequestState
+from worker.domain.lifecycle import RECORD_GONE, RequestState
 from worker.domain.partition_state import (
     MAX_PARKED,
     MAX_STATUSES,
@@ -24,7 +24,7 @@ from worker.domain.partition_state import (
     RequestTableReader,
     StatusEncoder,
 )
-from worker.domain.request import Record, place_id, read_request
+from worker.domain.request import Record, read_request, record_id
 from worker.errors import CODES, OutcomeUnknown
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -184,7 +184,7 @@ def test_a_parked_request_is_what_it_was() -> None:
     found = table.find("ada-1")
     assert found is not None and found is not state
     assert (state.last, NOW, TRACE, b"user-1") == (found.last, found.since, found.traceparent, state.key)
-    assert (GONE, 40, state.key) == (found.offset, found.statuses_from, found.key)
+    assert (RECORD_GONE, 40, state.key) == (found.offset, found.statuses_from, found.key)
 
 
 def test_a_parked_request_takes_little_memory() -> None:
@@ -264,7 +264,7 @@ def test_a_claimed_id_is_the_first_records() -> None:
     """The next record with it finds the first one, before there is a status, and keeps the id of its place."""
     table, first, second = RequestTable(), fresh(3), fresh(4)
     assert (first, first) == (table.claim(first, "a"), table.claim(second, "a"))
-    assert ("a", place_id(record(offset=4)), []) == (first.request_id, second.request_id, list(table.open()))
+    assert ("a", record_id(record(offset=4)), []) == (first.request_id, second.request_id, list(table.open()))
 
 
 def test_an_id_without_a_status_can_be_dropped() -> None:
@@ -312,7 +312,7 @@ def test_the_committable_offset_never_passes_an_unfinished_record(
         unfinished = [it for it in read if it not in finished]
         expected = min(unfinished, default=next_offset)
         assert (expected, next_offset) == (tracker.committable_offset, tracker.next_offset)
-        assert (len(unfinished), 10 * len(unfinished)) == (tracker.open, tracker.open_bytes)
+        assert (len(unfinished), 10 * len(unfinished)) == (tracker.buffered, tracker.buffered_bytes)
         assert (expected if expected != committed else None) == tracker.uncommitted()
 
 
@@ -322,14 +322,14 @@ def test_what_is_set_aside_is_not_counted_and_not_passed() -> None:
     for offset in range(3):
         tracker.start(offset, size=10)
     for offset in (0, 0, 1, 7):
-        tracker.set_aside(offset)
-    assert (1, 10, 0) == (tracker.open, tracker.open_bytes, tracker.committable_offset)
+        tracker.exclude_from_backpressure(offset)
+    assert (1, 10, 0) == (tracker.buffered, tracker.buffered_bytes, tracker.committable_offset)
     for offset in (1, 1, 2):
-        tracker.count_again(offset)
-    assert (2, 20, 0) == (tracker.open, tracker.open_bytes, tracker.committable_offset)
+        tracker.include_in_backpressure(offset)
+    assert (2, 20, 0) == (tracker.buffered, tracker.buffered_bytes, tracker.committable_offset)
     assert [True, True, False] == [tracker.finish(offset) for offset in (0, 1, 0)]
-    tracker.count_again(0)
-    assert (1, 10, 2) == (tracker.open, tracker.open_bytes, tracker.committable_offset)
+    tracker.include_in_backpressure(0)
+    assert (1, 10, 2) == (tracker.buffered, tracker.buffered_bytes, tracker.committable_offset)
 
 
 def test_only_an_offset_that_moved_is_committed() -> None:
@@ -420,10 +420,10 @@ def test_a_new_request_is_worked_on() -> None:
     partition = Partition()
     received = partition.receive(5)
     assert received is not None
-    assert (place_id(sent(5)), 5, None) == (received.request_id, received.offset, received.state)
+    assert (record_id(sent(5)), 5, None) == (received.request_id, received.offset, received.state)
     assert partition.state.requests.find("a") is None
     assert (6, 5) == (partition.state.offsets.next_offset, partition.state.offsets.committable_offset)
-    assert 1 == partition.state.offsets.open and sent(5).size == partition.state.offsets.open_bytes
+    assert 1 == partition.state.offsets.buffered and sent(5).size == partition.state.offsets.buffered_bytes
 
 
 def test_a_record_that_was_read_before_is_passed_over() -> None:
@@ -432,7 +432,7 @@ def test_a_record_that_was_read_before_is_passed_over() -> None:
     partition.receive(6)
     assert partition.receive(6) is None
     assert partition.receive(5) is None
-    assert (7, 1) == (partition.state.offsets.next_offset, partition.state.offsets.open)
+    assert (7, 1) == (partition.state.offsets.next_offset, partition.state.offsets.buffered)
 
 
 def test_an_unfinished_request_of_another_worker_goes_on() -> None:
@@ -441,7 +441,7 @@ def test_an_unfinished_request_of_another_worker_goes_on() -> None:
     received = partition.receive(5)
     assert received is not None
     assert received is partition.state.requests.find("a")
-    assert (State.BUILDING, 1) == (received.state, partition.state.offsets.open)
+    assert (State.BUILDING, 1) == (received.state, partition.state.offsets.buffered)
 
 
 def test_a_request_that_an_earlier_worker_ended_only_lets_its_offset_pass() -> None:
@@ -469,7 +469,7 @@ def test_a_parked_request_that_is_settled_before_its_record_comes_is_not_begun_a
     partition.publish(status("a", again, 4, offset=6, fingerprint=WHOSE))
     assert ([("a", 4)], None) == partition.commit()
     assert partition.receive(6) is None
-    assert (5, 1) == (partition.state.offsets.committable_offset, partition.state.offsets.open)
+    assert (5, 1) == (partition.state.offsets.committable_offset, partition.state.offsets.buffered)
 
 
 @pytest.mark.parametrize("state", [State.ACCEPTED, State.DEPLOYED, State.PARKED])
@@ -478,7 +478,7 @@ def test_an_id_belongs_to_the_record_that_was_accepted_with_it(state: State) -> 
     partition = Partition(status("a", state, offset=4, fingerprint=WHOSE))
     received = partition.receive(6)
     assert received is not None
-    assert (place_id(sent(6)), 6, None) == (received.request_id, received.offset, received.state)
+    assert (record_id(sent(6)), 6, None) == (received.request_id, received.offset, received.state)
     owner = partition.state.requests.claim(received, "a")
     assert ("a", 4) == (owner.request_id, owner.record_offset)
 
@@ -490,16 +490,16 @@ def test_an_offset_of_a_topic_that_is_gone_is_another_record(state: State) -> No
         partition = Partition(status("a", state, offset=5))
         received = partition.state.receive(one, read_request(one), NOW)
         assert received is not None
-        assert (place_id(one), None) == (received.request_id, received.state)
+        assert (record_id(one), None) == (received.request_id, received.state)
         gone = [] if state in (State.DEPLOYED, State.PARKED) else ["a"]
-        assert gone == [it.request_id for it in partition.state.left_behind()]
-        assert [] == partition.state.left_behind()
+        assert gone == [it.request_id for it in partition.state.take_inherited()]
+        assert [] == partition.state.take_inherited()
         if state is State.PARKED:  # it rests until it is settled, and waits for no record
             assert partition.state.requests.parked.resume(partition.state.requests.find("a") or fresh(5))
         if state is not State.DEPLOYED:
             partition.publish(status("a", State.FAILED, 4, offset=5))
             assert [("a", 4)] == (partition.commit() or ([],))[0]
-        assert (one.offset, 1) == (partition.state.offsets.committable_offset, partition.state.offsets.open)
+        assert (one.offset, 1) == (partition.state.offsets.committable_offset, partition.state.offsets.buffered)
 
 
 def test_what_the_partition_ends_before_goes_on_without_its_record() -> None:
@@ -510,7 +510,9 @@ def test_what_the_partition_ends_before_goes_on_without_its_record() -> None:
         status("ahead", State.SUBMITTING, offset=5),
         status("gone", State.SUBMITTING, offset=20),
     )
-    assert [("passed", 3), ("gone", GONE)] == [(it.request_id, it.offset) for it in partition.state.left_behind()]
+    assert [("passed", 3), ("gone", RECORD_GONE)] == [
+        (it.request_id, it.offset) for it in partition.state.take_inherited()
+    ]
     partition.publish(status("gone", State.PARKED, 4, offset=20))
     assert ([("gone", 4)], None) == partition.commit()
 
@@ -521,12 +523,12 @@ def test_two_that_were_left_with_one_offset_are_both_known() -> None:
     received = partition.receive(5, "b")
     assert received is not None
     assert ("b", 5) == (received.request_id, received.offset)
-    assert ["a"] == [it.request_id for it in partition.state.left_behind()]
+    assert ["a"] == [it.request_id for it in partition.state.take_inherited()]
 
 
 def test_a_refusal_that_an_earlier_worker_published_only_lets_its_offset_pass() -> None:
     """It was told under the id of its place: there is nothing to look at any more."""
-    partition = Partition(status("a", State.DEPLOYED, offset=4), status(place_id(sent(6)), State.REJECTED, offset=6))
+    partition = Partition(status("a", State.DEPLOYED, offset=4), status(record_id(sent(6)), State.REJECTED, offset=6))
     assert partition.receive(6) is None
     assert ([], 7) == partition.commit()
 
@@ -539,7 +541,7 @@ def test_what_was_left_behind_is_open_and_its_offset_has_passed() -> None:
         status("ended", State.FAILED, offset=2),
         status("ahead", State.BUILDING, offset=5),
     )
-    assert ["retried"] == [it.request_id for it in partition.state.left_behind()]
+    assert ["retried"] == [it.request_id for it in partition.state.take_inherited()]
     assert ["parked"] == [it.request_id for it in partition.state.requests.parked]
 
 

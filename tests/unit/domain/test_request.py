@@ -5,7 +5,7 @@ import pytest
 
 from schemas import DeploymentRequested
 from tests.support.builders import REVISION_ID, SOLUTION_ID, record
-from worker.domain.request import Record, Request, place_id, read_request
+from worker.domain.request import Record, Request, read_request, record_id
 from worker.errors import Unreadable
 
 IDS = {"solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID)}
@@ -66,8 +66,8 @@ def test_a_request_id_is_given_or_that_of_the_place(request_id: Any, ce_id: byte
 def test_no_two_places_have_the_same_id() -> None:
     """Partition and offset can be read in it; a topic that was created again has others."""
     changes: list[Any] = [{}, {"cluster_id": "c"}, {"topic": "t"}, {"partition": 4}, {"offset": 8}, {"timestamp_ms": 1}]
-    assert len(changes) == len({place_id(record(**change)) for change in changes})
-    assert PLACE == place_id(record())
+    assert len(changes) == len({record_id(record(**change)) for change in changes})
+    assert PLACE == record_id(record())
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ BROKEN: dict[str, Speak] = {
 }  # fmt: skip
 
 # Closed before anything was said that could be an answer.
-GONE: dict[str, Speak] = {
+RECORD_GONE: dict[str, Speak] = {
     "nothing": says(b""),
     "a line break": says(b"\r\n"),
     "half a status line": says(b"HTTP/1.1 200 O"),

@@ -16,7 +16,7 @@ from tests.unit.refusals.uris import AWAY
 from worker.adapters.graphene import ArtifactsClient
 from worker.adapters.http import dependency_session
 from worker.build import Builder
-from worker.domain.solution import BytesLeft
+from worker.domain.solution import ByteLimit
 from worker.errors import DeploymentError, Unavailable
 from worker.settings import ArtifactsSettings
 
@@ -54,7 +54,7 @@ class Blueprints:
         self._client = client
         self._data = data
 
-    async def fetch(self, uris: Sequence[str], left: BytesLeft, size: int | None = None) -> list[bytes | None]:
+    async def fetch(self, uris: Sequence[str], left: ByteLimit, size: int | None = None) -> list[bytes | None]:
         return [self._data] if uris == [solution().blueprint_uri] else await self._client.fetch(uris, left, size)
 
 

@@ -165,7 +165,7 @@ async def test_the_picture_is_a_png_as_octet_stream(client: Client) -> None:
 
 
 async def test_the_picture_is_refused_to_those_who_accept_json_only(client: Client) -> None:
-    """Asking for a picture as JSON is a 406."""
+    """AttemptingJob for a picture as JSON is a 406."""
     status, _ = await client.ccds(f"solution/{SUDOKU.solution_id}/pic", Accept="application/json")
     assert 406 == status
 

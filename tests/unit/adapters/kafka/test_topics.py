@@ -18,7 +18,7 @@ REQUESTS, STATUS, SETTLEMENTS = (
 )
 PARK = "DEPLOYER_PLAYGROUND__PARK_MAX_SECONDS"
 FORGOTTEN = "so what became of a request may be forgotten before it is needed."
-GONE = "so a parked request may be gone before it can be tried again."
+RECORD_GONE = "so a parked request may be gone before it can be tried again."
 SET = {days: f" Set retention.ms={days * DAY_MS} or longer." for days in (3, 8)}
 
 
@@ -53,14 +53,14 @@ SET = {days: f" Set retention.ms={days * DAY_MS} or longer." for days in (3, 8)}
             {"r": 3 * DAY_MS - 1},
             12,
             3,
-            [f"{REQUESTS} is retained for 259199.999 s, less than {PARK} (259200 s), {GONE}{SET[3]}"],
+            [f"{REQUESTS} is retained for 259199.999 s, less than {PARK} (259200 s), {RECORD_GONE}{SET[3]}"],
         ),
         (
             {},
             12,
             8,
             [
-                f"{REQUESTS} is retained for 259200 s, less than {PARK} (691200 s), {GONE}{SET[8]}",
+                f"{REQUESTS} is retained for 259200 s, less than {PARK} (691200 s), {RECORD_GONE}{SET[8]}",
                 f"{STATUS} is retained for 604800 s, less than {PARK} (691200 s), {FORGOTTEN}{SET[8]}",
                 f"{SETTLEMENTS} is retained for 604800 s, less than {PARK} (691200 s), {FORGOTTEN}{SET[8]}",
             ],

@@ -201,7 +201,7 @@ def test_a_file_of_another_shape_is_refused(document: Any, problem: str) -> None
     [
         ({"node": "Sudoku GUI"}, "lower-case letters, digits and hyphens; this fits none"),
         ({"node": ""}, "lower-case letters, digits and hyphens; this fits none"),
-        ({"claim": "Shared"}, "lower-case letters, digits and hyphens; this fits none"),
+        ({"claim": "WorkerContext"}, "lower-case letters, digits and hyphens; this fits none"),
         ({"image": "https://registry.example/gui"}, "without a scheme; this fits none"),
         ({"image": ""}, "without a scheme; this fits none"),
         ({"claim": "*", "node": "*"}, "claim stands alone"),
