@@ -1170,7 +1170,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "gateway: senders that leave",
             " or request.transport is None:\n                break",
             ":\n                break",
-            f"{UNIT}/gateway/test_api.py",
+            f"{UNIT}/gateway/test_slow_readers.py",
         ),
         ("gateway: streams that are cut off", "STREAMS_CUT_OFF.inc()", "pass", f"{UNIT}/gateway/test_slow_readers.py"),
         ("gateway: send_timeout", "send_timeout=SEND_SECONDS, ", "", f"{UNIT}/gateway/test_slow_readers.py"),

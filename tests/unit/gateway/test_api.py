@@ -191,7 +191,7 @@ async def test_streams_of_a_user_are_bounded() -> None:
 @pytest.mark.parametrize(
     ("limit", "user"), [({"max_streams_per_user": 1}, {}), ({"max_streams": 1}, {"user": STRANGER})]
 )
-async def test_long_polls_are_bounded_with_the_streams(limit: dict[str, int], user: dict[str, Any]) -> None:
+async def test_long_polls_are_bounded_with_the_streams(limit: dict[str, Any], user: dict[str, Any]) -> None:
     """Whatever they wait for; a wait of the usual length is none, and one that left makes room."""
     async with open_door(**limit) as door:
         door.say(0)
