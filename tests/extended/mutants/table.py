@@ -1192,7 +1192,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "if before:",
             f"{UNIT}/gateway/test_portal.py",
         ),
-        ("gateway: nonces", " or not 8 <= len(nonce) <= 64:", ":"),
+        ("gateway: nonces", " or not 8 <= len(nonce) <= 64:", ":", f"{UNIT}/gateway/test_forms.py"),
         (
             "gateway: 204 after the end",
             'if is_over and request.headers.get("Last-Event-ID"',
