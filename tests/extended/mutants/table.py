@@ -1436,7 +1436,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "gateway: senders that leave",
             " or request.transport is None:\n                break",
             ":\n                break",
-            f"{UNIT}/gateway/test_api.py",
+            f"{UNIT}/gateway/test_slow_readers.py",
         ),
         ("gateway: streams that are cut off", "STREAMS_CUT_OFF.inc()", "pass", f"{UNIT}/gateway/test_slow_readers.py"),
         ("gateway: send_timeout", "send_timeout=SEND_SECONDS, ", "", f"{UNIT}/gateway/test_slow_readers.py"),
@@ -1458,7 +1458,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "if before:",
             f"{UNIT}/gateway/test_portal.py",
         ),
-        ("gateway: nonces", " or not 8 <= len(nonce) <= 64:", ":"),
+        ("gateway: nonces", " or not 8 <= len(nonce) <= 64:", ":", f"{UNIT}/gateway/test_forms.py"),
         (
             "gateway: 204 after the end",
             'if is_over and request.headers.get("Last-Event-ID"',

@@ -39,7 +39,7 @@ async def test_few_bundles_are_built_at_once(monkeypatch: pytest.MonkeyPatch) ->
     building = most = opened = 0
 
     class Slow:
-        async def build(self, *_: Any) -> tuple[None, None]:
+        async def build(self, *args: Any) -> tuple[None, None]:
             nonlocal building, most
             building += 1
             most = max(most, building)

@@ -111,3 +111,16 @@ async def test_bytes_that_are_no_text_are_no_bug() -> None:
                 response = await door.get(path, headers={name: "Bearer \udcff.\udcff.\udcff"})
                 wrong += [(name, path)] if response.status == 500 else []
         assert [] == wrong
+
+
+@pytest.mark.parametrize(
+    ("nonce", "status"), [("", 404), ("x" * 7, 404), ("x" * 8, 303), ("x" * 64, 303), ("x" * 65, 404)]
+)
+async def test_a_nonce_is_as_long_as_the_gateways_own(nonce: str, status: int) -> None:
+    """An empty one would make every repetition the same request, and a long one is not the page's."""
+    async with open_door() as door:
+        await door.log_in()
+        door.say(0)
+        door.say(1, "failed")
+        assert status == (await door.post("/requests/r-1/again", data={"nonce": nonce})).status
+        assert (status == 303) == bool(door.operations.done)

@@ -269,3 +269,15 @@ async def test_a_large_body_is_refused() -> None:
         response = await door.post("/deploy", data=b" " * (2 * MAX_BODY))
         assert 413 == response.status
     assert 64 * 1024 == MAX_BODY
+
+
+async def test_a_body_is_no_head() -> None:
+    """One of the largest size leaves the next request of its connection all of its own head."""
+    async with opened(door_of()[0]) as connect:
+        reader, writer = await connect()
+        writer.write(b"POST /live HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % MAX_BODY)
+        assert b"HTTP/1.1 100 Continue\r\n\r\n" == await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        writer.write(b"x" * MAX_BODY + HEAD + b"\r\n")
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        await reader.readuntil(b"\n")  # its body
+        assert [b"404"] * 2 == [head[9:12], (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5))[9:12]]

@@ -14,7 +14,7 @@ from tests.unit.gateway.test_limits import counted
 from worker.gateway import downloads, http, routes
 from worker.gateway.downloads import MAX_DOWNLOADS_PER_USER
 from worker.gateway.http import Connections, serving
-from worker.gateway.metrics import CONNECTIONS_CUT_OFF, DOWNLOADS_CUT_OFF, STREAMS_CUT_OFF
+from worker.gateway.metrics import CONNECTIONS_CUT_OFF, DOWNLOADS_CUT_OFF, STREAMS, STREAMS_CUT_OFF
 from worker.sandbox.users import STRANGER
 
 ZIP = f"/getSolutionZip/{SOLUTION_ID}/{REVISION_ID}"
@@ -31,7 +31,9 @@ class LargeBuilder:
 
 
 @asynccontextmanager
-async def reader_of(path: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Door, socket.socket]]:
+async def reader_of(
+    path: str, monkeypatch: pytest.MonkeyPatch, more: str = ""
+) -> AsyncIterator[tuple[Door, socket.socket]]:
     """Send a request, with little room for its answer; the gateway's own clocks are quick."""
     monkeypatch.setattr(http, "SWEEP_SECONDS", 0.02)
     monkeypatch.setattr(http, "IDLE_SECONDS", 0.1)
@@ -46,7 +48,7 @@ async def reader_of(path: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
             await loop.sock_connect(it, ("127.0.0.1", port))
             door = opened(None)
             door.say(0)
-            head = f"GET {PREFIX}{path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token()}\r\n\r\n"
+            head = f"GET {PREFIX}{path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token()}\r\n{more}\r\n"
             await loop.sock_sendall(it, head.encode())
             yield door, it
             own.stopping.set()
@@ -110,6 +112,17 @@ async def test_a_reader_who_leaves_is_not_cut_off(monkeypatch: pytest.MonkeyPatc
             while door.view._watched:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.02)
     assert before == (counted(STREAMS_CUT_OFF), counted(CONNECTIONS_CUT_OFF, "slow"))
+
+
+async def test_a_long_poll_ends_when_its_sender_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It makes room for another one at once, and not after its 300 s."""
+    monkeypatch.setattr(routes, "LOOK_SECONDS", 0.02)
+    before = counted(STREAMS)
+    async with reader_of("/v1/deployments/r-1", monkeypatch, "Prefer: wait=300\r\n") as (_, it), asyncio.timeout(5):
+        for expected in (before + 1, before):
+            while counted(STREAMS) != expected:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
+            it.close()
 
 
 async def test_downloads_of_a_user_and_of_all_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -239,3 +239,14 @@ def test_who_follows_a_list_is_woken() -> None:
         say(seen, 0)
         assert (True, False, True) == (mine.is_set(), other.is_set(), all_of_them.is_set())
     assert {} == seen._lists
+
+
+def test_what_moves_hides_nothing_new() -> None:
+    """A fingerprint that loses one of its requests is put in again, behind those that nobody has seen yet."""
+    seen = view()
+    for number in (1, 2):
+        say(seen, 0, request_id=f"theirs-{number}", offset=number, user=STRANGER, partition=0)
+    assert [] == seen.of_user(SANDBOX_USER.user_id, 0)
+    say(seen, 0, request_id="mine", offset=3, partition=0)
+    say(seen, 0, request_id="theirs-1", offset=4, user=STRANGER, partition=0)
+    assert ["mine"] == [it.request_id for it in seen.of_user(SANDBOX_USER.user_id, 0)]
