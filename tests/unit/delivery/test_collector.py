@@ -45,7 +45,7 @@ def processor(
     states = [SimpleNamespace(state=it, since=NOW - timedelta(seconds=age)) for it, age in jobs]
     open_jobs = [SimpleNamespace(state=it, waits_for_turn=False, turn_at=None) for it in states]
     shared = SimpleNamespace(key_queue=SimpleNamespace(waiting=5))
-    return SimpleNamespace(partition=partition, ready=ready, state=state, jobs=open_jobs, shared=shared)
+    return SimpleNamespace(partition=partition, ready=ready, state=state, jobs=open_jobs, context=shared)
 
 
 class World:

@@ -119,7 +119,7 @@
     if (source || live.dataset.events === undefined) return;
     source = new EventSource(live.dataset.events);
     silent = setTimeout(keepPolling, OPEN_MS);
-    source.addEventListener("open", () => { found(); heard(); });
+    source.addEventListener("open", found); // a proxy may pass this on and keep what follows: only an event counts
     source.addEventListener("page", (event) => { heard(); show(event.data); });
     source.addEventListener("alive", heard);
     source.addEventListener("over", () => {
