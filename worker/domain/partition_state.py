@@ -207,6 +207,7 @@ class RequestTable:
         self.remembered = REMEMBERED
         self.ended_offsets = EndedOffsets(unfinished)
         self.end = 0  # of the status partition, at least: no status that is still to come stands before it
+        self.read_from = 0  # where in the status partition reading began at the take-over
         self._open: dict[str, RequestState] = {}  # in the order of their first statuses
         self.parked = ParkedRequests()
         self._ended: dict[str, bytes] = {}  # as _ENDED, in the order of their last statuses
@@ -285,9 +286,13 @@ class RequestTable:
         if len(self._ended) > self.remembered:
             del self._ended[next(iter(self._ended))]
 
-    def checkpoint(self, offset: int) -> Checkpoint:
-        """Return what a next owner needs if the group commits this offset now."""
-        starts = [self.end]
+    def checkpoint(self, offset: int, statuses_from: int | None = None) -> Checkpoint:
+        """Return what a next owner needs if the group commits this offset now.
+
+        `statuses_from`: before which nothing ended that has this offset or a higher one. What ended is looked up there
+        when its record is read again, however many have ended since.
+        """
+        starts = [self.end if statuses_from is None else statuses_from]
         if self._open:
             starts.append(next(iter(self._open.values())).statuses_from)
         if self._ended:
@@ -377,18 +382,21 @@ class OffsetTracker:
 
     def __init__(self, committed: int) -> None:
         """Begin where the group stands, at `committed`."""
-        self._open: dict[int, int] = {}  # offset → bytes; insertion order is offset order
+        self._open: dict[int, tuple[int, int]] = {}  # offset → bytes, statuses from; insertion order is offset order
         self._committed = committed
         self.next_offset = committed  # to read
         self._excluded: set[int] = set()
-        self.buffered = 0  # records that are read and not finished, without those that are set aside
+        self.buffered = 0  # records that are read and not finished, without the excluded ones
         self.buffered_bytes = 0
 
-    def start(self, offset: int, size: int = 0) -> None:
-        """Note a record that was read. Raises ValueError when it does not lie above the last one."""
+    def start(self, offset: int, size: int = 0, statuses_from: int = 0) -> None:
+        """Note a record that was read. Raises ValueError when it does not lie above the last one.
+
+        `statuses_from`: no status of this record or a later one stands before it in the status partition.
+        """
         if offset < self.next_offset:
             raise ValueError(f"offset {offset} was read after {self.next_offset - 1}")
-        self._open[offset] = size
+        self._open[offset] = size, statuses_from
         self.buffered += 1
         self.buffered_bytes += size
         self.next_offset = offset + 1
@@ -396,31 +404,36 @@ class OffsetTracker:
     def finish(self, offset: int) -> bool:
         """Let it pass: its final status is out, or goes out with the offset. Return whether it was open."""
         self.include_in_backpressure(offset)
-        size = self._open.pop(offset, None)
-        if size is None:
+        found = self._open.pop(offset, None)
+        if found is None:
             return False
         self.buffered -= 1
-        self.buffered_bytes -= size
+        self.buffered_bytes -= found[0]
         return True
 
     def exclude_from_backpressure(self, offset: int) -> None:
-        """Count it no longer among what is read; it is not finished either."""
+        """Exclude a record from the buffered records, although it is not finished."""
         if offset in self._open and offset not in self._excluded:
             self._excluded.add(offset)
             self.buffered -= 1
-            self.buffered_bytes -= self._open[offset]
+            self.buffered_bytes -= self._open[offset][0]
 
     def include_in_backpressure(self, offset: int) -> None:
-        """Undo that."""
+        """Count a record among the buffered records again."""
         if offset in self._excluded:
             self._excluded.remove(offset)
             self.buffered += 1
-            self.buffered_bytes += self._open[offset]
+            self.buffered_bytes += self._open[offset][0]
 
     @property
     def committable_offset(self) -> int:
         """The offset to commit, Kafka's way: the next one to read."""
         return next(iter(self._open), self.next_offset)
+
+    @property
+    def statuses_from(self) -> int | None:
+        """Before which no status stands of a record at the committable offset or above; None: all are finished."""
+        return next(iter(self._open.values()), (0, None))[1]
 
     def uncommitted(self) -> int | None:
         """Return the committable offset, if it has moved since `committed` was last called."""
@@ -512,8 +525,8 @@ class PartitionState:
         """
         if record.offset < self.offsets.next_offset:
             return None  # it was read before
-        self.offsets.start(record.offset, record.size)
         known, new = record.offset in self.requests.ended_offsets, RequestState.of_record(record, request, now)
+        self.offsets.start(record.offset, record.size, self.requests.read_from if known else self.requests.end)
         if not known:
             return new
         # The ids tell records of a topic from those of one that had its name before.
@@ -555,7 +568,7 @@ class PartitionState:
             if it.status.state in RESTING_STATES:
                 self.offsets.finish(it.state.offset)
         offset = self.offsets.uncommitted()
-        checkpoint = None if offset is None else self.requests.checkpoint(offset)
+        checkpoint = None if offset is None else self.requests.checkpoint(offset, self.offsets.statuses_from)
         return Transaction(pending, checkpoint) if pending or checkpoint else None
 
     def committed(self, transaction: Transaction, offsets: Sequence[int]) -> bool:

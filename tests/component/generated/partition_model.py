@@ -52,6 +52,7 @@ class Model:
     settled: list[DeploymentSettled] = field(default_factory=list)
     posts: Counter[str] = field(default_factory=Counter)
     unclear: set[str] = field(default_factory=set)  # the requests of whose first POST nobody says what became of it
+    slow: set[str] = field(default_factory=set)  # users whose token takes long to be verified
     fetched: list[tuple[int, ...]] = field(default_factory=list)  # offsets that were read with one reader
     errors: list[str] = field(default_factory=list)  # what the next commits do: "", "before", "after"
     broken: list[str] = field(default_factory=list)  # promises that were not kept
@@ -139,7 +140,7 @@ class ModelStore:
         """What is committed, and of that only what the checkpoint says is needed."""
         await asyncio.sleep(0)
         log, reader = self._model.log, RequestTableReader(table)
-        table.remembered = self._model.remembered
+        table.remembered, table.read_from = self._model.remembered, checkpoint.statuses_from
         for at in (*checkpoint.parked, *range(checkpoint.statuses_from, len(log))):
             reader.add(log[at].request_id.encode(), log[at].to_json(), at, 0, None)
         reader.finish(len(log))
@@ -227,7 +228,8 @@ class Worker:
 
     async def authenticate(self, token: str, appended_at: float | None, *, times: bool = True) -> Caller:
         """The token is the user's id."""
-        await asyncio.sleep(0)
+        for _ in range(40 if token in self.model.slow else 1):
+            await asyncio.sleep(0)
         return self.read(token)
 
     def read(self, token: str) -> Caller:

@@ -41,6 +41,7 @@ def runner() -> Iterator[asyncio.Runner]:
     users=st.integers(1, 3),
     repeated=st.integers(0, 2),
     unclear=st.integers(0, 2),
+    slow=st.sets(st.sampled_from("012"), max_size=2),
     events=EVENTS,
 )
 def test_whatever_happens_the_promises_hold(
@@ -50,6 +51,7 @@ def test_whatever_happens_the_promises_hold(
     users: int,
     repeated: int,
     unclear: int,
+    slow: set[str],
     events: list[tuple[str, int]],
 ) -> None:
     """Each request ends once, gaplessly; it is POSTed after its intent, twice only when somebody says so."""
@@ -57,7 +59,7 @@ def test_whatever_happens_the_promises_hold(
         # Without repeated ones nothing needs to be remembered, and take-overs read as little as can be.
         remembered = REMEMBERED if repeated else 0
         model = Model(records(requests, users, repeated), requests, remembered)
-        model.unclear = {f"r-{number}" for number in range(unclear)}
+        model.slow, model.unclear = slow, {f"r-{number}" for number in range(unclear)}
         runner.run(_run(model, events))
     assert [] == model.broken
     for number in range(requests):

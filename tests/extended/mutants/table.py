@@ -305,7 +305,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         (
             "checkpoint: nothing before it is read",
-            "reader.seek(status, checkpoint.statuses_from if first <= checkpoint.statuses_from <= end else first)",
+            "reader.seek(status, table.read_from)",
             "reader.seek(status, first)",
         ),
     ),
@@ -742,6 +742,12 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("records by offset: few seeks", "if not 0 <= wanted[0] - position <= SKIPPED:", "if True:"),
     ),
     (f"{DOMAIN}/partition_state.py", PARTITION): (
+        (
+            "checkpoint: what ended behind a record without a status",
+            "[self.end if statuses_from is None else statuses_from]",
+            "[self.end]",
+        ),
+        ("checkpoint: what ended before a take-over", "self.requests.read_from if known else", ""),
         ("parked: whose it is follows from its fingerprint", "fingerprint(user_id, *wanted)", '""'),
         ("parked: an end makes room", "self._of_user[parked.key] -= 1", "pass"),
         ("parked: one job for each", " or state.request_id in self._at_work:", ":"),
@@ -916,7 +922,15 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             'self._unavailable("unavailable", stage, cause_of(error)) from None',
             'self._unavailable("unavailable", stage, cause_of(error), dependency_wide=True) from None',
         ),
-        ("breakers: a forbidden file may be the content's", "dependency_wide=answer.status == 401", "dependency_wide=True"),
+        (
+            "breakers: a forbidden file may be the content's",
+            "dependency_wide=answer.status == 401",
+            "dependency_wide=True",
+        ),
+            "breakers: a forbidden file may be the content's",
+            "dependency_wide=answer.status == 401",
+            "dependency_wide=True",
+        ),
         ("breakers: connecting has a limit of its own", ", sock_connect=settings.timeout_seconds / 2", ""),
     ),
     ("worker/delivery/partition.py", "tests/component/generated/test_partition.py"): (

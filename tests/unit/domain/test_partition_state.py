@@ -571,6 +571,44 @@ def test_a_transaction_has_a_bound() -> None:
     assert partition.idle()
 
 
+@pytest.mark.parametrize("taken_over", [False, True])
+def test_what_ended_behind_a_record_without_a_status_is_never_begun_again(taken_over: bool) -> None:
+    """It waits for its user's keys, say, while so many others end that the first of them are remembered no longer."""
+    said: list[DeploymentStatus] = []
+    partition = Partition()
+
+    def write(*statuses: DeploymentStatus) -> Checkpoint | None:
+        said.extend(statuses)
+        partition.publish(*statuses)
+        transaction = partition.state.next_transaction()
+        assert transaction is not None
+        partition.state.committed(transaction, range(len(said) - len(statuses), len(said)))
+        return transaction.checkpoint
+
+    def take_over(checkpoint: Checkpoint) -> None:
+        table = RequestTable(range(checkpoint.offset, 20))
+        table.remembered, table.read_from = 1, checkpoint.statuses_from
+        reader = RequestTableReader(table)
+        for at, it in [*enumerate(said)][checkpoint.statuses_from :]:
+            reader.add(it.request_id.encode(), it.to_json(), at, 0, None)
+        reader.finish(len(said))
+        partition.state = PartitionState(table, checkpoint.offset)
+
+    partition.state.requests.remembered = 1
+    for offset, name in enumerate("abcde", 5):
+        partition.receive(offset, name)
+    for offset, name in enumerate("cde", 7):
+        if taken_over and name == "e":
+            take_over(Checkpoint(5))
+            for at, it in enumerate("abcde", 5):
+                partition.receive(at, it)
+        write(status(name, State.DEPLOYED, 3, offset=offset, fingerprint=WHOSE))
+    checkpoint = write(status(record_id(sent(5)), State.REJECTED, offset=5))
+    assert checkpoint is not None and 6 == checkpoint.offset
+    take_over(checkpoint)
+    assert [True, False, False, False] == [partition.receive(it, name) is not None for it, name in enumerate("bcde", 6)]
+
+
 def test_an_offset_is_tried_again_until_it_is_committed() -> None:
     """A transaction that was only begun has moved nothing."""
     partition = Partition()

@@ -303,7 +303,8 @@ class KafkaPartitionStore:
             async for record in read_some(reader, status, checkpoint.parked, READ_SECONDS):
                 _add(record, statuses)
             # Statuses that the checkpoint does not know belong to a topic that was made anew.
-            reader.seek(status, checkpoint.statuses_from if first <= checkpoint.statuses_from <= end else first)
+            table.read_from = checkpoint.statuses_from if first <= checkpoint.statuses_from <= end else first
+            reader.seek(status, table.read_from)
             async for record in read_up_to(reader, {status: end}, READ_SECONDS):
                 _add(record, statuses)
         statuses.finish(end)
