@@ -27,7 +27,7 @@ def families() -> list[Metric]:
     time = FakeTime()
     shared = SimpleNamespace(key_queue=KeyQueue())
     state = PartitionState(RequestTable(), 0)
-    processor = SimpleNamespace(partition=0, ready=True, state=state, jobs=[], shared=shared)
+    processor = SimpleNamespace(partition=0, ready=True, state=state, jobs=[], context=shared)
     requests: Any = SimpleNamespace(processors={0: processor}, draining_since=None, unprocessed=dict)
     admission = Admission(Limiter(1), Breakers(time.seconds, time.sleep), Budget(RESERVED_BYTES))
     collector = WorkerCollector(requests, admission, {"request": 0.0, "post": 0.0}, time.clocks())
