@@ -927,10 +927,6 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "dependency_wide=answer.status == 401",
             "dependency_wide=True",
         ),
-            "breakers: a forbidden file may be the content's",
-            "dependency_wide=answer.status == 401",
-            "dependency_wide=True",
-        ),
         ("breakers: connecting has a limit of its own", ", sock_connect=settings.timeout_seconds / 2", ""),
     ),
     ("worker/delivery/partition.py", "tests/component/generated/test_partition.py"): (
