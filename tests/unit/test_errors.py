@@ -35,7 +35,7 @@ from worker.errors import (
     WorkerDied,
 )
 
-MIN_ORIGINS = {
+SOURCES = {
     path: path.read_text(encoding="utf-8")
     for path in Path(worker.__file__).parent.rglob("*.py")
     if not {"sandbox", "ontarget"} & set(path.parts)
@@ -67,15 +67,15 @@ def family(root: type[DeploymentError] = DeploymentError) -> set[type[Deployment
 
 def named_codes() -> set[str]:
     """The codes that the worker's text names, those composed of a dependency's name and a kind included."""
-    written = {code for text in MIN_ORIGINS.values() for code in re.findall(r'"([a-z-]+)"', _without_tables(text))}
+    written = {code for text in SOURCES.values() for code in re.findall(r'"([a-z-]+)"', _without_tables(text))}
     names = {
         name
-        for text in MIN_ORIGINS.values()
+        for text in SOURCES.values()
         for name in re.findall(r'Dependency\(session, settings, name="([a-z]+)"', text)
     }
     kinds = {
         kind
-        for text in MIN_ORIGINS.values()
+        for text in SOURCES.values()
         for kind in re.findall(r'\{self\._name\}-([a-z]+)"|_unavailable\("([a-z]+)"', text)
     }
     return written | {f"{name}-{''.join(kind)}" for name in names for kind in kinds}
@@ -115,7 +115,7 @@ def test_every_raised_code_is_listed() -> None:
     classes = {one.__name__: one for one in family()}
     raised = {
         (name, code)
-        for text in MIN_ORIGINS.values()
+        for text in SOURCES.values()
         for name, code in re.findall(rf'\b({"|".join(classes)})\(\s*"([^"]*)"', text)
     }
 
@@ -137,7 +137,7 @@ def test_every_message_says_what_to_do() -> None:
     classes = {one.__name__ for one in family()}
     messages = [
         message
-        for text in MIN_ORIGINS.values()
+        for text in SOURCES.values()
         for call in ast.walk(ast.parse(text))
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in classes
         for message in map(literal, call.args[1:2])

@@ -291,10 +291,8 @@ class Dependency:
         except aiohttp.ClientError:
             raise self.error("its answer is not valid HTTP or broke off", stage) from None
         if answer.status in (401, 403):
-            # 403 may be about the path, which follows from the solution.
-            raise self._unavailable(
-                "unauthorized", stage, f"status {answer.status}", dependency_wide=answer.status == 401
-            )
+            wide = answer.status == 401  # 403 may be about the path, which follows from the solution
+            raise self._unavailable("unauthorized", stage, f"status {answer.status}", dependency_wide=wide)
         if answer.status in self.ignore:
             return None
         if answer.status != 200:

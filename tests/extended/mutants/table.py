@@ -924,8 +924,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         (
             "breakers: a forbidden file may be the content's",
-            "dependency_wide=answer.status == 401",
-            "dependency_wide=True",
+            "wide = answer.status == 401",
+            "wide = True",
         ),
         ("breakers: connecting has a limit of its own", ", sock_connect=settings.timeout_seconds / 2", ""),
     ),
