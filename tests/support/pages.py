@@ -185,7 +185,7 @@ def _strimzi_resource(acl: AclBinding) -> tuple[str, str, str]:
 
 
 def gateway_metrics() -> str:
-    """Return the table of the gateway's metrics. All are in one module, because it has no state to compute them from."""
+    """Return the table of the gateway's metrics. All are in one module: it has no state to compute them from."""
     rows = ["| metric | labels | kind | meaning |", "|---|---|---|---|"]
     for it in vars(gateway).values():
         if isinstance(it, MetricWrapperBase):

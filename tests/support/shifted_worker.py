@@ -8,7 +8,7 @@ from functools import partial
 
 SHIFT = timedelta(hours=float(sys.argv[1]))
 _right = time.time
-time.time = lambda: _right() + SHIFT.total_seconds()  # before Kafka's client imports it: it reads the time for each record
+time.time = lambda: _right() + SHIFT.total_seconds()  # patched before Kafka's client imports it for its records
 
 from worker import app  # noqa: E402
 from worker.concurrency import run_until_signal  # noqa: E402

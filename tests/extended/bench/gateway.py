@@ -1,4 +1,4 @@
-"""The gateway with a full view, 500 open event streams and 50 requests a second."""
+"""The gateway with a full view, 500 open event streams and 50 requests per second."""
 
 import asyncio
 import sys
@@ -26,13 +26,13 @@ from worker.settings import ClientSettings, KafkaSettings, read_settings
 GATEWAY = (sys.executable, "-m", "worker", "gateway")
 KNOWN = 100_000  # requests in the view
 STREAMS = 500
-RATE = 50  # requests a second, four statuses each
+RATE = 50  # requests per second, four statuses each
 SECONDS = 20
 MEGABYTE = 1024 * 1024
 
 
 async def full_view(bootstrap: str, folder: Path) -> list[Row]:
-    """Measure the first full read, the memory of it, and how late a browser sees a status."""
+    """Measure the first full read, its memory, and the delay with which a browser sees a status."""
     env = environment(bootstrap, unique_name(), "http://127.0.0.1:1", "http://127.0.0.1:1")
     env |= {"DEPLOYER_GATEWAY__SESSION_KEY": "k" * 32, "DEPLOYER_GATEWAY__MAX_STREAMS_PER_USER": str(STREAMS)}
     env |= {"DEPLOYER_GATEWAY__MAX_REQUESTS_PER_MINUTE": "100000"}
@@ -66,7 +66,7 @@ async def full_view(bootstrap: str, folder: Path) -> list[Row]:
 async def write(
     producer: AIOKafkaProducer, kafka: KafkaSettings, users: list[User], number: int, states: tuple[State, ...]
 ) -> None:
-    """Write statuses of one request as a worker does, with what a deployed one has."""
+    """Write statuses of one request as a worker does, with the fields of a deployed request."""
     partition, place = number % PARTITIONS, number // PARTITIONS
     solution, revision = UUID(int=number), UUID(int=place)
     for state in states:
@@ -104,7 +104,7 @@ async def followed(bootstrap: str, kafka: KafkaSettings, users: list[User], url:
         for number in numbers:
             await write(producer, kafka, users, number, STATES[:1])
         await producer.flush()
-        await asyncio.sleep(1)  # so that the streams begin with something known
+        await asyncio.sleep(1)  # so that the streams start with known requests
         opened = asyncio.Semaphore(0)
         streams = [
             asyncio.create_task(read(session, url, number, tokens[number % PARTITIONS], sent, delays, opened))
