@@ -27,7 +27,7 @@ from worker.sandbox.supervised_process import SupervisedProcess
 ADMIN, NOBODY = "admin", "nobody"
 START_SECONDS = 60
 _STARTS = 3
-"""A free port may be taken by somebody else before it is opened."""
+"""The number of attempts to start: another process may take a free port before it is opened."""
 _LOG_LINES = 20
 _KEY = "certificates/apiserver.key"  # the API server's own; tokens signed with it are useless here
 

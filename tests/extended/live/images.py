@@ -52,7 +52,7 @@ _COMMANDS: dict[str, Sequence[str]] = {
 }
 
 File = tuple[str, Path | bytes]
-"""A path in the layer and its content; without content, a folder that everybody may write to."""
+"""A path in the layer and its content; without content, a folder that all users may write to."""
 
 
 @cache
