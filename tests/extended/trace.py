@@ -1,9 +1,9 @@
 """`python -m tests.extended.trace`: the files that one request for a pipeline of three nodes crosses, counted.
 
-A worker runs in this process on an Apache Kafka, its dependencies in another one. After a first request, which warms
-everything up, `sys.setprofile` notes each of our functions that is called until the next one is deployed. A coroutine
-that goes on counts as a call; comprehensions, lambdas and the sandbox do not count. Of several requests the one with
-the fewest files and changes is shown: the others have calls of timers among them.
+A worker runs in this process on an Apache Kafka, its dependencies in another process. After a first request, which
+warms everything up, `sys.setprofile` records each call of our functions until the next request is deployed. Resuming a
+coroutine counts as a call; comprehensions, lambdas and the sandbox do not count. Of several requests, the request with
+the fewest files and changes is shown: the others include calls of timers.
 """
 
 import asyncio
@@ -41,15 +41,15 @@ USER = User("user-0", "user0", "user0@graphene.example")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A function of ours that was called, or went on."""
+    """A function of ours that was called or resumed."""
 
     file: str
-    function: str  # with its line: two may have one name
+    function: str  # with its line, because two functions may share a name
 
 
 @contextmanager
 def traced(calls: list[Call]) -> Iterator[None]:
-    """Note each call of our functions meanwhile."""
+    """Record each call of our functions inside the block."""
 
     def note(frame: FrameType, event: str, _: Any) -> None:
         code = frame.f_code
@@ -82,14 +82,14 @@ def changes(calls: Sequence[Call]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Sends requests. It reads no status while calls are noted: Kafka's client would be ours, too."""
+    """Sends requests. It reads no status while calls are recorded: its Kafka client's calls would count as ours."""
 
     producer: AIOKafkaProducer
     topic: str
     token: bytes
 
     async def deploy(self, number: int) -> None:
-        """Deploy a solution that nobody has asked for before. Return when its job has come and gone."""
+        """Deploy a new solution. Return when its job has started and finished."""
         value = {"requestId": f"r-{number}", "solutionId": solution_id(number), "revisionId": str(REVISION_ID)}
         headers = [("authorization", self.token)]
         await self.producer.send_and_wait(self.topic, json.dumps(value).encode(), key=b"user-0", headers=headers)

@@ -1,4 +1,4 @@
-"""The Apache Kafka of the tests: one that runs already, else a container, else the embedded one."""
+"""The Apache Kafka of the tests: a running broker if one is configured, else a container, else the embedded broker."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from worker.sandbox.kafka_node import ONE_NODE, free_ports, use_as_client
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where it is, and which kind for the report."""
+    """The broker's address, and its kind for the report."""
 
     kind: str
     bootstrap_servers: str
@@ -25,9 +25,9 @@ class Broker:
 
 @contextmanager
 def open_broker(environ: Mapping[str, str] = os.environ, *, short_lived: bool = False) -> Iterator[Broker]:
-    """Yield the broker. Raises ConfigurationError when the embedded one cannot start.
+    """Yield the broker. Raises ConfigurationError when the embedded broker cannot start.
 
-    A `short_lived` embedded one starts sooner, and is slower under load.
+    An embedded broker with `short_lived` starts sooner and is slower under load.
     """
     if borrowed := environ.get("KAFKA_BOOTSTRAP"):
         yield Broker("KAFKA_BOOTSTRAP", borrowed)
@@ -54,7 +54,7 @@ def _embedded(*, short_lived: bool) -> Iterator[str]:
 
 
 def _docker_answers() -> bool:
-    """The client alone may be installed: `docker version` succeeds only where a daemon answers."""
+    """Return whether `docker version` succeeds: only a daemon answers it, and the client may be installed alone."""
     docker = shutil.which("docker")
     if not docker:
         return False
@@ -66,11 +66,11 @@ def _docker_answers() -> bool:
 
 @contextmanager
 def _container() -> Iterator[str]:
-    """Apache's own image, with the settings of the embedded one; testcontainers' Kafka module has another image."""
+    """Run Apache's own image with the embedded broker's settings; testcontainers' Kafka module uses another image."""
     from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - slow, and only where Docker is
 
     container = DockerContainer(f"apache/kafka:{VERSION}")
-    port = free_ports().broker  # known beforehand, because the broker has to be told under which it is reached
+    port = free_ports().broker  # chosen first, because the broker advertises it to its clients
     address = f"{container.get_docker_client().host()}:{port}"
     settings = ONE_NODE | {
         "listeners": "PLAINTEXT://:9092,CONTROLLER://:9093",

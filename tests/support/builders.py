@@ -1,4 +1,4 @@
-"""Builders with defaults: a test names only what it is about."""
+"""Builders with defaults: a test names only the values that matter to it."""
 
 import json
 from datetime import UTC, datetime
@@ -31,18 +31,18 @@ Json = dict[str, Any]
 
 
 def edge(container: str, operation: str = "run") -> Json:
-    """An entry of `connected_to`."""
+    """Return an entry of `connected_to`."""
     return {"container_name": container, "operation_signature": {"operation_name": operation}}
 
 
 def operation(name: str = "run", *edges: Json, takes: str = "In", gives: str = "Out") -> Json:
-    """An entry of `operation_signature_list`."""
+    """Return an entry of `operation_signature_list`."""
     signature = {"operation_name": name, "input_message_name": takes, "output_message_name": gives}
     return {"operation_signature": signature, "connected_to": list(edges)}
 
 
 def node(name: str, *operations: Json, **more: Any) -> Json:
-    """A model node with an image and a protobuf."""
+    """Return a model node with an image and a protobuf."""
     return {
         "container_name": name,
         "node_type": "MLModel",
@@ -53,28 +53,28 @@ def node(name: str, *operations: Json, **more: Any) -> Json:
 
 
 def shared_folder(path: str, *users: str) -> Json:
-    """A SharedFolder node, connected to `mountVolume` of its users."""
+    """Return a SharedFolder node, connected to `mountVolume` of its users."""
     edges = [edge(user, "mountVolume") for user in users]
     return node(path, operation("provideFolder", *edges, takes="Empty"), node_type="SharedFolder", image="virtual:v1")
 
 
 def mount_volume() -> Json:
-    """The operation by which a node uses a shared folder."""
+    """Return the operation by which a node uses a shared folder."""
     return operation("mountVolume", takes="SharedFolderRequest", gives="SharedFolderStatus")
 
 
 def blueprint_document(*nodes: Json, **more: Any) -> Json:
-    """A blueprint as an object."""
+    """Return a blueprint as an object."""
     return {"name": "Demo Pipeline", "version": "1", "nodes": list(nodes), "input_ports": []} | more
 
 
 def blueprint(*nodes: Json, **more: Any) -> bytes:
-    """blueprint.json."""
+    """Return the content of blueprint.json."""
     return json.dumps(blueprint_document(*nodes, **more)).encode()
 
 
 def protobuf(*operations: Json) -> str:
-    """A .proto file with the messages and the service of these operations."""
+    """Return a .proto file with the messages and the service of these operations."""
     signatures = [it["operation_signature"] for it in operations]
     messages = sorted({it[f"{side}_message_name"] for it in signatures for side in ("input", "output")})
     rpcs = (
@@ -82,7 +82,7 @@ def protobuf(*operations: Json) -> str:
         for it in signatures
     )
     declared = "".join(f"message {name} {{}}\n" for name in messages)
-    # Its name says what it has: services of one name must be the same in all files of a pipeline.
+    # The name encodes the content: services of the same name must be identical in all files of a pipeline.
     service = "".join(it["operation_name"].title() for it in signatures)
     service = service if len(service) < 100 else sha256(service.encode()).hexdigest()
     return f'syntax = "proto3";\n{declared}service Model{service} {{\n{"".join(rpcs)}}}\n'
@@ -92,12 +92,12 @@ PROTOBUF = protobuf(operation()).encode()
 
 
 def protobufs(document: Json) -> dict[str, str]:
-    """The .proto file of each node of a blueprint, by its name."""
+    """Return the .proto file of each node of a blueprint, by node name."""
     return {it["container_name"]: protobuf(*it["operation_signature_list"]) for it in document["nodes"]}
 
 
 def solution(**changes: Any) -> Solution:
-    """A pipeline; change `kind` and `image` for a single model."""
+    """Return a pipeline; change `kind` and `image` for a single model."""
     values: Json = {
         "solution_id": SOLUTION_ID,
         "revision_id": REVISION_ID,
@@ -109,7 +109,7 @@ def solution(**changes: Any) -> Solution:
 
 
 def record(value: Any = None, *, headers: tuple[tuple[str, bytes], ...] = (), **changes: Any) -> Record:
-    """A record with a request in it; `value` may be anything JSON, or bytes as they are."""
+    """Return a record with a request in it; `value` may be any JSON value, or bytes, which are used unchanged."""
     if value is None:
         value = {"solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID), "jwtToken": "token"}
     values: Json = {
@@ -127,7 +127,7 @@ def record(value: Any = None, *, headers: tuple[tuple[str, bytes], ...] = (), **
 
 
 def final_status(given: Record, request_id: str, error: DeploymentError, attempt: int = 4) -> DeploymentStatus:
-    """The last status of a request that was accepted once and ends with this error."""
+    """Return the last status of a request that was accepted once and failed with this error."""
     return DeploymentStatus(
         request_id=request_id,
         sequence=2,

@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate as files; `store` holds key and certificate, as a PEM key store of Kafka does."""
+    """A certificate as files; `store` holds key and certificate, as Kafka's PEM key stores do."""
 
     certificate: Path
     key: Path
@@ -37,7 +37,7 @@ class Authority:
         self.file.write_bytes(_pem(own.sign(self._key, hashes.SHA256())))
 
     def issue(self, name: str, *hosts: str, valid: timedelta = timedelta(days=1)) -> Certificate:
-        """Issue a certificate for a broker at these hosts, or for a client; a negative validity has expired."""
+        """Issue a certificate for a broker at these hosts, or for a client; a negative validity is already expired."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(_name(name), self._name, key.public_key(), valid).add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
@@ -55,7 +55,7 @@ class Authority:
         return made
 
 
-# Python 3.13 and newer refuse authorities without keyUsage, and certificates without an authority key identifier.
+# Python 3.13 and newer reject authorities without keyUsage, and certificates without an authority key identifier.
 _SIGNS = x509.KeyUsage(
     key_cert_sign=True,
     crl_sign=True,

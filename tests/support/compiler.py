@@ -1,4 +1,4 @@
-"""The real protobuf compiler, as the orchestrator runs it, in this process."""
+"""The real protobuf compiler, run in this process as the orchestrator runs it."""
 
 import os
 import tempfile
@@ -12,14 +12,14 @@ from grpc_tools import protoc
 
 
 class Compiler:
-    """protoc, on one file at a time."""
+    """protoc, for one file at a time."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._shipped = str(files("grpc_tools") / "_proto")
 
     def compile(self, text: str | bytes) -> tuple[FileDescriptorProto | None, str]:
-        """What it makes of it, or None; and what it says, without the folder."""
+        """Return the compiled descriptor, or None on failure, and protoc's output without the folder's path."""
         file, output, errors = (self._folder / name for name in ("file.proto", "descriptors", "errors"))
         file.write_bytes(text.encode() if isinstance(text, str) else text)
         with self._stderr(errors):
@@ -31,7 +31,7 @@ class Compiler:
 
     @contextmanager
     def _stderr(self, file: Path) -> Iterator[None]:
-        """Its errors go where the process's do."""
+        """Redirect this process's stderr, where protoc writes its errors, into a file."""
         kept = os.dup(2)
         with file.open("wb") as target:
             os.dup2(target.fileno(), 2)
@@ -44,6 +44,6 @@ class Compiler:
 
 @contextmanager
 def open_compiler() -> Iterator[Compiler]:
-    """With a folder of its own."""
+    """Yield a compiler with a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="protoc-") as folder:
         yield Compiler(Path(folder))

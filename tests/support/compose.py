@@ -1,7 +1,7 @@
 """docker-compose.yml without Docker: its services as processes of this machine.
 
-Each service has its own network there and none here, so addresses are translated: a service's name becomes 127.0.0.1,
-and each port another one that is free.
+In Docker each service has its own network; here they share one. Addresses are therefore translated: a service's name
+becomes 127.0.0.1, and each port becomes a free port.
 """
 
 import os
@@ -24,37 +24,37 @@ IN_CONTAINER = re.compile(r"docker compose exec (?:-T )?worker playground-deploy
 
 
 def read_compose() -> Json:
-    """The file, its anchors resolved."""
+    """Return the file with its anchors resolved."""
     document: Json = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
     return document
 
 
 class Translated:
-    """The services with addresses and files of this machine."""
+    """The services, with addresses and files translated to this machine."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder` takes the volumes."""
+        """Keep the volumes in `folder`."""
         self._folder = folder
         self._document = read_compose()
         self._ports: dict[tuple[str, str], str] = {}
         self.services: Json = self._document["services"]
 
     def environment(self, service: str) -> dict[str, str]:
-        """Nothing but what the file sets, and the way to programs."""
+        """Return only the variables that the file sets, and the paths on which programs and modules are found."""
         variables: Mapping[str, str] = self.services[service].get("environment", {})
         translated = {name: self._text(service, value) for name, value in variables.items()}
         own = {"worker": ("DEPLOYER_RUNTIME__HTTP_PORT", "8080"), "gateway": ("DEPLOYER_GATEWAY__HTTP_PORT", "8081")}
-        if service in own:  # the default is the same for all processes of this machine
+        if service in own:  # the default port is the same for all processes of this machine
             name, port = own[service]
             translated[name] = self._port(service, port)
         return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **translated}
 
     def command(self, service: str) -> list[str]:
-        """What the image's entry point gets."""
+        """Return the arguments of the image's entry point."""
         return [self._text(service, word) for word in self.services[service].get("command", ["run"])]
 
     def is_healthy(self, service: str) -> bool:
-        """Ask its own health check."""
+        """Run the service's own health check."""
         kind, program, *words = self.services[service]["healthcheck"]["test"]
         assert "CMD" == kind
         program = {"python3": sys.executable}.get(program, program)
@@ -62,11 +62,11 @@ class Translated:
         return 0 == subprocess.run(command, capture_output=True, timeout=10, check=False).returncode
 
     def address(self, service: str, port: str) -> str:
-        """Where a published port is."""
+        """Return the address of a published port."""
         return f"127.0.0.1:{self._port(service, port)}"
 
     def volume(self, target: str) -> Path:
-        """Where a folder of a container is."""
+        """Return the folder that stands in for a container's folder."""
         place = self._folder / target.lstrip("/")
         place.mkdir(parents=True, exist_ok=True)
         return place
@@ -94,9 +94,9 @@ class Translated:
 
 
 def lines_to_try() -> dict[str, str]:
-    """What `make up` prints: command → its line for a shell, as it stands there.
+    """Return the lines that `make up` prints, by command, ready for a shell.
 
-    `parked` is the one that submits a request which will be parked.
+    `parked` submits a request that will be parked.
     """
     text = (ROOT / "compose" / "try.txt").read_text(encoding="utf-8").replace("\\\n", "")
     found = [line.strip() for line in text.splitlines() if IN_CONTAINER.search(line)]
@@ -104,7 +104,7 @@ def lines_to_try() -> dict[str, str]:
 
 
 async def open_link(link: str) -> str:
-    """Open what "Deploy for Execution" leads to as a browser does; returns the page with the user's deployments."""
+    """Open the link of "Deploy for Execution" as a browser does; return the page with the user's deployments."""
     browser = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
     jar = aiohttp.CookieJar(unsafe=True)
     async with aiohttp.ClientSession(headers=browser, cookie_jar=jar, trust_env=False) as session:

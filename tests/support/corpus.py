@@ -1,26 +1,26 @@
-"""What tests say at the end of a run, above all of a corpus: its size, and how many verdicts were wrong.
+"""Notes that tests print at the end of a run, mainly about a corpus: its size, and the number of wrong verdicts.
 
-It travels with the report of the test that said it, so that it arrives whichever process ran the test.
+A note travels with the report of its test, so it arrives whichever process ran the test.
 """
 
 Note = tuple[str, int | None, int]
-"""Name, size and how many were wrong; or a line, and no size."""
+"""The name, the size and the number of wrong verdicts; or a line without a size."""
 
 _NOTES: list[Note] = []
 
 
 def record(name: str, size: int, wrong: int) -> None:
-    """Note one corpus, or a part of it: sizes of one name are added. The test itself asserts that `wrong` is 0."""
+    """Note a corpus or a part of it: sizes under one name are added. The test itself asserts that `wrong` is 0."""
     _NOTES.append((name, size, wrong))
 
 
 def say(line: str) -> None:
-    """Note a line to print as it is."""
+    """Note a line to print unchanged."""
     _NOTES.append((line, None, 0))
 
 
 def taken() -> list[Note]:
-    """Return what was noted since the last call, and forget it."""
+    """Return the notes since the last call, and clear them."""
     notes = _NOTES[:]
     _NOTES.clear()
     return notes

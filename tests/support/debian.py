@@ -1,4 +1,4 @@
-"""Tools that are Debian packages: taken from PATH, or unpacked into the user's cache; nothing is installed."""
+"""Tools from Debian packages: found on PATH, or unpacked into the user's cache; nothing is installed."""
 
 import re
 import shutil
@@ -11,21 +11,21 @@ from tempfile import TemporaryDirectory
 from tests.support.kept import Unavailable, kept
 
 _KEYRING = (
-    "/usr/share/keyrings/debian-archive-keyring.gpg"  # has the keys of releases that are newer than this machine's
+    "/usr/share/keyrings/debian-archive-keyring.gpg"  # holds the keys of releases that are newer than this machine's
 )
 
 
 def debian_tool(package: str, path: str) -> Path:
-    """The program at `path` of a package. Raises Unavailable where there is no Debian either."""
+    """Return the program at `path` of a package. Raises Unavailable if it is missing and this is not Debian."""
     if found := shutil.which(Path(path).name):
         return Path(found)
     return debian_folder(package, Path(path).name) / path
 
 
 def debian_folder(package: str, name: str, *others: str, with_dependencies: bool = False) -> Path:
-    """A folder with the files of a package and others; those that it depends on are wanted by programs with libraries.
+    """Return a folder with the files of these packages; programs with libraries also need the dependencies.
 
-    Raises Unavailable, which calls what is missing `name`, where there is no Debian.
+    Raises Unavailable, which calls the missing program `name`, if this is not Debian.
     """
     if not shutil.which("apt-get"):
         raise Unavailable(f"{name} is needed; install it so that it is on PATH ({package} in Debian)")
@@ -34,10 +34,10 @@ def debian_folder(package: str, name: str, *others: str, with_dependencies: bool
 
 
 def debian_root(release: str, *packages: str) -> Path:
-    """A folder with packages of a release and all that they depend on, in which their programs run as in a root.
+    """Return a root folder with packages of a release and all their dependencies, in which their programs can run.
 
-    apt keeps its state in a folder of its own meanwhile: this machine's release stays what it is, and none of the
-    packages' scripts runs. Raises Unavailable where there is no Debian.
+    apt keeps its state in a separate folder: this machine's release is unchanged, and no package script runs. Raises
+    Unavailable if this is not Debian.
     """
     if not shutil.which("apt-get"):
         raise Unavailable(f"{packages[0]} of Debian {release} is needed, which only a Debian can fetch.")
@@ -59,7 +59,7 @@ def _unpack_root(release: str, packages: Sequence[str], folder: Path) -> None:
             "Dir::Etc::sourceparts": "-",
             "Dir::Etc::preferences": "-",
             "Dir::Etc::preferencesparts": "-",
-            "APT::Sandbox::User": "root",  # another user does not see the folder
+            "APT::Sandbox::User": "root",  # another user cannot read the folder
         }
         apt = ["apt-get", "--quiet=2", *(word for it in options.items() for word in ("--option", "{}={}".format(*it)))]
         for command in ("update",), ("install", "--yes", "--download-only", "--no-install-recommends", *packages):
@@ -71,11 +71,11 @@ def _unpack_root(release: str, packages: Sequence[str], folder: Path) -> None:
 
 
 def _archive() -> str:
-    """Where this machine gets Debian itself from."""
+    """Return the archive from which this machine gets Debian."""
     ask = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Label: Debian"]
     found = _run(*ask)
     if not found:
-        _run("apt-get", "update")  # a new machine has no list of packages
+        _run("apt-get", "update")  # a new machine has no package lists
         found = _run(*ask)
     if not found:
         raise Unavailable("Packages of Debian are needed, and this machine does not know where they are.")
@@ -84,7 +84,7 @@ def _archive() -> str:
 
 def _unpack(packages: list[str], folder: Path, *, with_dependencies: bool) -> None:
     if not _download(packages, folder, with_dependencies=with_dependencies):
-        _run("apt-get", "update")  # a new machine has no list of packages
+        _run("apt-get", "update")  # a new machine has no package lists
         _download(packages, folder, with_dependencies=with_dependencies)
     archives = list(folder.glob("*.deb"))
     if not archives:
@@ -100,12 +100,12 @@ def _download(packages: list[str], folder: Path, *, with_dependencies: bool) -> 
 
 
 def _missing(packages: list[str]) -> list[str]:
-    """Name what an installation of these packages would add to this system, themselves included."""
+    """Return the names of the packages that installing these would add to this system, themselves included."""
     said = _run("apt-get", "install", "--simulate", "--no-install-recommends", *packages) or ""
     return re.findall(r"^Inst (\S+) ", said, re.MULTILINE)
 
 
 def _run(*command: str, cwd: Path | None = None) -> str | None:
-    """What it prints; None when it fails."""
+    """Return the command's output, or None if it fails."""
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     return done.stdout if done.returncode == 0 else None

@@ -1,4 +1,4 @@
-"""Reads a Dockerfile: as much of the language as ours uses, and nothing else goes through unseen."""
+"""A reader for the part of the Dockerfile language that ours uses; it rejects everything else."""
 
 import json
 import re
@@ -13,7 +13,7 @@ _WORDS = {"FROM", "ARG", "WORKDIR", "COPY", "RUN", "LABEL", "ENV", "USER", "EXPO
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """Files from the context, or from an earlier stage."""
+    """Files from the context or from an earlier stage."""
 
     sources: list[str]
     target: str
@@ -22,7 +22,7 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A command for the shell, with the variables and the folder that hold at this line."""
+    """A shell command, with the variables and the folder in effect at its line."""
 
     command: str
     env: Mapping[str, str]
@@ -31,7 +31,7 @@ class Run:
 
 @dataclass(slots=True)
 class Stage:
-    """What one FROM leads to. Its steps are in their order, everything else is what holds at its end."""
+    """The result of one FROM. Steps are in file order; all other fields hold the values at the end of the stage."""
 
     base: str
     name: str
@@ -39,16 +39,16 @@ class Stage:
     args: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     steps: list[Copy | Run] = field(default_factory=list)
-    facts: dict[str, str] = field(default_factory=lambda: {"WORKDIR": "/"})  # word → what follows it
+    facts: dict[str, str] = field(default_factory=lambda: {"WORKDIR": "/"})  # instruction → its arguments
 
     @property
     def command(self) -> list[str]:
-        """What a container starts: both are in the form that needs no shell."""
+        """Return the command that a container starts. ENTRYPOINT and CMD are in the form that needs no shell."""
         return [*json.loads(self.facts["ENTRYPOINT"]), *json.loads(self.facts["CMD"])]
 
 
 def read_dockerfile(text: str, base_env: Mapping[str, str]) -> list[Stage]:
-    """Its stages. Raises ValueError for what this reader does not know."""
+    """Return the stages. Raises ValueError for an instruction that this reader does not support."""
     stages: list[Stage] = []
     args: dict[str, str] = {}
     for word, rest in _instructions(text):

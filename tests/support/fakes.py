@@ -1,4 +1,4 @@
-"""Small honest stand-ins for the adapters, passed in where the real ones go."""
+"""Small, honest stand-ins for the adapters, passed in where the real adapters go."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -25,16 +25,16 @@ from worker.settings import PlaygroundSettings, RuntimeSettings
 
 
 def source(user: int = 0, solution: int = 0) -> Origin:
-    """Whose attempt it is, and for what."""
+    """Return the user and the solution of an attempt."""
     return Origin(f"user-{user}", UUID(int=solution))
 
 
 class FakeTokens:
-    """Knows one caller, or refuses."""
+    """Knows one caller, or rejects every token."""
 
     def __init__(self, error: DeploymentError | None = None) -> None:
         self.error = error
-        self.judged: list[bool] = []  # whether the times of a token were
+        self.judged: list[bool] = []  # whether each call verified the token's times
 
     async def authenticate(self, token: str, appended_at: float | None, *, times: bool = True) -> Caller:
         self.judged.append(times)
@@ -50,10 +50,10 @@ class FakeCatalog:
     """Knows one solution, or fails."""
 
     def __init__(self, solution: Solution | Exception, refusal: DeploymentError | None = None) -> None:
-        """`refusal`: of its protobufs."""
+        """Fail with `refusal` when the protobufs are checked."""
         self.solution = solution
         self.refusal = refusal
-        self.checked: list[tuple[tuple[str, ...], Caller | None]] = []  # uris, and who asked
+        self.checked: list[tuple[tuple[str, ...], Caller | None]] = []  # uris, and the caller
 
     async def find(self, solution_id: UUID, revision_id: UUID, caller: Caller | None, left: ByteLimit) -> Solution:
         if isinstance(self.solution, Exception):
@@ -71,7 +71,7 @@ class FakeCatalog:
 
 
 class FakeArtifacts:
-    """Files by uri; counts what was fetched."""
+    """Serves files by uri and records each fetch."""
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self.files = files
@@ -84,7 +84,7 @@ class FakeArtifacts:
 
 
 class FakePlayground:
-    """Deploys everything, or answers with errors, the last one for ever."""
+    """Deploys everything, or answers with these errors in order and repeats the last."""
 
     def __init__(self, *errors: Exception | None) -> None:
         self.errors = list(errors) or [None]
@@ -101,7 +101,7 @@ class FakePlayground:
 
 
 class FakeClock:
-    """A second passes at each look."""
+    """A clock that advances by a second on each reading."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
@@ -112,11 +112,11 @@ class FakeClock:
 
 
 class FakeStore:
-    """What a job asks of Kafka: what operators permit, by request id."""
+    """What a job needs from Kafka: the permits of operators, by request id."""
 
     def __init__(self, permits: Mapping[str, str]) -> None:
         self._permits = permits
-        self.record: Record | None = None  # the only one of its topic
+        self.record: Record | None = None  # the only record of its topic
 
     async def permitted(self, _partition: int, request_id: str, _appended_at: float) -> str | None:
         return self._permits.get(request_id)
@@ -127,7 +127,7 @@ class FakeStore:
 
 
 class FakeProcessor(PartitionProcessor):
-    """A partition whose transactions succeed at once: keeps what is published, and knows what the test tells it."""
+    """A partition whose transactions succeed at once: it keeps what is published, and knows what the test sets."""
 
     def __init__(self, clocks: Clocks, permits: Mapping[str, str] = MappingProxyType({})) -> None:
         encoder = StatusEncoder("statuses", "dead-letters", "/worker")
@@ -138,7 +138,7 @@ class FakeProcessor(PartitionProcessor):
         self.statuses: list[DeploymentStatus] = []
         self.dead_letters: list[DeadLetter] = []
         self.finished: list[int] = []
-        self.fails_at: int | None = None  # the sequence number that Kafka does not take
+        self.fails_at: int | None = None  # the sequence number that Kafka rejects
         self.ready = True
 
     def publish(self, job: Job, status: DeploymentStatus, dead_letter: DeadLetter | None) -> asyncio.Future[None]:
@@ -157,7 +157,7 @@ class FakeProcessor(PartitionProcessor):
 
 
 class FakeJob(Job):
-    """A request at work, in a partition of its own."""
+    """A request at work, in its own partition."""
 
     processor_class: type[FakeProcessor] = FakeProcessor
 
@@ -172,7 +172,7 @@ class FakeJob(Job):
         clocks: Clocks | None = None,
         permits: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """`last`: where another worker left it. `original`: of the earlier record that has the id which it brings."""
+        """`last`: the last status by another worker. `original`: the state of the earlier record with the same id."""
         read = given or record()
         request = read_request(read)
         self.processor = self.processor_class(clocks or FakeTime().clocks(), permits)
@@ -209,29 +209,29 @@ async def _never(job: Job) -> None:
 
 
 class FakeTime:
-    """A clock that only moves while somebody sleeps; remembers for how long."""
+    """A clock that advances only during a sleep, and records the lengths of the sleeps."""
 
     def __init__(self) -> None:
         self.wall = FakeClock()
         self.slept: list[float] = []
 
     def clocks(self) -> Clocks:
-        """Both clocks are this one; chance is always the middle."""
+        """Return clocks that both read this time, with a random source that always returns the middle."""
         return Clocks(self.wall, self.seconds, self.sleep, lambda: 0.5)
 
     def seconds(self) -> float:
-        """Since the epoch."""
+        """Return the seconds since the epoch."""
         return self.wall.now.timestamp()
 
     async def sleep(self, seconds: float) -> None:
-        """Time passes at once."""
+        """Advance the time at once."""
         self.slept.append(seconds)
         self.wall.now += timedelta(seconds=seconds)
         await asyncio.sleep(0)
 
 
 def lifecycle(**changes: Any) -> Lifecycle:
-    """The decisions under the default settings; `changes` are fields of the groups `playground` and `runtime`."""
+    """Return the lifecycle under the default settings; `changes` are fields of the groups playground and runtime."""
     playground = {name: value for name, value in changes.items() if name in PlaygroundSettings.model_fields}
     runtime = {name: value for name, value in changes.items() if name not in playground}
     return Lifecycle(
@@ -243,7 +243,7 @@ def lifecycle(**changes: Any) -> Lifecycle:
 def fake_deployer(
     tokens: Tokens, builder: Builder, playground: Playground, time: FakeTime | None = None, **changes: Any
 ) -> Deployer:
-    """With room for 32, closed breakers, and time that does not pass by itself; `changes` as for `lifecycle`."""
+    """Return a deployer with 32 slots, closed breakers, and a manual clock; `changes` as for `lifecycle`."""
     clocks = (time or FakeTime()).clocks()
     admission = Admission(Limiter(32), Breakers(clocks.monotonic, clocks.sleep), Budget(RESERVED_BYTES))
     return Deployer(tokens, builder, playground, admission, clocks, lifecycle(**changes))

@@ -1,4 +1,4 @@
-"""What a command has imported by the time it prints its first line, which is where it ends here."""
+"""The modules that a command has imported by the time it prints its first line; the command is stopped there."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tests.support.paths import ROOT
 
 SECONDS = 60
-# Packages: they draw on a terminal, do the work of worker and gateway, talk to Kafka.
+# Packages that draw on a terminal, do the work of worker and gateway, or talk to Kafka.
 DRAWS = ("rich", "pygments")
 WORKS = (
     "aiohttp", "cryptography", "google.protobuf", "jinja2", "jwt", "kubernetes", "lark", "nh3", "opentelemetry",
@@ -33,18 +33,18 @@ main(sys.argv[1:])
 
 @dataclass(frozen=True, slots=True)
 class FirstLine:
-    """It, and the modules."""
+    """The line and the imported modules."""
 
     text: str
     modules: frozenset[str]
 
     def imported(self, packages: Sequence[str]) -> list[str]:
-        """Which of these are among the modules."""
+        """Return which of these packages were imported."""
         return [it for it in packages if it in self.modules]
 
 
 def first_line(arguments: Sequence[str], environment: Mapping[str, str]) -> FirstLine:
-    """Run a command in a process of its own until it prints something, be it a result or what is wrong."""
+    """Run a command in a separate process until it prints something, either a result or an error."""
     ran = subprocess.run(
         [sys.executable, "-c", _SCRIPT, *arguments],
         cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=SECONDS,

@@ -1,7 +1,7 @@
-"""The golden bundles: what `playground-deployer bundle --dir` makes of each sandbox case.
+"""The golden bundles: the output of `playground-deployer bundle --dir` for each sandbox case.
 
-`make golden` writes them anew; read the diff line by line before you commit it. What comes with the deployer
-(worker/ontarget) is compared with its source and not kept twice.
+`make golden` writes them again; read the diff line by line before you commit it. Files that ship with the deployer
+(worker/ontarget) are compared with their source and not stored twice.
 """
 
 import asyncio
@@ -42,12 +42,12 @@ async def build(case: str, folder: Path, **more: str) -> None:
 
 
 def files_below(folder: Path) -> dict[str, bytes]:
-    """Relative path → content."""
+    """Return the content of each file by relative path."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def shipped(case_files: dict[str, bytes]) -> dict[str, bytes]:
-    """Those files of a bundle that come with the deployer, as its source has them."""
+    """Return the files of a bundle that ship with the deployer, with the content of their source."""
     source = shipped_files()
     names = {name: name for name in source} | (
         {}

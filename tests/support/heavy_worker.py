@@ -1,7 +1,7 @@
 """`python -m tests.support.heavy_worker`: the path of requests without Kafka, in a process whose memory is measured.
 
-The deployer, the builder, the gates and the adapters are as in the worker; Graphene and the playground are at the
-addresses in the environment. Prints how its requests ended, and its largest resident size.
+The deployer, the builder, the gates and the adapters are the worker's; Graphene and the playground are at the addresses
+in the environment. Prints the final state of its requests and its largest resident size.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ from worker.settings import BuilderSettings, PlaygroundSettings, RuntimeSettings
 
 
 def peak() -> float:
-    """MiB: VmHWM of this process."""
+    """Return VmHWM of this process in MiB."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 async def main(users: int, revision: str, solution: str = str(SOLUTION_ID)) -> None:
-    """So many users ask for it at once."""
+    """Submit one request for the same revision from each of `users` users at once."""
     settings = read_settings(
         {name: value for name, value in os.environ.items() if "PLAYGROUND" not in name}, BuilderSettings
     )

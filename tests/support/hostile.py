@@ -1,4 +1,4 @@
-"""A producer whose headers have names that are no text, as clients in other languages can write them."""
+"""A producer whose header names are not valid text, as clients in other languages can write them."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,7 +25,7 @@ BAD = [(NoText("x"), b"y"), ("other", b"z")]
 
 @asynccontextmanager
 async def careless_producer(bootstrap: str, **options: Any) -> AsyncIterator[AIOKafkaProducer]:
-    """A producer that does not check header names."""
+    """Yield a producer that does not check header names."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (producer_module, message_accumulator):
             patch.setattr(module, "DefaultRecordBatchBuilder", _DefaultRecordBatchBuilderPy)

@@ -1,4 +1,4 @@
-"""What the measured figures come to with a hundred workers: a table of docs/performance.md, written by `make pages`."""
+"""The measured figures scaled to a hundred workers: a table of docs/performance.md, written by `make pages`."""
 
 from collections.abc import Mapping
 
@@ -7,12 +7,12 @@ from worker.settings import RuntimeSettings
 WORKERS, PARTITIONS = 100, 192
 CALLS = 11  # HTTP requests for a pipeline of three nodes: six to CCDS, four to Nexus, the POST
 STATUSES = 4  # accepted, building, submitting, deployed
-FETCHES = 4  # a second, of an idle worker: its consumers of requests and settlements, each waiting 0.5 s
+FETCHES = 4  # per second, of an idle worker: its consumers of requests and settlements each wait 0.5 s
 READ = 400_000  # statuses that the bench's gateway reads before it is ready
 
 
 def table(figures: Mapping[str, float]) -> str:
-    """Return a row for each thing that could be the first to break."""
+    """Return a row for each resource that could be exhausted first."""
     rate = figures["requests per second, 3 nodes, dependencies at 0 ms"]
     total = WORKERS * rate
     read = READ / figures["gateway with 100,000 requests: start to ready"]

@@ -1,4 +1,4 @@
-"""`python -m tests.support.hurried_worker`: a worker that looks several times as often at what Kafka's topics are."""
+"""`python -m tests.support.hurried_worker`: a worker that checks Kafka's topics several times as often."""
 
 import sys
 
@@ -6,7 +6,7 @@ from worker.adapters.kafka import clients, startup
 from worker.delivery import collector
 
 if __name__ == "__main__":
-    # Before anything takes them.
+    # Set before other modules import these values.
     clients.METADATA_MS = 1_000
     startup.CHECK_SECONDS, startup.LOOK_EVERY = 1, 2
     collector.ENDS_SECONDS = 1

@@ -1,4 +1,4 @@
-"""A Java compiler and Kafka's command-line tools, where tests need what a client of others has."""
+"""A Java compiler and Kafka's command-line tools, for tests of clients that are not ours."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.support.kept import Unavailable
 from worker.sandbox.kafka_installation import Jar, find_java, kafka_jars
 
-# The tools are no part of what a broker needs, and so not in its lock.
+# A broker does not need the tools, so its lock does not contain them.
 TOOLS = Jar(
     "org.apache.kafka", "kafka-tools", "4.3.1", "62f3c5dd7aa3442d4c5bc6a95f86e2502178ea09de8e27f74d9563bf955e253c"
 )
@@ -21,7 +21,7 @@ COMMANDS = {
 
 
 def find_javac() -> Path:
-    """`javac` of JAVA_HOME or PATH. Raises Unavailable."""
+    """Return `javac` of JAVA_HOME or PATH. Raises Unavailable."""
     home = os.environ.get("JAVA_HOME")
     found = shutil.which("javac", path=str(Path(home, "bin"))) if home else None
     if found := found or shutil.which("javac"):
@@ -30,14 +30,14 @@ def find_javac() -> Path:
 
 
 async def class_path(*more: Jar) -> str:
-    """Kafka's own jars, as `java -cp` takes them."""
+    """Return the class path of Kafka's own jars, as `java -cp` expects it."""
     jars = await kafka_jars()
     jars += await kafka_jars(jars=more) if more else []
     return os.pathsep.join(map(str, jars))
 
 
 async def write_kafka_tools(folder: Path) -> None:
-    """Write Kafka's scripts for a shell into a folder, as its distribution has them in bin/."""
+    """Write Kafka's shell scripts into a folder, as its distribution has them in bin/."""
     java, jars = await asyncio.to_thread(find_java), await class_path(TOOLS)
     for name, main in COMMANDS.items():
         _write_script(folder / name, [str(java), "-XX:TieredStopAtLevel=1", "-cp", jars, main])

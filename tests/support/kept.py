@@ -1,4 +1,4 @@
-"""What takes long to make is made once per user, and kept in the cache folder."""
+"""A cache for files that take long to make: each is made once per user and kept in the cache folder."""
 
 import fcntl
 import hashlib
@@ -15,15 +15,15 @@ from platformdirs import user_cache_dir
 
 T = TypeVar("T")
 Make = Callable[[Path], None]
-"""Fills the empty folder given. May raise whatever it likes; nothing is kept then."""
+"""A function that fills the empty folder given. It may raise any exception; nothing is kept then."""
 
 
 class Unavailable(Exception):
-    """What is missing on this machine, and the way out."""
+    """What is missing on this machine, and how to get it."""
 
 
 def needed(get: Callable[[], T], environ: Mapping[str, str] = os.environ) -> T:
-    """Skip the test where something cannot be had, but never in CI."""
+    """Skip the test where a resource is unavailable; in CI, fail it."""
     try:
         return get()
     except Unavailable as reason:
@@ -33,7 +33,7 @@ def needed(get: Callable[[], T], environ: Mapping[str, str] = os.environ) -> T:
 
 
 def kept(name: str, parts: list[bytes], make: Make) -> Path:
-    """The folder of `name` made of just these parts. Of several that need it at once, one makes it."""
+    """Return the folder `name` made from exactly these parts. If several processes need it at once, one makes it."""
     key = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:16]
     place = Path(user_cache_dir("playground-deployer")) / f"{name}-{key}"
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def kept(name: str, parts: list[bytes], make: Make) -> Path:
 
 
 def install_wheels(lock: Path, folder: Path) -> None:
-    """What a lock names, without what it depends on. Raises Unavailable with pip's reason."""
+    """Install the packages of a lock, without their dependencies. Raises Unavailable with pip's reason."""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     done = subprocess.run(
         [*pip, "--no-deps", "--require-hashes", "--target", folder, "-r", lock],

@@ -23,7 +23,7 @@ VALIDATORS = dict(_validators())
 
 
 def schema_problems(manifest: Any, versions: Iterable[str] = VALIDATORS) -> list[str]:
-    """What each version's schema says against it."""
+    """Return each version's schema errors for a manifest."""
     return [
         f"{version}: {fault.message}"
         for version in versions

@@ -1,4 +1,4 @@
-"""Setting up the log changes the process: a test that does it leaves everything as it was found."""
+"""Restores the process's logging state: a test that sets up the log leaves the process unchanged."""
 
 import logging
 import sys
@@ -14,7 +14,7 @@ LIBRARIES = ("aiohttp", "aiokafka", "asyncio", "kubernetes", "urllib3")
 
 @contextmanager
 def logging_as_it_was() -> Iterator[None]:
-    """Loggers, their levels, structlog, and the hooks for what nobody catches."""
+    """Restore loggers, their levels, structlog, and the hooks for uncaught exceptions after the block."""
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     levels = {name: logging.getLogger(name).level for name in LIBRARIES}

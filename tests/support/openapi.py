@@ -1,4 +1,4 @@
-"""Whether answers of the gateway are those of its OpenAPI document."""
+"""Checks of the gateway's answers against its OpenAPI document."""
 
 import json
 from functools import cache
@@ -11,7 +11,7 @@ from schemas.export import GENERATED
 
 Json = dict[str, Any]
 
-# For people, and no part of the interface: GET and POST.
+# Pages for people, which the document does not describe: GET and POST.
 PAGES = {
     "/", "/requests", "/requests/events", "/requests/{id}", "/requests/{id}/events", "/requests/{id}/again",
     "/requests/{id}/settle", "/requests/{id}/replay", "/parked", "/log-out", "/static/{hash}/{name}",
@@ -26,13 +26,13 @@ ORDINARY = {
 
 @cache
 def document() -> Json:
-    """The committed document."""
+    """Return the committed document."""
     value: Json = json.loads((GENERATED / "openapi.json").read_text(encoding="utf-8"))
     return value
 
 
 def resolved(node: Json) -> Json:
-    """The same, or what its `$ref` points at. Raises KeyError."""
+    """Return the node, or the target of its `$ref`. Raises KeyError."""
     while "$ref" in node:
         found: Any = document()
         for part in node["$ref"].removeprefix("#/").split("/"):
@@ -43,12 +43,12 @@ def resolved(node: Json) -> Json:
 
 @cache
 def validator(schema: str) -> Draft202012Validator:
-    """Of a schema in the document, given as JSON."""
+    """Return the validator of a schema in the document, given as JSON."""
     return Draft202012Validator(json.loads(schema) | {"components": document()["components"]})
 
 
 def wrong_with(request: web.Request, response: web.StreamResponse, prefix: str = "") -> str | None:
-    """What an answer has that the document does not say of it; None: nothing, or it answers for a page."""
+    """Return what the document does not allow in an answer; None for a conforming answer or a page."""
     resource = request.match_info.route.resource
     if resource is None or (path := resource.canonical.removeprefix(prefix) or "/") in PAGES:
         return None

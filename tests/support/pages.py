@@ -1,7 +1,6 @@
-"""The parts of the pages that are made from the code: `make pages` writes them and the pictures, and a test keeps
-them fresh.
+"""The generated parts of the documentation pages: `make pages` writes them and the pictures; a test keeps them fresh.
 
-Each stands between two marks of its name, `<!-- name -->` and `<!-- /name -->`.
+Each part is between two marks with its name, `<!-- name -->` and `<!-- /name -->`.
 """
 
 import json
@@ -35,7 +34,7 @@ from worker.settings import PREFIX, GatewayProcessSettings, KafkaSettings, Setti
 
 DOCS = ROOT / "docs"
 
-# Whose ACLs are whose: a portal that sends by itself and reads by itself is both a sender and a reader.
+# The roles of each Kafka user: a portal that sends and reads directly is both a sender and a reader.
 KAFKA_USERS = {
     "playground-deployer": ["worker"],
     "playground-gateway": ["gateway", "gateway that notifies"],
@@ -50,18 +49,18 @@ _USUAL = KafkaSettings(bootstrap_servers="kafka:9093")
 
 
 class Part(NamedTuple):
-    """One part of one page."""
+    """One generated part of one page."""
 
     page: Path
     name: str
     make: Callable[[], str]
 
     def shown(self) -> str:
-        """Return what the page has between the marks. Raises ValueError when it has no such marks, or several."""
+        """Return the text between the marks on the page. Raises ValueError if there are no such marks, or several."""
         return self._split()[1]
 
     def write(self) -> None:
-        """Put between the marks what belongs there."""
+        """Write the generated text between the marks."""
         before, _, after = self._split()
         self.page.write_text(f"{before}{self.make()}\n{after}", encoding="utf-8")
 
@@ -108,7 +107,7 @@ def error_codes() -> str:
 
 
 def state_diagram() -> str:
-    """Return the states and what may follow each, as a Mermaid diagram."""
+    """Return the states and their permitted successors, as a Mermaid diagram."""
     lines = ["```mermaid", "stateDiagram-v2"]
     for state in (None, *State):
         followers = [follower for follower in State if follower in SUCCESSORS[state]]
@@ -140,7 +139,7 @@ def scale() -> str:
 
 
 def hundred_workers() -> str:
-    """Return what these figures come to with a hundred workers."""
+    """Return the figures scaled to a hundred workers."""
     return hundred.table(pictures.read_figures())
 
 
@@ -186,7 +185,7 @@ def _strimzi_resource(acl: AclBinding) -> tuple[str, str, str]:
 
 
 def gateway_metrics() -> str:
-    """Return the table of the gateway's metrics; it has no state to read them off, so all are in one module."""
+    """Return the table of the gateway's metrics. All are in one module: it has no state to compute them from."""
     rows = ["| metric | labels | kind | meaning |", "|---|---|---|---|"]
     for it in vars(gateway).values():
         if isinstance(it, MetricWrapperBase):

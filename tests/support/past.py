@@ -1,4 +1,4 @@
-"""Requests that ended some time ago: what is left of them in the status topic."""
+"""Requests that ended some time ago: their remains in the status topic."""
 
 from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ STATES = (State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.DEPLOYED)
 async def write_past(
     producer: AIOKafkaProducer, kafka: KafkaSettings, partition: int, number: int, states: Sequence[State] = STATES
 ) -> Awaitable[Any]:
-    """Write the last statuses of the n-th request of a partition; return what gives Kafka's answer to the final one."""
+    """Write the last statuses of the n-th request of a partition; return the awaitable answer to the final status."""
     for sequence, state in enumerate(states, len(STATES) - len(states)):
         status = DeploymentStatus(
             request_id=f"{partition}-{number}-0123456789abcdef-0123456789ab",

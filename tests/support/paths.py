@@ -1,7 +1,7 @@
-"""Where things are, whatever file of the tests asks."""
+"""Paths that all test files share."""
 
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-"""The repository's."""
+"""The root folder of the repository."""
 DATA = ROOT / "tests" / "data"

@@ -1,7 +1,7 @@
 """The pictures of docs/performance.md, drawn from the figures of the benches: `make pages` writes them.
 
-A line takes its points from the figures whose name matches; the number that the name has in it is the place on the
-x axis.
+A line takes its points from the figures whose name matches its pattern; the number in the name is the position on the x
+axis.
 """
 
 import re
@@ -33,7 +33,7 @@ _UNSEEN = {"text-overlay", "tooltip-overlay"}
 
 
 class Picture(NamedTuple):
-    """One picture: its lines by their names, each a pattern with one group, the number on the x axis."""
+    """One picture: its lines by name, each a pattern with one group, which matches the number on the x axis."""
 
     name: str
     title: str
@@ -43,11 +43,11 @@ class Picture(NamedTuple):
 
     @property
     def path(self) -> Path:
-        """Where it is."""
+        """Return the path of the SVG."""
         return FOLDER / f"{self.name}.svg"
 
     def draw(self, figures: Mapping[str, float]) -> str:
-        """Return the SVG, the same for the same figures. Raises ValueError when a line has no points."""
+        """Return the SVG, identical for identical figures. Raises ValueError when a line has no points."""
         lines = {name: points(figures, pattern) for name, pattern in self.lines.items()}
         chart = pygal.XY(
             width=WIDTH,
@@ -77,9 +77,9 @@ class Picture(NamedTuple):
 
 
 def points(figures: Mapping[str, float], pattern: str) -> Sequence[tuple[float, float]]:
-    """Return the figures whose whole name matches, in the order of the number in it.
+    """Return the figures whose whole name matches, sorted by the number in it.
 
-    Raises ValueError when there is none.
+    Raises ValueError when none matches.
     """
     found = [(match[1], value) for name, value in figures.items() if (match := re.fullmatch(pattern, name))]
     if not found:
@@ -88,12 +88,12 @@ def points(figures: Mapping[str, float], pattern: str) -> Sequence[tuple[float, 
 
 
 def read_figures() -> dict[str, float]:
-    """Return the figures that are published, by name."""
+    """Return the published figures by name."""
     return {row.name: row.value for path in FIGURES for row in results.read(path)}
 
 
 def _plain(root: Element) -> Element:
-    """Leave out pygal's scripts, its date and what a pointer would show; put our style there, for light and dark."""
+    """Remove pygal's scripts, its date and its hover texts; add our style, for light and dark themes."""
     for parent in [*root.iter()]:
         for child in [*parent]:
             kind = child.tag.rpartition("}")[2] if isinstance(child.tag, str) else "comment"

@@ -1,4 +1,4 @@
-"""A TCP proxy that misbehaves when told: latency, resets, half-open connections, a black hole."""
+"""A TCP proxy that misbehaves on request: latency, resets, half-open connections, a black hole."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager, suppress
 
 
 class Proxy:
-    """Forwards to one address."""
+    """A proxy that forwards to one address."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._writers: set[asyncio.StreamWriter] = set()
-        self.latency = 0.0  # seconds before each piece, in each direction
+        self.latency = 0.0  # seconds before each chunk, in each direction
         self.open = asyncio.Event()  # cleared: a black hole, nothing arrives in either direction
         self.open.set()
         self.answers = asyncio.Event()  # cleared: half-open, requests arrive and answers do not
@@ -28,7 +28,7 @@ class Proxy:
             self.reset()
 
     def reset(self) -> None:
-        """RST to everybody, on both sides."""
+        """Send RST on all connections, on both sides."""
         for writer in [*self._writers]:
             if writer.transport:
                 writer.transport.abort()

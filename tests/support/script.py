@@ -1,4 +1,4 @@
-"""The script of the bundle as a module; no import statement can say its name."""
+"""The bundle's script as a module; its file name cannot be written in an import statement."""
 
 import importlib.util
 import sys
@@ -12,11 +12,11 @@ PATH = ROOT / "worker" / "ontarget" / "kubernetes-client-script.py"
 
 @cache
 def load_script() -> ModuleType:
-    """kubernetes-client-script.py."""
+    """Return kubernetes-client-script.py as a module."""
     spec = importlib.util.spec_from_file_location("kubernetes_client_script", PATH)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
+    sys.modules[spec.name] = module  # dataclasses look up their module there
     spec.loader.exec_module(module)
     return module

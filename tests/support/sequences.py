@@ -1,7 +1,7 @@
-"""All statuses of a request, for each way in which one can end: fixtures for those who read statuses.
+"""All statuses of a request, for each way in which a request can end: fixtures for readers of statuses.
 
-`python -m tests.support.sequences` writes schemas/examples/sequences/. They are made by the worker's own lifecycle,
-with a clock that stands where it is put; what it would take from Graphene is written here.
+`python -m tests.support.sequences` writes schemas/examples/sequences/. The worker's own lifecycle makes the statuses,
+under a manual clock; what it would fetch from Graphene is hard-coded here.
 """
 
 import json
@@ -41,7 +41,7 @@ DECIDE = Lifecycle(
 
 @dataclass
 class Story:
-    """One request and its statuses so far; also what a worker holds of it."""
+    """One request and its statuses so far, with the state that a worker holds of it."""
 
     request_id: str
     replay_of: str | None = None
@@ -74,7 +74,7 @@ class Story:
         self.state = RequestState.of_record(record, read_request(record), BEGIN)
 
     def say(self, make: Callable[[RequestState, datetime], DeploymentStatus], after: float = 0.04) -> "Story":
-        """Add the status that `make` returns, so many seconds after the one before."""
+        """Add the status that `make` returns, `after` seconds after the last status."""
         self.now += timedelta(seconds=after)
         status = make(self.state, self.now)
         self.state.apply(status)
@@ -82,7 +82,7 @@ class Story:
         return self
 
     def accepted(self) -> "Story":
-        """From here on it has its own id."""
+        """Accept the request: from here on it has its own request id."""
         self.state.request_id = self.request_id
         whose = fingerprint(CALLER.user_id, SOLUTION, REVISION)
         return self.say(lambda state, now: state.accepted(now, whose))
@@ -92,16 +92,16 @@ class Story:
         return self.say(lambda state, now: state.building(now), after)
 
     def submitting(self) -> "Story":
-        """The bundle is built."""
+        """Finish the bundle and declare the intent to submit it."""
         seconds = DECIDE.playground.timeout_seconds
         return self.say(lambda state, now: state.submitting(now, PLAN, BUNDLE, seconds), 0.12)
 
     def deployed(self) -> "Story":
-        """The playground says so."""
+        """Receive the playground's success."""
         return self.say(lambda state, now: state.deployed(now, DEPLOYMENT), 3.5)
 
     def error(self, error: DeploymentError, after: float = 0.2) -> "Story":
-        """Something goes wrong; what becomes of it is decided as in a worker."""
+        """Fail with an error; the lifecycle decides the next status as in a worker."""
 
         def decided(_: RequestState, now: datetime) -> DeploymentStatus:
             status = DECIDE.after_error(self, error, now, 1.0, Outage())
@@ -117,7 +117,7 @@ class Story:
         return self.building((last.next_attempt_at - self.now).total_seconds())
 
     def settled(self, outcome: str, reason: str, deployment: DeploymentInfo | None = None) -> "Story":
-        """An operator says what became of it."""
+        """Settle the request as an operator."""
         said = DeploymentSettled.model_validate(
             {
                 "request_id": self.request_id,
@@ -170,7 +170,7 @@ def _parked_then_retried() -> Story:
 
 
 def _taken_over() -> Story:
-    # Two workers were killed while they built its bundle; each time another one took over after the session had ended.
+    # Two workers were killed while they built its bundle; each time another worker took over after the session timeout.
     return Story("sudoku-0006").accepted().building().building(12).building(12).submitting().deployed()
 
 
@@ -193,7 +193,7 @@ SEQUENCES: dict[str, Callable[[], Story]] = {
 
 
 def files() -> dict[str, str]:
-    """Return every file by name, as it must be: the values of the records, in their order."""
+    """Return the expected content of every file by name: the values of the records, in order."""
     return {
         f"{name}.json": json.dumps([json.loads(it.to_json()) for it in tell().statuses], indent=2) + "\n"
         for name, tell in SEQUENCES.items()

@@ -16,7 +16,7 @@ ServeRaw = Callable[[Talk], Awaitable[str]]
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Callable[[Handler], Awaitable[str]]]:
-    """Starts a server that answers every request with the handler; gives its URL without a slash at the end."""
+    """Yield a function that serves a handler for every request and returns the URL without a trailing slash."""
     async with AsyncExitStack() as stack:
 
         async def start(handler: Handler) -> str:
@@ -31,7 +31,7 @@ async def serve() -> AsyncIterator[Callable[[Handler], Awaitable[str]]]:
 
 @pytest.fixture
 async def serve_raw() -> AsyncIterator[Callable[[Talk], Awaitable[str]]]:
-    """Starts a server that speaks TCP as it likes; gives host:port."""
+    """Yield a function that serves a handler on plain TCP and returns host:port."""
     servers: list[asyncio.Server] = []
 
     async def start(talk: Talk) -> str:

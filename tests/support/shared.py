@@ -1,4 +1,4 @@
-"""One of something for all processes of a test run, be it one process or many."""
+"""One instance of a resource for all processes of a test run, in one process or many."""
 
 import fcntl
 import json
@@ -11,24 +11,24 @@ import pytest
 
 
 def shared_folder(config: pytest.Config, factory: pytest.TempPathFactory) -> Path:
-    """Return the temporary folder of the whole run, not of this process alone."""
+    """Return the temporary folder of the whole run, shared by all its processes."""
     base = factory.getbasetemp()
     return base.parent if hasattr(config, "workerinput") else base
 
 
 @contextmanager
 def shared(place: Path, start: Callable[[], AbstractContextManager[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
-    """Yield what `start` yields: the first process that asks starts it, and stops it when nobody needs it any more.
+    """Yield what `start` yields: the first process starts it, and stops it when no process needs it any more.
 
-    Who uses it holds a shared lock on the file `place`, which tells the others what was started.
+    Each user holds a shared lock on the file `place`, which holds the details of what was started.
     """
     with place.open("a+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         while not (found := _told(place)):
             fcntl.flock(file, fcntl.LOCK_EX)
             if not _told(place):
-                break  # nobody else starts it now
-            fcntl.flock(file, fcntl.LOCK_SH)  # perhaps not at once: what was started may be stopped before
+                break  # no other process can start it now
+            fcntl.flock(file, fcntl.LOCK_SH)  # this may wait, and what was started may be stopped before
         if found:
             yield found
             return
@@ -37,13 +37,13 @@ def shared(place: Path, start: Callable[[], AbstractContextManager[dict[str, Any
             try:
                 fcntl.flock(file, fcntl.LOCK_SH)
                 yield started
-                fcntl.flock(file, fcntl.LOCK_EX)  # until the others have done with it
+                fcntl.flock(file, fcntl.LOCK_EX)  # wait until the other processes have finished with it
             finally:
                 place.write_text("", encoding="utf-8")
 
 
 def made_once(place: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return what `make` returns; the first process that asks makes it, and the others read it in the file `place`."""
+    """Return what `make` returns; the first process makes it, and the others read it in the file `place`."""
     with place.open("a+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         found = _told(place)

@@ -1,4 +1,4 @@
-"""`python -m tests.support.shifted_worker HOURS`: a worker whose clock is so far ahead; a negative number: behind."""
+"""`python -m tests.support.shifted_worker HOURS`: a worker whose clock is HOURS ahead, or behind if negative."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from functools import partial
 
 SHIFT = timedelta(hours=float(sys.argv[1]))
 _right = time.time
-time.time = lambda: _right() + SHIFT.total_seconds()  # before anything takes it: Kafka's client does for each record
+time.time = lambda: _right() + SHIFT.total_seconds()  # patched before Kafka's client imports it for its records
 
 from worker import app  # noqa: E402
 from worker.concurrency import run_until_signal  # noqa: E402

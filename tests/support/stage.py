@@ -1,4 +1,4 @@
-"""A whole world for one test: topics of its own, a Graphene, a playground, and workers as processes."""
+"""A whole world for one test: separate topics, a Graphene, a playground, and workers as processes."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -29,7 +29,7 @@ PARTITIONS = 12
 
 @dataclass(slots=True)
 class Stage:
-    """Everything around the worker. `env` is what a worker is started with; a test may change it before."""
+    """Everything around the worker. `env` holds a worker's settings; a test may change them before the start."""
 
     env: dict[str, str]
     graphene: Graphene
@@ -56,38 +56,38 @@ class Stage:
     async def publish(
         self, value: bytes, key: bytes | None, headers: Sequence[tuple[str, bytes]] = ()
     ) -> tuple[int, int]:
-        """Publish a record as it is; return its partition and offset."""
+        """Publish a record unchanged; return its partition and offset."""
         sent = await self.producer.send_and_wait(self.topics.requests_topic, value, key=key, headers=list(headers))
         return sent.partition, sent.offset
 
     async def until_final(self, request_ids: Sequence[str]) -> dict[str, list[DeploymentStatus]]:
-        """All statuses by request id, once each of these requests has a final one."""
+        """Return all statuses by request id, once each of these requests has a final status."""
         return await self.until(request_ids, ended)
 
     async def until(self, request_ids: Sequence[str], reached: Reached) -> dict[str, list[DeploymentStatus]]:
-        """All statuses by request id, as they are once each of these requests is so far."""
+        """Return all statuses by request id, once each of these requests has reached the condition."""
         await self.statuses.until(request_ids, reached)
         return self.statuses.by_request()
 
     async def committed(self) -> int:
-        """How many records of the requests topic the group has committed."""
+        """Return the number of records of the requests topic that the group has committed."""
         return sum((await committed_offsets(self.bootstrap, self.topics.group_id)).values())
 
     async def bundle_alone(self, stored: Stored, **options: str) -> Bundle:
-        """What `bundle` builds for this solution, with nothing else going on; `options` are of the group BUNDLE."""
+        """Return the bundle that `bundle` builds for the solution alone; `options` are settings of the group BUNDLE."""
         own = {f"DEPLOYER_BUNDLE__{name}": value for name, value in options.items()}
         async with open_builder(read_settings(self.env | own, BuilderSettings)) as builder:
             _, bundle = await builder.build(stored.solution_id, stored.revision_id, None)
             return bundle
 
     def worker(self, log: Path) -> AbstractAsyncContextManager[WorkerProcess]:
-        """A worker as a process of its own, ready; it must end well when it is told to stop."""
+        """Run a worker as a separate process; it is ready inside the block, and must stop cleanly on SIGTERM."""
         return running_worker(self.env, log)
 
     def gateway(self, log: Path, port: int = 0, **settings: str) -> AbstractAsyncContextManager[WorkerProcess]:
-        """A gateway as a process of its own, ready; `settings` go into its group.
+        """Run a gateway as a separate process; it is ready inside the block. `settings` go into its group.
 
-        A port that is given is part of its URL, from whose pages alone a browser's forms are taken.
+        A given port is part of the gateway's public URL; a browser's forms are accepted only from pages of that URL.
         """
         if port:
             settings["PUBLIC_URL"] = f"http://127.0.0.1:{port}"
@@ -106,7 +106,7 @@ async def open_stage(
     make_playground: Callable[[Path], web.Application] = playground_app,
     host: str = "127.0.0.1",
 ) -> AsyncIterator[Stage]:
-    """Serve the dependencies at `host` and make the topics, all of them this test's own."""
+    """Serve the dependencies at `host` and create the topics, all for this test alone."""
     graphene, playground = make_graphene(), make_playground(folder / "playground")
     async with served(graphene, host) as graphene_url, served(playground, host) as playground_url:
         env = environment(bootstrap, prefix, graphene_url, playground_url)
@@ -126,7 +126,7 @@ async def open_stage(
 
 
 def environment(bootstrap: str, prefix: str, graphene_url: str, playground_url: str) -> dict[str, str]:
-    """The settings of a worker on this stage."""
+    """Return the settings of a worker on this stage."""
     return {
         "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": bootstrap,
         "DEPLOYER_KAFKA__REQUESTS_TOPIC": f"{prefix}.requests",

@@ -13,9 +13,9 @@ Reached = Callable[[list[DeploymentStatus]], bool]
 
 
 class Statuses:
-    """All that are committed, by request id, from the topic's beginning; they become more while one looks.
+    """All committed statuses by request id, from the topic's beginning; they grow while the topic is followed.
 
-    `places` are partition and offset of records: what was never accepted has the id of its place.
+    `places` are partition and offset of records: a request that was never accepted has a record id.
     """
 
     def __init__(self) -> None:
@@ -26,17 +26,17 @@ class Statuses:
         self._failure: BaseException | None = None
 
     def about(self, request_id: str) -> list[DeploymentStatus]:
-        """Return those with this id, or else those about the record that brought it."""
+        """Return the statuses with this id, or else the statuses about the record that brought it."""
         return self.of.get(request_id) or self._at.get(self.places.get(request_id, (-1, -1)), [])
 
     def by_request(self) -> dict[str, list[DeploymentStatus]]:
-        """Return all of them, under the ids that their records brought where those are known."""
+        """Return all statuses, under the ids that their records brought where those are known."""
         brought = {request_id: self.about(request_id) for request_id in self.places}
         known = {statuses[0].request_id for statuses in brought.values() if statuses}
         return {name: list(of) for name, of in [*self.of.items(), *brought.items()] if name not in known - {*brought}}
 
     async def until(self, request_ids: Iterable[str], reached: Reached, seconds: float = 120) -> None:
-        """Wait until each of these requests has statuses and they are so far. Raises TimeoutError."""
+        """Wait until each of these requests has statuses that satisfy the condition. Raises TimeoutError."""
         wanted = list(request_ids)
 
         def left() -> list[str]:
@@ -52,7 +52,7 @@ class Statuses:
             raise self._failure
 
     async def read(self, reader: AIOKafkaConsumer) -> None:
-        """Keep up with the topic, for ever."""
+        """Follow the topic until cancelled."""
         try:
             while True:
                 for records in (await reader.getmany(timeout_ms=200)).values():
@@ -73,7 +73,7 @@ class Statuses:
 
 @asynccontextmanager
 async def followed_statuses(bootstrap_servers: str, topic: str, partitions: int) -> AsyncIterator[Statuses]:
-    """Read the topic in the background as long as the block runs."""
+    """Read the topic in the background inside the block."""
     statuses = Statuses()
     reader = AIOKafkaConsumer(
         bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest", isolation_level="read_committed"
@@ -89,5 +89,5 @@ async def followed_statuses(bootstrap_servers: str, topic: str, partitions: int)
 
 
 def ended(statuses: list[DeploymentStatus]) -> bool:
-    """Whether there is a final status among them."""
+    """Return whether there is a final status among these."""
     return any(status.state in FINAL_STATES for status in statuses)

@@ -1,7 +1,7 @@
-"""Hostile and broken tokens, each with the code it is refused under.
+"""Hostile and broken tokens, each with the code under which it is rejected.
 
-The modes are those of the attack tools (none, null signature, blank password, key confusion, injected and spoofed
-keys, `kid` injection), of RFC 8725, and of what lenient readers let through.
+The kinds are those of the attack tools (none, null signature, blank password, key confusion, injected and spoofed keys,
+`kid` injection), of RFC 8725, and of tokens that lenient readers accept.
 """
 
 import base64
@@ -54,7 +54,7 @@ KIDS = {
 
 
 def attacks(i: Issuer) -> Attacks:
-    """All that are tried against a worker that is set up for this issuer."""
+    """Return all attacks against a worker that is configured for this issuer."""
     against = {
         "HS512": lambda: against_secrets(i),
         "RS256": lambda: against_public_keys(i) | against_rsa(i),
@@ -64,10 +64,10 @@ def attacks(i: Issuer) -> Attacks:
 
 
 def everywhere(i: Issuer) -> Attacks:
-    """What is tried whatever the key is."""
+    """Return the attacks that do not depend on the kind of key."""
     right, stranger = i.signature(signed_part(i)), i.stranger()
     return {
-        # what is no token
+        # not tokens
         "empty": ("", MISSING),
         "spaces": ("  ", MISSING),
         "only Bearer": ("Bearer ", MISSING),
@@ -102,7 +102,7 @@ def everywhere(i: Issuer) -> Attacks:
         "zero-width space": ("\u200b" + i.make(), MALFORMED),
         "percent-encoded": (i.make().replace(".", "%2E"), MALFORMED),
         "lone surrogate": (i.make() + "\ud800", MALFORMED),
-        # JSON that readers do not agree on
+        # JSON that parsers disagree on
         "header is no JSON": (i.make(header=b"{alg}"), MALFORMED),
         "header is a list": (i.make(header=[i.alg]), MALFORMED),
         "header is empty": (i.make(header=b""), MALFORMED),
@@ -185,7 +185,7 @@ def everywhere(i: Issuer) -> Attacks:
             SIGNATURE,
         ),
         "signature of another token": (with_signature(i, i.signature(f"{part(i.header())}.e30")), SIGNATURE),
-        # keys that the attacker brings
+        # keys that the attacker supplies
         "other key": (i.make(key=stranger), SIGNATURE),
         "other key and no claims": (i.make({}, key=stranger), SIGNATURE),
         "jwk in the header": (
@@ -205,7 +205,7 @@ def everywhere(i: Issuer) -> Attacks:
         "kid is a list": (i.with_header(kid=["key-1"]), MALFORMED),
         "kid is an object": (i.with_header(kid={"$ne": ""}), MALFORMED),
         "kid is long": (i.with_header(kid="k" * 257), MALFORMED),
-        # claims: signed as they should be, and still no good
+        # claims: correctly signed, but not acceptable
         "no claims": (i.make({}), WRONG_CLAIMS),
         "exp missing": (i.with_claims(exp=None), WRONG_CLAIMS),
         "exp null": (i.make({**CLAIMS, "exp": None}), WRONG_CLAIMS),
@@ -253,7 +253,7 @@ def everywhere(i: Issuer) -> Attacks:
 
 
 def against_secrets(i: Issuer) -> Attacks:
-    """HMACs: weaker hashes with the same key, guessed keys, keys that `kid` leads to."""
+    """HMACs: weaker hashes with the same key, guessed keys, keys that `kid` points to."""
     found: Attacks = {}
     for alg in ("HS256", "HS384"):
         found[f"{alg} with the same key"] = (mac(f"{part(i.header(alg=alg))}.{part(CLAIMS)}", KEY, alg), ALGORITHM)
@@ -269,7 +269,7 @@ def against_secrets(i: Issuer) -> Attacks:
 
 
 def against_public_keys(i: Issuer) -> Attacks:
-    """Public keys as secrets, other algorithms with the same key, keys that `kid` leads to."""
+    """Public keys as secrets, other algorithms with the same key, keys that `kid` points to."""
     found: Attacks = {}
     for form, key in public_forms(i.alg).items():
         for name in HASHES:
@@ -285,7 +285,7 @@ def against_public_keys(i: Issuer) -> Attacks:
 
 
 def against_curves(i: Issuer) -> Attacks:
-    """Signatures whose numbers verify everything where nobody looks at them, and other encodings."""
+    """Signatures with numbers that verify everything if they are not checked, and other encodings."""
     order = P256_ORDER
     pairs = {
         "r=s=0": (0, 0),
@@ -330,7 +330,7 @@ def against_rsa(i: Issuer) -> Attacks:
 
 
 def public_forms(alg: str) -> dict[str, bytes]:
-    """What is public of a key, in all spellings that a verifier could mistake for a secret."""
+    """Return the public parts of a key, in all spellings that a verifier could mistake for a secret."""
     public, jwk = private_key(alg).public_key(), public_jwk(alg)
     pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     number = jwk["n"] if "n" in jwk else jwk["x"]
@@ -349,52 +349,52 @@ def public_forms(alg: str) -> dict[str, bytes]:
 
 
 def signed_part(i: Issuer) -> str:
-    """Header and claims of a good token."""
+    """Return header and claims of a good token."""
     return i.make().rpartition(".")[0]
 
 
 def with_signature(i: Issuer, signature: bytes) -> str:
-    """A good header and good claims under this signature."""
+    """Return a token with a good header, good claims and this signature."""
     return f"{signed_part(i)}.{encode(signature)}"
 
 
 def tampered(i: Issuer) -> str:
-    """Other claims under the signature of good ones."""
+    """Return changed claims under the signature of good claims."""
     header, _, signature = i.make().split(".")
     return f"{header}.{part({**CLAIMS, 'sub': 'eve'})}.{signature}"
 
 
 def other_header(i: Issuer) -> str:
-    """Another header under the signature of a good one."""
+    """Return a changed header under the signature of a good header."""
     _, claims, signature = i.make().split(".")
     return f"{part(i.header(typ='JWT'))}.{claims}.{signature}"
 
 
 def spare_bits(i: Issuer) -> str:
-    """The signature's last character with a bit that carries nothing set."""
+    """Return a good token whose signature's last character has an unused bit set."""
     token = i.make()
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     return token[:-1] + alphabet[alphabet.index(token[-1]) | 1]
 
 
 def plain_base64(i: Issuer) -> str:
-    """Signed over a spelling with `+` and `/`."""
+    """Return a token signed over a spelling with `+` and `/`."""
     claims = base64.b64encode(b'{"a":"' + b"~?" * 30 + b'"}').decode()
     return i.sign(f"{part(i.header())}.{claims}")
 
 
 def deep(levels: int) -> bytes:
-    """Claims with a list in a list in a list …"""
+    """Return claims with lists nested `levels` deep."""
     return b'{"exp":1,"a":' + b"[" * levels + b"]" * levels + b"}"
 
 
 def unsigned(i: Issuer, alg: str) -> str:
-    """No signature, and a header that says so."""
+    """Return a token without a signature, whose header declares that."""
     return f"{part(i.header(alg=alg))}.{part(CLAIMS)}."
 
 
 def serialised(i: Issuer, *, flat: bool) -> str:
-    """A good token in a JSON serialisation (RFC 7515 7.2)."""
+    """Return a good token in a JSON serialisation (RFC 7515 7.2)."""
     header, claims, signature = i.make().split(".")
     signatures = {"protected": header, "signature": signature}
     return json.dumps({"payload": claims, **(signatures if flat else {"signatures": [signatures]})})

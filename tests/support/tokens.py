@@ -1,4 +1,4 @@
-"""Tokens and those who make them: a portal with a secret, or issuers with private keys."""
+"""Tokens and their issuers: a portal with a secret, or issuers with private keys."""
 
 import base64
 import hashlib
@@ -42,17 +42,17 @@ def decode(text: str) -> bytes:
 
 
 def part(value: Any) -> str:
-    """A part of a token: bytes as they are, anything else as JSON."""
+    """Encode a part of a token: bytes unchanged, any other value as JSON."""
     return encode(value if isinstance(value, bytes) else json.dumps(value).encode())
 
 
 def mac(signed: str, key: bytes = KEY, alg: str = "HS512") -> str:
-    """An HMAC over a header and claims, appended to them."""
+    """Append an HMAC to a header and claims."""
     return f"{signed}.{encode(hmac.digest(key, signed.encode(), HASHES[alg[2:]]))}"
 
 
 def private_key(alg: str, name: str = "key-1") -> Any:
-    """The private key called so, the same in every test: RSA keys take a while to make."""
+    """Return the private key of this name, the same in every test, because RSA keys take a while to make."""
     return _private_key("RSA" if alg[:2] in {"RS", "PS"} else alg, name)
 
 
@@ -64,7 +64,7 @@ def _private_key(kind: str, _name: str) -> Any:
 
 
 def public_jwk(alg: str, name: str = "key-1", /, **changes: Any) -> Json:
-    """The public half as an issuer publishes it; a change to None leaves a member out."""
+    """Return the public key as an issuer publishes it; a change to None removes a member."""
     jwk = jwt.get_algorithm_by_name(alg).to_jwk(private_key(alg, name).public_key(), as_dict=True)
     members = {**jwk, "kid": name, "use": "sig", "alg": alg, "key_ops": ["verify"], **changes}
     return {member: value for member, value in members.items() if value is not None}
@@ -76,7 +76,7 @@ def document(*keys: Any) -> bytes:
 
 @dataclass(frozen=True)
 class Issuer:
-    """Signs with one algorithm, and knows how the worker is set up to verify that."""
+    """An issuer that signs with one algorithm, and knows the worker's settings for verifying it."""
 
     alg: str
 
@@ -85,7 +85,7 @@ class Issuer:
         return self.alg.startswith("HS")
 
     def signature(self, signed: str, key: Any = None) -> bytes:
-        """`key`: another secret, or another private key."""
+        """Sign; `key` is another secret or another private key."""
         if self.symmetric:
             return hmac.digest(KEY if key is None else key, signed.encode(), HASHES[self.alg[2:]])
         signature: bytes = jwt.get_algorithm_by_name(self.alg).sign(
@@ -97,7 +97,7 @@ class Issuer:
         return f"{signed}.{encode(self.signature(signed, key))}"
 
     def make(self, claims: Any = CLAIMS, header: Any = None, key: Any = None) -> str:
-        """A signed token; `claims` and `header` may be anything, bytes as they are."""
+        """Return a signed token; `claims` and `header` may be anything, and bytes are used unchanged."""
         return self.sign(f"{part(self.header() if header is None else header)}.{part(claims)}", key)
 
     def header(self, **changes: Any) -> Json:
@@ -107,14 +107,14 @@ class Issuer:
         return self.make(header=self.header(**changes), key=key)
 
     def with_claims(self, **changes: Any) -> str:
-        """A good token but for these claims; None leaves one out."""
+        """Return a good token except for these claims; None removes a claim."""
         return self.make({name: value for name, value in {**CLAIMS, **changes}.items() if value is not None})
 
     def with_user(self, **changes: Any) -> str:
         return self.make({**CLAIMS, "mlpuser": {**USER, **changes}})
 
     def stranger(self) -> Any:
-        """A key that is not the issuer's."""
+        """A key that does not belong to the issuer."""
         return b"x" * 64 if self.symmetric else private_key(self.alg, "stranger")
 
     def settings(self, **changes: Any) -> AuthSettings:
@@ -122,7 +122,7 @@ class Issuer:
         return AuthSettings(**{"algorithm": self.alg, **keys, **changes})
 
     def verifier(self, now: float = NOW, keys: bytes | None = None, **settings: Any) -> TokenVerifier:
-        """The worker's own, as set up for this issuer; `keys` is what the issuer publishes instead of its key."""
+        """Return the worker's verifier, configured for this issuer; `keys` replaces the issuer's published key."""
         auth = self.settings(**settings)
         if self.symmetric:
             return TokenVerifier(auth, lambda: now)

@@ -1,4 +1,4 @@
-"""Topics of a test's own, and what a group has committed in them."""
+"""Topics for a single test, and the offsets that a group has committed in them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,14 +16,14 @@ from worker.settings import KafkaSettings
 
 
 class Topics:
-    """Names that no other test uses, and topics under them."""
+    """Names that no other test uses, and topics with these names."""
 
     def __init__(self, bootstrap_servers: str, unique: str) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._unique = unique
 
     def name(self, word: str) -> str:
-        """The same for the same word within a test; good for groups and transactional ids too."""
+        """Return a unique name, the same for the same word within a test; also for groups and transactional ids."""
         return f"{self._unique}.{word}"
 
     async def create(self, word: str, partitions: int = 1, **configs: str) -> str:
@@ -35,19 +35,19 @@ class Topics:
 
 
 def unique_name() -> str:
-    """Starts with a letter and is short enough for every suffix."""
+    """Return a name that starts with a letter and is short enough for every suffix."""
     return f"t{uuid4().hex[:12]}"
 
 
 async def create_topics(bootstrap_servers: str, *topics: NewTopic) -> None:
-    """Create them and wait until the metadata say so: before, a group's members are given none of their partitions.
+    """Create topics and wait until the metadata list them; before that, a group assigns none of their partitions.
 
     Raises KafkaError.
     """
     async with admin_client(bootstrap_servers) as admin:
         answer = await admin.create_topics([*topics])
         for name, code, reason in answer.topic_errors:
-            if code:  # aiokafka does not raise these
+            if code:  # aiokafka does not raise these errors
                 raise for_code(code)(f"{name}: {reason}")
         names = [topic.name for topic in topics]
         while not all(map(_has_leaders, await admin.describe_topics(names))):  # noqa: ASYNC110 - the broker does not tell
@@ -61,7 +61,7 @@ def _has_leaders(topic: dict[str, object]) -> bool:
 
 
 async def create_worker_topics(kafka: KafkaSettings) -> None:
-    """Create the topics of a worker, as it does itself with CREATE_TOPICS."""
+    """Create the topics of a worker, as the worker does with CREATE_TOPICS."""
     async with admin_client(kafka.bootstrap_servers) as admin:
         await prepare_topics(admin, kafka)
 
@@ -75,7 +75,7 @@ async def committed_offsets(bootstrap_servers: str, group: str) -> dict[int, int
 
 @asynccontextmanager
 async def admin_client(bootstrap_servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    """Yield a client that is connected."""
+    """Yield a connected client."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     try:
         await admin.start()
@@ -85,7 +85,7 @@ async def admin_client(bootstrap_servers: str) -> AsyncIterator[AIOKafkaAdminCli
 
 
 def user_of(partition: int, partitions: int) -> User:
-    """The first of user-0, user-1 … whose key leads there."""
+    """Return the first of user-0, user-1 … whose key maps to the partition."""
     chosen, names = DefaultPartitioner(), (f"user-{number}" for number in count())
     name = next(it for it in names if chosen(it.encode(), [*range(partitions)], []) == partition)
     return User(name, name, f"{name}@graphene.example")

@@ -1,7 +1,7 @@
-"""What Kubernetes' own code makes of patches: the cases in tests/data/patches, and how they were written.
+"""The results of Kubernetes' own code for patches: the cases in tests/data/patches, and how they were written.
 
-`python -m tests.support.upstream_patches JUDGE` writes verdicts.json and merges.json anew; README.md there says how
-to build JUDGE. The tests only read the files.
+`python -m tests.support.upstream_patches JUDGE` rewrites verdicts.json and merges.json; README.md there explains how to
+build JUDGE. The tests only read the files.
 """
 
 import json
@@ -61,13 +61,13 @@ CLAIM: Json = {
 
 
 def cases() -> list[tuple[str, Json]]:
-    """Where each patch of cases.yaml is put, and the patch."""
+    """Return the target of each patch of cases.yaml, and the patch."""
     document = yaml.safe_load((FOLDER / "cases.yaml").read_text(encoding="utf-8"))
     return [(place, patch) for place, patches in document.items() for patch in patches]
 
 
 def whole(place: str, patch: Json) -> tuple[Json, Json]:
-    """The manifest that a case is about, and its patch from the root on."""
+    """Return the manifest of a case, and its patch from the root of the manifest."""
     if place == "container":
         place, patch = "pod", {"containers": [{"name": "node"} | patch]}
     if place == "pod":
@@ -76,9 +76,9 @@ def whole(place: str, patch: Json) -> tuple[Json, Json]:
 
 
 def random_patch(chance: random.Random) -> Json:
-    """A patch of a pod: mappings, merged lists, other lists, nulls, `$patch`. No alternatives and no tolerations.
+    """Return a patch of a pod: mappings, merged lists, other lists, nulls, `$patch`; no alternatives or tolerations.
 
-    `$patch` stands only where DEPLOYMENT has something: Kubernetes leaves the word itself in the result elsewhere.
+    `$patch` occurs only where DEPLOYMENT has a value: elsewhere Kubernetes leaves the word itself in the result.
     """
 
     def some(options: Json) -> Json:
@@ -88,7 +88,7 @@ def random_patch(chance: random.Random) -> Json:
         return chance.choice(values)
 
     def elements(key: str, names: list[Any], element: Json, there: int = 0) -> list[Json]:
-        """there: how many of the names, from the first on, DEPLOYMENT has."""
+        """Return list elements; `there` is the number of leading names that DEPLOYMENT has."""
         chosen = chance.sample(names, chance.randint(0, len(names)))
         gone = {name for name in names[:there] if chance.random() < 0.2}
         made = [{key: name} | ({"$patch": "delete"} if name in gone else some(element)) for name in chosen]
@@ -130,7 +130,7 @@ def random_patch(chance: random.Random) -> Json:
 
 
 def main(judge: str) -> None:
-    """Ask JUDGE, write the files."""
+    """Run JUDGE and write the files."""
     rows = [(place, patch, *whole(place, patch)) for place, patch in cases()]
     answers = _ask(judge, [(document, patch) for _, _, document, patch in rows])
     verdicts = [

@@ -1,4 +1,4 @@
-"""What every refusal ends with: a sentence that says what to do."""
+"""The last sentence of every error message: what to do."""
 
 import re
 
@@ -11,6 +11,6 @@ VERBS = frozenset({
 
 
 def tells_what_to_do(message: str) -> bool:
-    """Whether the last sentence of a refusal is the way out of it."""
+    """Return whether the last sentence of an error message states the remedy."""
     last = re.split(r"(?<=\.) (?=[A-Z])", message)[-1]
     return message.endswith(".") and re.split("[ ,:]", last)[0] in VERBS

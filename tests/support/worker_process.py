@@ -1,4 +1,4 @@
-"""A worker as a process of its own."""
+"""A worker as a separate process."""
 
 import asyncio
 import os
@@ -23,31 +23,31 @@ _SERVES = r'"port": (\d+), (?:"public_url": "[^"]*", )?"event": "(?:health is se
 
 @dataclass(slots=True)
 class WorkerProcess:
-    """One that was started, and perhaps has ended."""
+    """A started process, which may have ended."""
 
     process: asyncio.subprocess.Process
     log: Path
-    port: int = 0  # of its HTTP server, which its log tells otherwise
+    port: int = 0  # of its HTTP server; 0: read from its log
 
     @property
     def runs(self) -> bool:
-        """Whether it has not ended."""
+        """Return whether the process is running."""
         return self.process.returncode is None
 
     @property
     def url(self) -> str:
-        """Of its HTTP server; nobody is there before it serves."""
+        """Return the URL of its HTTP server; until the server is up, no connection succeeds."""
         if not self.port and (found := re.search(_SERVES, self.log.read_text())):
             self.port = int(found[1])
         return f"http://127.0.0.1:{self.port or 1}"
 
     def signal(self, number: signal.Signals) -> None:
-        """Unless it has ended."""
+        """Send a signal unless the process has ended."""
         if self.runs:
             self.process.send_signal(number)
 
     async def is_ready(self, seconds: float = 60) -> bool:
-        """Wait until it has partitions, which is True, or has ended."""
+        """Wait until the worker has partitions and return True, or until it has ended and return False."""
         async with asyncio.timeout(seconds), aiohttp.ClientSession() as session:
             while self.runs:
                 try:
@@ -56,20 +56,20 @@ class WorkerProcess:
                             return True
                 except aiohttp.ClientConnectionError:
                     pass
-                await asyncio.sleep(0.05)  # nothing tells us but asking again
+                await asyncio.sleep(0.05)  # polling is the only way to find out
         return False
 
     async def until_ready(self) -> None:
-        """Wait until it has partitions. Raises AssertionError with its log when it ends."""
+        """Wait until the worker has partitions. Raises AssertionError with its log if it ends first."""
         assert await self.is_ready(), self.log.read_text()
 
     async def stop(self) -> None:
-        """Tell it to, and wait. Raises AssertionError with its log when it does not end well."""
+        """Stop it with SIGTERM and wait. Raises AssertionError with its log if it does not stop cleanly."""
         self.signal(signal.SIGTERM)
         assert 0 == await asyncio.wait_for(self.process.wait(), STOP_SECONDS), self.log.read_text()
 
     async def kill(self) -> None:
-        """Unless it has ended; then wait until nothing of it is left."""
+        """Kill the process unless it has ended; then wait until all of it is gone."""
         if self.runs:
             self.process.kill()
         await self.process.wait()
@@ -78,7 +78,7 @@ class WorkerProcess:
 async def start_worker(
     env: Mapping[str, str], log: Path, command: Sequence[str] = WORKER, port: int = 0
 ) -> WorkerProcess:
-    """Start it with these settings besides the environment; `port` 0 leaves the choice to the system."""
+    """Start it with these settings in addition to the environment; with `port` 0 the system chooses."""
     settings = {**os.environ, **env, "DEPLOYER_RUNTIME__HTTP_PORT": str(port), "DEPLOYER_GATEWAY__HTTP_PORT": str(port)}
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(*command, env=settings, stdout=output, stderr=output)
@@ -89,7 +89,7 @@ async def start_worker(
 async def running_worker(
     env: Mapping[str, str], log: Path, command: Sequence[str] = CHECKED, port: int = 0
 ) -> AsyncIterator[WorkerProcess]:
-    """One that is ready, and ends well at the end of the block if it has not before."""
+    """Yield a ready worker; at the end of the block, stop it if it still runs, and require a clean stop."""
     worker = await start_worker(env, log, command, port)
     try:
         await worker.until_ready()

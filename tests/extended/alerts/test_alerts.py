@@ -1,4 +1,4 @@
-"""The alert rules and the dashboard's queries, judged by Prometheus's own promtool."""
+"""The alert rules and the dashboard's queries, verified by Prometheus's own promtool."""
 
 import json
 import re
@@ -30,26 +30,26 @@ def promtool() -> Path:
 
 
 def judge(promtool: Path, *arguments: str | Path) -> str:
-    """Empty when all is well, else what promtool says."""
+    """Return an empty string on success, else promtool's output."""
     done = subprocess.run([promtool, *arguments], capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
 @BOTH
 def test_every_rule_is_valid(promtool: Path, rules: Path, tests: Path) -> None:
-    """As Prometheus would load it."""
+    """promtool accepts every rule, as Prometheus would on loading it."""
     assert "" == judge(promtool, "check", "rules", rules)
 
 
 @BOTH
 def test_every_alert_fires_when_it_should_and_else_is_silent(promtool: Path, rules: Path, tests: Path) -> None:
-    """The series and the moments are in test.yaml and gateway-test.yaml."""
+    """Every alert fires and stays silent as test.yaml and gateway-test.yaml expect."""
     assert "" == judge(promtool, "test", "rules", tests)
 
 
 @BOTH
 def test_every_alert_has_a_test_that_fires_and_one_that_does_not(rules: Path, tests: Path) -> None:
-    """A new rule without both is noticed here."""
+    """Every alert has a test in which it fires and a test in which it does not, also a new alert."""
     alerts = {rule["alert"] for group in yaml.safe_load(rules.read_text())["groups"] for rule in group["rules"]}
     fires: set[str] = set()
     silent: set[str] = set()
@@ -60,7 +60,7 @@ def test_every_alert_has_a_test_that_fires_and_one_that_does_not(rules: Path, te
 
 
 def test_a_wrong_rule_is_noticed(promtool: Path, tmp_path: Path) -> None:
-    """The tests above can fail: with another threshold they do."""
+    """The tests above can fail: they do with another threshold."""
     files, tests = tmp_path / RULES.relative_to(ROOT).parent, tmp_path / TESTS.relative_to(ROOT).parent
     files.mkdir(parents=True)
     tests.mkdir(parents=True)
@@ -72,7 +72,7 @@ def test_a_wrong_rule_is_noticed(promtool: Path, tmp_path: Path) -> None:
 
 
 def test_what_the_chart_makes_of_them_is_valid(promtool: Path, tmp_path: Path) -> None:
-    """With the release in each selector, links, and a threshold, a time and a severity of an operator's own."""
+    """The chart's rules are valid with release selectors, links, and an operator's threshold, time and severity."""
     tunable = {name for name, rule in rules_of(RULES, GATEWAY_RULES).items() if re.search(r"\([0-9.]+\)", rule["expr"])}
     changes = {name: {"threshold": 1234.5, "for": "2h", "severity": "info"} for name in tunable}
     on = {"podMonitor": {"enabled": True}, "prometheusRule": {"enabled": True, "alerts": changes}}
@@ -86,7 +86,7 @@ def test_what_the_chart_makes_of_them_is_valid(promtool: Path, tmp_path: Path) -
 
 
 def test_every_query_of_the_dashboard_is_promql(promtool: Path, tmp_path: Path) -> None:
-    """Each is a recording rule here, with Grafana's variables filled in."""
+    """Every dashboard query is valid PromQL: each is loaded as a recording rule with Grafana's variables filled in."""
     queries = [target["expr"] for panel in panels() for target in panel.get("targets", [])]
     rules = [{"record": f"panel:{number}", "expr": filled(query)} for number, query in enumerate(queries)]
     path = tmp_path / "queries.yaml"

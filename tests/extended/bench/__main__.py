@@ -11,7 +11,7 @@ from tests.support.broker import open_broker
 
 
 async def measure_workers(bootstrap: str, requests: int) -> list[results.Row]:
-    """Everything that needs a broker."""
+    """Run all measurements that need a broker."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         rates = await workers.throughput(bootstrap, folder, 3000)
@@ -29,7 +29,7 @@ async def measure_workers(bootstrap: str, requests: int) -> list[results.Row]:
 
 
 def main() -> None:
-    """Print and write."""
+    """Measure, print the table, and write bench.json."""
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument(
         "--requests", type=int, default=20_000, help="for the growth of memory; the full run has 100000"

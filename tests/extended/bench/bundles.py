@@ -1,4 +1,4 @@
-"""CPU of one bundle, from the plan to the zip, beside the obvious way to write it."""
+"""The CPU time of one bundle, from the plan to the zip, compared with a straightforward implementation."""
 
 import asyncio
 import time
@@ -27,7 +27,7 @@ KNOWN, LOOP = KnownProtobufs(), asyncio.new_event_loop()
 
 
 def measure() -> list[Row]:
-    """About 20 s."""
+    """Measure for about 20 s."""
     ours = _times(lambda: _ours(20), 200)
     first = _times(lambda: _ours(20, KnownProtobufs()), 20)
     obvious = _times(lambda: _obvious(_plan(20)), 20)
@@ -56,7 +56,7 @@ def _ours(nodes: int, known: KnownProtobufs = KNOWN) -> None:
 
 
 def _obvious(plan: Plan) -> None:
-    """Model objects, the client's own serialiser, PyYAML and a deflated zip of the same files."""
+    """Build the same files with model objects, the client's own serialiser, PyYAML and a deflated zip."""
     sanitize: Callable[[Any], Any] = ApiClient().sanitize_for_serialization
     with zipfile.ZipFile(BytesIO(), "w", zipfile.ZIP_DEFLATED) as archive:
         for name, manifest in render(plan, OPTIONS).items():
@@ -68,7 +68,7 @@ def _obvious(plan: Plan) -> None:
 
 
 def _times(work: Callable[[], None], rounds: int) -> list[float]:
-    """CPU milliseconds of each round, after a tenth of them to warm up."""
+    """Return the CPU milliseconds of each round, after a tenth of the rounds as a warm-up."""
     times = []
     for number in range(rounds + rounds // 10):
         start = time.process_time()

@@ -1,4 +1,4 @@
-"""What the guarantees cost: the same worker with and without transactions."""
+"""The cost of the guarantees: the same worker with and without transactions."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ PLAIN = ("-m", "tests.extended.bench.plain")
 
 
 async def idle(bootstrap: str, folder: Path) -> list[Row]:
-    """One request after the other on a worker with nothing else to do, dependencies at 0 ms."""
+    """Measure one request after the other on an otherwise idle worker, with dependencies at 0 ms."""
     async with running(bootstrap, folder, nodes=3, latency=0.0) as run:
         times = []
         for _ in range(60):
@@ -23,13 +23,13 @@ async def idle(bootstrap: str, folder: Path) -> list[Row]:
             await run.publish(1)
             await run.until_final(1)
             times.append((time.monotonic() - start) * 1000)
-            await asyncio.sleep(0.05)  # idle again
+            await asyncio.sleep(0.05)  # let the worker become idle again
     name = "request → deployed on an idle worker, 3 nodes, dependencies at 0 ms, median"
     return [Row(name, median(times), "ms", at_most=25)]
 
 
 async def loaded(bootstrap: str, folder: Path, count: int) -> list[Row]:
-    """A backlog, dependencies at 50 ms, MAX_IN_FLIGHT 32."""
+    """Measure a backlog with dependencies at 50 ms and MAX_IN_FLIGHT 32."""
     rates, commits = {}, 0.0
     for command in (WORKER, PLAIN):
         async with running(bootstrap, folder, nodes=3, latency=0.05, command=command) as run:
@@ -52,7 +52,7 @@ async def loaded(bootstrap: str, folder: Path, count: int) -> list[Row]:
 
 
 async def markers(bootstrap: str, run: Run) -> int:
-    """End offsets of the status topic, all partitions: statuses, and one marker for each transaction."""
+    """Return the sum of the status topic's end offsets: its statuses, and one marker for each transaction."""
     topic = run.topic.replace(".requests", ".status")
     async with AIOKafkaConsumer(bootstrap_servers=bootstrap) as reader:
         places = [TopicPartition(topic, number) for number in range(PARTITIONS)]

@@ -1,9 +1,9 @@
-"""CCDS, Nexus and playground for measurements: a process of its own that answers with next to no work.
+"""CCDS, Nexus and playground for measurements: a separate process that answers with almost no work.
 
 `python -m tests.extended.bench.dependencies NODES LATENCY_SECONDS POST_SECONDS` prints its address and serves pipelines
-that differ in nothing but their ids until it is terminated. Answers are made once, for one of them; a request costs a
-look at its first line, and another id takes the place of that one's. As the real ones do, CCDS says the blueprint's
-size, and Nexus the protobufs' checksum.
+that differ only in their ids, until it is terminated. Answers are made once, for one pipeline. A request then costs
+parsing its first line and replacing the id. Like the real servers, CCDS reports the blueprint's size, and Nexus the
+protobufs' checksum.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ def solution_id(number: int) -> str:
 
 
 def pipeline(nodes: int) -> bytes:
-    """A circle of so many nodes, each with a protobuf of its own."""
+    """Return a circular pipeline of this many nodes, each with its own protobuf."""
     names = [f"node-{number}" for number in range(nodes)]
     return blueprint(
         *(
@@ -86,7 +86,7 @@ def _http(body: bytes, content_type: bytes = b"application/json", more: bytes = 
 
 
 def answers(nodes: int) -> dict[bytes, bytes]:
-    """Path → the whole answer."""
+    """Return the complete HTTP answer for each path."""
     solution = {"solutionId": str(SOLUTION_ID), "name": "Bench", "toolkitTypeCode": "CP"}
     revision = {"solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID)}
     document = pipeline(nodes)
@@ -110,7 +110,7 @@ def answers(nodes: int) -> dict[bytes, bytes]:
 
 @asynccontextmanager
 async def served_apart(nodes: int, latency: float, post_latency: float | None = None) -> AsyncIterator[str]:
-    """Serve them from a process of its own; yield their address. `post_latency` None: as all others."""
+    """Serve the dependencies from a separate process; yield their address. `post_latency` None: like other answers."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

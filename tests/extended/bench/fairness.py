@@ -1,7 +1,7 @@
-"""How a greedy user affects others: 10,000 requests in every partition, while each POST takes 4 s.
+"""The effect of a greedy user on others: 10,000 requests in every partition, while each POST takes 4 s.
 
-Others are measured twice: once those requests are answered, so that 50 of each greedy user wait; and right behind a
-flood, which the worker has to read and reject first.
+Others are measured twice: first after those requests are answered, when 50 of each greedy user wait; then right behind
+a flood, which the worker has to read and reject first.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ MEGABYTE = 1024 * 1024
 
 
 class Sender:
-    """Sends as users do and knows where each record stands."""
+    """A sender that publishes as users do and records the partition and offset of each record."""
 
     def __init__(self, producer: AIOKafkaProducer, topic: str, statuses: Statuses) -> None:
         self._producer = producer
@@ -42,7 +42,7 @@ class Sender:
         self.sent_at: dict[str, float] = {}
 
     async def send(self, user: User, names: Sequence[str]) -> None:
-        """Send them in this order, with one token."""
+        """Send these requests in this order, with one token."""
         token = sandbox_token(datetime.now(UTC), timedelta(hours=2), user).encode()
         written = []
         for name in names:
@@ -60,7 +60,7 @@ class Sender:
             self._statuses.places[name] = ((await sent).partition, (await sent).offset)
 
     async def waits(self, first: int) -> dict[State, list[float]]:
-        """Send a request of each of OTHERS users. Return the seconds until each was accepted, and began to be built."""
+        """Send a request of each of OTHERS users. Return the seconds until each was accepted and was building."""
         users = [User(f"user-{it}", f"u{it}", f"u{it}@x.example") for it in range(first, first + OTHERS)]
         names = [f"other-{user.user_id}" for user in users]
         await asyncio.gather(*(self.send(user, [name]) for user, name in zip(users, names, strict=True)))
@@ -75,7 +75,7 @@ class Sender:
 
 
 async def greedy(bootstrap: str, folder: Path) -> list[Row]:
-    """How long others wait while each partition has such a user, and what those who wait take."""
+    """Measure how long others wait while each partition has such a user, and the memory of the waiting requests."""
     async with served_apart(3, 0.0, POST_SECONDS) as url:
         env = environment(bootstrap, unique_name(), url, url)
         kafka = read_settings(env, ClientSettings).kafka

@@ -24,7 +24,7 @@ from worker.sandbox.users import User, sandbox_token
 from worker.settings import ClientSettings, read_settings
 
 NODES = 3
-# So many that none has more than 50 open requests of a backlog of 100,000, and that each partition has some.
+# Enough that none has more than 50 open requests of a backlog of 100,000, and that each partition has some.
 USERS = [User(f"user-{number}", f"user{number}", f"user{number}@graphene.example") for number in range(2000)]
 SHARED_SECONDS = 120
 ENDED_SECONDS = 1800
@@ -34,7 +34,7 @@ _TRANSACTIONS = re.compile(r"_transaction_duration_seconds_(count|sum) (\S+)$", 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A request of a steady load: where it went, when it was due to be sent, and how long its final status took."""
+    """A request of a steady load: its partition, when it was due to be sent, and how long its final status took."""
 
     partition: int
     due: float
@@ -43,7 +43,7 @@ class Answered:
 
 @dataclass
 class Fleet:
-    """The workers that run, and what became of requests. `broker` is None where it is no process of this machine."""
+    """The running workers, and the outcomes of requests. `broker` is None if it is not a process of this machine."""
 
     env: Mapping[str, str]
     folder: Path
@@ -60,14 +60,14 @@ class Fleet:
     _ended: int = 0
 
     async def add(self) -> WorkerProcess:
-        """Start one more; it has no partitions yet."""
+        """Start another worker; it has no partitions yet."""
         (port,) = unused_ports(1)
         worker = await start_worker(self.env, self.folder / f"fleet-{port}.log", WORKER, port)
         self.workers.append(worker)
         return worker
 
     async def remove(self, worker: WorkerProcess) -> None:
-        """Stop it as an operator does."""
+        """Stop a worker as an operator does."""
         self.workers.remove(worker)
         try:
             await worker.stop()
@@ -75,7 +75,7 @@ class Fleet:
             await worker.kill()
 
     async def until_shared(self) -> None:
-        """Wait until each partition is processed by one worker, and each worker processes some."""
+        """Wait until each partition is processed by one worker, and each worker processes at least one."""
         async with asyncio.timeout(SHARED_SECONDS):
             while True:
                 shares = [_PROCESSED.findall(metrics) for metrics in await self._metrics()]
@@ -84,7 +84,7 @@ class Fleet:
                 await asyncio.sleep(0.1)
 
     def taken_over(self, since: float) -> dict[int, float]:
-        """Return when each partition was last taken over, of those that were since then."""
+        """Return when each partition was last taken over, for the partitions that were taken over since then."""
         found: dict[int, float] = {}
         for worker in self.workers:
             for line in worker.log.read_text(encoding="utf-8").splitlines():
@@ -96,7 +96,7 @@ class Fleet:
         return found
 
     async def transactions(self) -> tuple[float, float]:
-        """Return how many all workers have committed so far, and the seconds that these took."""
+        """Return the number of transactions that all workers have committed so far, and their total seconds."""
         found = [dict(_TRANSACTIONS.findall(metrics)) for metrics in await self._metrics()]
         return sum(float(it["count"]) for it in found), sum(float(it["sum"]) for it in found)
 
@@ -105,7 +105,7 @@ class Fleet:
             return [await _shown(session, worker) for worker in self.workers]
 
     def cpu_seconds(self) -> dict[str, float]:
-        """User and system time so far, by what it went into."""
+        """Return the user and system time so far, by group of processes."""
         groups: dict[str, Sequence[psutil.Process]] = {
             "workers": [psutil.Process(it.process.pid) for it in self.workers],
             "broker": [self.broker] if self.broker else [],
@@ -118,14 +118,14 @@ class Fleet:
     # ---------------------------------------------------------------------------------------------------- requests
 
     async def backlog(self, count: int) -> None:
-        """Send so many at once, and wait until they have ended."""
+        """Send this many requests at once, and wait until they have ended."""
         for _ in range(count):
             await self._send()
         await self.producer.flush()
         await self._until_all_ended()
 
     async def steady(self, rate: float, count: int, stop: asyncio.Event | None = None) -> None:
-        """Send so many at this rate, whatever comes back, or until `stop`; then wait until they have ended."""
+        """Send `count` requests at this rate, regardless of answers, or until `stop`; then wait for their ends."""
         async with asyncio.TaskGroup() as together:
             reading = together.create_task(self._read_for_ever())
             began = time.time()
@@ -134,7 +134,7 @@ class Fleet:
                     break
                 due = began + number / rate
                 await asyncio.sleep(max(0.0, due - time.time()))
-                # Not from when it is sent: a sender that is held up would hide how long the requests were.
+                # Not the time of sending: a delayed sender would hide how long the requests took.
                 self._due[f"r-{self._sent}"] = due
                 await self._send()
             reading.cancel()
@@ -161,7 +161,7 @@ class Fleet:
             await self._read()
 
     async def _read(self) -> None:
-        """Any other end than `deployed` is a defect of the bench."""
+        """Count the final statuses; any outcome except `deployed` is a defect of the bench."""
         for records in (await self.statuses.getmany(timeout_ms=500)).values():
             now = time.time()
             for record in records:
@@ -179,11 +179,11 @@ async def _shown(session: aiohttp.ClientSession, worker: WorkerProcess) -> str:
         async with session.get(f"{worker.url}/metrics") as response:
             return await response.text()
     except aiohttp.ClientConnectionError:
-        return ""  # it does not serve yet
+        return ""  # the worker does not serve yet
 
 
 def listening(port: int) -> psutil.Process | None:
-    """Return the process of this machine that listens there."""
+    """Return the process of this machine that listens on the port."""
     for it in psutil.net_connections("tcp"):
         if it.status == psutil.CONN_LISTEN and it.laddr.port == port and it.pid:
             return psutil.Process(it.pid)
@@ -191,13 +191,13 @@ def listening(port: int) -> psutil.Process | None:
 
 
 def port_of(address: str) -> int:
-    """Of `host:port`, or a URL without a path."""
+    """Return the port of `host:port`, or of a URL without a path."""
     return int(address.rpartition(":")[2])
 
 
 @asynccontextmanager
 async def running_fleet(bootstrap: str, folder: Path, partitions: int, workers: int) -> AsyncIterator[Fleet]:
-    """So many workers that share the partitions; dependencies answer at once."""
+    """Run this many workers that share the partitions; dependencies answer at once."""
     async with served_apart(NODES, 0.0) as url:
         env = environment(bootstrap, unique_name(), url, url) | {"DEPLOYER_KAFKA__PARTITIONS": str(partitions)}
         kafka = read_settings(env, ClientSettings).kafka

@@ -1,4 +1,4 @@
-"""Take-over of 12 partitions with a past: as a worker left them, and as a tool that resets offsets leaves them."""
+"""Take-over of 12 partitions with a past: as a worker leaves them, and as a tool that resets offsets leaves them."""
 
 import asyncio
 import sys
@@ -19,13 +19,13 @@ from worker.domain.partition_state import REMEMBERED, Checkpoint
 from worker.sandbox.kafka_node import unused_ports
 from worker.settings import ClientSettings, KafkaSettings, read_settings
 
-# Compaction begins after a day; the statuses before the last are still there for so many requests of a partition.
+# Compaction begins after a day; until then this many requests of a partition still have their earlier statuses.
 NOT_COMPACTED = 10_000
 MEGABYTE = 1024 * 1024
 
 
 async def take_over(bootstrap: str, folder: Path, requests: int) -> list[Row]:
-    """Time, CPU and memory until a worker has taken over every partition, with so many finished requests."""
+    """Measure time, CPU and memory until a worker has taken over every partition, with this many finished requests."""
     async with served_apart(1, 0.0) as url:
         env = environment(bootstrap, unique_name(), url, url)
         kafka = read_settings(env, ClientSettings).kafka
@@ -44,7 +44,7 @@ async def take_over(bootstrap: str, folder: Path, requests: int) -> list[Row]:
 
 
 async def _write(bootstrap: str, kafka: KafkaSettings, partition: int, requests: int) -> int:
-    """Write one partition's past; return where the statuses of the last REMEMBERED requests begin."""
+    """Write one partition's past; return the offset at which the statuses of the last REMEMBERED requests begin."""
     start = 0
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=50, max_batch_size=64 * 1024) as producer:
         for number in range(requests):
@@ -57,7 +57,7 @@ async def _write(bootstrap: str, kafka: KafkaSettings, partition: int, requests:
 
 
 async def _commit(bootstrap: str, kafka: KafkaSettings, starts: Sequence[int]) -> None:
-    """Commit what a worker would have committed."""
+    """Commit the offsets and checkpoints that a worker would have committed."""
     member = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=kafka.group_id, enable_auto_commit=False)
     async with member:
         places = [TopicPartition(kafka.requests_topic, partition) for partition in range(PARTITIONS)]

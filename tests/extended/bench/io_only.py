@@ -1,7 +1,8 @@
-"""A worker that does the same input and output and nothing else: what the dependencies and the clients cost.
+"""A worker that does only the same input and output: the cost of the dependencies and the clients.
 
-No token, no blueprint, no manifests: fixed paths are fetched at the same time, a fixed bundle is posted, four fixed
-statuses are published. Started like the worker, with its settings and the number of nodes in BENCH_NODES.
+No token, no blueprint, no manifests: fixed paths are fetched concurrently, a fixed bundle is posted, four fixed
+statuses are published. It is started like the worker, with the worker's settings and the number of nodes in
+BENCH_NODES.
 """
 
 import asyncio
@@ -67,7 +68,7 @@ async def _ok() -> web.Response:
 
 
 async def commit(consumer: AIOKafkaConsumer) -> None:
-    """One commit after the other, as a worker that finishes requests all the time has them."""
+    """Commit continuously, as a worker does that finishes requests all the time."""
     while True:
         if positions := {partition: await consumer.position(partition) for partition in consumer.assignment()}:
             await consumer.commit(positions)
@@ -81,7 +82,7 @@ async def handle(
     producer: AIOKafkaProducer,
     slots: asyncio.Semaphore,
 ) -> None:
-    """What one request costs without us."""
+    """Do the I/O of one request, without our code."""
 
     login = aiohttp.encode_basic_auth(settings.catalog.username, settings.catalog.password.get_secret_value())
 
@@ -111,5 +112,5 @@ async def handle(
 
 
 if __name__ == "__main__":
-    with sparing_garbage_collector(), asyncio.Runner(loop_factory=new_event_loop) as runner:  # the worker's
+    with sparing_garbage_collector(), asyncio.Runner(loop_factory=new_event_loop) as runner:  # as in the worker
         runner.run(main())

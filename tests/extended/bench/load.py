@@ -1,4 +1,4 @@
-"""How long a request takes under a steady load, from a tenth of the maximum rate to nine tenths."""
+"""The latency of a request under a steady load, from a tenth of the maximum rate to nine tenths."""
 
 from pathlib import Path
 from statistics import median, quantiles
@@ -13,7 +13,7 @@ WARM_UP = 300
 
 
 async def steady(bootstrap: str, folder: Path, maximum: float) -> list[Row]:
-    """One worker, dependencies at 0 ms; requests come at a fixed rate, however long the earlier ones take."""
+    """Measure one worker with dependencies at 0 ms; requests arrive at a fixed rate, regardless of earlier requests."""
     rows = []
     async with running_fleet(bootstrap, folder, PARTITIONS, 1) as fleet:
         await fleet.backlog(WARM_UP)

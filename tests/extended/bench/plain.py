@@ -1,7 +1,7 @@
-"""`python -m tests.extended.bench.plain`: the same worker without transactions, to say what they cost.
+"""`python -m tests.extended.bench.plain`: the same worker without transactions, to measure their cost.
 
-Statuses go out by an idempotent producer as they come, and the offset by a commit of its own afterwards. Nothing of
-what docs/guarantees.md promises holds for it.
+Statuses are sent by an idempotent producer as they occur, and the offset by a separate commit afterwards. None of the
+promises of docs/guarantees.md hold for it.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from worker.settings import KafkaSettings, Settings, read_settings, secret_value
 
 
 class PlainWriter:
-    """One producer per partition, as the other one has, but without transactions."""
+    """One producer per partition, as in the worker, but without transactions."""
 
     def __init__(self, producer: AIOKafkaProducer, consumer: AIOKafkaConsumer, requests: TopicPartition) -> None:
         self._producer = producer
@@ -29,7 +29,7 @@ class PlainWriter:
         self._requests = requests
 
     async def commit(self, messages: Sequence[Message], checkpoint: Checkpoint | None) -> Sequence[int]:
-        """Statuses, then the offset."""
+        """Send the statuses, then commit the offset."""
         sent = [
             await self._producer.send(it.topic, it.value, key=it.key, partition=it.partition, headers=list(it.headers))
             for it in messages
@@ -40,32 +40,32 @@ class PlainWriter:
         return places
 
     async def close(self) -> None:
-        """As the other one."""
+        """Stop the producer, as the worker's writer does."""
         await stop_client(self._producer.stop, 2)
 
 
 class PlainStore(KafkaPartitionStore):
-    """Fences nobody."""
+    """A partition store that does not fence."""
 
     async def fence(self, partition: int) -> PlainWriter:  # type: ignore[override]
-        """A producer."""
+        """Return a writer without fencing earlier producers."""
         producer = AIOKafkaProducer(**self._options, enable_idempotence=True)
         await producer.start()
         return PlainWriter(producer, self._consumer, TopicPartition(self._kafka.requests_topic, partition))
 
 
 def open_plain(kafka: KafkaSettings, consumer: AIOKafkaConsumer, cluster_id: str) -> PlainStore:
-    """In place of KafkaPartitionStore."""
+    """Open a PlainStore in place of a KafkaPartitionStore."""
     return PlainStore(kafka, consumer, cluster_id)
 
 
 async def main() -> None:
-    """Until it is killed."""
+    """Run until killed."""
     settings = read_settings(os.environ, Settings)
     logs.configure(settings.runtime.log_level, settings.runtime.log_format, secrets=secret_values(settings))
     await run(settings, asyncio.Event(), open_plain)
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:  # as the worker
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:  # as in the worker
         runner.run(main())

@@ -1,4 +1,4 @@
-"""Rows of the table: what was measured, and whether it is what we aim at."""
+"""Rows of the table: measured figures, and whether they reach their targets."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure. `at_most` or `at_least` is the aim; neither means it stands for comparison."""
+    """One figure. `at_most` or `at_least` is the target; a figure without either is for comparison."""
 
     name: str
     value: float
@@ -18,21 +18,21 @@ class Row:
 
     @property
     def reached(self) -> bool | None:
-        """None where there is no aim."""
+        """Return whether the target is reached, or None if there is none."""
         if self.at_most is not None:
             return self.value <= self.at_most
         return None if self.at_least is None else self.value >= self.at_least
 
     @property
     def aim(self) -> str:
-        """The aim in words."""
+        """Return the target in words."""
         if self.at_most is not None:
             return f"≤ {self.at_most:g}"
         return "" if self.at_least is None else f"≥ {self.at_least:g}"
 
 
 def table(rows: Sequence[Row]) -> str:
-    """For people, and for docs/performance.md."""
+    """Return the rows as a table for people and for docs/performance.md."""
     verdicts = {True: "yes", False: "**no**", None: ""}
     lines = ["| figure | measured | aim | reached |", "|---|---|---|---|"]
     lines += [f"| {row.name} | {row.value:.4g} {row.unit} | {row.aim} | {verdicts[row.reached]} |" for row in rows]
@@ -40,7 +40,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def matrix(rows: Sequence[Row]) -> str:
-    """Those whose names are `setup: figure`, with a column for each setup."""
+    """Return the rows whose names are `setup: figure`, with a column for each setup."""
     cells: dict[str, dict[str, Row]] = {}
     for row in rows:
         setup, _, figure = row.name.partition(": ")
@@ -57,12 +57,12 @@ def matrix(rows: Sequence[Row]) -> str:
 
 
 def read(path: Path) -> list[Row]:
-    """Return what `write` has written."""
+    """Return the rows that `write` has written."""
     documents = json.loads(path.read_text(encoding="utf-8"))
     return [Row(**{key: it[key] for key in it if key != "reached"}) for it in documents]
 
 
 def write(rows: Sequence[Row], path: Path) -> None:
-    """For machines."""
+    """Write the rows for programs."""
     documents = [asdict(row) | {"reached": row.reached} for row in rows]
     path.write_text(json.dumps(documents, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,6 +1,6 @@
-"""`python -m tests.extended.bench.scale [--requests N]`: more partitions, more workers, and what stops them.
+"""`python -m tests.extended.bench.scale [--requests N]`: more partitions and workers, and what limits them.
 
-Prints the table and writes scale.json. A quarter of an hour; with 2,000 requests a few minutes.
+Prints the table and writes scale.json. Takes a quarter of an hour; with 2,000 requests a few minutes.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from tests.extended.bench.results import Row
 from tests.support.broker import open_broker
 
 SETUPS = ((12, 1), (48, 1), (96, 1), (48, 2), (48, 4))  # partitions, workers
-FAR = (192, 100)  # what docs/performance.md reckons up to
+FAR = (192, 100)  # the largest setup that docs/performance.md extrapolates to
 WARM_UP = 300
 IDLE_SECONDS = 20
 MEGABYTE = 1024 * 1024
@@ -30,7 +30,7 @@ REBALANCED_SECONDS = 240  # at most
 
 
 async def measure(bootstrap: str, requests: int) -> list[Row]:
-    """All setups, one after the other."""
+    """Measure all setups, one after the other."""
     rows = [assigned(*FAR)]
     with tempfile.TemporaryDirectory() as temporary:
         for partitions, workers in SETUPS:
@@ -45,7 +45,7 @@ async def measure(bootstrap: str, requests: int) -> list[Row]:
 
 
 def assigned(partitions: int, workers: int) -> Row:
-    """The CPU that the group's leader takes in a rebalance, in its event loop; nobody had a partition before."""
+    """Measure the CPU time of the group's leader in a rebalance, in its event loop, with no earlier assignment."""
     members = {f"worker-{number}": StickyPartitionAssignor.metadata(["requests"]) for number in range(workers)}
     times = []
     for _ in range(5):
@@ -57,7 +57,7 @@ def assigned(partitions: int, workers: int) -> Row:
 
 
 class _Topic:
-    """What the assignor asks of the cluster."""
+    """The cluster metadata that the assignor needs."""
 
     def __init__(self, partitions: int) -> None:
         self._partitions = set(range(partitions))
@@ -70,7 +70,7 @@ class _Topic:
 
 
 async def loaded(fleet: Fleet, name: str, requests: int) -> list[Row]:
-    """A backlog: the rate, and whose CPU it took."""
+    """Measure a backlog: the rate, and which processes used the CPU."""
     await fleet.backlog(WARM_UP)
     cpu, (count, busy), began = fleet.cpu_seconds(), await fleet.transactions(), time.monotonic()
     await fleet.backlog(requests)
@@ -87,7 +87,7 @@ async def loaded(fleet: Fleet, name: str, requests: int) -> list[Row]:
 
 
 async def rebalanced(fleet: Fleet, name: str, rate: float) -> list[Row]:
-    """A second worker joins under a steady load, and leaves again."""
+    """Measure a second worker that joins under a steady load, and leaves again."""
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as together:
         together.create_task(fleet.steady(rate, int(rate * REBALANCED_SECONDS), stop))
@@ -120,7 +120,7 @@ def _rows(fleet: Fleet, name: str, began: float, taken_over: Mapping[int, float]
 
 
 async def idle(fleet: Fleet, name: str, broker_port: int) -> list[Row]:
-    """A worker that has had its requests and gets no more: what it takes all the same."""
+    """Measure the CPU use of a worker that has finished its requests and gets no more."""
     await asyncio.sleep(SETTLED_SECONDS)
     busy = await _shares(fleet)
     (worker,) = fleet.workers
@@ -141,7 +141,7 @@ async def idle(fleet: Fleet, name: str, broker_port: int) -> list[Row]:
 
 
 async def _shares(fleet: Fleet) -> dict[str, float]:
-    """Return the percentages of a core that are in use for IDLE_SECONDS."""
+    """Return the percentages of a core that are in use during IDLE_SECONDS."""
     before, began = fleet.cpu_seconds(), time.monotonic()
     await asyncio.sleep(IDLE_SECONDS)
     seconds = time.monotonic() - began
@@ -149,7 +149,7 @@ async def _shares(fleet: Fleet) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print and write."""
+    """Measure, print the table, and write scale.json."""
     parser = argparse.ArgumentParser(prog="make bench-scale")
     parser.add_argument("--requests", type=int, default=20_000, help="of the backlog, at most 100000")
     arguments = parser.parse_args()

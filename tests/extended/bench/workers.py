@@ -1,4 +1,4 @@
-"""The whole worker as a process of its own, between an Apache Kafka and dependencies that answer at once."""
+"""The whole worker as a separate process, between an Apache Kafka and dependencies that answer at once."""
 
 import json
 import sys
@@ -43,7 +43,7 @@ class Run:
     sent: int = 0
 
     async def publish(self, count: int) -> None:
-        """So many requests, of the users in turn."""
+        """Publish this many requests, cycling through the users."""
         for _ in range(count):
             user = self.sent % len(USERS)
             value = {
@@ -61,7 +61,7 @@ class Run:
         await self.producer.flush()
 
     async def until_final(self, count: int) -> None:
-        """Until so many more final statuses are there; any other end than `deployed` is a defect of the bench."""
+        """Wait for this many more final statuses; any outcome except `deployed` is a defect of the bench."""
         while count > 0:
             for records in (await self.statuses.getmany(timeout_ms=500)).values():
                 states = [json.loads(record.value)["state"] for record in records]
@@ -69,12 +69,12 @@ class Run:
                 count -= sum(state in FINAL_STATES for state in states)
 
     def cpu_seconds(self) -> float:
-        """User and system time of the worker so far."""
+        """Return the worker's user and system time so far."""
         times = self.process.cpu_times()
         return float(times.user + times.system)
 
     def megabytes(self) -> float:
-        """Its resident memory."""
+        """Return the worker's resident memory in MB."""
         return float(self.process.memory_info().rss) / MEGABYTE
 
 
@@ -88,7 +88,7 @@ async def running(
     *,
     different: bool = True,
 ) -> AsyncIterator[Run]:
-    """A worker that is ready, with topics of its own. `different`: each request asks for another solution."""
+    """Run a worker with separate topics until it is ready. `different`: each request is for another solution."""
     async with served_apart(nodes, latency) as url:
         env = environment(bootstrap, unique_name(), url, url)
         if command is IO_ONLY:
@@ -116,7 +116,7 @@ async def running(
 
 
 async def latency(bootstrap: str, folder: Path) -> list[Row]:
-    """One request after the other, 20 nodes, dependencies that take 20 ms for each answer."""
+    """Measure one request after the other: 20 nodes, dependencies that take 20 ms for each answer."""
     async with running(bootstrap, folder, nodes=20, latency=0.02) as run:
         times = []
         for _ in range(30):
@@ -128,9 +128,9 @@ async def latency(bootstrap: str, folder: Path) -> list[Row]:
 
 
 async def throughput(bootstrap: str, folder: Path, count: int) -> list[Row]:
-    """A backlog of 3-node pipelines, dependencies at 0 ms: each another one, or all one and the same, as in a class.
+    """Measure a backlog of 3-node pipelines, dependencies at 0 ms: all different, or all the same, as in a class.
 
-    Then the same input and output without the work.
+    Then measure the same input and output without the work.
     """
     rates: dict[tuple[tuple[str, ...], bool], tuple[float, float]] = {}
     for command, different in ((WORKER, True), (WORKER, False), (IO_ONLY, True)):
@@ -155,7 +155,7 @@ async def throughput(bootstrap: str, folder: Path, count: int) -> list[Row]:
 
 
 async def start_and_memory(bootstrap: str, folder: Path, count: int) -> list[Row]:
-    """Start to ready; memory with 1,000 requests waiting, and over many requests."""
+    """Measure start to ready, memory with 1,000 requests waiting, and memory over many requests."""
     ready = []
     for _ in range(3):
         async with running(bootstrap, folder, nodes=3, latency=0.0) as run:

@@ -1,6 +1,6 @@
-"""A headless Chromium, which Playwright's driver steers, and axe-core to judge pages with.
+"""A headless Chromium, driven by Playwright, and axe-core to check pages for accessibility.
 
-Chromium is Debian's: from PATH, or unpacked into the cache folder. Driver and axe-core come out of wheels.
+Chromium is Debian's: from PATH, or unpacked into the cache folder. Driver and axe-core come from wheels.
 """
 
 import os
@@ -19,7 +19,7 @@ from tests.support.kept import install_wheels, kept
 LOCK = Path(__file__).with_name("requirements.lock")
 PYTHON = f"{sys.implementation.cache_tag}"
 OPTIONS = (
-    "--no-sandbox",  # as root it cannot have one
+    "--no-sandbox",  # Chromium cannot sandbox as root
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -41,20 +41,20 @@ _FONTS = """\
 
 @cache
 def packages() -> Path:
-    """The folder with Playwright and axe-core, downloading 50 MB if needed. Raises Unavailable."""
+    """Return the folder with Playwright and axe-core, downloading 50 MB if needed. Raises Unavailable."""
     return kept("browser-packages", [LOCK.read_bytes(), PYTHON.encode()], partial(install_wheels, LOCK))
 
 
 @cache
 def axe() -> str:
-    """The source of axe-core."""
+    """Return the source of axe-core."""
     [found] = packages().rglob("axe.min.js")
     return found.read_text(encoding="utf-8")
 
 
 @cache
 def chromium() -> tuple[Path, dict[str, str]]:
-    """The program and the variables that it needs, downloading 120 MB if needed. Raises Unavailable."""
+    """Return the program and the variables that it needs, downloading 120 MB if needed. Raises Unavailable."""
     if found := shutil.which("chromium") or shutil.which("google-chrome"):
         return Path(found), {}
     fonts = "fonts-dejavu-core"
@@ -70,7 +70,7 @@ def chromium() -> tuple[Path, dict[str, str]]:
 
 @asynccontextmanager
 async def running_chromium() -> AsyncIterator[Any]:
-    """Playwright's Browser. Raises Unavailable."""
+    """Yield Playwright's Browser. Raises Unavailable."""
     program, variables = chromium()
     if str(packages()) not in sys.path:
         sys.path.append(str(packages()))

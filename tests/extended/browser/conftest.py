@@ -1,4 +1,4 @@
-"""People with browsers, and what they look at: a gateway, a worker and the sandboxes, once for all tests."""
+"""People with browsers, and the gateway, the worker and the sandboxes that they use; shared by all tests."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -20,21 +20,21 @@ NewPerson = Callable[..., Awaitable[Person]]
 
 @pytest.fixture(scope="session", autouse=True)
 def browser_installed() -> None:
-    """Skip what needs a browser where there is none, but never in CI."""
+    """Skip tests that need a browser if there is none; in CI, fail them."""
     for get in (chromium, packages, axe):
         needed(get)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser(browser_installed: None) -> AsyncIterator[object]:
-    """One for all people; each has a profile of their own."""
+    """Yield one browser for all people; each person has a separate profile."""
     async with running_chromium() as it:
         yield it
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def portal() -> AsyncIterator[str]:
-    """The address of a page of another origin, where people click."""
+    """Yield the address of a page of another origin, where people click."""
     async with served(portal_app()) as address:
         yield address
 
@@ -43,7 +43,7 @@ async def portal() -> AsyncIterator[str]:
 async def world(
     kafka: str, portal: str, browser: object, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[World]:
-    """Everything that is behind the pages."""
+    """Yield everything behind the pages."""
     folder = tmp_path_factory.mktemp("world")
     async with AsyncExitStack() as stack:
         stage = await stack.enter_async_context(open_stage(kafka, unique_name(), folder))
@@ -55,7 +55,7 @@ async def world(
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def person(browser: object) -> AsyncIterator[NewPerson]:
-    """Makes people. At the end no page of theirs may have had anything to complain about."""
+    """Yield a function that creates people. At the end, no page of theirs may have reported an error."""
     people: list[Person] = []
 
     async def make(**options: Any) -> Person:

@@ -1,4 +1,4 @@
-"""What people do: they click in the portal, look at pages, and complain of errors that only a console shows."""
+"""The actions of people: they click in the portal, look at pages, and complain of errors that only a console shows."""
 
 import asyncio
 import time
@@ -21,14 +21,14 @@ from worker.sandbox.users import JWT_SECRET, User, sandbox_token
 
 ADMIN_ROLE = "Operator of the playground"
 
-# Opens the address by script, as the Design Studio does, which cannot send a header along.
+# Opens the address by script, as the Design Studio does, which cannot send a header with it.
 _PORTAL = """<!doctype html><html lang="en"><title>Portal</title><link rel="icon" href="data:,">
 <button>Deploy for Execution</button><script>
 const address = new URLSearchParams(location.search).get("open");
 document.querySelector("button").onclick = () => window.open(address);
 </script>"""
 
-# Notes each state that the page shows, and what its policy refuses.
+# Records each state that the page shows, and what its policy blocks.
 _NOTES = """
 window.states = [];
 const look = () => {
@@ -50,7 +50,7 @@ _HIDE = """hidden => {
 
 
 def portal_app() -> web.Application:
-    """A page of another origin with the portal's button."""
+    """Return a page of another origin with the portal's button."""
 
     async def page(_: web.Request) -> web.Response:
         return web.Response(text=_PORTAL, content_type="text/html")
@@ -61,53 +61,53 @@ def portal_app() -> web.Application:
 
 
 async def hide(page: Any, *, hidden: bool = True) -> None:
-    """Tell a page that its tab is hidden, or shown; without a screen none ever is."""
+    """Make a page believe that its tab is hidden, or shown; without a screen a tab is never hidden."""
     await page.evaluate(_HIDE, hidden)
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A stage, the address of its gateway, and that of a portal."""
+    """A stage, the address of its gateway, and the address of a portal."""
 
     stage: Stage
     gateway: str
     portal: str
 
     def solution(self, name: str) -> Stored:
-        """A new pipeline of two nodes in Graphene."""
+        """Add a new pipeline of two nodes to Graphene."""
         document = blueprint_document(node("solver"), node("gui"))
         made = make_pipeline(name, document, protobufs(document))
         self.stage.graphene.add(made)
         return made
 
     def deployments(self, person: "Person") -> list[Deployment]:
-        """What the playground has got of somebody."""
+        """Return the person's deployments on the playground."""
         return [it for it in self.stage.playground.deployments.values() if it.username == person.user.email]
 
     async def until_streams(self, number: int) -> None:
-        """Wait until the gateway has so many open."""
+        """Wait until the gateway has this number of open streams."""
         async with asyncio.timeout(20), aiohttp.ClientSession() as http:
             while True:
                 async with http.get(f"{self.gateway}/metrics") as response:
                     if f"playground_gateway_streams {float(number)}\n" in await response.text():
                         return
-                await asyncio.sleep(0.1)  # nothing tells us but asking again
+                await asyncio.sleep(0.1)  # polling is the only way to find out
 
 
-@dataclass  # without slots: Playwright notes something on whoever listens
+@dataclass  # without slots: Playwright sets an attribute on each listener
 class Person:
-    """Somebody with a browser of their own."""
+    """A person with a separate browser profile."""
 
     context: Any
     user: User
     is_admin: bool
     complaints: list[str] = field(default_factory=list)
     complained: asyncio.Event = field(default_factory=asyncio.Event)
-    clicked: float = 0.0  # when, in monotonic seconds
+    clicked: float = 0.0  # monotonic seconds of the last click
 
     @classmethod
     async def arrives(cls, browser: Any, *, admin: bool = False, **options: Any) -> Self:
-        """`options` are those of Playwright's contexts."""
+        """Create a person; `options` are options of Playwright's contexts."""
         name = f"person-{uuid4().hex[:8]}"
         context = await browser.new_context(**options)
         person = cls(context, User(str(uuid4()), name, f"{name}@graphene.example"), admin)
@@ -129,7 +129,7 @@ class Person:
 
     @property
     def token(self) -> str:
-        """A new one, with the role of an operator if this person is one."""
+        """A new token, with the role of an operator if this person is an operator."""
         issued = sandbox_token(datetime.now(UTC), user=self.user)
         if not self.is_admin:
             return issued
@@ -138,13 +138,13 @@ class Person:
         return jwt.encode(claims, jjwt_key(JWT_SECRET), algorithm="HS512")
 
     def address(self, gateway: str, stored: Stored) -> str:
-        """What the portal opens."""
+        """Return the address that the portal opens."""
         return f"{gateway}/deploy/{stored.solution_id}/{stored.revision_id}?{urlencode({'jwtToken': self.token})}"
 
     async def clicks(self, world: World, stored: Stored) -> Any:
         """Click in the portal; return the tab that opens."""
         portal = await self.context.new_page()
-        # Another name than the gateway's, so that another site opens the tab.
+        # Another host name than the gateway's, so that the tab is opened by another site.
         origin = world.portal.replace("127.0.0.1", "localhost")
         await portal.goto(f"{origin}/?{urlencode({'open': self.address(world.gateway, stored)})}")
         async with self.context.expect_page() as opened:
@@ -153,7 +153,7 @@ class Person:
         return await opened.value
 
     async def forgives(self, words: str) -> None:
-        """Wait for a complaint with these words, which may come after the page, and drop all that have them."""
+        """Wait for a complaint with these words, which may follow the page, and drop all complaints with them."""
         async with asyncio.timeout(10):
             while not any(words in it for it in self.complaints):
                 self.complained.clear()

@@ -1,6 +1,6 @@
-"""Every page that the gateway has, of requests in every state; nothing stands behind them.
+"""Every page of the gateway, for requests in every state, without real services behind them.
 
-`python -m tests.extended.browser.scenes FOLDER` takes their pictures, in three widths and both themes, to be looked at.
+`python -m tests.extended.browser.scenes FOLDER` takes screenshots for review, in three widths and both themes.
 """
 
 import asyncio
@@ -49,14 +49,14 @@ WITHOUT_SESSION = {"log-in": "/requests", "no-token": CLICK}
 
 @asynccontextmanager
 async def open_scenes() -> AsyncIterator[tuple[Door, str]]:
-    """A gateway that knows a request in each state, and its address with the prefix."""
+    """Yield a gateway that knows a request in each state, and its address with the prefix."""
     async with open_door(portal_url=PORTAL, admin_role=ADMIN) as door:
         _say_everything(door)
         yield door, str(door.client.make_url(PREFIX))
 
 
 def click(token_: str | None = None) -> str:
-    """The path of a click."""
+    """Return the path of a click."""
     return f"{CLICK}?jwtToken={token_ or token()}"
 
 

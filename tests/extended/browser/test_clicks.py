@@ -1,4 +1,4 @@
-"""What follows a click in the portal, in a browser."""
+"""The pages after a click in the portal, in a browser."""
 
 import time
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_a_click_shows_its_page_within_a_second(world: World, person: NewPerson) -> None:
-    """In a new tab, which is not white until the playground has answered. The quickest of three: machines are busy."""
+    """A click shows its page in a new tab within a second; the fastest of three counts, because machines are busy."""
     someone = await person()
     taken = []
     for number in range(3):
@@ -24,7 +24,7 @@ async def test_a_click_shows_its_page_within_a_second(world: World, person: NewP
 
 
 async def test_the_page_follows_to_the_dashboard(world: World, person: NewPerson) -> None:
-    """Step by step without a reload, read aloud once each; the last one has the link."""
+    """The page follows each step without a reload, has each read aloud once, and finally links to the dashboard."""
     someone = await person()
     world.stage.graphene.latency = 0.2
     try:
@@ -52,7 +52,7 @@ async def test_the_page_follows_to_the_dashboard(world: World, person: NewPerson
 
 
 async def test_without_scripts_a_reload_shows_the_same(world: World, person: NewPerson) -> None:
-    """And the buttons work: whoever deploys again comes to the new request."""
+    """Without scripts, reloads show the same states, and "Deploy again" leads to the new request."""
     someone = await person(java_script_enabled=False)
     page = await someone.context.new_page()
     world.stage.graphene.latency = 0.1
@@ -74,12 +74,12 @@ async def test_without_scripts_a_reload_shows_the_same(world: World, person: New
 
 
 async def test_twenty_reloads_make_one_deployment(world: World, person: NewPerson) -> None:
-    """Of the address that deploys, and of the page that it leads to."""
+    """Twenty reloads of the deploying address, and of the page that it leads to, make one deployment."""
     someone = await person()
     page = await someone.context.new_page()
     solution = world.solution("Reloaded")
     address = someone.address(world.gateway, solution)
-    world.stage.playground.faults[someone.user.email] = PLAYGROUND_FAULTS["302"]  # its end is a page, and no dashboard
+    world.stage.playground.faults[someone.user.email] = PLAYGROUND_FAULTS["302"]  # its result is a page, no dashboard
     seen = set()
     for _ in range(20):
         await page.goto(address)
@@ -94,7 +94,7 @@ async def test_twenty_reloads_make_one_deployment(world: World, person: NewPerso
 
 
 async def test_a_failed_one_is_deployed_again_from_its_page(world: World, person: NewPerson) -> None:
-    """It has the sentence, the code and a button, and the button leads to the new request."""
+    """The page of a failed request shows the sentence, the code, and a button that leads to the new request."""
     someone = await person()
     faults = world.stage.playground.faults
     faults[someone.user.email] = PLAYGROUND_FAULTS["302"]
@@ -112,7 +112,7 @@ async def test_a_failed_one_is_deployed_again_from_its_page(world: World, person
 
 
 async def test_a_rejected_one_says_what_to_do(world: World, person: NewPerson) -> None:
-    """Nothing has been sent to the playground."""
+    """The page of a rejected request shows what to do, and nothing has been sent to the playground."""
     someone = await person()
     solution = world.solution("Private")
     world.stage.graphene.private.add(str(solution.solution_id))
@@ -124,7 +124,7 @@ async def test_a_rejected_one_says_what_to_do(world: World, person: NewPerson) -
 
 
 async def test_a_parked_one_is_settled_by_an_operator(world: World, person: NewPerson) -> None:
-    """On the operators' page, under their name; the user's page, which is open, says so at once."""
+    """An operator settles a parked request on the operators' page; the user's open page shows it and the operator."""
     someone, operator = await person(), await person(admin=True)
     world.stage.playground.faults[someone.user.email] = PLAYGROUND_FAULTS["reset"]
     page = await someone.clicks(world, world.solution("Parked"))
@@ -141,13 +141,13 @@ async def test_a_parked_one_is_settled_by_an_operator(world: World, person: NewP
 
 
 async def test_a_hidden_tab_gives_its_stream_back(world: World, person: NewPerson) -> None:
-    """A browser has six connections to a host; who looks again sees what is new."""
+    """A hidden tab closes its stream, because a browser has six connections per host; shown again, it is up to date."""
     someone, operator = await person(), await person(admin=True)
     world.stage.playground.faults[someone.user.email] = PLAYGROUND_FAULTS["reset"]
     page = await someone.clicks(world, world.solution("Hidden"))
     await page.wait_for_selector(".chip.parked")
     await world.until_streams(1)
-    for hidden in (True, False) * 15:  # who looks around quickly keeps it
+    for hidden in (True, False) * 15:  # a tab that is hidden only briefly keeps its stream
         await hide(page, hidden=hidden)
     await hide(page)
     await world.until_streams(0)

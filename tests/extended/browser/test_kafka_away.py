@@ -1,4 +1,4 @@
-"""Apache Kafka goes and comes back, while people look on."""
+"""Apache Kafka fails and comes back while people use the pages."""
 
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_kafka_goes_and_comes_back(person: NewPerson, portal: str, tmp_path: Path) -> None:
-    """Open pages say so, a click is answered that a reload is safe, and each reload of it is the same request."""
+    """Open pages show the outage, a click's page offers a safe reload, and each reload leads to the same request."""
     someone = await person()
     async with AsyncExitStack() as stack:
         kafka = await stack.enter_async_context(EmbeddedKafka(short_lived=True))

@@ -1,4 +1,4 @@
-"""Every page in every state: for those who cannot see it well, and while something happens to it."""
+"""Every page in every state: its accessibility, and its behaviour while its request changes."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,14 +19,14 @@ PARKED = SCENES["parked"]
 
 @asynccontextmanager
 async def scenes_for(someone: Person) -> AsyncIterator[tuple[Door, str]]:
-    """The scenes, until somebody has closed their pages: one that still asks would find nobody, and complain."""
+    """Yield the scenes and then close the person's pages: an open page would fail to connect, and complain."""
     async with open_scenes() as found:
         yield found
         await someone.context.close()
 
 
 async def violations(page: Any) -> list[str]:
-    """What axe-core has against the page as it is now."""
+    """Return axe-core's complaints about the page in its present state."""
     await page.evaluate(axe())
     found = await page.evaluate("axe.run({ resultTypes: ['violations'] })")
     return [
@@ -38,7 +38,7 @@ async def violations(page: Any) -> list[str]:
 
 @pytest.mark.parametrize("theme", THEMES)
 async def test_nothing_is_against_a_page(theme: str, person: NewPerson) -> None:
-    """By the rules of axe-core: names, roles, order of headings, contrast. On a telephone nothing is cut off."""
+    """axe-core accepts every page (names, roles, order of headings, contrast), and a telephone shows its full width."""
     someone = await person(color_scheme=theme, viewport={"width": 360, "height": 740})
     page = await someone.context.new_page()
     found = []
@@ -61,7 +61,7 @@ async def test_nothing_is_against_a_page(theme: str, person: NewPerson) -> None:
 
 
 async def test_what_somebody_types_stays(person: NewPerson) -> None:
-    """Focus and text of a form outlive what happens to the request meanwhile, and details stay open."""
+    """Focus and text of a form survive changes of the request, and details stay open."""
     someone = await person()
     page = await someone.context.new_page()
     async with scenes_for(someone) as (door, address):
@@ -84,7 +84,7 @@ async def test_what_somebody_types_stays(person: NewPerson) -> None:
 
 
 async def test_each_state_is_read_aloud_once(person: NewPerson) -> None:
-    """A region of its own says it, which nothing but a new state changes."""
+    """Each state is read aloud once, from a separate region that only a new state changes."""
     someone = await person()
     page = await someone.context.new_page()
     async with scenes_for(someone) as (door, address):
@@ -106,7 +106,7 @@ async def test_each_state_is_read_aloud_once(person: NewPerson) -> None:
 
 
 async def test_a_lost_connection_is_said_and_found_again(person: NewPerson) -> None:
-    """Not for a moment's absence; the page is as new as before afterwards."""
+    """A page shows a lost connection, and after reconnecting it is up to date."""
     someone = await person()
     page = await someone.context.new_page()
     async with scenes_for(someone) as (door, address):
@@ -127,7 +127,7 @@ async def test_a_lost_connection_is_said_and_found_again(person: NewPerson) -> N
 
 
 async def test_leaving_ends_the_session(person: NewPerson) -> None:
-    """The button is a form of the gateway's own page, and every browser must say so."""
+    """Logging out ends the session; the button is a form of the gateway's own page, as every browser must confirm."""
     someone = await person()
     page = await someone.context.new_page()
     async with scenes_for(someone) as (_, address):
@@ -138,12 +138,12 @@ async def test_leaving_ends_the_session(person: NewPerson) -> None:
 
 
 async def logged_in(page: Any, address: str) -> None:
-    """Have a session."""
+    """Sign in."""
     await page.goto(address + click())
 
 
 def say(door: Door, sequence: int, **changes: Any) -> None:
-    """The end of the request that is being deployed."""
+    """Complete the request that is being deployed."""
     door.say(
         sequence,
         "deployed",

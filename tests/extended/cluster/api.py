@@ -28,11 +28,11 @@ _CONNECTIONS = 8
 
 
 class Refused(Exception):
-    """What the API server answered instead."""
+    """The API server's answer to a failed request."""
 
 
 class Api:
-    """Requests with a token. Methods raise Refused, and urllib3's HTTPError while there is nobody."""
+    """Requests with a token. Methods raise Refused, and urllib3's HTTPError while the API server is unreachable."""
 
     def __init__(self, url: str, token: str, ca: Path) -> None:
         self._url = url
@@ -40,11 +40,11 @@ class Api:
         self._connections = PoolManager(ca_certs=str(ca), retries=False, timeout=30, maxsize=_CONNECTIONS)
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._connections.clear()
 
     def call(self, method: str, path: str, body: Any = None, kind: str = "json", **query: str) -> Json:
-        """The answer; `kind` of the body: json, merge-patch+json, apply-patch+yaml."""
+        """Return the answer; `kind` of the body: json, merge-patch+json, apply-patch+yaml."""
         answer = self._connections.request(
             method,
             f"{self._url}/{path}?{urlencode(query)}",
@@ -56,54 +56,54 @@ class Api:
         return json.loads(answer.data) if answer.data.startswith(b"{") else {}
 
     def text(self, path: str, **query: str) -> str:
-        """An answer that is no JSON, such as the log of a pod."""
+        """Return an answer that is not JSON, such as the log of a pod."""
         answer = self._connections.request("GET", f"{self._url}/{path}?{urlencode(query)}", headers=self._headers)
         if answer.status >= 400:
             raise Refused(f"GET {path}: {answer.status}")
         return answer.data.decode(errors="replace")
 
     def get(self, kind: str, namespace: str, name: str) -> Json:
-        """One object."""
+        """Return one object."""
         return self.call("GET", _path(kind, namespace, name))
 
     def find(self, kind: str, namespace: str) -> list[Json]:
-        """All objects of a kind."""
+        """Return all objects of a kind."""
         return list(self.call("GET", _path(kind, namespace))["items"])
 
     def make_namespace(self, name: str, labels: Mapping[str, str] | None = None) -> None:
-        """As the playground server makes it."""
+        """Create a namespace as the playground server does."""
         self.call("POST", "api/v1/namespaces", {"metadata": {"name": name, "labels": labels or {}}})
 
     def has_namespace(self, name: str) -> bool:
-        """Also one that is going away."""
+        """Return whether the namespace exists, including while it is being deleted."""
         return name in {it["metadata"]["name"] for it in self.call("GET", "api/v1/namespaces")["items"]}
 
     def create(self, document: Json, namespace: str) -> Json:
-        """An object that somebody else makes."""
+        """Create an object that does not belong to a deployment of ours."""
         return self.call("POST", _path(document["kind"], namespace), document)
 
     def delete(self, kind: str, namespace: str, name: str) -> None:
-        """It may take its time to go."""
+        """Delete an object; its removal may take time."""
         self.call("DELETE", _path(kind, namespace, name))
 
     def patch(self, kind: str, namespace: str, name: str, change: Json) -> Json:
-        """Change an object; a new `status` is taken too."""
+        """Change an object, including its `status`."""
         subresource = "/status" if "status" in change else ""
         return self.call("PATCH", _path(kind, namespace, name) + subresource, change, "merge-patch+json")
 
     def try_apply(self, document: Json, namespace: str) -> None:
-        """Let the API server judge an object as if it were applied; nothing is kept."""
+        """Have the API server validate an object as if it were applied; nothing is stored."""
         path = _path(document["kind"], namespace, document["metadata"]["name"])
         query = {"fieldManager": "playground-deployer", "force": "true", "dryRun": "All"}
         self.call("PATCH", path, document, "apply-patch+yaml", **query)
 
     def try_pod(self, template: Json, namespace: str) -> None:
-        """Let the API server and Pod Security judge a pod; nothing is kept."""
+        """Have the API server and Pod Security validate a pod; nothing is stored."""
         pod = {**template, "metadata": {**template["metadata"], "generateName": "pod-"}}
         self.call("POST", _path("Pod", namespace), pod, dryRun="All")
 
     def everything(self, namespace: str) -> list[Json]:
-        """All objects in a namespace but events, of whatever kind the API server knows."""
+        """Return all objects in a namespace except events, of every kind that the API server knows."""
         found = []
         for group, kind, plural in self._namespaced:
             items = self.call("GET", f"{group}/namespaces/{namespace}/{plural}")["items"]
@@ -127,7 +127,7 @@ def _path(kind: str, namespace: str, name: str = "") -> str:
 
 
 def until(look: Callable[[], T], seconds: float = 30) -> T:
-    """The first true value; the last one, whatever it is, when the time is up."""
+    """Return the first true value, or the last value when the time is up."""
     end = time.monotonic() + seconds
     while True:
         seen = look()

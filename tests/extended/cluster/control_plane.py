@@ -27,11 +27,11 @@ from worker.sandbox.supervised_process import SupervisedProcess
 ADMIN, NOBODY = "admin", "nobody"
 START_SECONDS = 60
 _STARTS = 3
-"""A free port may be taken by somebody else before it is opened."""
+"""The number of attempts to start: another process may take a free port before it is opened."""
 _LOG_LINES = 20
-_KEY = "certificates/apiserver.key"  # the API server's own; the tokens it could sign with it are of no use here
+_KEY = "certificates/apiserver.key"  # the API server's own; tokens signed with it are useless here
 
-# What moves objects when a person would see them move. Claims keep a finalizer that has to be taken off.
+# The controllers whose effects people see. Claims keep a finalizer that has to be removed.
 _CONTROLLERS = (
     *("namespace", "deployment", "replicaset", "garbage-collector", "endpointslice", "clusterrole-aggregation"),
     *("persistentvolume-binder", "persistentvolumeclaim-protection"),
@@ -39,14 +39,14 @@ _CONTROLLERS = (
 
 
 class ControlPlane:
-    """One that ends with us, and keeps nothing.
+    """A control plane that ends with this process, and keeps nothing.
 
     with ControlPlane(binary) as cluster:
         subprocess.run(command, env={"KUBECONFIG": str(cluster.kubeconfig)})
     """
 
     def __init__(self, binary: Path, options: Sequence[str] = (), controllers: Sequence[str] = ()) -> None:
-        """Give the API server further `options`, and run further `controllers`, for those who add a node."""
+        """Give the API server further `options`, and run further `controllers`, for callers that add a node."""
         self.url = ""
         self.folder = Path(tempfile.mkdtemp(prefix="playground-cluster-"))
         self._binary = binary
@@ -56,15 +56,15 @@ class ControlPlane:
 
     @property
     def kubeconfig(self) -> Path:
-        """Access as administrator."""
+        """Return the administrator's kubeconfig."""
         return self.kubeconfig_of(ADMIN)
 
     def kubeconfig_of(self, user: str) -> Path:
-        """Access as ADMIN, or as NOBODY, who has no rights until a test gives some."""
+        """Return the kubeconfig of ADMIN, or of NOBODY, who has no rights until a test grants some."""
         return self.folder / f"{user}.kubeconfig"
 
     def open_api(self) -> Api:
-        """The administrator's access, for tests."""
+        """Open the administrator's access, for tests."""
         return Api(self.url, self._tokens[ADMIN], self._certificate)
 
     def __enter__(self) -> Self:
@@ -91,7 +91,7 @@ class ControlPlane:
             raise
 
     def stop(self) -> None:
-        """SIGKILL: there is nothing to save. May be called again."""
+        """Send SIGKILL: there is nothing to save. May be called again."""
         processes, self._processes = self._processes, []
         for process in reversed(processes):
             process.close()
@@ -99,14 +99,14 @@ class ControlPlane:
 
     @property
     def _certificate(self) -> Path:
-        """The API server makes it at its start, for itself."""
+        """Return the certificate that the API server makes for itself at its start."""
         return self.folder / "certificates" / "apiserver.crt"
 
     def _try(self) -> bool:
         etcd, peer, port = unused_ports(3)
         self.url = f"https://{HOST}:{port}"
         self._write_files()
-        # Only etcd writes for as long as it runs, so its end is when the folder can go.
+        # Only etcd writes throughout its run, so the folder can be removed when etcd ends.
         self._run("etcd", f"data-{etcd}", str(etcd), str(peer), remove=self.folder)
         self._run(
             "kube-apiserver",
@@ -134,7 +134,7 @@ class ControlPlane:
             "--leader-elect=false",
             "--secure-port=0",
         )
-        # A claim that is deleted goes only when a controller lets it.
+        # A deleted claim is removed only when a controller releases it.
         with closing(self.open_api()) as api:
             spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
             api.create({"kind": "PersistentVolumeClaim", "metadata": {"name": "probe"}, "spec": spec}, "default")
@@ -160,7 +160,7 @@ class ControlPlane:
             self.kubeconfig_of(user).write_text(json.dumps(document))
 
     def run(self, program: str, *arguments: str) -> None:
-        """Run another of Kubernetes' programs beside the others, in the same folder."""
+        """Run another of Kubernetes' programs in the same folder."""
         self._run(program, *arguments)
 
     def _run(self, program: str, *arguments: str, remove: Path | None = None) -> None:
@@ -169,7 +169,7 @@ class ControlPlane:
         self._processes.append(SupervisedProcess(command, folder=self.folder, log=log, remove=remove))
 
     def becomes(self, look: Callable[[Api], bool]) -> bool:
-        """Whether it is seen before a process ends or time runs out."""
+        """Return whether `look` succeeds before a process ends or time runs out."""
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end and all(process.running for process in self._processes):
             with suppress(OSError, HTTPError, Refused), closing(self.open_api()) as api:
@@ -179,7 +179,7 @@ class ControlPlane:
         return False
 
     def logs(self) -> str:
-        """The end of each program's log."""
+        """Return the end of each program's log."""
         tails = [(log.name, log.read_text(errors="replace").splitlines()) for log in self.folder.glob("*.log")]
         return "\n".join(line for name, lines in tails for line in (f"--- {name}", *lines[-_LOG_LINES:]))
 

@@ -1,7 +1,7 @@
-"""What the API server holds of a deployment, without what differs from run to run.
+"""The API server's objects of a deployment, without what differs from run to run.
 
-tests/data/cluster/CASE.yaml is the whole truth with a host name and a pull secret; `WRITE_GOLDEN=1 make test-cluster`
-writes them anew. Read the diff line by line before you commit it.
+tests/data/cluster/CASE.yaml holds all of them, with a host name and a pull secret; `WRITE_GOLDEN=1 make test-cluster`
+writes the files again. Read the diff line by line before you commit it.
 """
 
 import copy
@@ -19,13 +19,13 @@ from tests.support.paths import DATA
 GOLDEN = DATA / "cluster"
 
 _CHANGING = ("uid", "resourceVersion", "creationTimestamp", "managedFields", "generation", "namespace")
-_REVISION = "deployment.kubernetes.io/revision"  # counted by a controller, some time later
+_REVISION = "deployment.kubernetes.io/revision"  # set by a controller, some time later
 
 Key = tuple[str, str]  # kind, name
 
 
 def ours(api: Api, deployment: Deployment) -> dict[Key, Json]:
-    """Every object in the namespace that no controller has made for another one."""
+    """Return every object in the namespace that no controller has made for another object."""
     found = [it for it in api.everything(deployment.namespace) if "ownerReferences" not in it["metadata"]]
     return {(it["kind"], it["metadata"]["name"]): it for it in found}
 
@@ -36,16 +36,16 @@ def settle(api: Api, deployment: Deployment) -> None:
 
 
 def _is_settled(deployment: Json) -> bool:
-    """Without a kubelet nothing comes after this."""
+    """Return whether the Deployment is in its last state without a kubelet."""
     status = deployment.get("status", {})
     return bool(1 == status.get("updatedReplicas") == status.get("unavailableReplicas"))
 
 
 def versions(objects: dict[Key, Json]) -> dict[Key, Any]:
-    """What changes with every change.
+    """Return what changes with every change.
 
-    Claims as a whole instead of their resourceVersion: the API server shows `phase: Pending` from the start, but stores
-    it only with the first apply after the one that made the claim.
+    Claims are included as a whole instead of by resourceVersion: the API server shows `phase: Pending` from the start,
+    but stores it only with the first apply after the apply that made the claim.
     """
     return {
         key: {**it, "metadata": {**it["metadata"], "resourceVersion": None}}
@@ -56,7 +56,7 @@ def versions(objects: dict[Key, Json]) -> dict[Key, Any]:
 
 
 def normalised(objects: dict[Key, Json], namespace: str) -> list[Json]:
-    """In the order of kind and name."""
+    """Return the objects without varying fields, sorted by kind and name."""
     return [_normalised(copy.deepcopy(objects[key]), namespace) for key in sorted(objects)]
 
 
@@ -79,7 +79,7 @@ def _normalised(document: Json, namespace: str) -> Json:
 
 
 def expected(case: str, configuration: Configuration, found: list[Json]) -> list[Json]:
-    """The golden objects as this configuration of the server changes them."""
+    """Return the golden objects with the changes of this server configuration."""
     path = GOLDEN / f"{case}.yaml"
     if os.environ.get("WRITE_GOLDEN") == "1" and configuration == FULL:
         path.parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""An orchestrator that judges a pipeline as the generic-parallel-orchestrator does (contract §7), and runs nothing."""
+"""An orchestrator that validates pipelines as the generic-parallel-orchestrator does (contract §7); it runs nothing."""
 
 import importlib.util
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ CLIENT = "orchestrator_client/orchestrator_client.py"
 
 
 class Orchestrator:
-    """The four calls; it notes what it was asked."""
+    """The service with its four calls; it records its requests."""
 
     def __init__(self, messages: Any) -> None:
         self.asked: list[str] = []
         self._messages = messages
 
     def initialize(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Errors are in the status, not of gRPC."""
+        """Report errors in the status, not as gRPC errors."""
         self.asked.append("initialize")
         try:
             load(request.blueprint, request.dockerinfo, request.protofiles)
@@ -31,24 +31,24 @@ class Orchestrator:
         return self._messages.OrchestrationStatus(success=True, message="initialized")
 
     def run(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Answers with success=false and code=0 where all is well, as the real one."""
+        """Answer success with success=false and code=0, as the real orchestrator does."""
         self.asked.append("run")
         return self._messages.OrchestrationStatus(success=False, code=0, message="started")
 
     def get_status(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Busy."""
+        """Answer "busy"."""
         self.asked.append("get_status")
         return self._messages.OrchestrationStatus(success=True, active_threads=4)
 
     def observe(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-        """One event, then the end."""
+        """Send one event, then end the stream."""
         self.asked.append("observe")
         yield self._messages.OrchestrationEvent(component="somebody", name="rpc.started")
 
 
 @contextmanager
 def serve(port: int) -> Iterator[Orchestrator]:
-    """As if the cluster led a node's port to it."""
+    """Serve as if the cluster routed a node's port here."""
     spec = importlib.util.spec_from_file_location("orchestrator_client", ONTARGET / CLIENT)
     assert spec
     assert spec.loader

@@ -1,4 +1,4 @@
-"""Interpreters that run the bundle's script: ours with the newest client, the oldest at hand with the oldest one."""
+"""Interpreters for the bundle's script: ours with the newest client, the oldest available with the oldest client."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.support.kept import Unavailable, kept
 
-NEWEST, OLDEST = "kubernetes 37", "kubernetes 21.7"  # what the worker is built with, and what the script promises
+NEWEST, OLDEST = "kubernetes 37", "kubernetes 21.7"  # the worker's version, and the oldest that the script supports
 OLDEST_PYTHON = (3, 8)
 OLD_LOCK = Path(__file__).with_name("kubernetes-21.7.lock")
 _ASK = "import sys, ensurepip, venv; print('%d.%d.%d' % sys.version_info[:3])"
@@ -32,13 +32,13 @@ class Python:
 
 
 def running() -> Python:
-    """The one of these tests."""
+    """Return the interpreter that runs the tests."""
     return Python(Path(sys.executable), "{}.{}.{}".format(*sys.version_info), version("kubernetes"))
 
 
 @cache
 def oldest() -> Python:
-    """kubernetes 21.7 on the oldest Python of this machine that can have it. Raises Unavailable."""
+    """Return kubernetes 21.7 on the oldest suitable Python of this machine. Raises Unavailable."""
     for number, interpreter in sorted({_version(it): it for it in _interpreters()}.items()):
         if number < OLDEST_PYTHON:
             continue
@@ -59,7 +59,7 @@ def oldest() -> Python:
 
 
 def _interpreters() -> Iterator[Path]:
-    """Those on PATH, those of pyenv, whose names on PATH lead nowhere, and ours."""
+    """Yield the interpreters on PATH, pyenv's, whose names on PATH do not lead to them, and ours."""
     for minor in range(OLDEST_PYTHON[1], sys.version_info.minor):
         if found := shutil.which(f"python3.{minor}"):
             yield Path(found)
@@ -69,7 +69,7 @@ def _interpreters() -> Iterator[Path]:
 
 
 def _version(interpreter: Path) -> tuple[int, ...]:
-    """(0,) when it does not run, or cannot make environments."""
+    """Return its version, or (0,) if it does not run or cannot make environments."""
     try:
         done = subprocess.run([interpreter, "-I", "-c", _ASK], capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""The playground server around the bundle's script: how it unpacks, starts and reads afterwards (contract §6)."""
+"""The playground server around the bundle's script: how it unpacks, starts and then reads (contract §6)."""
 
 import io
 import json
@@ -24,7 +24,7 @@ PULL_SECRET = "acumos-registry"
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What config.json may say or leave out."""
+    """The settings that config.json may contain or omit."""
 
     hostname: bool
     pull_secret: bool
@@ -39,12 +39,12 @@ FULL, BARE = CONFIGURATIONS[0], CONFIGURATIONS[-1]
 
 
 class Server:
-    """Its working folder, with the kubeconfig of its user."""
+    """The server's working folder, with the kubeconfig of its user."""
 
     def __init__(
         self, folder: Path, kubeconfig: Path, python: Python, configuration: Configuration, auths: Json = AUTHS
     ) -> None:
-        """Configure it; `auths` is the content of its pull secret."""
+        """Configure the server; `auths` is the content of its pull secret."""
         self.folder = folder
         self._python = python
         self._configuration = configuration
@@ -62,7 +62,7 @@ class Server:
         self._config.write_text(json.dumps(keys))
 
     def unpack(self, archive: bytes) -> "Deployment":
-        """Three times, as the server does, and with `extractall`."""
+        """Unpack a bundle three times, as the server does, and with `extractall`."""
         user = Path("solutions") / USER.encode().hex()
         with zipfile.ZipFile(io.BytesIO(archive)) as opened:
             name = json.loads(opened.read("blueprint.json"))["name"]
@@ -72,7 +72,7 @@ class Server:
         return Deployment(namespace, self.folder / user / namespace)
 
     def arguments(self, deployment: "Deployment", *more: str) -> list[str]:
-        """What follows the script's path in the server's command line."""
+        """Return the arguments after the script's path in the server's command line."""
         base = str(deployment.folder.relative_to(self.folder))
         if self._configuration.pull_secret:
             images = ["-sn", PULL_SECRET, "-ps", str(self._secret)]
@@ -81,12 +81,12 @@ class Server:
         return ["-n", deployment.namespace, "-bp", base, *images, "--config-file", f"{self.folder}/config.json", *more]
 
     def start(self, deployment: "Deployment", *more: str) -> subprocess.Popen[str]:
-        """The server's command line, character for character, in its working folder."""
+        """Start the server's exact command line in its working folder."""
         base = deployment.folder.relative_to(self.folder)
         return subprocess.Popen(
             [self._python.path, f"{base}/{SCRIPT}", *self.arguments(deployment, *more)],
             cwd=self.folder,
-            # Some libraries deplore old Pythons.
+            # Some libraries warn about old Pythons.
             env={"PATH": os.environ["PATH"], "HOME": str(self._home), "PYTHONWARNINGS": "ignore"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -95,7 +95,7 @@ class Server:
         )
 
     def run(self, deployment: "Deployment", *more: str) -> Result:
-        """To its end."""
+        """Run the script to its end."""
         with self.start(deployment, *more) as process:
             out, err = process.communicate()
         return Result(process.returncode, out, err)
@@ -109,13 +109,13 @@ class Deployment:
     folder: Path
 
     def json(self, name: str) -> Json:
-        """A file of the bundle."""
+        """Return the content of a JSON file of the bundle."""
         document: Json = json.loads((self.folder / name).read_text())
         return document
 
     @property
     def docker_info(self) -> list[Json]:
-        """What dockerinfo.json lists; nothing for a single model."""
+        """Return the entries of dockerinfo.json; none for a single model."""
         if not (self.folder / "dockerinfo.json").exists():
             return []
         return list(self.json("dockerinfo.json")["docker_info_list"])
@@ -132,7 +132,7 @@ class Seen:
 
 
 def look(deployment: Deployment, api: Api) -> dict[str, Seen]:
-    """Container name → what the server finds out: first from the manifests, then by names made of the container's."""
+    """Return what the server finds for each container: from the manifests, then by names derived from its name."""
     seen = {}
     for path in sorted(deployment.folder.glob("deployments/*")):
         document = yaml.safe_load(path.read_text())

@@ -19,12 +19,12 @@ from tests.extended.cluster.api import Api, Refused, until
 from tests.extended.cluster.control_plane import ControlPlane
 
 _DEFINITIONS = "apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-# What `placed` asks for, and what its pods would be refused without.
+# The objects that `placed` refers to, without which its pods would be rejected.
 _CLUSTER_OBJECTS: dict[str, Json] = {
     "apis/scheduling.k8s.io/v1/priorityclasses": {"metadata": {"name": "graphene-high"}, "value": 1000},
     "apis/node.k8s.io/v1/runtimeclasses": {"metadata": {"name": "gvisor"}, "handler": "runsc"},
 }
-# The topics of the chart go with it, so that nothing is left.
+# The chart's topics are deleted with it, so that nothing is left.
 _TOPICS_GO: Json = {"topics": {"strimzi": {"namespace": "", "keep": False}}}
 _ALL: Json = {
     "scaling": {"mode": "keda", "minReplicas": 2},
@@ -49,7 +49,7 @@ RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("e
 
 @pytest.fixture(scope="module")
 def api(cluster: ControlPlane) -> Iterator[Api]:
-    """One that knows the custom resources."""
+    """Yield access to an API server that knows the custom resources."""
     with closing(cluster.open_api()) as api:
         for resource in RESOURCES.values():
             api.call("POST", _DEFINITIONS, resource.definition)
@@ -64,7 +64,7 @@ def api(cluster: ControlPlane) -> Iterator[Api]:
 
 
 def _is_served(api: Api, resource: Resource) -> bool:
-    """Not at once when it is established: its storage takes a second."""
+    """Return whether the resource is served; its storage takes a second after it is established."""
     try:
         api.call("GET", f"apis/{resource.api_version}/{resource.plural}")
     except Refused:
@@ -85,12 +85,12 @@ class Release:
     def helm(
         self, verb: str, *more: str, values: Json | None = None, version: Path = HELM_4, name: str = RELEASE
     ) -> str:
-        """What it prints. Raises tests.component.chart.rendering.Refused."""
+        """Return helm's output. Raises tests.component.chart.rendering.Refused."""
         text = "" if values is None else json.dumps(merged(LEAST, values, _TOPICS_GO))
         return helm(verb, name, *more, *self._access, values=text, home=self._home, version=version)
 
     def installed(self) -> set[tuple[str, str]]:
-        """Kind and name of what `helm get manifest` says, each found on the API server."""
+        """Return kind and name of the objects of `helm get manifest`, each found on the API server."""
         found = objects(helm("get", "manifest", RELEASE, *self._access, home=self._home))
         there = {(it["kind"], it["metadata"]["name"]) for it in self._api.everything(self.namespace)}
         wanted = {(it["kind"], it["metadata"]["name"]) for it in found}
@@ -98,39 +98,39 @@ class Release:
         return wanted
 
     def check_pod(self) -> Json:
-        """That of `helm test`."""
+        """Return the pod of `helm test`."""
         (pod,) = objects(helm("get", "hooks", RELEASE, *self._access, home=self._home))
         return pod
 
     def deployment(self) -> Json:
-        """That of the workers."""
+        """Return the Deployment of the workers."""
         (found,) = (it for it in self.deployments() if component_of(it) == "worker")
         return found
 
     def deployments(self) -> list[Json]:
-        """That of the workers, and that of the gateways where there is one."""
+        """Return the Deployments of the workers and, if there are any, of the gateways."""
         found: list[Json] = self._api.find("Deployment", self.namespace)
         return found
 
     def pods_are_made(self) -> bool:
-        """As many as wanted: Pod Security lets them in."""
+        """Return whether the wanted number of pods is made: Pod Security admits them."""
         wanted = sum(it["spec"]["replicas"] for it in self.deployments())
         return bool(until(lambda: wanted == len(self._api.find("Pod", self.namespace))))
 
     def is_gone(self) -> bool:
-        """Nothing of any kind is left in the namespace."""
+        """Return whether the namespace is empty."""
         return bool(until(lambda: not self._api.everything(self.namespace)))
 
 
 @pytest.fixture
 def release(api: Api, cluster: ControlPlane, tmp_path: Path) -> Callable[[str], Release]:
-    """Makes the namespace."""
+    """Return a function that makes a release in a new namespace."""
     return lambda namespace: Release(api, cluster, namespace, tmp_path)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_install_and_uninstall(name: str, release: Callable[[str], Release], api: Api) -> None:
-    """The API server takes every object and makes the pods, and takes the pod of `helm test`; nothing is left."""
+    """The API server accepts every object and the pod of `helm test`, and makes the pods; uninstall removes all."""
     here = release(f"chart-{name}")
 
     here.helm("install", str(CHART), values=values_of(name))
@@ -144,7 +144,7 @@ def test_install_and_uninstall(name: str, release: Callable[[str], Release], api
 
 
 def test_upgrades(release: Callable[[str], Release]) -> None:
-    """From each set of values to the next, on the same Deployment: no immutable field changes."""
+    """Upgrades from each set of values to the next keep the same Deployment: no immutable field changes."""
     here = release("chart-upgrades")
     here.helm("install", str(CHART), values={})
     identity = here.deployment()["metadata"]["uid"]
@@ -163,7 +163,7 @@ def test_upgrades(release: Callable[[str], Release]) -> None:
 
 
 def test_from_helm_3_to_helm_4(release: Callable[[str], Release]) -> None:
-    """What the older helm installed and changed, the newer one changes and removes."""
+    """Helm 4 upgrades and removes what Helm 3 installed and changed."""
     here = release("chart-helm-3")
     here.helm("install", str(CHART), values={}, version=HELM_3)
     identity = here.deployment()["metadata"]["uid"]
@@ -176,7 +176,7 @@ def test_from_helm_3_to_helm_4(release: Callable[[str], Release]) -> None:
 
 
 def test_upgrade_to_another_name(release: Callable[[str], Release]) -> None:
-    """Other objects take the place of the first; none of those stays."""
+    """An upgrade to another name replaces all objects of the first name."""
     here = release("chart-renamed")
     here.helm("install", str(CHART), values={})
     before = here.installed()
@@ -188,8 +188,10 @@ def test_upgrade_to_another_name(release: Callable[[str], Release]) -> None:
 
 
 def test_two_releases_in_one_namespace(release: Callable[[str], Release]) -> None:
-    """The second is refused, and so is its upgrade, as long as it shares a topic or the group of the first on the same
-    brokers; a name of its own for each, or other brokers, are taken."""
+    """A second release must not share a topic or the group with the first on the same brokers.
+
+    Its install and its upgrade are rejected. With separate names, or on other brokers, it is accepted.
+    """
     here = release("chart-two")
     here.helm("install", str(CHART), values={})
     names = {
@@ -218,7 +220,7 @@ def test_two_releases_in_one_namespace(release: Callable[[str], Release]) -> Non
 
 
 def test_what_pod_security_stops(release: Callable[[str], Release], api: Api) -> None:
-    """`restricted` is in force there: the same pod with one right more is refused."""
+    """Pod Security `restricted` is in force: it rejects the same pod with one more right."""
     here = release("chart-refused")
     here.helm("install", str(CHART), values={})
     check = here.check_pod()

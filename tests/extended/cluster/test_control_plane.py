@@ -1,4 +1,4 @@
-"""The tests' own control plane: what it keeps, what it leaves, and when it may be missing."""
+"""The tests' own control plane: what it caches, what it cleans up, and when it may be missing."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from tests.support.kept import Unavailable, kept, needed
 
 
 def test_nothing_is_left(binary: Path) -> None:
-    """Not a process and not a file, when whoever started it is killed."""
+    """When the owner of a control plane is killed, no process and no file is left."""
     owner = subprocess.Popen(
         [sys.executable, "-m", "tests.extended.cluster.control_plane"],
         stdout=subprocess.PIPE,
@@ -36,7 +36,7 @@ def test_nothing_is_left(binary: Path) -> None:
 
 
 def test_stop(binary: Path) -> None:
-    """The same at its ordinary end."""
+    """After an ordinary stop no process and no file is left."""
     with ControlPlane(binary) as cluster:
         folder = cluster.kubeconfig.parent
         processes = psutil.Process().children(recursive=True)
@@ -47,7 +47,7 @@ def test_stop(binary: Path) -> None:
 
 
 def _is_gone(process: psutil.Process) -> bool:
-    """Also when nobody has asked for its exit code, as in a container without an init."""
+    """Return whether the process is gone, or a zombie, as in a container without an init."""
     try:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -55,14 +55,14 @@ def _is_gone(process: psutil.Process) -> bool:
 
 
 def test_it_is_what_it_says(cluster: ControlPlane) -> None:
-    """The version it was built from, not v0.0.0."""
+    """The API server reports the version that it was built from, not v0.0.0."""
     api = cluster.open_api()
     assert f"v{VERSION}" == api.call("GET", "version")["gitVersion"]
     api.close()
 
 
 def test_kept_for_what_it_is_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Made once for the same parts, anew for others; a failure keeps nothing, not even rubbish."""
+    """A cached folder is made once for the same parts and again for other parts; a failure leaves nothing behind."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     made: list[Path] = []
 
@@ -87,7 +87,7 @@ def test_kept_for_what_it_is_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_what_several_need_at_once_is_made_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others wait for it, and find it."""
+    """When several callers need the same folder at once, one makes it and the others wait for it."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     made: list[Path] = []
     with ThreadPoolExecutor() as pool:
@@ -100,7 +100,7 @@ def test_what_several_need_at_once_is_made_by_one(tmp_path: Path, monkeypatch: p
     [({}, pytest.skip.Exception), ({"CI": "false"}, pytest.skip.Exception), ({"CI": "true"}, pytest.fail.Exception)],
 )
 def test_never_missing_in_ci(environ: Mapping[str, str], outcome: type[BaseException]) -> None:
-    """On a desk the tests skip and say why; in CI they fail."""
+    """A missing resource skips a test with a reason on a developer's machine, and fails it in CI."""
 
     def get() -> None:
         raise Unavailable("There is no Go.")
@@ -110,7 +110,7 @@ def test_never_missing_in_ci(environ: Mapping[str, str], outcome: type[BaseExcep
 
 
 def test_without_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither on PATH nor to be had as a wheel: a sentence that says what to do."""
+    """Without Go on PATH or as a wheel, the error states what to do."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -123,5 +123,5 @@ def test_without_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_go_version_is_the_modules() -> None:
-    """The oldest Go accepted is the one that go.mod names."""
+    """The oldest accepted Go is the version in go.mod."""
     assert f"\ngo {OLDEST_GO[0]}.{OLDEST_GO[1]}" in (SOURCE / "go.mod").read_text()

@@ -1,6 +1,6 @@
-"""Generated bundles before the API server's own validation and Pod Security: nothing may be refused there.
+"""Generated bundles against the API server's own validation and Pod Security, which must accept all of them.
 
-CLUSTER_BUNDLES=5000 takes so many instead of 500; tests/support/generated.py has PROPERTIES_SEED.
+CLUSTER_BUNDLES=5000 generates that many instead of 500; for PROPERTIES_SEED see tests/support/generated.py.
 """
 
 import asyncio
@@ -30,13 +30,13 @@ from worker.domain.bundle.archive import Bundle
 from worker.errors import CODES, DeploymentError
 
 WANTED = int(os.environ.get("CLUSTER_BUNDLES") or 500)
-ROUND = 350  # hypothesis begins each with the simple ones
+ROUND = 350  # hypothesis begins each round with simple examples
 AT_ONCE = 4  # requests
 LEVELS = {"default": "baseline", "restricted": "restricted"}  # security profile → Pod Security
 
 
 class Judge:
-    """The API server, asked in dry runs; the same object is shown to it once."""
+    """The API server, called with dry runs; it validates each distinct object once."""
 
     def __init__(self, api: Api, unique: str) -> None:
         self.refusals: list[str] = []
@@ -49,11 +49,11 @@ class Judge:
             api.make_namespace(self._namespaces[profile], {"pod-security.kubernetes.io/enforce": level})
 
     def close(self) -> None:
-        """Nothing more to judge."""
+        """Close the connections."""
         self._pool.shutdown()
 
     def hear(self, batch: list[tuple[Case, Bundle]]) -> None:
-        """All that the script would apply of these bundles, and their pods."""
+        """Validate everything that the script would apply of these bundles, and their pods."""
         asked = [self._pool.submit(self._judge, *it) for case, bundle in batch for it in self._new(case, bundle)]
         self.refusals += [refusal for it in asked if (refusal := it.result())]
         self.objects += len(asked)
@@ -77,7 +77,7 @@ class Judge:
 
 
 def planned(bundle: Bundle, namespace: str) -> list[Json]:
-    """What the script makes of a bundle with everything configured."""
+    """Return the script's objects for a bundle with everything configured."""
     script = load_script()
     objects = promises.read_manifests(bundle)
     manifests = tuple(script.Manifest(it, Path("deployments", name)) for name, it in sorted(objects.items()))
@@ -88,7 +88,7 @@ def planned(bundle: Bundle, namespace: str) -> list[Json]:
 
 @pytest.fixture
 def judge(api: Api, unique: str) -> Iterator[Judge]:
-    """With namespaces of its own."""
+    """Yield a judge with separate namespaces."""
     judge = Judge(api, unique)
     yield judge
     judge.close()
@@ -96,13 +96,13 @@ def judge(api: Api, unique: str) -> Iterator[Judge]:
 
 @pytest.fixture
 def runner() -> Iterator[asyncio.Runner]:
-    """One loop for all bundles of a test."""
+    """Yield one event loop for all bundles of a test."""
     with asyncio.Runner() as running:
         yield running
 
 
 def generate(size: int, number: int) -> list[Case]:
-    """Some more cases, as the property tests have them: six pipelines for a single model."""
+    """Generate more cases, as the property tests do: six pipelines for each single model."""
     cases: list[Case] = []
 
     @seed(SEED + number)
@@ -122,7 +122,7 @@ def generate(size: int, number: int) -> list[Case]:
 
 
 def named(name: str) -> Iterator[Case]:
-    """A model, a pipeline, and a pipeline with a node of this name."""
+    """Yield a model, a pipeline, and a pipeline with a node of this name."""
     more = {"image": "registry.example/model:1.0", "proto_uri": "org/a.proto"}
     model = solution(kind=Kind.SINGLE_MODEL, name=name, image=more["image"], proto_uri=more["proto_uri"])
     yield Case(model, None, b"", OPTIONS)
@@ -135,7 +135,7 @@ def named(name: str) -> Iterator[Case]:
 
 @pytest.mark.timeout(600)
 def test_generated_bundles(judge: Judge, runner: asyncio.Runner) -> None:
-    """Every one that the deployer makes is accepted, with its web pages, pull secret and pods."""
+    """The cluster accepts every generated bundle, with its web pages, pull secret and pods."""
     tally, known, number = Tally(), set[str](), 0
     while len(known) < WANTED:
         batch: list[tuple[Case, Bundle]] = []
@@ -159,7 +159,7 @@ def test_generated_bundles(judge: Judge, runner: asyncio.Runner) -> None:
 
 
 def test_hostile_names(judge: Judge, runner: asyncio.Runner) -> None:
-    """As a model, as a pipeline and as a node: each becomes a bundle that is accepted, or a refusal with a reason."""
+    """A hostile name of a model, a pipeline or a node leads to an accepted bundle, or to a rejection with a reason."""
     batch: list[tuple[Case, Bundle]] = []
     wrong, refused = [], 0
     for name in naughty.HOSTILE_NAMES:

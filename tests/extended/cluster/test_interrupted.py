@@ -1,4 +1,4 @@
-"""A run that dies, and the next one."""
+"""A run of the script that dies, and the next run."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.support.script import load_script
 
 
 class Crash(BaseException):
-    """The process is gone."""
+    """The simulated death of the process."""
 
 
 def test_whatever_was_done_last(
@@ -28,7 +28,7 @@ def test_whatever_was_done_last(
     server: Callable[[Python, Configuration], Server],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """However many objects and files a run has written, the next run ends where an undisturbed one ends."""
+    """After a crash at any step, the next run leads to the same objects and files as an undisturbed run."""
     monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
     script, playground = load_script(), server(pythons.running(), FULL)
     monkeypatch.chdir(playground.folder)
@@ -49,7 +49,7 @@ def test_whatever_was_done_last(
 
 
 def _deploy(script: ModuleType, playground: Server, archive: bytes, dies_after: int | None) -> tuple[Deployment, int]:
-    """Run in this process; also how many steps it lived for."""
+    """Run the script in this process; return the deployment and the number of steps that it survived."""
     deployment, steps = playground.unpack(archive), 0
 
     def counted(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -75,7 +75,7 @@ def _deploy(script: ModuleType, playground: Server, archive: bytes, dies_after: 
 
 
 def _files(deployment: Deployment, api: Api) -> dict[str, bytes]:
-    """With the namespace and the NodePorts by the names of those that have them."""
+    """Return the files, with names in place of the namespace and the NodePorts."""
     files = files_below(deployment.folder)
     words = {deployment.namespace: "NAMESPACE"}
     for service in api.find("Service", deployment.namespace):

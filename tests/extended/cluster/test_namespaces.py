@@ -1,4 +1,4 @@
-"""Namespaces that are not ours to use, or not yet, or only with narrow rights."""
+"""Namespaces that belong to others, are being deleted, or grant only narrow rights."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ Zips = Callable[..., bytes]
 
 
 def test_of_another_deployment(api: Api, build_zip: Zips, server: Playground) -> None:
-    """A second solution is refused before anything is written, and the first one's second run is not."""
+    """A second solution is rejected before anything is written, and the first can still be run again."""
     playground = server(pythons.running(), BARE)
     first = playground.unpack(build_zip("entity-recogniser"))
     second = Deployment(first.namespace, playground.unpack(build_zip("sudoku")).folder)
@@ -33,7 +33,7 @@ def test_of_another_deployment(api: Api, build_zip: Zips, server: Playground) ->
 
 
 def of_kind(kind: str) -> Json:
-    """A workload called `stranger` without our labels."""
+    """Return a workload called `stranger` without our labels."""
     labels = {"app": "stranger"}
     pod: Json = {"containers": [{"name": "it", "image": "it"}]}
     spec: Json = {"template": {"metadata": {"labels": labels}, "spec": pod}}
@@ -48,7 +48,7 @@ def of_kind(kind: str) -> Json:
 
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"])
 def test_of_somebody_else(kind: str, api: Api, build_zip: Zips, server: Playground) -> None:
-    """Workloads without our labels, of whatever kind, keep us away, and are left alone by --delete."""
+    """Workloads of any kind without our labels cause a rejection, and --delete leaves them alone."""
     playground = server(pythons.running(), BARE)
     deployment = playground.unpack(build_zip("entity-recogniser"))
     api.make_namespace(deployment.namespace)
@@ -63,7 +63,7 @@ def test_of_somebody_else(kind: str, api: Api, build_zip: Zips, server: Playgrou
 
 
 def test_being_deleted(api: Api, build_zip: Zips, server: Playground) -> None:
-    """Refused while it goes away, with a sentence; taken when it is gone, by the same command."""
+    """A namespace that is being deleted is rejected with a sentence; when it is gone, the same command succeeds."""
     playground = server(pythons.running(), BARE)
     deployment = playground.unpack(build_zip("entity-recogniser"))
     api.make_namespace(deployment.namespace)
@@ -82,7 +82,7 @@ def test_being_deleted(api: Api, build_zip: Zips, server: Playground) -> None:
 
 
 def test_claim_being_deleted(api: Api, build_zip: Zips, server: Playground) -> None:
-    """Deleted and deployed again while a pod still holds the shared folder: refused until the claim is gone."""
+    """A deployment is rejected while its deleted claim is still held by a pod, and succeeds when the claim is gone."""
     playground = server(pythons.running(), BARE)
     deployment = playground.unpack(build_zip("news-training"))
     assert 0 == playground.run(deployment).code
@@ -100,7 +100,7 @@ def test_claim_being_deleted(api: Api, build_zip: Zips, server: Playground) -> N
 
 
 def test_with_the_rights_of_an_editor(cluster: ControlPlane, api: Api, build_zip: Zips, tmp_path: Path) -> None:
-    """In a namespace that is there, Kubernetes' own role `edit` is enough, from the first run to --delete."""
+    """In an existing namespace, Kubernetes' role `edit` is sufficient from the first run to --delete."""
     playground = Server(tmp_path, cluster.kubeconfig_of(NOBODY), pythons.running(), FULL)
     deployment = playground.unpack(build_zip("news-training"))
 

@@ -1,4 +1,4 @@
-"""Whoever has deployed a pipeline can start it with what the script has written."""
+"""A deployed pipeline can be started with the files that the script has written."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ from tests.extended.live.containers.pipeline import Key, Operation, Refused, loa
 def test_from_deployed_to_running(
     case: str, build_zip: Callable[..., bytes], server: Callable[[Python, Configuration], Server]
 ) -> None:
-    """The orchestrator client finds the NodePort, and the orchestrator takes blueprint, dockerinfo and protobufs."""
+    """The orchestrator client finds the NodePort, and the orchestrator accepts blueprint, dockerinfo and protobufs."""
     playground = server(pythons.running(), BARE)
     deployment = playground.unpack(build_zip(case))
     assert 0 == playground.run(deployment).code
@@ -87,7 +87,7 @@ def _port(parts: Parts) -> None:
 
 @pytest.mark.parametrize("spoil", [_in_dockerinfo, _edge, _list, _empty, _service, _rpc, _no_protobuf, _twice, _port])
 def test_the_orchestrator_is_not_blind(spoil: Callable[[Parts], None]) -> None:
-    """What the public one is known to refuse is refused by the one of these tests."""
+    """The tests' orchestrator rejects what the public orchestrator is known to reject."""
     parts = {"nodes": [deepcopy(NODE)]}, [{"container_name": "a", "ip_address": "a", "port": 1}], {"a.proto": PROTOBUF}
     assert [("a", "run")] == list(_loaded(parts))
     spoil(parts)

@@ -1,4 +1,4 @@
-"""Pod Security in force: what the API server does with the pods of each bundle."""
+"""Pod Security in force: the API server's decisions on the pods of each bundle."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ ENFORCE = "pod-security.kubernetes.io/enforce"
 def test_pods_are_made(
     level: str, profile: str, case: str, api: Api, build_zip: Callable[..., bytes], server: Playground
 ) -> None:
-    """`baseline` takes every bundle, `restricted` those that are built for it."""
+    """`baseline` admits the pods of every bundle, `restricted` the pods of bundles that are built for it."""
     playground = server(pythons.running(), BARE)
     deployment = playground.unpack(build_zip(case, SECURITY_PROFILE=profile))
     api.make_namespace(deployment.namespace, {ENFORCE: level})
@@ -35,7 +35,7 @@ def test_pods_are_made(
 
 
 def test_pods_are_refused(api: Api, build_zip: Callable[..., bytes], server: Playground) -> None:
-    """`restricted` refuses the pods of other bundles, and --wait says why, in a line of its own and at the end."""
+    """`restricted` rejects the pods of other bundles; --wait reports the reason on a line and in the final error."""
     playground = server(pythons.running(), BARE)
     deployment = playground.unpack(build_zip("entity-recogniser"))
     api.make_namespace(deployment.namespace, {ENFORCE: "restricted"})

@@ -1,4 +1,4 @@
-"""The playground server's way with each sandbox case: unpack, start the script, read what came of it."""
+"""The playground server's steps with each sandbox case: unpack, start the script, read the results."""
 
 from collections.abc import Callable
 
@@ -28,7 +28,7 @@ def test_from_zip_to_nothing(
     build_zip: Callable[..., bytes],
     server: Callable[[Python, Configuration], Server],
 ) -> None:
-    """Just the golden objects, what the server and the orchestrator look for, no change by a second run, no trace."""
+    """A run makes exactly the golden objects and files, a second run changes nothing, and --delete leaves nothing."""
     playground = server(python, configuration)
     deployment = playground.unpack(build_zip(case))
     manifests = snapshot(deployment.folder / "deployments")
@@ -60,7 +60,7 @@ def test_from_zip_to_nothing(
 
 
 def _check_server_view(deployment: Deployment, api: Api, configuration: Configuration) -> None:
-    """Every container has its page where the server looks for it, and the Run button its port."""
+    """Assert that every container has its page where the server looks for it, and the Run button its port."""
     seen = look(deployment, api)
     assert seen.keys() == {it["metadata"]["name"] for it in api.find("Deployment", deployment.namespace)}
     assert len(seen) == len({it.page_port for it in seen.values()})
@@ -75,14 +75,14 @@ def _check_server_view(deployment: Deployment, api: Api, configuration: Configur
 
 
 def _check_orchestrator_view(deployment: Deployment, objects: dict[Key, Json]) -> None:
-    """Every node of blueprint.json is in dockerinfo.json under the same name, has its proto, and a Service there."""
+    """Assert that every node of blueprint.json has its dockerinfo.json entry, its proto, and its Service."""
     nodes = [it["container_name"] for it in deployment.json("blueprint.json")["nodes"]]
     protos = {path.stem for path in (deployment.folder / "microservice").glob("*.proto")}
     services = {name: it["spec"]["ports"] for (kind, name), it in objects.items() if kind == "Service"}
     assert set(nodes) == protos
     for ports in services.values():
         assert 1 == len(ports)
-        assert ports[0]["port"] == ports[0]["nodePort"]  # what is dialled inside, and outside
+        assert ports[0]["port"] == ports[0]["nodePort"]  # the port inside the cluster, and outside
     if (deployment.folder / "orchestrator_client").exists():
         entries = {it["container_name"]: it for it in deployment.docker_info}
         assert {*nodes, "orchestrator"} == set(entries)
@@ -102,7 +102,7 @@ def test_a_namespace_of_its_own(
     build_zip: Callable[..., bytes],
     server: Callable[[Python, Configuration], Server],
 ) -> None:
-    """A namespace that is missing is made, and --delete leaves it."""
+    """A missing namespace is created, and --delete keeps it."""
     playground = server(python, BARE)
     deployment = playground.unpack(build_zip("entity-recogniser"))
 
@@ -118,7 +118,7 @@ def test_a_namespace_of_its_own(
 def test_after_a_reset(
     api: Api, build_zip: Callable[..., bytes], server: Callable[[Python, Configuration], Server]
 ) -> None:
-    """The server's Reset restarts all pods by a mark on each Deployment; the script's next run leaves it there."""
+    """The script's next run keeps the mark by which the server's Reset restarts the pods of each Deployment."""
     playground = server(pythons.running(), FULL)
     deployment = playground.unpack(build_zip("sudoku"))
     assert 0 == playground.run(deployment).code

@@ -1,4 +1,4 @@
-"""Following pods until they are ready: a test plays the kubelet."""
+"""Waiting for pods until they are ready: the test acts as the kubelet."""
 
 from collections.abc import Callable
 from subprocess import Popen
@@ -14,7 +14,7 @@ Playground = Callable[[Python, Configuration], Server]
 
 @pytest.mark.timeout(60)
 def test_wait(python: Python, api: Api, build_zip: Callable[..., bytes], server: Playground, unique: str) -> None:
-    """--wait says who is late and why, once per change, and ends when all pods are ready; Services lead to them."""
+    """--wait reports late pods and the reasons once per change, and ends when all are ready; Services lead to them."""
     node = f"node-{unique}"
     api.call("POST", "api/v1/nodes", {"metadata": {"name": node}})
     playground = server(python, BARE)
@@ -55,7 +55,7 @@ def test_wait(python: Python, api: Api, build_zip: Callable[..., bytes], server:
 
 
 def test_time_is_up(python: Python, api: Api, build_zip: Callable[..., bytes], server: Playground) -> None:
-    """Everything is applied, and the exit code and the message say what is missing."""
+    """When the time is up, everything is applied, and the exit code and the message report what is missing."""
     playground = server(python, BARE)
     deployment = playground.unpack(build_zip("entity-recogniser"))
 
@@ -72,7 +72,7 @@ def _pods(deployment: Deployment, api: Api) -> dict[str, Json]:
 
 
 def _bind(api: Api, pod: Json, node: str) -> None:
-    """What a scheduler does; Services lead to no pod that is nowhere."""
+    """Bind the pod to a node, as a scheduler does; Services lead to no unscheduled pod."""
     path = f"api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}/binding"
     api.call("POST", path, {"metadata": {"name": pod["metadata"]["name"]}, "target": {"kind": "Node", "name": node}})
 
@@ -95,7 +95,7 @@ def _next_report(process: Popen[str]) -> str:
 
 
 def _endpoints(deployment: Deployment, api: Api, service: str) -> list[tuple[str, int]]:
-    """Where the cluster leads whoever dials the Service."""
+    """Return the endpoints to which the cluster routes connections to the Service."""
     return [
         (address, port["port"])
         for it in api.find("EndpointSlice", deployment.namespace)

@@ -1,4 +1,4 @@
-"""An engine and the image built in it, once for all tests, and the compose file's services, healthy for each."""
+"""An engine and the image built in it, once for all tests; the compose file's services, healthy for each test."""
 
 import time
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ BUILD_SECONDS = 600
 
 @contextmanager
 def timed(what: str) -> Iterator[None]:
-    """Say at the end of the run how long something took."""
+    """Report at the end of the run how long something took."""
     started = time.monotonic()
     yield
     corpus.say(f"docker: {what} took {time.monotonic() - started:.0f} s")
@@ -29,7 +29,7 @@ def timed(what: str) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[None]:
-    """Docker on PATH, with stand-ins for the base images."""
+    """Put Docker on PATH, with stand-ins for the base images."""
 
     def look() -> None:
         if not is_inside():
@@ -44,7 +44,7 @@ def engine() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def image(engine: None) -> str:
-    """Built as `make image` does, on the stand-in for Python's image."""
+    """Build the image as `make image` does, on the stand-in for Python's image."""
     name = f"playground-deployer:{__version__}"
     arguments = {"PYTHON": base_image().tag, "VERSION": __version__, "REVISION": "0123abc"}
     options = " ".join(f"--build-arg {key}={value}" for key, value in arguments.items())
@@ -55,7 +55,7 @@ def image(engine: None) -> str:
 
 @pytest.fixture(scope="session")
 def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What the compose file is to be read with: its images without the digests that only the true ones have."""
+    """Configure the compose file: images without the digests, which only the real images have."""
     file: Path = tmp_path_factory.mktemp("compose") / "stand-ins.yml"
     services = {
         "worker": {"build": {"args": {"PYTHON": base_image().tag}}},
@@ -69,6 +69,6 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def services(image: str, stand_ins: None) -> str:
-    """All healthy, by `make up`, which builds from the cache that `image` has left; gives what it prints."""
+    """Start the services with `make up`, from `image`'s build cache, until all are healthy; yield its output."""
     with timed("docker compose up --build --wait"):
         return said("make up", seconds=BUILD_SECONDS)

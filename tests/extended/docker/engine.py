@@ -1,4 +1,4 @@
-"""Docker's engine with Compose and Buildx, of Debian, in a root of its own on a machine of its own."""
+"""Docker's engine with Compose and Buildx from Debian, in its own root on a separate machine."""
 
 import os
 import subprocess
@@ -15,25 +15,25 @@ from tests.support.debian import debian_root
 from tests.support.paths import ROOT
 from worker.sandbox.supervised_process import SupervisedProcess
 
-RELEASE = "trixie"  # the first whose Compose knows `pull_policy: build` and `start_interval`
+RELEASE = "trixie"  # the first release whose Compose supports `pull_policy: build` and `start_interval`
 START_SECONDS = 60
 
 _PACKAGES = ("docker.io", "docker-cli", "docker-compose", "docker-buildx", "iptables", "mount", "base-files")
 _HOME = STATE / "engine"
 
-# Its root becomes that of its mount namespace: after a mere chroot, `docker exec` would find itself in this machine's.
+# The root is that of its mount namespace: after a mere chroot, `docker exec` would run in this machine's root.
 _DOCKERD = 'cd "$0" && pivot_root . mnt && umount --lazy mnt && exec dockerd "$@"'
 
 
 @cache
 def engine_root() -> Path:
-    """The folder with its files, downloading 110 MB if needed. Raises Unavailable."""
+    """Return the folder with the engine's files, downloading 110 MB if needed. Raises Unavailable."""
     return debian_root(RELEASE, *_PACKAGES)
 
 
 @contextmanager
 def running_engine(images: Sequence[StandIn]) -> Iterator[None]:
-    """While it runs, `docker` is on PATH, the images are there, and builds find wheels.
+    """Run the engine: `docker` is on PATH, the images are there, and builds find wheels.
 
     Raises RuntimeError with the end of its log.
     """
@@ -51,7 +51,7 @@ def running_engine(images: Sequence[StandIn]) -> Iterator[None]:
 
 
 def engine_log() -> str:
-    """What it wrote, warnings of our files among it."""
+    """Return the engine's log, which includes warnings about our files."""
     return (STATE / "dockerd.log").read_text(errors="replace")
 
 
@@ -73,7 +73,7 @@ def _import(image: StandIn) -> None:
 
 
 def _lay() -> None:
-    """The root, and in it this machine's processes, devices, cgroups, the project, and our temporary folder."""
+    """Prepare the root with this machine's processes, devices, cgroups, the project, and our temporary folder."""
     for name in ("engine", "engine-upper", "engine-work"):
         (STATE / name).mkdir()
     layers = f"lowerdir={engine_root()},upperdir={_HOME}-upper,workdir={_HOME}-work"
@@ -84,7 +84,7 @@ def _lay() -> None:
         inside = _HOME / folder.relative_to("/")
         inside.mkdir(parents=True, exist_ok=True)
         _mount("--rbind", folder, inside)
-    data = _HOME / "var" / "lib" / "docker"  # an overlay takes no overlay's folders
+    data = _HOME / "var" / "lib" / "docker"  # an overlay cannot use folders of another overlay
     data.mkdir(parents=True)
     _mount("-t", "tmpfs", "tmpfs", data)
 
@@ -103,7 +103,7 @@ def _wait(dockerd: SupervisedProcess) -> None:
     while subprocess.run(["docker", "version"], capture_output=True, check=False).returncode:
         if not dockerd.running or time.monotonic() > deadline:
             raise RuntimeError(f"Docker's engine does not start:\n{engine_log()[-4000:]}")
-        time.sleep(0.1)  # nothing tells us but asking again
+        time.sleep(0.1)  # polling is the only way to find out
 
 
 def _mount(*words: str | Path) -> None:

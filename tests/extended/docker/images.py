@@ -1,7 +1,7 @@
-"""Stand-ins for the base images, which only a registry of images has, and the wheels that a build asks for.
+"""Stand-ins for the base images, which only an image registry has, and the wheels that a build downloads.
 
-Python's is this machine's Python in /usr/local with a shell, and no Debian around it; Kafka's is Apache's own jars,
-started as the true image starts them. Each is one layer, a tar archive in the cache folder.
+Python's image is this machine's Python in /usr/local with a shell, and no Debian around it. Kafka's image is Apache's
+own jars, started as the real image starts them. Each is one layer, a tar archive in the cache folder.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ find-links = http://{INDEX[0]}:{INDEX[1]}/
 trusted-host = {INDEX[0]}
 """
 
-# As the image's own scripts `configure` and `launch`.
+# As the image's own scripts `configure` and `launch` do.
 _KAFKA = """\
 #!/bin/bash
 set -e
@@ -49,21 +49,21 @@ _KAFKA_DEFAULTS = ("server.properties", "log4j2.yaml", "tools-log4j2.yaml")
 
 @dataclass(frozen=True, slots=True)
 class StandIn:
-    """A layer, and what else its image says."""
+    """A layer, and the other properties of its image."""
 
-    name: str  # without the digest, which is the true image's
+    name: str  # without the digest, which is that of the real image
     layer: Path
     changes: Sequence[str]  # lines of a Dockerfile
 
     @property
     def tag(self) -> str:
-        """What the Dockerfile's argument is told."""
+        """Return the value of the Dockerfile's argument."""
         return self.name.partition(":")[2]
 
 
 @cache
 def base_image() -> StandIn:
-    """For the one that the Dockerfile begins with. Raises Unavailable."""
+    """Return the stand-in for the Dockerfile's base image. Raises Unavailable."""
     base, python = _base()
     key = [Path(__file__).read_bytes(), _said(python, "import sys; print(sys.version)").encode()]
     folder = kept("docker-python", key, lambda it: write_layer(it / "layer.tar", _base_files(python)))
@@ -73,7 +73,7 @@ def base_image() -> StandIn:
 
 @cache
 def kafka_image() -> StandIn:
-    """For the compose file's. Raises Unavailable."""
+    """Return the stand-in for the compose file's Kafka image. Raises Unavailable."""
     try:
         java, jars = find_java(), asyncio.run(kafka_jars())
     except ConfigurationError as error:
@@ -87,7 +87,7 @@ def kafka_image() -> StandIn:
 
 @cache
 def wheels() -> Path:
-    """The folder of all that the two locks name for the image's Python. Raises Unavailable."""
+    """Return a folder with the wheels of the two locks for the image's Python. Raises Unavailable."""
     _, python = _base()
     key = [
         *(it.read_bytes() for it in _LOCKS),
@@ -97,7 +97,7 @@ def wheels() -> Path:
 
 
 def _base() -> tuple[str, Path]:
-    """The image's name in the Dockerfile, and the prefix of the Python that stands in for it."""
+    """Return the image's name in the Dockerfile, and the prefix of the Python that stands in for it."""
     base = read_dockerfile((ROOT / "Dockerfile").read_text(encoding="utf-8"), BASE_ENV)[-1].base
     return base, python_for(base)
 
@@ -112,7 +112,7 @@ def _download(python: Path, folder: Path) -> None:
 
 
 def _base_files(python: Path) -> Iterator[File]:
-    """The interpreter, its library, the shared libraries of both and of our packages, and the way to pip's index."""
+    """Yield the interpreter, its library, the shared libraries of both and of our packages, and pip's index setting."""
     program = Path(_said(python, "import os, sys; print(os.path.realpath(sys.executable))"))
     library = Path(_said(python, "import sysconfig; print(sysconfig.get_path('stdlib'))"))
     files = list(tree(library, f"usr/local/lib/{library.name}", _UNUSED))
@@ -128,7 +128,7 @@ def _kafka_files(home: Path, jars: Sequence[Path]) -> Iterator[File]:
     yield from ((f"opt/kafka/libs/{it.name}", it) for it in jars)
     yield "etc/kafka/docker/run", _KAFKA.encode()
     yield from ((f"etc/kafka/docker/{it}", b"\n") for it in _KAFKA_DEFAULTS)
-    # Its user writes to these.
+    # The image's user writes to these.
     yield from ((it, b"") for it in ("mnt/shared/config", "opt/kafka/config", "var/lib/kafka/data"))
     yield from _shell([home / "bin" / "java", *_modules(it for _, it in files)])
 
@@ -138,7 +138,7 @@ def _modules(contents: Iterable[Path | bytes]) -> list[Path]:
 
 
 def _shell(programs: Sequence[Path]) -> Iterator[File]:
-    """Shells and a folder for temporary files, and the libraries that they and programs need."""
+    """Yield shells, a folder for temporary files, and the libraries that the shells and programs need."""
     yield "tmp", b""
     for name in ("bash", "sh"):
         yield f"bin/{name}", Path("/bin", name).resolve()

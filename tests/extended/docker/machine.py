@@ -14,7 +14,7 @@ from tests.support.kept import Unavailable
 
 
 def main() -> int:
-    """Does not return where there can be a machine; 1 with a sentence where it cannot."""
+    """Run the command on the machine and do not return; return 1 with a sentence if there can be no machine."""
     try:
         look()
         for prepare in (engine_root, wheels, base_image, kafka_image):

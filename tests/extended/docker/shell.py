@@ -1,4 +1,4 @@
-"""Lines for a shell in the project's folder."""
+"""Shell commands in the project's folder."""
 
 import subprocess
 
@@ -6,7 +6,7 @@ from tests.support.paths import ROOT
 
 
 def said(line: str, seconds: float = 60) -> str:
-    """What it writes; it must end well."""
+    """Return the output of a command, which must succeed."""
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", line],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""docker-compose.yml as Docker runs it: up, one request by each of the ways that `make up` prints, down."""
+"""docker-compose.yml as Docker runs it: up, a request by each method that `make up` prints, down."""
 
 import json
 
@@ -10,12 +10,12 @@ CONTAINERS = "docker compose ps --all --format json"
 
 
 def containers() -> dict[str, dict[str, str | int]]:
-    """Service → what Compose says of its container."""
+    """Return Compose's description of each service's container."""
     return {it["Service"]: it for it in map(json.loads, said(CONTAINERS).splitlines())}
 
 
 async def test_every_service_becomes_healthy_and_a_request_ends_deployed(services: str) -> None:
-    """By the very lines that are printed: checked, submitted, clicked, and seen on the gateway's page."""
+    """Every service becomes healthy, and the printed lines check, submit, watch and open a request that is deployed."""
     assert dict.fromkeys(read_compose()["services"], "healthy") == {
         name: it["Health"] for name, it in containers().items()
     }
@@ -24,12 +24,12 @@ async def test_every_service_becomes_healthy_and_a_request_ends_deployed(service
     assert "playground-deployer submit" in services
     said(lines["check"])
     assert "deployed" in said(lines["submit"])
-    assert "deployed" in said(f"grep --max-count 1 deployed <({lines['watch']} 2>&-)")  # it would go on watching
+    assert "deployed" in said(f"grep --max-count 1 deployed <({lines['watch']} 2>&-)")  # it would continue to watch
     assert "Sudoku" in await open_link(said(lines["sandbox"]).strip())
 
 
 def test_stopped_services_end_with_0_and_down_leaves_no_container(services: str) -> None:
-    """Process 1 of each hears SIGTERM; Java says 143. What is in Kafka stays, as `make up` says."""
+    """Services stop with 0 on SIGTERM, Java with 143; `make down` leaves no container, and keeps Kafka's volume."""
     said("docker compose stop")
     ours = dict.fromkeys(read_compose()["services"], 0)
     assert ours | {"kafka": 143} == {name: it["ExitCode"] for name, it in containers().items()}

@@ -1,4 +1,4 @@
-"""Apache Kafka in other shapes than the one node: three nodes with replicas, and one behind a proxy."""
+"""Apache Kafka in other setups than the single node: three nodes with replicas, and a node behind a proxy."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -20,12 +20,12 @@ NODES = 3
 
 @dataclass(frozen=True, slots=True)
 class ShapedNode(Node):
-    """A node with settings of its own."""
+    """A node with additional settings."""
 
     settings: Mapping[str, str]
 
     def configure(self, ports: Ports) -> None:
-        """As the other, and the settings over it."""
+        """Configure it as a plain node, then override these settings."""
         Node.configure(self, Ports(0, 0))
         settings = {**ONE_NODE, "log.dirs": "data", **self.settings}
         lines = "".join(f"{name}={value}\n" for name, value in settings.items())
@@ -34,19 +34,19 @@ class ShapedNode(Node):
 
 @dataclass(slots=True)
 class RunningNode:
-    """One that can be stopped and started again."""
+    """A node that can be stopped and started again."""
 
     node: ShapedNode
     process: SupervisedProcess | None = None
 
     def start(self) -> None:
-        """Returns at once."""
+        """Start the node and return at once."""
         self.process = SupervisedProcess(
             self.node.run_command(), folder=self.node.folder, log=self.node.log, remove=None
         )
 
     async def kill(self, number: int = 9) -> None:
-        """SIGKILL, or another signal that ends it."""
+        """Send SIGKILL, or another signal that ends the node, and wait until it has ended."""
         process, self.process = self.process, None
         if process:
             process.send(number)  # type: ignore[arg-type]
@@ -55,7 +55,7 @@ class RunningNode:
 
 
 async def until_usable(address: str, use: Callable[[str], Awaitable[None]] = use_as_client) -> None:
-    """Clients can use it; `use` says how they do, and raises as long as they cannot."""
+    """Wait until clients can use the address; `use` tries it, and raises as long as it fails."""
     async with asyncio.timeout(START_SECONDS):
         while True:
             try:
@@ -66,7 +66,7 @@ async def until_usable(address: str, use: Callable[[str], Awaitable[None]] = use
 
 
 async def use_as_whole(servers: str) -> None:
-    """As a client; raise where a partition has no leader, or not all of its replicas in sync."""
+    """Use the cluster as a client. Raises ConnectionError if a partition has no leader, or not all replicas in sync."""
     async with running_client(AIOKafkaAdminClient(bootstrap_servers=servers)) as admin:
         partitions = [it for topic in await admin.describe_topics() for it in topic["partitions"]]
     if not all(it["leader"] >= 0 and len(it["isr"]) == NODES for it in partitions):
@@ -75,7 +75,7 @@ async def use_as_whole(servers: str) -> None:
 
 
 async def format_node(node: ShapedNode, cluster_id: str) -> None:
-    """Make its data folder."""
+    """Format the node's data folder."""
     command = [
         f"--cluster-id={cluster_id}" if part.startswith("--cluster-id=") else part for part in node.format_command()
     ]
@@ -86,7 +86,7 @@ async def format_node(node: ShapedNode, cluster_id: str) -> None:
 
 @asynccontextmanager
 async def three_nodes(folder: Path) -> AsyncIterator[tuple[str, list[RunningNode]]]:
-    """Each is broker and controller; everything has three replicas, two of which are enough."""
+    """Run three nodes, each broker and controller; everything has three replicas, two of which are enough."""
     java, jars = find_java(), await kafka_jars()
     ports = list(unused_ports(2 * NODES))
     voters = ",".join(f"{number + 1}@{HOST}:{ports[NODES + number]}" for number in range(NODES))
@@ -119,7 +119,7 @@ async def three_nodes(folder: Path) -> AsyncIterator[tuple[str, list[RunningNode
 
 @asynccontextmanager
 async def behind_a_proxy(folder: Path) -> AsyncIterator[tuple[str, str, Proxy]]:
-    """Its address without the proxy, the one with it, and the proxy."""
+    """Yield the node's address without the proxy, its address with the proxy, and the proxy."""
     java, jars = find_java(), await kafka_jars()
     plain, proxied, controller, front = unused_ports(4)
     settings = {

@@ -1,4 +1,4 @@
-"""How large a row runs, and what it says at its end."""
+"""The size of a row's run, and the report at its end."""
 
 import json
 import os
@@ -24,11 +24,11 @@ class Row:
     fault: str
 
     def random(self) -> Random:
-        """The same for the same seed."""
+        """Return a random source, the same for the same seed."""
         return Random(f"{SEED}/{self.id}")
 
     def report(self, figures: Mapping[str, Figure], *, kept: bool) -> None:
-        """Note it: a verdict line at the end of the run, and the results as JSON."""
+        """Report the row: a verdict line at the end of the run, and the results as JSON."""
         words = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items())
         say(f"{self.id} {'kept' if kept else 'BROKEN'} (seed {SEED}): {self.fault}: {words}")
         known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
@@ -37,5 +37,5 @@ class Row:
 
 
 def size(short: int, full: int) -> int:
-    """Of this run."""
+    """Return the size for this run."""
     return full if FULL else short

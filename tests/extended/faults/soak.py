@@ -1,4 +1,4 @@
-"""R12, `make soak`: an hour of load with a fault every 30 s. SOAK_SECONDS is another length."""
+"""R12, `make soak`: an hour of load with a fault every 30 s. SOAK_SECONDS sets another length."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(SECONDS + 600)
 
 
 async def test_soak(kafka: str, tmp_path: Path) -> None:
-    """R12: one worker is killed again and again, and the other grows neither in memory nor in open files."""
+    """R12: while one worker is killed repeatedly, the other grows neither in memory nor in open files."""
     row = Row("R12", f"a SIGKILL every {EVERY} s for {SECONDS / 60:g} min")
     random = row.random()
     async with open_world(kafka, tmp_path) as world:

@@ -1,4 +1,4 @@
-"""R13, R14: a backlog with one slow user in it; replays, and the request table from the beginning."""
+"""R13, R14: a backlog with one slow user in it; replays, and the request table read from the beginning."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ MEGABYTE = 1024 * 1024
 
 
 async def drained(kafka: str, folder: Path, records: int, slow: int) -> tuple[float, float]:
-    """The p99 of the others' ends in seconds, and the worker's memory at the end in MB. One in `slow` is slow."""
+    """Return the p99 of the others' ends in seconds, and the worker's memory in MB; 1 in `slow` records is slow."""
     async with open_world(kafka, folder) as world:
         world.playground.latency = 0.02
 
@@ -48,7 +48,7 @@ async def drained(kafka: str, folder: Path, records: int, slow: int) -> tuple[fl
 
 
 async def test_a_slow_user(kafka: str, tmp_path: Path) -> None:
-    """R13: one user in a hundred records takes a second each; nobody else notices."""
+    """R13: a user with 1 % of the records, each taking a second, does not delay other users."""
     row, records = Row("R13", "a backlog with 1 % of it one user's, who takes 1 s each"), size(1000, 10_000)
     without, _ = await drained(kafka, tmp_path / "without", records, 0)
     with_it, memory = await drained(kafka, tmp_path / "with", records, 100)
@@ -67,7 +67,7 @@ async def test_a_slow_user(kafka: str, tmp_path: Path) -> None:
 
 
 async def test_replays_and_the_request_table(kafka: str, tmp_path: Path) -> None:
-    """R14: replays are sent twice and deployed once; a week's statuses are read in seconds."""
+    """R14: replays that are sent twice are deployed once, and a week's statuses are read in seconds."""
     row, replays, requests = Row("R14", "replays twice, the request table from 0"), size(20, 500), size(10_000, 25_000)
     async with open_world(kafka, tmp_path) as world:
         await world.start()
@@ -93,7 +93,7 @@ async def test_replays_and_the_request_table(kafka: str, tmp_path: Path) -> None
 
 
 async def restored(world: World, requests: int) -> tuple[int, int]:
-    """Records a second with which a processor reads its request table, and the requests it found."""
+    """Return the records per second at which a processor reads its request table, and the requests that it found."""
     async with AIOKafkaProducer(bootstrap_servers=world.kafka.bootstrap_servers, linger_ms=20) as producer:
         for number in range(requests):
             await write_past(producer, world.kafka, 0, number)

@@ -1,4 +1,4 @@
-"""R7, R8: brokers that go and come back, and a network that does not do its work."""
+"""R7, R8: brokers that fail and come back, and a faulty network."""
 
 import asyncio
 import time
@@ -23,10 +23,10 @@ MEGABYTE = 1024 * 1024
 
 
 async def ask(world: World) -> str:
-    """A new request, whatever the brokers do meanwhile. Return its id."""
+    """Publish a new request, whatever state the brokers are in, and return its id."""
     number = len(world.asked)
     name = f"probe-{number}"
-    while True:  # what the tests' own producer sends twice is the same request
+    while True:  # if the tests' own producer sends it twice, it is the same request
         try:
             async with asyncio.timeout(5):
                 await world.ask(name, number)
@@ -36,7 +36,7 @@ async def ask(world: World) -> str:
 
 
 async def recovered(world: World) -> float:
-    """Seconds until a new request is deployed, from now."""
+    """Return the seconds from now until a new request is deployed."""
     began = time.monotonic()
     name = await ask(world)
     await world.until([name], lambda status: status.state in FINAL_STATES)
@@ -44,12 +44,12 @@ async def recovered(world: World) -> float:
 
 
 def megabytes(world: World) -> float:
-    """The largest worker's resident memory."""
+    """Return the resident memory of the largest worker in MB."""
     return max(float(psutil.Process(it.process.pid).memory_info().rss) / MEGABYTE for it in world.workers if it.runs)
 
 
 def judged(row: Row, verdict: Verdict, slowest: float, grown: float, **more: int) -> None:
-    """Everything is deployed in the end, soon after the fault, without more memory."""
+    """Assert that everything is deployed in the end, soon after the fault, and without more memory."""
     kept = (
         verdict.deployed == verdict.requests
         and not (verdict.lost or verdict.ended_twice or verdict.illegal or verdict.wrong_bundles or verdict.overlaps)
@@ -63,7 +63,7 @@ def judged(row: Row, verdict: Verdict, slowest: float, grown: float, **more: int
 
 
 async def faulty(world: World, faults: Sequence[Callable[[], Awaitable[None]]], load: bool) -> tuple[float, float]:
-    """Each fault in turn, with a request on its way; the slowest recovery, and how much memory the workers got."""
+    """Apply each fault while a request is published. Return the slowest recovery and the workers' memory growth."""
     world.playground.latency = 0.1
     await asyncio.gather(*(world.start() for _ in range(2)))
     await recovered(world)
@@ -87,7 +87,7 @@ async def faulty(world: World, faults: Sequence[Callable[[], Awaitable[None]]], 
 
 
 async def test_brokers_go_and_come_back(tmp_path: Path) -> None:
-    """R7: a broker, the coordinator's and the leader's included, is killed; all of them are."""
+    """R7: requests are deployed after each broker is killed, coordinator and leader included, and after all are."""
     row, rounds = Row("R7", "SIGKILL of one broker of three, then of all of them"), size(1, 3)
     random = row.random()
     async with three_nodes(tmp_path / "kafka") as (servers, nodes):
@@ -97,7 +97,7 @@ async def test_brokers_go_and_come_back(tmp_path: Path) -> None:
                 await node.kill()
                 await asyncio.sleep(seconds)
                 node.start()
-                await until_usable(servers, use_as_whole)  # Kafka's own recovery is over when the worker's is timed
+                await until_usable(servers, use_as_whole)  # the worker is timed after Kafka's own recovery
 
             return fault
 
@@ -115,7 +115,7 @@ async def test_brokers_go_and_come_back(tmp_path: Path) -> None:
 
 
 async def test_networks(tmp_path: Path) -> None:
-    """R8: latency, resets, answers that do not come, and nothing that comes at all."""
+    """R8: requests are deployed despite latency, resets, lost answers, and a network that delivers nothing."""
     row, rounds = Row("R8", "latency of 0.5 s, resets, half-open, black hole, on the way to Kafka"), size(1, 1)
     async with behind_a_proxy(tmp_path / "kafka") as (direct, proxied, proxy):
 

@@ -1,4 +1,4 @@
-"""R9, R10: dependencies that answer anything, and records of every kind."""
+"""R9, R10: dependencies with arbitrary answers, and records of every kind."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from worker.domain.dead_letter import CODE, OFFSET, PARTITION, REQUEST_ID, TOPIC
 pytestmark = pytest.mark.timeout(1800)
 
 FAILED = "deploy solution failed with: no"
-# What the playground does instead → the last state without an operator, and its code.
+# The playground's behaviour → the last state without an operator, and its error code.
 ANSWERS: dict[str, tuple[State, str | None]] = {
     "deployed": (State.DEPLOYED, None),
     "failed": (State.FAILED, "deployment-failed"),
@@ -31,7 +31,7 @@ ANSWERS: dict[str, tuple[State, str | None]] = {
 
 
 async def answer(world: World, request: str) -> web.StreamResponse | None:
-    """As the request's id says."""
+    """Answer as the request's id specifies."""
     kind = request.rpartition(".")[2]
     if kind == "busy" and world.playground.posts[request] == 1:
         return web.Response(status=429, headers={"Retry-After": "1"})
@@ -48,7 +48,7 @@ async def answer(world: World, request: str) -> web.StreamResponse | None:
 
 
 async def test_answers(kafka: str, tmp_path: Path) -> None:
-    """R9: each answer, and each missing one, has the outcome of the table; what is unknown is not sent again."""
+    """R9: each answer, and each missing answer, has the outcome of the table; an unknown outcome is not sent again."""
     row, count = Row("R9", "a playground that answers anything"), size(90, 2000)
     random = row.random()
     async with open_world(kafka, tmp_path) as world:
@@ -68,7 +68,7 @@ async def test_answers(kafka: str, tmp_path: Path) -> None:
 
 
 def as_expected(world: World, request_id: str) -> bool:
-    """Whether it is NOT what the table says."""
+    """Return whether the outcome is NOT the outcome of the table."""
     last = world.statuses[request_id][-1]
     return ANSWERS[request_id.rpartition(".")[2]] != (last.state, last.error.code if last.error else None)
 
@@ -87,7 +87,7 @@ POISON: dict[str, tuple[bytes | None, str]] = {
 
 
 async def test_poison(kafka: str, tmp_path: Path) -> None:
-    """R10: whatever stands among the requests, each record is answered, and no partition stops."""
+    """R10: with unreadable records among the requests, each record is answered, and no partition stops."""
     row, count = Row("R10", "records that cannot be read, among others"), size(100, 1000)
     kinds = list(POISON)
     async with open_world(kafka, tmp_path) as world:
@@ -97,7 +97,7 @@ async def test_poison(kafka: str, tmp_path: Path) -> None:
             await world.publish(POISON[kinds[number % len(kinds)]][0], USERS[number % 300].user_id.encode(), [])
             if number % 5 == 0:
                 await world.ask(f"r-{number}", number)
-                await world.ask(f"r-{number}", number)  # the same again
+                await world.ask(f"r-{number}", number)  # a duplicate
         await world.until_ended(world.asked, seconds=600)
         ends = count + 2 * len(world.asked)
         letters = await dead_letters(world, count)
@@ -117,7 +117,7 @@ async def test_poison(kafka: str, tmp_path: Path) -> None:
 
 
 async def dead_letters(world: World, count: int) -> list[str]:
-    """Their codes; each names its record and holds nothing of it."""
+    """Return the codes of the dead letters; each names its record and holds none of its content."""
     codes: list[str] = []
     reader = AIOKafkaConsumer(
         bootstrap_servers=world.kafka.bootstrap_servers, auto_offset_reset="earliest", isolation_level="read_committed"

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(1800)
 
 
 def total(verdicts: Sequence[Verdict]) -> dict[str, int]:
-    """Of all worlds."""
+    """Return the sums of the figures of all worlds."""
     return {name: sum(it.figures()[name] for it in verdicts) for name in verdicts[0].figures()}
 
 
@@ -38,14 +38,14 @@ async def test_load(kafka: str, tmp_path: Path) -> None:
 
 
 async def test_kills(kafka: str, tmp_path: Path) -> None:
-    """R2: whatever is killed whenever, each request ends once; `park` never POSTs twice, `retry` only what ran."""
-    modes = [("park", "retry")] if not FULL else [("park",), ("retry",)]  # the full run takes one after the other
+    """R2: after random kills each request ends once; `park` never POSTs twice, `retry` only POSTs that were running."""
+    modes = [("park", "retry")] if not FULL else [("park",), ("retry",)]  # the full run takes one mode after the other
     for at_once in modes:
         assert all(await asyncio.gather(*(killed_worlds(kafka, tmp_path, mode) for mode in at_once)))
 
 
 async def killed_worlds(kafka: str, folder: Path, mode: str) -> bool:
-    """Whether the guarantees were kept in all worlds of a mode."""
+    """Return whether the guarantees were kept in all worlds of a mode."""
     row = Row(f"R2-{mode}", f"SIGKILL of a worker at random, {mode}")
     worlds, kills, requests = size(2, 4), size(5, 25), size(125, 1250)
     random = row.random()
@@ -76,7 +76,7 @@ async def killed_worlds(kafka: str, folder: Path, mode: str) -> bool:
 
 
 def ended_workers(world: World, moments: Sequence[datetime]) -> int:
-    """Requests that failed because three kills hit a worker while it built them, as guarantees.md says; rare."""
+    """Count the requests that failed because three kills hit workers that built them (docs/guarantees.md); rare."""
     return sum(
         of[-1].error is not None
         and of[-1].error.code == "worker-died"
@@ -86,7 +86,7 @@ def ended_workers(world: World, moments: Sequence[datetime]) -> int:
 
 
 def in_flight(world: World, moment: datetime) -> int:
-    """Requests whose intent to POST was durable at that moment, and no outcome: of all workers, dead ones included."""
+    """Count the requests with a durable intent and no outcome at that moment, of all workers, dead or alive."""
     return sum(
         before.state is State.SUBMITTING and before.time <= moment < after.time
         for of in world.statuses.values()
@@ -95,7 +95,7 @@ def in_flight(world: World, moment: datetime) -> int:
 
 
 async def killed(world: World, kills: int, requests: int, random: Random) -> list[datetime]:
-    """Ask steadily and kill; when."""
+    """Publish requests steadily and kill workers; return the times of the kills."""
     world.playground.latency = 0.2
     workers = list(await asyncio.gather(*(world.start() for _ in range(3))))
     moments = []

@@ -1,4 +1,4 @@
-"""R4, R5, R6: members of the group that leave well, stand still, or come and go."""
+"""R4, R5, R6: members of the group that leave gracefully, freeze, or join and leave repeatedly."""
 
 import asyncio
 import signal
@@ -18,13 +18,13 @@ from tests.support.faults.world import World, open_world
 from tests.support.worker_process import WorkerProcess
 
 pytestmark = pytest.mark.timeout(3000)
-RATE = 10  # requests a second
+RATE = 10  # requests per second
 
 
 async def under_load(world: World, work: Awaitable[None]) -> None:
-    """Ask steadily as long as the work goes on."""
+    """Publish requests steadily until the work is done."""
 
-    over = asyncio.Event()  # not a cancellation, which Kafka's client may keep to itself
+    over = asyncio.Event()  # not a cancellation, which Kafka's client may swallow
 
     async def ask() -> None:
         while not over.is_set():
@@ -71,7 +71,7 @@ async def test_rolling_restarts(kafka: str, tmp_path: Path) -> None:
 
 
 async def test_zombies(kafka: str, tmp_path: Path) -> None:
-    """R5: a worker that stands still for 1.5 sessions, in a transaction too, says nothing when it goes on."""
+    """R5: a worker that is frozen for 1.5 sessions, also in a transaction, publishes nothing after it resumes."""
     row, zombies = Row("R5", "SIGSTOP for 1.5 sessions, taken over, SIGCONT"), size(2, 13)
     random, worlds = row.random(), 4
 
@@ -94,7 +94,7 @@ async def test_zombies(kafka: str, tmp_path: Path) -> None:
 
 
 async def stopped(world: World, zombies: int, random: Random) -> None:
-    """One zombie after the other: at a random moment, before its POST, and in the middle of a transaction."""
+    """Make one zombie after the other: at a random moment, before its POST, and in the middle of a transaction."""
     await asyncio.gather(*(world.start() for _ in range(2)))
     for number in range(zombies):
         point = ("", "after-intent", "mid-commit", "before-commit")[number % 4]
@@ -105,24 +105,24 @@ async def stopped(world: World, zombies: int, random: Random) -> None:
             zombie.signal(signal.SIGSTOP)
         await asyncio.sleep(1.5 * SESSION_MS / 1000)
         zombie.signal(signal.SIGCONT)
-        await asyncio.sleep(random.uniform(2, 4))  # in which it may try to say something
+        await asyncio.sleep(random.uniform(2, 4))  # during which it may try to publish
         zombie.signal(signal.SIGTERM)
         await zombie.process.wait()
 
 
 async def stands_still(worker: WorkerProcess, seconds: float) -> bool:
-    """Whether it reached its point: another worker may have got the request."""
+    """Return whether the worker stopped at its point: another worker may have got the request."""
     stat = Path(f"/proc/{worker.process.pid}/stat")
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
         if stat.read_text().rpartition(")")[2].split()[0] == "T":
             return True
-        await asyncio.sleep(0.05)  # the system tells nobody
+        await asyncio.sleep(0.05)  # the system sends no notification
     return False
 
 
 async def watched(world: World, work: Callable[[], Awaitable[None]]) -> int:
-    """How often a partition's committed offset was seen to go back meanwhile."""
+    """Return how often a partition's committed offset was seen to go back during the work."""
     rewound, over = 0, asyncio.Event()
 
     async def watch() -> None:
@@ -144,7 +144,7 @@ async def watched(world: World, work: Callable[[], Awaitable[None]]) -> int:
 
 
 async def test_storm(kafka: str, tmp_path: Path) -> None:
-    """R6: members join and leave every half second, and no user is worked on twice at once."""
+    """R6: members join and leave every half second, and no user has two POSTs at once."""
     row, seconds = Row("R6", "a member joins or leaves every 0.5 s"), size(15, 300)
     async with open_world(kafka, tmp_path) as world:
         world.playground.latency = 0.2

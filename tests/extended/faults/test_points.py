@@ -1,4 +1,4 @@
-"""R3: SIGKILL at each named point on the way of a request, and exactly what is expected after it."""
+"""R3: SIGKILL at each named point on the path of a request, and the exact outcome that is expected after it."""
 
 import asyncio
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.support.faults.world import World, open_world
 
 pytestmark = pytest.mark.timeout(3000)
 
-# Point → the next worker's last status, and the whole POSTs that the playground got.
+# Point → the last status by the next worker, and the number of complete POSTs that the playground got.
 EXPECTED = {
     "before-intent": (State.DEPLOYED, 1),
     "after-intent": (State.PARKED, 0),
@@ -27,7 +27,7 @@ EXPECTED = {
 
 
 async def test_points(kafka: str, tmp_path: Path) -> None:
-    """R3: what died before its intent is repeated, after it parked unless the end is durable; nobody guesses."""
+    """R3: a request killed before its intent is repeated; after its intent it is parked, unless its end is durable."""
     row, times = Row("R3", "SIGKILL at each of nine points"), size(2, 20)
     wrong: dict[str, int] = dict.fromkeys(POINTS, 0)
 
@@ -56,7 +56,7 @@ async def test_points(kafka: str, tmp_path: Path) -> None:
 
 
 async def killed_at(world: World, point: str, request_id: str, number: int) -> bool:
-    """Whether a worker that gets this request dies at the point. It has ended the one before by then."""
+    """Return whether a worker that gets this request dies at the point. By then it has finished earlier requests."""
     worker = await world.start(kill=f"{point}:{request_id}", ready=False)
     if world.asked:
         await world.until_ended(world.asked)
@@ -74,5 +74,5 @@ async def killed_at(world: World, point: str, request_id: str, number: int) -> b
 
 
 def as_expected(world: World, point: str, request_id: str) -> bool:
-    """Its last status, and what the playground got of it."""
+    """Return whether the last status and the POSTs are as expected."""
     return EXPECTED[point] == (world.statuses[request_id][-1].state, world.playground.posts[request_id])

@@ -18,18 +18,18 @@ from worker.settings import KafkaSettings, Settings, read_settings
 
 pytestmark = pytest.mark.timeout(3000)
 
-# As brokers number them: fenced, an unknown one, concurrent, unmapped producer id, message too large, record list too
+# The brokers' numbers: fenced, an unknown error, concurrent, unmapped producer id, message too large, record list too
 # large, coordinator not available, loading, not coordinator; and invalid transaction state, unknown producer id.
 CODES = (47, 90, 48, 45, 10, 29, 14, 16, 51, 49, 59)
 CALLS = ("start", "send", "written", "offsets", "before-commit", "after-commit")
 PARTITIONS = 12
 
-Plan = dict[str, tuple[str, int, int]]  # transactional id → call, error code, which transaction from now
+Plan = dict[str, tuple[str, int, int]]  # transactional id → call, error code, number of the transaction from now
 OF = [user_of(partition, PARTITIONS) for partition in range(PARTITIONS)]
 
 
 class FaultyProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
-    """Fails once, as planned."""
+    """A producer that fails once, as planned."""
 
     plan: ClassVar[Plan]
 
@@ -46,12 +46,12 @@ class FaultyProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no
             self.plan[self._id] = (planned, code, count - 1)
 
     async def start(self) -> None:
-        """Fences."""
+        """Start the producer, which fences earlier producers."""
         self._fail_at("start")
         await super().start()
 
     async def send(self, *arguments: Any, **more: Any) -> Any:
-        """One record."""
+        """Send one record."""
         self._fail_at("send")
         sent = await super().send(*arguments, **more)
         try:
@@ -64,26 +64,26 @@ class FaultyProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no
         return sent
 
     async def send_offsets_to_transaction(self, offsets: Any, group_id: str) -> None:
-        """With the last status."""
+        """Send the offset, with the last status."""
         self._fail_at("offsets")
         await super().send_offsets_to_transaction(offsets, group_id)
 
     async def commit_transaction(self) -> None:
-        """Its outcome may be success although it raises."""
+        """Commit; the commit may have succeeded although this raises."""
         self._fail_at("before-commit")
         await super().commit_transaction()
         self._fail_at("after-commit")
 
 
 async def test_producer_errors(kafka: str, tmp_path: Path) -> None:
-    """R11: the partition is taken over again, and the request ends once, deployed once."""
+    """R11: after each error the partition is taken over again, and the request ends once and is deployed once."""
     row = Row("R11", "each error of the producer at each of its calls")
     times, random = size(1, 20), row.random()
     cases = [*product(CODES, CALLS)] * times
     random.shuffle(cases)
 
     class Planned(FaultyProducer):
-        """Of this run."""
+        """The producer of this run."""
 
         plan: ClassVar[Plan] = {}
 
@@ -117,7 +117,7 @@ async def test_producer_errors(kafka: str, tmp_path: Path) -> None:
 
 
 async def one_case(world: World, plan: Plan, partition: int, request_id: str, planned: tuple[str, int, int]) -> None:
-    """The error comes in one of the request's transactions; one at `start` needs a failure before it."""
+    """Run one request with the error in one of its transactions; an error at `start` needs a failure before it."""
     transactional_id = f"{world.kafka.group_id}.{world.kafka.requests_topic}.{partition}"
     call, code, count = planned
     # Offsets are in the last transaction only, and a producer is started again only after a failure.

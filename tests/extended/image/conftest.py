@@ -10,6 +10,6 @@ from tests.support.paths import ROOT
 
 @pytest.fixture(scope="session")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    """From the Dockerfile of this folder; half a minute, most of it pip's."""
+    """Build the image from this project's Dockerfile; it takes half a minute, most of it in pip."""
     stages = read_dockerfile((ROOT / "Dockerfile").read_text(encoding="utf-8"), BASE_ENV)
     return Image(stages[-1], build(stages, ROOT, tmp_path_factory.mktemp("image")))

@@ -1,4 +1,4 @@
-"""Runs the image as a container engine does that was told --read-only --cap-drop ALL --tmpfs /tmp."""
+"""Runs the image as a container engine does with --read-only --cap-drop ALL --tmpfs /tmp."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from tests.support.dockerfile import Stage
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """The last stage, and the root folder that came of all of them."""
+    """The last stage, and the root folder that all stages have produced."""
 
     stage: Stage
     root: Path
 
     def started(self, env: Mapping[str, str], command: Sequence[str] | None = None) -> list[str]:
-        """The command line that runs its entry point, or another command in its place, as process 1."""
+        """Return the command line that runs the entry point, or another command, as process 1."""
         user, group = self.stage.facts["USER"].split(":")
         options = ["--remount-ro", "/", *variables(self.stage.env | dict(env)), "--chdir", self.stage.facts["WORKDIR"]]
-        # bwrap itself needs root's capabilities: they go, for good, with the last program before ours.
+        # bwrap itself needs root's capabilities: the last program before ours drops them for good.
         unprivileged = [
             "/usr/bin/setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups", "--no-new-privs",
             "--inh-caps=-all", "--bounding-set=-all",

@@ -1,7 +1,7 @@
-"""The image's root folder without a container engine: the Dockerfile's own commands, each in a namespace of its own.
+"""The image's root folder without a container engine: the Dockerfile's commands, each in a separate namespace.
 
-Stands in for the base image: this machine's /usr, read-only, with a Python at /usr/local. Everything else in the root
-is what the Dockerfile put there.
+This machine's /usr, read-only, with a Python at /usr/local, stands in for the base image. Everything else in the root
+comes from the Dockerfile.
 """
 
 import os
@@ -18,7 +18,7 @@ from tests.support.dockerfile import Copy, Run, Stage
 
 BASE_ENV = {"PATH": "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
-# What a daemon would be told of the network here: certificates, proxies, another index.
+# The network settings that a daemon would get here: certificates, proxies, another index.
 _NETWORK = re.compile(
     r"(PIP_(CERT|INDEX_URL|EXTRA_INDEX_URL|TRUSTED_HOST)|SSL_CERT_FILE|(https?|no)_proxy)", re.IGNORECASE
 )
@@ -28,7 +28,7 @@ _LINKS = {"bin": "usr/bin", "lib": "usr/lib", "lib64": "usr/lib64", "sbin": "usr
 
 
 def build(stages: Sequence[Stage], context: Path, folder: Path) -> Path:
-    """Carry out every stage; returns the root of the last."""
+    """Build every stage; return the root of the last."""
     roots: dict[str, Path] = {}
     for number, stage in enumerate(stages):
         root = roots[stage.name] = folder / f"stage-{number}"
@@ -42,9 +42,9 @@ def build(stages: Sequence[Stage], context: Path, folder: Path) -> Path:
 
 
 def isolated(root: Path, python: Path, *options: str) -> list[str]:
-    """The start of a command that runs in this root as its process 1. `--` and the command follow.
+    """Return the start of a command that runs in this root as its process 1; append `--` and the command.
 
-    No user namespace: in one, root's files would belong to whoever runs there.
+    There is no user namespace: in a user namespace, root's files would belong to the user that runs there.
     """
     prefix = ["--tmpfs", "/usr/local"] if python == Path("/usr") else ["--ro-bind", str(python), "/usr/local"]
     network = [word for file in _NETWORK_FILES if Path(file).exists() for word in ("--ro-bind", file, file)]
@@ -55,12 +55,12 @@ def isolated(root: Path, python: Path, *options: str) -> list[str]:
 
 
 def variables(env: Mapping[str, str]) -> list[str]:
-    """bwrap's options for these variables and no others."""
+    """Return bwrap's options for exactly these variables."""
     return [word for name, value in env.items() for word in ("--setenv", name, value)]
 
 
 def sent(context: Path) -> list[str]:
-    """The files that .dockerignore lets through; the last line that matches decides, as in Docker."""
+    """Return the files that .dockerignore lets through; the last matching line decides, as in Docker."""
     lines = [it for it in (context / ".dockerignore").read_text().splitlines() if it and not it.startswith("#")]
 
     def passes(path: str) -> bool:
@@ -79,7 +79,7 @@ def sent(context: Path) -> list[str]:
 
 @cache
 def python_for(base: str) -> Path:
-    """The prefix of a Python of the image's version where this machine has one, else of the one that runs."""
+    """Return the prefix of a Python of the image's version if this machine has it, else of the running Python."""
     wanted = re.fullmatch(r"python:(3\.\d+)(?:\.\d+)?-slim-\w+(?:@sha256:[0-9a-f]{64})?", base)
     if not wanted:
         raise ValueError(f"{base}: not one of Python's slim images")
@@ -101,7 +101,7 @@ def _lay(root: Path, python: Path) -> None:
     for file in _NETWORK_FILES:
         if not Path(file).is_dir():
             (root / file[1:]).touch()
-    # Python's images say the same to their linker.
+    # Python's images configure their linker the same way.
     (root / "etc" / "ld.so.conf").write_text("/usr/local/lib\n")
     _execute([*isolated(root, python), "--", "/usr/sbin/ldconfig"])
 
@@ -128,7 +128,7 @@ def _copy(step: Copy, origin: Path, root: Path) -> None:
         files = [name for name in sent(origin) if name == source or name.startswith(f"{source}/")]
         assert files, f"COPY {source}: .dockerignore lets nothing of it through"
         for name in files:
-            # Into the folder by its own name, or as the folder itself: as COPY does with files and folders.
+            # Into the folder under its own name, or as the folder itself: as COPY does with files and folders.
             place = target / (name if name == source else name.removeprefix(f"{source}/"))
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(origin / name, place)

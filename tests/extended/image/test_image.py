@@ -30,7 +30,7 @@ from worker.settings import BuilderSettings, read_settings
 
 IDLE_MB = 150
 
-# Tries to make a file in every folder there is; what the engine itself mounts is not ours.
+# Tries to create a file in every folder; mounts of the engine itself are excluded.
 WRITE = """
 import os
 kept = ["/proc", "/dev"]
@@ -44,7 +44,7 @@ for folder, folders, _ in os.walk("/"):
 """
 
 
-# SIGTERM in the middle of the start, which is mostly imports.
+# SIGTERM in the middle of the start, which consists mostly of imports.
 TOLD = """
 import os, signal, sys
 from worker.cli import main
@@ -61,7 +61,7 @@ LIST = "import importlib.metadata as it; print(*(one.name.lower().replace('_', '
 
 @asynccontextmanager
 async def container(image: Image, stage: Stage, log: Path) -> AsyncIterator[WorkerProcess]:
-    """The image's own command, ready; killed at the end if it still runs."""
+    """Run the image's own command until ready; kill it at the end if it still runs."""
     worker = await start_worker({}, log, image.started({**stage.env, "DEPLOYER_RUNTIME__HTTP_PORT": "0"}))
     try:
         await worker.until_ready()
@@ -71,13 +71,13 @@ async def container(image: Image, stage: Stage, log: Path) -> AsyncIterator[Work
 
 
 def inside(worker: WorkerProcess) -> psutil.Process:
-    """Process 1 of the container, as it is seen from outside."""
+    """Return process 1 of the container, as seen from outside."""
     (process,) = psutil.Process(worker.process.pid).children()
     return process
 
 
 async def test_a_request_is_deployed_by_the_image(image: Image, kafka: str, unique: str, tmp_path: Path) -> None:
-    """Without name, capabilities or a root to write to; idle in 150 MB, and SIGTERM ends it in good order."""
+    """The image deploys a request with no user name, capabilities or writable root, idles in 150 MB, obeys SIGTERM."""
     stored = stored_case("sudoku")
     async with open_stage(kafka, unique, tmp_path) as stage, container(image, stage, tmp_path / "log") as worker:
         process = inside(worker)
@@ -105,7 +105,7 @@ async def test_a_request_is_deployed_by_the_image(image: Image, kafka: str, uniq
 
 @asynccontextmanager
 async def sandbox(image: Image, services: Translated, name: str, log: Path) -> AsyncIterator[str]:
-    """One of the compose file's services in the image, healthy; gives its address."""
+    """Run one of the compose file's services in the image; yield its address when it is healthy."""
     words = services.command(name)
     if name == "playground":  # as the engine would mount it
         shutil.copy(words[words.index("--secret-file") + 1], image.root / "etc" / "playground-secret")
@@ -120,13 +120,13 @@ async def sandbox(image: Image, services: Translated, name: str, log: Path) -> A
         yield f"http://127.0.0.1:{words[-1].rpartition(':')[2]}"
     finally:
         for child in psutil.Process(process.pid).children(recursive=True):
-            child.kill()  # it would live on: the change of user clears what --die-with-parent has asked for
+            child.kill()  # it would survive: the change of user clears the effect of --die-with-parent
         process.kill()
         await process.wait()
 
 
 async def test_the_sandboxes_need_no_more_than_the_worker(image: Image, tmp_path: Path) -> None:
-    """In the same container Graphene gives a bundle, and the playground takes it."""
+    """In a container like the worker's, Graphene serves a bundle, and the playground accepts it."""
     case, services = CASES["sudoku"], Translated(tmp_path)
     async with (
         sandbox(image, services, "graphene", tmp_path / "graphene.log") as graphene,
@@ -143,31 +143,31 @@ async def test_the_sandboxes_need_no_more_than_the_worker(image: Image, tmp_path
 
 
 def test_sigterm_ends_a_worker_that_has_not_started_yet(image: Image) -> None:
-    """The kernel keeps signals without a handler from process 1: a pod would stay for its whole grace period."""
+    """SIGTERM stops a starting worker: the kernel drops unhandled signals to process 1, delaying the pod's end."""
     done = subprocess.run(image.started({}, ["python3", "-c", TOLD]), capture_output=True, text=True, check=False)
     assert (143, "") == (done.returncode, done.stderr)
 
 
 def status(process: psutil.Process) -> dict[str, str]:
-    """What Linux says of it."""
+    """Return Linux's status of the process."""
     lines = (line.partition(":") for line in Path(f"/proc/{process.pid}/status").read_text().splitlines())
     return {name: " ".join(value.split()) for name, _, value in lines}
 
 
 def said(image: Image, *command: str) -> str:
-    """What a command in the container writes; it must end well."""
+    """Return the output of a command in the container, which must succeed."""
     done = subprocess.run(image.started({}, command), capture_output=True, text=True, check=False)
     assert 0 == done.returncode, done.stderr
     return done.stdout
 
 
 def test_nothing_can_be_written_but_below_tmp(image: Image) -> None:
-    """In every folder of the container a file is tried for, and made in this one alone."""
+    """Of all folders of the container, only /tmp is writable."""
     assert "/tmp\n" == said(image, "python3", "-c", WRITE)
 
 
 def test_the_worker_is_all_there_is(image: Image) -> None:
-    """No installer, no build tool, none of what the demo and the tests need, and nothing beside the one folder."""
+    """The image has no installer, no build tool, no demo or test packages, and nothing outside its one folder."""
     installed = said(image, "python3", "-c", LIST).split()
     locked = [line.split("==")[0] for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line]
     assert {"playground-deployer", "kubernetes", "aiokafka"} <= set(installed) <= {*locked, "playground-deployer"}
@@ -181,7 +181,7 @@ def test_the_worker_is_all_there_is(image: Image) -> None:
 
 
 def test_no_module_is_compiled_at_the_start(image: Image) -> None:
-    """Each module of ours has its byte code beside it, because nothing can be written later."""
+    """Each module of ours has its byte code next to it, because nothing can be written later."""
     (packages,) = image.root.glob("opt/deployer/lib/python3.*/site-packages")
     sources = [it for package in ("worker", "schemas") for it in (packages / package).rglob("*.py")]
     assert len(sources) > 50
@@ -193,7 +193,7 @@ def test_no_module_is_compiled_at_the_start(image: Image) -> None:
 def test_every_package_has_a_wheel_for_both_kinds_of_machine(
     image: Image, machine: str, lock: str, tmp_path: Path
 ) -> None:
-    """The lock can be installed on both by its hashes and without a compiler, as the Dockerfile does."""
+    """Each lock can be installed on both machine types by its hashes and without a compiler, as in the Dockerfile."""
     glibc = [f"manylinux_2_{minor}_{machine}" for minor in range(36, 4, -1)]  # bookworm's, and older
     platforms = [word for name in (*glibc, f"manylinux2014_{machine}") for word in ("--platform", name)]
     python = said(image, "python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])").strip()
@@ -204,7 +204,7 @@ def test_every_package_has_a_wheel_for_both_kinds_of_machine(
 
 
 def test_a_command_is_as_near_as_the_worker(image: Image) -> None:
-    """`docker exec` finds the operators' commands on PATH, with the case the documentation names."""
+    """`docker exec` finds the operators' commands on PATH, with the case that the documentation names."""
     case = CASES["sudoku"]
     bundle = ("playground-deployer", "bundle", "--sandbox", "--output", "/tmp/solution.zip")
     assert "/tmp/solution.zip: " in said(image, *bundle, str(case.solution_id), str(case.revision_id))

@@ -1,4 +1,4 @@
-"""A node, a Kafka, a worker and a gateway, once for all tests; each deploys into namespaces of its own."""
+"""A node, a Kafka, a worker and a gateway, shared by all tests; each test deploys into separate namespaces."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, closing
@@ -27,7 +27,7 @@ _SECONDS = pytest.StashKey[list[tuple[str, str, float]]]()
 
 @pytest.fixture(scope="session", autouse=True)
 def _machine() -> None:
-    """Skip where this is nobody's machine, but never in CI."""
+    """Skip the tests outside a separate machine; in CI, fail them."""
 
     def look() -> None:
         if not is_inside():
@@ -38,18 +38,18 @@ def _machine() -> None:
 
 @dataclass(slots=True)
 class Seconds:
-    """How long things took, for the table at the end."""
+    """Durations, for the table at the end."""
 
     rows: list[tuple[str, str, float]] = field(default_factory=list)
 
     def note(self, case: str, what: str, seconds: float) -> None:
-        """One cell of it."""
+        """Note one cell of the table."""
         self.rows.append((case, what, seconds))
 
 
 @pytest.fixture(scope="session")
 def seconds(pytestconfig: pytest.Config) -> Seconds:
-    """What the table is made of."""
+    """Collect the durations for the table."""
     found = Seconds()
     pytestconfig.stash[_SECONDS] = found.rows
     return found
@@ -57,7 +57,7 @@ def seconds(pytestconfig: pytest.Config) -> Seconds:
 
 @pytest.fixture(scope="session")
 def node(_machine: None, seconds: Seconds) -> Iterator[Node]:
-    """One for all tests."""
+    """Run one node for all tests."""
     with running_node([oci_layout(), worker_layout()]) as running:
         seconds.note("node", "ready", running.seconds)
         yield running
@@ -65,14 +65,14 @@ def node(_machine: None, seconds: Seconds) -> Iterator[Node]:
 
 @pytest.fixture(scope="session")
 def api(node: Node) -> Iterator[Api]:
-    """What tests look and meddle with."""
+    """Access through which tests inspect and change the cluster."""
     with closing(node.cluster.open_api()) as api:
         yield api
 
 
 @pytest.fixture(autouse=True)
 def _cleared(api: Api) -> Iterator[None]:
-    """Nothing of one test runs beside the next one."""
+    """Delete a test's namespaces, so that nothing of it runs during the next test."""
     before = {it["metadata"]["name"] for it in api.call("GET", "api/v1/namespaces")["items"]}
     yield
     for it in api.call("GET", "api/v1/namespaces")["items"]:
@@ -82,7 +82,7 @@ def _cleared(api: Api) -> Iterator[None]:
 
 @dataclass(slots=True)
 class World:
-    """Everything a request meets on its way."""
+    """Everything that a request passes through."""
 
     stage: Stage
     worker: WorkerProcess
@@ -90,13 +90,13 @@ class World:
     scripts: Deploying
 
     def deployment(self, namespace: str) -> Deployment:
-        """The bundle that the playground has unpacked for the sandbox's user."""
+        """Return the bundle that the playground has unpacked for the sandbox's user."""
         return self.scripts.deployment(SANDBOX_USER.email, namespace)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def world(kafka: str, node: Node, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    """The playground deploys on the node."""
+    """Yield a world whose playground deploys on the node."""
     folder: Path = tmp_path_factory.mktemp("world")
     scripts = Deploying(folder / "server", node.cluster)
     async with AsyncExitStack() as stack:
@@ -110,7 +110,7 @@ async def world(kafka: str, node: Node, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def shared_volume(api: Api) -> Iterator[Path]:
-    """The folder of one volume for a claim without a class, which all pods of the node may write: ReadWriteMany."""
+    """Yield the folder of a ReadWriteMany volume for a claim without a class; all pods of the node may write to it."""
     name = unique_name()
     folder = STATE / "volumes" / name
     folder.mkdir(parents=True)
@@ -127,6 +127,6 @@ def shared_volume(api: Api) -> Iterator[Path]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """How long it took, for docs/performance.md."""
+    """Print the durations, for docs/performance.md."""
     for case, what, seconds in config.stash.get(_SECONDS, []):
         terminalreporter.write_line(f"{case}: {what} after {seconds:.1f} s")

@@ -1,7 +1,7 @@
-"""`make demo-live`: a Sudoku, solved by the pipeline that a request has just deployed on a real node.
+"""`make demo-live`: a Sudoku, solved by a pipeline that a request has just deployed on a real node.
 
-On a terminal the deployment stays up for a browser until Ctrl-C. The node's network is its own, so a socket in a
-folder that both sides see leads from a port out here to the page in there.
+On a terminal the deployment stays up for a browser until Ctrl-C. The node has a separate network, so a socket in a
+folder that both sides see connects a port on the outside to the page on the inside.
 """
 
 import asyncio
@@ -39,11 +39,11 @@ whose script deploys it on a Kubernetes node that was made for this demo. The
 pods are real: a page, an evaluator, a solver, and an orchestrator that carries
 their messages.
 """
-SOCKET = "PLAYGROUND_LIVE_PAGE"  # variable: where the page is led to
+SOCKET = "PLAYGROUND_LIVE_PAGE"  # variable: the path of the socket to the page
 
 
 def main() -> int:
-    """Show it; 1 with a sentence where no node can be had."""
+    """Run the demo; return 1 with a sentence if there can be no node."""
     if is_inside():
         return asyncio.run(_until_told(_show(Path(os.environ[SOCKET]))))
     try:
@@ -55,7 +55,7 @@ def main() -> int:
 
 
 async def _watch() -> int:
-    """Outside: run the demo on its machine, and lead browsers to it."""
+    """Run the demo on its machine, and connect browsers to it. Runs outside."""
     with tempfile.TemporaryDirectory(prefix="demo-live-") as folder:
         socket = Path(folder, "page")
 
@@ -68,8 +68,8 @@ async def _watch() -> int:
         process = await asyncio.create_subprocess_exec(
             *command,
             env=environment | {SOCKET: str(socket)},
-            stdin=asyncio.subprocess.PIPE,  # its end tells the demo to end
-            start_new_session=True,  # a worker that Ctrl-C reaches, too, would not end in good order
+            stdin=asyncio.subprocess.PIPE,  # closing it tells the demo to stop
+            start_new_session=True,  # a worker that also receives Ctrl-C would not stop cleanly
         )
         assert process.stdin
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, process.stdin.close)
@@ -79,7 +79,7 @@ async def _watch() -> int:
 
 
 async def _until_told(showing: Coroutine[Any, Any, int]) -> int:
-    """Inside: end it, in good order, when the other side closes stdin."""
+    """Run until the other side closes stdin, then stop cleanly. Runs inside."""
     task = asyncio.create_task(showing)
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), task.cancel)
     try:
@@ -91,8 +91,8 @@ async def _until_told(showing: Coroutine[Any, Any, int]) -> int:
 
 
 async def _show(socket: Path) -> int:
-    """Inside: everything from the node to the solution."""
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it reports what it tries again
+    """Show everything from the node to the solution. Runs inside."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs errors that it retries
     _say(INTRO)
     async with AsyncExitStack() as stack:
         with _step("Kubernetes node"):
@@ -135,7 +135,7 @@ async def _show(socket: Path) -> int:
 
 
 async def _keep(socket: Path, port: int) -> None:
-    """Lead the socket to the page until Ctrl-C."""
+    """Connect the socket to the page until Ctrl-C."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await _join(reader, writer, *await asyncio.open_connection("127.0.0.1", port))
@@ -164,7 +164,7 @@ async def _join(
 
 
 def _beside(left: str, right: str) -> str:
-    """Draw two Sudokus, row by row."""
+    """Draw two Sudokus side by side, row by row."""
     rows = []
     for number in range(9):
         if number in (3, 6):

@@ -19,7 +19,7 @@ _FOUND, _NO_SUCH_NAME = 0x8180, 0x8183
 
 @contextmanager
 def dns(cluster: ControlPlane, address: str) -> Iterator[None]:
-    """Answer inside the block. Everything but Services is no name: there is no other network."""
+    """Answer inside the block. Names other than those of Services do not exist: there is no other network."""
     with closing(cluster.open_api()) as api:
 
         class Handler(BaseRequestHandler):
@@ -41,7 +41,7 @@ def _address(api: Api, name: str, namespace: str) -> str | None:
 
 
 def answer(query: bytes, find: Any) -> bytes:
-    """The answer to a query with one question (RFC 1035, 4.1); `find` has the address of a Service."""
+    """Return the answer to a query with one question (RFC 1035, 4.1); `find` returns the address of a Service."""
     place, labels = 12, []
     while length := query[place]:
         labels.append(query[place + 1 : place + 1 + length].decode("ascii", "replace").lower())

@@ -1,7 +1,7 @@
 """The images of the sandbox cases, of the orchestrator and of the pause container, written without a builder.
 
-An OCI image layout (opencontainers/image-spec, image-layout.md) in the cache folder: a layer with this Python and the
-libraries it needs, one with wheels, and one with the programs of containers/.
+They form an OCI image layout (opencontainers/image-spec, image-layout.md) in the cache folder: a layer with this Python
+and the libraries it needs, a layer with wheels, and a layer with the programs of containers/.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ ORCHESTRATOR = "generic-parallel-orchestrator/orchestrator_container:1.8"
 INDEX, MANIFEST = "application/vnd.oci.image.index.v1+json", "application/vnd.oci.image.manifest.v1+json"
 CONFIG, LAYER = "application/vnd.oci.image.config.v1+json", "application/vnd.oci.image.layer.v1.tar"
 NAME = "org.opencontainers.image.ref.name"  # annotation: repository:tag
-USER = "1000:1000"  # as good containers have one; Pod Security `restricted` refuses root
+USER = "1000:1000"  # as well-built containers have a user; Pod Security `restricted` rejects root
 
 _PYTHON = "/opt/python"
 _ENV = {
@@ -52,12 +52,12 @@ _COMMANDS: dict[str, Sequence[str]] = {
 }
 
 File = tuple[str, Path | bytes]
-"""A path in the layer and its content; without content, a folder that everybody may write to."""
+"""A path in the layer and its content; without content, a folder that all users may write to."""
 
 
 @cache
 def oci_layout() -> Path:
-    """The layout's folder: index.json and blobs/. Raises Unavailable."""
+    """Return the layout's folder: index.json and blobs/. Raises Unavailable."""
     programs = [*sorted(PROGRAMS.glob("*.*")), *_protobufs()]
     key = [LOCK.read_bytes(), Path(__file__).read_bytes(), sys.version.encode(), *(it.read_bytes() for it in programs)]
     return kept("live-images", key, _write)
@@ -72,7 +72,7 @@ def _write(folder: Path) -> None:
     layout = Layout(folder)
     base = layout.layer(python_files(Path(sys.base_prefix), _PYTHON[1:], [*wheels().rglob("*.so*")]))
     packages = layout.layer(tree(wheels(), "opt/wheels"))
-    # grpc makes modules of protobufs, whose names have no hyphens.
+    # grpc generates modules from protobufs, and module names have no hyphens.
     protobufs = [(f"app/{it.name.replace('-', '_')}", it) for it in _protobufs()]
     own = [*((f"app/containers/{it.name}", it) for it in sorted(PROGRAMS.glob("*.*"))), *protobufs]
     app = layout.layer([("tmp", b""), *own])
@@ -95,13 +95,13 @@ class Layout:
         self._manifests: list[dict[str, Any]] = []
 
     def layer(self, files: Iterable[File]) -> dict[str, Any]:
-        """Write a layer; returns its descriptor."""
+        """Write a layer and return its descriptor."""
         beside = self._folder / "layer"
         write_layer(beside, files)
         return self._blob(beside, LAYER)
 
     def add(self, name: str, layers: Sequence[dict[str, Any]], config: dict[str, Any]) -> None:
-        """Make an image of layers; `config` says what runs in it, and as whom."""
+        """Make an image from layers; `config` sets its command and its user."""
         document = {
             "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
             "os": "linux",
@@ -114,7 +114,7 @@ class Layout:
         self._manifests.append(self._json(manifest, MANIFEST) | {"annotations": {NAME: name}})
 
     def close(self) -> None:
-        """Write what leads to the images."""
+        """Write the index of the images."""
         (self._folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
         index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": self._manifests}
         (self._folder / "index.json").write_text(json.dumps(index))
@@ -133,7 +133,7 @@ class Layout:
 
 
 def write_layer(file: Path, files: Iterable[File]) -> None:
-    """Write a tar archive that is the same for the same files."""
+    """Write a tar archive that is identical for identical files."""
     with tarfile.open(file, "w", format=tarfile.PAX_FORMAT) as tar:
         folders: set[str] = set()
         for name, content in files:
@@ -145,14 +145,14 @@ def write_layer(file: Path, files: Iterable[File]) -> None:
 
 
 def _entry(name: str, kind: bytes, mode: int = 0o755, size: int = 0) -> tarfile.TarInfo:
-    """Of root's, and of no time, so that the same files are the same layer."""
+    """Return an entry that belongs to root and has no time, so that identical files make an identical layer."""
     entry = tarfile.TarInfo(name)
     entry.type, entry.mode, entry.size = kind, mode, size
     return entry
 
 
 def _append(tar: tarfile.TarFile, name: str, content: Path | bytes) -> None:
-    if not content:  # an empty folder, for everybody
+    if not content:  # an empty folder that all users may write to
         tar.addfile(_entry(name, tarfile.DIRTYPE, 0o1777))
     elif isinstance(content, Path) and content.is_symlink():
         link = _entry(name, tarfile.SYMTYPE, 0o777)
@@ -165,7 +165,7 @@ def _append(tar: tarfile.TarFile, name: str, content: Path | bytes) -> None:
 
 
 def python_files(prefix: Path, place: str, modules: Sequence[Path]) -> Iterator[File]:
-    """The Python of a prefix, put elsewhere, with the shared libraries that it and these extension modules need."""
+    """Yield the Python of a prefix under another path, with the shared libraries of it and of extension modules."""
     ask = "import sys, sysconfig; print(sys.executable, sysconfig.get_path('stdlib'), sep='\\n')"
     said = subprocess.run([prefix / "bin" / "python3", "-I", "-c", ask], capture_output=True, text=True, check=True)
     program, library = (Path(it).resolve() for it in said.stdout.split())
@@ -177,7 +177,7 @@ def python_files(prefix: Path, place: str, modules: Sequence[Path]) -> Iterator[
 
 
 def tree(folder: Path, name: str, unused: Collection[str] = _UNUSED) -> Iterator[File]:
-    """The files of a folder under another name, links as they are, without folders of `unused` names."""
+    """Yield the files of a folder under another name, links unchanged, without folders with `unused` names."""
     for path in sorted(folder.rglob("*")):
         inner = path.relative_to(folder)
         if (path.is_file() or path.is_symlink()) and not set(inner.parts).intersection(unused):
@@ -185,7 +185,7 @@ def tree(folder: Path, name: str, unused: Collection[str] = _UNUSED) -> Iterator
 
 
 def shared_libraries(programs: Sequence[Path]) -> dict[str, Path]:
-    """Path in the image → library, of all that the linker of this machine finds for these."""
+    """Return path in the image → library, for all libraries that this machine's linker finds for these programs."""
     said = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=False).stdout
     found = re.findall(r"^\s+(?:\S+ => )?(/\S+) \(0x", said, re.MULTILINE)
     return {it[1:]: Path(it).resolve() for it in found}

@@ -52,7 +52,7 @@ def prepare() -> None:
 
 
 def look() -> None:
-    """Look whether there may be a machine here. Raises Unavailable."""
+    """Check whether a separate machine is possible here. Raises Unavailable."""
     if os.geteuid():
         raise Unavailable("A machine of its own needs root: run it in a container, or with sudo.")
     if not shutil.which("unshare"):
@@ -70,33 +70,33 @@ def look() -> None:
 
 
 def machine_command(command: list[str]) -> tuple[list[str], dict[str, str]]:
-    """The command that runs another one inside, and its environment."""
+    """Return the command that runs another command inside, and its environment."""
     inside = [sys.executable, "-m", "tests.extended.live.machine", *command]
     environment = {**os.environ, INSIDE: CGROUP + secrets.token_hex(4)}
     return ["unshare", *_NAMESPACES, "--fork", "--mount-proc", "--kill-child", *inside], environment
 
 
 def enter(command: list[str]) -> NoReturn:
-    """Go on with a command inside."""
+    """Continue inside with a command."""
     program, environment = machine_command(command)
     os.execvpe(program[0], program, environment)
 
 
 def is_inside() -> bool:
-    """Whether this process is on a machine of its own."""
+    """Return whether this process is on a separate machine."""
     return INSIDE in os.environ
 
 
 def run_inside(command: list[str]) -> int:
-    """As process 1: set the machine up, run the command, end all other processes; returns its exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # they are for the command, which decides what to do
+    """Set the machine up as process 1, run the command, kill all other processes, return the command's exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # they are meant for the command, which decides how to react
         signal.signal(number, lambda *_: None)
     _mount()
     _connect()
     process = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(STATE / "tmp")})
     code = _reap(process.pid)
     with suppress(ProcessLookupError):
-        os.kill(-1, signal.SIGKILL)  # all but this one
+        os.kill(-1, signal.SIGKILL)  # all except this process
     _reap(None)
     _remove_cgroups()
     return code
@@ -107,27 +107,27 @@ def _mount() -> None:
     _run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", STATE)
     _run("mount", "--make-rshared", STATE)  # pods see what the kubelet mounts
     (STATE / "tmp").mkdir(mode=0o1777)
-    for name in ("run", "var"):  # containerd, runc and the network plugins write there, whatever they are told
+    for name in ("run", "var"):  # containerd, runc and the network plugins write there, whatever their configuration
         upper, work = (STATE / f"{name}-{kind}" for kind in ("upper", "work"))
         upper.mkdir()
         work.mkdir()
         _run("mount", "-t", "overlay", "-o", f"lowerdir=/{name},upperdir={upper},workdir={work}", "overlay", f"/{name}")
     for name, value in _SYSCTLS.items():
         _replace(f"/proc/sys/{name}", f"{value}\n")
-    # Nobody is there to be asked for names, and whoever asks waits for seconds.
+    # There is no name server, and a query would wait for seconds.
     _replace("/etc/hosts", f"127.0.0.1 localhost\n{ADDRESS} {NAME}\n")
     _replace("/etc/resolv.conf", "nameserver 127.0.0.1\n")
 
 
 def _replace(path: str, content: str) -> None:
-    """Let a file say something else in here."""
+    """Replace the content of a file inside the machine."""
     file = STATE / path.strip("/").replace("/", ".")
     file.write_text(content)
     _run("mount", "--bind", file, path)
 
 
 def _connect() -> None:
-    """Loopback, and a bridge with a default route, without which the API server does not start."""
+    """Set up loopback, and a bridge with a default route, without which the API server does not start."""
     socket.sethostname(NAME)
     variables = None if shutil.which("ip") else environment()
     for words in (
@@ -141,7 +141,7 @@ def _connect() -> None:
 
 
 def _reap(wanted: int | None) -> int:
-    """Wait for the end of `wanted`, or of everybody; process 1 inherits whoever has lost their parent."""
+    """Wait for the end of `wanted`, or of all processes; process 1 inherits orphans."""
     while True:
         try:
             pid, status = os.wait()
@@ -152,9 +152,9 @@ def _reap(wanted: int | None) -> int:
 
 
 def _remove_cgroups() -> None:
-    """Remove those of containers, of this machine and of killed ones; one with processes stays.
+    """Remove the cgroups of containers, of this machine and of killed machines; a cgroup with processes stays.
 
-    containerd calls the parent of Kubernetes' containers k8s.io, as the kubelet names none.
+    containerd names the parent of Kubernetes' containers k8s.io, because the kubelet sets no name.
     """
     parents = [it for name in (f"{CGROUP}*", "k8s.io") for it in (*CGROUPS.glob(name), *CGROUPS.glob(f"*/{name}"))]
     for parent in parents:
@@ -168,12 +168,12 @@ def _run(*command: str | Path) -> None:
 
 
 def say(line: str) -> None:
-    """Tell whoever waits."""
+    """Print a line for the person who waits."""
     sys.stderr.write(f"{line}\n")
 
 
 def main() -> int:
-    """The command's exit code; 1 with a sentence where there can be no machine."""
+    """Return the command's exit code, or 1 with a sentence if there can be no machine."""
     command = sys.argv[1:]
     if is_inside():
         return run_inside(command)

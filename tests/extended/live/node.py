@@ -29,11 +29,11 @@ NODE_SECONDS = 60
 
 _OPTIONS = (
     "--allow-privileged",
-    "--kubelet-preferred-address-types=InternalIP",  # for the logs of pods: nobody resolves the node's name
+    "--kubelet-preferred-address-types=InternalIP",  # for the logs of pods: the node's name cannot be resolved
 )
 _CONTROLLERS = ("node-lifecycle", "taint-eviction")  # for the pods of a node that is gone
 
-# The bundle's host names lead to one registry.
+# All host names of the bundle's images lead to one registry.
 _HOSTS = f'[host."http://{REGISTRY[0]}:{REGISTRY[1]}"]\n  capabilities = ["pull", "resolve"]\n'
 _CONTAINERD = """\
 version = 2
@@ -63,12 +63,12 @@ class Node:
 
     cluster: ControlPlane
     registry: Registry
-    seconds: float  # from nothing to Ready
+    seconds: float  # from the start to Ready
 
 
 @contextmanager
 def running_node(layouts: list[Path]) -> Iterator[Node]:
-    """Yield it when it is Ready. Raises RuntimeError with the end of the logs."""
+    """Yield a node when it is Ready. Raises RuntimeError with the end of the logs."""
     started = time.monotonic()
     folder = STATE / "containerd"
     folder.mkdir()
@@ -87,7 +87,7 @@ def running_node(layouts: list[Path]) -> Iterator[Node]:
 
 
 def is_ready(document: dict[str, object]) -> bool:
-    """Whether a node or a pod says so of itself."""
+    """Return whether a node or a pod reports that it is Ready."""
     status = document["status"]
     assert isinstance(status, dict)
     return any(it["type"] == "Ready" and it["status"] == "True" for it in status.get("conditions", []))
@@ -115,7 +115,7 @@ def _containerd(folder: Path) -> SupervisedProcess:
     network = {"cniVersion": "0.4.0", "name": "pods", "plugins": [bridge]}
     (folder / "cni" / "10-pods.conflist").write_text(json.dumps(network))
     link_iptables(folder / "programs")
-    os.environ.update(environment(folder / "programs"))  # kubelet and kube-proxy look for programs, too
+    os.environ.update(environment(folder / "programs"))  # kubelet and kube-proxy also need to find programs
     command = ["containerd", "--config", f"{folder}/config.toml"]
     return SupervisedProcess(command, folder=folder, log=folder / "containerd.log")
 
@@ -134,7 +134,7 @@ def _start(cluster: ControlPlane, folder: Path) -> None:
         "containerRuntimeEndpoint": f"unix://{folder}/containerd.sock",
         "clusterDNS": [ADDRESS],
         "clusterDomain": DOMAIN,
-        # Everything is in memory, and this machine's disk is not ours to judge.
+        # Everything is in memory, so the fill level of this machine's disk does not matter.
         "evictionHard": dict.fromkeys(
             ("memory.available", "nodefs.available", "nodefs.inodesFree", "imagefs.available", "imagefs.inodesFree"),
             "0%",
@@ -149,7 +149,7 @@ def _start(cluster: ControlPlane, folder: Path) -> None:
     proxy = {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
-        "mode": "iptables",  # nftables refuses NodePorts on 127.0.0.1
+        "mode": "iptables",  # nftables rejects NodePorts on 127.0.0.1
         "clientConnection": {"kubeconfig": str(cluster.kubeconfig)},
         "clusterCIDR": PODS,
         "conntrack": {"maxPerCore": 0},
@@ -173,7 +173,7 @@ def _start(cluster: ControlPlane, folder: Path) -> None:
 
 
 def _serve() -> None:
-    """Start one, and print what people need to look around."""
+    """Start a node, and print what people need to inspect it."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     with running_node([oci_layout()]) as node:
         sys.stdout.write(f"Ready after {node.seconds:.1f} s.\nexport KUBECONFIG={node.cluster.kubeconfig}\n")

@@ -1,4 +1,4 @@
-"""What makes a machine a node besides Kubernetes itself: containerd, runc, network plugins and iptables, of Debian."""
+"""What a node needs in addition to Kubernetes: containerd, runc, network plugins and iptables, from Debian."""
 
 import os
 import sys
@@ -14,25 +14,25 @@ _OTHERS = ("runc", "containernetworking-plugins", "iptables", "iproute2", "busyb
 
 @cache
 def packages() -> Path:
-    """The folder with Debian's packages, downloading 36 MB if needed. Raises Unavailable."""
+    """Return the folder with Debian's packages, downloading 36 MB if needed. Raises Unavailable."""
     return debian_folder("containerd", "containerd", "containerd", *_OTHERS, with_dependencies=True)
 
 
 @cache
 def wheels() -> Path:
-    """The folder with what the containers import. Raises Unavailable."""
+    """Return the folder with the packages that the containers import. Raises Unavailable."""
     key = [LOCK.read_bytes(), f"{sys.implementation.cache_tag}".encode()]
     return kept("live-wheels", key, partial(install_wheels, LOCK))
 
 
 def busybox() -> Path:
-    """The static one."""
+    """Return the static busybox."""
     [found] = (it for it in packages().rglob("busybox") if it.is_file() and it.parent.name == "bin")
     return found
 
 
 def environment(*folders: Path) -> dict[str, str]:
-    """This process's, so that it finds the packages' programs and libraries, and the programs in these folders."""
+    """Return this process's environment, with the packages' programs and libraries and these folders' programs."""
     root = packages()
     [plugins] = root.rglob("xtables")
     programs = [*folders, *(root / it for it in ("usr/sbin", "usr/bin", "sbin", "bin"))]
@@ -44,12 +44,12 @@ def environment(*folders: Path) -> dict[str, str]:
 
 
 def link_iptables(folder: Path) -> None:
-    """Make the links in `folder` that Debian makes when it installs the package."""
+    """Make the links in `folder` that Debian makes on installation."""
     for family in ("iptables", "ip6tables"):
         for program in ("", "-save", "-restore"):
             (folder / f"{family}{program}").symlink_to(packages() / "usr" / "sbin" / "xtables-nft-multi")
 
 
 def network_plugins() -> Path:
-    """The folder of the CNI's programs."""
+    """Return the folder of the CNI's programs."""
     return packages() / "usr" / "lib" / "cni"

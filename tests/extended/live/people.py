@@ -1,4 +1,4 @@
-"""What people do with a deployment: wait for it, start it, look at its pages, and ask it."""
+"""What people do with a deployment: wait for it, start it, look at its pages, and query it."""
 
 import json
 import socket
@@ -22,11 +22,11 @@ SOLUTION = "53467891267219534819834256785976142342685379171392485696153728428741
 
 
 def until_ready(api: Api, namespace: str, seconds: float = PODS_SECONDS) -> None:
-    """Wait until every pod is Ready, and look whether all of them are. Raises AssertionError with what is known."""
+    """Wait until every pod is Ready, and verify that all of them are. Raises AssertionError with the known details."""
     assert until(lambda: all_ready(api, namespace), seconds), "\n".join(troubles(api, namespace))
     pods = api.find("Pod", namespace)
     if all(it["metadata"]["labels"]["app"] != "orchestrator" for it in pods):
-        return  # a single model may have anything or nothing at that port
+        return  # a single model may have any service at that port, or none
     for pod in pods:
         try:
             socket.create_connection((pod["status"]["podIP"], GRPC_PORT), timeout=1).close()
@@ -35,13 +35,13 @@ def until_ready(api: Api, namespace: str, seconds: float = PODS_SECONDS) -> None
 
 
 def all_ready(api: Api, namespace: str) -> bool:
-    """Whether every Deployment has its pod, and that is Ready."""
+    """Return whether every Deployment has its pod, and that pod is Ready."""
     pods = [it for it in api.find("Pod", namespace) if "deletionTimestamp" not in it["metadata"]]
     return len(pods) == len(api.find("Deployment", namespace)) > 0 and all(map(is_ready, pods))
 
 
 def troubles(api: Api, namespace: str) -> list[str]:
-    """What keeps pods from being Ready: their events, and the ends of their logs."""
+    """Return what keeps pods from being Ready: their events, and the ends of their logs."""
     said = [f"{it['reason']}: {it['message']}" for it in api.find("Event", namespace) if it["type"] != "Normal"]
     for pod in api.find("Pod", namespace):
         name = pod["metadata"]["name"]
@@ -54,7 +54,7 @@ def troubles(api: Api, namespace: str) -> list[str]:
 
 
 def orchestrate(deployment: Deployment, *commands: str) -> None:
-    """Run the bundle's orchestrator client. Raises AssertionError with what it says."""
+    """Run the bundle's orchestrator client. Raises AssertionError with its output."""
     for command in commands:
         program = [sys.executable, str(deployment.folder / CLIENT), "--endpoint", HOST, command]
         done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
@@ -62,20 +62,20 @@ def orchestrate(deployment: Deployment, *commands: str) -> None:
 
 
 def start(api: Api, deployment: Deployment) -> None:
-    """What the server's Run button does, as soon as the pods are Ready."""
+    """Do the same as the server's Run button, as soon as the pods are Ready."""
     until_ready(api, deployment.namespace)
     orchestrate(deployment, "initialize", "run")
 
 
 def page(api: Api, namespace: str, container: str) -> str:
-    """The address of a container's page, which ends with a slash. NodePorts lag behind the pods: it is waited for."""
+    """Return the address of a container's page, with a trailing slash; wait for it, as NodePorts lag behind pods."""
     port = api.get("Service", namespace, f"{container}webui")["spec"]["ports"][0]["nodePort"]
     assert until(lambda: answers(port)), f"nobody answers at the page of {container}"
     return f"http://{HOST}:{port}/"
 
 
 def answers(port: int) -> bool:
-    """Whether the node lets somebody in there."""
+    """Return whether the node accepts connections on the port."""
     try:
         socket.create_connection((HOST, port), timeout=1).close()
     except OSError:
@@ -84,19 +84,19 @@ def answers(port: int) -> bool:
 
 
 def get_text(url: str) -> str:
-    """A page."""
+    """Return the text of a page."""
     with urllib.request.urlopen(url, timeout=10) as answer:
         text: str = answer.read().decode()
     return text
 
 
 def get_json(url: str) -> Any:
-    """What a page says, as JSON."""
+    """Return the JSON of a page."""
     return json.loads(get_text(url))
 
 
 def solve(api: Api, namespace: str, puzzles: Sequence[str] = (PUZZLE,), seconds: float = 30) -> list[Json]:
-    """Send puzzles to the Sudoku's page; returns the verdicts in the order in which they came."""
+    """Send puzzles to the Sudoku's page; return the verdicts in order of arrival."""
     url = page(api, namespace, "sudoku-gui")
     before = len(get_json(f"{url}state"))
     for puzzle in puzzles:
@@ -112,12 +112,12 @@ def _all(verdicts: list[Json], count: int) -> list[Json]:
 
 
 def solution(verdict: Json) -> str:
-    """The digits."""
+    """Return the digits of a verdict."""
     return "".join(map(str, verdict["solution"]))
 
 
 def timed(do: Callable[[], Any]) -> float:
-    """Seconds that it takes."""
+    """Return the seconds that the function takes."""
     begun = time.monotonic()
     do()
     return time.monotonic() - begun

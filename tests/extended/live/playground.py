@@ -13,19 +13,19 @@ from worker.sandbox.playground_upload import write_files
 
 
 class Deploying:
-    """Makes the namespace and runs the script with the server's flags, as contract.md tells of the real one."""
+    """Makes the namespace and runs the script with the server's flags, as contract.md describes the real server."""
 
     def __init__(self, folder: Path, cluster: ControlPlane, configuration: Configuration = BARE) -> None:
         self.server = Server(folder, cluster.kubeconfig, pythons.running(), configuration)
-        self.done: dict[str, float] = {}  # namespace → when its script had ended, by the monotonic clock
+        self.done: dict[str, float] = {}  # namespace → when its script ended, by the monotonic clock
         self._cluster = cluster
 
     def deployment(self, username: str, namespace: str) -> Deployment:
-        """Where a bundle lies."""
+        """Return the location of a bundle."""
         return Deployment(namespace, self.server.folder / "solutions" / username.encode().hex() / namespace)
 
     async def check(self, files: dict[str, bytes], username: str, namespace: str) -> None:
-        """Deploy it. Raises ScriptFailed."""
+        """Deploy the bundle. Raises ScriptFailed."""
         await asyncio.to_thread(self._deploy, files, self.deployment(username, namespace))
 
     def _deploy(self, files: dict[str, bytes], deployment: Deployment) -> None:

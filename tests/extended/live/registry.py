@@ -1,4 +1,4 @@
-"""The registry that containerd pulls from: OCI image layouts by HTTP (distribution-spec), with a password if wanted."""
+"""The registry that containerd pulls from: OCI image layouts over HTTP (distribution-spec), password optional."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ from tests.extended.live.images import NAME, PAUSE
 
 @contextmanager
 def in_background(server: BaseServer) -> Iterator[None]:
-    """Serve inside the block, in threads that hold nobody up."""
+    """Serve inside the block, in threads that do not delay the exit."""
     server.daemon_threads = True  # type: ignore[attr-defined]
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -26,9 +26,9 @@ def in_background(server: BaseServer) -> Iterator[None]:
 
 
 class Registry:
-    """Serves by name and digest; one is for all host names.
+    """Serves by name and digest; one registry serves all host names.
 
-    `login` is user:password, or None while everybody may pull. The pause container, which is the node's, needs none.
+    `login` is user:password, or None if everyone may pull. The node's pause container never needs a password.
     """
 
     def __init__(self, layouts: list[Path], address: tuple[str, int]) -> None:
@@ -45,7 +45,7 @@ class Registry:
         return in_background(self._server)
 
     def may_pull(self, path: str, authorization: str) -> bool:
-        """Whether the header has the password, or needs none."""
+        """Return whether the header has the password, or none is needed."""
         if (
             self.login is None
             or path.startswith(f"/v2/{PAUSE.partition(':')[0]}/")
@@ -56,7 +56,7 @@ class Registry:
         return False
 
     def find(self, path: str) -> tuple[str, str, Path] | None:
-        """Digest, media type and file of /v2/NAME/manifests/REFERENCE or /v2/NAME/blobs/DIGEST."""
+        """Return digest, media type and file of /v2/NAME/manifests/REFERENCE or /v2/NAME/blobs/DIGEST."""
         name, kind, reference = path.removeprefix("/v2/").rsplit("/", 2)
         digest = self._names.get(f"{name}:{reference}", reference) if kind == "manifests" else reference
         if digest not in self._blobs:
@@ -95,4 +95,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""

@@ -1,4 +1,4 @@
-"""The whole way of each sandbox case: from a request to a result that somebody was waiting for."""
+"""The whole path of each sandbox case: from a request to a result."""
 
 import sys
 import time
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def deployed(world: World, case: str, seconds: Seconds | None = None) -> str:
-    """Publish a request; returns the namespace as soon as its status says `deployed`."""
+    """Publish a request; return the namespace as soon as its status is `deployed`."""
     request_id, begun = unique_name(), time.monotonic()
     await world.stage.ask(stored_case(case), request_id)
     statuses = (await world.stage.until_final([request_id]))[request_id]
@@ -37,7 +37,7 @@ async def deployed(world: World, case: str, seconds: Seconds | None = None) -> s
 
 
 async def test_a_click_in_the_portal_ends_in_a_result(world: World, api: Api) -> None:
-    """By the gateway: the answer leads to the deployment, and that solves."""
+    """A click through the gateway leads to a deployment that solves a Sudoku."""
     case = CASES["sudoku"]
     url = f"{world.gateway}/deploy/{case.solution_id}/{case.revision_id}"
     headers = {"jwtToken": sandbox_token(datetime.now(UTC))}
@@ -52,7 +52,7 @@ async def test_a_click_in_the_portal_ends_in_a_result(world: World, api: Api) ->
 
 
 async def test_a_sudoku_goes_round(world: World, api: Api, seconds: Seconds) -> None:
-    """By Kafka: designed on one node's page, evaluated, solved, and shown there again; then twenty more."""
+    """A Sudoku requested by Kafka is designed on a node's page, evaluated, solved and shown there; then twenty more."""
     namespace = await deployed(world, "sudoku", seconds)
     deployment = world.deployment(namespace)
     seconds.note("sudoku", "pods ready", timed(lambda: until_ready(api, namespace)))
@@ -71,7 +71,7 @@ async def test_a_sudoku_goes_round(world: World, api: Api, seconds: Seconds) -> 
 
 
 async def test_three_nodes_share_one_folder(world: World, api: Api, seconds: Seconds, shared_volume: Path) -> None:
-    """What the broker writes the classifier reads, and the third shows the files of both; they are on the volume."""
+    """The classifier reads the broker's file, the third node shows the files of both, and all are on the volume."""
     namespace = await deployed(world, "news-training", seconds)
     seconds.note("news-training", "pods ready", timed(lambda: until_ready(api, namespace)))
 
@@ -89,7 +89,7 @@ async def test_three_nodes_share_one_folder(world: World, api: Api, seconds: Sec
 
 
 async def test_a_single_model_answers(world: World, api: Api, seconds: Seconds) -> None:
-    """A gRPC call at the NodePort, by the protobuf out of the bundle."""
+    """A single model answers a gRPC call at the NodePort, by the protobuf from the bundle."""
     namespace = await deployed(world, "entity-recogniser", seconds)
     seconds.note("entity-recogniser", "pods ready", timed(lambda: until_ready(api, namespace)))
 
@@ -101,9 +101,9 @@ async def test_a_single_model_answers(world: World, api: Api, seconds: Seconds) 
 
 
 def recognise(world: World, api: Api, namespace: str, text: str) -> Sequence[Any]:
-    """Ask the model as somebody does who has unpacked the bundle."""
+    """Call the model as a user does who has unpacked the bundle."""
     [protobuf] = (world.deployment(namespace).folder / "microservice").glob("*.proto")
-    module = protobuf.with_name(protobuf.name.replace("-", "_"))  # grpc makes a module of it
+    module = protobuf.with_name(protobuf.name.replace("-", "_"))  # grpc generates a module from it
     module.write_bytes(protobuf.read_bytes())
     sys.path.insert(0, str(module.parent))
     try:

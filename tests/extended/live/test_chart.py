@@ -35,16 +35,16 @@ SECRETS = {"auth": "secret", "catalog": "password", "artifacts": "password"}  # 
 
 
 class Slowly:
-    """A playground that takes as long as a small deployment; nothing runs."""
+    """A playground that takes as long as a small deployment, and runs nothing."""
 
     async def check(self, files: dict[str, bytes], username: str, namespace: str) -> None:
-        """Take the time."""
+        """Take the time of a deployment."""
         await asyncio.sleep(0.3)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    """Dependencies that pods reach, and a Kafka with a listener for them."""
+    """Yield a stage with dependencies that pods reach, and a Kafka with a listener for them."""
     broker, controller, pods = unused_ports(3)
     listeners = f"PLAINTEXT://{HOST}:{broker},PODS://{ADDRESS}:{pods}"
     properties = {
@@ -67,7 +67,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
 
 
 def values_of(stage: Stage, changes: Json) -> Json:
-    """What an operator writes for this stage."""
+    """Return the values that an operator writes for this stage."""
     settings: Json = {}
     for name, value in stage.env.items():
         group, _, key = name.removeprefix("DEPLOYER_").lower().partition("__")
@@ -103,26 +103,26 @@ class Release:
         return helm(verb, RELEASE, str(CHART), *more, *self._access, values=text, home=self._home)
 
     def run(self, *words: str) -> str:
-        """Another command."""
+        """Run another helm command."""
         return helm(*words, RELEASE, *self._access, home=self._home)
 
     def pods(self) -> list[Json]:
-        """Those that are not on their way out."""
+        """Return the pods that are not being deleted."""
         found = self._api.find("Pod", self.namespace)
         return [it for it in found if "deletionTimestamp" not in it["metadata"]]
 
     def components(self) -> list[str]:
-        """What these are."""
+        """Return the components of these pods."""
         return sorted(it["metadata"]["labels"]["app.kubernetes.io/component"] for it in self.pods())
 
 
 def user(number: int) -> User:
-    """One of several."""
+    """Return one of several users."""
     return User(f"user-{number}", f"user-{number}", f"user-{number}@graphene.example")
 
 
 async def lag(trigger: Json, bootstrap: str) -> int:
-    """What KEDA's Kafka scaler reads with this metadata: records that the group has not committed."""
+    """Return what KEDA's Kafka scaler reads with this metadata: records that the group has not committed."""
     assert ("earliest", "false") == (trigger["offsetResetPolicy"], trigger["excludePersistentLag"])
     committed = await committed_offsets(bootstrap, trigger["consumerGroup"])
     async with AIOKafkaConsumer(bootstrap_servers=bootstrap) as consumer:
@@ -134,7 +134,7 @@ async def lag(trigger: Json, bootstrap: str) -> int:
 async def test_the_chart_from_install_to_uninstall(
     stage: Stage, node: Node, api: Api, seconds: Seconds, tmp_path: Path
 ) -> None:
-    """Under Pod Security `restricted`, with the chart's own probes, limits and security context."""
+    """The chart installs, upgrades under load, scales and uninstalls under `restricted`, and every request deploys."""
     release = Release(node, api, stage, tmp_path / "helm")
     two: Json = {"scaling": {"replicas": 2}}
     gateway: Json = {
@@ -168,7 +168,7 @@ async def test_the_chart_from_install_to_uninstall(
     assert {State.DEPLOYED} == {it[-1].state for it in ends.values()}
     assert not any(status.state is State.PARKED for it in ends.values() for status in it)
 
-    # Nobody works: what the autoscaler would read is what waits.
+    # Without workers, the autoscaler's metric is the number of waiting records.
     [trigger] = find(render(values_of(stage, {"scaling": {"mode": "keda"}})), "ScaledObject")["spec"]["triggers"]
     read = trigger["metadata"]
     assert 0 == await lag(read, stage.bootstrap)
@@ -177,7 +177,7 @@ async def test_the_chart_from_install_to_uninstall(
     for number, request_id in enumerate(waiting):
         await stage.ask(stored, request_id, user(number % 10))
     assert 40 == await lag(read, stage.bootstrap)
-    assert 2 == -(-40 // int(read["lagThreshold"]))  # pods that it would want
+    assert 2 == -(-40 // int(read["lagThreshold"]))  # the number of pods that it would want
     await asyncio.to_thread(release.apply, "upgrade", two)
     assert {State.DEPLOYED} == {it[-1].state for it in (await stage.until_final(waiting)).values()}
 

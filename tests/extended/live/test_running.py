@@ -20,23 +20,23 @@ from worker.sandbox.graphene_data import stored_case
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 LOGIN = "ada:correct"
-PULLING = Configuration(hostname=False, pull_secret=True)  # then images are pulled each time, as the server does
+PULLING = Configuration(hostname=False, pull_secret=True)  # images are then pulled each time, as the server does
 
 
 def auths(login: str) -> Json:
-    """A Docker config.json for the hosts of the bundle's images."""
+    """Return a Docker config.json for the hosts of the bundle's images."""
     auth = {"auth": base64.b64encode(login.encode()).decode()}
     return {"auths": dict.fromkeys(("images.graphene.example:7444", "cicd.ai4eu-dev.eu:7444"), auth)}
 
 
 @pytest.fixture
 def server(node: Node, tmp_path: Path) -> Server:
-    """A playground server without a pull secret."""
+    """Return a playground server without a pull secret."""
     return Server(tmp_path / "server", node.cluster.kubeconfig, pythons.running(), BARE)
 
 
 async def unpacked(world: World, api: Api, server: Server, labels: Json | None = None, **options: str) -> Deployment:
-    """A Sudoku in a namespace that is there."""
+    """Return an unpacked Sudoku in an existing namespace."""
     bundle = await world.stage.bundle_alone(stored_case("sudoku"), **options)
     deployment = server.unpack(bundle.data)
     api.make_namespace(deployment.namespace, labels)
@@ -44,7 +44,7 @@ async def unpacked(world: World, api: Api, server: Server, labels: Json | None =
 
 
 async def running(world: World, api: Api, server: Server, labels: Json | None = None, **options: str) -> Deployment:
-    """A Sudoku that has been started."""
+    """Return a Sudoku that has been started."""
     deployment = await unpacked(world, api, server, labels, **options)
     done = server.run(deployment)
     assert (0, "") == (done.code, done.err)
@@ -54,7 +54,7 @@ async def running(world: World, api: Api, server: Server, labels: Json | None = 
 
 @pytest.fixture
 def password(node: Node) -> Iterator[None]:
-    """The registry wants one from now on."""
+    """Make the registry require a password."""
     node.registry.login = LOGIN
     yield
     node.registry.login = None
@@ -64,7 +64,7 @@ def password(node: Node) -> Iterator[None]:
 async def test_images_are_pulled_with_the_playgrounds_password(
     world: World, node: Node, api: Api, tmp_path: Path
 ) -> None:
-    """Right: they run. Wrong: none does, and `--wait` says which image could not be pulled."""
+    """With the right password the pods run; with a wrong one none runs, and `--wait` names the images."""
     right = Server(tmp_path / "right", node.cluster.kubeconfig, pythons.running(), PULLING, auths(LOGIN))
     wrong = Server(tmp_path / "wrong", node.cluster.kubeconfig, pythons.running(), PULLING, auths("ada:wrong"))
     deployment = await unpacked(world, api, wrong)
@@ -78,20 +78,20 @@ async def test_images_are_pulled_with_the_playgrounds_password(
 
 
 def is_running(pod: Json) -> bool:
-    """Whether its container has been started."""
+    """Return whether its container has been started."""
     return any("running" in it["state"] for it in pod["status"].get("containerStatuses", []))
 
 
 @pytest.mark.parametrize(("level", "profile"), [("baseline", "default"), ("restricted", "restricted")])
 async def test_pod_security_lets_it_run(level: str, profile: str, world: World, api: Api, server: Server) -> None:
-    """A namespace that enforces a level runs the pods of the profile that is made for it."""
+    """A namespace that enforces a level runs the pods of the profile for that level."""
     labels = {"pod-security.kubernetes.io/enforce": level}
     deployment = await running(world, api, server, labels, SECURITY_PROFILE=profile)
     assert [SOLUTION] == [solution(it) for it in solve(api, deployment.namespace)]
 
 
 async def test_what_the_script_leaves_leads_to_the_pods(world: World, api: Api, server: Server) -> None:
-    """Every port of dockerinfo.json is the NodePort of the Service of that name, and answers; so does the page."""
+    """Every port of dockerinfo.json is the NodePort of the Service with that name, and answers; so does the page."""
     deployment = await running(world, api, server)
     services = {it["metadata"]["name"]: it["spec"]["ports"][0] for it in api.find("Service", deployment.namespace)}
     listed = {it["container_name"]: it["port"] for it in deployment.docker_info}
@@ -103,7 +103,7 @@ async def test_what_the_script_leaves_leads_to_the_pods(world: World, api: Api, 
 
 
 async def test_a_pod_that_is_killed_comes_back(world: World, api: Api, server: Server) -> None:
-    """Whoever is on their way meanwhile arrives: twenty puzzles, and the solver's pod gone after the first."""
+    """When the solver's pod is killed, a new pod replaces it, and all twenty puzzles on their way are solved."""
     deployment = await running(world, api, server)
     solve(api, deployment.namespace)
     [pod] = [
@@ -119,7 +119,7 @@ async def test_a_pod_that_is_killed_comes_back(world: World, api: Api, server: S
 
 
 async def test_two_of_one_user_at_once(world: World, api: Api, server: Server) -> None:
-    """Two deployments of the same solution do not see each other: each has its own verdicts."""
+    """Two deployments of the same solution do not affect each other: each has its own verdicts."""
     both = [await running(world, api, server) for _ in range(2)]
     first, second = (it.namespace for it in both)
     assert first != second
@@ -130,7 +130,7 @@ async def test_two_of_one_user_at_once(world: World, api: Api, server: Server) -
 
 
 async def test_a_script_that_was_killed_is_run_again(world: World, api: Api, server: Server) -> None:
-    """Killed after its first Deployment, the second run brings a Sudoku that solves."""
+    """After a script is killed at its first Deployment, a second run deploys a Sudoku that solves."""
     deployment = await unpacked(world, api, server)
     with server.start(deployment) as process:
         assert until(lambda: api.find("Deployment", deployment.namespace))
@@ -143,7 +143,7 @@ async def test_a_script_that_was_killed_is_run_again(world: World, api: Api, ser
 async def test_delete_leaves_nothing_and_does_not_take_long(
     world: World, api: Api, server: Server, seconds: Seconds
 ) -> None:
-    """Pods that hear SIGTERM go at once, and the orchestrator, which does not, after its five seconds."""
+    """--delete leaves nothing: pods that handle SIGTERM end at once, the orchestrator after its five seconds."""
     deployment = await running(world, api, server)
     begun = time.monotonic()
     assert 0 == server.run(deployment, "--delete").code

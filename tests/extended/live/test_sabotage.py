@@ -1,4 +1,4 @@
-"""Faults on purpose: what these tests look at would turn them red."""
+"""Deliberate faults: the live tests notice them."""
 
 import json
 from collections.abc import Callable
@@ -48,7 +48,7 @@ def _one_writer(deployment: Deployment) -> None:
 
 
 def _other_port(deployment: Deployment) -> None:
-    """After the script, which writes the ports."""
+    """Change a port after the script, which writes the ports."""
     file = deployment.folder / "dockerinfo.json"
     document = json.loads(file.read_text())
     for entry in document["docker_info_list"]:
@@ -72,7 +72,7 @@ async def test_a_fault_is_seen(
     case: str, before: Spoil, after: Spoil, seen: str, world: World, node: Node, api: Api, tmp_path: Path,
     shared_volume: Path,
 ) -> None:  # fmt: skip
-    """Each keeps the way from a bundle to a result from being gone, at the place where it shows."""
+    """Each fault breaks the path from a bundle to a result, and is noticed at the expected step."""
     server = Server(tmp_path / "server", node.cluster.kubeconfig, pythons.running(), BARE)
     bundle = await world.stage.bundle_alone(stored_case(case))
     deployment = server.unpack(bundle.data)

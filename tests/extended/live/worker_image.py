@@ -1,4 +1,4 @@
-"""The worker's own image, by the Dockerfile's commands, as a layout to pull from."""
+"""The worker's own image, built by the Dockerfile's commands, as a layout to pull from."""
 
 import json
 import tempfile
@@ -16,7 +16,7 @@ REPOSITORY, TAG = "playground-deployer", "live"
 
 @cache
 def worker_layout() -> Path:
-    """The layout's folder; half a minute where the worker has changed. Needs bubblewrap, root and the network."""
+    """Return the layout's folder; half a minute if the worker has changed. Needs bubblewrap, root and the network."""
     copied = ("worker/", "schemas/", "requirements", "pyproject.toml", "README.md")
     files = [name for name in sent(ROOT) if name.startswith(copied)]
     key = [f"{name}\0".encode() + (ROOT / name).read_bytes() for name in ("Dockerfile", *files)]

@@ -1,6 +1,6 @@
-"""`python -m tests.extended.mutants [WORD]`: break each guard (whose name holds WORD) in a copy; a test must fail.
+"""`python -m tests.extended.mutants [WORD]`: break each guard (whose name contains WORD) in a copy; a test must fail.
 
-Exit code 1 when one is not noticed, or when a row of the table is no longer true.
+Exit code 1 if a mutant is not noticed, or if a row of the table no longer matches the source.
 """
 
 import os
@@ -27,7 +27,7 @@ COPIES = min(2, os.cpu_count() or 1)
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a mutant: the test that failed, or what is wrong with it."""
+    """The result of a mutant: the test that failed, or what is wrong with the mutant."""
 
     mutant: Mutant
     noticed: bool
@@ -36,7 +36,7 @@ class Result:
 
 
 def main(word: str = "") -> int:
-    """One line per mutant, then how many there were."""
+    """Print one line per mutant, then their number."""
     chosen = [mutant for mutant in mutants() if word in mutant.guard]
     if not chosen:
         say(f"No guard has {word!r} in its name; tests/extended/mutants/table.py has them all.")
@@ -62,14 +62,14 @@ def main(word: str = "") -> int:
 
 
 def say(line: str) -> None:
-    """At once, also into a pipe."""
+    """Print at once, also into a pipe."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 @contextmanager
 def copies() -> Iterator[list[Path]]:
-    """COPIES folders with what the tests need."""
+    """Yield COPIES folders with the files that the tests need."""
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         trees = [Path(folder, str(number)) for number in range(COPIES)]
         for tree in trees:
@@ -79,14 +79,14 @@ def copies() -> Iterator[list[Path]]:
                     shutil.copytree(source, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
                 else:
                     shutil.copy(source, tree / part)
-            # Known by its source and not by its time and size, which two mutants could share.
+            # Identified by its source and not by time and size, which two mutants could share.
             for package in ("schemas", "worker"):
                 compile_dir(tree / package, quiet=2, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
         yield trees
 
 
 def judged(mutant: Mutant, free: "SimpleQueue[Path]") -> Result:
-    """Break the guard in a free copy, run its tests, mend it again."""
+    """Break the guard in a free copy, run its tests, and restore it."""
     started = time.monotonic()
     tree = free.get()
     file = tree / mutant.file
@@ -105,7 +105,7 @@ def judged(mutant: Mutant, free: "SimpleQueue[Path]") -> Result:
 
 
 def wrong(mutant: Mutant, source: str) -> str | None:
-    """What is wrong with the row itself."""
+    """Return what is wrong with the row itself."""
     found = source.count(mutant.old)
     if found != 1:
         return f"{mutant.file} holds {found} times {mutant.old!r}: point the row at the guard as it is now"

@@ -1,4 +1,4 @@
-"""A playground that counts what it received, and misbehaves when told."""
+"""A playground that counts what it receives, and misbehaves on request."""
 
 import asyncio
 import base64
@@ -15,18 +15,18 @@ Answer = Callable[[str], Awaitable[web.StreamResponse | None]]
 
 
 class CountingPlayground:
-    """What it received, by Idempotency-Key, which is the request id."""
+    """A playground that records its POSTs by Idempotency-Key, which is the request id."""
 
     def __init__(self) -> None:
-        self.posts = Counter[str]()  # whole ones
+        self.posts = Counter[str]()  # complete POSTs
         self.bundles: dict[str, str] = {}  # SHA-256 of the zip
-        self.overlaps = 0  # POSTs that came while another one of the same user ran
+        self.overlaps = 0  # POSTs that arrived while another POST of the same user was running
         self.latency = 0.05
         self.running = Counter[str]()
-        self.answer: Answer | None = None  # in place of "deployed", once the body was read; None: deployed
+        self.answer: Answer | None = None  # replaces the answer "deployed" once the body was read; None: deployed
 
     def app(self) -> web.Application:
-        """To be served."""
+        """Return the application to serve."""
         app = web.Application(client_max_size=16 * 1024 * 1024)
         app.router.add_post("/deploy_solution", self._deploy)
         return app

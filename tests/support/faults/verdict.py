@@ -1,4 +1,4 @@
-"""What is judged after every fault, of everything that was asked."""
+"""The verdict after every fault, over all requests of the run."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from tests.support.faults.playground import CountingPlayground
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Figures of one run. All but the first four must be 0 where a row says nothing else."""
+    """Figures of one run. All but the first four must be 0 unless a row of the table allows otherwise."""
 
     requests: int
     deployed: int
@@ -23,10 +23,10 @@ class Verdict:
     illegal: int  # a gap, a repetition, or a state that may not follow
     doubled_posts: int  # POSTs beyond the first of each request
     wrong_bundles: int
-    overlaps: int  # POSTs of one user at once
+    overlaps: int  # concurrent POSTs of one user
 
     def figures(self) -> dict[str, int]:
-        """For the report."""
+        """Return the figures for the report."""
         return asdict(self)
 
 
@@ -36,7 +36,7 @@ def judge(
     playground: CountingPlayground,
     expected: Mapping[str, str],
 ) -> Verdict:
-    """`expected`: request id → SHA-256 of the bundle that is built for it alone."""
+    """Return the verdict; `expected` maps a request id to the SHA-256 of the bundle that is built for it alone."""
     ids = list(asked)
     last = {it: statuses[it][-1].state if statuses.get(it) else None for it in ids}
     finals = {it: sum(status.state in FINAL_STATES for status in statuses.get(it, [])) for it in ids}

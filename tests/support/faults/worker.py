@@ -1,7 +1,7 @@
-"""`python -m tests.support.faults.worker`: the worker as it is, with shorter waits, and perhaps an end at a point.
+"""`python -m tests.support.faults.worker`: the worker with shorter waits, optionally killed at a named point.
 
-FAULTS_KILL=point:request id sends it SIGKILL when that request reaches the point, with FAULTS_STOP=1 SIGSTOP. Only the
-waits and the points are patched in: they are what a test cannot reach from outside.
+FAULTS_KILL=point:request id sends it SIGKILL when that request reaches the point; with FAULTS_STOP=1 it gets SIGSTOP.
+Only the waits and the points are patched in, because a test cannot reach them from outside.
 """
 
 import asyncio
@@ -35,20 +35,20 @@ SERVER_MARGIN = timedelta(seconds=1)
 
 
 class Kill:
-    """Knows which request ends at which point."""
+    """The point and the request at which this worker dies."""
 
     def __init__(self, text: str) -> None:
         self.point, _, self.request_id = text.partition(":")
 
     def at(self, point: str, request_id: str) -> None:
-        """SIGKILL, when it is this one."""
+        """Send the signal if this is the point and the request."""
         if (point, request_id) == (self.point, self.request_id):
-            self.request_id = ""  # a worker that was only stopped goes on
+            self.request_id = ""  # a worker that was only stopped continues
             os.kill(os.getpid(), signal.SIGSTOP if os.environ.get("FAULTS_STOP") else signal.SIGKILL)
 
 
 def install(kill: Kill) -> None:
-    """Put the points where they belong."""
+    """Patch the points into the worker."""
     publish, submit, commit_plainly = Job.publish, PlaygroundClient.submit, PartitionWriter._commit
 
     def around_intent(
@@ -63,13 +63,13 @@ def install(kill: Kill) -> None:
                 kill.at("after-intent", status.request_id)
 
         durable = publish(self, status, error)
-        durable.add_done_callback(after_intent)  # called before the request goes on: it begins to wait later
+        durable.add_done_callback(after_intent)  # called before the request continues, which starts to wait later
         return durable
 
     async def around_post(self: PlaygroundClient, bundle: bytes, user: str, request_id: str, seconds: float) -> Any:
         kill.at("before-bytes", request_id)
         if kill.point == "mid-body" and kill.request_id == request_id:
-            playground_module.LARGE = 0  # small ones are not streamed
+            playground_module.LARGE = 0  # small bundles are not streamed
             playground_module._body = partial(_half_sent, kill)
         answer = await submit(self, bundle, user, request_id, seconds)
         kill.at("after-response", request_id)
@@ -102,22 +102,22 @@ def install(kill: Kill) -> None:
 
 
 async def _half_sent(kill: Kill, start: bytes, bundle: bytes, end: bytes) -> AsyncIterator[bytes]:
-    """Half of a body, then the point."""
+    """Yield half of a body, then reach the point, then yield the rest."""
     text = start + base64.b64encode(bundle) + end
     yield text[: len(text) // 2]
-    await asyncio.sleep(0)  # uvloop writes at the end of a turn
+    await asyncio.sleep(0)  # uvloop writes at the end of a loop iteration
     kill.at("mid-body", kill.request_id)
     yield text[len(text) // 2 :]
 
 
 def say_what_waits() -> None:
-    """Where every task stands, for a test that waits in vain."""
+    """Print the stack of every task, for a test whose wait timed out."""
     for task in asyncio.all_tasks():
         task.print_stack()
 
 
 async def main() -> None:
-    """Until it is stopped or killed."""
+    """Run the worker until it is stopped or killed."""
     app.SESSION_MS = SESSION_MS
     lifecycle.SERVER_MARGIN = SERVER_MARGIN
     install(Kill(os.environ.get("FAULTS_KILL", "")))
@@ -130,5 +130,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:  # as the worker
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:  # as in the worker
         runner.run(main())

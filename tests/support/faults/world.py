@@ -1,4 +1,4 @@
-"""A world to break: topics of its own, dependencies in this process, workers as processes, and a reader of statuses."""
+"""A world to break: separate topics, dependencies in this process, workers as processes, and a reader of statuses."""
 
 import asyncio
 import json
@@ -56,11 +56,11 @@ class World:
 
     @property
     def statuses(self) -> dict[str, list[DeploymentStatus]]:
-        """By request id."""
+        """Return the statuses by request id."""
         return self.followed.of
 
     async def start(self, *, kill: str = "", stop: bool = False, ready: bool = True) -> WorkerProcess:
-        """A worker; with `stop` it is only stopped there; `kill`: see tests/support/faults/worker.py."""
+        """Start a worker; `kill` is a point of tests/support/faults/worker.py, where `stop` only stops the worker."""
         env = {**self.env, "FAULTS_KILL": kill, **({"FAULTS_STOP": "1"} if stop else {})}
         log = self.folder / f"worker-{next(self._numbers)}.log"
         worker = await start_worker(env, log, WORKER)
@@ -70,7 +70,7 @@ class World:
         return worker
 
     async def ask(self, request_id: str, number: int = 0, user: User | None = None, **more: Any) -> None:
-        """One request; `number` chooses solution and user."""
+        """Publish one request; `number` chooses solution and user."""
         stored, user = self.solutions[number % len(self.solutions)], user or USERS[number % len(USERS)]
         if user.user_id not in self._tokens:
             token = sandbox_token(datetime.now(UTC), timedelta(hours=3), user)
@@ -86,14 +86,14 @@ class World:
         )
 
     async def publish(self, value: bytes | None, key: bytes | None, headers: list[Any], **more: Any) -> tuple[int, int]:
-        """A record as it is. Return its partition and offset."""
+        """Publish a record unchanged; return its partition and offset."""
         sent = await self.producer.send_and_wait(self.kafka.requests_topic, value, key=key, headers=headers, **more)
         return sent.partition, sent.offset
 
     async def until(
         self, ids: Iterable[str], reached: Callable[[DeploymentStatus], bool], seconds: float = 120
     ) -> None:
-        """Until the last status of each is so far. Raises AssertionError that says which are not."""
+        """Wait until the last status of each has reached the condition. Raises AssertionError that lists the others."""
         try:
             await self.followed.until(ids, lambda of: reached(of[-1]), seconds)
         except TimeoutError as error:
@@ -103,12 +103,15 @@ class World:
             raise AssertionError(f"{error}, in {self.folder}") from None
 
     async def until_ended(self, ids: Iterable[str], seconds: float = 120, *, parked: bool = True) -> None:
-        """Until each has a final status, or is parked."""
+        """Wait until each has a final status, or is parked."""
         ends = FINAL_STATES | ({State.PARKED} if parked else set())
         await self.until(ids, lambda status: status.state in ends, seconds)
 
     async def settle_parked(self) -> int:
-        """As an operator does who looks at the playground: deployed when it got the bundle, else again. How many."""
+        """Settle parked requests as an operator does, and return their number.
+
+        The outcome is `deployed` if the playground got the bundle, else `retry`.
+        """
         settled = 0
         while parked := [of[-1] for of in self.statuses.values() if of and of[-1].state is State.PARKED]:
             settled += len(parked)
@@ -137,26 +140,26 @@ class World:
         )
 
     def judge(self) -> Verdict:
-        """Everything that was asked."""
+        """Return the verdict on all requests."""
         return judge(self.asked, self.statuses, self.playground, self.asked)
 
     async def committed(self) -> dict[int, int]:
-        """The group's offsets."""
+        """Return the group's committed offsets."""
         return await committed_offsets(self.kafka.bootstrap_servers, self.kafka.group_id)
 
     async def end_workers(self) -> None:
-        """Every one, with SIGKILL: whoever wants a good end says so before."""
+        """Kill every worker with SIGKILL; a test that needs a graceful shutdown requests it first."""
         for worker in self.workers:
             await worker.kill()
 
 
 def _goes_on(status: DeploymentStatus, attempt: int) -> bool:
-    """Ended, or parked once more: a machine that is busy lets another POST run out of time."""
+    """Return whether the request ended or was parked again: on a busy machine another POST may time out."""
     return status.state in FINAL_STATES or (status.state is State.PARKED and status.attempt > attempt)
 
 
 def solutions() -> list[Stored]:
-    """A pipeline in a circle, a chain, and a model."""
+    """Return a circular pipeline, a chain, and a single model."""
     proto = protobuf(operation()) + "// padding\n" * 200
     circle = [node(name, operation("run", edge(to))) for name, to in (("a", "b"), ("b", "c"), ("c", "a"))]
     chain = [node("one", operation("run", edge("two"))), node("two", operation())]
@@ -171,7 +174,7 @@ def solutions() -> list[Stored]:
 async def open_world(
     bootstrap: str, folder: Path, *, partitions: int = PARTITIONS, replicas: int = 1, workers_see: str = "", **env: str
 ) -> AsyncIterator[World]:
-    """`env`: further settings, without their prefix. `workers_see`: another address of the brokers."""
+    """Yield a world. `env`: more settings, without their prefix. `workers_see`: another address of the brokers."""
     folder.mkdir(parents=True, exist_ok=True)
     playground, app, stored = CountingPlayground(), graphene_app(), solutions()
     for solution in stored:

@@ -1,7 +1,7 @@
-"""What only an API server would find wrong with the manifests of a bundle, and what its script relies on.
+"""Problems in a bundle's manifests that only an API server would find, and properties that the script relies on.
 
-Schemas know fields and types. These are the rules behind them: Kubernetes' validation of names, labels, ports,
-quantities and references, the duplicates that server-side apply refuses, and what must agree between objects.
+Schemas check fields and types. These rules go further: Kubernetes' validation of names, labels, ports, quantities and
+references, the duplicates that server-side apply rejects, and the agreement between objects.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -23,14 +23,14 @@ from tests.support.semantic.words import (
 
 
 def problems(objects: Iterable[Json]) -> list[str]:
-    """Sentences without a subject in common; empty when a cluster would take all of it and it would fit together."""
+    """Return the problems, one sentence each; empty when a cluster would accept all objects and they fit together."""
     found = list(objects)
     wrong = [f"{it['kind']} {it['metadata'].get('name')}: {fault}" for it in found for fault in _alone(it)]
     return wrong + list(_together(found))
 
 
 def _alone(it: Json) -> Iterator[str]:
-    """One object by itself."""
+    """Yield the problems of one object by itself."""
     name = it["metadata"].get("name", "")
     if not (RFC_1035 if it["kind"] == "Service" else SUBDOMAIN).fullmatch(name):
         yield "its name is none"
@@ -100,7 +100,7 @@ def _claim(spec: Json) -> Iterator[str]:
 
 
 def _together(objects: list[Json]) -> Iterator[str]:
-    """What the objects say of each other, and what the playground relies on: one Service port, names that agree."""
+    """Yield the problems between objects, and of what the playground relies on: one Service port, names that agree."""
     yield from twice("object", ((it["kind"], it["metadata"].get("name")) for it in objects))
     services, pods, claims = (
         {it["metadata"].get("name"): it["spec"] for it in objects if it["kind"] == kind}
@@ -124,7 +124,7 @@ def _together(objects: list[Json]) -> Iterator[str]:
 
 
 def _target(service: Json, pods: Iterable[Json]) -> Iterator[str]:
-    """The one Deployment behind a Service."""
+    """Yield the problems of the Deployment behind a Service; there must be exactly one."""
     selector = service.get("selector", {}).items()
     chosen = [
         pod["template"] for pod in pods if selector <= pod["template"].get("metadata", {}).get("labels", {}).items()

@@ -1,4 +1,4 @@
-"""Deployments: what an API server would find wrong with one."""
+"""Problems in a Deployment that an API server would find."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ from tests.support.semantic.words import (
 
 
 def deployment(spec: Json) -> Iterator[str]:
-    """One Deployment by itself."""
+    """Yield the problems of one Deployment by itself."""
     pod, own = spec["template"]["spec"], spec["template"].get("metadata", {}).get("labels", {})
     selector = spec["selector"].get("matchLabels", {})
     if not selector or not selector.items() <= own.items():

@@ -1,4 +1,4 @@
-"""Words of Kubernetes: which names, labels, ports and quantities its API server takes."""
+"""Kubernetes' syntax: which names, labels, ports and quantities its API server accepts."""
 
 import re
 from collections import Counter
@@ -20,20 +20,20 @@ _POWERS = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P
 
 
 def labels(given: Json) -> Iterator[str]:
-    """The wrong ones."""
+    """Yield the problems of these labels."""
     for key, value in given.items():
         if not is_label_key(key) or not _LABEL_VALUE.fullmatch(value):
             yield f"label {key}={value}"
 
 
 def is_label_key(key: str) -> bool:
-    """A name with an optional prefix, as labels and annotations have it."""
+    """Return whether this is a valid label key: a name with an optional prefix, as labels and annotations have it."""
     prefix, slash, name = key.rpartition("/")
     return bool(_LABEL_NAME.fullmatch(name)) and (not slash or bool(SUBDOMAIN.fullmatch(prefix)))
 
 
 def quantity(value: str | float) -> Decimal | None:
-    """The amount that a quantity means; None when it means none."""
+    """Return the amount that a quantity denotes, or None if it is invalid."""
     match = _QUANTITY.fullmatch(str(value))
     if match is None:
         return None
@@ -44,14 +44,14 @@ def quantity(value: str | float) -> Decimal | None:
 
 
 def twice(what: str, values: Iterable[Any]) -> Iterator[str]:
-    """What is there more than once; None may be."""
+    """Yield the values that occur more than once; None may repeat."""
     for value, count in Counter(value for value in values if value is not None).items():
         if count > 1:
             yield f"{what} {value} is there {count} times"
 
 
 def port_problems(port: Json, key: str, names: re.Pattern[str], *, required: bool = False) -> Iterator[str]:
-    """What is wrong with one entry of a list of ports; `key` holds its number."""
+    """Yield the problems of one entry of a list of ports; `key` holds its number."""
     if not 0 < port[key] < 65536:
         yield f"{key} {port[key]}"
     if ("name" in port or required) and not names.fullmatch(port.get("name", "")):

@@ -1,4 +1,4 @@
-"""The three models of the news training, which write and read one shared folder."""
+"""The three models of the news training, which write to and read from one shared folder."""
 
 import json
 import os
@@ -16,12 +16,12 @@ EPOCHS = 3
 
 
 class Databroker:
-    """Leaves the articles in the shared folder, and hands them out."""
+    """Stores the articles in the shared folder, and serves them."""
 
     messages: Any
 
     def nextBatch(self, request: Any, context: Any) -> Iterator[Any]:
-        """One batch for each epoch; then nothing more comes, and the call stays open."""
+        """Yield one batch for each epoch; then keep the call open without more data."""
         (FOLDER / "articles.json").write_text(json.dumps(ARTICLES))
         articles = [self.messages.Article(headline=headline, topic=topic) for headline, topic in ARTICLES]
         for epoch in range(EPOCHS):
@@ -32,7 +32,7 @@ class Databroker:
 
 
 class Classifier:
-    """Learns how often each topic comes; reads the broker's file and leaves checkpoints."""
+    """Learns the frequency of each topic; reads the broker's file and writes checkpoints."""
 
     messages: Any
 
@@ -47,12 +47,12 @@ class Classifier:
 
 
 class Tensorboard:
-    """Shows what is in the shared folder."""
+    """Shows the content of the shared folder."""
 
     messages: Any
 
     def page(self, path: str) -> tuple[str, str]:
-        """Every file with what it says."""
+        """Return every file with its content."""
         return "application/json", json.dumps({it.name: json.loads(it.read_text()) for it in FOLDER.glob("*.json")})
 
 

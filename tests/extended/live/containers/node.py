@@ -1,4 +1,4 @@
-"""What all models have in common: gRPC on 8061, a page on 8062, an end when they are told to."""
+"""The common part of all models: gRPC on 8061, a page on 8062, and a stop on SIGTERM."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def serve(
 
     `page` gives content type and text for the path of a GET; `take` gets the JSON of a POST.
     """
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # whoever is waiting for a person is not waited for
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # a call that waits for a person must not delay the exit
     messages, services = grpc.protos_and_services(protobuf)
     model.messages = messages
     [service] = messages.DESCRIPTOR.services_by_name

@@ -1,6 +1,7 @@
-"""An orchestrator: takes a bundle's files, calls each operation and hands its output on along the blueprint's edges.
+"""An orchestrator: it takes a bundle's files, calls each operation and passes its output along the blueprint's edges.
 
-Messages are passed on as the bytes they come in: what one node writes, the next one reads, by protobufs that agree.
+Messages are passed on as the bytes in which they arrive: the next node reads what the previous node wrote, because
+their protobufs agree.
 """
 
 import threading
@@ -15,15 +16,15 @@ import grpc
 from .pipeline import Key, Operation, Refused, load
 
 PORT = 8061
-STARTING_SECONDS = 3  # as long as the real one: nobody is there meanwhile, and a probe should tell
+STARTING_SECONDS = 3  # as long as the real one: it does not listen until then, which a probe detects
 RETRY_SECONDS = 0.5
-AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED}  # what a killed pod leaves
+AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED}  # the errors of a killed pod
 
 messages, services = grpc.protos_and_services("orchestrator.proto")
 
 
 class Running:
-    """A pipeline that goes round, with a thread for each operation."""
+    """A running pipeline, with a thread for each operation."""
 
     def __init__(self, operations: dict[Key, Operation], say: Any) -> None:
         self._operations, self._say = operations, say
@@ -34,12 +35,12 @@ class Running:
             thread.start()
 
     def _serve(self, key: Key) -> None:
-        """Call one operation again and again."""
+        """Call one operation repeatedly."""
         operation = self._operations[key]
         while True:
             request = self._requests(key) if operation.request_stream else self._request(key)
             while not self._call(key, request):
-                time.sleep(RETRY_SECONDS)  # its pod may be a new one soon
+                time.sleep(RETRY_SECONDS)  # its pod may soon be replaced
 
     def _request(self, key: Key) -> bytes:
         return b"" if self._operations[key].is_source else self._inputs[key].get()
@@ -49,7 +50,7 @@ class Running:
             yield self._request(key)
 
     def _call(self, key: Key, request: Any) -> bool:
-        """Hand on what it answers; False: the node is away."""
+        """Pass on its answer; return False if the node is unreachable."""
         operation = self._operations[key]
         channel = self._channels[operation.address]
         kinds = ("unary", "stream")
@@ -76,7 +77,7 @@ class Orchestrator:
         self._observers: list[SimpleQueue[Any]] = []
 
     def initialize(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Errors are in the status, not of gRPC."""
+        """Report errors in the status, not as gRPC errors."""
         try:
             self._loaded = load(request.blueprint, request.dockerinfo, request.protofiles)
         except Refused as reason:
@@ -84,7 +85,7 @@ class Orchestrator:
         return messages.OrchestrationStatus(success=True, message=f"initialized {len(self._loaded)} operations")
 
     def run(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Answers with success=false and code=0 where all is well, as the real one."""
+        """Answer success with success=false and code=0, as the real orchestrator does."""
         if self._loaded is None:
             return messages.OrchestrationStatus(success=False, code=-1, message="not initialized")
         if self._running is None:
@@ -92,12 +93,12 @@ class Orchestrator:
         return messages.OrchestrationStatus(success=False, code=0, message="started", active_threads=self._threads)
 
     def get_status(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """How many operations are served."""
+        """Return the number of operations that are served."""
         said = "running" if self._running else "not running"
         return messages.OrchestrationStatus(success=True, message=said, active_threads=self._threads)
 
     def observe(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-        """Every event from now on."""
+        """Yield every event from now on."""
         events: SimpleQueue[Any] = SimpleQueue()
         self._observers.append(events)
         while context.is_active():
@@ -116,7 +117,7 @@ class Orchestrator:
 
 
 def main() -> None:
-    """Serve until killed. SIGTERM does not reach it, as process 1 without a handler."""
+    """Serve until killed. SIGTERM has no effect on it, because it is process 1 without a handler."""
     time.sleep(STARTING_SECONDS)
     server = grpc.server(ThreadPoolExecutor(8))
     services.add_OrchestratorServicer_to_server(Orchestrator(), server)

@@ -1,7 +1,7 @@
-"""What an orchestrator makes of a bundle: the operations of a pipeline, where each is, and where its output goes.
+"""The orchestrator's view of a bundle: the operations of a pipeline, their addresses, and the edges of their output.
 
-Stands alone, as it is part of the orchestrator's image. Judges as the public orchestrators do that allow most
-(docs/contract.md says what they refuse), and compiles protobufs with protoc.
+Imports nothing of the project, because it is part of the orchestrator's image. Validates like the most permissive
+public orchestrators (docs/contract.md lists what they reject), and compiles protobufs with protoc.
 """
 
 import json
@@ -23,7 +23,7 @@ Key = tuple[str, str]  # container, operation
 
 
 class Refused(Exception):
-    """Why the pipeline cannot be initialised, or would fail as soon as it runs."""
+    """The reason why the pipeline cannot be initialised, or would fail as soon as it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,12 @@ class Operation:
 
     @property
     def is_source(self) -> bool:
-        """Whether it is called without anybody's output."""
+        """Return whether it is called without another operation's output."""
         return self.input == "Empty"
 
 
 def load(blueprint: str, docker_info: str, protobufs: Mapping[str, str]) -> dict[Key, Operation]:
-    """Take the three parts of an OrchestrationConfiguration. Raises Refused."""
+    """Load the three parts of an OrchestrationConfiguration. Raises Refused."""
     try:
         entries = {it["container_name"]: it for it in _without_twins(json.loads(docker_info)["docker_info_list"])}
         nodes = {it["container_name"]: it for it in json.loads(blueprint)["nodes"]}
@@ -102,7 +102,7 @@ def _operation(entry: Any, address: str, file: FileDescriptorProto, service: Ser
 
 
 def _service(file: FileDescriptorProto, text: str, node: str) -> ServiceDescriptorProto:
-    """The first service whose line begins with the word."""
+    """Return the first service whose line begins with the word."""
     called = re.search(r"^service ([^{\n]*)", re.sub("\r\n?", "\n", text), re.MULTILINE)
     name = called[1].strip() if called else ""
     found = [it for it in file.service if it.name == name]
@@ -111,7 +111,7 @@ def _service(file: FileDescriptorProto, text: str, node: str) -> ServiceDescript
 
 
 def _refuse_contradictions(compiled: Mapping[str, FileDescriptorProto]) -> None:
-    """All messages, enums and services become one file, so a name has one meaning in its package."""
+    """Reject conflicts: all messages, enums and services become one file, so a name has one meaning in its package."""
     known: dict[str, bytes] = {}
     for file in compiled.values():
         declared = {it.name: it.SerializeToString(deterministic=True) for it in file.message_type}

@@ -1,4 +1,4 @@
-"""A single model that finds people, places and organisations: by a list, which is enough to see that it is asked."""
+"""A single model that finds people, places and organisations by a list, which is enough to show that it is called."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ class Recogniser:
     messages: Any
 
     def recognise(self, text: Any, context: Any) -> Any:
-        """Every known name in the text, in its order."""
+        """Return every known name in the text, in order."""
         found = sorted((text.text.index(name), name) for name in KNOWN if name in text.text)
         entities = [
             self.messages.Entity(text=name, kind=KNOWN[name], start=start, end=start + len(name))

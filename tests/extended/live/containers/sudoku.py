@@ -1,4 +1,4 @@
-"""The three models of the Sudoku tutorial: a page, an evaluator that speaks in logic programs, and their solver."""
+"""The three models of the Sudoku tutorial: a page, an evaluator that writes logic programs, and their solver."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ RULES = """
 
 
 class Gui:
-    """Where people design, and see what comes of it."""
+    """The page on which people design, and see the results."""
 
     messages: Any
 
@@ -27,33 +27,33 @@ class Gui:
         self._verdicts: list[dict[str, Any]] = []
 
     def take(self, cells: list[int]) -> None:
-        """A design that a person sent."""
+        """Receive a design that a person sent."""
         self._designs.put(cells)
 
     def page(self, path: str) -> tuple[str, str]:
-        """The page, or what has come of the designs so far."""
+        """Return the page, or the results of the designs so far."""
         if path.endswith("/state"):
             return "application/json", json.dumps(self._verdicts)
         return "text/html; charset=utf-8", Path(__file__).with_name("sudoku.html").read_text(encoding="utf-8")
 
     def nextDesign(self, request: Any, context: Any) -> Any:
-        """Wait for a person; None asked meanwhile has to wait, too."""
+        """Wait for a person's design, and block the call until then."""
         return self.messages.Design(cells=self._designs.get())
 
     def showVerdict(self, verdict: Any, context: Any) -> Any:
-        """Keep it for the page."""
+        """Keep the verdict for the page."""
         solved = {"solvable": verdict.solvable, "unique": verdict.unique, "solution": list(verdict.solution)}
         self._verdicts.append(solved)
         return self.messages.Empty()
 
 
 class Evaluator:
-    """Between designs and logic."""
+    """Translates between designs and logic."""
 
     messages: Any
 
     def toProgram(self, design: Any, context: Any) -> Any:
-        """Rules, and what is given; two answers are enough to know whether it is unique."""
+        """Return rules and givens; two answers are enough to decide whether the solution is unique."""
         given = (
             f":- not cell({index // 9}, {index % 9}, {number})." for index, number in enumerate(design.cells) if number
         )
@@ -70,13 +70,13 @@ class Evaluator:
 
 
 class Solver:
-    """Answer set programming."""
+    """Solves by answer set programming."""
 
     messages: Any
 
     def solve(self, program: Any, context: Any) -> Any:
-        """At most as many answers as wanted."""
-        import clingo  # only this one needs it
+        """Return at most the wanted number of answers."""
+        import clingo  # only the solver needs it
 
         control = clingo.Control([str(program.most_answers)])
         control.add("base", [], program.rules)
