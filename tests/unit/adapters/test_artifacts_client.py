@@ -362,7 +362,7 @@ async def test_what_comes_in_place_of_a_file_is_an_outage(
 async def test_a_page_that_is_the_file_ends_at_once(
     session: aiohttp.ClientSession, serve: Serve, body: bytes, etag: str, size: int | None
 ) -> None:
-    """If the repository's checksum or CCDS's size confirms the page as the uploaded file, the request is not retried."""
+    """If the repository's checksum or CCDS's size confirms the page as the uploaded file, the error is final."""
 
     async def nexus(_: web.Request) -> web.Response:
         return web.Response(body=body, headers={"ETag": etag})

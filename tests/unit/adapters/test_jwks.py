@@ -212,7 +212,7 @@ async def test_a_request_that_is_cancelled_frees_the_read() -> None:
     ("seconds", "verdict"), [(0.0, "ok"), (599.0, "ok"), (601.0, "ok"), (3599.0, "ok"), (3600.0, ISSUER_AWAY)]
 )
 async def test_known_keys_count_during_an_outage(seconds: float, verdict: str) -> None:
-    """Known keys count for an hour since they were read; then requests fail as retryable, without blaming the tokens."""
+    """Known keys count for an hour after they were read; then requests fail as retryable, without blaming tokens."""
     issuer = Published()
     assert "ok" == await issuer.verdict()
     issuer.answer = None

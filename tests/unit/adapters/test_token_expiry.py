@@ -49,7 +49,7 @@ TABLE: list[Row] = [
 
 
 async def test_the_truth_table_of_expiry() -> None:
-    """Every row holds through the whole verifier, with either kind of key, a leeway of 30 s and waits of up to 900 s."""
+    """Every row holds for the whole verifier, with either kind of key, a leeway of 30 s and waits of up to 900 s."""
     wrong = []
     for issuer in (Issuer("HS512"), Issuer("ES256")):
         verifier = issuer.verifier(leeway_seconds=LEEWAY, max_queue_age_seconds=MAX_QUEUE_AGE)

@@ -49,7 +49,7 @@ async def test_3_4_validate_cryptographic_inputs() -> None:
 
 
 def test_3_5_ensure_cryptographic_keys_have_sufficient_entropy() -> None:
-    """A secret below 16 bytes stops the start, and one below the hash's length has a warning; passwords decode to less."""
+    """A secret below 16 bytes stops the start, and one below the hash's length warns; passwords decode to less."""
     with pytest.raises(ConfigurationError, match="fewer than 16"):
         PORTAL.verifier(secret=SecretStr("correct-horse"))
     assert 1 == len(PORTAL.verifier(secret=SecretStr("41f25a3c-5e0d-4d43-9a0c-1a7b8f6f0b11")).warnings)

@@ -79,7 +79,7 @@ def started(processor: FakeProcessor, given: Record) -> Job:
 
 
 async def test_who_waits_holds_up_neither_its_partition_nor_the_user_of_its_key() -> None:
-    """While a job waits for keys, it is not counted, keeps its offset, and leaves the key lock to the key's next job."""
+    """While a job waits for keys, it is not counted, keeps its offset, and leaves the key lock to the next job."""
     processor = FakeProcessor(FakeTime().clocks())
     stranger, good = (started(processor, record({}, key=b"ada", offset=offset)) for offset in (0, 1))
     awaiting, over = AwaitingKeys(), asyncio.Event()

@@ -241,7 +241,7 @@ def test_a_partition_that_nobody_processes_is_shown() -> None:
 
 @pytest.mark.parametrize("trouble", [KafkaConnectionError(), TimeoutError()])
 async def test_brokers_that_are_away_leave_no_lag(trouble: Exception) -> None:
-    """While brokers are unreachable no lag is exported, since an old value would look healthy; 15 s later it is back."""
+    """While brokers are unreachable no lag is exported, as an old value would look healthy; 15 s later it returns."""
     world = World(processor(0, committed=5))
     await follow(world, Ends({0: 12}, trouble))
     assert {} == world.read()["consumer_lag_records"]

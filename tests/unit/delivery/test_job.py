@@ -136,7 +136,7 @@ async def deployed() -> DeploymentInfo:
 
 
 async def test_whether_something_may_be_sent_is_known() -> None:
-    """A bundle may be sent by an earlier worker's attempt, or by this job from its POST until a status has its outcome."""
+    """A bundle may be sent by an earlier worker's attempt, or by this job from its POST until the outcome's status."""
     assert FakeJob(last=left(State.SUBMITTING)).may_be_sent
     job = FakeJob()
     job.state.apply(left(State.BUILDING))

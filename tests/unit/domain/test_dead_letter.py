@@ -38,7 +38,7 @@ def test_of_a_request_everything_is_kept_but_its_token() -> None:
 
 
 def test_of_what_cannot_be_read_nothing_is_kept() -> None:
-    """An unreadable record may hold a token, so its letter keeps only size and hash, by which letters can be compared."""
+    """An unreadable record may hold a token, so its letter keeps only size and hash, by which two can be compared."""
     one = record(b'{"jwtToken": "s3cret"', key=b"s3cret")
     kept = letter(one)
     assert {"size", "sha256"} == json.loads(kept.value).keys()

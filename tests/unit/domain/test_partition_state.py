@@ -291,7 +291,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(("start", "finish", "commit")), st.in
 def test_the_committable_offset_never_passes_an_unfinished_record(
     number: int, committed: int, steps: list[tuple[str, int]]
 ) -> None:
-    """The committable offset agrees with a model of the offsets read and finished, gaps of transaction markers included."""
+    """The committable offset agrees with a model of the offsets read and finished, with gaps of transaction markers."""
     tracker = OffsetTracker(committed)
     read: list[int] = []
     finished: set[int] = set()

@@ -17,7 +17,7 @@ from worker.settings import KafkaSettings
 
 
 async def test_a_cancellation_that_is_not_ours_is_a_stop() -> None:
-    """A CancelledError that aiokafka's consumer raises when its broker is gone counts as a stop, not as an interrupt."""
+    """A CancelledError that aiokafka's consumer raises when its broker is gone counts as a stop, not an interrupt."""
 
     async def stop() -> None:
         raise asyncio.CancelledError
