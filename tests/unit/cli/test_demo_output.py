@@ -180,6 +180,6 @@ def test_the_message_fits_a_terminal() -> None:
     ],
 )
 def test_commands_to_copy_are_called_as_this_one(called: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands to copy use the path by which this one was called, because `make demo` need not have it on PATH."""
+    """Commands to copy use this command's own path: `make demo` calls it in .venv, which need not be on PATH."""
     monkeypatch.setattr(sys, "argv", [called, "demo"])
     assert expected == called_command()

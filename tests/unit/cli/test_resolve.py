@@ -87,7 +87,7 @@ def test_every_text_fits_the_event(said: str) -> None:
 
 @pytest.mark.parametrize("state", State)
 def test_only_an_open_outcome_can_be_settled(state: State) -> None:
-    """Only a parked request, or one whose worker may be gone during its POST, can be settled."""
+    """Only a parked request, or one that a lost worker may have sent, can be settled; the error names other states."""
     last = DeploymentStatus.model_validate(EXAMPLE | {"state": state, "attempt": 3})
     if state in RESOLVABLE_STATES:
         settled = build_settlement(last, "failed", OperatorStatement("I looked.", "ada"))

@@ -76,7 +76,7 @@ def test_the_graphene_is_that_of_the_demo() -> None:
 
 
 def test_the_token_is_good_for_half_a_day(capsys: pytest.CaptureFixture[str]) -> None:
-    """The token is one line, names the sandbox's user, has the worker's secret, and is valid for half a day."""
+    """The token is one line for the sandbox's user, signed with the worker's secret and valid for half a day."""
     before = datetime.now(UTC)
     assert 0 == main(["sandbox", "token"])
     (line,) = capsys.readouterr().out.splitlines()

@@ -66,7 +66,7 @@ def test_a_process_is_told_once_and_cancelled_once() -> None:
 
 
 def test_a_process_that_serves_does_not_look_for_garbage_in_what_it_imported() -> None:
-    """Imported modules are excluded from garbage collection, which would block the loop for 0.1 s, until the end."""
+    """A serving process freezes its imports, which take 0.1 s per garbage collection, and unfreezes them afterwards."""
     before, found = gc.get_threshold(), []
 
     async def work(_: asyncio.Event) -> None:

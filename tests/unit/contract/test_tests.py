@@ -24,7 +24,7 @@ def test_every_test_says_what_it_proves() -> None:
 
 
 def test_unit_tests_lie_as_their_modules_do() -> None:
-    """A folder of unit tests has the name of a folder of worker/, schemas/, or a subject that spans several."""
+    """A folder of unit tests is named after a folder of worker/, schemas/, or a subject that spans several."""
     folders = {path.parent.relative_to(UNIT) for path in UNIT.rglob("test_*.py")}
     across = {it for it in folders if it.parts[:1] and it.parts[0] in SUBJECTS}
     assert [] == sorted(it for it in folders - across - {SCHEMAS} if not (ROOT / "worker" / it).is_dir())

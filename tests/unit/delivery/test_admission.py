@@ -204,7 +204,7 @@ async def test_a_cancelled_waiter_takes_no_slot() -> None:
 
 
 async def test_twice_as_many_attempts_may_have_begun() -> None:
-    """Twice the limit may begin attempts, so waits for Kafka block no slot and the bundles in memory stay bounded."""
+    """Twice as many attempts as slots may begin, so no wait for Kafka blocks a slot and the bundles stay bounded."""
     time = FakeTime()
     admission = Admission(Limiter(2), Breakers(time.seconds, time.sleep), Budget(RESERVED_BYTES))
     attempts = [Holder(admission.attempt(FakeJob())) for _ in range(5)]

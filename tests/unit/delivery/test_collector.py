@@ -165,7 +165,7 @@ def test_parked_requests_are_counted_and_not_old() -> None:
 
 
 def test_a_user_s_own_queue_is_not_old() -> None:
-    """A request is as old as its own key lock, and requests that wait for the lock do not count."""
+    """Of a user's 50 requests of 132 s each, the last is as old as its key lock, and those that wait do not count."""
     it = processor(0, (State.ACCEPTED, 6600), (State.BUILDING, 6500), (State.BUILDING, 30))
     waiting, had_waited, _ = it.jobs
     waiting.waits_for_turn, had_waited.turn_at = True, NOW - timedelta(seconds=100)

@@ -310,7 +310,7 @@ async def test_a_user_may_have_so_many_open_requests() -> None:
     ("key", "misplaced", "code"), [(b"other", False, "wrong-record-key"), (KEY, True, "wrong-partition")]
 )
 async def test_a_record_belongs_where_its_user_is(key: bytes, misplaced: bool, code: str) -> None:
-    """A record in the wrong partition or under another key is rejected: its user could have two POSTs at once."""
+    """A record in the wrong partition or with another key claims no id: its user could have two POSTs at once."""
     processor = Processor()
     job = fresh(processor, key=key)
     job.record = replace(job.record, misplaced=misplaced)

@@ -74,7 +74,7 @@ async def test_an_assignment_ends_the_pause() -> None:
 
 @pytest.mark.parametrize("skew", [-4000.0, 4000.0])
 def test_time_is_the_brokers(skew: float) -> None:
-    """The clock follows the broker's, unmoved by slow answers, and follows a jump at once."""
+    """The clock follows the broker's with the precision of a quick answer, despite slow ones, and a jump at once."""
     ours = datetime(2026, 11, 29, 12, tzinfo=UTC)
     now = by_brokers(Clocks(lambda: ours, lambda: 0.0, asyncio.sleep, lambda: 0.5)).now
     broker = ours.timestamp() - skew

@@ -290,7 +290,7 @@ def after(
 
 @pytest.mark.parametrize("state", [State.BUILDING, State.SUBMITTING])
 def test_an_unavailable_dependency_is_tried_again(state: State) -> None:
-    """A retry waits for the dependency's `Retry-After`; its status has the reason, the time and the deadline."""
+    """A retry waits for the dependency's `Retry-After`; its status shows the reason, the time and the deadline."""
     status = after(JobView(left(state, give_up_at=NOW + HOUR)), BUSY)
     assert isinstance(status, DeploymentStatus)
     assert (State.RETRYING, NOW + 20 * SECOND, NOW + HOUR) == (
@@ -438,7 +438,7 @@ def test_a_settlement_without_a_reason_says_by_whom(outcome: str) -> None:
     ],
 )
 def test_a_settlement_decides(state: State, outcome: str, leads_to: State, code: str | None) -> None:
-    """A settlement sets the final state, or a retry at once with a new deadline; the message has who resolved it."""
+    """A settlement sets the final state, or a retry at once with a new deadline; the message names who and why."""
     status = lifecycle().after_settlement(left(state), settled(outcome), NOW)
     assert (leads_to, code) == (status.state, status.error and status.error.code)
     assert f"Resolved as {outcome} by ada: I looked." in status.message

@@ -95,7 +95,7 @@ RIGHT: tuple[str, ...] = (
     P3 + 'import "google/protobuf/\\x61ny.proto";\nmessage M { google.protobuf.Any a = 1; }\n',
     'syntax = "pro\\x74o3";\nmessage M { int32 a = 1; }\n',
     in_message(P3, 'reserved "\\x61"; int32 b = 1;'),
-    # what is imported
+    # imported files
     P3 + 'import "google/protobuf/compiler/plugin.proto";\nmessage M { google.protobuf.compiler.Version v = 1; }\n',
     P3
     + 'import "google/protobuf/type.proto";\nimport "google/protobuf/any.proto";\n'
@@ -299,7 +299,7 @@ WRONG: tuple[str, ...] = (
     in_message(P3, r'reserved "\d"; //!'),
     P3 + 'import "a\\x2eproto"; //!\n',
     P3 + "option java_package = { a: '\\q' }; //!\n",
-    # what is imported
+    # imported files
     P3 + 'import option "google/protobuf/any.proto"; //!\n',
     P3 + 'import "google/protobuf/./any.proto"; //!\n',
     P3 + 'import "google//protobuf/any.proto"; //!\n',

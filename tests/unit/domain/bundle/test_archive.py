@@ -96,7 +96,7 @@ def test_one_name_is_used_everywhere() -> None:
 
 
 def test_a_service_has_one_port_and_lets_the_cluster_choose_the_node_port() -> None:
-    """A Service has one port, since the playground's script merges all, and no fixed NodePort, which could collide."""
+    """A Service has one port, as the playground's script joins several, and no fixed NodePort that could collide."""
     service = manifest(build(pipeline(node("gui"))), "gui_service.yaml")
     assert {"name": "protobuf-api", "port": 8556, "targetPort": 8061} == service["spec"]["ports"][0]
     assert (1, "NodePort", {"app": "gui"}) == (

@@ -79,7 +79,7 @@ def test_a_pipeline_name_the_playground_cannot_use_is_made_valid(name: str) -> N
     ],
 )
 def test_further_names_are_refused(name: str, reserved: str) -> None:
-    """Names that the setting reserves are rejected, with their prefixes, in addition to the cluster's."""
+    """Names that the setting reserves are rejected, even as the start of the server's namespace, like the cluster's."""
     with pytest.raises(NotDeployable) as refusal:
         pipeline_name(name, reserved)
     assert "name-reserved" == refusal.value.code
