@@ -18,7 +18,7 @@ async def settled() -> None:
 
 
 class Worker:
-    """Acquires a lock in a task of its own and releases it on request."""
+    """A task that acquires a lock and releases it on request."""
 
     def __init__(self, lock: KeyLock) -> None:
         self.leave = asyncio.Event()
@@ -48,7 +48,7 @@ async def finish(*workers: Worker) -> None:
 
 
 async def test_one_key_works_in_the_order_it_joined() -> None:
-    """A user's second request waits for the first, whichever tries to acquire the lock earlier."""
+    """A user's second request waits for the first, even if it tries to acquire the lock earlier."""
     queue = KeyQueue()
     first, second = queue.join(b"a"), queue.join(b"a")
     late = Worker(second)
@@ -150,7 +150,7 @@ async def test_those_that_wait_are_counted() -> None:
 
 
 class Holder:
-    """Holds something until it is released."""
+    """A task that holds something until it is released."""
 
     def __init__(self, what: AbstractAsyncContextManager[object]) -> None:
         self.entered = False

@@ -111,7 +111,7 @@ async def test_refused_credentials_open_it_at_once() -> None:
 
 @pytest.mark.parametrize("error", OF_CONTENT, ids=lambda it: it.code)
 async def test_what_strikes_several_users_and_solutions_opens_it(error: DeploymentError) -> None:
-    """A failure that hits several users and solutions opens the breaker, or each request would be tried in turn."""
+    """A failure of several users and solutions opens the breaker, or each request in turn would be tried or parked."""
     world = World()
     for by in different(FAILURES - 1):
         await world.attempt(error, by)
@@ -241,7 +241,7 @@ async def test_a_trial_that_fails_for_its_own_sake_keeps_nobody_out() -> None:
 
 
 async def test_a_second_and_a_third_source_show_that_it_is_still_down() -> None:
-    """When trials of a second and a third source fail, the breaker opens for longer, and all of it is downtime."""
+    """When trials of a second and a third source fail, the breaker opens for twice as long; all of it is downtime."""
     world = World()
     await world.opened()
     breaker, order = world.breakers.all["artifacts"], []
@@ -266,7 +266,7 @@ async def test_a_second_and_a_third_source_show_that_it_is_still_down() -> None:
 
 @pytest.mark.parametrize("by", [[source(user, 0) for user in range(20)], [source(0, it) for it in range(20)]])
 async def test_requests_of_one_source_do_not_keep_it_open(by: list[Origin]) -> None:
-    """When one source's requests alone remain, one trial closes the breaker, and they never open it again."""
+    """When one source's requests alone remain, one trial closes the breaker, their deadlines run, and it stays closed."""
     world = World()
     await world.opened()
     trials = 0
@@ -301,7 +301,7 @@ async def test_attempts_that_began_before_it_opened_say_nothing_new() -> None:
 
 
 async def test_each_request_counts_the_outages_since_its_last_status() -> None:
-    """Each request's deadline excludes each outage once, counted since its last status."""
+    """Each request counts each outage since its last status once, and reading an outage does not count it."""
     world, one, other = World(), FakeJob(), FakeJob()
     admission = Admission(Limiter(1), world.breakers, Budget(RESERVED_BYTES))
     assert Outage() == admission.outage(one)

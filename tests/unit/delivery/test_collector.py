@@ -219,7 +219,7 @@ async def test_what_nobody_processes_is_lag_too() -> None:
 
 
 async def test_the_markers_of_transactions_are_no_lag() -> None:
-    """Transaction markers are no lag once all that was read is finished and the position is at the end."""
+    """Transaction markers are no lag if all records are finished and the position is at the end; else they count."""
     world = World(processor(0, committed=5), processor(1, committed=5, read=2))
     await follow(world, Ends({0: 8, 1: 8}, position=8))
     assert {("0",): 0, ("1",): 3} == world.read()["consumer_lag_records"]

@@ -170,7 +170,7 @@ async def test_a_job_that_sent_nothing_hands_nothing_over(last: State | None) ->
 async def test_a_post_goes_on_when_its_partition_is_lost(
     error: DeploymentError | None, outcome: str | None, reason: str | None
 ) -> None:
-    """A POST continues after its partition is lost; a known outcome is handed over, and the log records both."""
+    """A lost partition's POST is logged and continues; a known outcome is handed over, an unknown outcome is logged."""
     processor, answer = Processor(), asyncio.Event()
     job = processor.job(last=left(State.BUILDING))
     job.publish(left(State.SUBMITTING))

@@ -143,7 +143,7 @@ async def test_without_its_record_it_cannot_be_tried_again(
 
 
 async def test_a_record_that_cannot_be_read_now_is_read_later(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A retry waits while brokers cannot return its record, without failing the request."""
+    """Unreachable brokers fail no request whose record must be read, and delay no other request of the partition."""
     answers: list[Exception | None] = [TimeoutError("away"), OSError("away"), None]
     fetched = ModelStore.fetch
 

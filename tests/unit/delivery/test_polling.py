@@ -27,7 +27,7 @@ class FullConsumer:
 
 
 async def test_others_run_between_two_polls() -> None:
-    """Other tasks run between two polls, although aiokafka returns at once while it has records."""
+    """Other tasks run between two polls, or a flood would stop them: aiokafka returns at once while it has records."""
     full: Any = FullConsumer()
     runtime = settings.RuntimeSettings()
     consumer = RequestConsumer(full, lambda *_: pytest.fail("no partition"), lambda _: None, "c", "requests", runtime)

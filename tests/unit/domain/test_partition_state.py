@@ -534,7 +534,7 @@ def test_a_refusal_that_an_earlier_worker_published_only_lets_its_offset_pass() 
 
 
 def test_what_was_left_behind_is_open_and_its_offset_has_passed() -> None:
-    """Only inherited requests that left `parked` continue without a record; parked requests rest, others are read again."""
+    """Only inherited requests that left `parked` continue without a record; parked requests rest, others are reread."""
     partition = Partition(
         status("parked", State.PARKED, offset=3),
         status("retried", State.RETRYING, offset=4),
