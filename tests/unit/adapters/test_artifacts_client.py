@@ -376,7 +376,7 @@ async def test_a_page_that_is_the_file_ends_at_once(
 async def test_a_long_file_with_a_checksum_ends_at_once(
     session: aiohttp.ClientSession, serve: Serve, body: bytes
 ) -> None:
-    """A file that is too large ends the request, since its checksum shows that the repository itself answered."""
+    """A file that is too large ends the request: its checksum, though unverified, shows that the repository replied."""
 
     async def nexus(_: web.Request) -> web.Response:
         return web.Response(body=body * (MAX_FILE + 1), headers={"ETag": f'"{{SHA1{{{EMPTY_SHA1}}}}}"'})

@@ -143,7 +143,7 @@ async def test_a_hundred_first_requests_share_one_read() -> None:
 
 
 async def test_a_slow_issuer_slows_nobody_who_has_a_key() -> None:
-    """While expired keys are read again, one token waits and the others use the old keys."""
+    """While stale keys are read again, one token waits and the others use the old keys."""
     issuer = Published()
     assert "ok" == await issuer.verdict()
     issuer.now = 650.0
@@ -158,7 +158,7 @@ async def test_a_slow_issuer_slows_nobody_who_has_a_key() -> None:
 
 
 async def test_who_names_an_unknown_key_does_not_wait_for_long() -> None:
-    """During a hanging read, tokens with unknown keys fail soon and tokens with known keys do not wait."""
+    """During a hanging read, thousands of tokens with unknown keys fail soon and tokens with known keys never wait."""
     issuer = Published(patience=0.01)
     assert "ok" == await issuer.verdict()
     issuer.now = 650.0

@@ -68,7 +68,7 @@ def test_the_guard_ends_a_loop(number: int, force: bool) -> None:
 
 
 def test_two_letters_of_one_request_are_one_replay() -> None:
-    """Two letters of one request become one replay, so no two deployments result."""
+    """Two letters of one request that was sent twice become one replay, so no two deployments result."""
     ids: dict[tuple[str, int], str] = {}
     first, second = (ask(read(written(nonce=it), key=USER), ids=ids) for it in ("one", "other"))
     assert first.request_id == second.request_id

@@ -114,7 +114,7 @@ def test_a_header_name_that_is_no_text_stops_nobody(codec: str) -> None:
 
 @pytest.mark.parametrize("codec", PACKED)
 def test_a_batch_that_is_too_large_unpacked_is_refused_by_its_places(codec: str) -> None:
-    """Batches of 40 × 480,000 headers or of 30 MB are rejected in milliseconds and little memory; the next is read."""
+    """Batches of 40 times 480,000 headers or 30 MB are rejected in milliseconds and little memory; the next is read."""
     many = packed_record(0, headers=(text(b"") + text(None)) * 480_000, count=480_000)
     bombs = batch([many] * 40, codec), batch([packed_record(0, b" " * 30_000_000)], codec)
     for bomb, count in zip(bombs, (40, 1), strict=True):

@@ -266,7 +266,7 @@ async def test_a_second_and_a_third_source_show_that_it_is_still_down() -> None:
 
 @pytest.mark.parametrize("by", [[source(user, 0) for user in range(20)], [source(0, it) for it in range(20)]])
 async def test_requests_of_one_source_do_not_keep_it_open(by: list[Origin]) -> None:
-    """When one source's requests alone remain, one trial closes the breaker, their deadlines run, and it stays closed."""
+    """When one source's requests alone remain, one trial closes the breaker for good, and their deadlines run."""
     world = World()
     await world.opened()
     trials = 0

@@ -327,7 +327,7 @@ async def test_what_was_accepted_may_stand_elsewhere() -> None:
 
 
 async def test_an_accepted_request_keeps_no_content() -> None:
-    """While it waits, an accepted request keeps its trace but not its value, headers or token."""
+    """While it waits, perhaps for hours, an accepted request keeps its trace but not its value, headers or token."""
     trace = ("traceparent", f"00-{'a' * 32}-{'b' * 16}-01".encode())
     processor = Processor()
     first, job = fresh(processor), fresh(processor, 8, "r-2")

@@ -268,7 +268,7 @@ def test_an_interruption_is_counted_where_workers_ended() -> None:
 
 @pytest.mark.parametrize(("settled", "interruptions"), [(0, 3), (1, 3), (2, 2), (3, 1), (4, 0), (9, 0)])
 def test_a_worker_that_settles_its_attempt_was_not_interrupted(settled: int, interruptions: int) -> None:
-    """A settled attempt counts as no interruption, even if the settlement comes after the status that counts it."""
+    """Of the interruptions of attempts 2 to 4, only those after the settled attempt count, even if it settles late."""
     state = left(State.BUILDING, attempt=4, interruptions=2)
     if settled:
         said = DeploymentSettled(
@@ -343,7 +343,7 @@ def test_keys_that_are_away_are_asked_for_again_silently(state: State | None) ->
 
 
 def test_who_names_a_key_that_may_not_exist_waits_aside() -> None:
-    """Only a fresh request whose key is unknown is excluded from back-pressure; not if all keys are missing."""
+    """Only a fresh request with an unknown key is excluded from back-pressure, and only if other keys are known."""
     one = Unavailable("keys-unavailable", "Down.", "authenticate", retry_after=20)
     none = Unavailable("keys-unavailable", "Down.", "authenticate", retry_after=20, dependency_wide=True)
     assert Sleep(NOW + 20 * SECOND, excluded=True) == after(JobView(fresh()), one)

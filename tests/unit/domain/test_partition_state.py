@@ -239,7 +239,7 @@ def test_what_was_settled_before_its_user_was_seen_is_not_counted() -> None:
 
 
 def test_only_one_job_works_on_a_parked_request() -> None:
-    """Only one job can resume a parked request, and none if the request was settled before it was parked."""
+    """Only one job can resume a parked request; a request settled before it was parked is already at work."""
     table = table_of(asked("ada", 0))
     first, second = table.find("ada-0"), table.find("ada-0")
     assert first is not None and second is not None
@@ -452,7 +452,7 @@ def test_a_request_that_an_earlier_worker_ended_only_lets_its_offset_pass() -> N
 
 
 def test_a_parked_request_goes_on_waiting_and_its_offset_passes() -> None:
-    """A parked request stays parked and its offset passes, so no restart rereads the records after it."""
+    """A parked request may wait for days, so its offset passes and no restart rereads the records after it."""
     partition = Partition(status("a", State.PARKED, 3, offset=5))
     assert partition.receive(5) is None
     assert State.PARKED is (partition.state.requests.find("a") or fresh(5)).state

@@ -149,7 +149,7 @@ def test_the_orchestrator_is_ready_when_it_listens() -> None:
 
 
 def test_every_model_node_mounts_every_shared_folder() -> None:
-    """Model nodes mount every shared folder; SHARED_FOLDER_PATH is the folder that a node connects to, or the first."""
+    """Only model nodes mount every shared folder; SHARED_FOLDER_PATH is the folder they connect to, or the first."""
     bundle = build(
         pipeline(
             shared_folder("/data", "a"),

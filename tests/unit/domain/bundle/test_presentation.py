@@ -122,7 +122,7 @@ def test_a_clean_description_is_not_talked_about() -> None:
     "link", ["https:/x", "https:x", "HTTP:/x/y", "http:\\\\x", "https:", " https:/x", "https:\t/x", "ht\ntps:/x"]
 )
 def test_a_link_that_is_a_relative_one_goes(link: str) -> None:
-    """A link that browsers read as relative is removed, as it leads into the playground with the user's session."""
+    """A link that is relative on an HTTPS page is removed, as it leads into the playground with the user's session."""
     given = plan(icon=PNG, description=f'<p>Text <a href="{link}">here</a></p>')
     assert given.description is not None
     assert b"href" not in given.description

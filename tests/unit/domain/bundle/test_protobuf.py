@@ -111,7 +111,7 @@ def test_the_service_is_looked_for_as_the_orchestrator_does(text: str, called: t
     ],
 )
 def test_messages_are_compared_as_protoc_does(one: str, other: str, same: bool) -> None:
-    """Messages are equal if their descriptors are, whatever the text looks like, so two files may declare them."""
+    """Two files may declare the same message if its descriptors are equal, whatever the text looks like."""
     texts = [f"{GOOD}message A {{ {it} }}\n" for it in (one, other)]
     with open_compiler() as protoc:
         descriptors = []
@@ -135,7 +135,7 @@ def test_messages_are_compared_as_protoc_does(one: str, other: str, same: bool) 
     ],
 )
 def test_what_is_not_proto3_is_judged_too(head: str, syntax: str) -> None:
-    """Other syntaxes are validated as protoc does: no public orchestrator loads them, but another may."""
+    """Other syntaxes are validated as by protoc: no public orchestrator loads them, but another may."""
     label = "repeated " if syntax != "proto3" else ""
     messages = f"message In {{ {label}int32 a = 1; }}\nmessage Out {{ extensions 4 to 5; {label}In u = 1; }}\n"
     protobuf = read(head + messages + SERVICE)
@@ -182,7 +182,7 @@ def test_options_make_a_message_another_one(one: str, other: str, same: bool) ->
 
 
 def test_depth_is_bounded() -> None:
-    """Nesting is limited as in protoc, which limits the reader's recursion."""
+    """Nesting is limited as in protoc, and with it the reader's recursion."""
     assert refusal(GOOD + "message A {" * MAX_DEPTH + "}" * MAX_DEPTH) is None
     for depth in (MAX_DEPTH + 1, 5_000):
         assert f"messages are nested more than {MAX_DEPTH} deep" == str(

@@ -290,7 +290,7 @@ def test_entries_that_contradict_each_other_are_refused_at_the_start() -> None:
 
 
 def test_entries_that_contradict_each_other_on_one_node_end_that_request() -> None:
-    """Entries that contradict each other on a real node fail its request, and other nodes are unaffected."""
+    """Entries that contradict each other only on a real node fail its request, and other nodes are unaffected."""
     entries = overrides(
         ({"node": "gu?"}, own(resources={"limits": {"cpu": 1}})),
         ({"image": "*/gui:*"}, own(resources={"requests": {"cpu": 2}})),
@@ -322,7 +322,7 @@ def test_the_restricted_profile_can_be_loosened() -> None:
 
 
 def test_applying_takes_a_fraction_of_a_millisecond() -> None:
-    """Applying takes 0.1 to 0.2 ms per changed manifest, as measured, and 1 µs per Service; ten times that fails."""
+    """Applying was measured at 0.1 to 0.2 ms per changed manifest and 1 µs per Service; ten times that fails."""
     entries = overrides(
         ({"node": "*"}, pod(tolerations=[{"operator": "Exists"}])),
         ({"component": "model"}, own(resources={"limits": {"cpu": 2, "memory": "4Gi"}}, env=[{"name": "A"}])),
