@@ -1,4 +1,4 @@
-"""Fixtures of all tests, and the report of a run: corpora, and on which Apache Kafka tests ran."""
+"""Fixtures for all tests, and the report of a run: the corpora, and the Apache Kafka brokers that tests ran on."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from tests.support.shared import shared, shared_folder
 from tests.support.topics import Topics, unique_name
 from worker.concurrency import new_event_loop
 
-# A machine that is busy with something else must not turn a property red.
+# A busy machine must not make a property test fail.
 hypothesis.settings.register_profile(
     "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
@@ -35,7 +35,7 @@ def short_lived() -> bool:
 
 @pytest.fixture(scope="session")
 def kafka(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory, short_lived: bool) -> Iterator[str]:
-    """Bootstrap address of an Apache Kafka, one for all processes of the run; the first test that asks starts it."""
+    """Bootstrap address of an Apache Kafka for all processes of the run; the first test that needs it starts it."""
 
     @contextmanager
     def started() -> Iterator[dict[str, Any]]:
@@ -49,13 +49,13 @@ def kafka(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory,
 
 @pytest.fixture
 def unique() -> str:
-    """A name that no other test uses: for topics, groups, transactional ids."""
+    """A name that no other test uses, for topics, groups and transactional ids."""
     return unique_name()
 
 
 @pytest.fixture
 def topics(kafka: str, unique: str) -> Topics:
-    """Makes topics under names that no other test uses."""
+    """A factory of topics under names that no other test uses."""
     return Topics(kafka, unique)
 
 
@@ -63,7 +63,7 @@ def topics(kafka: str, unique: str) -> Topics:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Give the report along what its test said, and on which broker it ran."""
+    """Attach to the report what its test recorded, and the broker it ran on."""
     report = yield
     report.user_properties += [("note", note) for note in corpus.taken()]
     if call.when == "call" and "kafka" in getattr(item, "fixturenames", ()):
@@ -73,14 +73,14 @@ def pytest_runtest_makereport(
 
 
 class RunReport:
-    """What the tests of all processes said; it is printed by the one that has a terminal."""
+    """What the tests of all processes recorded; the process with a terminal prints it."""
 
     def __init__(self) -> None:
         self.brokers = Counter[str]()
-        self.notes: dict[str, tuple[int, int] | None] = {}  # a corpus with its size and what was wrong, or a line
+        self.notes: dict[str, tuple[int, int] | None] = {}  # a corpus with its size and number of errors, or a line
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Reports of other processes come by here too."""
+        """Collect the report; those of other processes arrive here as well."""
         for kind, value in report.user_properties:
             if kind == "kafka":
                 self.brokers[str(value)] += 1
@@ -90,12 +90,12 @@ class RunReport:
                 self.notes[name] = None if size is None else (sizes[0] + size, sizes[1] + wrong)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """A run that should prove something on a broker fails when nothing ran on one."""
+        """Fail a run that should prove something on a broker if no test ran on a broker."""
         if self._kafka_was_missed(session.config) and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-        """How large the corpora were, and how many tests ran on which broker."""
+        """Print the sizes of the corpora, and the number of tests on each broker."""
         for name, sizes in self.notes.items():
             terminalreporter.write_line(f"{name}: {sizes[0]} cases, {sizes[1]} wrong" if sizes else name)
         for broker, count in self.brokers.items():
@@ -114,7 +114,7 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 
 
 def _loop_that_closes() -> asyncio.AbstractEventLoop:
-    """Make a loop whose `close` closes what is still open: uvloop waits for ever for what it could not warn about.
+    """Make a loop whose `close` closes what is still open; uvloop would wait without end for what it cannot warn about.
 
     A Kafka client that does not stop within STOP_SECONDS, as on a busy machine, leaves that to the end of the process.
     """
@@ -130,11 +130,11 @@ def _loop_that_closes() -> asyncio.AbstractEventLoop:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Start one process more than there are cores: some tests wait for Kafka's clocks most of the time."""
+    """Start one process more than there are cores, because some tests mostly wait for Kafka's clocks."""
     return (os.cpu_count() or 1) + 1
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One process reports: this one, unless it runs tests for another."""
+    """Register the report in one process: this one, unless it runs tests for another."""
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(RunReport())

@@ -1,4 +1,4 @@
-"""The repository client: uris that are paths, and the ways a fetch can fail."""
+"""The repository client: the paths that uris may be, and the ways a fetch can fail."""
 
 import asyncio
 import gzip
@@ -71,13 +71,13 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
     ],
 )
 def test_plain_paths_pass(uri: str, path: str) -> None:
-    """What real uris are made of leads to the same file as with java.net.URI: the rest is percent-encoded, once."""
+    """A real uri leads to the same file as with java.net.URI; all but its plain characters are percent-encoded once."""
     assert path == artifact_path(uri)
 
 
 @pytest.mark.parametrize("path", ["../x", "a/../b", ".", "x?y", "x#y", "/../x"])
 async def test_the_last_check_holds_alone(session: aiohttp.ClientSession, path: str) -> None:
-    """Should a path ever come unchecked, the request is a defect of ours and not sent."""
+    """A path that was never checked raises and is not sent."""
     dependency = Dependency(
         session, settings("http://127.0.0.1:9/base"), name="artifacts", called="The repository", nothing=()
     )
@@ -87,7 +87,7 @@ async def test_the_last_check_holds_alone(session: aiohttp.ClientSession, path: 
 
 @pytest.mark.parametrize("base", ["/repository/models", "/repository/models/", ""])
 async def test_a_file_is_fetched_below_the_base(session: aiohttp.ClientSession, serve: Serve, base: str) -> None:
-    """Exactly one slash joins base and path; the credentials go along, unasked."""
+    """Exactly one slash joins base and path, and the request has credentials from the start."""
     seen: list[tuple[str, str | None]] = []
 
     async def nexus(request: web.Request) -> web.Response:
@@ -116,7 +116,7 @@ async def test_a_file_is_fetched_below_the_base(session: aiohttp.ClientSession, 
     ],
 )
 async def test_statuses(session: aiohttp.ClientSession, serve: Serve, status: int, code: str) -> None:
-    """Refused credentials and everything else are an outage; redirects are not followed. Only 401 is everybody's."""
+    """Every other status is an outage, redirects are not followed, and only 401 is dependency-wide."""
     requests = 0
 
     async def nexus(_: web.Request) -> web.Response:
@@ -131,7 +131,7 @@ async def test_statuses(session: aiohttp.ClientSession, serve: Serve, status: in
 
 
 async def test_a_file_that_is_gone(session: aiohttp.ClientSession, serve: Serve) -> None:
-    """404 is nothing, in its place among the others: what it means is the caller's to say."""
+    """A missing file (404) is None in its position among the others; the caller decides what it means."""
 
     async def nexus(request: web.Request) -> web.Response:
         return web.Response(status=404) if request.path == "/gone" else web.Response(body=request.path.encode())
@@ -141,7 +141,7 @@ async def test_a_file_that_is_gone(session: aiohttp.ClientSession, serve: Serve)
 
 
 async def test_the_first_failure_ends_the_others(session: aiohttp.ClientSession, serve: Serve) -> None:
-    """Of several at the same time the first in order is raised; nothing goes on behind it."""
+    """The first failure, in order, is raised and the other fetches are cancelled."""
 
     async def nexus(request: web.Request) -> web.Response:
         if request.path == "/slow":
@@ -155,7 +155,7 @@ async def test_the_first_failure_ends_the_others(session: aiohttp.ClientSession,
 
 
 async def test_nobody_listens(session: aiohttp.ClientSession) -> None:
-    """A refused connection is an outage, whoever asks for what."""
+    """A refused connection is a dependency-wide outage."""
     client = ArtifactsClient(session, settings(f"http://127.0.0.1:{unused_port()}"))
     with pytest.raises(Unavailable) as caught:
         await client.fetch([URI])
@@ -163,7 +163,7 @@ async def test_nobody_listens(session: aiohttp.ClientSession) -> None:
 
 
 async def test_a_connection_that_is_never_made(session: aiohttp.ClientSession, serve_raw: ServeRaw) -> None:
-    """A handshake without an answer runs into the shorter limit, and is told from a file that comes too late."""
+    """A handshake without an answer hits the shorter limit and is distinct from a file that is too slow."""
 
     async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -184,7 +184,7 @@ async def test_a_connection_that_is_never_made(session: aiohttp.ClientSession, s
     ],
 )
 async def test_broken_answers(session: aiohttp.ClientSession, serve_raw: ServeRaw, answer: bytes, code: str) -> None:
-    """An answer that ends early or is no HTTP is never a file, and may be the file's own fault."""
+    """A truncated answer or one that is not HTTP is never a file, and may be the file's own fault."""
 
     async def nexus(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -198,7 +198,7 @@ async def test_broken_answers(session: aiohttp.ClientSession, serve_raw: ServeRa
 
 @pytest.mark.parametrize("started", [False, True])
 async def test_time_out(session: aiohttp.ClientSession, serve: Serve, started: bool) -> None:
-    """One limit for the whole answer, its body included."""
+    """One limit covers the whole answer, including its body."""
 
     async def nexus(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -214,7 +214,7 @@ async def test_time_out(session: aiohttp.ClientSession, serve: Serve, started: b
 
 
 async def test_many_fetches_share_few_connections(session: aiohttp.ClientSession, serve: Serve) -> None:
-    """No more than CONNECTIONS are open at once, however many files are wanted; all of them arrive."""
+    """No more than CONNECTIONS are open at once, however many files are fetched, and all files arrive."""
     open_now, most = 0, 0
     full = asyncio.Event()
 
@@ -225,7 +225,7 @@ async def test_many_fetches_share_few_connections(session: aiohttp.ClientSession
         if open_now == CONNECTIONS:
             full.set()
         await full.wait()
-        for _round in range(100):  # time for one more to come, if one could
+        for _round in range(100):  # time for one more request, if it could arrive
             await asyncio.sleep(0)
         open_now -= 1
         return web.Response(body=b"x")
@@ -240,7 +240,7 @@ async def test_many_fetches_share_few_connections(session: aiohttp.ClientSession
 async def test_size_counts_unpacked(
     session: aiohttp.ClientSession, serve: Serve, size: int, fits: bool, encoding: str
 ) -> None:
-    """The limit holds for what comes out of a compressed answer."""
+    """The limit applies to the unpacked size of a compressed answer."""
 
     async def nexus(_: web.Request) -> web.Response:
         body = b"x" * size
@@ -257,7 +257,7 @@ async def test_size_counts_unpacked(
 
 
 async def test_an_endless_body_is_cut_off(session: aiohttp.ClientSession, serve: Serve) -> None:
-    """A body without a length stops at the limit, not at its end."""
+    """A body without a length is cut off at the limit."""
     sent = 0
 
     async def nexus(request: web.Request) -> web.StreamResponse:
@@ -284,14 +284,14 @@ async def test_an_endless_body_is_cut_off(session: aiohttp.ClientSession, serve:
 async def test_settings_that_cannot_work_stop_the_start(
     session: aiohttp.ClientSession, change: dict[str, str], variable: str
 ) -> None:
-    """The error names the variable."""
+    """Settings that cannot work stop the start, and the error names the variable."""
     with pytest.raises(ConfigurationError, match=f"^{variable}: "):
         ArtifactsClient(session, settings(**{"url": "http://nexus", **change}))
 
 
 @pytest.mark.parametrize("status", [302, 401, 500])
 async def test_errors_show_no_credentials(session: aiohttp.ClientSession, serve: Serve, status: int) -> None:
-    """Message, repr and traceback hold neither the password nor the header made of it."""
+    """Message, repr and traceback contain neither the password nor the header with it."""
 
     async def nexus(request: web.Request) -> web.Response:
         return web.Response(status=status, text=f"{request.headers['Authorization']} {PASSWORD}")
@@ -339,7 +339,7 @@ EMPTY_SHA1 = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
 async def test_what_comes_in_place_of_a_file_is_an_outage(
     session: aiohttp.ClientSession, serve: Serve, body: bytes, headers: dict[str, str]
 ) -> None:
-    """A log-in, a maintenance or half a file is tried again, and never deployed as somebody's protobuf."""
+    """A login page, a maintenance page or a truncated file is retried, and never deployed as a protobuf."""
 
     async def front(_: web.Request) -> web.Response:
         return web.Response(body=body, headers=headers)
@@ -362,7 +362,7 @@ async def test_what_comes_in_place_of_a_file_is_an_outage(
 async def test_a_page_that_is_the_file_ends_at_once(
     session: aiohttp.ClientSession, serve: Serve, body: bytes, etag: str, size: int | None
 ) -> None:
-    """The repository's checksum, or CCDS's size, says that it was uploaded so: another try changes nothing."""
+    """If the repository's checksum or CCDS's size confirms the page as the uploaded file, the error is final."""
 
     async def nexus(_: web.Request) -> web.Response:
         return web.Response(body=body, headers={"ETag": etag})
@@ -376,7 +376,7 @@ async def test_a_page_that_is_the_file_ends_at_once(
 async def test_a_long_file_with_a_checksum_ends_at_once(
     session: aiohttp.ClientSession, serve: Serve, body: bytes
 ) -> None:
-    """The checksum, which cannot be verified, shows that the repository has answered."""
+    """A file that is too large ends the request: its checksum, though unverified, shows that the repository replied."""
 
     async def nexus(_: web.Request) -> web.Response:
         return web.Response(body=body * (MAX_FILE + 1), headers={"ETag": f'"{{SHA1{{{EMPTY_SHA1}}}}}"'})
@@ -392,7 +392,7 @@ async def test_a_long_file_with_a_checksum_ends_at_once(
 async def test_a_file_is_unproven_without_checksum_and_size(
     session: aiohttp.ClientSession, serve: Serve, size: int | None, etag: str, proven: bool
 ) -> None:
-    """A size that differs from the one in Graphene's database disproves nothing, and proves nothing."""
+    """A file is proven by its checksum or by the size in Graphene's database; a different size proves nothing."""
     body = b"syntax"
 
     async def nexus(_: web.Request) -> web.Response:
@@ -404,7 +404,7 @@ async def test_a_file_is_unproven_without_checksum_and_size(
 
 @pytest.mark.parametrize("content_type", ["text/html", "text/plain", "application/octet-stream", ""])
 async def test_a_file_is_known_by_its_checksum(session: aiohttp.ClientSession, serve: Serve, content_type: str) -> None:
-    """Whatever type a repository guesses for it."""
+    """A matching checksum proves a file, whatever content type the repository guesses."""
     body = b"syntax = 'proto3';"
 
     async def nexus(_: web.Request) -> web.Response:
@@ -415,10 +415,10 @@ async def test_a_file_is_known_by_its_checksum(session: aiohttp.ClientSession, s
 
 
 class Nexus:
-    """Answers with the number of the request, as soon as so many have come as are told to `answer`."""
+    """A repository that answers with the number of the request, once `answer` lets it."""
 
     def __init__(self, *statuses: int, checksums: bool = True) -> None:
-        """`statuses`: of the first requests; of the others it is 200."""
+        """Store the statuses of the first requests; later requests get 200."""
         self.requests = 0
         self.checksums = checksums
         self._statuses = statuses
@@ -437,12 +437,12 @@ class Nexus:
         return web.Response(status=status, body=body, headers=checksum)
 
     async def come(self, requests: int) -> None:
-        """Wait until so many have come."""
+        """Wait until this number of requests has arrived."""
         async with asyncio.timeout(10), self._changed:
             await self._changed.wait_for(lambda: self.requests >= requests)
 
     async def answer(self, requests: int) -> None:
-        """Wait until so many have come, and answer them."""
+        """Wait until this number of requests has arrived, and answer them."""
         await self.come(requests)
         async with self._changed:
             self._answered = requests
@@ -450,12 +450,12 @@ class Nexus:
 
 
 def fetched_together(client: ArtifactsClient, *left: ByteLimit) -> list[asyncio.Task[list[bytes | None]]]:
-    """Fetch the same file so many times at the same time."""
+    """Fetch the same file at the same time, once for each of these limits."""
     return [asyncio.create_task(client.fetch([URI], it)) for it in left]
 
 
 async def test_what_is_asked_for_meanwhile_is_asked_for_once(session: aiohttp.ClientSession, serve: Serve) -> None:
-    """All get the one answer, and it is taken off what each of them may fetch."""
+    """Simultaneous fetches of a file share one request, and each counts its bytes against its own limit."""
     nexus, left = Nexus(), [ByteLimit(100) for _ in range(3)]
     fetches = fetched_together(ArtifactsClient(session, settings(await serve(nexus.serve))), *left)
     await nexus.answer(1)
@@ -464,7 +464,7 @@ async def test_what_is_asked_for_meanwhile_is_asked_for_once(session: aiohttp.Cl
 
 
 async def test_a_failure_is_not_shared(session: aiohttp.ClientSession, serve: Serve) -> None:
-    """An outage is counted for whom it struck; those that waited for the answer ask on their own."""
+    """A failure is not shared: the outage counts for one fetch, and the waiting fetches send their own requests."""
     nexus = Nexus(500)
     client = ArtifactsClient(session, settings(await serve(nexus.serve)))
     fetches = fetched_together(client, *(ByteLimit(100) for _ in range(3)))
@@ -476,7 +476,7 @@ async def test_a_failure_is_not_shared(session: aiohttp.ClientSession, serve: Se
 
 
 async def test_whoever_goes_takes_nobody_along(session: aiohttp.ClientSession, serve: Serve) -> None:
-    """When the one that asked is cancelled, or may fetch no more, those that waited for its answer ask on their own."""
+    """If the first fetch is cancelled or exceeds its limit, the fetches that wait for its answer send their own."""
     nexus = Nexus()
     client = ArtifactsClient(session, settings(await serve(nexus.serve), cache_bytes=0))
     gone, stays = fetched_together(client, ByteLimit(100), ByteLimit(100))
@@ -524,7 +524,7 @@ async def test_a_released_file_is_kept_for_a_while(
     seconds: float,
     requests: int,
 ) -> None:
-    """It is fetched once in ten minutes, unless Graphene's database knows another size of it by then."""
+    """A released file is cached for ten minutes, unless Graphene's database has another size for it."""
     nexus, now = Nexus(), 0.0
     client = ArtifactsClient(
         session, settings(await serve(nexus.serve), **{"cache_bytes": 10_000, **more}), lambda: now
@@ -543,7 +543,7 @@ async def test_a_released_file_is_kept_for_a_while(
 async def test_only_what_is_proven_to_be_the_file_is_kept(
     session: aiohttp.ClientSession, serve: Serve, size: int | None, requests: int
 ) -> None:
-    """What somebody says in its place, for once, must not be everybody's file for ten minutes."""
+    """Only a proven file is cached, because a passing error page must not be served for ten minutes."""
     nexus = Nexus(checksums=False)
     client = ArtifactsClient(session, settings(await serve(nexus.serve), cache_bytes=10_000))
     first = asyncio.create_task(client.fetch([URI], None, size))
@@ -556,7 +556,7 @@ async def test_only_what_is_proven_to_be_the_file_is_kept(
 
 
 async def test_what_is_kept_hides_no_outage(session: aiohttp.ClientSession, serve: Serve) -> None:
-    """From a failure of the repository until it answers again, it is asked for what is kept, too."""
+    """From a failure until the repository answers again, cached files are requested as well, so no outage is hidden."""
     nexus = Nexus(200, 503, 503)
     client = ArtifactsClient(session, settings(await serve(nexus.serve)))
 

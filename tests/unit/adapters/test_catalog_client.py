@@ -1,4 +1,4 @@
-"""The CCDS client against a server with CCDS's paths and habits."""
+"""The CCDS client against a server with CCDS's paths and behaviour."""
 
 import asyncio
 import json
@@ -72,7 +72,7 @@ GOOD: dict[str, Reply] = {
 
 
 class Ccds:
-    """CCDS as far as a deployer sees it; `replies` can be changed one by one."""
+    """CCDS as far as a deployer sees it; each entry of `replies` can be changed."""
 
     def __init__(self) -> None:
         self.replies: dict[str, Reply] = dict(GOOD)
@@ -102,7 +102,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 @pytest.fixture
 def ccds() -> Ccds:
-    """A CCDS that knows a pipeline."""
+    """A CCDS that has one pipeline."""
     return Ccds()
 
 
@@ -111,7 +111,7 @@ Find = Callable[..., Awaitable[Solution]]
 
 @pytest.fixture
 def find(session: aiohttp.ClientSession, serve: Serve, ccds: Ccds) -> Find:
-    """Looks up the solution in `ccds`."""
+    """A function that looks up the solution in `ccds`."""
 
     async def run(caller: Caller | None = CALLER, left: ByteLimit | None = None, **changes: Any) -> Solution:
         url = f"{await serve(ccds.handle)}/ccds/"
@@ -128,18 +128,18 @@ def with_fields(reply: str, **fields: Any) -> dict[str, Any]:
 
 
 async def hang() -> Reply:
-    """Never answers."""
+    """Never answer."""
     await asyncio.Event().wait()
 
 
 def left_running() -> list[str]:
-    """Tasks of the client that still run."""
+    """Return the client's tasks that still run."""
     names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
     return [name for name in names if "CatalogClient" in name or "Dependency" in name]
 
 
 async def test_a_pipeline(find: Find, ccds: Ccds) -> None:
-    """A pipeline has the first blueprint, the icon, and the first catalog's description that is one."""
+    """A pipeline has its first blueprint, its icon, and the first non-empty description of its catalogs."""
     expected = Solution(
         SOLUTION,
         REVISION,
@@ -154,7 +154,7 @@ async def test_a_pipeline(find: Find, ccds: Ccds) -> None:
 
 
 async def test_a_single_model(find: Find, ccds: Ccds) -> None:
-    """A single model has the first proto and the last image, and needs no blueprint."""
+    """A single model has the first protobuf and the last image, and needs no blueprint."""
     ccds.replies["solution"] = with_fields("solution", toolkitTypeCode="MN")
     ccds.replies["artifacts"] = [artifact for artifact in ARTIFACTS if artifact["artifactTypeCode"] != "BP"]
     found = await find()
@@ -177,19 +177,19 @@ async def test_a_single_model(find: Find, ccds: Ccds) -> None:
     ],
 )
 async def test_the_toolkit_type_tells_the_kind(find: Find, ccds: Ccds, toolkit: str | None, kind: Kind) -> None:
-    """Composite is `CP` in any case; anything else, none included, is a single model."""
+    """The toolkit type `CP`, in any case, is a pipeline; any other, or none, is a single model."""
     ccds.replies["solution"] = with_fields("solution", toolkitTypeCode=toolkit)
     assert kind == (await find()).kind
 
 
 async def test_ids_are_compared_as_ids(find: Find, ccds: Ccds) -> None:
-    """A revision that names its solution in capitals belongs to it."""
+    """A revision that names its solution in upper case belongs to it."""
     ccds.replies["revision"] = with_fields("revision", solutionId=str(SOLUTION).upper())
     assert "Sudoku Tutorial" in (await find()).name
 
 
 async def test_credentials_and_accept(find: Find, ccds: Ccds) -> None:
-    """Basic credentials go with every request, and the picture is not asked for as JSON."""
+    """Every request has basic credentials, and the picture is not requested as JSON."""
     await find()
     expected = aiohttp.encode_basic_auth("ccds_client", PASSWORD)
     assert {expected} == {headers["Authorization"] for headers in ccds.headers.values()}
@@ -198,7 +198,7 @@ async def test_credentials_and_accept(find: Find, ccds: Ccds) -> None:
 
 
 async def test_everything_is_asked_at_once(find: Find, ccds: Ccds) -> None:
-    """Six requests are open at the same time: each waits here for the others."""
+    """All six requests are open at the same time, as each waits here for the others."""
     together = asyncio.Barrier(6)
 
     def wait(name: str) -> Callable[[], Awaitable[Reply]]:
@@ -214,7 +214,7 @@ async def test_everything_is_asked_at_once(find: Find, ccds: Ccds) -> None:
 
 
 async def test_descriptions_are_fetched_until_there_is_one(find: Find, ccds: Ccds) -> None:
-    """One after the other, so that no more than one of them is in memory, and the third is not asked for."""
+    """Descriptions are fetched one by one until one is found, so that at most one is in memory."""
     await find()
     assert {"first", "second"} == ccds.headers.keys() & {"first", "second", "third"}
 
@@ -235,7 +235,7 @@ UNREADABLE: list[tuple[bytes, str]] = [
 @pytest.mark.parametrize(("reply", "why"), UNREADABLE, ids=[why for _, why in UNREADABLE])
 @pytest.mark.parametrize("name", ["solution", "revision", "artifacts"])
 async def test_no_content_is_an_outage(find: Find, ccds: Ccds, name: str, reply: bytes, why: str) -> None:
-    """What a user wrote into the database ends that user's request, and no breaker counts it."""
+    """Unusable data in the database fails that user's request and counts on no breaker."""
     ccds.replies[name] = reply
     with pytest.raises(NotFound) as caught:
         await find()
@@ -248,7 +248,7 @@ async def test_no_content_is_an_outage(find: Find, ccds: Ccds, name: str, reply:
 async def test_no_content_of_a_description_stops_a_deployment(
     find: Find, ccds: Ccds, name: str, reply: bytes, why: str
 ) -> None:
-    """It is decoration: left out with the reason, or the next catalog's is taken."""
+    """An unusable description never stops a deployment: it is left out with the reason, or the next one is used."""
     ccds.replies |= {name: reply, "second": b"", "third": b""}
     description = (await find()).description
     assert isinstance(description, LeftOut)
@@ -256,7 +256,7 @@ async def test_no_content_of_a_description_stops_a_deployment(
 
 
 async def test_descriptions_are_bounded_together(find: Find, ccds: Ccds) -> None:
-    """What one catalog's text takes, the next ones do not have, however many there are."""
+    """All descriptions together have one limit, however many catalogs there are."""
     blank = {"description": " " * (MAX_DESCRIPTION // 2)}
     ccds.replies |= {"first": blank, "second": blank, "third": blank}
     description = (await find()).description
@@ -266,7 +266,7 @@ async def test_descriptions_are_bounded_together(find: Find, ccds: Ccds) -> None
 
 
 async def test_a_small_allowance_counts_everything(find: Find, ccds: Ccds) -> None:
-    """Many small answers, or one large one, be it only the picture: the attempt begins again with a reservation."""
+    """Everything counts against a small allowance, even the picture alone; the attempt then needs a reservation."""
     ccds.replies["icon"] = b"x" * SMALL_BYTES
     with pytest.raises(NeedsReservation):
         await find(left=Allowance().fetched)
@@ -278,13 +278,13 @@ async def test_a_small_allowance_counts_everything(find: Find, ccds: Ccds) -> No
 async def test_access_is_checked_for_callers_when_configured(
     find: Find, ccds: Ccds, caller: Caller | None, check: bool
 ) -> None:
-    """Without a caller, or with CHECK_ACCESS off, nobody's access is asked for."""
+    """Without a caller, or with CHECK_ACCESS off, no access check is requested."""
     await find(caller, check_access=check)
     assert "access" not in ccds.headers
 
 
 async def test_what_is_shared_is_never_the_leave(session: aiohttp.ClientSession, serve: Serve, ccds: Ccds) -> None:
-    """Those that ask for a solution at the same time share what Graphene says of it; access is asked for each time."""
+    """Simultaneous lookups of a solution share CCDS's answers, but each checks access for itself."""
     asked, both = Counter[str](), asyncio.Barrier(2)
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -335,7 +335,7 @@ BROKEN: list[tuple[Reply, str]] = [
 async def test_every_way_to_say_not_found(
     find: Find, ccds: Ccds, name: str, code: str, error: type[DeploymentError], reply: Reply
 ) -> None:
-    """200 without a body, `null`, 400 and 404 mean the same."""
+    """200 without a body, `null`, 400 and 404 all mean that there is nothing."""
     ccds.replies[name] = reply
     with pytest.raises(error) as caught:
         await find()
@@ -346,7 +346,7 @@ async def test_every_way_to_say_not_found(
 @pytest.mark.parametrize(("reply", "code"), BROKEN, ids=[str(reply)[:20] for reply, _ in BROKEN])
 @pytest.mark.parametrize("name", ["solution", "revision", "artifacts", "access"])
 async def test_an_outage_is_an_outage(find: Find, ccds: Ccds, name: str, reply: Reply, code: str) -> None:
-    """Refused credentials, errors and nonsense are never "not found" and never "a single model"."""
+    """Rejected credentials, errors and nonsense are outages, never "not found" and never "a single model"."""
     ccds.replies[name] = reply
     with pytest.raises(Unavailable) as caught:
         await find()
@@ -369,7 +369,7 @@ async def test_an_outage_is_an_outage(find: Find, ccds: Ccds, name: str, reply: 
     ],
 )
 async def test_json_of_another_shape_is_an_outage(find: Find, ccds: Ccds, name: str, reply: Reply) -> None:
-    """What CCDS never says is not guessed at."""
+    """JSON of a shape that CCDS never sends is an outage, and is not interpreted."""
     ccds.replies[name] = reply
     with pytest.raises(Unavailable) as caught:
         await find()
@@ -378,7 +378,7 @@ async def test_json_of_another_shape_is_an_outage(find: Find, ccds: Ccds, name: 
 
 @pytest.mark.parametrize("name", ["solution", "revision", "artifacts", "access"])
 async def test_time_out(find: Find, ccds: Ccds, name: str) -> None:
-    """A required answer that does not come ends the request, and nothing goes on behind it."""
+    """A required answer that never comes fails the request and leaves no task running."""
     ccds.replies[name] = hang
     with pytest.raises(Unavailable) as caught:
         await find(timeout_seconds=0.1)
@@ -422,7 +422,7 @@ async def test_nobody_listens(find: Find) -> None:
 async def test_of_several_problems_the_same_is_reported(
     find: Find, ccds: Ccds, changes: dict[str, Reply], code: str
 ) -> None:
-    """Outages first, in a fixed order; then existence, belonging, access, and what the solution lacks."""
+    """Outages are reported first, in a fixed order; then existence, ownership, access, and missing parts."""
     ccds.replies |= changes
     with pytest.raises(DeploymentError) as caught:
         await find(timeout_seconds=1 if hang in changes.values() else 5)
@@ -434,9 +434,9 @@ OUTAGES: list[Reply] = [401, 500, hang]
 
 @pytest.mark.parametrize("reply", [b"", 400, 404, *OUTAGES, bytes(MAX_ICON + 1)])
 async def test_a_solution_without_icon(find: Find, ccds: Ccds, reply: Reply) -> None:
-    """Whatever happens to the icon, the rest is there, and a hanging one costs one time-out.
+    """An unavailable icon costs nothing but the icon, and a hanging icon costs one timeout.
 
-    None means that there is none; one that cannot be had comes with the reason.
+    None means that there is no icon; an icon that cannot be fetched has the reason.
     """
     ccds.replies["icon"] = reply
     found = await find(timeout_seconds=1 if reply is hang else 5)
@@ -466,9 +466,9 @@ NO_TEXT: list[Reply] = [*NONE, {}, {"description": None}, {"description": " "}]
 async def test_a_solution_with_and_without_description(
     find: Find, ccds: Ccds, changes: dict[str, Reply], description: str | type[LeftOut] | None
 ) -> None:
-    """Whatever happens to catalogs and descriptions, the rest is there, and the first text in order counts.
+    """Unavailable descriptions cost nothing else, and the first text in order is used.
 
-    None means that there is none; one that cannot be had comes with the reason.
+    None means that there is no description; a description that cannot be fetched has the reason.
     """
     ccds.replies |= changes
     found = await find(timeout_seconds=1 if hang in changes.values() else 5)
@@ -478,7 +478,7 @@ async def test_a_solution_with_and_without_description(
 
 
 async def test_a_failure_does_not_wait_for_the_icon(find: Find, ccds: Ccds) -> None:
-    """What is optional is dropped at once when the request has ended already."""
+    """A failed request drops its optional parts at once."""
     ccds.replies |= {"solution": b"", "icon": hang, "catalogs": hang}
     with pytest.raises(NotFound):
         await asyncio.wait_for(find(timeout_seconds=3600), 10)
@@ -486,7 +486,7 @@ async def test_a_failure_does_not_wait_for_the_icon(find: Find, ccds: Ccds) -> N
 
 
 async def test_a_cancelled_request_leaves_nothing_running(find: Find, ccds: Ccds) -> None:
-    """A stop of the worker ends every request that was open."""
+    """Cancelling a request stops all its open calls."""
     arrived = asyncio.Event()
 
     async def hang_and_tell() -> Reply:
@@ -508,7 +508,7 @@ async def test_a_cancelled_request_leaves_nothing_running(find: Find, ccds: Ccds
 async def test_nothing_secret_shows(
     find: Find, ccds: Ccds, capsys: pytest.CaptureFixture[str], name: str, reply: Reply
 ) -> None:
-    """Neither errors nor logs hold the password, the header made of it, or who asks."""
+    """Neither errors nor logs contain the password, the header with it, or the caller."""
     ccds.replies[name] = reply
     shown = ""
     try:
@@ -521,7 +521,7 @@ async def test_nothing_secret_shows(
         assert hidden not in shown + output.out + output.err
 
 
-# ---------------------------------------------------------------------------------------------- whose the protobufs are
+# -------------------------------------------------------------------------------------------- owners of protobufs
 
 OWNER = "owner-1"
 
@@ -531,7 +531,7 @@ def uri(solution_id: UUID | str, name: str = "x") -> str:
 
 
 class Access:
-    """Answers who may read what, and counts what is asked."""
+    """Answers access checks, and records them."""
 
     def __init__(self, *allowed: tuple[str, str]) -> None:
         self.allowed = set(allowed)
@@ -546,7 +546,7 @@ class Access:
 async def checked(
     session: aiohttp.ClientSession, serve: Serve, access: Access, *uris: str, owner: str | None = OWNER, **changes: Any
 ) -> str | None:
-    """The code with which they are refused."""
+    """Return the error code with which these uris are rejected, if they are."""
     options = CatalogSettings(
         url=f"{await serve(access.handle)}/ccds",
         username="reader",
@@ -576,7 +576,7 @@ async def checked(
 async def test_a_protobuf_belongs_to_a_solution_that_owner_or_caller_may_read(
     session: aiohttp.ClientSession, serve: Serve, allowed: Any, code: str | None, asked: set[tuple[str, str]]
 ) -> None:
-    """Each solution is asked for once, and of the caller only what the owner may not read."""
+    """Each solution is checked once, and for the caller only if the owner may not read it."""
     access = Access(*allowed)
     uris = (uri(SOLUTION), uri(FIRST), uri(FIRST, "other"), uri(SECOND))
     assert (code, sorted(asked)) == (await checked(session, serve, access, *uris), sorted(access.asked))
@@ -597,7 +597,7 @@ async def test_a_protobuf_belongs_to_a_solution_that_owner_or_caller_may_read(
 async def test_whose_a_file_is_stands_first_in_its_path(
     session: aiohttp.ClientSession, serve: Serve, path: str, solution_id: str
 ) -> None:
-    """Behind the group, as Graphene stores files; what looks like an id behind that is a revision's or a name."""
+    """The first id in a path after the group is the solution's; a later id is a revision or a name."""
     access = Access()
     assert "no-access-to-proto" == await checked(session, serve, access, path, owner=None)
     assert [("caller-1", solution_id)] == access.asked
@@ -608,14 +608,14 @@ async def test_whose_a_file_is_stands_first_in_its_path(
 async def test_where_it_cannot_be_told_the_operator_decides(
     session: aiohttp.ClientSession, serve: Serve, path: str, choice: str, code: str | None
 ) -> None:
-    """And has decided for the safe side."""
+    """If the owner is unknown, the operator's setting decides, which rejects by default."""
     access = Access()
     assert code == await checked(session, serve, access, path, protobufs_of_unknown=choice)
     assert [] == access.asked
 
 
 async def test_without_access_checks_no_file_is_checked(session: aiohttp.ClientSession, serve: Serve) -> None:
-    """CHECK_ACCESS=false is for Graphenes where everybody may read everything."""
+    """CHECK_ACCESS=false, for a Graphene in which all users may read everything, skips the check of files."""
     access = Access()
     assert await checked(session, serve, access, uri(FIRST), check_access=False) is None
     assert [] == access.asked

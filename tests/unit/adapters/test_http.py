@@ -1,4 +1,4 @@
-"""One exchange over HTTP: how it is counted, and what its trace says."""
+"""One exchange over HTTP: how it is counted, and what its trace contains."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -48,7 +48,7 @@ def counts() -> Mapping[str, float]:
 async def test_an_answer_is_counted_by_its_class(
     session: aiohttp.ClientSession, serve: Serve, status: int, outcome: str
 ) -> None:
-    """Once, and its body is not read: the status says all."""
+    """An answer is counted once, by its class, and its body is not read."""
 
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=status, body=b"" if status == 204 else b"not wanted", headers={"Location": "/x"})
@@ -75,7 +75,7 @@ async def test_no_whole_answer_is_counted_by_what_happened(
     outcome: str,
     error: type[Exception],
 ) -> None:
-    """Once, whatever aiohttp calls it."""
+    """An incomplete answer is counted once, as an error or a timeout, whatever aiohttp raises."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -91,7 +91,7 @@ async def test_no_whole_answer_is_counted_by_what_happened(
 
 
 async def test_a_refused_connection_is_an_error(session: aiohttp.ClientSession) -> None:
-    """There is no HTTP answer at all."""
+    """A refused connection is counted as an error."""
     before = counts()
     with pytest.raises(aiohttp.ClientConnectorError):
         await ask(session, f"http://127.0.0.1:{unused_port()}")
@@ -99,7 +99,7 @@ async def test_a_refused_connection_is_an_error(session: aiohttp.ClientSession) 
 
 
 async def test_the_cause_of_no_answer_has_no_path(session: aiohttp.ClientSession, serve_raw: ServeRaw) -> None:
-    """The system's words, or the class of what the HTTP client says, whose text repeats the whole URL."""
+    """The cause of a missing answer is the system's message or the exception's class, never text with the URL."""
 
     async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -121,7 +121,7 @@ async def test_the_cause_of_no_answer_has_no_path(session: aiohttp.ClientSession
 
 
 async def test_a_cancelled_exchange_is_not_counted(session: aiohttp.ClientSession, serve: Serve) -> None:
-    """A worker that stops says nothing about its dependencies."""
+    """A cancelled exchange is not counted, because it shows nothing about the dependency."""
     arrived = asyncio.Event()
 
     async def hang(_: web.Request) -> web.Response:
@@ -141,7 +141,7 @@ async def test_a_cancelled_exchange_is_not_counted(session: aiohttp.ClientSessio
 async def test_what_is_sent_is_answered_with_a_body_whatever_the_status(
     session: aiohttp.ClientSession, serve: Serve
 ) -> None:
-    """It says why it was refused, and is cut off after the limit."""
+    """The answer to a POST has its body, up to the limit, whatever its status, since it may have the reason."""
 
     async def refuse(request: web.Request) -> web.Response:
         return web.Response(status=400, body=await request.read() * 500)
@@ -152,7 +152,7 @@ async def test_what_is_sent_is_answered_with_a_body_whatever_the_status(
 
 
 async def test_an_exchange_is_a_span_and_its_traceparent_is_sent(session: aiohttp.ClientSession, serve: Serve) -> None:
-    """The dependency's own spans belong below it; of the answer it has the status."""
+    """An exchange is a span with the answer's status, and its traceparent is sent to the dependency."""
     sent: list[str] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -172,7 +172,7 @@ async def test_an_exchange_is_a_span_and_its_traceparent_is_sent(session: aiohtt
 
 
 async def test_without_traces_no_traceparent_is_sent(session: aiohttp.ClientSession, serve: Serve) -> None:
-    """There is no trace to belong to."""
+    """Without tracing no traceparent is sent."""
     sent: list[str | None] = []
 
     async def answer(request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""The issuer's keys: how often they are read, what counts during an outage, and which of them are used at all."""
+"""The issuer's keys: how often they are read, how long they count during an outage, and which of them are used."""
 
 import asyncio
 import gzip
@@ -38,7 +38,7 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Published:
-    """An issuer's JWKS as a test changes it, the clock, and how often it was read."""
+    """An issuer's JWKS that a test can change, with its clock and its reads."""
 
     def __init__(self, *keys: Any, alg: str = "ES256", patience: float = jwks.PATIENCE_SECONDS) -> None:
         self.issuer = Issuer(alg)
@@ -61,7 +61,7 @@ class Published:
         self.answer = document(*keys)
 
     async def verdict(self, kid: str | None = "key-1", name: str = "key-1", key: Any = None) -> str:
-        """What becomes of a token that names `kid` and is signed with the private key called `name`, or with `key`."""
+        """Return the verdict on a token that names `kid` and is signed with the private key `name`, or with `key`."""
         header = {"alg": self.issuer.alg, **({} if kid is None else {"kid": kid})}
         try:
             await self.tokens.authenticate(
@@ -76,11 +76,11 @@ ISSUER_AWAY = "keys-unavailable"
 REFUSED = "token-signature"
 
 
-# How often, and how long
+# Frequency and age of reads
 
 
 async def test_keys_are_read_when_the_first_token_comes_and_kept() -> None:
-    """Nothing is read at the start, once for many tokens, and again after ten minutes."""
+    """Keys are read with the first token, shared by many tokens, and read again after ten minutes."""
     issuer = Published()
     assert [] == issuer.reads
     for issuer.now in (5.0, 6.0, 604.9):
@@ -92,7 +92,7 @@ async def test_keys_are_read_when_the_first_token_comes_and_kept() -> None:
 
 
 async def test_a_new_key_counts_without_a_restart() -> None:
-    """A token that names a key we do not know yet makes us look again; a withdrawn key stops counting."""
+    """A token that names an unknown key triggers a read, and a withdrawn key stops counting."""
     issuer = Published()
     assert "ok" == await issuer.verdict()
     issuer.publish(public_jwk("ES256", "key-2"), public_jwk("ES256"))
@@ -100,7 +100,7 @@ async def test_a_new_key_counts_without_a_restart() -> None:
     assert "ok" == await issuer.verdict("key-2", "key-2")
     assert "ok" == await issuer.verdict()
     issuer.publish(public_jwk("ES256", "key-2"))
-    assert "ok" == await issuer.verdict()  # known for at most ten minutes
+    assert "ok" == await issuer.verdict()  # cached for at most ten minutes
     issuer.now = 700.0
     assert REFUSED == await issuer.verdict()
     assert "ok" == await issuer.verdict("key-2", "key-2")
@@ -108,7 +108,7 @@ async def test_a_new_key_counts_without_a_restart() -> None:
 
 
 async def test_a_thousand_unknown_keys_are_one_read_in_ten_seconds() -> None:
-    """Tokens with made-up key names cannot make us call the issuer more often, and good ones go on counting."""
+    """Tokens with made-up key names cause at most one read in ten seconds, and valid tokens still count."""
     issuer = Published()
     verdicts = []
     for number in range(1000):
@@ -121,7 +121,7 @@ async def test_a_thousand_unknown_keys_are_one_read_in_ten_seconds() -> None:
 
 
 async def test_a_thousand_unknown_keys_at_once_are_one_read() -> None:
-    """The same in the same moment."""
+    """A thousand simultaneous unknown keys cause one read."""
     issuer = Published()
     assert "ok" == await issuer.verdict()
     issuer.now = 60.0
@@ -131,7 +131,7 @@ async def test_a_thousand_unknown_keys_at_once_are_one_read() -> None:
 
 
 async def test_a_hundred_first_requests_share_one_read() -> None:
-    """Whoever comes while keys are being read waits for that read."""
+    """Requests that arrive during a read wait for that read."""
     issuer = Published()
     issuer.gate.clear()
     first = [asyncio.ensure_future(issuer.verdict()) for _ in range(100)]
@@ -143,7 +143,7 @@ async def test_a_hundred_first_requests_share_one_read() -> None:
 
 
 async def test_a_slow_issuer_slows_nobody_who_has_a_key() -> None:
-    """While old keys are read again, one token waits and the others go on with the old keys."""
+    """While stale keys are read again, one token waits and the others use the old keys."""
     issuer = Published()
     assert "ok" == await issuer.verdict()
     issuer.now = 650.0
@@ -158,7 +158,7 @@ async def test_a_slow_issuer_slows_nobody_who_has_a_key() -> None:
 
 
 async def test_who_names_an_unknown_key_does_not_wait_for_long() -> None:
-    """While a read hangs, thousands of them would keep others from being read; who has a key is not even held up."""
+    """During a hanging read, thousands of tokens with unknown keys fail soon and tokens with known keys never wait."""
     issuer = Published(patience=0.01)
     assert "ok" == await issuer.verdict()
     issuer.now = 650.0
@@ -177,7 +177,7 @@ async def test_who_names_an_unknown_key_does_not_wait_for_long() -> None:
 
 
 async def test_without_any_key_it_is_nobody_s_own_trouble() -> None:
-    """All tokens wait then; with the keys of before, only those that name another one."""
+    """The failure is dependency-wide only if no key is known; else it concerns the unknown key alone."""
     issuer = Published()
     issuer.answer = None
     with pytest.raises(Unavailable) as nothing_known:
@@ -192,7 +192,7 @@ async def test_without_any_key_it_is_nobody_s_own_trouble() -> None:
 
 
 async def test_a_request_that_is_cancelled_frees_the_read() -> None:
-    """A stop in the middle of a read leaves nothing locked: later tokens are judged."""
+    """A cancelled read leaves nothing locked, and later tokens are verified."""
     issuer = Published()
     issuer.gate.clear()
     cut_off = asyncio.ensure_future(issuer.verdict())
@@ -212,7 +212,7 @@ async def test_a_request_that_is_cancelled_frees_the_read() -> None:
     ("seconds", "verdict"), [(0.0, "ok"), (599.0, "ok"), (601.0, "ok"), (3599.0, "ok"), (3600.0, ISSUER_AWAY)]
 )
 async def test_known_keys_count_during_an_outage(seconds: float, verdict: str) -> None:
-    """For an hour since they were read; then requests fail, retryable, and their tokens are not blamed."""
+    """Known keys count for an hour after they were read; then requests fail as retryable, without blaming tokens."""
     issuer = Published()
     assert "ok" == await issuer.verdict()
     issuer.answer = None
@@ -221,7 +221,7 @@ async def test_known_keys_count_during_an_outage(seconds: float, verdict: str) -
 
 
 async def test_an_unknown_key_during_an_outage_is_not_the_tokens_fault() -> None:
-    """The issuer may have rotated its keys; the key is there once the issuer is back."""
+    """An unknown key during an outage is retryable, since the issuer may have rotated its keys."""
     issuer = Published()
     assert "ok" == await issuer.verdict()
     issuer.answer, issuer.now = None, 100.0
@@ -236,7 +236,7 @@ async def test_an_unknown_key_during_an_outage_is_not_the_tokens_fault() -> None
 
 
 async def test_an_outage_from_the_start_is_asked_for_once_in_ten_seconds() -> None:
-    """Without any key every request fails, and the issuer is not called for each."""
+    """Without any key every request fails, and the issuer is called once in ten seconds."""
     issuer = Published()
     issuer.answer = None
     for issuer.now in (0.0, 1.0, 9.9, 10.0, 19.9):
@@ -248,7 +248,7 @@ async def test_an_outage_from_the_start_is_asked_for_once_in_ten_seconds() -> No
 
 
 async def test_an_issuer_without_keys_is_believed() -> None:
-    """An empty list withdraws all keys at once; that nobody has a key to sign with is not a token's fault."""
+    """An empty key set withdraws all keys at once, and tokens are not blamed for it."""
     issuer = Published()
     assert "ok" == await issuer.verdict()
     issuer.publish()
@@ -257,7 +257,7 @@ async def test_an_issuer_without_keys_is_believed() -> None:
 
 
 async def test_refresh_reads_now() -> None:
-    """For `check`: the source itself is asked, at most once in ten seconds, and an outage is said."""
+    """`refresh`, for `check`, reads the issuer at most once in ten seconds and reports an outage."""
     issuer = Published()
     await issuer.tokens.refresh()
     await issuer.tokens.refresh()
@@ -269,19 +269,19 @@ async def test_refresh_reads_now() -> None:
         await issuer.tokens.refresh()
 
 
-# Which key
+# Choice of the key
 
 
 @pytest.mark.parametrize(
     ("keys", "kid", "verdict"),
     [
         ([{}], "key-1", "ok"),
-        ([{}], None, "ok"),  # there is only one it can mean
+        ([{}], None, "ok"),  # the only candidate
         ([{"kid": None}], None, "ok"),
         ([{}, {"use": "enc", "kid": "key-2"}], None, "ok"),  # the other is not for signatures
-        ([{}, {"kid": "key-2"}], None, REFUSED),  # which one?
+        ([{}, {"kid": "key-2"}], None, REFUSED),  # ambiguous
         ([{}, {"kid": None}], None, REFUSED),
-        ([{"kid": None}], "key-1", REFUSED),  # a name is asked for
+        ([{"kid": None}], "key-1", REFUSED),  # a name is required
         ([{}], "key-2", REFUSED),
         ([{}], "KEY-1", REFUSED),
         ([{"use": None, "alg": None, "key_ops": None}], "key-1", "ok"),
@@ -294,7 +294,7 @@ async def test_refresh_reads_now() -> None:
         ([{"kty": "RSA"}, {"kid": "key-2"}], "key-1", REFUSED),
         ([{"crv": "P-384"}, {"kid": "key-2"}], "key-1", REFUSED),
         ([{"crv": ["P-256"]}, {"kid": "key-2"}], "key-1", REFUSED),
-        ([{}, {"kid": "key-1"}], "key-1", ISSUER_AWAY),  # twice the same name, and no key is left
+        ([{}, {"kid": "key-1"}], "key-1", ISSUER_AWAY),  # the name is used twice, and no key is left
         ([{}, {"kid": "key-1"}, {"kid": "key-2"}], "key-1", REFUSED),
         ([{}, {"kid": "key-1", "use": "enc"}], "key-1", "ok"),  # names are compared among keys for signatures
         ([{"kid": 1}, {"kid": ["key-1"]}, {"kid": {}}, {"kid": "key-2"}], "key-1", REFUSED),
@@ -303,15 +303,15 @@ async def test_refresh_reads_now() -> None:
         ([{"x": "A"}, {"kid": "key-2"}], "key-1", REFUSED),
         ([{"x": 1}, {"kid": "key-2"}], "key-1", REFUSED),
         ([{"y": None}, {"kid": "key-2"}], "key-1", REFUSED),
-        ([{"x": encode(bytes(32))}, {"kid": "key-2"}], "key-1", REFUSED),  # a point beside the curve
-        ([{"x5u": "http://203.0.113.1/", "x5c": ["AAAA"], "x5t": "AAAA"}], "key-1", "ok"),  # never looked at
+        ([{"x": encode(bytes(32))}, {"kid": "key-2"}], "key-1", REFUSED),  # a point off the curve
+        ([{"x5u": "http://203.0.113.1/", "x5c": ["AAAA"], "x5t": "AAAA"}], "key-1", "ok"),  # never read
     ],
     ids=str,
 )
 async def test_which_published_key_counts(keys: list[dict[str, Any]], kid: str | None, verdict: str) -> None:
-    """`kid`, `use`, `key_ops`, `alg`, `kty` and `crv` are honoured; keys that are broken or not public are left out.
+    """`kid`, `use`, `key_ops`, `alg`, `kty` and `crv` are honoured; broken and private keys are left out.
 
-    All entries are variants of one key, with which the token is signed.
+    All entries are variants of the one key with which the token is signed.
     """
     issuer = Published(*(public_jwk("ES256", "key-1", **changes) for changes in keys))
     assert verdict == await issuer.verdict(kid)
@@ -319,7 +319,7 @@ async def test_which_published_key_counts(keys: list[dict[str, Any]], kid: str |
 
 @pytest.mark.parametrize("alg", ["RS256", "ES256", "EdDSA"])
 async def test_keys_for_something_else_are_ordinary(alg: str) -> None:
-    """Issuers publish keys for other algorithms and for encryption beside ours; the log does not warn of them."""
+    """Keys for other algorithms and for encryption cause no warning, as issuers usually publish some."""
     others = [public_jwk(other, alg=None) for other in ("RS256", "ES256", "ES384", "EdDSA") if other != alg]
     issuer = Published(*others, public_jwk(alg, "enc", use="enc"), public_jwk(alg), alg=alg)
     with capture_logs() as logs:
@@ -329,7 +329,7 @@ async def test_keys_for_something_else_are_ordinary(alg: str) -> None:
 
 @pytest.mark.parametrize("alg", [alg for alg in ALGORITHMS if not alg.startswith("HS")])
 async def test_secrets_in_a_key_set_are_never_keys(alg: str) -> None:
-    """The mix-up of RSA and `oct`: no symmetric key is taken out of a JWKS, whatever it calls itself."""
+    """No symmetric key is taken from a JWKS, whatever its entry claims, so RSA and `oct` cannot be confused."""
     secret = {"kty": "oct", "k": encode(b"x" * 64), "use": "sig"}
     disguises = [{**secret, "kid": f"oct-{name}", "alg": name} for name in ("HS256", "HS512", alg)]
     disguises.append({**public_jwk(alg, "stranger"), **secret, "kid": "oct-mixed"})
@@ -372,7 +372,7 @@ def rsa_jwk(bits: int = 2048, **changes: Any) -> dict[str, Any]:
     ],
 )
 async def test_rsa_keys_that_must_not_be_used(entry: Callable[[], dict[str, Any]], why: str) -> None:
-    """Weak, giant, broken and private RSA keys are left out, and the log says why without showing them."""
+    """Weak, oversized, broken and private RSA keys are left out, and the log has the reason without the key."""
     jwk = entry()
     issuer = Published(jwk, public_jwk("RS256", "key-2"), alg="RS256")
     with capture_logs() as logs:
@@ -387,7 +387,7 @@ async def test_rsa_keys_that_must_not_be_used(entry: Callable[[], dict[str, Any]
 
 
 async def test_a_key_of_another_curve_is_not_a_key_for_the_algorithm() -> None:
-    """P-384 under ES256 is refused, though the library could verify with it."""
+    """A P-384 key is rejected under ES256, although the library could verify with it."""
     issuer = Published(public_jwk("ES384", alg=None), public_jwk("ES256", "key-2"))
     assert REFUSED == await issuer.verdict(key=private_key("ES384"))
 
@@ -419,7 +419,7 @@ HOSTILE: dict[str, bytes] = {
 
 
 async def test_hostile_answers_are_outages() -> None:
-    """What is no key set fails requests, keeps the keys of before, and says in the log what is wrong with it."""
+    """An invalid key set fails new requests, keeps the known keys, and its problem is logged."""
     wrong = []
     for name, answer in HOSTILE.items():
         fresh, known = Published(), Published()
@@ -439,7 +439,7 @@ async def test_hostile_answers_are_outages() -> None:
     "entry", [None, 7, "key", [], {}, [[]], {"kty": None}, {"kty": ["EC"]}, {"kty": {"EC": 1}}], ids=str
 )
 async def test_entries_that_are_no_keys_are_passed_over(entry: Any) -> None:
-    """One broken entry does not cost the good ones."""
+    """One broken entry does not affect the valid keys."""
     issuer = Published(entry, public_jwk("ES256"), entry)
     assert "ok" == await issuer.verdict()
 
@@ -460,7 +460,7 @@ async def failure(session: aiohttp.ClientSession, url: str) -> str:
 
 
 async def test_redirects_are_not_followed(session: aiohttp.ClientSession, serve: Serve) -> None:
-    """Who can answer for the issuer cannot send us elsewhere."""
+    """Redirects are not followed, so no one who answers for the issuer can send the worker elsewhere."""
     asked = []
 
     async def elsewhere(request: web.Request) -> web.Response:
@@ -473,7 +473,7 @@ async def test_redirects_are_not_followed(session: aiohttp.ClientSession, serve:
 
 @pytest.mark.parametrize("status", [201, 204, 304, 400, 401, 403, 404, 429, 500, 503])
 async def test_other_statuses_are_outages(session: aiohttp.ClientSession, serve: Serve, status: int) -> None:
-    """Only 200 carries keys."""
+    """Any status but 200 is an outage."""
 
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=status)
@@ -482,7 +482,7 @@ async def test_other_statuses_are_outages(session: aiohttp.ClientSession, serve:
 
 
 async def test_a_huge_answer_is_cut_off(session: aiohttp.ClientSession, serve: Serve) -> None:
-    """The limit holds while reading, for an endless body and for one that unpacks to much more."""
+    """The limit holds while reading, for an endless body and for a compressed body that expands."""
 
     async def endless(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -500,7 +500,7 @@ async def test_a_huge_answer_is_cut_off(session: aiohttp.ClientSession, serve: S
 async def test_an_answer_that_breaks_off(
     session: aiohttp.ClientSession, serve_raw: Callable[[Talk], Awaitable[str]]
 ) -> None:
-    """Fewer bytes than promised, what is no HTTP at all, and what is not packed as it says, are no answer."""
+    """A short body, an answer that is not HTTP, and wrong compression are not answers."""
 
     def talk(answer: bytes) -> Talk:
         async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -518,7 +518,7 @@ async def test_an_answer_that_breaks_off(
 async def test_an_issuer_that_does_not_answer(
     session: aiohttp.ClientSession, serve_raw: Callable[[Talk], Awaitable[str]]
 ) -> None:
-    """A connection that stays silent ends in time, and one that is refused at once."""
+    """A silent connection times out, and a refused connection fails at once."""
 
     async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -531,7 +531,7 @@ async def test_an_issuer_that_does_not_answer(
 
 
 def test_limits_leave_room_for_real_key_sets() -> None:
-    """Large issuers publish a dozen keys with certificates: about 30 KiB."""
+    """The limit has room for large issuers, which publish a dozen keys with certificates: about 30 KiB."""
     entry = {**public_jwk("RS256"), "x5c": ["A" * 3000], "x5t": "A" * 27}
     assert len(document(*[entry] * 30)) < jwks.MAX_BODY
     assert 2048 == len(decode(entry["n"])) * 8

@@ -1,4 +1,4 @@
-"""Why no connection came about: kinds of errors, and nobody's own words."""
+"""Reasons for a failed connection: kinds of errors, never their text."""
 
 import socket
 import ssl
@@ -27,5 +27,5 @@ from worker.adapters.network import network_reason
     ],
 )
 def test_a_reason_is_the_kind_of_the_error(error: OSError, reason: str) -> None:
-    """Its own text is left out, as a library may have put anything into it."""
+    """The reason is the kind of the error; its text is left out, since a library may put anything into it."""
     assert reason == network_reason(error)

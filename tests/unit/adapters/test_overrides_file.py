@@ -1,4 +1,4 @@
-"""The overrides file: what is read, what is refused, and that no value of it is shown."""
+"""The overrides file: what is read, what is rejected, and that none of its values is shown."""
 
 import traceback
 import tracemalloc
@@ -26,7 +26,7 @@ def load(path: Path) -> Overrides:
 
 
 def refusal(tmp_path: Path, text: str | bytes) -> str:
-    """What is said of a file with this text, behind the setting and the path."""
+    """Return the problem of a file with this text, without the setting and the path."""
     path = tmp_path / "overrides.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ConfigurationError) as refused:
@@ -37,12 +37,12 @@ def refusal(tmp_path: Path, text: str | bytes) -> str:
 
 
 def test_without_a_file_there_are_none() -> None:
-    """Nothing is read and nothing is patched."""
+    """Without a file there are no overrides."""
     assert NO_OVERRIDES == load_overrides(OPTIONS)
 
 
 def test_a_file_is_read(tmp_path: Path) -> None:
-    """Anchors and aliases work; a date without quotes is text, as JSON has no dates."""
+    """Anchors and aliases work, and a date without quotes is text, as JSON has no dates."""
     (tmp_path / "overrides.yaml").write_text(GOOD)
     entries = load(tmp_path / "overrides.yaml").entries
     assert [1, 2] == [entry.number for entry in entries]
@@ -75,14 +75,14 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_not_strict_yaml_is_refused(text: str | bytes, problem: str, tmp_path: Path) -> None:
-    """One sentence, with line and column where there is one."""
+    """A file that is not strict YAML is rejected in one sentence, with line and column if known."""
     found = refusal(tmp_path, text)
     assert problem in found
     assert 1 == len(found.splitlines())
 
 
 def laughs(levels: int, repeats: int) -> str:
-    """Lists of aliases of the list before; a broken bound must not cost memory, so there is no real billion."""
+    """Nested lists of aliases; small enough that a broken limit would not exhaust memory."""
     lists = (f"l{level}: &l{level} [{', '.join([f'*l{level - 1}'] * repeats)}]" for level in range(1, levels + 1))
     return "\n".join(["l0: &l0 [x]", *lists])
 
@@ -113,7 +113,7 @@ TOO_MANY = (
     ],
 )
 def test_a_bound_stops_the_reading(text: str, problem: str, tmp_path: Path) -> None:
-    """Size, values, depth: the bound and the way out in one line, before an alias is expanded."""
+    """A limit on size, values or depth stops the read with the remedy in one line, before an alias is expanded."""
     found = refusal(tmp_path, text)
     assert found.startswith(problem)
     assert 1 == len(found.splitlines())
@@ -130,12 +130,12 @@ def test_a_bound_stops_the_reading(text: str, problem: str, tmp_path: Path) -> N
     ],
 )
 def test_up_to_the_bounds_all_is_read(text: str, tmp_path: Path) -> None:
-    """Only then is it looked at, and found to be no overrides."""
+    """A file at the limits is read, and only then rejected as no overrides."""
     assert refusal(tmp_path, text).startswith("the file: ")
 
 
 def test_no_more_than_the_bound_is_taken_from_the_disk(tmp_path: Path) -> None:
-    """Of a far larger file the memory holds a megabyte."""
+    """Only a megabyte of a far larger file is read into memory."""
     path = tmp_path / "overrides.yaml"
     with path.open("wb") as file:
         file.truncate(64 << 20)
@@ -150,13 +150,13 @@ def test_no_more_than_the_bound_is_taken_from_the_disk(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "reason"), [("absent", "FileNotFoundError"), (".", "IsADirectoryError")])
 def test_a_file_that_cannot_be_read_is_named(name: str, reason: str, tmp_path: Path) -> None:
-    """The path and the reason."""
+    """An unreadable file is reported with its path and the reason."""
     with pytest.raises(ConfigurationError, match=rf"{tmp_path}.*: cannot be read \({reason}\)\.$"):
         load(tmp_path / name)
 
 
 def test_every_problem_is_a_line(tmp_path: Path) -> None:
-    """With setting and file in front, so that each can be looked for."""
+    """Every problem is a line of its own that begins with setting and file."""
     text = 'overrides: [{match: {node: "*"}, patch: {spec: {a: 1, b: 1}}}]'
     first, *more = refusal(tmp_path, text).splitlines()
     assert "entry 1: spec.a: no such field." == first
@@ -175,7 +175,7 @@ def test_every_problem_is_a_line(tmp_path: Path) -> None:
     ],
 )
 def test_no_value_is_shown(text: str, tmp_path: Path) -> None:
-    """There may be a secret in it; neither the message nor the traceback has it."""
+    """Neither message nor traceback shows a value of the file, which may be a secret."""
     path = tmp_path / "overrides.yaml"
     path.write_text(text)
     with pytest.raises(ConfigurationError) as refused:

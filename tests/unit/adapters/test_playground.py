@@ -1,4 +1,4 @@
-"""The playground client: what an answer means, and what no answer means."""
+"""The playground client: what an answer means, and what a missing answer means."""
 
 import asyncio
 import base64
@@ -39,7 +39,7 @@ def settings(url: str = URL, **more: Any) -> PlaygroundSettings:
 
 
 async def submit(url: str, bundle: bytes = b"zip", **more: Any) -> DeploymentInfo:
-    """One submit with a session of its own, as the worker has it."""
+    """Submit a bundle in a session of its own, as the worker does."""
     options = settings(f"{url}/deploy_solution", **more)
     async with playground_session(options) as session:
         return await PlaygroundClient(session, options).submit(bundle, EMAIL, "request-1", options.timeout_seconds)
@@ -82,7 +82,7 @@ async def submit(url: str, bundle: bytes = b"zip", **more: Any) -> DeploymentInf
 def test_what_an_answer_means(
     status: int, headers: dict[str, str], body: bytes, code: str, error: type[DeploymentError]
 ) -> None:
-    """The table of outcomes: every answer but one is an error of one kind, at the stage submit."""
+    """Every answer but success is an error of one kind, at the stage `submit`."""
     verdict = judge(status, headers, body, deploy_url=URL, username=EMAIL)
     assert isinstance(verdict, error)
     assert (code, "submit") == (verdict.code, verdict.stage)
@@ -116,21 +116,21 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, 500_000, tzinfo=UTC)
     ],
 )
 def test_retry_after_is_a_number_or_a_date(value: str, seconds: float | None) -> None:
-    """As RFC 9110 has it, in all three forms of a date; never below zero, and an hour at most."""
+    """Retry-After is a number or any of RFC 9110's three dates, at least zero and at most an hour."""
     verdict = judge(429, {"Retry-After": value}, b"", deploy_url=URL, username=EMAIL, now=NOW)
     assert isinstance(verdict, Unavailable)
     assert seconds == verdict.retry_after
 
 
 def test_what_is_too_large_is_told_its_size() -> None:
-    """The user cannot know how large the zip is."""
+    """The error for a bundle that is too large has its size, which the user cannot know."""
     verdict = judge(413, {}, b"<html>", deploy_url=URL, username=EMAIL, bundle=bytes(1234))
     assert isinstance(verdict, PlaygroundRefused)
     assert "refused the bundle of 1234 bytes with status 413: a web page" in verdict.message
 
 
 def test_what_is_cut_out_of_a_long_answer_is_no_half_of_a_name() -> None:
-    """Neither the user's, nor a token's: words at the cut go as a whole."""
+    """Shortening a long answer drops whole words, so no half of a user's name or a token remains."""
     for shift in range(40):
         text = b" " * (MAX_READ - len(FAILED) - shift) + EMAIL.encode() + b" " * 3 * MAX_READ + EMAIL.encode()
         body = FAILED + text + b" " * (MAX_READ - shift)
@@ -141,7 +141,7 @@ def test_what_is_cut_out_of_a_long_answer_is_no_half_of_a_name() -> None:
 
 @pytest.mark.parametrize("namespace", [NAMESPACE, "a", "1-" + "a" * 61])
 def test_success_names_the_deployment(namespace: str) -> None:
-    """Status 200 with the dashboard's path is the one success; the path replaces /deploy_solution."""
+    """Only status 200 with the dashboard's path is success; the path replaces /deploy_solution."""
     body = f"/dashboard?selected_deployment_id={namespace}"
     expected = DeploymentInfo(id=namespace, url=f"https://playground.example/some{body}")
     assert expected == judge(200, {}, body.encode(), deploy_url=URL, username=EMAIL)
@@ -163,7 +163,7 @@ def test_success_names_the_deployment(namespace: str) -> None:
     ],
 )
 def test_the_reason_is_clean(body: bytes, reason: str) -> None:
-    """The server's words are one printable line, and the user's name in them is replaced, hexadecimal too."""
+    """The server's reason becomes one printable line without the user's name, even in hexadecimal."""
     verdict = judge(500, {}, FAILED + body, deploy_url=URL, username=EMAIL)
     assert isinstance(verdict, PlaygroundRefused)
     assert reason in verdict.message
@@ -173,7 +173,7 @@ def test_the_reason_is_clean(body: bytes, reason: str) -> None:
 @pytest.mark.parametrize("length", [16, 40, 90])
 @pytest.mark.parametrize("start", [0, 1, 7, 8, 5000])
 def test_what_the_reason_repeats_of_the_bundle_is_left_out(start: int, length: int) -> None:
-    """16 characters in a row of what was sent are a part of the bundle, wherever they were taken from."""
+    """Any 16 characters in a row of what was sent are removed from the reason."""
     bundle = sha512(b"bundle").digest() * 1000
     solution = base64.b64encode(bundle).decode()
     body = FAILED + f"cannot read '{solution[start : start + length]}', line 1".encode()
@@ -184,7 +184,7 @@ def test_what_the_reason_repeats_of_the_bundle_is_left_out(start: int, length: i
 
 @pytest.mark.parametrize("status", [400, 500])
 def test_a_long_reason_keeps_its_beginning_and_its_end(status: int) -> None:
-    """What failed stands first, and why stands last; the middle goes."""
+    """A long reason keeps its start, which shows what failed, and its end, which shows why."""
     body = FAILED + b"Command failed " + b"noise " * 10_000 + b"KeyError: 'hostname'"
     verdict = judge(status, {}, body, deploy_url=URL, username=EMAIL)
     assert isinstance(verdict, PlaygroundRefused)
@@ -195,7 +195,7 @@ def test_a_long_reason_keeps_its_beginning_and_its_end(status: int) -> None:
 
 @pytest.mark.parametrize("public", ["https://users.example", "https://users.example/"])
 async def test_links_lead_where_users_find_the_playground(serve: Serve, public: str) -> None:
-    """With a public URL nothing of the address that takes bundles is told."""
+    """With a public URL, links contain nothing of the address that takes bundles."""
 
     async def deploy(_: web.Request) -> web.Response:
         return web.Response(text=DASHBOARD, content_type="text/html")
@@ -205,7 +205,7 @@ async def test_links_lead_where_users_find_the_playground(serve: Serve, public: 
 
 
 async def test_the_post_is_what_the_server_reads(serve: Serve) -> None:
-    """One JSON POST with the zip in base64, its length said beforehand, and the request's id as Idempotency-Key."""
+    """The POST is JSON with the zip in base64, a Content-Length, and the request's id as Idempotency-Key."""
     seen: list[Any] = []
     bundle = bytes(range(256)) * 16 * 1024  # 4 MiB
 
@@ -224,7 +224,7 @@ async def test_the_post_is_what_the_server_reads(serve: Serve) -> None:
 
 
 async def test_redirects_are_not_followed(serve: Serve) -> None:
-    """A 302 ends the request; following it would end at the login page with status 200."""
+    """A 302 fails the request, because following it would reach the login page with status 200."""
     paths: list[str] = []
 
     async def redirect(request: web.Request) -> web.Response:
@@ -239,7 +239,7 @@ async def test_redirects_are_not_followed(serve: Serve) -> None:
 
 
 async def test_every_post_has_its_own_connection(serve: Serve) -> None:
-    """No connection is kept, so none can turn out to be closed after bytes were sent."""
+    """Every POST has a connection of its own, so none can prove to be closed after bytes were sent."""
     ports: list[int] = []
 
     async def deploy(request: web.Request) -> web.Response:
@@ -257,7 +257,7 @@ async def test_every_post_has_its_own_connection(serve: Serve) -> None:
 
 
 async def test_cookies_are_not_carried_over(serve: Serve) -> None:
-    """What the server sets for one user never reaches the next one's request."""
+    """A cookie that the server sets for one user is never sent for the next."""
     cookies: list[str | None] = []
 
     async def deploy(request: web.Request) -> web.Response:
@@ -274,7 +274,7 @@ async def test_cookies_are_not_carried_over(serve: Serve) -> None:
 
 
 async def test_refused_connection() -> None:
-    """Nobody listens: nothing was sent, the same POST may succeed later."""
+    """A refused connection is retryable, because nothing was sent."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         with pytest.raises(Unavailable) as caught:
@@ -297,7 +297,7 @@ async def test_refused_connection() -> None:
     ],
 )
 async def test_the_log_is_told_whom_it_asked_and_what_came(serve: Serve, status: int | None, cause: str) -> None:
-    """The server without the path, which is a secret of the sandbox's; no status tells either."""
+    """The log has the server without the path, a secret in the sandbox, and the cause; the status has neither."""
 
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=status or 200, text="deploy solution failed with: it")
@@ -321,7 +321,7 @@ class NoName(AbstractResolver):
 
 
 async def test_unknown_host() -> None:
-    """A name that does not resolve: nothing was sent."""
+    """An unknown host is retryable, because nothing was sent."""
     options = settings("http://playground.example/deploy_solution")
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=NoName())) as session:
         with pytest.raises(Unavailable, match="cannot be reached"):
@@ -329,7 +329,7 @@ async def test_unknown_host() -> None:
 
 
 async def test_tls_with_a_server_that_speaks_none(serve: Serve) -> None:
-    """The handshake fails before the body: nothing was sent."""
+    """A handshake that fails before the body is retryable, because nothing was sent."""
 
     async def deploy(_: web.Request) -> web.Response:
         return web.Response(text=DASHBOARD)
@@ -341,7 +341,7 @@ async def test_tls_with_a_server_that_speaks_none(serve: Serve) -> None:
 
 
 async def test_time_out_while_connecting(serve_raw: ServeRaw) -> None:
-    """A handshake that is never answered runs into the shorter limit: nothing of the body was sent."""
+    """A handshake that is never answered hits the shorter limit and is retryable, because no body was sent."""
 
     async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -352,7 +352,7 @@ async def test_time_out_while_connecting(serve_raw: ServeRaw) -> None:
 
 
 async def test_time_out_after_the_body_was_sent(serve_raw: ServeRaw) -> None:
-    """A server that reads and never answers may have deployed."""
+    """A server that reads the body and never answers may have deployed, so the outcome is unknown."""
 
     async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -373,7 +373,7 @@ async def test_time_out_after_the_body_was_sent(serve_raw: ServeRaw) -> None:
     ],
 )
 async def test_an_answer_that_tells_nothing(serve_raw: ServeRaw, answer: bytes) -> None:
-    """The request was read and the answer cannot be: the server may have deployed."""
+    """An unreadable answer to a complete request leaves the outcome unknown."""
 
     async def break_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"request-1")
@@ -386,7 +386,7 @@ async def test_an_answer_that_tells_nothing(serve_raw: ServeRaw, answer: bytes) 
 
 
 async def test_a_reset_while_the_body_is_sent(serve_raw: ServeRaw) -> None:
-    """The connection breaks half-way: bytes were sent, and that is all we know."""
+    """A connection that breaks while the body is sent leaves the outcome unknown."""
 
     async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readexactly(1024)
@@ -397,7 +397,7 @@ async def test_a_reset_while_the_body_is_sent(serve_raw: ServeRaw) -> None:
 
 
 async def test_a_refusal_counts_though_its_body_breaks_off(serve_raw: ServeRaw) -> None:
-    """Where the status alone decides, the rest need not arrive."""
+    """If the status alone decides, a truncated body does not matter."""
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b'org"}')
@@ -410,7 +410,7 @@ async def test_a_refusal_counts_though_its_body_breaks_off(serve_raw: ServeRaw) 
 
 
 async def test_an_endless_answer_is_cut_off(serve: Serve) -> None:
-    """No more is read than the limit, and a failed script's first words are enough to tell what happened."""
+    """An endless answer is cut off at the limit, and a failed script is recognized by its first words."""
 
     written = 0
 
@@ -427,11 +427,11 @@ async def test_an_endless_answer_is_cut_off(serve: Serve) -> None:
 
     with pytest.raises(PlaygroundRefused, match="script failed"):
         await submit(await serve(endless))
-    assert written < 48  # what fits into the buffers on the way
+    assert written < 48  # what fits into the buffers in between
 
 
 async def test_cancelling_is_not_swallowed(serve: Serve) -> None:
-    """A stop of the worker reaches the POST and comes out as what it is."""
+    """Cancelling the task cancels the POST and raises CancelledError."""
     arrived = asyncio.Event()
 
     async def hang(request: web.Request) -> web.Response:
@@ -449,7 +449,7 @@ async def test_cancelling_is_not_swallowed(serve: Serve) -> None:
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
 def test_a_bad_ca_file_stops_the_start(tmp_path: Path, content: str | None) -> None:
-    """The error names the variable."""
+    """An unusable CA file stops the start, and the error names the variable."""
     ca_file = tmp_path / "ca.pem"
     if content:
         ca_file.write_text(content)
@@ -463,7 +463,7 @@ def test_a_bad_ca_file_stops_the_start(tmp_path: Path, content: str | None) -> N
 
 
 async def test_a_bad_url_stops_the_start() -> None:
-    """The error names the variable."""
+    """An unusable URL stops the start, and the error names the variable."""
     options = settings("https://playground:port/deploy_solution")
     async with playground_session(options) as session:
         with pytest.raises(ConfigurationError, match=r"^DEPLOYER_PLAYGROUND__DEPLOY_URL: "):
@@ -472,7 +472,7 @@ async def test_a_bad_url_stops_the_start() -> None:
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl to make a certificate")
 async def test_the_ca_file_is_what_is_trusted(tmp_path: Path) -> None:
-    """A server with a certificate of its own is refused before the body, and accepted with it as CA_FILE."""
+    """A self-signed server is rejected before the body is sent, and accepted with its certificate as CA_FILE."""
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
     made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
@@ -502,7 +502,7 @@ async def test_the_ca_file_is_what_is_trusted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 500, 502])
 async def test_errors_show_neither_user_nor_bundle(serve: Serve, status: int) -> None:
-    """Message, repr and traceback hold neither the e-mail address nor the zip, though the server repeats both."""
+    """Message, repr and traceback contain neither the e-mail address nor the zip, though the server repeats both."""
 
     async def echo(request: web.Request) -> web.Response:
         given = await request.json()

@@ -15,18 +15,18 @@ SETUPS = (Issuer("HS512"), Issuer("RS256"), Issuer("ES256"))
 
 
 async def test_what_proves_nothing_is_refused() -> None:
-    """Every hostile or broken token ends in one exception type, under its own code, and none of it shows."""
+    """Every hostile or broken token raises one exception type with its own code, and the error shows none of it."""
     sizes, wrong = [], {}
     for issuer in SETUPS:
         verifier = issuer.verifier()
-        await verifier.authenticate(issuer.make(), None)  # or everything would be refused
+        await verifier.authenticate(issuer.make(), None)  # or everything would be rejected
         tried = attacks(issuer)
         sizes.append(len(tried))
         for name, (token, code) in tried.items():
             try:
                 await verifier.authenticate(token, None)
                 verdict = "accepted"
-            except Exception as error:  # noqa: BLE001 - which type it is, is the point
+            except Exception as error:  # noqa: BLE001 - its type is the point
                 verdict = judged(error, token)
             if code != verdict:
                 wrong[issuer.alg, name] = f"{verdict}, not {code}"
@@ -36,7 +36,7 @@ async def test_what_proves_nothing_is_refused() -> None:
 
 
 def judged(error: Exception, token: str) -> str:
-    """The code of a refusal as it should be; anything else says what is wrong with it."""
+    """Return the code of a correct refusal, or what is wrong with the error."""
     if type(error) is not Unauthenticated:
         return type(error).__name__
     if error.__cause__ is not None or error.retryable:
@@ -50,7 +50,7 @@ SECRETS = ("ada@example", USER["userId"], "canary", SECRET)
 
 
 async def test_a_wrong_byte_counts_the_same_wherever_it_is() -> None:
-    """A signature that differs first in any of its bytes takes the same way out as one that differs in all."""
+    """A signature with one wrong byte is rejected in the same way, whichever byte it is."""
     refusals = []
     for issuer in SETUPS:
         signed, _, signature = issuer.make().rpartition(".")
@@ -68,5 +68,5 @@ async def test_a_wrong_byte_counts_the_same_wherever_it_is() -> None:
 
 
 def test_hmacs_are_compared_in_constant_time() -> None:
-    """The library that we rely on for it still does: time is not measured here."""
+    """The library still compares HMACs in constant time; the test reads its source and measures no time."""
     assert "compare_digest" in inspect.getsource(HMACAlgorithm.verify)

@@ -1,4 +1,4 @@
-"""When a token counts: its own times, the broker's append time, and how long the request waited in Kafka."""
+"""When a token counts: its own times, the broker's append time, and the request's wait in Kafka."""
 
 import pytest
 
@@ -9,8 +9,8 @@ from worker.errors import Unauthenticated
 LEEWAY, MAX_QUEUE_AGE = 30, 900
 EXPIRED, EARLY = "token-expired", "token-not-yet-valid"
 
-# exp and nbf of the token and the broker's append time, in seconds from now; None: no nbf, or no time of the broker's
-# (CreateTime is the producer's word, and a producer could be the attacker).
+# exp and nbf of the token and the broker's append time, in seconds from now; None: no nbf, or no append time
+# (CreateTime is set by the producer, who could be the attacker).
 Row = tuple[int, int | None, float | None, str | None, str]
 TABLE: list[Row] = [
     (+60, None, None, None, "valid"),
@@ -49,7 +49,7 @@ TABLE: list[Row] = [
 
 
 async def test_the_truth_table_of_expiry() -> None:
-    """Every row through the whole verifier, with either kind of key, a leeway of 30 s and waits of up to 900 s."""
+    """Every row holds for the whole verifier, with either kind of key, a leeway of 30 s and waits of up to 900 s."""
     wrong = []
     for issuer in (Issuer("HS512"), Issuer("ES256")):
         verifier = issuer.verifier(leeway_seconds=LEEWAY, max_queue_age_seconds=MAX_QUEUE_AGE)
@@ -83,7 +83,7 @@ async def test_the_truth_table_of_expiry() -> None:
 async def test_leeway_and_longest_wait_are_settings(
     leeway: int, max_queue_age: int, late: int, waited: int | None, good: bool
 ) -> None:
-    """Both reach the rule, with 0 and at their ends."""
+    """Leeway and longest wait are settings that apply at their limits, including 0."""
     issuer = Issuer("HS512")
     verifier = issuer.verifier(leeway_seconds=leeway, max_queue_age_seconds=max_queue_age)
     authenticated = verifier.authenticate(

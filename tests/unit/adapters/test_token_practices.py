@@ -12,7 +12,7 @@ from worker.settings import AuthSettings, PublicKeyAlgorithm, SecretAlgorithm
 
 
 async def refusal(issuer: Issuer, token: str, keys: bytes | None = None, /, **settings: Any) -> str:
-    """The code under which a token is refused."""
+    """Return the code under which a token is rejected."""
     with pytest.raises((Unauthenticated, Unavailable)) as caught:
         await issuer.verifier(keys=keys, **settings).authenticate(token, None)
     return caught.value.code
@@ -20,13 +20,13 @@ async def refusal(issuer: Issuer, token: str, keys: bytes | None = None, /, **se
 
 @pytest.mark.parametrize("alg", ["HS512", "RS256"])
 async def test_3_1_perform_algorithm_verification(alg: str) -> None:
-    """One algorithm is configured, for one kind of key; what the header says must equal it and never chooses."""
+    """One algorithm for one kind of key is configured; the header must equal it and never chooses."""
     for other in {*ALGORITHMS, "none", ""} - {alg}:
         assert "token-algorithm" == await refusal(Issuer(alg), Issuer(alg).with_header(alg=other))
 
 
 def test_3_2_use_appropriate_algorithms() -> None:
-    """Only algorithms that are not deprecated can be configured, and none of them is `none`."""
+    """Only algorithms that are not deprecated can be configured, and `none` cannot."""
     assert ALGORITHMS == get_args(SecretAlgorithm) + get_args(PublicKeyAlgorithm)
     for deprecated in ("none", "RS1", "HS1", "ES256K", "RSA1_5", "hs512", ""):
         with pytest.raises(ValidationError):
@@ -34,7 +34,7 @@ def test_3_2_use_appropriate_algorithms() -> None:
 
 
 async def test_3_3_validate_all_cryptographic_operations() -> None:
-    """Not applicable beyond the one signature: encrypted and nested tokens, with more operations, are refused."""
+    """A token has one signature: encrypted and nested tokens, which need more operations, are rejected."""
     signed = PORTAL.make()
     assert "token-malformed" == await refusal(PORTAL, PORTAL.make(signed.encode(), PORTAL.header(cty="JWT")))
     assert "token-malformed" == await refusal(PORTAL, f"{signed}.AAAA.AAAA")
@@ -42,14 +42,14 @@ async def test_3_3_validate_all_cryptographic_operations() -> None:
 
 
 async def test_3_4_validate_cryptographic_inputs() -> None:
-    """A published point that is not on its curve is no key; there is no key agreement to attack with one."""
+    """A published point off its curve is no key; there is no key agreement to attack with it."""
     off_curve = public_jwk("ES256", x=encode(bytes(31) + b"\1"))
     token = Issuer("ES256").make()
     assert "token-signature" == await refusal(Issuer("ES256"), token, document(off_curve, public_jwk("ES256", "key-2")))
 
 
 def test_3_5_ensure_cryptographic_keys_have_sufficient_entropy() -> None:
-    """A secret below 16 bytes stops the start, one below the hash's length is warned of; passwords decode to less."""
+    """A secret below 16 bytes stops the start, and one below the hash's length warns; passwords decode to less."""
     with pytest.raises(ConfigurationError, match="fewer than 16"):
         PORTAL.verifier(secret=SecretStr("correct-horse"))
     assert 1 == len(PORTAL.verifier(secret=SecretStr("41f25a3c-5e0d-4d43-9a0c-1a7b8f6f0b11")).warnings)
@@ -57,14 +57,14 @@ def test_3_5_ensure_cryptographic_keys_have_sufficient_entropy() -> None:
 
 
 async def test_3_6_avoid_compression_of_encryption_inputs() -> None:
-    """Not applicable to signatures; compressed claims are refused, so that no token unpacks to more than it is."""
+    """Compressed claims are rejected, so no token expands; compression before encryption does not apply."""
     for header in ({"zip": "DEF"}, {"calg": "DEF"}, {"calg": "GZIP"}):
         assert "token-malformed" == await refusal(PORTAL, PORTAL.with_header(**header))
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "latin-1", "utf-8-sig"])
 async def test_3_7_use_utf_8(encoding: str) -> None:
-    """Header and claims are UTF-8 without a byte order mark, or no token."""
+    """Header and claims must be UTF-8 without a byte order mark."""
     header = '{"alg": "HS512", "x": "\u00e9"}'
     claims = json.dumps({**CLAIMS, "sub": "\u00e9"}, ensure_ascii=False)
     await PORTAL.verifier().authenticate(PORTAL.make(claims.encode(), header.encode()), None)
@@ -73,9 +73,9 @@ async def test_3_7_use_utf_8(encoding: str) -> None:
 
 
 async def test_3_8_validate_issuer_and_subject() -> None:
-    """The keys belong to one issuer by configuration, `iss` must name it where one is set, and the user is checked.
+    """The keys belong to one configured issuer, `iss` must name it if set, and the user is validated.
 
-    The portal's tokens have no `iss`: their issuer is whoever knows the secret.
+    The portal's tokens have no `iss`: their issuer is any holder of the secret.
     """
     assert "token-claims" == await refusal(PORTAL, PORTAL.with_claims(iss="https://evil"), issuer="https://good")
     assert "token-claims" == await refusal(PORTAL, PORTAL.make(), issuer="https://good")
@@ -83,7 +83,7 @@ async def test_3_8_validate_issuer_and_subject() -> None:
 
 
 async def test_3_9_use_and_validate_audience() -> None:
-    """`aud` must name this playground where one is set; with public keys the start warns when none is."""
+    """`aud` must name this playground if set; with public keys the start warns if it is not set."""
     for claims in ({}, {"aud": "other"}, {"aud": ["other"]}):
         assert "token-claims" == await refusal(PORTAL, PORTAL.with_claims(**claims), audience="playground")
     [warning] = Issuer("RS256").verifier().warnings
@@ -91,7 +91,7 @@ async def test_3_9_use_and_validate_audience() -> None:
 
 
 async def test_3_10_do_not_trust_received_claims() -> None:
-    """`kid` is compared with published names and leads to no file or database; jku, x5u and jwk are not looked at."""
+    """`kid` is only compared with published names and opens no file or database; jku, x5u and jwk are ignored."""
     issuer = Issuer("ES256")
     for kid in ("../../dev/null", "x' OR 1=1 --", "http://203.0.113.1/"):
         assert "token-signature" == await refusal(issuer, issuer.with_header(kid=kid))
@@ -100,14 +100,14 @@ async def test_3_10_do_not_trust_received_claims() -> None:
 
 
 async def test_3_11_use_explicit_typing() -> None:
-    """What says that it is another kind of token is none of ours; an `at+jwt` must be a whole access token."""
+    """Other types of tokens are rejected, and an `at+jwt` must be a complete access token."""
     for typ in ("logout+jwt", "secevent+jwt", "dpop+jwt", "token-introspection+jwt", "JWE"):
         assert "token-malformed" == await refusal(PORTAL, PORTAL.with_header(typ=typ))
     assert "token-claims" == await refusal(PORTAL, PORTAL.with_header(typ="at+jwt"))
 
 
 async def test_3_12_use_mutually_exclusive_validation_rules() -> None:
-    """Other tokens of the same issuer fail a rule: they lack `mlpuser`, `exp` or the audience, or have another key."""
+    """Other tokens of the issuer fail a rule: they lack `mlpuser`, `exp` or the audience, or have another key."""
     identity = {name: claim for name, claim in CLAIMS.items() if name != "mlpuser"} | {"email": "ada@example.org"}
     assert "token-claims" == await refusal(PORTAL, PORTAL.make(identity))
     assert "token-claims" == await refusal(PORTAL, PORTAL.with_claims(exp=None))

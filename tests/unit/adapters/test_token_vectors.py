@@ -28,7 +28,7 @@ from worker.errors import Unauthenticated
 
 GROUPS = json.loads((DATA / "wycheproof" / "signatures.json").read_text())
 JJWT_TOKENS = json.loads((DATA / "jjwt-tokens.json").read_text())
-UUID_SECRET = "41f25a3c-5e0d-4d43-9a0c-1a7b8f6f0b11"  # what Graphene's installer makes
+UUID_SECRET = "41f25a3c-5e0d-4d43-9a0c-1a7b8f6f0b11"  # as Graphene's installer makes it
 # Signed with UUID_SECRET by JJWT 0.9.1 on Java 17.
 OLD_TOKEN = (
     "eyJhbGciOiJIUzUxMiJ9.eyJzdWIiOiJhZGEiLCJtbHB1c2VyIjp7InVzZXJJZCI6IjhjYmVjY2QwLTBiODQtNDc5Ny04ZDMyLTlkNjZlMWQxM2"
@@ -44,10 +44,9 @@ NEW_TOKEN = (
 
 
 def test_wycheproofs_signatures() -> None:
-    """Altered paddings, numbers out of range, shortened HMACs …: each signature gets the verdict it should.
+    """Each of Wycheproof's signatures, with altered padding, numbers out of range or shortened HMACs, has its verdict.
 
-    `acceptable` ones are not judged: what they are about (small exponents, leading zeros) is no matter of the
-    signature alone.
+    `acceptable` signatures are not judged: their subject (small exponents, leading zeros) goes beyond the signature.
     """
     size, wrong = 0, []
     for group in GROUPS:
@@ -65,7 +64,7 @@ def test_wycheproofs_signatures() -> None:
 
 
 def jws_modes(i: Issuer) -> dict[str, tuple[str, bool]]:
-    """What Wycheproof tries on every JWS library, with this issuer's key."""
+    """Return what Wycheproof tries on every JWS library, with this issuer's key."""
     good = i.make()
     header, claims, signature = good.split(".")
     flipped = ("B" if signature[0] != "B" else "C") + signature[1:]
@@ -102,12 +101,12 @@ def jws_modes(i: Issuer) -> dict[str, tuple[str, bool]]:
 
 
 def embedded(i: Issuer) -> dict[str, Any]:
-    """The stranger's key as an attacker embeds it."""
+    """Return the stranger's key as an attacker embeds it."""
     return {"kty": "oct", "k": encode(i.stranger())} if i.symmetric else public_jwk(i.alg, "stranger")
 
 
 async def test_the_modes_of_wycheproofs_jws() -> None:
-    """Every way in which a JSON Web Signature is taken apart, for each algorithm: the good one counts, no other."""
+    """For each algorithm only the intact JSON Web Signature is accepted, and none of its modified forms."""
     size, wrong = 0, []
     for issuer in map(Issuer, ALGORITHMS):
         verifier = issuer.verifier()
@@ -125,7 +124,7 @@ async def test_the_modes_of_wycheproofs_jws() -> None:
 
 
 def test_keys_are_what_java_makes() -> None:
-    """For every secret of the file, made by JJWT 0.9.1 on Java 17, the key is the same; null: Java fails."""
+    """Each secret of the file gives the same key as JJWT 0.9.1 on Java 17, or fails if Java does (null)."""
     vectors = json.loads((DATA / "jjwt-keys.json").read_text())
     wrong = []
     for secret, key in vectors:
@@ -141,7 +140,7 @@ def test_keys_are_what_java_makes() -> None:
 
 
 async def test_a_token_that_the_portals_library_signed() -> None:
-    """What JJWT 0.9.1 makes of the installer's secret verifies, and not with another secret."""
+    """A token that JJWT 0.9.1 signed with the installer's secret verifies with that secret alone."""
     caller = await PORTAL.verifier(secret=SecretStr(UUID_SECRET)).authenticate(OLD_TOKEN, None)
     assert USER["email"] == caller.email
     with pytest.raises(Unauthenticated, match="signature"):
@@ -149,13 +148,13 @@ async def test_a_token_that_the_portals_library_signed() -> None:
 
 
 async def test_a_token_that_the_librarys_successor_signed() -> None:
-    """JJWT 0.12 reads secrets strictly and wants 64 bytes; where it takes one, it is the same key."""
+    """A token of JJWT 0.12, which reads secrets strictly and requires 64 bytes, verifies with the same key."""
     assert USER["email"] == (await PORTAL.verifier().authenticate(NEW_TOKEN, None)).email
 
 
 @pytest.mark.parametrize("vector", JJWT_TOKENS, ids=lambda vector: f"{vector['alg']}-{vector['jwk'].get('crv', 'RSA')}")
 async def test_tokens_of_another_library_with_public_keys(vector: dict[str, Any]) -> None:
-    """A token that JJWT signed verifies with the key it published, and not with another of its kind."""
+    """A token that JJWT signed verifies with its published key, and not with another key of its kind."""
     issuer = Issuer(vector["alg"])
     caller = await issuer.verifier(keys=document(vector["jwk"])).authenticate(vector["token"], None)
     assert USER["email"] == caller.email

@@ -1,4 +1,4 @@
-"""The token verifier: whom a good token names, the settings it needs, and what it says about them."""
+"""The token verifier: the user that a valid token names, the settings, and their warnings."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -16,19 +16,19 @@ from worker.settings import AuthSettings
 
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
 
-UUID_SECRET = "41f25a3c-5e0d-4d43-9a0c-1a7b8f6f0b11"  # what Graphene's installer makes
+UUID_SECRET = "41f25a3c-5e0d-4d43-9a0c-1a7b8f6f0b11"  # as Graphene's installer makes it
 
 
 @pytest.mark.parametrize("prefix", ["", "Bearer ", "bearer   ", " BEARER ", "  "])
 async def test_a_good_token_names_its_user(prefix: str) -> None:
-    """The caller's id and e-mail come from `mlpuser`, with or without Bearer, and do not show."""
+    """The caller's id and e-mail come from `mlpuser`, with or without Bearer, and are not shown."""
     caller = await PORTAL.verifier().authenticate(prefix + PORTAL.make() + " ", None)
     assert (USER["userId"], USER["email"]) == (caller.user_id, caller.email)
     assert "Caller()" == repr(caller)
 
 
 def test_a_token_that_was_verified_before_is_only_read() -> None:
-    """Whoever signed it, and whenever it ended: it names the same user. What names none is refused."""
+    """A token that was verified earlier is only read, without signature and expiry; it must name a user."""
     verifier = PORTAL.verifier()
     old = Issuer("ES256").make({"exp": 1, "mlpuser": USER})
     assert (USER["userId"], USER["email"]) == ((read := verifier.read(old)).user_id, read.email)
@@ -38,7 +38,7 @@ def test_a_token_that_was_verified_before_is_only_read() -> None:
 
 @pytest.mark.parametrize("alg", ALGORITHMS)
 async def test_each_algorithm_works_where_it_is_configured(alg: str) -> None:
-    """A token of the configured algorithm counts, and one of any other does not, though its keys are known."""
+    """A token of the configured algorithm is accepted, and one of any other is not, even if its keys are known."""
     verifier = Issuer(alg).verifier()
     assert USER["email"] == (await verifier.authenticate(Issuer(alg).make(), None)).email
     for other in ALGORITHMS:
@@ -50,13 +50,13 @@ async def test_each_algorithm_works_where_it_is_configured(alg: str) -> None:
 
 @pytest.mark.parametrize("alg", ["HS512", "RS256", "ES256", "EdDSA"])
 async def test_header_fields_that_point_at_keys_are_ignored(alg: str) -> None:
-    """A good signature counts whatever key the header brings along; nothing is fetched."""
+    """A valid signature counts whatever key the header contains, and nothing is fetched."""
     token = Issuer(alg).with_header(jku="http://203.0.113.1/", jwk={"kty": "oct"}, x5u="file:///", x5c=["0"], x5t="0")
     assert USER["email"] == (await Issuer(alg).verifier().authenticate(token, None)).email
 
 
 async def test_the_portals_secret_is_the_key_whatever_a_token_names() -> None:
-    """`kid` chooses nothing where there is one secret."""
+    """With one secret, `kid` chooses nothing."""
     token = PORTAL.with_header(kid="../../dev/null")
     assert USER["email"] == (await PORTAL.verifier().authenticate(token, None)).email
 
@@ -68,7 +68,7 @@ async def test_a_token_may_say_that_it_is_one(typ: str) -> None:
 
 
 async def test_spaces_around_the_email_are_dropped() -> None:
-    """The playground strips user names; so do we."""
+    """Spaces around the e-mail are removed, as the playground does with user names."""
     token = PORTAL.with_user(email=" ada@example.org ")
     assert "ada@example.org" == (await PORTAL.verifier().authenticate(token, None)).email
 
@@ -94,7 +94,7 @@ async def test_spaces_around_the_email_are_dropped() -> None:
 async def test_issuer_and_audience_count_when_configured(
     settings: dict[str, Any], claims: dict[str, Any], good: bool
 ) -> None:
-    """A configured issuer or audience must be in the token; without configuration neither is looked at."""
+    """A configured issuer or audience must be in the token; otherwise neither is checked."""
     authenticated = PORTAL.verifier(**settings).authenticate(PORTAL.with_claims(**claims), None)
     if good:
         await authenticated
@@ -109,7 +109,7 @@ ACCESS_TOKEN = {"iss": "i", "aud": ["a"], "sub": "s", "client_id": "c", "iat": N
 
 @pytest.mark.parametrize("typ", ["at+jwt", "AT+JWT", "application/at+jwt"])
 async def test_a_whole_access_token_counts(typ: str) -> None:
-    """What calls itself an access token and has the claims of one (RFC 9068) is accepted."""
+    """An access token with all the claims of RFC 9068 is accepted."""
     token = PORTAL.make({**CLAIMS, **ACCESS_TOKEN}, PORTAL.header(typ=typ))
     assert USER["email"] == (await PORTAL.verifier().authenticate(token, None)).email
 
@@ -124,7 +124,7 @@ async def test_a_whole_access_token_counts(typ: str) -> None:
     ids=str,
 )
 async def test_an_access_token_that_is_not_whole_is_refused(changes: dict[str, Any]) -> None:
-    """Each claim that RFC 9068 asks for must be there and be of its type."""
+    """An access token must have each claim of RFC 9068, with its type."""
     claims = {name: value for name, value in {**CLAIMS, **ACCESS_TOKEN, **changes}.items() if value is not None}
     with pytest.raises(Unauthenticated) as caught:
         await PORTAL.verifier().authenticate(PORTAL.make(claims, PORTAL.header(typ="at+jwt")), None)
@@ -144,7 +144,7 @@ async def test_an_access_token_that_is_not_whole_is_refused(changes: dict[str, A
     ],
 )
 def test_a_secret_that_cannot_be_used_stops_the_start(secret: str, allow: bool, message: str) -> None:
-    """The error names the variable and what is wrong, and does not show the secret."""
+    """An unusable secret stops the start; the error has the variable and the reason, but not the secret."""
     with pytest.raises(ConfigurationError, match=rf"^DEPLOYER_AUTH__SECRET: .*{message}") as caught:
         PORTAL.verifier(secret=SecretStr(secret), allow_weak_secret=allow)
     assert len(secret) < 4 or f"{secret!r}" not in f"{caught.value!r}"
@@ -161,7 +161,7 @@ def test_a_secret_that_cannot_be_used_stops_the_start(secret: str, allow: bool, 
     ],
 )
 async def test_a_short_secret_is_a_warning(secret: str, algorithm: str, warned: bool) -> None:
-    """A key below the algorithm's size works when allowed, says so once at the start, and warns nobody later."""
+    """A secret below the algorithm's size works if allowed, with one warning at the start."""
     tokens = PORTAL.verifier(secret=SecretStr(secret), algorithm=algorithm, allow_weak_secret=True)
     assert warned == (len(tokens.warnings) == 1)
     assert secret not in "".join(tokens.warnings).removeprefix("DEPLOYER_AUTH__SECRET") or secret == "secret"
@@ -178,17 +178,17 @@ async def test_a_short_secret_is_a_warning(secret: str, algorithm: str, warned: 
     ],
 )
 def test_doors_left_open_are_warnings(changes: dict[str, Any], warned: list[str]) -> None:
-    """Public keys over plain http, and tokens for anybody, are said to the operator at the start."""
+    """Public keys over plain http and a missing audience have warnings at the start."""
     assert warned == [warning.split()[0] for warning in Issuer("RS256").verifier(**changes).warnings]
 
 
 def test_the_verifier_does_not_show_its_key() -> None:
-    """Neither repr nor str holds the secret."""
+    """Neither repr nor str contains the secret."""
     assert SECRET not in f"{PORTAL.verifier()!r}{PORTAL.verifier()}"
 
 
 async def test_a_token_is_verified_with_the_key_at_the_address(serve: Serve) -> None:
-    """From the settings to the caller: the issuer's key is fetched once, over HTTP, when the first token comes."""
+    """The issuer's key is fetched once, over HTTP, when the first token arrives."""
     asked = []
 
     async def keys(request: web.Request) -> web.Response:
@@ -205,7 +205,7 @@ async def test_a_token_is_verified_with_the_key_at_the_address(serve: Serve) -> 
 
 
 async def test_an_issuer_that_is_away_is_not_the_tokens_fault(serve: Serve) -> None:
-    """Without keys a request fails, may be sent again, and `refresh` says the same to the command `check`."""
+    """Without keys a request fails as retryable, and `refresh` reports the same to `check`."""
 
     async def away(_: web.Request) -> web.Response:
         return web.Response(status=503)
@@ -222,7 +222,7 @@ async def test_an_issuer_that_is_away_is_not_the_tokens_fault(serve: Serve) -> N
 
 
 async def test_a_secret_needs_no_connection() -> None:
-    """Without JWKS_URL there is nothing to open and nothing to refresh."""
+    """Without JWKS_URL there is nothing to connect to and nothing to refresh."""
     async with open_tokens(PORTAL.settings(), lambda: NOW) as tokens:
         await tokens.refresh()
         await tokens.authenticate(PORTAL.make(), None)
@@ -230,7 +230,7 @@ async def test_a_secret_needs_no_connection() -> None:
 
 
 async def test_an_address_that_is_none_stops_the_start() -> None:
-    """What looks like a URL and has no usable port is refused by name."""
+    """A URL without a usable port stops the start, and the error names the variable."""
     with pytest.raises(ConfigurationError, match=r"^DEPLOYER_AUTH__JWKS_URL: "):
         async with open_tokens(AuthSettings(jwks_url="http://issuer:99999/keys", algorithm="RS256"), lambda: NOW):
             pass

@@ -1,4 +1,4 @@
-"""`bundle`, with the sandbox's Graphene."""
+"""`bundle` with the sandbox's Graphene."""
 
 import io
 import os
@@ -21,14 +21,14 @@ DEPLOYABLE = ("sudoku", "news-training", "entity-recogniser")
 
 
 def bundle(key: str, *options: str | Path) -> int:
-    """`bundle --sandbox` for one of the sandbox's solutions."""
+    """Run `bundle --sandbox` for one of the sandbox's solutions."""
     ids = (CASES[key].solution_id, CASES[key].revision_id)
     return main(["bundle", "--sandbox", *map(str, (*ids, *options))])
 
 
 @pytest.mark.parametrize("key", DEPLOYABLE)
 def test_folder_and_zip_hold_the_same(key: str, tmp_path: Path) -> None:
-    """--dir writes what unpacking --output gives."""
+    """--dir writes the files that unpacking --output gives."""
     assert 0 == bundle(key, "--output", tmp_path / "a.zip")
     assert 0 == bundle(key, "--dir", tmp_path / "new" / "folder")
     folder = tmp_path / "new" / "folder"
@@ -40,7 +40,7 @@ def test_folder_and_zip_hold_the_same(key: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", DEPLOYABLE)
 def test_explain_knows_every_file(key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """--explain says what runs, and what each file is for."""
+    """--explain lists what runs and the purpose of each file."""
     assert 0 == bundle(key, "--output", tmp_path / "a.zip", "--explain")
     shown = capsys.readouterr().out
     names = zipfile.ZipFile(io.BytesIO((tmp_path / "a.zip").read_bytes())).namelist()
@@ -49,7 +49,7 @@ def test_explain_knows_every_file(key: str, tmp_path: Path, capsys: pytest.Captu
 
 
 def test_a_filled_folder_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is written among other files, except with --force, and then they stay."""
+    """A folder with other files needs --force, and the other files stay."""
     (tmp_path / "mine").write_text("mine")
     assert 1 == bundle("sudoku", "--dir", tmp_path)
     assert "is not empty. Choose another folder, or add --force" in capsys.readouterr().err
@@ -59,13 +59,13 @@ def test_a_filled_folder_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def zip_of(path: Path, key: str = "sudoku") -> bytes:
-    """The zip, by way of a new file."""
+    """Return the zip, written through a new file."""
     assert 0 == bundle(key, "--output", path)
     return path.read_bytes()
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    """Who has the earlier file open keeps all of it; what is left is one file under the name."""
+    """An earlier file is replaced as a whole: a reader keeps all of it, and no other file remains."""
     (tmp_path / "a.zip").write_bytes(b"earlier")
     with (tmp_path / "a.zip").open("rb") as opened:
         assert zip_of(tmp_path / "a.zip").startswith(b"PK")
@@ -74,7 +74,7 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
 
 
 def test_a_planted_temporary_name_is_not_followed(tmp_path: Path) -> None:
-    """Another user of a shared folder cannot know the temporary name, and no link is written through."""
+    """The temporary name is unpredictable, so another user of the folder cannot have it written through a link."""
     victim = tmp_path / "victim"
     victim.write_text("mine")
     for name in (f".a.zip.{os.getpid()}", f".a.zip.{os.getpid()}.tmp", ".a.zip.tmp", ".a.zip", "a.zip.tmp"):
@@ -86,7 +86,7 @@ def test_a_planted_temporary_name_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_planted_name_that_is_known_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even a link of the very name: the file must be new."""
+    """Even a link with the exact temporary name is never written through, because the file must be new."""
     monkeypatch.setattr("secrets.token_hex", lambda _: "known")
     victim = tmp_path / "victim"
     (tmp_path / ".known.tmp").symlink_to(victim)
@@ -96,7 +96,7 @@ def test_a_planted_name_that_is_known_is_not_followed(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("kind", ["link", "link to nothing", "file", "link to itself"])
 def test_no_linked_folder_is_written_through(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """--dir --force writes into the folder and nowhere else: a link or a file in place of a folder is named."""
+    """--dir --force writes only into the folder, and a link or file in place of a subfolder is reported by its path."""
     folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
     folder.mkdir()
     if kind == "link":
@@ -113,7 +113,7 @@ def test_no_linked_folder_is_written_through(kind: str, tmp_path: Path, capsys: 
 
 
 def test_no_linked_file_is_written_through(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """--dir --force replaces links and hard links by files; the folder itself may be a link, and a folder stays one."""
+    """--dir --force replaces links and hard links with files, except for the folder itself; a subfolder is kept."""
     folder, victim = tmp_path / "folder", tmp_path / "victim"
     (folder / "deployments").mkdir(parents=True)
     victim.write_text("mine")
@@ -135,7 +135,7 @@ def test_no_linked_file_is_written_through(tmp_path: Path, capsys: pytest.Captur
 
 @pytest.mark.parametrize("linked", [False, True])
 def test_a_fifo_is_written_through(linked: bool, tmp_path: Path) -> None:
-    """A FIFO, and a link to one, get the zip and are there afterwards; so does a device, which no test may risk."""
+    """A FIFO, or a link to one, receives the zip and remains; so would a device, which no test may risk."""
     fifo, link = tmp_path / "fifo", tmp_path / "link"
     os.mkfifo(fifo)
     link.symlink_to("fifo")
@@ -153,7 +153,7 @@ def test_a_fifo_is_written_through(linked: bool, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("earlier", [b"earlier" * 100_000, None])
 def test_a_link_is_written_through(earlier: bytes | None, tmp_path: Path) -> None:
-    """What it leads to has the zip and nothing else, whether it was there before or not; the link stays."""
+    """A link's target receives the zip and nothing else, whether or not it existed, and the link remains."""
     target, link = tmp_path / "target.zip", tmp_path / "link.zip"
     link.symlink_to("target.zip")
     if earlier is not None:
@@ -167,7 +167,7 @@ def test_a_link_is_written_through(earlier: bytes | None, tmp_path: Path) -> Non
 def test_stdout_has_the_zip_and_nothing_else(
     output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    """By `-` and by another name of stdout; messages and explanations are on stderr."""
+    """`-`, or another name for stdout, writes only the zip there; messages and explanations go to stderr."""
     monkeypatch.chdir(tmp_path)
     Path("stdout").symlink_to("/proc/self/fd/1")
     assert 0 == bundle("sudoku", "--output", output, "--explain")
@@ -179,20 +179,20 @@ def test_stdout_has_the_zip_and_nothing_else(
 
 
 def test_a_file_may_be_called_minus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`./-` is that file, as everywhere."""
+    """`./-` is a file of that name."""
     monkeypatch.chdir(tmp_path)
     assert 0 == bundle("sudoku", "--output", "./-")
     assert zip_of(tmp_path / "a.zip") == Path("-").read_bytes()
 
 
 def test_no_bundle_leaves_stdout_empty(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    """Whoever reads it gets no text in place of a zip."""
+    """Without a bundle stdout stays empty, so no reader mistakes text for a zip."""
     assert 1 == bundle("broken", "--output", "-", "--explain")
     assert b"" == capfdbinary.readouterr().out
 
 
 def test_ctrl_c_ends_the_wait_for_a_reader(tmp_path: Path) -> None:
-    """Opening a FIFO that nobody reads waits in the kernel, where the event loop would hear no signal."""
+    """Ctrl-C interrupts opening a FIFO without a reader, although the kernel blocks it outside the event loop."""
     os.mkfifo(tmp_path / "fifo")
     ids = (str(CASES["sudoku"].solution_id), str(CASES["sudoku"].revision_id))
     command = [sys.executable, "-m", "worker", "bundle", *ids, "--sandbox", "--explain", "--output", f"{tmp_path}/fifo"]
@@ -200,7 +200,7 @@ def test_ctrl_c_ends_the_wait_for_a_reader(tmp_path: Path) -> None:
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as waiting:
         try:
             assert waiting.stdout is not None
-            assert "Files\n" in iter(waiting.stdout.readline, "")  # the explanation; next it opens the FIFO
+            assert "Files\n" in iter(waiting.stdout.readline, "")  # the explanation; the next step opens the FIFO
             waiting.send_signal(signal.SIGINT)
             assert 130 == waiting.wait(30)
         finally:
@@ -208,7 +208,7 @@ def test_ctrl_c_ends_the_wait_for_a_reader(tmp_path: Path) -> None:
 
 
 def test_what_cannot_run_makes_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The sentence and the code are those a status would have."""
+    """A solution that cannot run produces no bundle, only the sentence and code that its status would have."""
     assert 1 == bundle("broken", "--output", tmp_path / "a.zip")
     said = capsys.readouterr().err
     assert said.startswith("playground-deployer: Node 'splitter1' is a Splitter")
@@ -220,14 +220,14 @@ def test_what_cannot_run_makes_no_bundle(tmp_path: Path, capsys: pytest.CaptureF
 def test_a_place_that_cannot_be_written_is_named(
     place: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A wrong path is a sentence, not a traceback."""
+    """An unwritable path is reported in a sentence, without a traceback."""
     assert 1 == bundle("sudoku", "--output", tmp_path / place)
     assert said in capsys.readouterr().err
     assert [] == list(tmp_path.iterdir())
 
 
 def test_a_file_is_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """--dir with a file in its place is a sentence too."""
+    """--dir with the path of a file is reported in a sentence."""
     (tmp_path / "file").touch()
     assert 1 == bundle("sudoku", "--dir", tmp_path / "file")
     assert "file: Not a directory." in capsys.readouterr().err
@@ -236,7 +236,7 @@ def test_a_file_is_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_the_operators_overrides_are_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """--explain says which entries changed which file; a wrong file gives no bundle."""
+    """--explain lists the override entries that changed each file, and an invalid overrides file produces no bundle."""
     (tmp_path / "overrides.yaml").write_text(
         'overrides: [{match: {node: "*-gui"}, patch: {spec: {replicas: 2}}}, {match: {node: "*"}, patch: {}}]'
     )

@@ -1,4 +1,4 @@
-"""`check`: what it says about the tokens' keys, and about a Kafka that is not there."""
+"""`check`: what it reports about the tokens' keys and about an unreachable Kafka."""
 
 from typing import Any
 
@@ -33,13 +33,13 @@ def issuer(*keys: Any) -> web.Application:
 
 
 async def test_a_secret_is_looked_at() -> None:
-    """No dependency is needed for it."""
+    """A secret is checked without any dependency."""
     settings = Settings.model_validate({**OTHERS, "auth": {"secret": SECRET}})
     assert "tokens are verified with HS512" == await CHECKS["tokens"](settings)
 
 
 async def test_an_issuer_is_asked_for_its_keys() -> None:
-    """One that answers with a key for the algorithm is well; what is risky about the settings is said, too."""
+    """An issuer with a key for the algorithm passes, and risky settings are reported as well."""
     async with served(issuer(public_jwk("RS256"))) as base:
         auth = {"jwks_url": f"{base}/keys", "algorithm": "RS256", "audience": "playground"}
         first, *more = (await CHECKS["tokens"](Settings.model_validate({**OTHERS, "auth": auth}))).splitlines()
@@ -49,7 +49,7 @@ async def test_an_issuer_is_asked_for_its_keys() -> None:
 
 @pytest.mark.parametrize("path", ["/keys", "/wrong"])
 async def test_an_issuer_without_a_key_for_us_fails(path: str) -> None:
-    """Neither keys for another algorithm nor another page are enough."""
+    """Keys for another algorithm, or another page, fail the check."""
     async with served(issuer(public_jwk("ES256"))) as base:
         auth = {"jwks_url": f"{base}{path}", "algorithm": "RS256"}
         with pytest.raises(Unavailable, match="DEPLOYER_AUTH__JWKS_URL"):
@@ -57,7 +57,7 @@ async def test_an_issuer_without_a_key_for_us_fails(path: str) -> None:
 
 
 def test_kafka_s_reason_is_said_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each server is named with its own; of the topics it is said that nobody could look at them."""
+    """Each server is reported once with its own reason, and the topics as not checked."""
     for name, value in {
         "KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1,nowhere.invalid:9092",
         "AUTH__SECRET": SECRET,

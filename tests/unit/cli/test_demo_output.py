@@ -1,4 +1,4 @@
-"""What the demo says, on a terminal and elsewhere, and when it must not be content."""
+"""The output of the demo, on a terminal and elsewhere, and when the demo must fail."""
 
 import asyncio
 import re
@@ -22,13 +22,13 @@ from worker.sandbox.supervised_process import SupervisedProcess
 
 
 def seconds() -> Callable[[], float]:
-    """A clock on which a second passes at each look."""
+    """Return a clock that advances one second at each reading."""
     ticks = count()
     return lambda: float(next(ticks))
 
 
 def story(*, terminal: bool = False) -> tuple[DemoConsole, StringIO]:
-    """A story and what it has said."""
+    """Return a console and what it has printed."""
     output = StringIO()
     console = Console(
         file=output, width=80, force_terminal=terminal, color_system=None, _environ={"TERM": "xterm", "COLUMNS": "80"}
@@ -37,7 +37,7 @@ def story(*, terminal: bool = False) -> tuple[DemoConsole, StringIO]:
 
 
 def test_a_start_is_one_line() -> None:
-    """What, where and how long; files that have to be fetched are announced once."""
+    """A start prints one line with name, address and duration; files to download are announced once."""
     told, output = story()
     with told.starting("Apache Kafka") as step:
         for done in (1, 2):
@@ -50,7 +50,7 @@ def test_a_start_is_one_line() -> None:
 
 
 def test_a_terminal_shows_how_far_the_fetching_is() -> None:
-    """The spinner goes and leaves the same line."""
+    """On a terminal a spinner shows the download's progress and then leaves the same line."""
     told, output = story(terminal=True)
     with told.starting("Apache Kafka") as step:
         step.downloaded(1, 46)
@@ -60,7 +60,7 @@ def test_a_terminal_shows_how_far_the_fetching_is() -> None:
 
 
 def test_a_start_that_fails_says_nothing_more() -> None:
-    """The error speaks for itself."""
+    """A start that fails prints nothing, because its error explains it."""
     told, output = story()
     with pytest.raises(OSError, match="no room"), told.starting("Apache Kafka"):
         raise OSError("no room")
@@ -68,14 +68,14 @@ def test_a_start_that_fails_says_nothing_more() -> None:
 
 
 def tell(told: DemoConsole) -> None:
-    """Two requests and what becomes of them."""
+    """Show two requests and their outcomes."""
     with told.requests({"r-1": "sudoku", "r-2": "old"}, {"r-1": "Sudoku tutorial", "r-2": "An old token"}) as show:
         for one in (status(), REJECTED, DEPLOYED):
             show(one)
 
 
 def test_requests_are_lines() -> None:
-    """One for each status, under the request's label."""
+    """Each status is a line under its request's label."""
     told, output = story()
     tell(told)
     assert [
@@ -88,7 +88,7 @@ def test_requests_are_lines() -> None:
 
 
 def test_requests_are_rows_on_a_terminal() -> None:
-    """The table that stays shows where each one ended."""
+    """On a terminal the final table has the last status of each request."""
     told, output = story(terminal=True)
     tell(told)
     last = output.getvalue().split("request ")[-1]
@@ -100,7 +100,7 @@ def test_requests_are_rows_on_a_terminal() -> None:
 
 @pytest.mark.parametrize("place", range(len(DEMO_REQUESTS)))
 async def test_one_wrong_end_is_told(place: int, tmp_path: Path) -> None:
-    """The demo fails when a single request ends otherwise, and names it."""
+    """The demo fails if a single request ends in another way than expected, and names that request."""
     told, output = story()
     wrong = status(State.FAILED, error=None)
     part = DEMO_REQUESTS[place]
@@ -122,13 +122,13 @@ async def test_one_wrong_end_is_told(place: int, tmp_path: Path) -> None:
     ],
 )
 def test_an_end_has_to_be_the_foreseen_one(part: object, end: DeploymentStatus, expected: bool) -> None:
-    """State and error code both count."""
+    """A request must end with the expected state and error code."""
     assert expected == part.ended_as_expected(end)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", ["worker", "gateway"])
 async def test_a_process_that_ends_early_ends_the_demo(name: str, tmp_path: Path) -> None:
-    """Nobody waits for what could not start."""
+    """A process that stops early stops the demo at once."""
     logs = {it: tmp_path / f"{it}.log" for it in ("worker", "gateway")}
     programs = {it: "" if it == name else "import time; time.sleep(60)" for it in logs}
     processes = {
@@ -144,7 +144,7 @@ async def test_a_process_that_ends_early_ends_the_demo(name: str, tmp_path: Path
 
 
 def test_nothing_of_the_users_is_removed(tmp_path: Path) -> None:
-    """Only what an earlier demo left under its own names goes."""
+    """Only files with the demo's own names are removed."""
     ours, theirs = ("sudoku.zip", "worker.log", "gateway.log", "demo.env", "demo.token"), ("mine.zip", "token", "notes")
     for name in ours + theirs:
         (tmp_path / name).touch()
@@ -153,7 +153,7 @@ def test_nothing_of_the_users_is_removed(tmp_path: Path) -> None:
 
 
 def test_the_way_in_is_for_this_user_only(tmp_path: Path) -> None:
-    """Even where another file of that name could be read by everybody."""
+    """The files with credentials are private, even if a file of that name was readable by others."""
     (tmp_path / "demo.token").touch(mode=0o644)
     output = OutputFolder(tmp_path, [])
     output.write_access({"DEPLOYER_A__B": "it's"}, "token")
@@ -164,7 +164,7 @@ def test_the_way_in_is_for_this_user_only(tmp_path: Path) -> None:
 
 
 def test_the_message_fits_a_terminal() -> None:
-    """80 columns, with the usual command and folder."""
+    """The message fits 80 columns with the usual command and folder."""
     places = {"playground": "http://127.0.0.1:65535", "graphene": "http://127.0.0.1:65535", "kafka": "127.0.0.1:65535"}
     places["page"] = f"http://127.0.0.1:65535/requests/{UUID(int=0)}"
     text = OutputFolder(Path("demo-output"), []).kept_message(places, CASES["sudoku"])
@@ -180,6 +180,6 @@ def test_the_message_fits_a_terminal() -> None:
     ],
 )
 def test_commands_to_copy_are_called_as_this_one(called: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`make demo` calls the command by its path in .venv, which need not be on PATH."""
+    """Commands to copy use this command's own path: `make demo` calls it in .venv, which need not be on PATH."""
     monkeypatch.setattr(sys, "argv", [called, "demo"])
     assert expected == called_command()

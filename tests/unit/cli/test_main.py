@@ -1,4 +1,4 @@
-"""The command line itself: what it understands, and how it says that something went wrong."""
+"""The command line: what it accepts, and how it reports errors."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ IDS = ["9b8d4f52-3f0c-4c1e-8f2b-6a5d7c1e0b34", "c41e7a90-52d6-4e8b-b7f3-1d9a0c6e
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    """`--help` ends well and shows what there is."""
+    """`--help` succeeds and lists every command."""
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
     assert 0 == ended.value.code
@@ -35,7 +35,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """`COMMAND --help` says what the command is for."""
+    """`COMMAND --help` explains the command."""
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
     assert 0 == ended.value.code
@@ -44,7 +44,7 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.parametrize("arguments", [["--help"], ["submit", "--help"], ["dead-letter", "list", "--help"]])
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
-    """Help is there at once: neither pydantic nor a Kafka client is imported for it."""
+    """Help is shown at once, without an import of pydantic or a Kafka client."""
     shown = first_line(arguments, {})
     assert (True, []) == (shown.text.startswith("usage: "), shown.imported((*DRAWS, *WORKS, *TALKS)))
 
@@ -64,13 +64,13 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     ],
 )
 def test_a_command_loads_only_what_it_needs(arguments: list[str], unneeded: tuple[str, ...]) -> None:
-    """What is missing in the settings is said before anything is imported that has no part in the command."""
+    """Missing settings are reported before anything is imported that the command does not need."""
     shown = first_line(arguments, {})
     assert (True, []) == ("DEPLOYER_" in shown.text, shown.imported(unneeded))
 
 
 def test_check_says_that_the_settings_are_complete_before_it_loads_what_it_asks_with() -> None:
-    """Its first line is there although the clients of the dependencies take a while to import."""
+    """`check` reports complete settings before it imports the clients of the dependencies, which takes a while."""
     environment = worker_environment("127.0.0.1:1", "http://127.0.0.1:1", "http://127.0.0.1:1", "/deploy_solution", "x")
     shown = first_line(["check"], environment)
     assert ("ok      settings: complete", []) == (shown.text, shown.imported((*DRAWS, *WORKS)))
@@ -125,7 +125,7 @@ def test_check_says_that_the_settings_are_complete_before_it_loads_what_it_asks_
     ],
 )
 def test_wrong_usage_is_2(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A mistake on the command line is named, and the exit code is 2."""
+    """A mistake on the command line is reported, with exit code 2."""
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert 2 == ended.value.code
@@ -149,13 +149,13 @@ def test_wrong_usage_is_2(arguments: list[str], said: str, capsys: pytest.Captur
 def test_arguments_that_do_not_fit_together_are_2(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What argparse cannot tell is the same mistake, and the exit code that docs/commands.md has for it."""
+    """Mistakes that argparse cannot find have exit code 2 as well, as docs/commands.md promises."""
     assert 2 == main(arguments)
     assert said in capsys.readouterr().err
 
 
 def test_the_deployment_of_a_settlement_needs_both_parts(capsys: pytest.CaptureFixture[str]) -> None:
-    """The help of each of the two options names the other."""
+    """The help of each of the two options refers to the other."""
     with pytest.raises(SystemExit):
         main(["resolve", "--help"])
     shown = " ".join(capsys.readouterr().out.split())
@@ -176,7 +176,7 @@ def test_the_deployment_of_a_settlement_needs_both_parts(capsys: pytest.CaptureF
     ],
 )
 def test_a_missing_setting_is_1(arguments: list[str], variable: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A command without its settings names the variable, in a sentence and without a traceback."""
+    """A missing setting is reported by its variable, in a sentence without a traceback, with exit code 1."""
     assert 1 == main(arguments)
     said = capsys.readouterr().err
     assert said.startswith("playground-deployer: ")
@@ -188,7 +188,7 @@ def test_a_missing_setting_is_1(arguments: list[str], variable: str, capsys: pyt
 def test_why_a_process_cannot_start_is_in_its_log(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One line for each problem, in the format of the log, which is JSON unless the settings say otherwise."""
+    """Each problem at the start is a line of the log, in the log's format: JSON unless the settings say otherwise."""
     assert 1 == main([command])
     said = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert {("the process cannot continue", "critical")} == {(it["event"], it["level"]) for it in said}
@@ -226,7 +226,7 @@ def test_why_a_process_cannot_start_is_in_its_log(
     ],
 )
 def test_errors_become_sentences(error: Exception, sentence: str | None) -> None:
-    """Every foreseen error is a sentence; what nobody foresaw keeps its traceback."""
+    """Expected errors become sentences, and unexpected errors keep their traceback."""
     said = error_message(error)
     assert (sentence is None) == (said is None)
     assert (sentence or "") in (said or "")

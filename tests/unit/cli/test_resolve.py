@@ -1,4 +1,4 @@
-"""What an operator may say of a request, and of which."""
+"""What an operator may state about a request, and about which requests."""
 
 import json
 from argparse import Namespace
@@ -19,24 +19,24 @@ URL = "https://playground.example/dashboard?selected_deployment_id=sudoku"
 
 
 def nobody() -> str:
-    """A user id without an entry."""
+    """Fail as for a user id without an entry."""
     raise KeyError("getpwuid(): uid not found: 1234")
 
 
 def statement(outcome: str = "deployed", user: Any = lambda: "ada", **given: Any) -> OperatorStatement:
-    """Of a command line."""
+    """Return the statement of a command line."""
     options = dict.fromkeys(("deployment_id", "deployment_url", "reason", "by"))
     return read_statement(Namespace(outcome=outcome, **(options | given)), user)
 
 
 @pytest.mark.parametrize("outcome", ["deployed", "failed", "retry"])
 def test_without_more_it_is_said_by_the_user(outcome: str) -> None:
-    """No reason is made up: nobody has said one."""
+    """By default the user makes the statement, without a reason."""
     assert OperatorStatement(None, "ada") == statement(outcome)
 
 
 def test_what_is_said_is_published() -> None:
-    """On one line, with the deployment."""
+    """A statement is published on one line, with the deployment."""
     said = statement(reason=" I\nlooked.\x1b[2J ", by="bob", deployment_id="sudoku", deployment_url=URL)
     assert OperatorStatement("I looked. [2J", "bob", DeploymentInfo(id="sudoku", url=URL)) == said
 
@@ -68,7 +68,7 @@ def test_what_is_said_is_published() -> None:
     ],
 )
 def test_a_mistake_names_the_option(given: dict[str, Any], said: str) -> None:
-    """One sentence with the way out, and nothing of a token in it."""
+    """An error names the option and the remedy in one sentence, and contains nothing of a token."""
     with pytest.raises(CommandError, match=said) as refused:
         statement(**given)
     assert "eyJ" not in str(refused.value)
@@ -76,7 +76,7 @@ def test_a_mistake_names_the_option(given: dict[str, Any], said: str) -> None:
 
 @given(st.text(st.characters(), max_size=30))
 def test_every_text_fits_the_event(said: str) -> None:
-    """It is refused, or it is one printable line of UTF-8."""
+    """Any text is either rejected or becomes one printable line of UTF-8."""
     try:
         fits = publishable("--reason", said, 20)
     except CommandError:
@@ -87,7 +87,7 @@ def test_every_text_fits_the_event(said: str) -> None:
 
 @pytest.mark.parametrize("state", State)
 def test_only_an_open_outcome_can_be_settled(state: State) -> None:
-    """Parked, or being sent by a worker that may be gone; any other state is named."""
+    """Only a parked request, or one that a lost worker may have sent, can be settled; the error names other states."""
     last = DeploymentStatus.model_validate(EXAMPLE | {"state": state, "attempt": 3})
     if state in RESOLVABLE_STATES:
         settled = build_settlement(last, "failed", OperatorStatement("I looked.", "ada"))

@@ -1,4 +1,4 @@
-"""`sandbox`: the dependencies on their own."""
+"""`sandbox`: the dependencies run separately."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +20,7 @@ from worker.sandbox.users import JWT_SECRET, SANDBOX_USER, UNANSWERED_USER, User
 
 @pytest.mark.parametrize(("address", "allowed"), [("127.0.0.1", {"127.0.0.1"}), ("0.0.0.0", None)])
 def test_only_a_playground_that_others_reach_takes_their_bundles(address: str, allowed: set[str] | None) -> None:
-    """Bundles are code: they come from this machine alone, unless the address says that others are wanted."""
+    """Bundles, which are code, are accepted from this machine alone, unless the address is open to others."""
     with open_dependency("playground", address) as app:
         found = app[PLAYGROUND].allowed_addresses
     assert allowed == (None if found is None else set(found))
@@ -30,7 +30,7 @@ SECRET = "a-secret-of-16-characters"
 
 
 def test_the_secret_of_the_playground_is_in_a_file(tmp_path: Path) -> None:
-    """It is read without the end of its line and becomes the path that takes bundles."""
+    """The playground's secret is read without its line end and becomes the path that takes bundles."""
     (tmp_path / "secret").write_text(f"{SECRET}\n")
     with open_dependency("playground", "127.0.0.1", read_secret(tmp_path / "secret")) as app:
         assert f"/{SECRET}/deploy_solution" == app[PLAYGROUND].deploy_path
@@ -38,7 +38,7 @@ def test_the_secret_of_the_playground_is_in_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "too-short", f"{SECRET}/x", f"{SECRET}?", f"{SECRET} x", f"{SECRET}\xff"])
 def test_what_is_no_secret_is_refused(text: str, tmp_path: Path) -> None:
-    """What is short or no part of a path, with a sentence that names the file and not what is in it."""
+    """A secret that is short or no part of a path is rejected, in a sentence with the file but not its content."""
     (tmp_path / "secret").write_bytes(text.encode("latin-1"))
     with pytest.raises(CommandError) as refused:
         read_secret(tmp_path / "secret")
@@ -48,7 +48,7 @@ def test_what_is_no_secret_is_refused(text: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("options", "user"), [([], SANDBOX_USER), (["--parked"], UNANSWERED_USER)])
 def test_whose_token_it_is(options: list[str], user: User, capsys: pytest.CaptureFixture[str]) -> None:
-    """That of the demo's user, or of one whom the playground gives no clear answer."""
+    """The token is the demo user's, or with `--parked` that of a user whom the playground gives no clear answer."""
     assert 0 == main(["sandbox", "token", *options])
     claims = jwt.decode(capsys.readouterr().out.strip(), jjwt_key(JWT_SECRET), algorithms=["HS512"])
     assert user.email == claims["mlpuser"]["email"]
@@ -58,7 +58,7 @@ def test_whose_token_it_is(options: list[str], user: User, capsys: pytest.Captur
 
 @pytest.mark.parametrize("part", ["graphene", "playground"])
 async def test_in_containers_each_part_has_its_name(part: str) -> None:
-    """The worker reaches it by the name of its service, and a web page by no other."""
+    """In containers a part answers to its service's name, and to no name that a web page could use."""
     answers = []
     with open_dependency(part, "0.0.0.0") as app:
         async with served(app) as url, aiohttp.ClientSession(url) as session:
@@ -69,14 +69,14 @@ async def test_in_containers_each_part_has_its_name(part: str) -> None:
 
 
 def test_the_graphene_is_that_of_the_demo() -> None:
-    """It holds the revisions whose ids the documentation names."""
+    """The sandbox's Graphene has the revisions whose ids the documentation names."""
     with open_dependency("graphene", "127.0.0.1") as app:
         graphene = app[GRAPHENE]
     assert [] == [case.key for case in CASES.values() if graphene.revision(str(case.revision_id)) is None]
 
 
 def test_the_token_is_good_for_half_a_day(capsys: pytest.CaptureFixture[str]) -> None:
-    """One line, the token of the sandbox's user, signed with the secret of the sandbox's worker."""
+    """The token is one line for the sandbox's user, signed with the worker's secret and valid for half a day."""
     before = datetime.now(UTC)
     assert 0 == main(["sandbox", "token"])
     (line,) = capsys.readouterr().out.splitlines()

@@ -1,4 +1,4 @@
-"""How statuses look."""
+"""The display of statuses."""
 
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -46,7 +46,7 @@ REJECTED = status(State.REJECTED, request_id="r-2", message="The token has expir
 
 
 def drawn(table: StatusTable, width: int = 80, height: int = 25, **options: Any) -> list[str]:
-    """What a terminal of this size would show."""
+    """Return the rows that a terminal of this size would show."""
     output = StringIO()
     Console(file=output, width=width, height=height, **options).print(table)
     return [row.rstrip() for row in output.getvalue().splitlines()]
@@ -62,17 +62,17 @@ def drawn(table: StatusTable, width: int = 80, height: int = 25, **options: Any)
     ],
 )
 def test_one_status_is_one_line(shown: DeploymentStatus, expected: str) -> None:
-    """Time, request, state and sentence; nothing in it can move the cursor."""
+    """A status is one line of time, request, state and sentence, and none of it can move the cursor."""
     assert expected == status_line(shown)
 
 
 def test_a_label_stands_for_time_and_id() -> None:
-    """The demo's lines are the same each time."""
+    """A label replaces time and id, so the demo's lines are the same each time."""
     assert "sudoku  accepted    The request is accepted." == status_line(status(), "sudoku")
 
 
 def test_a_row_per_request_with_the_time_in_its_state() -> None:
-    """Running requests count from their last status; finished ones show what they took in all."""
+    """A running request shows the time since its last status, and a finished request its total time."""
     table = StatusTable(lambda: NOON + timedelta(seconds=9))
     for one in (status(), status(request_id="r-2"), status(State.BUILDING, 1, 2.5, request_id="r-2"), DEPLOYED):
         assert table.update(one)
@@ -84,7 +84,7 @@ def test_a_row_per_request_with_the_time_in_its_state() -> None:
 
 
 def test_a_published_request_is_shown_before_its_first_status() -> None:
-    """Its row has a label and a title."""
+    """A published request has a row with its label and title before its first status."""
     table = StatusTable(lambda: NOON, {"r-1": "sudoku"}, {"r-1": "Sudoku tutorial"})
     table.publish("r-1")
     assert "⠋  sudoku   published     0.0s  Sudoku tutorial" == drawn(table)[1]
@@ -93,14 +93,14 @@ def test_a_published_request_is_shown_before_its_first_status() -> None:
 
 
 def test_known_statuses_change_nothing() -> None:
-    """Subscribers see some statuses twice."""
+    """Statuses that a subscriber sees twice change nothing."""
     table = StatusTable(lambda: NOON)
     assert [True, True, False, False] == [table.update(it) for it in (status(), DEPLOYED, status(), DEPLOYED)]
     assert DEPLOYED == table.rows["r-1"].status
 
 
 def test_finished_requests_leave_a_full_screen_first() -> None:
-    """What still runs stays visible."""
+    """Finished requests leave a full screen first, so running requests stay visible."""
     table = StatusTable(lambda: NOON)
     for number in range(30):
         done = number % 3 == 0
@@ -110,26 +110,26 @@ def test_finished_requests_leave_a_full_screen_first() -> None:
 
 
 def test_markup_in_a_message_is_text() -> None:
-    """A status cannot colour the terminal."""
+    """Markup in a message is text, so a status cannot colour the terminal."""
     table = StatusTable(lambda: NOON)
     table.update(status(message="[red]hello[/red]"))
     assert "⠋  r-1      accepted      0.0s  [red]hello[/red]" == drawn(table)[1]
 
 
 def test_a_clock_behind_shows_no_negative_time() -> None:
-    """The worker's clock may be ahead of ours."""
+    """A time is never negative, even if the worker's clock is ahead."""
     table = StatusTable(lambda: NOON - timedelta(seconds=5))
     table.update(status())
     assert "0.0s" in drawn(table)[1]
 
 
 def test_every_state_has_a_look() -> None:
-    """A new state must not break the table."""
+    """Every state has a style, so a new state cannot break the table."""
     assert set(State) == set(STYLES)
 
 
 def test_no_colour_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """NO_COLOR leaves bold and dim, which are no colours."""
+    """NO_COLOR removes colours but leaves bold and dim."""
     table = StatusTable(lambda: NOON)
     table.update(REJECTED)
     coloured = "\n".join(drawn(table, force_terminal=True, color_system="standard"))
@@ -147,7 +147,7 @@ def test_no_colour_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None
     ],
 )
 def test_only_a_real_terminal_gets_a_table(options: Any, expected: bool) -> None:
-    """Pipes and dumb terminals get lines."""
+    """Pipes and dumb terminals get lines in place of a table."""
     assert expected == can_redraw(Console(file=StringIO(), **options))
 
 
@@ -155,5 +155,5 @@ def test_only_a_real_terminal_gets_a_table(options: Any, expected: bool) -> None
     ("seconds", "expected"), [(0, "0.0s"), (59.94, "59.9s"), (60, "1m00s"), (3599, "59m59s"), (3725, "1h02m")]
 )
 def test_durations_are_short(seconds: float, expected: str) -> None:
-    """Six characters, whatever it took."""
+    """A duration has at most six characters."""
     assert expected == duration(seconds)

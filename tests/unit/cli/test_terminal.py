@@ -13,7 +13,7 @@ from worker.concurrency import run_until_signal
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_signal_closes_everything_and_is_the_exit_code(number: signal.Signals) -> None:
-    """128 + its number; a second one does not interrupt the closing."""
+    """A signal closes everything and sets the exit code to 128 plus its number; a second signal interrupts nothing."""
     closed = []
 
     async def work() -> int:
@@ -31,7 +31,7 @@ def test_a_signal_closes_everything_and_is_the_exit_code(number: signal.Signals)
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_signal_may_be_the_ordinary_end(number: signal.Signals) -> None:
-    """Work that waits for it goes on and gives its own exit code; time limits work as before."""
+    """Work that waits for a signal continues after it with its own exit code, and time limits work as before."""
 
     async def work() -> int:
         asyncio.get_running_loop().call_soon(os.kill, os.getpid(), number)
@@ -45,7 +45,7 @@ def test_a_signal_may_be_the_ordinary_end(number: signal.Signals) -> None:
 
 
 def test_a_process_is_told_once_and_cancelled_once() -> None:
-    """The first signal asks for the end, the second demands it, a third does not interrupt what that takes."""
+    """The first signal requests a stop, the second cancels, and a third does not interrupt the cleanup."""
     closed = []
 
     async def work(stop: asyncio.Event) -> None:
@@ -66,7 +66,7 @@ def test_a_process_is_told_once_and_cancelled_once() -> None:
 
 
 def test_a_process_that_serves_does_not_look_for_garbage_in_what_it_imported() -> None:
-    """It holds up everybody for a tenth of a second each time; afterwards all is as before."""
+    """A serving process freezes its imports, which take 0.1 s per garbage collection, and unfreezes them afterwards."""
     before, found = gc.get_threshold(), []
 
     async def work(_: asyncio.Event) -> None:
@@ -78,7 +78,7 @@ def test_a_process_that_serves_does_not_look_for_garbage_in_what_it_imported() -
 
 
 def test_a_cancellation_of_its_own_is_no_signal() -> None:
-    """A defect is not mistaken for Ctrl-C."""
+    """A CancelledError from a defect is not mistaken for Ctrl-C."""
 
     async def work() -> int:
         raise asyncio.CancelledError

@@ -1,4 +1,4 @@
-"""Dead letters: read out of records, chosen, and shown so that nothing in them does harm."""
+"""Dead letters: read from records, filtered, and shown harmlessly."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ BUSY = Unavailable("playground-busy", CODES["playground-busy"], "submit")
 
 
 def written(nonce: str = NONCE, **changes: Any) -> DeadLetter:
-    """As the worker writes it, of a request whose retries ran out."""
+    """The dead letter that the worker writes for a request whose retries ran out."""
     given = record({**ASKED, "jwtToken": "token"} | changes)
     request = read_request(given)
     assert isinstance(request, Request)
@@ -33,7 +33,7 @@ def written(nonce: str = NONCE, **changes: Any) -> DeadLetter:
 
 
 def kafka_record(letter: DeadLetter, **changes: Any) -> Any:
-    """The letter in its topic."""
+    """The letter as a record of its topic."""
     values = {
         "partition": 1,
         "offset": 5,
@@ -46,14 +46,14 @@ def kafka_record(letter: DeadLetter, **changes: Any) -> Any:
 
 
 def read(letter: DeadLetter, **changes: Any) -> StoredDeadLetter:
-    """Read back."""
+    """Read the letter back."""
     found = parse_dead_letter(kafka_record(letter, **changes))
     assert found is not None
     return found
 
 
 def test_what_the_worker_writes_is_read() -> None:
-    """Every header and the request."""
+    """Every header and the request of a letter are read."""
     letter = read(written())
     assert (PartitionOffset(1, 5), NOW, b"user-1") == (letter.position, letter.time, letter.key)
     assert ("requests", PartitionOffset(3, 7), 1_700_000_000_000) == (letter.topic, letter.original, letter.original_ms)
@@ -65,7 +65,7 @@ def test_what_the_worker_writes_is_read() -> None:
 
 
 def test_an_unreadable_record_leaves_nothing_to_replay() -> None:
-    """Its letter holds neither key nor value, only how they looked."""
+    """The letter of an unreadable record has neither key nor value, only their size and hash, so no replay follows."""
     given = record(b"{")
     problem = read_request(given)
     assert isinstance(problem, Unreadable)
@@ -85,12 +85,12 @@ def test_an_unreadable_record_leaves_nothing_to_replay() -> None:
     ],
 )
 def test_the_next_replay_follows_from_the_request(changes: dict[str, str], expected: Replay) -> None:
-    """An original, a replay of ours, and what its sender calls a replay."""
+    """The next replay follows from an original, from one of our replays, or from what its sender calls a replay."""
     assert expected == read(written(**changes)).next_replay()
 
 
 def test_nobody_is_shown_what_the_ids_of_replays_are_made_of() -> None:
-    """Who has taken such an id before could end the replay as a conflict."""
+    """No output shows the nonce: anyone who took a replay's id first could fail the replay as a conflict."""
     letter = read(written())
     assert NONCE not in letter.line() + letter.json() + repr(letter)
 
@@ -109,7 +109,7 @@ def test_nobody_is_shown_what_the_ids_of_replays_are_made_of() -> None:
     ],
 )
 def test_other_records_are_passed_over(changes: dict[str, Any]) -> None:
-    """Whatever stands in the topic, the letters beside it are shown."""
+    """Any other record in the topic is skipped."""
     assert parse_dead_letter(kafka_record(written(), **changes)) is None
 
 
@@ -123,7 +123,7 @@ def test_other_records_are_passed_over(changes: dict[str, Any]) -> None:
 def test_every_condition_must_hold(
     places: set[PartitionOffset], code: str | None, key: bytes | None, request_id: str | None, hours: int | None
 ) -> None:
-    """One that fails is enough to leave a letter out; none at all takes everything."""
+    """A letter must meet every condition of a filter, and no condition matches everything."""
     since = None if hours is None else NOW + timedelta(hours=hours)
     wanted = DeadLetterFilter(frozenset(places), code, key, request_id, since)
     conditions = [
@@ -138,12 +138,12 @@ def test_every_condition_must_hold(
 
 
 def test_a_key_that_is_no_letter_has() -> None:
-    """An unreadable record's letter has no key: no `--key` chooses it."""
+    """No `--key` matches the letter of an unreadable record, which has no key."""
     assert not DeadLetterFilter(key=b"").matches(read(written(), key=None))
 
 
 def test_a_line_tells_the_most_important() -> None:
-    """Place, time, code, id, attempt, where the record stood, and why."""
+    """A letter's line has its position, time, code, id, attempt, record and reason."""
     assert (
         "1:5      2027-03-01T09:30:00+00:00  playground-busy          r-1  attempt 4  requests/3:7  "
         f"{CODES['playground-busy']}"
@@ -152,7 +152,7 @@ def test_a_line_tells_the_most_important() -> None:
 
 @given(st.text(max_size=20), st.text(max_size=20), st.text(max_size=20))
 def test_nothing_reaches_a_terminal(topic: str, message: str, more: str) -> None:
-    """Whatever others write into the topic: printable characters on one line, and JSON that says the same."""
+    """A letter is shown as printable characters on one line, and as equivalent JSON, whatever others wrote into it."""
     headers = {**{name: value.decode() for name, value in written().headers}, "more": more}
     headers |= {dead_letter.TOPIC: topic, dead_letter.MESSAGE: message}
     letter = read(
@@ -170,7 +170,7 @@ def test_nothing_reaches_a_terminal(topic: str, message: str, more: str) -> None
 
 
 def test_a_token_that_somebody_put_there_is_not_shown() -> None:
-    """The worker writes none; others could."""
+    """A token that someone else wrote into a letter is not shown; the worker never writes one."""
     token = sandbox_token(datetime.now(UTC), timedelta(hours=1))
     letter = read(
         written(),

@@ -1,4 +1,4 @@
-"""Whose statuses a client follows, without a broker."""
+"""The statuses that a client follows, without a broker."""
 
 import json
 from collections.abc import AsyncIterator, Sequence
@@ -20,12 +20,12 @@ OURS = Sent("r-1", SAME, 0, 7, 1)
 
 
 def status(**changes: Any) -> DeploymentStatus:
-    """The example, with changes."""
+    """The example status with these changes."""
     return DeploymentStatus.model_validate(EXAMPLE | changes)
 
 
 def at(partition: int, offset: int) -> dict[str, Any]:
-    """A source."""
+    """A source at this partition and offset."""
     return {"topic": "requests", "partition": partition, "offset": offset}
 
 
@@ -33,22 +33,22 @@ def at(partition: int, offset: int) -> dict[str, Any]:
     ("changes", "expected"),
     [
         ({"requestId": "r-1", "source": at(0, 7)}, True),
-        # refused under another id, because another request has ours
+        # rejected under its record id, because another request has our id
         ({"requestId": "other", "source": at(0, 7)}, True),
         ({"requestId": "other", "source": at(1, 7)}, False),  # the same offset of another partition
-        ({"requestId": "r-1", "fingerprint": SAME}, True),  # sent earlier
-        ({"requestId": "r-1", "fingerprint": "0" * 64}, False),  # somebody else's
+        ({"requestId": "r-1", "fingerprint": SAME}, True),  # an earlier copy of the same request
+        ({"requestId": "r-1", "fingerprint": "0" * 64}, False),  # another user's
         ({"requestId": "r-1", "fingerprint": None}, False),
         ({"requestId": "other", "fingerprint": SAME}, False),
     ],
 )
 def test_only_our_own_statuses_are_followed(changes: dict[str, Any], expected: bool) -> None:
-    """Ours are those of the record we published, and those of the same request sent earlier."""
+    """A client follows the statuses of its record and of the same request sent earlier."""
     assert expected == OURS.matches(status(**changes))
 
 
 class Topic:
-    """Statuses that are there, in place of Kafka's; notes what was asked for."""
+    """Statuses in place of Kafka's; records what was requested."""
 
     def __init__(self, *statuses: DeploymentStatus) -> None:
         self.statuses = statuses
@@ -68,7 +68,7 @@ class Topic:
 
 
 def client(monkeypatch: pytest.MonkeyPatch, topic: Topic, *sent: Sent) -> DeployerClient:
-    """A client that has sent these."""
+    """A client that has sent these requests."""
     monkeypatch.setattr(deployer, "read_statuses", topic.read)
     made = DeployerClient(KafkaSettings(bootstrap_servers="localhost:9092"))
     made._partitions = 3
@@ -77,7 +77,7 @@ def client(monkeypatch: pytest.MonkeyPatch, topic: Topic, *sent: Sent) -> Deploy
 
 
 async def test_a_refused_request_ends_under_the_id_of_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is read from its partition alone, and not from long before it was sent."""
+    """A rejected request is found by its record id, in its partition alone, and not from long before it was sent."""
     topic = Topic(status(requestId="record-0-7-0123", sequence=0, state="rejected", source=at(0, 7)))
     found = await client(monkeypatch, topic, OURS).wait("r-1", timeout=5)
     assert ("record-0-7-0123", "rejected") == (found.request_id, found.state)
@@ -85,7 +85,7 @@ async def test_a_refused_request_ends_under_the_id_of_its_place(monkeypatch: pyt
 
 
 async def test_a_refused_repetition_ends_although_the_first_one_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its status has number 0 again, under another id."""
+    """A rejected repeat ends its wait, although its status has sequence 0 and another id while the first continues."""
     topic = Topic(
         status(requestId="r-1", sequence=0, state="accepted", fingerprint=SAME, source=at(0, 3)),
         status(requestId="r-1", sequence=1, state="building", fingerprint=SAME, source=at(0, 3)),
@@ -96,7 +96,7 @@ async def test_a_refused_repetition_ends_although_the_first_one_goes_on(monkeypa
 
 
 async def test_a_status_that_comes_twice_is_yielded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its number."""
+    """A status that arrives twice is yielded once, by its sequence number."""
     topic = Topic(*(status(requestId="x", sequence=it, state=state) for it, state in NUMBERED))
     seen = [it.sequence async for it in client(monkeypatch, topic).follow("x")]
     assert [0, 1, 2] == seen
@@ -107,7 +107,7 @@ NUMBERED = ((0, "accepted"), (0, "accepted"), (1, "building"), (0, "accepted"), 
 
 
 async def test_two_users_with_one_id_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What somebody else sent is followed in the partition of its first status."""
+    """For an id that two users used, the client follows the partition of the first status."""
     topic = Topic(
         status(requestId="x", sequence=0, state="accepted", source=at(1, 3)),
         status(requestId="x", sequence=3, state="failed", source=at(2, 5)),
@@ -117,7 +117,7 @@ async def test_two_users_with_one_id_are_told_apart(monkeypatch: pytest.MonkeyPa
 
 
 async def test_several_are_followed_until_all_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each under the id by which it was asked for; none means none."""
+    """Several requests are followed until all have ended, each under its requested id; none means no statuses."""
     topic = Topic(
         status(requestId="record-0-7-0123", sequence=0, state="rejected", source=at(0, 7)),
         status(requestId="b", sequence=0, state="accepted", source=at(1, 1)),
@@ -131,7 +131,7 @@ async def test_several_are_followed_until_all_have_ended(monkeypatch: pytest.Mon
 
 
 async def test_nothing_is_sent_by_a_client_that_only_follows() -> None:
-    """It has opened nothing to send with."""
+    """A client that only follows has no producer and raises on submit."""
     made = DeployerClient(KafkaSettings(bootstrap_servers="localhost:9092"), sends=False)
     with pytest.raises(RuntimeError, match="does not send"):
         await made.submit(UUID(int=1), UUID(int=2), "a.b.c")

@@ -1,4 +1,4 @@
-"""Which requests a replay sends, and which not."""
+"""Which requests a replay sends, and which it refuses."""
 
 import asyncio
 from dataclasses import replace
@@ -38,7 +38,7 @@ class Nothing:
 def ask(
     letter: StoredDeadLetter, token: str | None = TOKEN, ids: Any = None, *, force: bool = False
 ) -> OutgoingRequest:
-    """What would be sent; the topic `requests` has partitions 0 to 5 and no records."""
+    """Return what would be sent; the topic `requests` has partitions 0 to 5 and no records."""
     originals = OriginalRecords(Nothing(), "requests", 6)
     return asyncio.run(build_replay(letter, originals, {} if ids is None else ids, token, force=force))
 
@@ -49,7 +49,7 @@ def of_the_user(**changes: Any) -> StoredDeadLetter:
 
 
 def test_a_replay_says_whose_it_is() -> None:
-    """An id that follows from the original's, and the original's id beside it."""
+    """A replay has an id that follows from the original's, and names the original."""
     assert OutgoingRequest(Replay("r-1", 1, NONCE).request_id, SOLUTION_ID, REVISION_ID, TOKEN, "r-1") == ask(
         of_the_user()
     )
@@ -57,7 +57,7 @@ def test_a_replay_says_whose_it_is() -> None:
 
 @given(st.integers(1, 2 * MAX_REPLAYS), st.booleans())
 def test_the_guard_ends_a_loop(number: int, force: bool) -> None:
-    """After the last one only `--force` goes on; the number is the id's, whoever asks."""
+    """After the last allowed replay only `--force` continues, and the count comes from the id."""
     letter = of_the_user(requestId=Replay("r-1", number, "other").request_id, replayOf="r-1")
     if number < MAX_REPLAYS or force:
         following = Replay("r-1", number + 1, NONCE)
@@ -68,7 +68,7 @@ def test_the_guard_ends_a_loop(number: int, force: bool) -> None:
 
 
 def test_two_letters_of_one_request_are_one_replay() -> None:
-    """Its sender sent it twice, and nobody knew whose it was; two deployments must not come of it."""
+    """Two letters of one request that was sent twice become one replay, so no two deployments result."""
     ids: dict[tuple[str, int], str] = {}
     first, second = (ask(read(written(nonce=it), key=USER), ids=ids) for it in ("one", "other"))
     assert first.request_id == second.request_id
@@ -86,14 +86,14 @@ def test_two_letters_of_one_request_are_one_replay() -> None:
     ],
 )
 def test_what_cannot_be_replayed_is_said(changes: dict[str, Any], said: str) -> None:
-    """A sentence with the way out, and nothing of a token."""
+    """A letter that cannot be replayed is reported in a sentence with the remedy, and nothing of a token."""
     with pytest.raises(CommandError, match=said) as refused:
         ask(replace(of_the_user(), **changes))
     assert "eyJ" not in str(refused.value)
 
 
 def test_a_token_that_is_gone_has_to_be_given() -> None:
-    """Kafka deletes requests before statuses."""
+    """A token must be given if Kafka has deleted the request, as it does before statuses."""
     with pytest.raises(CommandError, match=r"deleted.*--token-file"):
         ask(of_the_user(), None)
 
@@ -109,5 +109,5 @@ def test_a_token_that_is_gone_has_to_be_given() -> None:
     ],
 )
 def test_bearer_is_not_doubled(given: str, expected: str) -> None:
-    """The token is sent on as it is otherwise."""
+    """Only "Bearer" is removed from a token, so it is not sent twice."""
     assert expected == strip_bearer(given)

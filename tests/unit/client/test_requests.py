@@ -22,7 +22,7 @@ TYPE = ("ce_type", DeploymentStatus.TYPE.encode())
 
 
 def token(claims: Any) -> str:
-    """Something shaped like a token; nobody checks its signature here."""
+    """A token whose signature is never checked here."""
     payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
     return f"e30.{payload}.c2ln"
 
@@ -34,7 +34,7 @@ def request(given: str, request_id: str = "r-1") -> OutgoingRequest:
 
 @pytest.mark.parametrize("user_id", ["user-1", "用户", "a" * 100])
 def test_the_key_is_the_user_of_the_token(user_id: str) -> None:
-    """Whatever the length of the payload, its padding is made up for."""
+    """The record key is the token's user, whatever padding the payload lacks."""
     assert user_id == request(token({"mlpuser": {"userId": user_id}})).user_id
 
 
@@ -52,14 +52,14 @@ def test_the_key_is_the_user_of_the_token(user_id: str) -> None:
     ],
 )
 def test_a_token_without_a_user_is_refused(given: str) -> None:
-    """The sentence says what is missing and repeats nothing of the token."""
+    """A token without a user is rejected in a sentence that contains nothing of the token."""
     with pytest.raises(CommandError, match="names no user") as refused:
         _ = request(given).user_id
     assert refused.value.__cause__ is None or given not in str(refused.value)
 
 
 def test_a_token_is_not_shown() -> None:
-    """The token is in no repr."""
+    """No repr contains the token."""
     assert "secret" not in repr(request("secret"))
 
 
@@ -67,7 +67,7 @@ def test_a_token_is_not_shown() -> None:
     ("text", "expected"), [("a.b.c\n", "a.b.c"), ("Bearer a.b.c", "a.b.c"), ("  bearer  a.b.c \n", "a.b.c")]
 )
 def test_a_token_is_read_as_people_keep_it(text: str, expected: str, tmp_path: Path) -> None:
-    """With a line end or "Bearer ", from a file, stdin or the environment."""
+    """A token from a file, stdin or the environment may have a line end or "Bearer "."""
     file = tmp_path / "token"
     file.write_text(text)
     others = {"DEPLOYER_TOKEN": "other"}
@@ -80,7 +80,7 @@ def test_a_token_is_read_as_people_keep_it(text: str, expected: str, tmp_path: P
     ("text", "said"), [("", "There is no token"), (" \n", "no token"), ("a b", "more than one word")]
 )
 def test_no_token_is_no_request(text: str, said: str) -> None:
-    """The sentence names all three ways to give one."""
+    """The error for a missing token lists all three ways to give one."""
     with pytest.raises(CommandError, match=f"{said}.*--token-file.*--token-stdin.*DEPLOYER_TOKEN"):
         read_token(None, {"DEPLOYER_TOKEN": text}, None)
 
@@ -91,7 +91,7 @@ def record(value: bytes | None = EXAMPLE, headers: tuple[tuple[str, bytes], ...]
 
 
 def test_statuses_of_later_versions_are_read() -> None:
-    """Fields that are new to us are ignored, in the parts too."""
+    """Unknown fields of later versions are ignored, even in nested parts."""
     later = json.loads(EXAMPLE)
     later["source"]["cluster"] = later["mood"] = "new"
     assert DeploymentStatus.model_validate_json(EXAMPLE) == event_of(
@@ -110,5 +110,5 @@ def test_statuses_of_later_versions_are_read() -> None:
     ],
 )
 def test_other_records_are_passed_over(other: Any) -> None:
-    """Nothing that stands in the topic can stop a subscriber."""
+    """No record in the topic can stop a subscriber."""
     assert event_of(other, DeploymentStatus) is None

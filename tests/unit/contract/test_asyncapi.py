@@ -1,4 +1,4 @@
-"""`schemas/generated/asyncapi.json` is an AsyncAPI 3.0.0 document, judged by the official schema without a network."""
+"""`schemas/generated/asyncapi.json` is a valid AsyncAPI 3.0.0 document by the official schema, without a network."""
 
 import copy
 import json
@@ -12,7 +12,7 @@ from schemas.export import GENERATED
 from tests.support.paths import DATA
 
 OFFICIAL = DATA / "asyncapi" / "asyncapi-3.0.0.schema.json"
-# JSON Schema 2020-12 has more; AsyncAPI reads the extra ones as nothing.
+# JSON Schema 2020-12 has more keywords, which AsyncAPI ignores.
 DRAFT_07_KEYWORDS = {
     *("$ref", "additionalProperties", "allOf", "anyOf", "const", "contains", "default", "dependencies", "description"),
     *("else", "enum", "examples", "exclusiveMaximum", "exclusiveMinimum", "format", "if", "items", "maxItems"),
@@ -38,7 +38,7 @@ def official() -> Draft7Validator:
 
 
 def walk(node: Any) -> Iterator[Json]:
-    """Every object in a JSON value."""
+    """Yield every object in a JSON value."""
     if isinstance(node, dict):
         yield node
     for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
@@ -46,7 +46,7 @@ def walk(node: Any) -> Iterator[Json]:
 
 
 def subschemas(schema: Json) -> Iterator[Json]:
-    """A schema and all schemas inside it, without taking property names for keywords."""
+    """Yield a schema and all schemas inside it, without mistaking property names for keywords."""
     yield schema
     for child in [*schema.get("properties", {}).values(), *schema.get("anyOf", []), schema.get("items")]:
         if isinstance(child, dict):
@@ -54,7 +54,7 @@ def subschemas(schema: Json) -> Iterator[Json]:
 
 
 def resolve(document: Json, reference: str) -> Any:
-    """What a local `$ref` points at. Raises KeyError."""
+    """Return the target of a local `$ref`. Raises KeyError."""
     node: Any = document
     for part in reference.removeprefix("#/").split("/"):
         node = node[part]
@@ -62,7 +62,7 @@ def resolve(document: Json, reference: str) -> Any:
 
 
 def test_document_is_valid(document: Json, official: Draft7Validator) -> None:
-    """The official schema finds nothing wrong with it."""
+    """The official schema accepts the document."""
     assert [] == [error.message for error in official.iter_errors(document)]
 
 
@@ -86,7 +86,7 @@ def test_document_is_valid(document: Json, official: Draft7Validator) -> None:
     ],
 )
 def test_broken_document_is_refused(document: Json, official: Draft7Validator, break_it: Callable[[Json], Any]) -> None:
-    """The same validation notices a broken copy, so a pass means something."""
+    """The validation rejects broken copies, so a pass means something."""
     broken = copy.deepcopy(document)
     break_it(broken)
 
@@ -94,7 +94,7 @@ def test_broken_document_is_refused(document: Json, official: Draft7Validator, b
 
 
 def test_every_reference_leads_somewhere(document: Json) -> None:
-    """References stay inside the document and none dangles."""
+    """References stay inside the document, and none dangles."""
     references = [node["$ref"] for node in walk(document) if "$ref" in node]
 
     assert references
@@ -102,7 +102,7 @@ def test_every_reference_leads_somewhere(document: Json) -> None:
 
 
 def test_schemas_keep_to_the_default_dialect(document: Json) -> None:
-    """Only keywords that AsyncAPI's own schema dialect knows are used, so no schemaFormat is needed."""
+    """Schemas use only the keywords of AsyncAPI's own dialect, so they need no schemaFormat."""
     payloads = document["components"]["schemas"].values()
     headers = [message["headers"] for message in document["components"]["messages"].values()]
     used = {keyword for schema in [*payloads, *headers] for part in subschemas(schema) for keyword in part}
@@ -112,7 +112,7 @@ def test_schemas_keep_to_the_default_dialect(document: Json) -> None:
 
 @pytest.mark.parametrize("name", ["request", "status", "settlement"])
 def test_examples_fit_their_message(document: Json, name: str) -> None:
-    """Headers and payload of each message's example are valid against the schemas beside them."""
+    """Headers and payload of each message's example fit the message's schemas."""
     message = document["components"]["messages"][name]
     for part in ("headers", "payload"):
         schema = {"allOf": [message[part]], "components": document["components"]}
@@ -121,7 +121,7 @@ def test_examples_fit_their_message(document: Json, name: str) -> None:
 
 
 def test_topics_are_as_the_design_says(document: Json) -> None:
-    """Addresses, clean-up policies and timestamp type are those the worker relies on."""
+    """Addresses, clean-up policies and timestamp type of the topics are those that the worker relies on."""
     channels = {
         channel["address"]: channel["bindings"]["kafka"]["topicConfiguration"]
         for channel in document["channels"].values()

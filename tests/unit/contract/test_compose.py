@@ -29,7 +29,7 @@ def violations(document: Any) -> list[str]:
 
 
 def test_the_file_is_of_the_compose_specification() -> None:
-    """Its own schema accepts it, and would not accept a misspelt key."""
+    """The Compose specification's schema accepts the file, and would reject a misspelt key."""
     document = read_compose()
     assert [] == violations(document)
     document["services"]["worker"]["read-only"] = True
@@ -37,7 +37,7 @@ def test_the_file_is_of_the_compose_specification() -> None:
 
 
 def test_the_worker_accepts_its_settings(tmp_path: Path) -> None:
-    """Every variable is one, and with the secrets from their files they are what the demo's worker is told."""
+    """Every variable is a known setting, and with the secrets the settings are those of the demo's worker."""
     environment = Translated(tmp_path).environment("worker")
     settings = read_settings(environment, Settings)
     told = worker_environment(
@@ -50,7 +50,7 @@ def test_the_worker_accepts_its_settings(tmp_path: Path) -> None:
 
 
 def test_the_gateway_accepts_its_settings(tmp_path: Path) -> None:
-    """The same for the gateway: it reads what the worker writes, and its URL is where its port is published."""
+    """The gateway accepts its settings, shares the worker's, and its URL is its published port."""
     services = Translated(tmp_path)
     settings = read_settings(services.environment("gateway"), GatewayProcessSettings)
     worker = read_settings(services.environment("worker"), Settings)
@@ -63,7 +63,7 @@ def test_the_gateway_accepts_its_settings(tmp_path: Path) -> None:
 
 
 def test_worker_and_playground_share_a_secret(services: Json) -> None:
-    """The worker's URL holds what the playground reads from its file, and links lead to the port that is published."""
+    """The worker's URL contains the playground's secret, and links lead to the published port."""
     secret = (ROOT / read_compose()["secrets"]["playground-secret"]["file"]).read_text(encoding="utf-8").strip()
     environment, playground = services["worker"]["environment"], services["playground"]
     expected = f"http://playground:8000/{secret}/deploy_solution"
@@ -74,14 +74,14 @@ def test_worker_and_playground_share_a_secret(services: Json) -> None:
 
 
 def test_a_misspelt_variable_is_refused(tmp_path: Path) -> None:
-    """The test above would notice one, because the worker does."""
+    """A misspelt variable is rejected, so the tests of settings would notice one."""
     environment = Translated(tmp_path).environment("worker")
     with pytest.raises(Exception, match="DEPLOYER_KAFKA__TOPIC: unknown setting"):
         read_settings(environment | {"DEPLOYER_KAFKA__TOPIC": "x"}, Settings)
 
 
 def test_nothing_is_reached_from_other_machines(services: Json) -> None:
-    """Each published port is bound to 127.0.0.1, and no service takes the machine's own network."""
+    """Each published port is bound to 127.0.0.1, and no service uses the host's network."""
     ports = [port for service in services.values() for port in service.get("ports", ())]
     assert {"127.0.0.1"} == {port.split(":")[0] for port in ports}
     assert not {"network_mode", "privileged", "pid", "devices", "cap_add"} & {
@@ -90,7 +90,7 @@ def test_nothing_is_reached_from_other_machines(services: Json) -> None:
 
 
 def test_every_image_has_a_version(services: Json) -> None:
-    """Apache Kafka's is that of the embedded one; ours is built from here."""
+    """Kafka's image has the embedded Kafka's version and a digest, and our image is built from this folder."""
     images = {name: service["image"] for name, service in services.items()}
     image, _, digest = images["kafka"].partition("@")
     assert f"apache/kafka:{VERSION}" == image
@@ -100,17 +100,17 @@ def test_every_image_has_a_version(services: Json) -> None:
 
 
 def test_every_service_can_little_and_comes_back(services: Json) -> None:
-    """No capabilities, no new privileges, a restart policy and a health check everywhere; ours cannot write."""
+    """Every service drops all capabilities, restarts and has a health check, and ours are read-only."""
     for name, service in services.items():
         assert (["ALL"], ["no-new-privileges=true"]) == (service["cap_drop"], service["security_opt"]), name
         assert ("unless-stopped", True) == (service["restart"], "healthcheck" in service), name
-        assert "user" not in service, name  # the image's own, which is nobody's
+        assert "user" not in service, name  # the image's own unprivileged user
     for name in OURS:
         assert (True, 1) == (services[name]["read_only"], len(services[name]["tmpfs"])), name
 
 
 def test_the_services_fit_the_image(services: Json) -> None:
-    """The ports and programs that the file names are those of the Dockerfile."""
+    """The ports and programs in the file are those of the Dockerfile."""
     last = read_dockerfile((ROOT / "Dockerfile").read_text(encoding="utf-8"), {"PATH": "/usr/bin"})[-1]
     assert f"127.0.0.1:{last.facts['EXPOSE']}:{last.facts['EXPOSE']}" == services["worker"]["ports"][0]
     assert {"sandbox"} == {services[name]["command"][0] for name in ("graphene", "playground")}
@@ -119,7 +119,7 @@ def test_the_services_fit_the_image(services: Json) -> None:
 
 
 def test_the_worker_starts_last_and_may_finish(services: Json, tmp_path: Path) -> None:
-    """It waits until the others are healthy, as the gateway does for it, and a stop gives it the time to drain."""
+    """The worker starts once the others are healthy, before the gateway, and a stop leaves it time to drain."""
     assert {"worker": {"condition": "service_healthy"}} == services["gateway"]["depends_on"]
     waits = services["worker"]["depends_on"]
     assert {name: {"condition": "service_healthy"} for name in ("kafka", "graphene", "playground")} == waits
@@ -129,7 +129,7 @@ def test_the_worker_starts_last_and_may_finish(services: Json, tmp_path: Path) -
 
 
 def test_what_must_last_is_in_a_volume_with_a_name(services: Json) -> None:
-    """Apache Kafka's data outlive `make down`, and nothing is written into this folder."""
+    """Kafka's data is in a named volume that outlives `make down`, and nothing is written into this folder."""
     assert {"kafka-data"} == set(read_compose()["volumes"])
     volumes = {name: service["volumes"] for name, service in services.items() if "volumes" in service}
     assert {"kafka": [f"kafka-data:{services['kafka']['environment']['KAFKA_LOG_DIRS']}"]} == volumes

@@ -1,4 +1,4 @@
-"""docs/contract.md shows the examples, the states and the topics as they are."""
+"""docs/contract.md shows the actual examples, states and topics."""
 
 import re
 
@@ -22,7 +22,7 @@ def test_example_is_that_of_the_schemas(name: str) -> None:
 
 
 def test_states_and_their_successors_are_listed() -> None:
-    """Every state has a row with what may follow it, in the order of the contract."""
+    """Every state has a row with its successors, in the order of the contract."""
     states = TEXT.partition("| state |")[2].partition("\n\n")[0]
     rows = re.findall(r"^\| `([a-z]+)` \| .* \| (.*) \|$", states, re.MULTILINE)
 
@@ -30,14 +30,14 @@ def test_states_and_their_successors_are_listed() -> None:
 
 
 def successors(state: State) -> str:
-    """The last cell of a state's row."""
+    """Return the last cell of a state's row."""
     if state in FINAL_STATES:
         return "nothing: final"
     return ", ".join(f"`{follower}`" for follower in State if follower in SUCCESSORS[state])
 
 
 def test_names_and_limits_are_those_of_the_code() -> None:
-    """Topics, event types and the largest request are not from memory."""
+    """Topics, event types and the largest request are those of the code."""
     for name in (DeploymentRequested.TOPIC, DeploymentStatus.TOPIC, DeploymentRequested.TYPE, DeploymentStatus.TYPE):
         assert f"`{name}`" in TEXT
     assert f"at most {MAX_BYTES // 1024} KiB" in TEXT

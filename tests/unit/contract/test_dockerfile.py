@@ -19,7 +19,7 @@ def stages() -> list[Stage]:
 
 
 def test_the_image_starts_the_worker_as_nobody(stages: list[Stage]) -> None:
-    """The chart and the compose file rely on the user's number, the program, its first word and the port."""
+    """The image has the unprivileged user, program, command and port that the chart and the compose file rely on."""
     last = stages[-1]
     assert ("65532:65532", ["playground-deployer", "run"]) == (last.facts["USER"], last.command)
     assert (str(RuntimeSettings().http_port), "SIGTERM") == (last.facts["EXPOSE"], last.facts["STOPSIGNAL"])
@@ -27,7 +27,7 @@ def test_the_image_starts_the_worker_as_nobody(stages: list[Stage]) -> None:
 
 
 def test_nothing_comes_into_the_image_unseen(stages: list[Stage]) -> None:
-    """Whatever pip fetches has a hash in a lock, or is ours; no cache of it stays."""
+    """Everything that pip installs has a hash in a lock or is ours, and leaves no cache."""
     runs = [step.command for stage in stages for step in stage.steps if isinstance(step, Run)]
     pips = [command for run in runs for command in run.split("&&") if "/pip " in command]
     assert 4 == len(pips)
@@ -36,7 +36,7 @@ def test_nothing_comes_into_the_image_unseen(stages: list[Stage]) -> None:
 
 
 def test_the_base_is_one_python_that_the_project_promises(stages: list[Stage]) -> None:
-    """Both stages have the same one, by default one that pyproject.toml allows; by its digest, as tags move."""
+    """Both stages use one Python that pyproject.toml allows, pinned by its digest because tags move."""
     (base,) = {stage.base for stage in stages}
     number = re.fullmatch(r"python:3\.(\d+)\.\d+-slim-bookworm@sha256:[0-9a-f]{64}", base)
     least = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"].removeprefix(">=3.")
@@ -44,7 +44,7 @@ def test_the_base_is_one_python_that_the_project_promises(stages: list[Stage]) -
 
 
 def test_the_context_is_what_the_dockerfile_copies() -> None:
-    """No test, no document and nothing of git is sent to the builder, and everything of the packages is."""
+    """The build context has all files of the packages, and no tests, documents or git files."""
     files = sent(ROOT)
     package = {it.relative_to(ROOT).as_posix() for name in ("worker", "schemas") for it in (ROOT / name).rglob("*")}
     wanted = {it for it in package if (ROOT / it).is_file() and "__pycache__" not in it}
@@ -52,7 +52,7 @@ def test_the_context_is_what_the_dockerfile_copies() -> None:
 
 
 def test_make_image_names_what_it_builds(stages: list[Stage], tmp_path: Path) -> None:
-    """Version and commit reach the labels, and the version the tag."""
+    """`make image` passes version and commit to the labels, and the version to the tag."""
     docker = tmp_path / "docker"
     docker.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     docker.chmod(0o755)
@@ -69,6 +69,6 @@ def test_make_image_names_what_it_builds(stages: list[Stage], tmp_path: Path) ->
 
 
 def test_what_the_reader_does_not_know_is_no_dockerfile_of_ours() -> None:
-    """An instruction that the image's tests would pass over turns them red."""
+    """An instruction that the reader does not know raises, so the image's tests cannot miss one."""
     with pytest.raises(ValueError, match="HEALTHCHECK"):
         read_dockerfile("FROM python:3.13-slim-bookworm\nHEALTHCHECK NONE\n", {})

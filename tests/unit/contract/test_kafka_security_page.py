@@ -20,7 +20,7 @@ def objects() -> list[dict[str, Any]]:
 
 
 def test_the_users_are_granted_what_their_roles_need() -> None:
-    """Read as Strimzi reads them: each user's ACLs are those of its roles, nothing more."""
+    """Each user's ACLs, read as Strimzi reads them, are exactly those of its roles."""
     for user, found in zip(KAFKA_USERS, objects(), strict=True):
         given = [
             AclBinding(
@@ -38,12 +38,12 @@ def test_the_users_are_granted_what_their_roles_need() -> None:
 
 
 def test_the_roles_are_those_of_the_users() -> None:
-    """No role is without a user, and no user has a role that there is not."""
+    """Every role has a user, and every user's roles exist."""
     assert {*ROLES} - {"worker that creates the topics"} == {role for roles in KAFKA_USERS.values() for role in roles}
 
 
 def test_the_operators_pod_runs_the_commands() -> None:
-    """Its variables are settings of the commands, for the user of that name; it is a pod, and needs no rights."""
+    """The pod's variables are settings of the commands for the operator's user, and the pod needs no privileges."""
     text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     [shown] = re.findall(r"<!-- operator's pod -->\n```yaml\n(.*?)```", text, re.DOTALL)
     pod = yaml.safe_load(shown)

@@ -1,4 +1,4 @@
-"""Every link from one page of the project to another leads somewhere."""
+"""Links between the pages of the project."""
 
 import re
 from pathlib import Path
@@ -15,14 +15,14 @@ PAGES = sorted(
 
 
 def anchors(page: Path) -> set[str]:
-    """As GitHub makes them of headings."""
+    """Return the anchors that GitHub makes from headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
-    """To a file that is there, and to a heading in it."""
+    """Every link leads to an existing file, and to a heading in it."""
     broken = []
     for target in re.findall(r"\]\(([^)\s]+)\)", (ROOT / page).read_text(encoding="utf-8")):
         if re.match(r"[a-z]+:", target):

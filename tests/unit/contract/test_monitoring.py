@@ -1,4 +1,4 @@
-"""Alerts, dashboard and page speak of metrics that exist, and the page of all of them."""
+"""Alerts, dashboard and page refer to existing metrics, and the page has all of them."""
 
 import json
 import re
@@ -23,7 +23,7 @@ DASHBOARD = ROOT / "helm" / "files" / "dashboard.json"
 
 
 def families() -> list[Metric]:
-    """Ours, counted ones first, then those that are read off the state."""
+    """Return the worker's metrics: those that are counted first, then those that are read from the state."""
     time = FakeTime()
     shared = SimpleNamespace(key_queue=KeyQueue())
     state = PartitionState(RequestTable(), 0)
@@ -36,12 +36,12 @@ def families() -> list[Metric]:
 
 
 def gateway_families() -> list[Metric]:
-    """The gateway's; their documentation and labels are on the page by `make pages`."""
+    """Return the gateway's metrics, whose documentation and labels `make pages` writes into the page."""
     return [it for it in gateway.REGISTRY.collect() if it.name.startswith(gateway.PREFIX)]
 
 
 def names() -> set[str]:
-    """As queries write them."""
+    """Return the metrics' names as queries write them."""
     return {name for family in families() + gateway_families() for name in _samples(family)}
 
 
@@ -54,7 +54,7 @@ def _samples(family: Metric) -> list[str]:
 
 
 def metrics_table() -> str:
-    """What belongs between the page's marks."""
+    """Return the table that belongs between the page's marks."""
     rows = ["| metric | labels | kind | meaning |", "|---|---|---|---|"]
     for it in families():
         shown = f"{it.name}_total" if it.type == "counter" else it.name
@@ -78,32 +78,32 @@ def rules() -> list[dict[str, Any]]:
 
 
 def test_alerts_ask_for_metrics_that_exist() -> None:
-    """A renamed metric would leave its alert silent for ever."""
+    """Alerts query existing metrics only, since a renamed metric would silence its alert."""
     assert set() == used("\n".join(rule["expr"] for rule in rules())) - names()
 
 
 def test_the_dashboard_shows_every_metric_and_no_other() -> None:
-    """A histogram by its buckets."""
+    """The dashboard shows every metric, a histogram by its buckets, and no other."""
     shown = {it.removesuffix("_bucket") for it in used(queries())}
     assert {_samples(it)[0].removesuffix("_bucket") for it in families() + gateway_families()} == shown
     assert set() == used(queries()) - names()
 
 
 def test_the_dashboard_s_panels_are_told_apart() -> None:
-    """Grafana drops one of two with the same id; each has a title and a sentence."""
+    """Panels have unique ids, of which Grafana would drop a duplicate, unique titles and a description."""
     panels = json.loads(DASHBOARD.read_text())["panels"]
     assert len(panels) == len({panel["id"] for panel in panels}) == len({panel["title"] for panel in panels})
     assert all(panel["description"].endswith(".") for panel in panels if panel["type"] != "row")
 
 
 def test_the_page_explains_every_metric() -> None:
-    """The table is made of the metrics themselves; a red test prints what belongs between the marks."""
+    """The page has the table generated from the metrics; a failure prints what belongs between the marks."""
     table = re.search(r"<!-- metrics -->\n(.*)\n<!-- /metrics -->", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert table is not None
     assert metrics_table() == table[1]
 
 
 def test_the_page_says_what_to_do_about_every_alert() -> None:
-    """A heading each, in the order of the rules."""
+    """The page has a heading for each alert, in the order of the rules."""
     headings = re.findall(r"^### (Playground(?:Deployer|Gateway)\w+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert [rule["alert"] for rule in rules()] == headings

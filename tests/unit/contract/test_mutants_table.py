@@ -1,4 +1,4 @@
-"""The table of `make mutants`, which takes too long for every run, stays true of the code."""
+"""The table of `make mutants`, which takes too long for every run, matches the code."""
 
 import ast
 import inspect
@@ -11,7 +11,7 @@ from tests.support.paths import ROOT
 
 
 def test_every_row_breaks_a_guard_that_is_there() -> None:
-    """Its text is in the file once, what takes its place is Python, and the tests that notice it exist."""
+    """Each row's text is in its file once, its replacement is valid Python, and the tests that should fail exist."""
     sources = {file: (ROOT / file).read_text(encoding="utf-8") for file in {it.file for it in mutants()}}
     assert [] == [problem for it in mutants() if (problem := wrong(it, sources[it.file]))]
     tests = {test for it in mutants() for test in it.tests.split()}
@@ -19,12 +19,12 @@ def test_every_row_breaks_a_guard_that_is_there() -> None:
 
 
 def test_no_row_takes_another_s_place() -> None:
-    """Two entries for the same file and tests are one in a dict: the rows of the first would never be broken."""
+    """No two entries share file and tests, because the second would silently replace the first in the dict."""
     written = next(it for it in ast.walk(ast.parse(inspect.getsource(table))) if isinstance(it, ast.Dict))
     assert len(written.keys) == len(table.ROWS)
 
 
 def is_there(path: str, function: str = "") -> bool:
-    """Whether there is this file or folder, with this function in it."""
+    """Return whether this file or folder exists, with this function in it."""
     place, name = Path(ROOT, path), function.partition("[")[0]
     return f"def {name}(" in place.read_text(encoding="utf-8") if name and place.exists() else place.exists()

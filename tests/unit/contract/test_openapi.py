@@ -1,6 +1,6 @@
-"""`schemas/generated/openapi.json` is an OpenAPI 3.1 document, judged by the official schema without a network.
+"""`schemas/generated/openapi.json` is a valid OpenAPI 3.1 document by the official schema, without a network.
 
-That answers are as it says is looked at in every test of the gateway (tests/support/openapi.py).
+Every test of the gateway compares its answers with the document (tests/support/openapi.py).
 """
 
 import asyncio
@@ -31,7 +31,7 @@ def official() -> Draft202012Validator:
 
 
 def walk(node: Any) -> Iterator[Json]:
-    """Every object in a JSON value."""
+    """Yield every object in a JSON value."""
     if isinstance(node, dict):
         yield node
     for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
@@ -39,14 +39,14 @@ def walk(node: Any) -> Iterator[Json]:
 
 
 def operations() -> Iterator[tuple[str, str, Json]]:
-    """Method, path and operation."""
+    """Yield method, path and operation."""
     for path, item in document()["paths"].items():
         for method, operation in item.items():
             yield method.upper(), path, operation
 
 
 def test_document_is_valid(official: Draft202012Validator) -> None:
-    """The official schema finds nothing wrong with it, and each of its own schemas is one."""
+    """The official schema accepts the document, and each of its own schemas is valid."""
     assert [] == [error.message for error in official.iter_errors(document())]
     for schema in document()["components"]["schemas"].values():
         Draft202012Validator.check_schema(schema)
@@ -65,14 +65,14 @@ def test_document_is_valid(official: Draft202012Validator) -> None:
     ],
 )
 def test_broken_document_is_refused(official: Draft202012Validator, break_it: Callable[[Json], Any]) -> None:
-    """The same validation notices a broken copy, so a pass means something."""
+    """The validation rejects broken copies, so a pass means something."""
     broken = copy.deepcopy(document())
     break_it(broken)
     assert not official.is_valid(broken)
 
 
 def test_every_reference_leads_somewhere_and_all_is_used() -> None:
-    """References stay inside the document, none dangles, and no component is left over."""
+    """References stay inside the document, none dangles, and every component is used."""
     references = {node["$ref"] for node in walk(document()) if "$ref" in node}
     assert all(it.startswith("#/components/") and resolved({"$ref": it}) for it in references)
     components = document()["components"]
@@ -85,12 +85,12 @@ def test_every_reference_leads_somewhere_and_all_is_used() -> None:
 
 
 def test_every_route_is_in_it() -> None:
-    """What the gateway serves for programs, the portal and probes, and nothing else."""
+    """The document has every route for programs, the portal and probes, and nothing else."""
     app = web.Application()
     routes: Any = object.__new__(Routes)
     routes._base = ""
     routes.add_to(app)
-    stopped = asyncio.Event()  # the gauge of readiness asks it as long as the process lives
+    stopped = asyncio.Event()  # the readiness gauge uses it as long as the process lives
     stopped.set()
     add_probes(app, None, None, None, stopped)  # type: ignore[arg-type]
     served = {(it.method, it.resource.canonical) for it in app.router.routes() if it.resource}
@@ -100,14 +100,14 @@ def test_every_route_is_in_it() -> None:
 
 
 def test_the_parameters_of_a_path_are_described() -> None:
-    """Each word in braces, and no other."""
+    """Each word in braces is described as a parameter, and no other."""
     for _, path, operation in operations():
         described = [resolved(it) for it in operation.get("parameters", [])]
         assert re.findall(r"{(\w+)}", path) == [it["name"] for it in described if it["in"] == "path"]
 
 
 def test_examples_fit() -> None:
-    """Each example of a body or an answer is valid against the schema beside it."""
+    """Each example of a body or an answer fits its schema."""
     for node in walk(document()):
         for media in node.get("content", {}).values() if isinstance(node.get("content"), dict) else ():
             given = [it["value"] for it in media.get("examples", {}).values()]
@@ -116,13 +116,13 @@ def test_examples_fit() -> None:
 
 
 def test_names_and_limits_are_those_of_the_code() -> None:
-    """The version of the contract, and the longest key."""
+    """The version of the contract and the longest key are those of the code."""
     assert CONTRACT_VERSION == document()["info"]["version"]
     assert MAX_KEY == document()["components"]["parameters"]["IdempotencyKey"]["schema"]["maxLength"]
 
 
 def test_problem_codes_are_those_of_the_gateway() -> None:
-    """Every code that the gateway's own code names is explained, in the document and in docs/gateway.md."""
+    """Every problem code in the gateway's code is explained in the document and in docs/gateway.md."""
     page = (ROOT / "docs" / "gateway.md").read_text(encoding="utf-8")
     sources = "".join(it.read_text(encoding="utf-8") for it in (ROOT / "worker" / "gateway").glob("*.py"))
     named = set(re.findall(r'(?:Refused|refuse)\(\s*(?:request,\s*)?\d+,\s*"([a-z-]+)"', sources))

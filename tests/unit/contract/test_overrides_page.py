@@ -1,4 +1,4 @@
-"""docs/overrides.md: its examples are taken and do what they say, its lists are those of the code."""
+"""docs/overrides.md: its examples are accepted and do what they promise, and its lists are those of the code."""
 
 import re
 from pathlib import Path
@@ -32,7 +32,7 @@ Json = dict[str, Any]
 
 
 def applied(text: str, tmp_path: Path) -> dict[str, Json]:
-    """What an example makes of a pipeline with a shared folder, by file."""
+    """Return the specs of a pipeline with a shared folder after an example is applied, by file."""
     path = tmp_path / "overrides.yaml"
     path.write_text(text, encoding="utf-8")
     overrides = load_overrides(OPTIONS.model_copy(update={"overrides_file": path}))
@@ -57,7 +57,7 @@ def own(spec: Json) -> Json:
 
 
 def test_there_are_examples() -> None:
-    """One for each thing that the page promises."""
+    """The page has an example for each subject that it promises."""
     assert [
         "Overrides",
         "A GPU for one image",
@@ -73,7 +73,7 @@ def test_there_are_examples() -> None:
 
 @pytest.mark.parametrize("title", EXAMPLES)
 def test_an_example_is_taken(title: str, tmp_path: Path) -> None:
-    """At the start, and by a single model."""
+    """Each example is accepted at the start, and by a single model."""
     (tmp_path / "overrides.yaml").write_text(EXAMPLES[title], encoding="utf-8")
     overrides = load_overrides(OPTIONS.model_copy(update={"overrides_file": tmp_path / "overrides.yaml"}))
     for image in IMAGES.values():
@@ -83,7 +83,7 @@ def test_an_example_is_taken(title: str, tmp_path: Path) -> None:
 
 
 def test_the_examples_do_what_they_say(tmp_path: Path) -> None:
-    """Each at its own node, and nowhere else."""
+    """Each example changes its own node and nothing else."""
     gpu = applied(EXAMPLES["A GPU for one image"], tmp_path)
     assert {"limits": {"nvidia.com/gpu": "1"}} == own(gpu["llm"])["resources"]
     assert {"nvidia.com/gpu.present": "true"} == pod(gpu["llm"])["nodeSelector"]
@@ -117,7 +117,7 @@ def test_the_examples_do_what_they_say(tmp_path: Path) -> None:
 
 
 def test_the_refusal_is_shown_as_it_is(tmp_path: Path) -> None:
-    """Line by line what a start says."""
+    """The page shows the error of a start, line by line."""
     shown = re.search(
         r"^    (DEPLOYER_BUNDLE__OVERRIDES_FILE: )/etc/deployer/overrides.yaml(: .*)$", TEXT, re.MULTILINE
     )
@@ -132,7 +132,7 @@ def test_the_refusal_is_shown_as_it_is(tmp_path: Path) -> None:
 
 
 def test_the_lists_are_those_of_the_code() -> None:
-    """Every key of `match`, and every list that is merged, with its key."""
+    """The page lists every key of `match`, and every merged list with its key."""
     matches = TEXT.partition("\n## match\n")[2].partition("\n## ")[0]
     assert list(Match.model_fields) == re.findall(r"^\| `([a-z]+)` \|", matches, re.MULTILINE)
     rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| `(\w+)` \|$", TEXT, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The published schemas, the examples and the event classes say the same."""
+"""The published schemas, the examples and the event classes agree."""
 
 import json
 import re
@@ -22,25 +22,25 @@ EVENT_CLASSES = pytest.mark.parametrize(
 
 
 def example(name: str) -> dict[str, Any]:
-    """The value of one record, as it travels."""
+    """Return the value of one record, as it is sent."""
     value: dict[str, Any] = json.loads((EXAMPLES / f"{name}.json").read_text(encoding="utf-8"))
     return value
 
 
 def validator(name: str) -> Draft202012Validator:
-    """Of the published JSON Schema."""
+    """Return a validator of the published JSON Schema."""
     schema = json.loads((GENERATED / f"{name}.schema.json").read_text(encoding="utf-8"))
     Draft202012Validator.check_schema(schema)
     return Draft202012Validator(schema)
 
 
 def test_generated_files_are_fresh() -> None:
-    """What is committed is what `python -m schemas.export` writes now."""
+    """The committed files are what `python -m schemas.export` writes now."""
     assert [] == stale(GENERATED)
 
 
 def test_check_names_every_stale_file(tmp_path: Path) -> None:
-    """A file that is missing, edited or not generated any more is named, and the exit code is 1."""
+    """`--check` lists every file that is missing, edited or no longer generated, with exit code 1."""
     main([], folder=tmp_path)
     main(["--check"], folder=tmp_path)
     (tmp_path / "status.schema.json").write_text("{}\n")
@@ -50,7 +50,7 @@ def test_check_names_every_stale_file(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(["--check"], folder=tmp_path)
 
-    assert isinstance(exit_.value.code, str)  # Python exits 1 and prints it
+    assert isinstance(exit_.value.code, str)  # Python exits 1 and prints this text
     assert [
         "old.schema.json",
         "request.schema.json",
@@ -59,7 +59,7 @@ def test_check_names_every_stale_file(tmp_path: Path) -> None:
 
 
 def test_writing_makes_everything_fresh(tmp_path: Path) -> None:
-    """After a run the folder holds the generated files and nothing else."""
+    """A run leaves the generated files in the folder and nothing else."""
     (tmp_path / "old.schema.json").write_text("{}\n")
 
     main([], folder=tmp_path)
@@ -68,13 +68,13 @@ def test_writing_makes_everything_fresh(tmp_path: Path) -> None:
 
 
 def test_there_is_one_example_for_each_event() -> None:
-    """No event is without an example, and no example is without an event."""
+    """Every event has an example, and every example an event."""
     assert sorted(EVENTS) == sorted(path.stem for path in EXAMPLES.glob("*.json"))
 
 
 @EVENT_CLASSES
 def test_example_is_valid(name: str, event: type[BaseModel]) -> None:
-    """An example passes the published JSON Schema and the class, and comes back as it went in."""
+    """An example passes the published JSON Schema and the class, and survives the round trip."""
     value = example(name)
 
     validator(name).validate(value)
@@ -84,7 +84,7 @@ def test_example_is_valid(name: str, event: type[BaseModel]) -> None:
 
 @EVENT_CLASSES
 def test_published_schema_refuses_what_the_class_refuses(name: str, event: type[BaseModel]) -> None:
-    """Without any one of its required fields an example passes neither the JSON Schema nor the class."""
+    """An example without any one of its required fields fails both the JSON Schema and the class."""
     value = example(name)
     for field in [field.alias for field in event.model_fields.values() if field.is_required()]:
         broken = {key: item for key, item in value.items() if key != field}
@@ -95,7 +95,7 @@ def test_published_schema_refuses_what_the_class_refuses(name: str, event: type[
 
 
 def test_request_ignores_unknown_fields() -> None:
-    """A sender may know more fields than we do."""
+    """Unknown fields in a request are ignored, because a sender may have more."""
     value = example("request") | {"priority": "high"}
 
     validator("request").validate(value)
@@ -105,7 +105,7 @@ def test_request_ignores_unknown_fields() -> None:
 
 @pytest.mark.parametrize(("name", "event"), [("status", DeploymentStatus), ("settlement", DeploymentSettled)])
 def test_events_we_write_have_no_unknown_fields(name: str, event: type[BaseModel]) -> None:
-    """The class refuses a field that is not in the contract; readers are told to let it pass."""
+    """The class rejects unknown fields in what we write, while the published schema lets readers ignore them."""
     value = example(name) | {"priority": "high"}
 
     validator(name).validate(value)
@@ -115,7 +115,7 @@ def test_events_we_write_have_no_unknown_fields(name: str, event: type[BaseModel
 
 
 def test_request_takes_null_for_absent() -> None:
-    """Senders that write every field, absent ones as null, are understood."""
+    """A request may have null for an absent field."""
     value = example("request") | {"jwtToken": None, "replayOf": None}
 
     validator("request").validate(value)
@@ -124,7 +124,7 @@ def test_request_takes_null_for_absent() -> None:
 
 
 def test_status_leaves_absent_fields_out() -> None:
-    """A status never carries null, so that readers need to handle one kind of absence."""
+    """A status never contains null, so readers handle only one kind of absence."""
     value = example("status") | {"deployment": None}
 
     with pytest.raises(ValidationError):
@@ -135,7 +135,7 @@ def test_status_leaves_absent_fields_out() -> None:
 
 @EVENT_CLASSES
 def test_every_field_is_described(name: str, event: type[BaseModel]) -> None:
-    """A reader of the published schema finds a sentence for each field, or for its class."""
+    """The published schema describes each field, directly or through its class."""
     schema = validator(name).schema
     places = [schema, *schema.get("$defs", {}).values()]
     undescribed = [
@@ -150,7 +150,7 @@ def test_every_field_is_described(name: str, event: type[BaseModel]) -> None:
 
 
 def test_no_input_in_the_error_of_an_event() -> None:
-    """A request that is refused does not show its token."""
+    """The error of an invalid request does not show its token."""
     with pytest.raises(ModelError) as refused:
         DeploymentRequested.model_validate({"solutionId": "x", "jwtToken": {"a": "not-a-real-token"}})
 
@@ -171,22 +171,22 @@ def _is_public(name: str, value: object) -> bool:
 
 
 def test_every_state_has_successors_listed() -> None:
-    """The table of successors knows each state, and the beginning."""
+    """The table of successors has every state, and the beginning."""
     assert {None, *State} == set(SUCCESSORS)
 
 
 def test_final_states_are_those_without_successors() -> None:
-    """Nothing follows a final state, and something follows every other one."""
+    """Final states are exactly the states without successors."""
     assert {state for state, successors in SUCCESSORS.items() if not successors} == FINAL_STATES
 
 
 def test_every_state_can_be_reached() -> None:
-    """No state is left over that nothing leads to."""
+    """Every state is some state's successor."""
     assert set(State) == frozenset().union(*SUCCESSORS.values())
 
 
 def test_changelog_starts_with_the_version_of_the_contract() -> None:
-    """Whoever raises the version writes down why."""
+    """The changelog starts with the current version of the contract, so a new version must be explained."""
     text = (Path(schemas.__file__).parent / "CHANGELOG.md").read_text(encoding="utf-8")
 
     assert re.findall(r"^## (.+)$", text, re.MULTILINE)[:1] == [asyncapi.CONTRACT_VERSION]

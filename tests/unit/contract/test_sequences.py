@@ -1,4 +1,4 @@
-"""The sequences in schemas/examples/sequences are what a worker would write, and keep the contract."""
+"""The sequences in schemas/examples/sequences are what a worker would write, and follow the contract."""
 
 import json
 import re
@@ -17,24 +17,24 @@ NAMES = pytest.mark.parametrize("name", SEQUENCES)
 
 
 def values(name: str) -> list[dict[str, Any]]:
-    """The committed values of the records."""
+    """Return the committed values of the records."""
     found: list[dict[str, Any]] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     return found
 
 
 def statuses(name: str) -> list[DeploymentStatus]:
-    """The same as the class reads them."""
+    """Return the same values as the class reads them."""
     return [DeploymentStatus.model_validate(it) for it in values(name)]
 
 
 def test_committed_files_are_what_the_lifecycle_makes() -> None:
-    """`make schemas` writes them again."""
+    """The committed files are what the lifecycle produces; `make schemas` rewrites them."""
     assert files() == {it.name: it.read_text(encoding="utf-8") for it in FOLDER.iterdir()}
 
 
 @NAMES
 def test_each_status_fits_the_published_schema(name: str) -> None:
-    """And comes back from the class as it went in."""
+    """Each status fits the published schema and survives the round trip."""
     validator = Draft202012Validator(json.loads((GENERATED / "status.schema.json").read_text(encoding="utf-8")))
     for value, status in zip(values(name), statuses(name), strict=True):
         validator.validate(value)
@@ -43,7 +43,7 @@ def test_each_status_fits_the_published_schema(name: str) -> None:
 
 @NAMES
 def test_a_sequence_keeps_the_contract(name: str) -> None:
-    """Numbered without gaps, each state allowed after the one before, one record, one end, and time moves on."""
+    """A sequence has no gaps, only allowed steps, one record, one end, and times that never go back."""
     found = statuses(name)
     assert [*range(len(found))] == [it.sequence for it in found]
     assert all(after in SUCCESSORS[before] for before, after in pairwise([None, *(it.state for it in found)]))
@@ -53,7 +53,7 @@ def test_a_sequence_keeps_the_contract(name: str) -> None:
 
 
 def test_together_they_show_every_state() -> None:
-    """No state is without an example; what is special about each sequence is in it."""
+    """The sequences show every state together, and each shows its own subject."""
     assert {*State} == {it.state for name in SEQUENCES for it in statuses(name)}
     (refused,) = statuses("rejected-at-once")
     assert ("record-5-1207-", None) == (refused.request_id[:14], refused.fingerprint)

@@ -7,11 +7,11 @@ TESTS = ROOT / "tests"
 UNIT = TESTS / "unit"
 SUBJECTS = {"contract", "leaks", "properties", "refusals", "release", "support"}
 SCHEMAS = Path("schemas")
-BROKERS = {"kafka", "topics", "desk", "scene", "secured"}  # fixtures that start one
+BROKERS = {"kafka", "topics", "desk", "scene", "secured"}  # fixtures that start a broker
 
 
 def test_every_test_says_what_it_proves() -> None:
-    """One sentence at least, so that a red test explains itself."""
+    """Every test has at least one sentence, so that a failure explains itself."""
     silent = [
         f"{path.relative_to(TESTS)}::{function.name}"
         for path in TESTS.rglob("test_*.py")
@@ -24,14 +24,14 @@ def test_every_test_says_what_it_proves() -> None:
 
 
 def test_unit_tests_lie_as_their_modules_do() -> None:
-    """A folder of them is a folder of worker/, schemas/, or one of the subjects that go across."""
+    """A folder of unit tests is named after a folder of worker/, schemas/, or a subject that spans several."""
     folders = {path.parent.relative_to(UNIT) for path in UNIT.rglob("test_*.py")}
     across = {it for it in folders if it.parts[:1] and it.parts[0] in SUBJECTS}
     assert [] == sorted(it for it in folders - across - {SCHEMAS} if not (ROOT / "worker" / it).is_dir())
 
 
 def test_unit_tests_need_no_broker() -> None:
-    """Who has a minute and no Java can run them."""
+    """No unit test needs a broker, so the unit tests run in a minute without Java."""
     users = [
         f"{path.relative_to(UNIT)}::{function.name}"
         for path in UNIT.rglob("*.py")

@@ -9,16 +9,16 @@ from worker.errors import TooManyRequests
 
 
 async def settled() -> None:
-    """Every task that can go on has gone on."""
+    """Let every task that can continue do so."""
     for _ in range(10):
         await asyncio.sleep(0)
 
 
-# ------------------------------------------------------------------------------------------------ one of a key
+# ------------------------------------------------------------------------------------------------ one per key
 
 
 class Worker:
-    """Acquires a lock in a task of its own and releases it when told."""
+    """A task that acquires a lock and releases it on request."""
 
     def __init__(self, lock: KeyLock) -> None:
         self.leave = asyncio.Event()
@@ -48,7 +48,7 @@ async def finish(*workers: Worker) -> None:
 
 
 async def test_one_key_works_in_the_order_it_joined() -> None:
-    """The second of a user waits for the first, whoever asks earlier."""
+    """A user's second request waits for the first, even if it tries to acquire the lock earlier."""
     queue = KeyQueue()
     first, second = queue.join(b"a"), queue.join(b"a")
     late = Worker(second)
@@ -61,7 +61,7 @@ async def test_one_key_works_in_the_order_it_joined() -> None:
 
 
 async def test_other_keys_are_not_held_up() -> None:
-    """A slow user is alone with it; records without a key wait for nobody."""
+    """A slow user delays no other key, and records without a key never wait."""
     queue = KeyQueue()
     workers = [Worker(queue.join(key)) for key in (b"a", b"b", None, None)]
     assert [True] * 4 == await acquired(*workers)
@@ -69,7 +69,7 @@ async def test_other_keys_are_not_held_up() -> None:
 
 
 async def test_a_lock_that_is_released_unused_lets_the_next_one_go() -> None:
-    """A rejected request never acquires it; leaving the middle keeps the order of the others."""
+    """Releasing an unused lock lets the next request continue, and leaving the middle keeps the order of the others."""
     queue = KeyQueue()
     first, second, third = (queue.join(b"a") for _ in range(3))
     second.release()
@@ -82,7 +82,7 @@ async def test_a_lock_that_is_released_unused_lets_the_next_one_go() -> None:
 
 
 async def test_a_cancelled_waiter_keeps_no_place() -> None:
-    """Its partition was lost while it waited; the next of its user goes when the first is done."""
+    """A cancelled waiter leaves the queue, and the user's next request continues when the first is done."""
     queue = KeyQueue()
     holder, waiter, last = (Worker(queue.join(b"a")) for _ in range(3))
     assert [True, False, False] == await acquired(holder, waiter, last)
@@ -94,7 +94,7 @@ async def test_a_cancelled_waiter_keeps_no_place() -> None:
 
 
 async def test_a_key_that_is_done_is_forgotten() -> None:
-    """Users come and go; memory does not grow with them."""
+    """A finished key is forgotten, so memory does not grow with the number of users."""
     queue = KeyQueue()
     for key in range(100):
         lock = queue.join(bytes([key]))
@@ -105,7 +105,7 @@ async def test_a_key_that_is_done_is_forgotten() -> None:
 
 
 async def test_a_key_has_so_many_open_and_no_more() -> None:
-    """Others do not count, nor do those that are not accepted; what ends makes room."""
+    """A key's limit counts only its own accepted requests, and an ended request makes room."""
     queue = KeyQueue(2)
     first, second, third = (queue.join(b"a") for _ in range(3))
     first.count_open()
@@ -120,7 +120,7 @@ async def test_a_key_has_so_many_open_and_no_more() -> None:
 
 
 async def test_what_was_accepted_stays_so() -> None:
-    """By another worker with a higher limit: it counts, and is not refused."""
+    """Requests that an earlier worker accepted under a higher limit count and are never rejected."""
     queue = KeyQueue(1)
     for _ in range(3):
         queue.join(b"a").count_open(accepted=True)
@@ -132,7 +132,7 @@ async def test_what_was_accepted_stays_so() -> None:
 
 
 async def test_those_that_wait_are_counted() -> None:
-    """Not the first of a key, and none that stopped."""
+    """Waiting requests are counted without the first of each key and without those that stopped waiting."""
     queue = KeyQueue()
     workers = [Worker(queue.join(key)) for key in (b"a", b"a", b"a", b"b")]
     await acquired(*workers)
@@ -146,11 +146,11 @@ async def test_those_that_wait_are_counted() -> None:
     await finish(workers[2])
 
 
-# ------------------------------------------------------------------------------------------------ so many in all
+# ------------------------------------------------------------------------------------------------ the limit for all
 
 
 class Holder:
-    """Holds something until it is told."""
+    """A task that holds something until it is released."""
 
     def __init__(self, what: AbstractAsyncContextManager[object]) -> None:
         self.entered = False
@@ -169,7 +169,7 @@ class Holder:
 
 
 async def test_so_many_call_dependencies_at_once() -> None:
-    """Building and posting share the limit; a POST goes first, because its bundle takes memory."""
+    """Builds and POSTs share the limit, and POSTs have priority because their bundles take memory."""
     limiter = Limiter(2)
     first, second = Holder(limiter.build()), Holder(limiter.post())
     await settled()
@@ -186,7 +186,7 @@ async def test_so_many_call_dependencies_at_once() -> None:
 
 
 async def test_a_cancelled_waiter_takes_no_slot() -> None:
-    """Before its turn, and at the very moment it comes."""
+    """A waiter cancelled before its turn, or at the moment it comes, takes no slot."""
     limiter = Limiter(1)
     holder = Holder(limiter.build())
     await settled()
@@ -204,7 +204,7 @@ async def test_a_cancelled_waiter_takes_no_slot() -> None:
 
 
 async def test_twice_as_many_attempts_may_have_begun() -> None:
-    """What waits for Kafka between two calls holds up nobody, and the bundles in memory have a bound."""
+    """Twice as many attempts as slots may begin, so no wait for Kafka blocks a slot and the bundles stay bounded."""
     time = FakeTime()
     admission = Admission(Limiter(2), Breakers(time.seconds, time.sleep), Budget(RESERVED_BYTES))
     attempts = [Holder(admission.attempt(FakeJob())) for _ in range(5)]

@@ -1,4 +1,4 @@
-"""Who waits for the issuer's keys, and who gives way."""
+"""Which requests wait for the issuer's keys, and which give way."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ from worker.domain.request import Record, read_request
 
 
 class Waiting:
-    """Room for so many, and the jobs that were sent to wait, in their order."""
+    """Room for a limited number of jobs, and the jobs that wait, in order."""
 
     def __init__(self, limit: int) -> None:
         self.awaiting = AwaitingKeys(limit)
@@ -21,7 +21,7 @@ class Waiting:
         self.over = asyncio.Event()
 
     async def add(self, *keys: str) -> None:
-        """One of each of these keys, one after the other."""
+        """Add one job for each of these keys, in order."""
         for key in keys:
             job = FakeJob(record(key=key.encode(), offset=len(self.jobs)))
             self.jobs.append(job)
@@ -44,15 +44,15 @@ class Waiting:
     ("keys", "gave_way"),
     [
         ("abc", []),
-        ("abcd", [0]),  # all have one: the oldest
+        ("abcd", [0]),  # each has one job: the oldest gives way
         ("abcdef", [0, 1, 2]),
-        ("abbc", [1]),  # of the key with most of them, its oldest
+        ("abbc", [1]),  # the oldest job of the key with the most jobs
         ("aaaabc", [0, 1, 2]),
         ("cbaaaa", [2, 3, 4]),
     ],
 )
 async def test_who_has_most_gives_way(keys: str, gave_way: list[int]) -> None:
-    """A sender of many makes room for one of few; who was there first keeps nobody out."""
+    """The sender with the most waiting jobs gives way, so early arrivals keep no other sender out."""
     waiting = Waiting(3)
     await waiting.add(*keys)
     assert (gave_way, min(3, len(keys))) == (waiting.gave_way, len(waiting.awaiting))
@@ -61,7 +61,7 @@ async def test_who_has_most_gives_way(keys: str, gave_way: list[int]) -> None:
 
 
 async def test_a_thousand_of_others_do_not_displace_one() -> None:
-    """As long as they come from fewer keys than there is room."""
+    """A thousand jobs of other keys displace none, as long as there are fewer keys than slots."""
     waiting = Waiting(100)
     await waiting.add("good", *[f"stranger-{number % 50}" for number in range(1000)])
     assert (False, 901, 100) == (waiting.jobs[0].gave_way, len(waiting.gave_way), len(waiting.awaiting))
@@ -69,7 +69,7 @@ async def test_a_thousand_of_others_do_not_displace_one() -> None:
 
 
 def started(processor: FakeProcessor, given: Record) -> Job:
-    """A job of a record that the partition has read."""
+    """A job for a record that the partition has read."""
     request = read_request(given)
     state = processor.state.receive(given, request, FakeTime().wall.now)
     assert state
@@ -79,7 +79,7 @@ def started(processor: FakeProcessor, given: Record) -> Job:
 
 
 async def test_who_waits_holds_up_neither_its_partition_nor_the_user_of_its_key() -> None:
-    """It is not counted, its offset does not pass, and the next of its key goes; afterwards it is as before."""
+    """While a job waits for keys, it is not counted, keeps its offset, and leaves the key lock to the next job."""
     processor = FakeProcessor(FakeTime().clocks())
     stranger, good = (started(processor, record({}, key=b"ada", offset=offset)) for offset in (0, 1))
     awaiting, over = AwaitingKeys(), asyncio.Event()
@@ -105,7 +105,7 @@ async def test_who_waits_holds_up_neither_its_partition_nor_the_user_of_its_key(
 
 
 async def test_who_is_cancelled_leaves() -> None:
-    """Its partition was lost, or the worker stops."""
+    """A job that is cancelled, by a lost partition or a stop, leaves the waiting list without giving way."""
     waiting = Waiting(3)
     await waiting.add("a")
     waiting.tasks[0].cancel()

@@ -1,4 +1,4 @@
-"""Record batches: whatever is in them, and however they are packed, each record is read or refused by its place."""
+"""Record batches: whatever a batch holds and however it is packed, each record is read or rejected by its offset."""
 
 import gzip
 import struct
@@ -44,12 +44,12 @@ def number(value: int) -> bytes:
 
 
 def text(value: bytes | None) -> bytes:
-    """A length and its bytes, or Kafka's null."""
+    """A length with its bytes, or Kafka's null."""
     return number(-1) if value is None else number(len(value)) + value
 
 
 def packed_record(place: int, value: bytes | None = b"v", headers: bytes | None = None, count: int = 0) -> bytes:
-    """A record as it stands in a batch; `headers` are so many, already packed."""
+    """A record as it appears in a batch; `headers` holds `count` headers, already packed."""
     body = b"\0" + number(place) + number(place) + text(b"k") + text(value) + number(count) + (headers or b"")
     return number(len(body)) + body
 
@@ -57,7 +57,7 @@ def packed_record(place: int, value: bytes | None = b"v", headers: bytes | None 
 def batch(
     records: Sequence[bytes], codec: str = "none", pack: Callable[[bytes], bytes] | None = None, offset: int = 10
 ) -> bytes:
-    """A batch at this offset, as a broker gives it out; `pack` in place of the codec's own."""
+    """A batch at this offset as a broker returns it; `pack` replaces the codec's own compression."""
     attributes, encode = CODECS[codec]
     last = len(records) - 1
     head = struct.pack(">hiqqqhii", attributes, last, 1000, 1000 + last, -1, -1, -1, len(records))
@@ -66,7 +66,7 @@ def batch(
 
 
 def read(*batches: bytes, start: int = 10) -> list[Any]:
-    """What a consumer is given of them, from this offset on."""
+    """Return what a consumer receives of these batches, from this offset on."""
     tp = TopicPartition("t", 0)
     return [
         *fetcher.PartitionRecords(tp, Batches(b"".join(batches)), [], start, None, None, True, fetcher.READ_COMMITTED)
@@ -74,7 +74,7 @@ def read(*batches: bytes, start: int = 10) -> list[Any]:
 
 
 def seen(records: Sequence[Any]) -> list[tuple[int, object]]:
-    """Offset and value of each; of one that was not unpacked, why."""
+    """Return each record's offset and value, or the reason why it was not unpacked."""
     return [(it.offset, it.value.decode() if isinstance(it.value, NotUnpacked) else it.value) for it in records]
 
 
@@ -83,7 +83,7 @@ READERS = sorted(path for path in (ROOT / "worker").rglob("*.py") if "AIOKafkaCo
 
 @pytest.mark.parametrize("path", READERS, ids=lambda path: path.stem)
 def test_consumers_read_through_it(path: Path) -> None:
-    """Every consumer of every process: whatever module opens one, and whether or not a worker runs beside it."""
+    """Every module that opens a consumer reads through `Batches`, even without a worker in the process."""
     module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
     script = f"import {module}; from aiokafka.consumer import fetcher; print(fetcher.MemoryRecords.__module__)"
     ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -92,7 +92,7 @@ def test_consumers_read_through_it(path: Path) -> None:
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_records_are_read_as_they_were_sent(codec: str) -> None:
-    """With any codec: key, value, headers, offset and time; from the middle of a batch, too."""
+    """Every codec gives back key, value, headers, offset and time, even from the middle of a batch."""
     kind = {"framed snappy": 2}.get(codec, CODECS[codec][0])
     builder = DefaultRecordBatchBuilder(2, kind, False, -1, -1, -1, 1 << 20)
     for place in range(3):
@@ -105,7 +105,7 @@ def test_records_are_read_as_they_were_sent(codec: str) -> None:
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_a_header_name_that_is_no_text_stops_nobody(codec: str) -> None:
-    """Its record is read, and those before and behind it once."""
+    """A record with a header name that is not text is read, and the records around it are read once."""
     ill = packed_record(1, headers=text(b"\xff\xfe") + text(b"y"), count=1)
     records = read(batch([packed_record(0), ill, packed_record(2)], codec))
     assert [(10, b"v"), (11, b"v"), (12, b"v")] == seen(records)
@@ -114,14 +114,14 @@ def test_a_header_name_that_is_no_text_stops_nobody(codec: str) -> None:
 
 @pytest.mark.parametrize("codec", PACKED)
 def test_a_batch_that_is_too_large_unpacked_is_refused_by_its_places(codec: str) -> None:
-    """40 records of 480,000 headers each, and one of 30 MB: in milliseconds and little memory; what follows is read."""
+    """Batches of 40 times 480,000 headers or 30 MB are rejected in milliseconds and little memory; the next is read."""
     many = packed_record(0, headers=(text(b"") + text(None)) * 480_000, count=480_000)
     bombs = batch([many] * 40, codec), batch([packed_record(0, b" " * 30_000_000)], codec)
     for bomb, count in zip(bombs, (40, 1), strict=True):
         began = time.perf_counter()
         read(bomb)
         assert time.perf_counter() - began < 0.05
-        tracemalloc.start()  # which takes its time
+        tracemalloc.start()  # which is slow
         records = read(bomb)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
@@ -133,7 +133,7 @@ def test_a_batch_that_is_too_large_unpacked_is_refused_by_its_places(codec: str)
 
 @pytest.mark.parametrize("codec", PACKED)
 def test_a_batch_may_be_as_large_as_the_bound(codec: str) -> None:
-    """To the byte, in records that are as large as one may be; a byte more is too much."""
+    """A batch of largest records may reach the bound exactly, and one more byte is rejected."""
     fill = [packed_record(place, b"x" * (Message.MAX_BYTES - 40)) for place in range(4)]
     left = MAX_UNPACKED - sum(map(len, fill))
     last = packed_record(4, b"x" * (left - 10))
@@ -148,7 +148,7 @@ def test_a_batch_may_be_as_large_as_the_bound(codec: str) -> None:
 
 @pytest.mark.parametrize("codec", PACKED)
 def test_a_record_that_is_too_large_is_refused_alone(codec: str) -> None:
-    """By its bytes or by its headers; those beside it are read."""
+    """A record with too many bytes or headers is rejected alone, and its neighbours are read."""
     large = packed_record(1, b"x" * Message.MAX_BYTES)
     headers = packed_record(2, headers=(text(b"h") + text(b"")) * (MAX_HEADERS + 1), count=MAX_HEADERS + 1)
     most = packed_record(3, headers=(text(b"h") + text(b"")) * MAX_HEADERS, count=MAX_HEADERS)
@@ -165,14 +165,14 @@ def test_a_record_that_is_too_large_is_refused_alone(codec: str) -> None:
     "broken", [b"", b"\0", b"garbage" * 20, b"\x82SNAPPY\x00" + b"\0" * 8, b"\x82SNAPPY\x00" + b"\xff" * 20]
 )
 def test_a_batch_that_cannot_be_unpacked_is_refused_by_its_places(codec: str, broken: bytes) -> None:
-    """Brokers let none through; one that comes nevertheless stops nobody."""
+    """A batch that cannot be unpacked, which brokers never let through, is rejected and the next batch is read."""
     records = read(batch([b"", b""], codec, lambda _: broken), batch([packed_record(0)], offset=12))
     assert [(10, True), (11, True), (12, False)] == [(it.offset, isinstance(it.value, NotUnpacked)) for it in records]
 
 
 @pytest.mark.parametrize("cut", range(1, 9))
 def test_records_that_end_too_early_are_refused(cut: int) -> None:
-    """What was whole before them is read."""
+    """A truncated record is rejected, and the whole record before it is read."""
     whole = packed_record(0)
     cut_off = packed_record(1, headers=text(b"h") + text(b"y" * 4), count=1)[:-cut]
     records = read(batch([whole, cut_off], "gzip"))

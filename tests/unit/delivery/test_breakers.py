@@ -1,4 +1,4 @@
-"""What opens a breaker, what does not, and who finds out whether the dependency is back."""
+"""Breakers: what opens a breaker, what does not, and which request tests whether the dependency is back."""
 
 import asyncio
 import random
@@ -35,31 +35,31 @@ FORBIDDEN = Unavailable("artifacts-unauthorized", "Status 403.")
 SLOW = Unavailable("catalog-timeout", "Slow.")
 UNKNOWN = OutcomeUnknown("No answer.")
 BUSY = Unavailable("playground-busy", "Busy.", "submit")
-# What may be the fault of one solution or one user.
+# Failures that one solution or one user may cause.
 OF_CONTENT = (REDIRECTED, FORBIDDEN, SLOW, UNKNOWN, BUSY, Unavailable("catalog-error", "Status 500."))
 
 
 def different(count: int) -> list[Origin]:
-    """So many that share neither user nor solution."""
+    """Sources that share neither user nor solution."""
     return [source(number, number) for number in range(count)]
 
 
 class World:
-    """Breakers in a time that passes while somebody waits."""
+    """Breakers with a clock that advances while a request waits."""
 
     def __init__(self) -> None:
         self.time = FakeTime()
         self.breakers = Breakers(self.time.seconds, self.time.sleep)
 
     async def attempt(self, error: DeploymentError | None = None, by: Origin | None = None) -> None:
-        """One that ends so."""
+        """Make one attempt with this outcome."""
         with suppress(DeploymentError):
             async with self.breakers.guard(by or source()):
                 if error:
                     raise error
 
     async def attempts(self, error: DeploymentError, by: Sequence[Origin]) -> None:
-        """All at the same time: each has begun before the first ends."""
+        """Make these attempts at the same time: each has begun before the first ends."""
         begun, go = 0, asyncio.Event()
 
         async def one(of: Origin) -> None:
@@ -71,13 +71,13 @@ class World:
 
         tasks = [asyncio.create_task(one(of)) for of in by]
         async with asyncio.timeout(5):
-            while begun < len(by):  # noqa: ASYNC110 - each counts itself
+            while begun < len(by):  # noqa: ASYNC110 - each attempt counts itself
                 await asyncio.sleep(0)
         go.set()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def opened(self, error: DeploymentError = REDIRECTED) -> None:
-        """As when the dependency fails for everybody."""
+        """Open a breaker as a failure for every source does."""
         for by in different(FAILURES):
             await self.attempt(error, by)
         assert self.open
@@ -87,11 +87,11 @@ class World:
         return [name for name, it in self.breakers.all.items() if it.open]
 
 
-# What opens it
+# What opens a breaker
 
 
 async def test_failures_in_a_row_open_it() -> None:
-    """An answer in between shows that the dependency is there, a refusal too."""
+    """Only failures in a row open a breaker: an answer in between, even a refusal, shows that the dependency is up."""
     world = World()
     for error in (DOWN, DOWN, NotFound("proto-missing", "Gone."), *[DOWN] * (FAILURES - 1)):
         await world.attempt(error)
@@ -101,7 +101,7 @@ async def test_failures_in_a_row_open_it() -> None:
 
 
 async def test_refused_credentials_open_it_at_once() -> None:
-    """No other request fares better; but that one file is forbidden says nothing of another."""
+    """Rejected credentials open the breaker at once, since every request needs them; one forbidden file does not."""
     world = World()
     await world.attempt(FORBIDDEN)
     assert [] == world.open
@@ -111,7 +111,7 @@ async def test_refused_credentials_open_it_at_once() -> None:
 
 @pytest.mark.parametrize("error", OF_CONTENT, ids=lambda it: it.code)
 async def test_what_strikes_several_users_and_solutions_opens_it(error: DeploymentError) -> None:
-    """Or every request in turn would be tried, and with unknown outcomes parked."""
+    """A failure of several users and solutions opens the breaker, or each request in turn would be tried or parked."""
     world = World()
     for by in different(FAILURES - 1):
         await world.attempt(error, by)
@@ -133,7 +133,7 @@ async def test_what_strikes_several_users_and_solutions_opens_it(error: Deployme
     ids=["20 users, one solution", "one user, 20 solutions", "one of both", "a user and a solution", "two users"],
 )
 async def test_what_follows_one_solution_or_one_user_opens_nothing(error: DeploymentError, by: list[Origin]) -> None:
-    """However often, one after the other or all at once; and it stops no deadline."""
+    """Failures that follow a user or a solution, or two of them, never open a breaker or pause a deadline."""
     world = World()
     for _ in range(3):
         for one in by:
@@ -144,7 +144,7 @@ async def test_what_follows_one_solution_or_one_user_opens_nothing(error: Deploy
 
 
 async def test_failures_of_both_kinds_in_a_row() -> None:
-    """What is everybody's counts by itself, whatever one solution brings about in between."""
+    """Dependency-wide failures are counted separately from the failures of one solution in between."""
     world = World()
     for _ in range(FAILURES - 1):
         await world.attempt(SLOW)
@@ -155,7 +155,7 @@ async def test_failures_of_both_kinds_in_a_row() -> None:
 
 
 def explained(failures: Sequence[Origin], culprits: int) -> bool:
-    """Whether so many users and solutions account for all of these failures."""
+    """Return whether this number of users and solutions accounts for all of these failures."""
     suspects = [("user", it.user) for it in failures] + [("solution", it.solution) for it in failures]
     return any(
         all(("user", it.user) in chosen or ("solution", it.solution) in chosen for it in failures)
@@ -165,7 +165,7 @@ def explained(failures: Sequence[Origin], culprits: int) -> bool:
 
 @pytest.mark.parametrize("seed", range(300))
 async def test_only_what_no_two_culprits_account_for_opens_it(seed: int) -> None:
-    """Any users, solutions and outcomes in any order: never what two of them, or one, account for."""
+    """In any order of users, solutions and outcomes, no breaker opens for failures that two culprits account for."""
     chance = random.Random(seed)
     users, solutions = chance.randint(1, 6), chance.randint(1, 6)
     world = World()
@@ -182,11 +182,11 @@ async def test_only_what_no_two_culprits_account_for_opens_it(seed: int) -> None
     assert min(users, solutions) < 6
 
 
-# Who tries
+# The trial
 
 
 async def test_one_is_the_trial_and_the_others_wait() -> None:
-    """Until it has an answer; the time in between is counted."""
+    """One request is the trial while the others wait for its outcome, and that time counts as downtime."""
     world = World()
     await world.attempt(REFUSED)
     trying, may_end = asyncio.Event(), asyncio.Event()
@@ -209,7 +209,7 @@ async def test_one_is_the_trial_and_the_others_wait() -> None:
 
 
 async def test_a_trial_in_vain_lets_the_next_one_be_the_trial() -> None:
-    """It was cancelled, or ended before it came to the dependency; a failure opens it for longer."""
+    """A trial that ended without reaching the dependency passes the trial on; a failed trial keeps it open longer."""
     world = World()
     await world.attempt(REFUSED)
     with pytest.raises(ZeroDivisionError):
@@ -223,7 +223,7 @@ async def test_a_trial_in_vain_lets_the_next_one_be_the_trial() -> None:
 
 
 async def test_a_trial_that_fails_for_its_own_sake_keeps_nobody_out() -> None:
-    """While 20 users wait with one bad solution, another one's request is the next trial at once, and closes it."""
+    """After a bad solution's trial fails, another source is tried next, ahead of 20 users, and closes the breaker."""
     world = World()
     await world.opened()
     order: list[str] = []
@@ -241,7 +241,7 @@ async def test_a_trial_that_fails_for_its_own_sake_keeps_nobody_out() -> None:
 
 
 async def test_a_second_and_a_third_source_show_that_it_is_still_down() -> None:
-    """One trial after the other, and then it is open for twice as long; all of it is downtime."""
+    """When trials of a second and a third source fail, the breaker opens for twice as long; all of it is downtime."""
     world = World()
     await world.opened()
     breaker, order = world.breakers.all["artifacts"], []
@@ -254,7 +254,7 @@ async def test_a_second_and_a_third_source_show_that_it_is_still_down() -> None:
 
     sources = [source(1, 1), source(1, 2), source(2, 3), source(3, 4)]
     tasks = [asyncio.create_task(failing(by)) for by in sources]
-    while len(order) < MIN_ORIGINS:  # noqa: ASYNC110 - each counts itself
+    while len(order) < MIN_ORIGINS:  # noqa: ASYNC110 - each attempt counts itself
         await asyncio.sleep(0)
     assert {"user-1", "user-2", "user-3"} == set(order)
     assert breaker.open
@@ -266,7 +266,7 @@ async def test_a_second_and_a_third_source_show_that_it_is_still_down() -> None:
 
 @pytest.mark.parametrize("by", [[source(user, 0) for user in range(20)], [source(0, it) for it in range(20)]])
 async def test_requests_of_one_source_do_not_keep_it_open(by: list[Origin]) -> None:
-    """When only they are left, one trial closes it, and their deadlines run; they do not open it again either."""
+    """When one source's requests alone remain, one trial closes the breaker for good, and their deadlines run."""
     world = World()
     await world.opened()
     trials = 0
@@ -288,7 +288,7 @@ async def test_requests_of_one_source_do_not_keep_it_open(by: list[Origin]) -> N
 
 
 async def test_attempts_that_began_before_it_opened_say_nothing_new() -> None:
-    """32 that fail together open it once, for the first length of time."""
+    """Attempts that began before the breaker opened open it once, for the first period, even if 32 fail together."""
     world = World()
     await world.attempts(SLOW, different(32))
     before = world.time.seconds()
@@ -297,11 +297,11 @@ async def test_attempts_that_began_before_it_opened_say_nothing_new() -> None:
     assert [] == world.open
 
 
-# Whose time it takes
+# Downtime per request
 
 
 async def test_each_request_counts_the_outages_since_its_last_status() -> None:
-    """None before its first question, and none twice; what it only looked at counts the next time, too."""
+    """Each request counts each outage since its last status once, and reading an outage does not count it."""
     world, one, other = World(), FakeJob(), FakeJob()
     admission = Admission(Limiter(1), world.breakers, Budget(RESERVED_BYTES))
     assert Outage() == admission.outage(one)
@@ -309,7 +309,7 @@ async def test_each_request_counts_the_outages_since_its_last_status() -> None:
     await world.time.sleep(3)
     three = Outage(timedelta(seconds=3), is_down=True)
     assert three == admission.outage(one) == admission.outage(one)
-    one.counted_down = one.seen_down  # as when it publishes
+    one.counted_down = one.seen_down  # as a published status does
     assert Outage(is_down=True) == admission.outage(other)
     await world.attempt()
     down = timedelta(seconds=world.breakers.down_seconds())
@@ -323,7 +323,7 @@ async def test_each_request_counts_the_outages_since_its_last_status() -> None:
     [(FAILURES, FAILURES, True), (FAILURES, 1, False), (1, FAILURES, False)],
 )
 async def test_an_attempt_is_its_user_s_and_its_solution_s(users: int, solutions: int, opens: bool) -> None:
-    """The user of the token, and the solution that the record asks for."""
+    """An attempt counts against the token's user and the record's solution."""
     world = World()
     admission = Admission(Limiter(1), world.breakers, Budget(RESERVED_BYTES))
     for number in range(FAILURES):
@@ -337,7 +337,7 @@ async def test_an_attempt_is_its_user_s_and_its_solution_s(users: int, solutions
 
 
 async def test_the_log_says_what_opened_a_breaker() -> None:
-    """With the code, whom we asked, what came of it, and when it is tried next; and again at each trial that fails."""
+    """The log has the code, URL, cause and next trial when a breaker opens, and again at each failed trial."""
     world = World()
     down = Unavailable("catalog-unavailable", "Down.", dependency_wide=True).because("http://ccds.example", "refused")
     with capture_logs() as said:

@@ -1,4 +1,4 @@
-"""The budget of bytes: who may begin with a large solution, in which order, and when it is given back."""
+"""The budget of bytes: which large solution begins next, and when its reservation is returned."""
 
 import asyncio
 from contextlib import suppress
@@ -16,7 +16,7 @@ LARGE_FILES = {"org/blueprint.json": blueprint(node("a", proto_uri="p")), "p": P
 
 
 async def test_large_ones_begin_in_the_order_of_asking_while_there_is_room() -> None:
-    """And a small one asks for none, however many wait."""
+    """Large solutions begin in order while there is room; a small solution never waits."""
     budget = Budget(2 * RESERVED_BYTES + 1)
     holders = [Holder(budget.reserve(large=True)) for _ in range(4)]
     await settled()
@@ -33,14 +33,14 @@ async def test_large_ones_begin_in_the_order_of_asking_while_there_is_room() -> 
 
 
 async def test_whoever_stops_waiting_is_passed_over() -> None:
-    """Cancelled while it waits, or in the moment in which it was let go."""
+    """A waiter that is cancelled while it waits, or just as it is admitted, is skipped."""
     budget = Budget(RESERVED_BYTES)
     async with budget.reserve(large=True) as room:
         holders = [Holder(budget.reserve(large=True)) for _ in range(3)]
         await settled()
         holders[0].task.cancel()
         await settled()
-        room.shrink(0)  # lets the second go
+        room.shrink(0)  # admits the second
         holders[1].task.cancel()
         await settled()
         assert (True, RESERVED_BYTES, 0) == (holders[2].entered, budget.reserved, budget.waiting)
@@ -49,7 +49,7 @@ async def test_whoever_stops_waiting_is_passed_over() -> None:
 
 
 async def test_a_reservation_shrinks_to_its_bundle() -> None:
-    """What a built bundle does not need is room for the next one; what is larger than reserved counts as reserved."""
+    """A reservation shrinks to its bundle and frees room for the next; a larger bundle counts as the reserved size."""
     budget = Budget(2 * RESERVED_BYTES)
     async with budget.reserve(large=True) as room, budget.reserve(large=True) as other:
         third = Holder(budget.reserve(large=True))
@@ -66,7 +66,7 @@ async def test_a_reservation_shrinks_to_its_bundle() -> None:
 
 
 async def test_a_post_that_outlives_its_job_keeps_its_bytes() -> None:
-    """They are in memory until it ends, whoever owns the partition by then."""
+    """The bytes of a POST that outlives its job stay reserved until the POST ends."""
     budget = Budget(RESERVED_BYTES)
     async with budget.reserve(large=True) as room:
         room.__enter__()
@@ -76,7 +76,7 @@ async def test_a_post_that_outlives_its_job_keeps_its_bytes() -> None:
 
 
 async def test_who_waits_for_room_holds_nothing() -> None:
-    """No place among the attempts and no trial of a breaker: others go on meanwhile, whatever they need."""
+    """A solution that waits for room holds neither a slot nor a breaker's trial, so other requests continue."""
     time, budget = FakeTime(), Budget(RESERVED_BYTES)
     admission = Admission(Limiter(1), Breakers(time.seconds, time.sleep), budget)
     first = Holder(budget.reserve(large=True))
@@ -107,7 +107,7 @@ async def test_who_waits_for_room_holds_nothing() -> None:
 
 
 async def test_a_large_solution_is_no_outage() -> None:
-    """However often it is found to be large, no breaker counts it, as a success or as a failure."""
+    """Finding that a solution is large counts on no breaker, as neither a success nor a failure."""
     time = FakeTime()
     admission = Admission(Limiter(1), Breakers(time.seconds, time.sleep), Budget(RESERVED_BYTES))
     for _ in range(FAILURES - 1):
@@ -126,7 +126,7 @@ async def test_a_large_solution_is_no_outage() -> None:
 
 @pytest.mark.parametrize("error", [None, PlaygroundRefused("playground-refused", "x")])
 async def test_a_large_solution_is_one_attempt(error: DeploymentError | None) -> None:
-    """It is begun twice and told once: one `building`, attempt 1; and nothing of it is held at the end."""
+    """A large solution is fetched twice within one attempt, has one `building`, and releases its reservation."""
     artifacts = FakeArtifacts(LARGE_FILES)
     builder = Builder(FakeCatalog(solution()), artifacts, SHIPPED, OPTIONS)
     deployer, job = fake_deployer(FakeTokens(), builder, FakePlayground(error)), FakeJob()
@@ -139,7 +139,7 @@ async def test_a_large_solution_is_one_attempt(error: DeploymentError | None) ->
 
 
 async def test_an_error_keeps_no_bundle_in_memory() -> None:
-    """While its request waits for a retry: neither the error's frames nor those of what caused it."""
+    """The error of a request that waits for a retry keeps no frames, and so no bundle in memory."""
     try:
         try:
             raise ZeroDivisionError

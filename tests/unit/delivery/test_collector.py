@@ -1,4 +1,4 @@
-"""What Prometheus reads off the worker's state."""
+"""The gauges that Prometheus reads from the worker's state."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ def processor(
     parked: int = 0,
     ready: bool = True,
 ) -> Any:
-    """`jobs`: state, and for how many seconds it is known. `size`: of each record that was read."""
+    """A processor; `jobs` are states with their ages in seconds, `size` is that of each record read."""
     state = PartitionState(RequestTable(), committed)
     for offset in range(committed, committed + read):
         state.offsets.start(offset, size)
@@ -49,7 +49,7 @@ def processor(
 
 
 class World:
-    """Processors that stand still."""
+    """Processors whose state never changes."""
 
     def __init__(self, *processors: Any, draining_since: float | None = None) -> None:
         self.time = FakeTime()
@@ -65,7 +65,7 @@ class World:
         self.collector = WorkerCollector(requests, self.admission, limits, clocks)
 
     def read(self) -> dict[str, dict[tuple[str, ...], float]]:
-        """Name without prefix → label values → value."""
+        """Return metric name without prefix → label values → value."""
         return {
             family.name.removeprefix("playground_deployer_"): {
                 tuple(sample.labels.values()): sample.value for sample in family.samples
@@ -75,7 +75,7 @@ class World:
 
 
 class Ends:
-    """A consumer that knows the ends of partitions, or fails."""
+    """A consumer that knows the end offsets of partitions, or fails."""
 
     def __init__(
         self, *answers: Mapping[int, int] | Exception, position: int = 0, highwater: int | None = None
@@ -115,11 +115,11 @@ class Ends:
 
 
 class Enough(Exception):
-    """The test has seen what it wanted."""
+    """The test has seen all it needs."""
 
 
 async def follow(world: World, ends: Ends) -> None:
-    """Until every answer was given, each after ENDS_SECONDS of looking at the loop."""
+    """Follow the end offsets until every answer was given, ENDS_SECONDS apart."""
 
     async def sleep(seconds: float) -> None:
         assert seconds == LAG_SECONDS
@@ -133,7 +133,7 @@ async def follow(world: World, ends: Ends) -> None:
 
 
 def test_an_idle_worker_reads_zero_everywhere() -> None:
-    """Every gauge is there from the start, so that no alert waits for its first value."""
+    """Every gauge is present from the start, so no alert waits for its first value."""
     read = World().read()
     assert {(): 0} == read["requests_in_flight"] == read["buffered_records"]
     assert {(): 0} == read["buffered_bytes"] == read["oldest_incomplete_age_seconds"] == read["parked_requests"]
@@ -143,12 +143,12 @@ def test_an_idle_worker_reads_zero_everywhere() -> None:
 
 
 def test_the_settings_that_alerts_compare_with_are_shown() -> None:
-    """Whoever changes them need not change the rules."""
+    """The limits that alerts compare with are exported, so changing a setting needs no change to the rules."""
     assert {("request",): 3600, ("post",): 330} == World().read()["limit_seconds"]
 
 
 def test_the_partitions_are_read_one_by_one() -> None:
-    """The committable offset is where the first unfinished record stands; sums are over all."""
+    """Offsets are exported per partition, up to the first unfinished record, and sums cover all partitions."""
     world = World(processor(0, committed=5, read=3, size=10), processor(7, committed=9, read=1, size=4))
     read = world.read()
     assert {("0",): 5, ("7",): 9} == read["partition_committable_offset"]
@@ -157,7 +157,7 @@ def test_the_partitions_are_read_one_by_one() -> None:
 
 
 def test_parked_requests_are_counted_and_not_old() -> None:
-    """They wait for people, for days perhaps: the age of the rest is what tells of a stuck worker."""
+    """Parked requests are counted but have no age: they may wait for days, and the age reveals a stuck worker."""
     settled = State.PARKED, 9000
     world = World(processor(0, settled, (State.BUILDING, 20), parked=1), processor(1, (None, 3), parked=1))
     read = world.read()
@@ -165,7 +165,7 @@ def test_parked_requests_are_counted_and_not_old() -> None:
 
 
 def test_a_user_s_own_queue_is_not_old() -> None:
-    """50 requests of one user, 132 s each: the last is as old as its own turn, and those behind it do not count."""
+    """Of a user's 50 requests of 132 s each, the last is as old as its key lock, and those that wait do not count."""
     it = processor(0, (State.ACCEPTED, 6600), (State.BUILDING, 6500), (State.BUILDING, 30))
     waiting, had_waited, _ = it.jobs
     waiting.waits_for_turn, had_waited.turn_at = True, NOW - timedelta(seconds=100)
@@ -173,12 +173,12 @@ def test_a_user_s_own_queue_is_not_old() -> None:
 
 
 def test_a_stop_shows_how_long_it_takes() -> None:
-    """From its first moment, by the clock that does not jump."""
+    """A drain is timed from its start by the monotonic clock."""
     assert {(): 40} == World(draining_since=60.0).read()["drain_seconds"]
 
 
 async def test_slots_in_use_are_in_flight() -> None:
-    """As many as speak to a dependency."""
+    """The slots in use are the requests that call a dependency."""
     world = World()
     async with world.admission.limiter.build():
         assert {(): 1} == world.read()["requests_in_flight"]
@@ -186,7 +186,7 @@ async def test_slots_in_use_are_in_flight() -> None:
 
 
 async def test_a_breaker_is_closed_open_or_tried() -> None:
-    """Each dependency's own."""
+    """Each dependency's breaker is exported as closed, open or half-open."""
     world = World()
     for number in range(FAILURES):
         try:
@@ -201,7 +201,7 @@ async def test_a_breaker_is_closed_open_or_tried() -> None:
 
 
 async def test_lag_is_what_is_not_finished() -> None:
-    """The end of each partition less its committable offset; never below zero, although the end is older."""
+    """Lag is end offset minus committable offset, and never negative even if the end offset is older."""
     world = World(processor(0, committed=5, read=3), processor(1, committed=9))
     ends = Ends({0: 12, 1: 8})
     await follow(world, ends)
@@ -210,7 +210,7 @@ async def test_lag_is_what_is_not_finished() -> None:
 
 
 async def test_what_nobody_processes_is_lag_too() -> None:
-    """Of a partition that cannot be taken over: from the committed offset on, or from its beginning."""
+    """A partition that cannot be taken over has lag from its committed offset, or from its beginning."""
     world = World(processor(0, committed=5), processor(1, ready=False), processor(2, ready=False))
     await follow(world, Ends({0: 5, 1: 12, 2: 12}, position=5))
     read = world.read()
@@ -219,14 +219,14 @@ async def test_what_nobody_processes_is_lag_too() -> None:
 
 
 async def test_the_markers_of_transactions_are_no_lag() -> None:
-    """What was read is finished and the position is at the end; with an unfinished record it is as before."""
+    """Transaction markers are no lag if all records are finished and the position is at the end; else they count."""
     world = World(processor(0, committed=5), processor(1, committed=5, read=2))
     await follow(world, Ends({0: 8, 1: 8}, position=8))
     assert {("0",): 0, ("1",): 3} == world.read()["consumer_lag_records"]
 
 
 async def test_what_an_open_transaction_holds_up_is_shown() -> None:
-    """Its records are in the topic, and nobody is given them."""
+    """Records that an open transaction holds back are exported, although no consumer receives them."""
     world = World(processor(0, committed=5))
     await follow(world, Ends({0: 5}, position=5, highwater=9))
     read = world.read()
@@ -234,14 +234,14 @@ async def test_what_an_open_transaction_holds_up_is_shown() -> None:
 
 
 def test_a_partition_that_nobody_processes_is_shown() -> None:
-    """It is assigned, and so no other worker's."""
+    """An assigned partition that is not processed is exported, as no other worker has it."""
     read = World(processor(0), processor(1, ready=False)).read()
     assert {("0",): 0, ("1",): 7} == read["partition_unprocessed_seconds"]
 
 
 @pytest.mark.parametrize("trouble", [KafkaConnectionError(), TimeoutError()])
 async def test_brokers_that_are_away_leave_no_lag(trouble: Exception) -> None:
-    """An old one would look like a worker that is well; the next look is a quarter of a minute later."""
+    """While brokers are unreachable no lag is exported, as an old value would look healthy; 15 s later it returns."""
     world = World(processor(0, committed=5))
     await follow(world, Ends({0: 12}, trouble))
     assert {} == world.read()["consumer_lag_records"]
@@ -250,7 +250,7 @@ async def test_brokers_that_are_away_leave_no_lag(trouble: Exception) -> None:
 
 
 async def test_a_partition_that_is_not_taken_over_yet_says_no_offset() -> None:
-    """Its processor does not know where the group stands; its lag is what Kafka says, and not the whole topic."""
+    """A partition before its take-over exports no offset, and its lag comes from Kafka's committed offset."""
     world = World(processor(0, ready=False))
     await follow(world, Ends({0: 1_000_000}))
     read = world.read()
@@ -259,7 +259,7 @@ async def test_a_partition_that_is_not_taken_over_yet_says_no_offset() -> None:
 
 
 async def test_the_loop_is_looked_at_four_times_a_second() -> None:
-    """So many times between two looks at the partitions' ends."""
+    """The event loop is sampled four times a second, between two queries of the end offsets."""
     name = "loop_lag_seconds_count"
     before = counted(name)
     await follow(World(), Ends())
@@ -269,7 +269,7 @@ async def test_the_loop_is_looked_at_four_times_a_second() -> None:
 
 
 async def test_what_large_solutions_take_is_read_off_the_budget() -> None:
-    """Next to its limit, and with those that wait."""
+    """The bytes that large solutions reserve are exported with their limit and the number of waiters."""
     world = World()
     async with world.admission.budget.reserve(large=True) as room:
         waiting = asyncio.create_task(world.admission.budget.reserve(large=True).__aenter__())

@@ -1,4 +1,4 @@
-"""A job: what one worker holds of a request, and what becomes of it when the job ends."""
+"""A job: what one worker holds of a request, and the outcome when the job ends."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -35,7 +35,7 @@ KEY = CALLER.user_id.encode()
 
 
 def left(state: State) -> DeploymentStatus:
-    """The last status of a worker that is gone."""
+    """The last status of an earlier worker."""
     return DeploymentStatus(
         request_id=record_id(record()),
         sequence=2,
@@ -48,11 +48,11 @@ def left(state: State) -> DeploymentStatus:
 
 
 class Processor(PartitionProcessor):
-    """A partition whose jobs end when the test says so, and which keeps what they hand over."""
+    """A partition whose jobs end when the test ends them, and which keeps what they hand over."""
 
     def __init__(self, max_open: int = 50) -> None:
         self.handed: list[Coroutine[Any, Any, DeploymentSettled | None]] = []
-        no_store: Any = None  # nothing is taken over here
+        no_store: Any = None  # no take-over happens here
         shared = WorkerContext(
             no_store,
             self._never,
@@ -70,7 +70,7 @@ class Processor(PartitionProcessor):
         raise AssertionError("a test handles its job itself")
 
     def job(self, offset: int = 7, last: DeploymentStatus | None = None) -> Job:
-        """A job of the builders' user, fresh or as another worker left it."""
+        """A job of the builders' user, fresh or as an earlier worker left it."""
         one = record(offset=offset)
         request = FakeJob(one).request
         state = RequestState.of_record(one, request, datetime(2026, 1, 1, tzinfo=UTC))
@@ -85,7 +85,7 @@ class Processor(PartitionProcessor):
 
 
 async def test_an_end_lets_the_next_of_the_user_go() -> None:
-    """Whatever ends it: the one behind must not wait for a job that is gone."""
+    """A job's end, whatever its cause, passes the key lock to the user's next job."""
     processor = Processor()
     first, second, third = (processor.job(offset) for offset in (7, 8, 9))
     await first.acquire_key_lock()
@@ -106,7 +106,7 @@ async def test_an_end_lets_the_next_of_the_user_go() -> None:
 
 
 async def test_a_parked_request_holds_up_nobody() -> None:
-    """It queues when it is settled, behind those that came meanwhile."""
+    """A parked request holds no key lock; once settled, it queues behind the requests that came since."""
     processor = Processor()
     parked, other = processor.job(7, left(State.PARKED)), processor.job(8)
     await other.acquire_key_lock()
@@ -121,7 +121,7 @@ async def test_a_parked_request_holds_up_nobody() -> None:
 
 
 async def test_whoever_parks_lets_the_next_of_the_user_go() -> None:
-    """An operator may take days."""
+    """Parking a request releases the key lock, because an operator may take days."""
     job = FakeJob(last=left(State.SUBMITTING))
     behind = job.processor.context.key_queue.join(job.record.key)
     await job.acquire_key_lock()
@@ -131,12 +131,12 @@ async def test_whoever_parks_lets_the_next_of_the_user_go() -> None:
 
 
 async def deployed() -> DeploymentInfo:
-    """What the playground says."""
+    """The playground's answer."""
     return DEPLOYED
 
 
 async def test_whether_something_may_be_sent_is_known() -> None:
-    """Of another worker's attempt always; of its own from the POST on, until a status tells its outcome."""
+    """A bundle may be sent by an earlier worker's attempt, or by this job from its POST until the outcome's status."""
     assert FakeJob(last=left(State.SUBMITTING)).may_be_sent
     job = FakeJob()
     job.state.apply(left(State.BUILDING))
@@ -152,7 +152,7 @@ async def test_whether_something_may_be_sent_is_known() -> None:
 
 @pytest.mark.parametrize("last", [None, State.ACCEPTED, State.SUBMITTING, State.PARKED])
 async def test_a_job_that_sent_nothing_hands_nothing_over(last: State | None) -> None:
-    """What another worker may have sent is that one's to tell."""
+    """A job that sent nothing hands nothing over; an earlier worker's POST is that worker's to report."""
     processor = Processor()
     processor.job(last=left(last) if last else None).end()
     assert [] == processor.handed
@@ -170,7 +170,7 @@ async def test_a_job_that_sent_nothing_hands_nothing_over(last: State | None) ->
 async def test_a_post_goes_on_when_its_partition_is_lost(
     error: DeploymentError | None, outcome: str | None, reason: str | None
 ) -> None:
-    """Its bytes cannot be called back: what comes of it is handed over, unless nobody knows. The log tells of both."""
+    """A lost partition's POST is logged and continues; a known outcome is handed over, an unknown outcome is logged."""
     processor, answer = Processor(), asyncio.Event()
     job = processor.job(last=left(State.BUILDING))
     job.publish(left(State.SUBMITTING))
@@ -201,7 +201,7 @@ async def test_a_post_goes_on_when_its_partition_is_lost(
 
 
 async def test_a_post_that_a_stop_cuts_off_has_that_cause() -> None:
-    """It is the worker that hangs up, and not the playground; nothing of the POST goes on."""
+    """When a stop cuts off a POST, the log names the worker's stop as the cause, and nothing of the POST remains."""
     processor, cut_off = Processor(), asyncio.Event()
     job = processor.job(last=left(State.BUILDING))
     job.publish(left(State.SUBMITTING))
@@ -231,7 +231,7 @@ async def test_a_post_that_a_stop_cuts_off_has_that_cause() -> None:
 
 
 async def test_an_intent_without_a_post_is_handed_over_too() -> None:
-    """The partition's next owner need not park what was never sent."""
+    """An intent without a POST is handed over as unsent, so that the next owner need not park it."""
     processor = Processor()
     job = processor.job(last=left(State.BUILDING))
     job.publish(left(State.SUBMITTING))
@@ -243,7 +243,7 @@ async def test_an_intent_without_a_post_is_handed_over_too() -> None:
 
 
 async def test_a_bundle_that_is_built_in_vain_is_no_interruption() -> None:
-    """A worker that lost its partition meanwhile says so, as soon as the attempt's number is its own."""
+    """A worker that lost its partition while it built settles the attempt as unsent, so it is no interruption."""
     processor = Processor()
     job = processor.job(last=left(State.ACCEPTED))
     job.publish(building := left(State.BUILDING))
@@ -260,7 +260,7 @@ async def test_a_bundle_that_is_built_in_vain_is_no_interruption() -> None:
 
 
 async def test_an_attempt_that_is_not_durable_is_not_handed_over() -> None:
-    """The next owner begins one with the same number, and what it sends is not to be settled by anybody else."""
+    """An attempt that is not durable is not handed over, because the next owner starts one with the same number."""
     processor = Processor()
     job = processor.job(last=left(State.ACCEPTED))
     job.publish(left(State.BUILDING))
@@ -269,7 +269,7 @@ async def test_an_attempt_that_is_not_durable_is_not_handed_over() -> None:
 
 
 async def test_an_end_without_a_status_forgets_the_id() -> None:
-    """The next take-over, or the next record with this id, begins afresh."""
+    """A job that ends without a status releases its id, so the next record or take-over starts from scratch."""
     processor = Processor()
     job = processor.job()
     assert job.state is processor.state.requests.find(job.state.request_id)
@@ -278,7 +278,7 @@ async def test_an_end_without_a_status_forgets_the_id() -> None:
 
 
 def fresh(processor: Processor, offset: int = 7, request_id: str = "r-1", key: bytes = KEY) -> Job:
-    """A job of a record that brings this id and whose token is not verified yet."""
+    """A job for a record with this id, whose token is not verified yet."""
     one = replace(record({**IDS, "requestId": request_id, "jwtToken": "t"}, offset=offset), key=key)
     request = read_request(one)
     job = Job(processor, one, request, RequestState.of_record(one, request, datetime(2026, 1, 1, tzinfo=UTC)))
@@ -287,12 +287,12 @@ def fresh(processor: Processor, offset: int = 7, request_id: str = "r-1", key: b
 
 
 def claim(job: Job) -> bool:
-    """By the builders' user."""
+    """Claim the id for the builders' user."""
     return job.claim(CALLER, fingerprint(CALLER.user_id, SOLUTION_ID, REVISION_ID))
 
 
 async def test_a_user_may_have_so_many_open_requests() -> None:
-    """One more is refused under the id of its place, so that its own is free; a repeated one is only compared."""
+    """A request over the user's limit is rejected under its record id and claims no id; a repeat is only compared."""
     processor = Processor(max_open=2)
     jobs = [fresh(processor, offset, f"r-{offset}") for offset in (7, 8, 9)]
     assert [True, True] == [claim(job) for job in jobs[:2]]
@@ -310,7 +310,7 @@ async def test_a_user_may_have_so_many_open_requests() -> None:
     ("key", "misplaced", "code"), [(b"other", False, "wrong-record-key"), (KEY, True, "wrong-partition")]
 )
 async def test_a_record_belongs_where_its_user_is(key: bytes, misplaced: bool, code: str) -> None:
-    """Elsewhere its user could have two POSTs at the same time; its id is not taken."""
+    """A record in the wrong partition or with another key claims no id: its user could have two POSTs at once."""
     processor = Processor()
     job = fresh(processor, key=key)
     job.record = replace(job.record, misplaced=misplaced)
@@ -320,14 +320,14 @@ async def test_a_record_belongs_where_its_user_is(key: bytes, misplaced: bool, c
 
 
 async def test_what_was_accepted_may_stand_elsewhere() -> None:
-    """It was accepted before partitions were added."""
+    """A request accepted before partitions were added may be in another partition."""
     job = Processor().job(last=left(State.ACCEPTED))
     job.record = replace(job.record, misplaced=True)
     assert not claim(job)
 
 
 async def test_an_accepted_request_keeps_no_content() -> None:
-    """It may wait for hours: its value, its headers and its token are let go; its trace goes on."""
+    """While it waits, perhaps for hours, an accepted request keeps its trace but not its value, headers or token."""
     trace = ("traceparent", f"00-{'a' * 32}-{'b' * 16}-01".encode())
     processor = Processor()
     first, job = fresh(processor), fresh(processor, 8, "r-2")
@@ -342,7 +342,7 @@ async def test_an_accepted_request_keeps_no_content() -> None:
 
 
 async def test_who_waits_for_a_turn_is_not_counted_among_what_is_read() -> None:
-    """And is again when the turn has come."""
+    """A request that waits for its key lock is excluded from back-pressure until it has the lock."""
     processor = Processor()
     first, second = processor.job(7), processor.job(8)
     for job in (first, second):
@@ -357,7 +357,7 @@ async def test_who_waits_for_a_turn_is_not_counted_among_what_is_read() -> None:
 
 
 async def test_only_so_many_wait_beside_the_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next one counts: it would otherwise cost memory without a bound."""
+    """Only a limited number is excluded from back-pressure, so waiting requests cannot take unbounded memory."""
     monkeypatch.setattr(partition_module, "MAX_WAITING", 1)
     processor = Processor()
     jobs = [processor.job(offset) for offset in (7, 8, 9)]

@@ -1,4 +1,4 @@
-"""What is parked: no job works on it, nothing of its record is kept, and it goes on when it is settled or due."""
+"""Parked requests: no job works on them, their records are not kept, and they resume when settled or due."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -21,7 +21,7 @@ MANY = 12
 
 
 class Stage:
-    """One user's requests, all of them parked, and the worker that owns their partition. Its time stands still."""
+    """A user's parked requests, and the worker that owns their partition; its clock never advances."""
 
     def __init__(self, count: int = MANY, users: int = 1) -> None:
         self.model = Model(records(count, users), count, owner="first", unclear={f"r-{it}" for it in range(count)})
@@ -31,12 +31,12 @@ class Stage:
         worker = Worker(self.model, name)
         self.never = asyncio.Event()
         shared = worker.processor.context
-        # Nobody waits until anything is due.
+        # No timer ever fires.
         object.__setattr__(shared.clocks, "sleep", lambda _: self.never.wait())
         return worker
 
     async def until(self, state: State, count: int = MANY) -> None:
-        """So many requests stand there."""
+        """Wait until this number of requests is in this state."""
         async with asyncio.timeout(10):
             while list(self.states().values()).count(state) < count:
                 self.worker.poll()
@@ -45,11 +45,11 @@ class Stage:
                 await asyncio.sleep(0)
 
     def states(self) -> dict[str, State]:
-        """Of each request, by the last status that is durable."""
+        """Return each request's state by its last durable status."""
         return {it.request_id: it.state for it in self.model.log}
 
     async def take_over(self) -> None:
-        """Another worker does."""
+        """Let another worker take over."""
         await self.end()
         self.model.owner = "second"
         self.worker = self._start("second")
@@ -58,19 +58,19 @@ class Stage:
         assert self.worker.processor.ready
 
     async def end(self) -> None:
-        """Of the worker."""
+        """Stop the worker."""
         self.worker.task.cancel()
         await asyncio.gather(self.worker.task, return_exceptions=True)
 
     def settle(self, request_id: str, outcome: str) -> None:
-        """As an operator."""
+        """Settle a request as an operator does."""
         said = {"requestId": request_id, "attempt": 1, "outcome": outcome, "by": "ada"}
         self.worker.processor.on_settlement(DeploymentSettled.model_validate(said))
 
 
 @pytest.fixture
 async def stage() -> AsyncIterator[Stage]:
-    """All of its requests are parked."""
+    """A stage whose requests are all parked."""
     with capture_logs():
         one = Stage()
         await one.until(State.PARKED)
@@ -80,7 +80,7 @@ async def stage() -> AsyncIterator[Stage]:
 
 @pytest.mark.parametrize("taken_over", [False, True])
 async def test_nobody_works_on_what_is_parked(stage: Stage, taken_over: bool) -> None:
-    """Neither the worker that parked it nor the next one: no job, no record, no fetch; its offset has passed."""
+    """Neither the worker that parked a request nor the next has a job or fetches a record; the offset has passed."""
     if taken_over:
         await stage.take_over()
     processor = stage.worker.processor
@@ -96,7 +96,7 @@ async def test_nobody_works_on_what_is_parked(stage: Stage, taken_over: bool) ->
 async def test_what_is_settled_goes_on(
     stage: Stage, taken_over: bool, outcome: str, end: State, fetched: list[tuple[int]]
 ) -> None:
-    """At once, and the others rest on. Its record is read only to try it again."""
+    """A settled request resumes at once, the others stay parked, and its record is read only for a retry."""
     if taken_over:
         await stage.take_over()
     for it in ("r-3", "r-5", "r-3"):  # the first settlement of an attempt counts
@@ -108,7 +108,7 @@ async def test_what_is_settled_goes_on(
 
 
 async def test_what_was_settled_between_two_workers_goes_on(stage: Stage) -> None:
-    """The next owner reads the settlement, and needs no record for it."""
+    """The next owner finds a settlement written between two workers, and needs no record to apply it."""
     said = {"requestId": "r-3", "attempt": 1, "outcome": "failed", "by": "ada"}
     stage.model.settled.append(DeploymentSettled.model_validate(said))
     await stage.take_over()
@@ -117,7 +117,7 @@ async def test_what_was_settled_between_two_workers_goes_on(stage: Stage) -> Non
 
 
 async def test_another_attempts_settlement_resumes_nothing(stage: Stage) -> None:
-    """It was used up, or came too late."""
+    """A settlement of another attempt, used up or late, resumes nothing."""
     said = {"requestId": "r-3", "attempt": 2, "outcome": "failed", "by": "ada"}
     stage.worker.processor.on_settlement(DeploymentSettled.model_validate(said))
     assert set() == stage.worker.processor.jobs
@@ -127,7 +127,7 @@ async def test_another_attempts_settlement_resumes_nothing(stage: Stage) -> None
 async def test_without_its_record_it_cannot_be_tried_again(
     stage: Stage, there: Record | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Retention took it, or another one stands there: it ends, as the log and its status say."""
+    """A retry whose record is deleted or replaced fails as `request-gone`, and the log names the request."""
 
     async def fetch(_store: ModelStore, _partition: int, _offsets: Sequence[int]) -> AsyncIterator[Record]:
         if there:
@@ -143,7 +143,7 @@ async def test_without_its_record_it_cannot_be_tried_again(
 
 
 async def test_a_record_that_cannot_be_read_now_is_read_later(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Brokers that are away end no request, and no other request of the partition waits for it."""
+    """Unreachable brokers fail no request whose record must be read, and delay no other request of the partition."""
     answers: list[Exception | None] = [TimeoutError("away"), OSError("away"), None]
     fetched = ModelStore.fetch
 
@@ -166,7 +166,7 @@ async def test_a_record_that_cannot_be_read_now_is_read_later(stage: Stage, monk
 
 
 async def test_what_is_due_is_given_up_in_its_order() -> None:
-    """Three days after it was parked, and not before; one timer is enough for all of a partition."""
+    """A parked request is given up after three days, not before, and one timer serves the whole partition."""
     with capture_logs():
         stage = Stage(3)
         await stage.until(State.PARKED, 3)
@@ -198,7 +198,7 @@ async def test_what_is_due_is_given_up_in_its_order() -> None:
 
 @pytest.mark.parametrize("taken_over", [False, True])
 async def test_parked_requests_count_among_those_that_a_user_may_have(stage: Stage, taken_over: bool) -> None:
-    """Whichever worker parked them; until they have ended, and nobody else has fewer for it."""
+    """A user's parked requests count towards the limit until they end, whichever worker parked them."""
     if taken_over:
         await stage.take_over()
     processor = stage.worker.processor
@@ -221,7 +221,7 @@ async def test_parked_requests_count_among_those_that_a_user_may_have(stage: Sta
 
 
 async def test_a_checkpoint_names_what_rests() -> None:
-    """The next owner finds each of them by its last status alone."""
+    """A checkpoint lists each parked request, so the next owner finds it by its last status alone."""
     with capture_logs():
         stage = Stage(3)
         stage.model.remembered = 0

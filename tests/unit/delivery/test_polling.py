@@ -1,4 +1,4 @@
-"""The poll loop shares the event loop with everything else."""
+"""The poll loop shares the event loop with all other tasks."""
 
 import asyncio
 from typing import Any
@@ -10,7 +10,7 @@ from worker.delivery.consumer import RequestConsumer
 
 
 class FullConsumer:
-    """Has records at every poll, as behind a flood, and so never suspends; its connection breaks after 1000 polls."""
+    """A consumer whose polls never suspend, as if flooded with records; its connection breaks after 1000 polls."""
 
     def __init__(self) -> None:
         self.polls = 0
@@ -27,13 +27,13 @@ class FullConsumer:
 
 
 async def test_others_run_between_two_polls() -> None:
-    """aiokafka returns at once while it has records: without a turn for others, a flood would stop all of them."""
+    """Other tasks run between two polls, or a flood would stop them: aiokafka returns at once while it has records."""
     full: Any = FullConsumer()
     runtime = settings.RuntimeSettings()
     consumer = RequestConsumer(full, lambda *_: pytest.fail("no partition"), lambda _: None, "c", "requests", runtime)
     stop = asyncio.Event()
     running = asyncio.create_task(consumer.run(stop))
-    while full.polls < 3:  # noqa: ASYNC110 - this is what is tested: that it gets a turn
+    while full.polls < 3:  # noqa: ASYNC110 - this is what is tested: that it gets to run
         await asyncio.sleep(0)
     stop.set()
     await running

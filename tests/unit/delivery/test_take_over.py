@@ -1,4 +1,4 @@
-"""The pauses between two take-overs, and the clocks that a transaction's answer compares."""
+"""The pauses between two take-overs, and the broker's clock."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from worker.ports import Clocks
 
 
 class AbsentKafka:
-    """Answers no take-over, so many times; then it never returns."""
+    """A Kafka that fails this number of take-overs and then never returns."""
 
     def __init__(self, times: int) -> None:
         self.left = times
@@ -31,7 +31,7 @@ class AbsentKafka:
 
 
 async def test_pauses_between_take_overs_grow_up_to_a_bound() -> None:
-    """A cause that stays costs Kafka little, and one that ends is noticed within seconds."""
+    """Pauses between take-overs grow to a bound, so a lasting cause costs Kafka little and recovery takes seconds."""
     time, store = FakeTime(), AbsentKafka(6)
     unused: Any = None
     kafka: Any = store
@@ -44,11 +44,11 @@ async def test_pauses_between_take_overs_grow_up_to_a_bound() -> None:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     assert [0.5, 1.0, 2.0, MAX_RESTART_SECONDS, MAX_RESTART_SECONDS, MAX_RESTART_SECONDS] == time.slept
-    assert began == processor.unprocessed_since  # since it was assigned, not since the last attempt
+    assert began == processor.unprocessed_since  # since the assignment, not since the last attempt
 
 
 async def test_an_assignment_ends_the_pause() -> None:
-    """The group has a coordinator again: brokers that were away are used within moments."""
+    """An assignment ends the pause: the group has a coordinator again, so the brokers are back."""
     store, failed = AbsentKafka(1), asyncio.Event()
 
     async def for_ever(_: float) -> None:
@@ -74,7 +74,7 @@ async def test_an_assignment_ends_the_pause() -> None:
 
 @pytest.mark.parametrize("skew", [-4000.0, 4000.0])
 def test_time_is_the_brokers(skew: float) -> None:
-    """To the time that a quick answer takes, whatever slow answers come after it, and at once after a clock jumped."""
+    """The clock follows the broker's with the precision of a quick answer, despite slow ones, and a jump at once."""
     ours = datetime(2026, 11, 29, 12, tzinfo=UTC)
     now = by_brokers(Clocks(lambda: ours, lambda: 0.0, asyncio.sleep, lambda: 0.5)).now
     broker = ours.timestamp() - skew
@@ -82,7 +82,7 @@ def test_time_is_the_brokers(skew: float) -> None:
         for slow in (0.0, 4.0, 0.0, 4.8):
             note_broker_time(broker, ours.timestamp() - slow / 2, ours.timestamp() + slow / 2)
             assert abs(now().timestamp() - broker) < 0.01
-        note_broker_time(broker + 100, ours.timestamp() - 6, ours.timestamp())  # too slow to tell anything
+        note_broker_time(broker + 100, ours.timestamp() - 6, ours.timestamp())  # too slow to be precise
         assert abs(now().timestamp() - broker) < 0.01
         note_broker_time(ours.timestamp(), ours.timestamp() - 0.01, ours.timestamp() + 0.01)
         assert abs((now() - ours).total_seconds()) < 0.02
@@ -92,7 +92,7 @@ def test_time_is_the_brokers(skew: float) -> None:
 
 @pytest.mark.parametrize("skew", [-4000.0, 4000.0])
 def test_clocks_that_differ_are_told_once(skew: float) -> None:
-    """In either direction, and again after they were right."""
+    """A clock that differs is logged once, in either direction, and again after it was right in between."""
     note_broker_time(1000.0, 1000.0, 1000.0)
     with capture_logs() as logs:
         for ours in (1000.0 + skew, 1000.0 + skew, 1000.0 + MAX_SKEW_SECONDS, 1000.0 + skew):

@@ -17,7 +17,7 @@ def letter(one: Record, error: DeploymentError | None = None) -> DeadLetter:
 
 
 def test_of_a_request_everything_is_kept_but_its_token() -> None:
-    """Enough to send it again, and the user's key, which says where it goes."""
+    """A dead letter keeps enough to send the request again, and the user's key, but never the token."""
     one = record(IDS | {"requestId": "r-1", "replayOf": "r-0", "jwtToken": "s3cret", "more": "s3cret"})
     kept = letter(one, GIVEN_UP)
     assert IDS | {"requestId": "r-1", "replayOf": "r-0"} == json.loads(kept.value)
@@ -38,7 +38,7 @@ def test_of_a_request_everything_is_kept_but_its_token() -> None:
 
 
 def test_of_what_cannot_be_read_nothing_is_kept() -> None:
-    """Nobody knows what it holds: a token, perhaps. Its size and hash tell whether two are the same."""
+    """An unreadable record may hold a token, so its letter keeps only size and hash, by which two can be compared."""
     one = record(b'{"jwtToken": "s3cret"', key=b"s3cret")
     kept = letter(one)
     assert {"size", "sha256"} == json.loads(kept.value).keys()

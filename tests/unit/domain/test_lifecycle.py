@@ -58,12 +58,12 @@ UNKNOWN = OutcomeUnknown(CODES["outcome-unknown"])
 
 
 def fresh() -> RequestState:
-    """Of a record that was just read."""
+    """The state of a record that was just read."""
     return RequestState.of_record(record(), read_request(record()), NOW)
 
 
 def left(state: State | None, **changes: Any) -> RequestState:
-    """As the last status of a worker that is gone says; None: fresh."""
+    """The state that an earlier worker's last status leaves; None means fresh."""
     values: dict[str, Any] = {
         "request_id": "a",
         "sequence": 5,
@@ -114,7 +114,7 @@ SAY: dict[State, Callable[[RequestState], DeploymentStatus]] = {
 @pytest.mark.parametrize("what", State)
 @pytest.mark.parametrize("state", [None, *State])
 def test_what_may_not_follow_is_a_defect(state: State | None, what: State) -> None:
-    """The statuses that may come next are those of the contract; nothing follows a final one."""
+    """Each state accepts only the successors that the contract allows, and a final state accepts none."""
     if what in SUCCESSORS[state]:
         assert what is SAY[what](left(state)).state
     else:
@@ -124,7 +124,7 @@ def test_what_may_not_follow_is_a_defect(state: State | None, what: State) -> No
 
 
 def test_the_statuses_of_a_request_have_no_gap() -> None:
-    """Sequence numbers go up by one, attempts when one begins again; what is known once is repeated."""
+    """Sequence numbers have no gap, each retry adds one attempt, and later statuses repeat what is already known."""
     state, statuses = fresh(), []
     attempt = [State.BUILDING, State.SUBMITTING]
     for what in (State.ACCEPTED, *attempt, State.RETRYING, *attempt, State.PARKED, State.DEPLOYED):
@@ -141,7 +141,7 @@ def test_the_statuses_of_a_request_have_no_gap() -> None:
 
 
 def test_the_end_of_the_retries_is_said_until_the_request_ends() -> None:
-    """From the first `retrying` on; what belongs to one state alone is not repeated."""
+    """`giveUpAt` is repeated from the first `retrying` on; fields that belong to one state are not."""
     state = left(State.RETRYING, give_up_at=NOW + HOUR, next_attempt_at=NOW)
     state.apply(state.building(NOW))
     state.apply(submitting := state.submitting(NOW, PLAN, BUNDLE, 330))
@@ -153,7 +153,7 @@ def test_the_end_of_the_retries_is_said_until_the_request_ends() -> None:
 
 
 def test_of_an_unreadable_record_its_place_is_known() -> None:
-    """It is rejected at once, under the id of its place and without ids of a solution."""
+    """An unreadable record is rejected under its record id, with its source and without the ids of a solution."""
     one = record(b"no JSON", headers=(("ce_id", b"somebody-elses"),))
     problem = read_request(one)
     assert isinstance(problem, DeploymentError)
@@ -163,7 +163,7 @@ def test_of_an_unreadable_record_its_place_is_known() -> None:
     assert (None, None, None) == (status.solution_id, status.revision_id, status.fingerprint)
 
 
-# ------------------------------------------------------------------------------------------------- what comes next
+# ------------------------------------------------------------------------------------------------- the next step
 
 PARKED_UNTIL = NOW + timedelta(days=3)
 SENT_UNTIL = NOW + 330 * SECOND + SERVER_MARGIN
@@ -234,12 +234,12 @@ LATER = NOW + 40 * SECOND
     ],
 )
 def test_the_next_step(held: JobView, step: Step) -> None:
-    """It follows from the last status and from what this worker holds, whoever did the last step."""
+    """The next step follows from the last status and from what this worker holds, whoever took the last step."""
     assert step == lifecycle().next_step(held, NOW)
 
 
 def test_what_is_settled_before_it_is_parked_does_not_rest() -> None:
-    """Its job goes on at once: nothing else would come that resumes it. Another attempt's settlement says nothing."""
+    """A settlement that came before `parked` resumes the request at once; another attempt's settlement does not."""
     held = JobView(left(State.PARKED))
     held.state.settlements[1] = settled("retry")
     assert End() == lifecycle().next_step(held, NOW)
@@ -249,7 +249,7 @@ def test_what_is_settled_before_it_is_parked_does_not_rest() -> None:
 
 @pytest.mark.parametrize("caller", [None, CALLER])
 def test_who_ends_workers_is_given_up(caller: Caller | None) -> None:
-    """Two are counted in its status, and the one that wrote it is the third; its token is not needed for that."""
+    """The third interruption in a row fails the request as `worker-died`, even if its token was never verified."""
     held = JobView(left(State.BUILDING, attempt=3, interruptions=2), has_key_lock=True, caller=caller)
     step = lifecycle().next_step(held, NOW)
     assert isinstance(step, GiveUp)
@@ -257,7 +257,7 @@ def test_who_ends_workers_is_given_up(caller: Caller | None) -> None:
 
 
 def test_an_interruption_is_counted_where_workers_ended() -> None:
-    """While they built it, one after the other; a status in between that says something else begins again."""
+    """Interruptions count while workers die in a row during `building`; a different status resets the count."""
     state = left(State.BUILDING)
     state.apply(first := state.building(NOW))
     state.apply(second := state.building(NOW))
@@ -268,7 +268,7 @@ def test_an_interruption_is_counted_where_workers_ended() -> None:
 
 @pytest.mark.parametrize(("settled", "interruptions"), [(0, 3), (1, 3), (2, 2), (3, 1), (4, 0), (9, 0)])
 def test_a_worker_that_settles_its_attempt_was_not_interrupted(settled: int, interruptions: int) -> None:
-    """Three are counted, of attempts 2 to 4; a settlement may come later than the status that counts its attempt."""
+    """Of the interruptions of attempts 2 to 4, only those after the settled attempt count, even if it settles late."""
     state = left(State.BUILDING, attempt=4, interruptions=2)
     if settled:
         said = DeploymentSettled(
@@ -284,13 +284,13 @@ def test_a_worker_that_settles_its_attempt_was_not_interrupted(settled: int, int
 def after(
     held: JobView, error: DeploymentError, outage: Outage | None = None, **settings: Any
 ) -> DeploymentStatus | Sleep:
-    """With the middle of the jitter."""
+    """The status after an error, with the middle of the jitter."""
     return lifecycle(**settings).after_error(held, error, NOW, 0.5, outage or Outage())
 
 
 @pytest.mark.parametrize("state", [State.BUILDING, State.SUBMITTING])
 def test_an_unavailable_dependency_is_tried_again(state: State) -> None:
-    """After what it asked for, or the exponential value; the status says why, when, and until when."""
+    """A retry waits for the dependency's `Retry-After`; its status shows the reason, the time and the deadline."""
     status = after(JobView(left(state, give_up_at=NOW + HOUR)), BUSY)
     assert isinstance(status, DeploymentStatus)
     assert (State.RETRYING, NOW + 20 * SECOND, NOW + HOUR) == (
@@ -311,7 +311,7 @@ def test_an_unavailable_dependency_is_tried_again(state: State) -> None:
     ],
 )
 def test_retries_end(give_up_at: datetime, outage: Outage, state: State) -> None:
-    """At the deadline; the time of a known outage does not count, and during one nothing is given up."""
+    """Retries stop at the request deadline, which excludes known outages; during an outage no request is given up."""
     status = after(JobView(left(State.SUBMITTING, give_up_at=give_up_at)), BUSY, outage)
     assert isinstance(status, DeploymentStatus)
     assert (state, "playground-busy") == (status.state, status.error and status.error.code)
@@ -320,7 +320,7 @@ def test_retries_end(give_up_at: datetime, outage: Outage, state: State) -> None
 
 
 def test_the_deadline_begins_with_the_request() -> None:
-    """As long as no status says another one."""
+    """The request deadline runs from the request's start until a status has a `giveUpAt` of its own."""
     decide = lifecycle(request_deadline_seconds=60)
     assert NOW + 60 * SECOND == decide.give_up_at(fresh())
     assert NOW + 60 * SECOND == decide.give_up_at(left(State.BUILDING))
@@ -329,7 +329,7 @@ def test_the_deadline_begins_with_the_request() -> None:
 
 @pytest.mark.parametrize("state", [None, State.ACCEPTED, State.BUILDING, State.RETRYING])
 def test_keys_that_are_away_are_asked_for_again_silently(state: State | None) -> None:
-    """Nothing is accepted, or nothing of an attempt is begun: there is no status to write. Until the deadline."""
+    """While keys are unavailable, authentication is retried without a status until the request deadline."""
     assert Sleep(NOW + 20 * SECOND, excluded=state is None) == after(JobView(left(state)), KEYS)
     longer = Unavailable("keys-unavailable", "Down.", "authenticate")
     assert [0.75, 1.5, 45] == [
@@ -343,7 +343,7 @@ def test_keys_that_are_away_are_asked_for_again_silently(state: State | None) ->
 
 
 def test_who_names_a_key_that_may_not_exist_waits_aside() -> None:
-    """Not when no key is known, for nobody can go on then; and not when it was accepted once."""
+    """Only a fresh request with an unknown key is excluded from back-pressure, and only if other keys are known."""
     one = Unavailable("keys-unavailable", "Down.", "authenticate", retry_after=20)
     none = Unavailable("keys-unavailable", "Down.", "authenticate", retry_after=20, dependency_wide=True)
     assert Sleep(NOW + 20 * SECOND, excluded=True) == after(JobView(fresh()), one)
@@ -352,7 +352,7 @@ def test_who_names_a_key_that_may_not_exist_waits_aside() -> None:
 
 @pytest.mark.parametrize("original", [None, fresh()])
 def test_who_gave_way_to_others_ends(original: RequestState | None) -> None:
-    """Its token is not looked at again; an outage keeps it no longer, and it may be sent again."""
+    """A request that gave way fails as retryable, without another look at its token, even during an outage."""
     held = JobView(fresh(), original=original, gave_way=True)
     step = lifecycle().next_step(held, NOW)
     assert isinstance(step, GiveUp)
@@ -374,14 +374,14 @@ def test_who_gave_way_to_others_ends(original: RequestState | None) -> None:
     ],
 )
 def test_other_errors_end_it(state: State | None, error: DeploymentError, final: State) -> None:
-    """Rejected or failed, as the error says, whatever the outage."""
+    """Any other error rejects or fails the request, as the error's class determines, even during an outage."""
     status = after(JobView(left(state)), error, Outage(is_down=True))
     assert isinstance(status, DeploymentStatus)
     assert (final, error.info()) == (status.state, status.error)
 
 
 def test_an_unknown_outcome_is_parked() -> None:
-    """Unless the operator prefers two deployments to none; then not before the POST must have ended."""
+    """An unknown outcome parks the request; `ON_UNKNOWN_OUTCOME=retry` waits for the attempt deadline and retries."""
     held = JobView(left(State.SUBMITTING))
     parked = after(held, UNKNOWN)
     assert isinstance(parked, DeploymentStatus)
@@ -399,14 +399,14 @@ JITTER = st.floats(0, 1)
 
 @given(st.integers(1, 10_000), JITTER)
 def test_backoff_grows_and_has_an_end(attempt: int, jitter: float) -> None:
-    """Between half and the whole of the exponential value, which stops at a minute."""
+    """Each backoff is between half and all of the exponential value, which is at most a minute."""
     whole = min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2 ** min(attempt - 1, 10))
     assert whole / 2 <= backoff(attempt, None, jitter).total_seconds() <= whole
 
 
 @given(st.integers(1, 20), st.floats(0, 3600), JITTER)
 def test_the_dependencys_own_wish_is_the_least(attempt: int, wish: float, jitter: float) -> None:
-    """Retry-After is never undercut."""
+    """The backoff is never shorter than `Retry-After`."""
     assert backoff(attempt, wish, jitter) >= timedelta(seconds=wish)
 
 
@@ -414,7 +414,7 @@ def test_the_dependencys_own_wish_is_the_least(attempt: int, wish: float, jitter
 
 
 def settled(outcome: str) -> DeploymentSettled:
-    """What an operator says."""
+    """A settlement as an operator writes it."""
     return DeploymentSettled.model_validate(
         {"requestId": "a", "attempt": 2, "outcome": outcome, "reason": "I looked.", "by": "ada"}
     )
@@ -422,7 +422,7 @@ def settled(outcome: str) -> DeploymentSettled:
 
 @pytest.mark.parametrize("outcome", ["deployed", "failed", "retry"])
 def test_a_settlement_without_a_reason_says_by_whom(outcome: str) -> None:
-    """The sentence ends there."""
+    """Without a reason the status message ends after the name of whoever resolved the request."""
     said = settled(outcome).model_copy(update={"reason": None})
     status = lifecycle().after_settlement(left(State.PARKED), said, NOW)
     assert status.message.endswith(f"Resolved as {outcome} by ada.")
@@ -438,7 +438,7 @@ def test_a_settlement_without_a_reason_says_by_whom(outcome: str) -> None:
     ],
 )
 def test_a_settlement_decides(state: State, outcome: str, leads_to: State, code: str | None) -> None:
-    """Its message says by whom and why; a retry comes at once and has all its time again."""
+    """A settlement sets the final state, or a retry at once with a new deadline; the message names who and why."""
     status = lifecycle().after_settlement(left(state), settled(outcome), NOW)
     assert (leads_to, code) == (status.state, status.error and status.error.code)
     assert f"Resolved as {outcome} by ada: I looked." in status.message
@@ -456,7 +456,7 @@ def test_a_settlement_decides(state: State, outcome: str, leads_to: State, code:
     ],
 )
 def test_what_nobody_settles_ends_as_configured(state: State, unknown: str, leads_to: State, code: str) -> None:
-    """Parked or sent again; what is parked ends in the end."""
+    """Without a settlement a request in `submitting` is parked or retried as configured, and a parked one fails."""
     status = lifecycle(on_unknown_outcome=unknown).after_settlement(left(state), None, NOW)
     assert (leads_to, code) == (status.state, status.error and status.error.code)
 
@@ -472,11 +472,11 @@ def test_what_nobody_settles_ends_as_configured(state: State, unknown: str, lead
         (State.BUILDING, False, State.RETRYING),
         (State.BUILDING, True, State.RETRYING),
         (State.SUBMITTING, False, State.RETRYING),
-        (State.SUBMITTING, True, None),  # this worker's POST, or one that another worker may have begun
+        (State.SUBMITTING, True, None),  # this worker's POST, or a POST that an earlier worker may have started
     ],
 )
 def test_a_graceful_stop(state: State | None, may_be_sent: bool, leads_to: State | None) -> None:
-    """What was built in vain is no interruption; what may have been sent is for whoever learns its outcome."""
+    """A graceful stop retries what was not sent, without an interruption; what may be sent keeps its status."""
     status = lifecycle().after_stop(JobView(left(state), may_be_sent=may_be_sent), NOW)
     assert leads_to == (status and status.state)
     if status:
@@ -486,7 +486,7 @@ def test_a_graceful_stop(state: State | None, may_be_sent: bool, leads_to: State
 
 
 def test_no_status_carries_control_or_direction_characters() -> None:
-    """What users wrote is quoted in a name, a message and a warning: nothing of it moves a reader's cursor or line."""
+    """No user text in a name, a message or a warning can move a reader's cursor or break a line."""
     evil = "a\x1b[2J\u202eb\u2066c\r\n\x00d"
     plan = replace(PLAN, solution_name=evil * 9, warnings=(evil,))
     state = fresh()

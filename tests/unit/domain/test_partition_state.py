@@ -47,7 +47,7 @@ WHOSE = "0" * 64
 
 
 def table_of(*said: DeploymentStatus, unfinished: range = range(0), first: int = 0) -> RequestTable:
-    """What a take-over reads of these statuses, from this offset of the status partition on."""
+    """The request table that a take-over reads from these statuses, starting at this offset of the status partition."""
     table = RequestTable(unfinished)
     reader = RequestTableReader(table)
     for at, it in enumerate(said, first):
@@ -57,7 +57,7 @@ def table_of(*said: DeploymentStatus, unfinished: range = range(0), first: int =
 
 
 def test_the_last_status_of_each_request_counts() -> None:
-    """What is final is known, what is open can be gone on with, since its first status and with its trace."""
+    """Final requests are known by their end; open requests keep their last status, first time and trace."""
     said = status("a", State.ACCEPTED), status("a", State.BUILDING, 1), status("b", State.FAILED, fingerprint=WHOSE)
     table = table_of(*said)
     assert [("a", State.BUILDING)] == [(state.request_id, state.state) for state in table.open()]
@@ -70,7 +70,7 @@ def test_the_last_status_of_each_request_counts() -> None:
 
 
 def test_what_is_no_status_is_passed_over() -> None:
-    """Tombstones, records without a key, and what a later version may write."""
+    """Tombstones, records without a key and values of later versions are skipped."""
     table = RequestTable()
     reader = RequestTableReader(table)
     reader.add(b"a", None, 0, 0, None)
@@ -83,7 +83,7 @@ def test_what_is_no_status_is_passed_over() -> None:
 
 
 def test_only_so_many_ended_requests_are_remembered() -> None:
-    """The last, however many there were; what is open stays, and refusals of strangers push nobody out."""
+    """Only the latest ended requests are remembered; open requests stay, and refused records displace none of them."""
     ended = [status(f"r-{number}", State.DEPLOYED, fingerprint=WHOSE, offset=number) for number in range(8)]
     strangers = [status(f"record-{number}", State.REJECTED, offset=number) for number in range(8, 16)]
     table = RequestTable()
@@ -98,7 +98,7 @@ def test_only_so_many_ended_requests_are_remembered() -> None:
 
 @pytest.mark.parametrize("end", sorted(FINAL_STATES))
 def test_of_an_end_is_kept_what_tells_a_repeated_request(end: State) -> None:
-    """Who asked for what, where its record was, and how it ended; in a fifth of the memory."""
+    """An ended request keeps its state, fingerprint and offsets, in a fifth of the memory."""
     whose = f"{7:064x}"
     found = table_of(status("a", end, fingerprint=whose, offset=2**40), first=2**41).find("a")
     assert found is not None
@@ -116,18 +116,18 @@ def test_of_an_end_is_kept_what_tells_a_repeated_request(end: State) -> None:
 
 @pytest.mark.parametrize("checkpoint", [Checkpoint(5), Checkpoint(5, 17), Checkpoint(5, 1000, (3, 7, 999))])
 def test_a_checkpoint_is_read_as_it_was_committed(checkpoint: Checkpoint) -> None:
-    """With the offset, in its metadata."""
+    """A checkpoint survives the round trip through the metadata of its offset."""
     assert checkpoint == Checkpoint.of(checkpoint.offset, checkpoint.metadata)
 
 
 @pytest.mark.parametrize("metadata", ["", "v1", "v1 ", "v2 5", "v1 x", "v1 5 -1", "aiokafka", "{}", "v1 ٣ x"])
 def test_metadata_of_another_origin_means_to_read_everything(metadata: str) -> None:
-    """A tool that resets offsets writes none."""
+    """Metadata of any other origin means to read all statuses, as after a tool reset the offsets without metadata."""
     assert Checkpoint(5) == Checkpoint.of(5, metadata)
 
 
 def test_a_checkpoint_fits_into_an_offsets_metadata() -> None:
-    """A broker takes 4,096 bytes. What does not fit is read from its own place on."""
+    """A checkpoint fits the broker's 4,096 bytes; parked requests beyond that are read from their own offset on."""
     parked = [status(f"p-{number}", State.PARKED, offset=number) for number in range(MAX_PARKED + 5)]
     table = table_of(*parked, first=10**12)
     table.end = 2 * 10**12
@@ -137,7 +137,7 @@ def test_a_checkpoint_fits_into_an_offsets_metadata() -> None:
 
 
 def test_a_checkpoint_leaves_out_what_nobody_needs() -> None:
-    """It begins with the oldest request that is open or remembered; of a parked one a single status is needed."""
+    """A checkpoint begins at the oldest open or remembered request and lists one status per parked request."""
     table = table_of(
         status("gone", State.DEPLOYED, offset=1),
         status("parked", State.PARKED, offset=2),
@@ -152,7 +152,7 @@ def test_a_checkpoint_leaves_out_what_nobody_needs() -> None:
 
 
 def test_a_parked_request_that_goes_on_is_needed_from_there() -> None:
-    """Its time in `parked` does not keep a week's statuses alive."""
+    """A request that left `parked` needs only its statuses since then, not those of the week it was parked."""
     table = table_of(status("parked", State.PARKED, offset=2), first=100)
     (state,) = table.open()
     table.place(state, State.RETRYING, 5000)
@@ -163,11 +163,11 @@ def test_a_parked_request_that_goes_on_is_needed_from_there() -> None:
     assert Checkpoint(5, 8) == again.checkpoint(5)
 
 
-# ------------------------------------------------------------------------------------------------ what is parked
+# ------------------------------------------------------------------------------------------------ parked requests
 
 
 def asked(user: str, number: int, state: State = State.PARKED, **changes: Any) -> DeploymentStatus:
-    """A user's request: for one of two solutions."""
+    """A status of a user's request for one of two solutions."""
     wanted = UUID(int=number % 2), REVISION_ID
     whose = fingerprint(user, *wanted)
     asked_for: dict[str, Any] = {"solution_id": wanted[0], "revision_id": wanted[1], "fingerprint": whose}
@@ -175,7 +175,7 @@ def asked(user: str, number: int, state: State = State.PARKED, **changes: Any) -
 
 
 def test_a_parked_request_is_what_it_was() -> None:
-    """Its status, times, trace and user, however long it rests; no offset waits for its record."""
+    """A parked request keeps its status, times, trace and user, and no offset waits for its record."""
     table = RequestTable()
     state = fresh(7)
     state.apply(asked("ada", 1, offset=7, warnings=("It is large.",)))
@@ -188,7 +188,7 @@ def test_a_parked_request_is_what_it_was() -> None:
 
 
 def test_a_parked_request_takes_little_memory() -> None:
-    """2 kB, whatever its record held: 6,000 of them take 12 MB of a worker that may have 512."""
+    """A parked request takes 2 kB, whatever its record held: 6,000 take 12 MB of a worker that may have 512 MB."""
     number, table, value = 2000, RequestTable(), b"x" * 60_000
     tracemalloc.start()
     try:
@@ -209,7 +209,7 @@ def test_a_parked_request_takes_little_memory() -> None:
 
 
 def test_each_users_parked_requests_are_counted() -> None:
-    """Those of this worker by the key; those of an earlier one by the fingerprint, once their user is known."""
+    """A user's parked requests are counted by key, and by fingerprint for those that an earlier worker parked."""
     left = [asked(user, number) for user, count in (("ada", 3), ("bob", 2)) for number in range(count)]
     table = table_of(*left, status("nobody", State.PARKED))
     assert [3, 2, 0, 3] == [table.parked.count_of(user) for user in ("ada", "bob", "eve", "ada")]
@@ -227,7 +227,7 @@ def test_each_users_parked_requests_are_counted() -> None:
 
 
 def test_what_was_settled_before_its_user_was_seen_is_not_counted() -> None:
-    """Nor is it twice when it is parked again."""
+    """A request that resumed before its user was seen is not counted, and counts once when it is parked again."""
     table = table_of(asked("ada", 0), asked("ada", 1))
     state = table.find("ada-0")
     assert state is not None
@@ -239,7 +239,7 @@ def test_what_was_settled_before_its_user_was_seen_is_not_counted() -> None:
 
 
 def test_only_one_job_works_on_a_parked_request() -> None:
-    """Whoever resumes it first; what was settled before it was parked is at work already."""
+    """Only one job can resume a parked request; a request settled before it was parked is already at work."""
     table = table_of(asked("ada", 0))
     first, second = table.find("ada-0"), table.find("ada-0")
     assert first is not None and second is not None
@@ -255,20 +255,20 @@ def test_only_one_job_works_on_a_parked_request() -> None:
 
 
 def fresh(offset: int) -> RequestState:
-    """Of a record that was just read there."""
+    """The state of a record that was just read at this offset."""
     one = record(offset=offset)
     return RequestState.of_record(one, read_request(one), NOW)
 
 
 def test_a_claimed_id_is_the_first_records() -> None:
-    """The next record with it finds the first one, before there is a status, and keeps the id of its place."""
+    """An id belongs to the first record that claims it; the next record keeps its record id and finds the first one."""
     table, first, second = RequestTable(), fresh(3), fresh(4)
     assert (first, first) == (table.claim(first, "a"), table.claim(second, "a"))
     assert ("a", record_id(record(offset=4)), []) == (first.request_id, second.request_id, list(table.open()))
 
 
 def test_an_id_without_a_status_can_be_dropped() -> None:
-    """By its owner alone: a lost partition's job must not take the state of whoever claimed the id after it."""
+    """Only its owner can drop an id without a status, so a lost partition's job cannot take another owner's state."""
     table, first, second = RequestTable(), fresh(3), fresh(3)
     table.claim(first, "a")
     table.drop(first)
@@ -291,7 +291,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(("start", "finish", "commit")), st.in
 def test_the_committable_offset_never_passes_an_unfinished_record(
     number: int, committed: int, steps: list[tuple[str, int]]
 ) -> None:
-    """Against a list of all offsets and the set of finished ones; gaps of transaction markers included."""
+    """The committable offset agrees with a model of the offsets read and finished, with gaps of transaction markers."""
     tracker = OffsetTracker(committed)
     read: list[int] = []
     finished: set[int] = set()
@@ -317,7 +317,7 @@ def test_the_committable_offset_never_passes_an_unfinished_record(
 
 
 def test_what_is_set_aside_is_not_counted_and_not_passed() -> None:
-    """It holds up the offset and nothing else, until it is counted again or finished; twice is once."""
+    """A record excluded from back-pressure is not counted, but the offset waits for it; repeats change nothing."""
     tracker = OffsetTracker(0)
     for offset in range(3):
         tracker.start(offset, size=10)
@@ -345,7 +345,7 @@ def test_only_an_offset_that_moved_is_committed() -> None:
 
 
 def test_an_offset_read_twice_is_a_defect() -> None:
-    """It would be worked on twice. What is finished twice is finished."""
+    """Reading an offset twice raises, since it would be worked on twice; finishing it twice is harmless."""
     tracker = OffsetTracker(0)
     tracker.start(3)
     with pytest.raises(ValueError, match="offset 3"):
@@ -355,11 +355,11 @@ def test_an_offset_read_twice_is_a_defect() -> None:
     assert 4 == tracker.committable_offset
 
 
-# ------------------------------------------------------------------------------------------------ what goes out
+# ------------------------------------------------------------------------------------------------ messages
 
 
 def test_a_dead_letter_goes_with_its_status() -> None:
-    """In one transaction: the status in its partition, the letter wherever its key leads."""
+    """A status and its dead letter share a transaction; the status has its partition, the letter follows its key."""
     letter = DeadLetter(b"user-1", b"{}", (("dlt-error-code", b"not-json"),))
     encoder = StatusEncoder("statuses", "dead", "/worker")
     first, second = encoder.encode(status("a", State.FAILED), letter, TRACE)
@@ -378,29 +378,29 @@ ENCODER = StatusEncoder("statuses", "dead-letters", "/worker")
 
 
 class Partition:
-    """A partition's state, from offset 5 on, with what the status topic says."""
+    """A partition's state from offset 5 on, with these statuses in its status topic."""
 
     def __init__(self, *statuses: DeploymentStatus) -> None:
         self.state = PartitionState(table_of(*statuses, unfinished=range(5, 20)), 5)
         self._written = count(len(statuses))
 
     def receive(self, offset: int, request_id: str = "a") -> RequestState | None:
-        """A record that brings this id."""
+        """Receive a record with this id."""
         one = sent(offset, request_id)
         return self.state.receive(one, read_request(one), NOW)
 
     def publish(self, *statuses: DeploymentStatus) -> None:
-        """Into the next transaction."""
+        """Add these statuses to the next transaction."""
         for one in statuses:
             state = self.state.requests.find(one.request_id) or fresh(one.source.offset)
             self.state.enqueue(state, one, None, None, ENCODER)
 
     def idle(self) -> bool:
-        """Whether nothing waits to be written."""
+        """Return whether nothing waits to be written."""
         return self.state.idle
 
     def commit(self) -> tuple[list[tuple[str, int]], int | None] | None:
-        """What the next transaction holds, which succeeds: ids with sequence numbers, and the offset."""
+        """Commit the next transaction and return its ids with sequence numbers, and its offset."""
         transaction = self.state.next_transaction()
         if transaction is None:
             return None
@@ -411,12 +411,12 @@ class Partition:
 
 
 def sent(offset: int, request_id: str = "a") -> Record:
-    """A record that brings this id, there."""
+    """A record at this offset with this id."""
     return record({**IDS, "requestId": request_id, "jwtToken": "token"}, offset=offset)
 
 
 def test_a_new_request_is_worked_on() -> None:
-    """Under the id of its place, and its offset waits for it."""
+    """A new request starts under its record id, and its offset waits for it."""
     partition = Partition()
     received = partition.receive(5)
     assert received is not None
@@ -427,7 +427,7 @@ def test_a_new_request_is_worked_on() -> None:
 
 
 def test_a_record_that_was_read_before_is_passed_over() -> None:
-    """After a rebalance the client reads some again: one request must not be worked on twice."""
+    """Records that the client reads again after a rebalance are skipped, so no request is worked on twice."""
     partition = Partition()
     partition.receive(6)
     assert partition.receive(6) is None
@@ -436,7 +436,7 @@ def test_a_record_that_was_read_before_is_passed_over() -> None:
 
 
 def test_an_unfinished_request_of_another_worker_goes_on() -> None:
-    """From its last status, under its own offset."""
+    """An earlier worker's open request continues from its last status, under its own offset."""
     partition = Partition(status("a", State.BUILDING, 1, offset=5))
     received = partition.receive(5)
     assert received is not None
@@ -445,14 +445,14 @@ def test_an_unfinished_request_of_another_worker_goes_on() -> None:
 
 
 def test_a_request_that_an_earlier_worker_ended_only_lets_its_offset_pass() -> None:
-    """Its final status was out, and its offset waited for that of an earlier record."""
+    """A request whose final status is already published only lets its offset pass."""
     partition = Partition(status("a", State.DEPLOYED, 3, offset=5))
     assert partition.receive(5) is None
     assert ([], 6) == partition.commit()
 
 
 def test_a_parked_request_goes_on_waiting_and_its_offset_passes() -> None:
-    """It may take an operator days: the records behind it must not be read again after each restart."""
+    """A parked request may wait for days, so its offset passes and no restart rereads the records after it."""
     partition = Partition(status("a", State.PARKED, 3, offset=5))
     assert partition.receive(5) is None
     assert State.PARKED is (partition.state.requests.find("a") or fresh(5)).state
@@ -461,7 +461,7 @@ def test_a_parked_request_goes_on_waiting_and_its_offset_passes() -> None:
 
 @pytest.mark.parametrize("again", [State.RETRYING, State.FAILED])
 def test_a_parked_request_that_is_settled_before_its_record_comes_is_not_begun_again(again: State) -> None:
-    """It goes on at once, whatever its offset waits for; its record finds nothing left to do."""
+    """A parked request that is settled before its record is read resumes at once, and its record starts nothing."""
     partition = Partition(status("a", State.PARKED, 3, offset=6, fingerprint=WHOSE))
     state = partition.state.requests.find("a")
     assert state is not None and partition.state.requests.parked.resume(state)
@@ -474,7 +474,7 @@ def test_a_parked_request_that_is_settled_before_its_record_comes_is_not_begun_a
 
 @pytest.mark.parametrize("state", [State.ACCEPTED, State.DEPLOYED, State.PARKED])
 def test_an_id_belongs_to_the_record_that_was_accepted_with_it(state: State) -> None:
-    """Whoever brings it later has the id of its place, and its statuses are not touched."""
+    """A later record with the same id gets its own record id, and the first request's statuses are untouched."""
     partition = Partition(status("a", state, offset=4, fingerprint=WHOSE))
     received = partition.receive(6)
     assert received is not None
@@ -485,7 +485,7 @@ def test_an_id_belongs_to_the_record_that_was_accepted_with_it(state: State) -> 
 
 @pytest.mark.parametrize("state", [State.ACCEPTED, State.SUBMITTING, State.DEPLOYED, State.PARKED])
 def test_an_offset_of_a_topic_that_is_gone_is_another_record(state: State) -> None:
-    """Its statuses are still there: a record with another id, or none, is new. What is open goes on without its own."""
+    """A record of a recreated topic is new even at an old offset; the old open request continues without a record."""
     for one in (sent(5, "b"), record(offset=5), record(b"not json", offset=5), sent(6, "b")):
         partition = Partition(status("a", state, offset=5))
         received = partition.state.receive(one, read_request(one), NOW)
@@ -494,7 +494,7 @@ def test_an_offset_of_a_topic_that_is_gone_is_another_record(state: State) -> No
         gone = [] if state in (State.DEPLOYED, State.PARKED) else ["a"]
         assert gone == [it.request_id for it in partition.state.take_inherited()]
         assert [] == partition.state.take_inherited()
-        if state is State.PARKED:  # it rests until it is settled, and waits for no record
+        if state is State.PARKED:  # it is parked until it is settled, and waits for no record
             assert partition.state.requests.parked.resume(partition.state.requests.find("a") or fresh(5))
         if state is not State.DEPLOYED:
             partition.publish(status("a", State.FAILED, 4, offset=5))
@@ -503,7 +503,7 @@ def test_an_offset_of_a_topic_that_is_gone_is_another_record(state: State) -> No
 
 
 def test_what_the_partition_ends_before_goes_on_without_its_record() -> None:
-    """The log lost its end, or the topic was made anew: nothing comes that would bring it back. It passes no offset."""
+    """A request beyond the end of the log, lost or recreated, continues without its record and passes no offset."""
     partition = Partition(
         status("passed", State.RETRYING, offset=3),
         status("rests", State.PARKED, offset=21),
@@ -518,7 +518,7 @@ def test_what_the_partition_ends_before_goes_on_without_its_record() -> None:
 
 
 def test_two_that_were_left_with_one_offset_are_both_known() -> None:
-    """The one of a topic that is gone, the other of the topic that has its name."""
+    """Two inherited requests with the same offset, of an old and a recreated topic, are both continued."""
     partition = Partition(status("b", State.BUILDING, offset=5), status("a", State.SUBMITTING, offset=5))
     received = partition.receive(5, "b")
     assert received is not None
@@ -527,14 +527,14 @@ def test_two_that_were_left_with_one_offset_are_both_known() -> None:
 
 
 def test_a_refusal_that_an_earlier_worker_published_only_lets_its_offset_pass() -> None:
-    """It was told under the id of its place: there is nothing to look at any more."""
+    """A record that an earlier worker rejected under its record id only lets its offset pass."""
     partition = Partition(status("a", State.DEPLOYED, offset=4), status(record_id(sent(6)), State.REJECTED, offset=6))
     assert partition.receive(6) is None
     assert ([], 7) == partition.commit()
 
 
 def test_what_was_left_behind_is_open_and_its_offset_has_passed() -> None:
-    """What was parked and goes on; what is parked rests, and the others are read again from the topic."""
+    """Only inherited requests that left `parked` continue without a record; parked requests rest, others are reread."""
     partition = Partition(
         status("parked", State.PARKED, offset=3),
         status("retried", State.RETRYING, offset=4),
@@ -546,7 +546,7 @@ def test_what_was_left_behind_is_open_and_its_offset_has_passed() -> None:
 
 
 def test_a_final_status_takes_its_offset_with_it() -> None:
-    """Both or neither: no request can end twice, none can be lost."""
+    """The status that ends a record and its offset are committed together: no request ends twice or is lost."""
     partition = Partition()
     partition.receive(5)
     partition.receive(6, "b")
@@ -560,7 +560,7 @@ def test_a_final_status_takes_its_offset_with_it() -> None:
 
 
 def test_a_transaction_has_a_bound() -> None:
-    """What does not fit goes into the next one, in its order; its offsets too."""
+    """What exceeds the bound of a transaction goes into the next one, in order, with its offset."""
     partition = Partition()
     partition.receive(5)
     statuses = [status("b", State.BUILDING, number, offset=6) for number in range(MAX_STATUSES)]
@@ -573,7 +573,7 @@ def test_a_transaction_has_a_bound() -> None:
 
 @pytest.mark.parametrize("taken_over", [False, True])
 def test_what_ended_behind_a_record_without_a_status_is_never_begun_again(taken_over: bool) -> None:
-    """It waits for its user's keys, say, while so many others end that the first of them are remembered no longer."""
+    """An ended request behind a record without a status is never started again, even if it is no longer remembered."""
     said: list[DeploymentStatus] = []
     partition = Partition()
 
@@ -610,7 +610,7 @@ def test_what_ended_behind_a_record_without_a_status_is_never_begun_again(taken_
 
 
 def test_an_offset_is_tried_again_until_it_is_committed() -> None:
-    """A transaction that was only begun has moved nothing."""
+    """An offset is part of each transaction until one commits."""
     partition = Partition()
     assert partition.idle()
     partition.receive(5)
@@ -628,7 +628,7 @@ def test_an_offset_is_tried_again_until_it_is_committed() -> None:
 @pytest.mark.parametrize("key_size", [0, 100, 131_000, 1_048_267])
 @pytest.mark.parametrize("value_size", [2, 131_000, 1_048_267])
 def test_a_dead_letter_always_fits(key_size: int, value_size: int) -> None:
-    """Its topic would refuse it otherwise, and the whole transaction. A header says what was left out."""
+    """A dead letter that is too large is cut to fit its topic, and a header lists what was left out."""
     headers = (("dlt-error-code", b"catalog-timeout"),)
     encoder = StatusEncoder("status", "letters", "/source")
     _, letter = encoder.encode(status("a", State.FAILED), DeadLetter(b"k" * key_size, b"v" * value_size, headers), None)
@@ -641,7 +641,7 @@ def test_a_dead_letter_always_fits(key_size: int, value_size: int) -> None:
 
 
 def test_the_largest_status_and_settlement_fit() -> None:
-    """With their headers: every text as long as its field allows, and four bytes a character."""
+    """The largest status and settlement fit with their headers: every text at its limit, four bytes a character."""
     long = "\U0001f600" * 1000
     settled = DeploymentSettled.model_validate(
         {"requestId": "r" * 128, "attempt": 2**31, "outcome": "deployed", "reason": long, "by": long[:200]}

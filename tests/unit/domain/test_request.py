@@ -33,7 +33,7 @@ def code(of: Record) -> str:
     ids=["binary", "bare", "structured"],
 )
 def test_a_request_is_read_in_every_mode(given: Record) -> None:
-    """CloudEvents in binary and structured mode, and bare JSON; unknown fields are ignored."""
+    """A request is read from CloudEvents in binary and structured mode and bare JSON; unknown fields are ignored."""
     assert Request("r-1", SOLUTION_ID, REVISION_ID, "Bearer header-token") == read_request(given)
 
 
@@ -56,7 +56,7 @@ def test_a_request_is_read_in_every_mode(given: Record) -> None:
     ],
 )
 def test_a_request_id_is_given_or_that_of_the_place(request_id: Any, ce_id: bytes | None, expected: str) -> None:
-    """The field, else the CloudEvents id; what does not match, or says to be a place, is replaced and never echoed."""
+    """The id is the field, else the CloudEvents id; an invalid id or one like a record id is replaced, never echoed."""
     headers = (TOKEN,) + ((("ce_id", ce_id),) if ce_id is not None else ())
     request = read_request(record(IDS | {"requestId": request_id}, headers=headers))
     assert isinstance(request, Request)
@@ -64,7 +64,7 @@ def test_a_request_id_is_given_or_that_of_the_place(request_id: Any, ce_id: byte
 
 
 def test_no_two_places_have_the_same_id() -> None:
-    """Partition and offset can be read in it; a topic that was created again has others."""
+    """Record ids contain partition and offset, and differ between records, clusters and recreated topics."""
     changes: list[Any] = [{}, {"cluster_id": "c"}, {"topic": "t"}, {"partition": 4}, {"offset": 8}, {"timestamp_ms": 1}]
     assert len(changes) == len({record_id(record(**change)) for change in changes})
     assert PLACE == record_id(record())
@@ -95,12 +95,12 @@ def test_no_two_places_have_the_same_id() -> None:
     ],
 )
 def test_what_is_no_request_is_refused(expected: str, given: Record) -> None:
-    """Each kind of mistake has its own code."""
+    """Each kind of mistake has its own error code."""
     assert expected == code(given)
 
 
 def test_a_refusal_names_the_fields_and_not_their_values() -> None:
-    """A value may be a secret in the wrong place."""
+    """A rejection names the wrong fields without their values, which may be misplaced secrets."""
     refusal = read_request(record({"solutionId": "s3cret", "jwtToken": "t0ken"}))
     assert isinstance(refusal, Unreadable)
     assert "solutionId" in refusal.message
@@ -109,25 +109,25 @@ def test_a_refusal_names_the_fields_and_not_their_values() -> None:
 
 
 def test_the_token_is_in_no_representation() -> None:
-    """Neither of the record nor of the request."""
+    """The token is in the repr of neither the record nor the request."""
     given = record(IDS | {"jwtToken": "s3cret"})
     assert "s3cret" not in repr(given) + repr(read_request(given))
 
 
 def test_only_the_brokers_time_counts_as_arrival() -> None:
-    """A producer may write any time it likes."""
+    """Only the broker's append time counts as arrival, because a producer can write any time."""
     assert 1_700_000_000.0 == record().appended_at
     assert record(appended_by_broker=False).appended_at is None
 
 
 @pytest.mark.parametrize(("value", "kept"), [(b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01", True), (b"x\ny", False)])
 def test_a_trace_context_is_carried_over_when_it_is_one(value: bytes, kept: bool) -> None:
-    """Anything else is dropped."""
+    """A valid trace context is kept, and anything else is dropped."""
     assert kept == (record(headers=(("traceparent", value),)).traceparent is not None)
 
 
 def test_a_record_keeps_only_the_headers_that_are_read() -> None:
-    """Half a million others cost nothing once it is made; of tokens two are enough to refuse it."""
+    """Half a million unread headers cost nothing once a record is made; of tokens it keeps two, enough to reject it."""
     many: list[Any] = [("", None), ("x", b"y" * 1000), ("Authorization", b" ")] * 1000
     tokens = [("authorization", b"first"), ("AUTHORIZATION", b"second"), ("authorization", b"third")]
     read: list[Any] = [
@@ -146,7 +146,7 @@ def test_a_record_keeps_only_the_headers_that_are_read() -> None:
 
 
 def test_a_refusal_keeps_nothing_of_the_poll() -> None:
-    """Its frames would hold whatever was read together with the record, until the request has ended."""
+    """A rejection keeps no frames, which would hold everything from the same poll until the request ends."""
     for given in (record(b"no JSON"), record({}), record({"solutionId": 1})):
         problem = read_request(given)
         assert isinstance(problem, Unreadable)

@@ -1,4 +1,4 @@
-"""Strict JSON: what is JSON comes through unchanged, everything else is one kind of error."""
+"""Strict JSON: valid JSON is read unchanged, and everything else raises one kind of error."""
 
 import json
 import traceback
@@ -24,7 +24,7 @@ LIMIT = 1024 * 1024
     ],
 )
 def test_json_is_read_as_it_is(text: str) -> None:
-    """Whatever the standard's grammar allows within the limits gives the value the standard library gives."""
+    """JSON within the limits gives the same value as the standard library."""
     assert json.loads(text) == loads(text, max_bytes=LIMIT) == loads(text.encode(), max_bytes=LIMIT)
 
 
@@ -72,13 +72,13 @@ def test_json_is_read_as_it_is(text: str) -> None:
     ],
 )
 def test_what_is_no_strict_json_is_refused(text: bytes, problem: str) -> None:
-    """Every defect ends in a JsonError that says what is wrong."""
+    """Every defect raises a JsonError that names the problem."""
     with pytest.raises(JsonError, match=problem):
         loads(text, max_bytes=LIMIT)
 
 
 def test_limits_are_inclusive() -> None:
-    """What is exactly as long or as deep as allowed is read."""
+    """JSON that is exactly as long or as deep as allowed is read."""
     text = b"[" * 31 + b'["' + b"a" * 4096 + b'"]' + b"]" * 31
     assert json.loads(text) == loads(text, max_bytes=len(text))
     assert loads(b"[" + b"0," * (MAX_VALUES - 1) + b"0]", max_bytes=LIMIT) == [0] * MAX_VALUES
@@ -86,14 +86,14 @@ def test_limits_are_inclusive() -> None:
 
 @pytest.mark.parametrize(("text", "problem"), [("\ud800", "surrogate"), ('"éé"', "longer than 5 bytes")])
 def test_text_is_held_to_the_same_rules_as_bytes(text: str, problem: str) -> None:
-    """A str counts by its UTF-8 bytes, and must have some."""
+    """A str is measured by its UTF-8 bytes, and is rejected if it has none."""
     with pytest.raises(JsonError, match=problem):
         loads(text, max_bytes=5)
 
 
 @pytest.mark.parametrize("text", [b'{"canary', b'{"canary": 1, "canary": 2}', b'"canary\xff"', b'["canary", NaN]'])
 def test_the_text_never_shows(text: bytes) -> None:
-    """Neither the error nor the errors behind it hold what was read: it may be a token."""
+    """Neither the error nor its context holds the text, which may be a token."""
     with pytest.raises(JsonError) as caught:
         loads(text, max_bytes=LIMIT)
     assert caught.value.__context__ is None

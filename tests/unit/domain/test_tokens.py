@@ -1,4 +1,4 @@
-"""The strict shape: one spelling of base64url, nothing of a token in its repr."""
+"""The strict shape of tokens: one spelling of base64url, and no part of a token in its repr."""
 
 import itertools
 
@@ -14,13 +14,13 @@ FOREIGN = "=+/ \t\n\r\0.,~é\u0660\uff21"
 
 
 def carries_nothing(segment: str) -> bool:
-    """Whether all bits beyond the last whole byte are zero, told by the last character alone (RFC 4648 3.5)."""
+    """Whether all bits beyond the last whole byte are zero, by the last character alone (RFC 4648 3.5)."""
     last = ALPHABET.index(segment[-1]) if segment else 0
     return {0: True, 1: False, 2: last % 16 == 0, 3: last % 4 == 0}[len(segment) % 4]
 
 
 def test_each_value_has_one_spelling() -> None:
-    """All segments of up to two characters, and all ends of longer ones: canonical ones and no others are read."""
+    """Only canonical spellings are read, among all segments of up to two characters and all ends of longer ones."""
     segments = ["", *ALPHABET, *map("".join, itertools.product(ALPHABET, repeat=2))]
     segments += ["Q" + two for two in map("".join, itertools.product(ALPHABET, repeat=2))]
     segments += [f"QUJD{end}" for end in ("", *ALPHABET)]
@@ -32,7 +32,7 @@ def test_each_value_has_one_spelling() -> None:
 
 
 def test_a_token_does_not_show() -> None:
-    """Neither its parts nor what is in them are in a repr."""
+    """The repr shows neither the parts of a token nor their content."""
     token = read_token(PORTAL.make())
     assert "Token()" == repr(token)
     assert "jwt" == token.kind
@@ -40,8 +40,8 @@ def test_a_token_does_not_show() -> None:
 
 
 def test_the_longest_token() -> None:
-    """A token of the greatest length is read, and one character more is refused before it is decoded."""
-    start = part(b'{"alg":"HS512"}') + "." + part({}) + "."  # so that what is left has no spare bits
+    """A token of the maximum length is read, and one more character is rejected before decoding."""
+    start = part(b'{"alg":"HS512"}') + "." + part({}) + "."  # so that the rest has no spare bits
     longest = start + "A" * (MAX_TOKEN - len(start))
     assert {} == read_token(longest).claims
     with pytest.raises(Unauthenticated, match=f"longer than {MAX_TOKEN} characters"):

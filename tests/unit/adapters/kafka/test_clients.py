@@ -1,4 +1,4 @@
-"""The arguments of every Kafka client, and its stop."""
+"""The options of every Kafka client, and how clients start and stop."""
 
 import asyncio
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -17,7 +17,7 @@ from worker.settings import KafkaSettings
 
 
 async def test_a_cancellation_that_is_not_ours_is_a_stop() -> None:
-    """aiokafka's consumer raises one when its broker is gone; the worker would exit as if interrupted."""
+    """A CancelledError that aiokafka's consumer raises when its broker is gone counts as a stop, not an interrupt."""
 
     async def stop() -> None:
         raise asyncio.CancelledError
@@ -26,15 +26,15 @@ async def test_a_cancellation_that_is_not_ours_is_a_stop() -> None:
 
 
 async def test_a_stop_that_takes_too_long_is_abandoned() -> None:
-    """Without brokers aiokafka's producer waits for ever."""
+    """A stop that takes too long is abandoned: without brokers aiokafka's producer waits endlessly."""
     assert not await stop_client(asyncio.Event().wait, 0.01)
 
 
 @pytest.mark.parametrize("kept", [nullcontext(), suppress(asyncio.CancelledError)])
 async def test_our_own_cancellation_goes_through(kept: AbstractContextManager[None]) -> None:
-    """Also when aiokafka keeps it to itself, as it does while it waits for a task that it has cancelled.
+    """Cancelling the caller is passed on, even if aiokafka swallows it while it waits for a cancelled task.
 
-    A command that is closing could not be interrupted, and a worker would not end at a SIGTERM.
+    Otherwise a command that is closing could not be interrupted, and a worker would not stop at SIGTERM.
     """
     stopping = asyncio.Event()
 
@@ -51,7 +51,7 @@ async def test_our_own_cancellation_goes_through(kept: AbstractContextManager[No
 
 
 async def test_a_stop_at_the_end_of_a_cancelled_task_is_a_stop() -> None:
-    """The cancellation that led to it is not taken for another one."""
+    """The cancellation that led to a stop is not mistaken for another."""
     working = asyncio.Event()
 
     async def stop() -> None:
@@ -62,7 +62,7 @@ async def test_a_stop_at_the_end_of_a_cancelled_task_is_a_stop() -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            return await stop_client(stop, 10)  # noqa: B012 - it is about what is returned
+            return await stop_client(stop, 10)  # noqa: B012 - the return value is the subject
 
     task = asyncio.create_task(cancelled())
     await working.wait()
@@ -71,7 +71,7 @@ async def test_a_stop_at_the_end_of_a_cancelled_task_is_a_stop() -> None:
 
 
 async def test_a_stop_that_keeps_the_end_of_its_time_to_itself_is_late() -> None:
-    """The time-out is a cancellation, too."""
+    """A stop that swallows its own time limit, which is a cancellation as well, counts as late."""
 
     async def stop() -> None:
         with suppress(asyncio.CancelledError):
@@ -95,7 +95,7 @@ class Client:
 
 
 async def test_a_client_that_does_not_start_in_time_is_stopped() -> None:
-    """The caller learns that Kafka cannot be reached, and no connection is left open."""
+    """A client that does not start in time raises and is stopped, so no connection stays open."""
     client = Client()
     with pytest.raises(KafkaConnectionError):
         async with running_client(client, start_seconds=0.01):
@@ -104,7 +104,7 @@ async def test_a_client_that_does_not_start_in_time_is_stopped() -> None:
 
 
 async def test_a_timeout_inside_the_block_is_not_taken_for_a_failed_start() -> None:
-    """Only the start has a limit here; what the block raises goes through."""
+    """Only the start has a time limit; an error in the block is passed on."""
     client = Client()
     client.answer.set()
     with pytest.raises(TimeoutError):
@@ -128,7 +128,7 @@ OURS = "DEPLOYER_KAFKA__SSL_CERT_FILE and DEPLOYER_KAFKA__SSL_KEY_FILE: they can
     ],
 )
 def test_files_that_cannot_be_used_are_named(changes: dict[str, str], expected: str, tmp_path: Path) -> None:
-    """By their settings; nobody is asked for the password of a key."""
+    """Unusable files are reported by their settings, and no password of a key is prompted for."""
     authority = Authority(tmp_path, "authority")
     ours, _ = authority.issue("ours"), authority.issue("other")
     (tmp_path / "words.pem").write_text("This is no certificate.")
@@ -145,13 +145,13 @@ def test_files_that_cannot_be_used_are_named(changes: dict[str, str], expected: 
 
 
 class _Stuck:
-    """A consumer of a partition that was made anew: it stands before the offset, and nothing comes."""
+    """A consumer of a recreated partition: its position is before the offset, and no record comes."""
 
     def assign(self, _: object) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def seek(self, *_: object) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     async def beginning_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(tps, 0)
@@ -168,7 +168,7 @@ class _Stuck:
 
 
 async def test_a_record_that_never_comes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise the gateway's notifications would wait for it for ever."""
+    """The wait for a record that never comes has a limit, or the gateway's notifications would wait endlessly."""
     monkeypatch.setattr(clients, "FETCH_SECONDS", 0.05)
     async with asyncio.timeout(5):
         with pytest.raises(KafkaError, match="offset 7"):

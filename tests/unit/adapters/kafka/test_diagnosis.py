@@ -1,4 +1,4 @@
-"""Why no broker can be reached, server by server."""
+"""The reason why no broker can be reached, per server."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from worker.settings import KafkaSettings
 
 
 async def reasons(servers: str) -> list[str]:
-    """What is said of each of them."""
+    """Return the reason for each server."""
     with pytest.raises(KafkaUnreachable) as unreachable:
         async with connected(KafkaSettings(bootstrap_servers=servers)):
             pass
@@ -18,14 +18,14 @@ async def reasons(servers: str) -> list[str]:
 
 
 async def test_every_server_has_its_reason() -> None:
-    """A refused connection and an unknown name are told apart, in the order of the setting."""
+    """Each server has its own reason, such as a refused connection or an unknown name, in the order of the setting."""
     assert ["127.0.0.1:1: connection refused", "nowhere.invalid:9092: name not known"] == await reasons(
         "127.0.0.1:1,nowhere.invalid:9092"
     )
 
 
 async def test_a_server_that_hangs_up_or_is_not_kafka(serve_raw: ServeRaw) -> None:
-    """What it said is not repeated: it may be anything."""
+    """What a server that is not Kafka sent is not repeated, as it may be anything."""
 
     async def hang_up(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read(1)

@@ -1,4 +1,4 @@
-"""The reader of settlements: a record that fails costs itself alone."""
+"""The reader of settlements: a settlement that fails affects no other."""
 
 import asyncio
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ class Consumer:
         self._at = 0
 
     def assign(self, _: object) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def seek(self, _: TopicPartition, offset: int) -> None:
         self._at = offset
@@ -33,7 +33,7 @@ class Consumer:
 
 
 async def test_a_settlement_that_fails_stops_no_other(monkeypatch: Any) -> None:
-    """Whatever its failure is: those behind it are read, and it is not read again."""
+    """After a settlement fails, the settlements behind it are read, and it is not read again."""
     monkeypatch.setattr(settlements, "RETRY_SECONDS", 0)
     seen: list[str] = []
     done = asyncio.Event()

@@ -1,4 +1,4 @@
-"""The startup on Kafka: which failures are waited out, and which end it."""
+"""Startup on Kafka: which failures are waited out, and which stop it."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ KAFKA = KafkaSettings(bootstrap_servers="kafka.example:9092")
 
 
 class Broker:
-    """Fails once, then tells its cluster's id."""
+    """A broker that fails once and then returns its cluster's id."""
 
     def __init__(self, error: Exception) -> None:
         self.errors = [error]
@@ -26,19 +26,19 @@ class Broker:
 
 @pytest.mark.parametrize("error", [KafkaConnectionError(), TimeoutError(), ConnectionResetError()])
 async def test_an_unreachable_broker_is_waited_for(error: Exception) -> None:
-    """Also one that accepts the connection and then does not answer."""
+    """Startup waits for an unreachable broker, and for a broker that accepts the connection and does not answer."""
     assert "cluster" == await prepare_kafka(KAFKA, asyncio.Event(), Broker(error))
 
 
 @pytest.mark.parametrize("error", [ConfigurationError("no"), InvalidConfigurationError()])
 async def test_a_failure_that_waiting_cannot_fix_ends_the_startup(error: Exception) -> None:
-    """It is raised as it is."""
+    """A failure that waiting cannot fix is raised unchanged."""
     with pytest.raises(type(error)):
         await prepare_kafka(KAFKA, asyncio.Event(), Broker(error))
 
 
 async def test_a_stop_ends_the_wait() -> None:
-    """A broker that never answers delays it by nothing."""
+    """A stop ends the wait at once, even if the broker never answers."""
     stop = asyncio.Event()
     stop.set()
 

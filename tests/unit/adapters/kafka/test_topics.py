@@ -1,4 +1,4 @@
-"""What `check` says of topics that are right, and do not go with the other settings."""
+"""The remarks of `check` on topics that are valid but do not fit other settings."""
 
 import pytest
 
@@ -70,9 +70,9 @@ SET = {days: f" Set retention.ms={days * DAY_MS} or longer." for days in (3, 8)}
 def test_what_does_not_go_together_is_said(
     retention: dict[str, int], partitions: int, park_days: int, said: list[str]
 ) -> None:
-    """Statuses and settlements have to outlive the requests that they are about, and all three those that are parked.
+    """Statuses and settlements must outlive their requests, and all three topics must outlive parked requests.
 
-    Both values are said, and the one to set.
+    A remark has both values, and the value to set.
     """
     remarks = Found(partitions, AS_MADE | retention).remarks(KAFKA, park_days * DAY_MS / 1000)
     assert said == remarks

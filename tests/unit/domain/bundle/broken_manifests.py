@@ -1,4 +1,4 @@
-"""A good bundle with what its script makes of it, and ways to spoil it. Each touches one place."""
+"""A valid bundle with the objects that the script adds, and ways to break it; each mistake changes one thing."""
 
 import asyncio
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def _find(objects: Objects, which: str) -> dict[str, Any]:
 
 
 def put(which: str, path: str, value: Any) -> Change:
-    """Another value at a path of keys and positions; the value ... takes it away."""
+    """Put another value at a path of keys and positions; the value ... deletes it."""
 
     def change(objects: Objects) -> None:
         *way, last = (int(key) if key.isdigit() else key for key in path.split())
@@ -71,7 +71,7 @@ def put(which: str, path: str, value: Any) -> Change:
 
 
 def add(which: str, path: str, *items: Any) -> Change:
-    """More entries in a list; none: its first one again."""
+    """Append entries to a list; without any, append its first entry again."""
 
     def change(objects: Objects) -> None:
         place: Any = _find(objects, which)
@@ -83,7 +83,7 @@ def add(which: str, path: str, *items: Any) -> Change:
 
 
 def both(*changes: Change) -> Change:
-    """One mistake that shows in several places."""
+    """Combine changes into one mistake that affects several places."""
 
     def change(objects: Objects) -> None:
         for one in changes:
@@ -93,12 +93,12 @@ def both(*changes: Change) -> Change:
 
 
 def again(which: str) -> Change:
-    """The same object in two files."""
+    """Repeat an object, as if two files held it."""
     return lambda objects: objects.append(deepcopy(_find(objects, which)))
 
 
 def without(which: str) -> Change:
-    """One object is not there."""
+    """Remove an object."""
     return lambda objects: objects.remove(_find(objects, which))
 
 
@@ -109,7 +109,7 @@ BOX = f"{POD} containers 0"
 LABELS = "spec template metadata labels"
 CPU = {"requests": {"cpu": "2"}, "limits": {"cpu": "1500m"}}
 
-# What no schema sees, and part of what the semantic check says of it.
+# Mistakes that no schema finds, each with a part of the semantic check's message.
 SEMANTIC: dict[str, tuple[str, Change]] = {
     "service name starts with a digit": ("its name is none", put("Service/solver", "metadata name", "3solver")),
     "service name of 64 characters": ("its name is none", put("Service/solver", "metadata name", "s" * 64)),
@@ -344,7 +344,7 @@ SEMANTIC: dict[str, tuple[str, Change]] = {
     "TLS for a bad host": ("tls", put(INGRESS, "spec tls 0 hosts", ["*"])),
 }
 
-# What schemas see.
+# Mistakes that the schemas find.
 SCHEMA: dict[str, Change] = {
     "unknown field": put(DEPLOYMENT, f"{BOX} imagePullpolicy", "Always"),
     "key in snake case": put(DEPLOYMENT, f"{POD} image_pull_secrets", []),

@@ -1,4 +1,4 @@
-"""More protobufs of our own, by what they are about; the line that is wrong ends with `//!`."""
+"""More protobufs of our own, by subject; `//!` ends the line that is wrong."""
 
 P2, P3, E23 = 'syntax = "proto2";\n', 'syntax = "proto3";\n', 'edition = "2023";\n'
 OPTIONS = 'import "google/protobuf/descriptor.proto";\n'
@@ -7,7 +7,7 @@ ENUM = "enum E { ZERO = 0; ONE = 1; }\n"
 
 
 def own(kind: str, value: str, what: str = "Field") -> str:
-    """A file with an option of its own, which is set to this."""
+    """A file with an option of its own that has this value."""
     use = {"Field": f"message M {{\n int32 a = 1 [{value}]; //!\n}}\n", "File": f"option {value}; //!\n"}
     return f"{P3}{OPTIONS}{ENUM}{TYPE}extend google.protobuf.{what}Options {{ {kind} x = 50000; }}\n{use[what]}"
 
@@ -18,7 +18,7 @@ def in_message(head: str, *lines: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """A string as it stands, in an option."""
+    """A string, unescaped, in an option."""
     return f'{P3}option java_package = "{text}"; //!\n'
 
 
@@ -73,7 +73,7 @@ RIGHT: tuple[str, ...] = (
     E23 + "message M { M m = 1 [features.message_encoding = DELIMITED]; }\n",
     'edition = "2024";\nexport message M { local enum E { E_UNSPECIFIED = 0; } E e = 1; }\n',
     'edition = "2024";\nimport option "google/protobuf/any.proto";\nmessage M {}\n',
-    # white space and comments
+    # whitespace and comments
     P3 + "// old\rremark\nmessage M {}\n",
     f"{P3.strip()}\rmessage M {{\r}}\r",
     P3 + "/* a\r */ message\rM\r\n{\v}\f//\r",
@@ -95,14 +95,14 @@ RIGHT: tuple[str, ...] = (
     P3 + 'import "google/protobuf/\\x61ny.proto";\nmessage M { google.protobuf.Any a = 1; }\n',
     'syntax = "pro\\x74o3";\nmessage M { int32 a = 1; }\n',
     in_message(P3, 'reserved "\\x61"; int32 b = 1;'),
-    # What is imported.
+    # imported files
     P3 + 'import "google/protobuf/compiler/plugin.proto";\nmessage M { google.protobuf.compiler.Version v = 1; }\n',
     P3
     + 'import "google/protobuf/type.proto";\nimport "google/protobuf/any.proto";\n'
     + "message M { google.protobuf.Any a = 1; }\n",
     P3 + 'import public "google/protobuf/any.proto";\nimport weak "google/protobuf/empty.proto";\n',
     P3 + 'import "google/protobuf/cpp_features.proto";\nmessage M { pb.CppFeatures f = 1; }\n',
-    # options of protobuf's own
+    # protobuf's own options
     *(
         in_message(P3, line)
         for line in (
@@ -122,7 +122,7 @@ RIGHT: tuple[str, ...] = (
     ),
     P3 + "option optimize_for = LITE_RUNTIME;\nmessage M {}\nservice S { rpc r(M) returns (M); }\n",
     P3 + "message M {}\nservice S { rpc r(M) returns (M) { ; option idempotency_level = IDEMPOTENT; }; ; }\n",
-    # options of its own
+    # a file's own options
     *(
         own(kind, f"(x) = {value}")
         for kind, values in {
@@ -288,7 +288,7 @@ WRONG: tuple[str, ...] = (
     ),
     E23 + "enum E { A = 1; } //!\n",
     E23 + 'import option "google/protobuf/any.proto"; //!\n',
-    # white space and comments
+    # whitespace and comments
     P3 + "message M { /* /* */ } //!\n",
     P3 + "message M { \x01 } //!\n",
     P3 + "message M { \x7f } //!\n",
@@ -299,7 +299,7 @@ WRONG: tuple[str, ...] = (
     in_message(P3, r'reserved "\d"; //!'),
     P3 + 'import "a\\x2eproto"; //!\n',
     P3 + "option java_package = { a: '\\q' }; //!\n",
-    # What is imported.
+    # imported files
     P3 + 'import option "google/protobuf/any.proto"; //!\n',
     P3 + 'import "google/protobuf/./any.proto"; //!\n',
     P3 + 'import "google//protobuf/any.proto"; //!\n',
@@ -307,7 +307,7 @@ WRONG: tuple[str, ...] = (
     P3 + "import google.protobuf.any; //!\n",
     P3 + 'import "google/protobuf/json_options.proto"; //!\n',
     P3 + OPTIONS + "message M { google.protobuf.FieldDescriptorProto.Type t = 1; } //!\n",
-    # options of protobuf's own
+    # protobuf's own options
     *(
         P3 + f"option {option}; //!\n"
         for option in (
@@ -365,7 +365,7 @@ WRONG: tuple[str, ...] = (
         )
     ),
     P3 + "message M { option map_entry = true; } //!\n",
-    # options of its own
+    # a file's own options
     *(
         own(kind, f"(x) = {value}")
         for kind, values in {
@@ -439,5 +439,5 @@ CRASHING = (own("string", r'(x) = "\xff"'),)
 
 
 def wrong_line(text: str) -> int:
-    """The line that is marked."""
+    """Return the number of the line that is marked."""
     return text[: text.index("//!")].count("\n") + 1

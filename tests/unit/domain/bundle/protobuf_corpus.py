@@ -1,4 +1,4 @@
-"""Protobufs of our own: right ones, and for each way to be wrong one with the line of it."""
+"""Protobufs of our own: valid files, and one invalid file with its line for each kind of mistake."""
 
 HEAD = 'syntax = "proto3";\n'
 SERVICE = "service Model {\n  rpc run(In) returns (Out);\n}\n"
@@ -86,7 +86,7 @@ RIGHT: dict[str, str] = {
     "letters of other languages in comments and strings": GOOD + '// größer, 日本\noption java_package = "größer";\n',
 }
 
-# Case → its text, and the line of the error.
+# Case → its text and the line of the error.
 WRONG: dict[str, tuple[str | bytes, int]] = {
     "nothing that is a protobuf": ("not a protobuf", 1),
     "a page": ("<!doctype html>\n<title>Log in</title>", 1),

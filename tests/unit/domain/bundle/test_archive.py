@@ -56,7 +56,7 @@ ORCHESTRATED = {
 
 
 def test_the_files_of_a_pipeline() -> None:
-    """A Service, a Deployment and a protobuf per node, the orchestrator, and what describes the solution."""
+    """A pipeline's zip has a Service, a Deployment and a protobuf per node, the orchestrator and the metadata."""
     bundle = build(pipeline(node("gui"), node("solver", proto_uri="", operation_signature_list=[])))
     nodes = {f"deployments/{name}_{kind}.yaml" for name in ("gui", "solver") for kind in ("service", "deployment")}
     assert SHIPPED_FILES | ABOUT | ORCHESTRATED | nodes | {"microservice/gui.proto"} == set(bundle.files)
@@ -64,7 +64,7 @@ def test_the_files_of_a_pipeline() -> None:
 
 
 def test_the_files_of_a_single_model() -> None:
-    """No orchestrator_client/, whose presence makes the playground show a Run button; a blueprint all the same."""
+    """A single model has a blueprint but no orchestrator_client/, for which the playground would show a Run button."""
     plan = plan_single_model(
         solution(kind=Kind.SINGLE_MODEL, name="Entity R", image="r.example/e:1", proto_uri="e.proto")
     )
@@ -78,7 +78,7 @@ def test_the_files_of_a_single_model() -> None:
 
 
 def test_one_name_is_used_everywhere() -> None:
-    """Blueprint, edges, dockerinfo, protobufs and manifests agree, so the orchestrator finds every node."""
+    """Blueprint, edges, dockerinfo, protobufs and manifests share each name, so the orchestrator finds every node."""
     plan = pipeline(node("My Gui", operation("run", edge("MY GUI"))), node("1e3"))
     bundle = build(plan)
     names = {it.name for it in plan.containers}
@@ -96,7 +96,7 @@ def test_one_name_is_used_everywhere() -> None:
 
 
 def test_a_service_has_one_port_and_lets_the_cluster_choose_the_node_port() -> None:
-    """The playground's script makes one number of all ports it finds; fixed NodePorts collide between pipelines."""
+    """A Service has one port, as the playground's script joins several, and no fixed NodePort that could collide."""
     service = manifest(build(pipeline(node("gui"))), "gui_service.yaml")
     assert {"name": "protobuf-api", "port": 8556, "targetPort": 8061} == service["spec"]["ports"][0]
     assert (1, "NodePort", {"app": "gui"}) == (
@@ -107,7 +107,7 @@ def test_a_service_has_one_port_and_lets_the_cluster_choose_the_node_port() -> N
 
 
 def test_a_deployment_asks_for_nothing_an_ordinary_image_lacks() -> None:
-    """No token, no service links, seccomp; readiness only where the orchestrator connects; no user, no limits."""
+    """A pod has no token, user, limits or service links; it has seccomp, and a readiness probe where it is dialled."""
     bundle = build(pipeline(node("gui"), node("board", operation_signature_list=[])))
     pod = manifest(bundle, "gui_deployment.yaml")["spec"]["template"]["spec"]
     assert {
@@ -132,7 +132,7 @@ def test_a_deployment_asks_for_nothing_an_ordinary_image_lacks() -> None:
 
 
 def test_the_orchestrator_is_ready_when_it_listens() -> None:
-    """`initialize` can be called once all pods are ready: it is probed as the nodes that it dials. It ends soon."""
+    """The orchestrator's probe lets `initialize` work once all pods are ready; its grace period is short."""
     bundle = build(pipeline(node("gui")))
     gui, orchestrator = (
         manifest(bundle, f"{name}_deployment.yaml")["spec"]["template"]["spec"]["containers"][0]
@@ -149,7 +149,7 @@ def test_the_orchestrator_is_ready_when_it_listens() -> None:
 
 
 def test_every_model_node_mounts_every_shared_folder() -> None:
-    """SHARED_FOLDER_PATH is the folder the blueprint connects, else the first; the orchestrator mounts none."""
+    """Only model nodes mount every shared folder; SHARED_FOLDER_PATH is the folder they connect to, or the first."""
     bundle = build(
         pipeline(
             shared_folder("/data", "a"),
@@ -179,7 +179,7 @@ def test_every_model_node_mounts_every_shared_folder() -> None:
 
 
 def test_a_claim_uses_the_clusters_default_class_unless_told() -> None:
-    """An empty class, as today's bundles have it, switches dynamic provisioning off."""
+    """A claim has no storage class by default; an empty class, as today's bundles have, stops dynamic provisioning."""
     plan = pipeline(shared_folder("/data", "a"), node("a", mount_volume()))
     default = manifest(build(plan), "pvc.yaml")["spec"]
     named = manifest(build(plan, OPTIONS.model_copy(update={"storage_class": "nfs"})), "pvc.yaml")["spec"]
@@ -188,7 +188,7 @@ def test_a_claim_uses_the_clusters_default_class_unless_told() -> None:
 
 
 def test_the_restricted_profile_adds_what_pod_security_asks_for() -> None:
-    """Only on request: an image that needs root would not start."""
+    """The restricted profile adds what Pod Security requires, but only on request: images that need root would fail."""
     options = OPTIONS.model_copy(update={"security_profile": "restricted"})
     bundle = build(pipeline(node("gui")), options)
     expected = {"allowPrivilegeEscalation": False, "runAsNonRoot": True, "capabilities": {"drop": ["ALL"]}}
@@ -198,7 +198,7 @@ def test_the_restricted_profile_adds_what_pod_security_asks_for() -> None:
 
 
 def test_icon_and_description_are_each_on_their_own() -> None:
-    """One missing never drops the other; the description is shown inside the playground's pages, so it is cleaned."""
+    """Icon and description are independent, and the description is sanitized because the playground's pages show it."""
     html = "<p onclick='x()'>Good</p><script>bad()</script>"
     described = build(pipeline(node("gui"), about={"description": html})).files
     pictured = build(pipeline(node("gui"), about={"icon": PNG})).files
@@ -215,7 +215,7 @@ SEVERAL_FOLDERS = (
 
 
 def test_warnings_say_what_was_changed_or_left_out() -> None:
-    """Nothing is changed silently, and a bundle that is as its author made it has no warning."""
+    """Every change and omission has a warning, and an unchanged bundle has none."""
     nodes = (node("My Gui", node_type="DataBroker", image="r/x"), node("b", image="r/x:latest"))
     folders = (shared_folder("/a", "b"), shared_folder("/b", "b"))
     plan = pipeline(*nodes, *folders, probeIndicator=[{"value": "true"}], about={"remarks": ("A remark.",)})
@@ -235,7 +235,7 @@ def test_warnings_say_what_was_changed_or_left_out() -> None:
 
 
 def test_a_single_model_has_the_same_warnings() -> None:
-    """Its name, its image, its picture and description."""
+    """A single model has warnings about its name, image, picture and description as well."""
     about = {"name": "Größe", "image": "r/x", "remarks": ("A remark.",), "icon": PNG, "description": "<script>"}
     plan = plan_single_model(solution(kind=Kind.SINGLE_MODEL, **about))
     assert plan.warnings == (
@@ -256,14 +256,14 @@ def test_a_single_model_has_the_same_warnings() -> None:
     ],
 )
 def test_a_node_that_cannot_run_is_refused(code: str, broken: Any) -> None:
-    """Each with its own code."""
+    """Each reason why a node cannot run has its own error code."""
     with pytest.raises(DeploymentError) as refusal:
         pipeline(broken)
     assert code == refusal.value.code
 
 
 def test_all_protobufs_together_have_a_limit() -> None:
-    """Each has one of its own; the bundle is held in memory several times."""
+    """All protobufs together have a limit in addition to each file's own, as memory holds the bundle several times."""
     plan = pipeline(node("a"), node("b"))
     half = bytes(MAX_PROTOS_BYTES // 2)
     assert build_bundle(plan, {"a": half, "b": half}, SHIPPED, OPTIONS).data
@@ -273,7 +273,7 @@ def test_all_protobufs_together_have_a_limit() -> None:
 
 
 def test_the_manifest_lists_the_hash_of_every_other_entry() -> None:
-    """So that whoever holds the zip can tell that nothing was altered."""
+    """MANIFEST.json has the hash of every other entry, so anyone who has the zip can detect a change."""
     bundle = build(pipeline(node("gui")))
     listed = {name: it["sha256"] for name, it in json.loads(bundle.files["MANIFEST.json"])["entries"].items()}
     actual = {name: hashlib.sha256(data).hexdigest() for name, data in bundle.files.items() if name != "MANIFEST.json"}
@@ -281,7 +281,7 @@ def test_the_manifest_lists_the_hash_of_every_other_entry() -> None:
 
 
 def test_the_zip_holds_sorted_stored_entries_with_fixed_dates() -> None:
-    """Deflate differs between zlib versions, and dates between runs."""
+    """Entries are sorted, stored and dated alike: deflate differs between zlib versions, and dates between runs."""
     bundle = build(pipeline(node("gui")))
     with zipfile.ZipFile(BytesIO(bundle.data)) as archive:
         entries = archive.infolist()
@@ -300,7 +300,7 @@ print(build(pipeline(shared_folder("/d", "a", "b"), *(node(n, mount_volume()) fo
 
 
 def test_the_same_input_gives_the_same_bytes_in_every_process() -> None:
-    """Independent of the seed that Python gives its hashes."""
+    """The zip's bytes do not depend on Python's hash seed."""
     digests = {
         subprocess.run(
             [sys.executable, "-c", BUILD_TWICE],

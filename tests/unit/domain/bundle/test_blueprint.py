@@ -24,7 +24,7 @@ def refused(data: bytes) -> tuple[str, str]:
 
 
 def test_valid_names_and_unknown_keys_are_kept() -> None:
-    """What Graphene adds tomorrow travels along unchanged, nulls and numbers included."""
+    """Valid names and unknown keys, with nulls and numbers, pass through unchanged, so new keys of Graphene survive."""
     first = node("gui", operation("run", edge("solver")), data_broker_map=None, extra={"x": [1.5, None, "é"]})
     result = planned(first, node("solver", operation("run", edge("gui"))), pipeline_id="graphene:1", odd=None)
     sent = json.loads(
@@ -34,7 +34,7 @@ def test_valid_names_and_unknown_keys_are_kept() -> None:
 
 
 def test_edges_follow_a_node_that_is_renamed() -> None:
-    """The editor lower-cases node names but not the edges to them; all end up with the same name."""
+    """A node and the edges to it get the same name, although the editor lower-cases the node's name alone."""
     result = planned(
         node("My Gui", operation("run", edge("Solver"), edge("MY GUI"))),
         node("solver"),
@@ -50,13 +50,13 @@ def test_edges_follow_a_node_that_is_renamed() -> None:
 
 
 def test_names_that_end_up_apart_do_not_collide() -> None:
-    """`GuiWebUI` gets a name of its own, so it takes that of nobody's web page."""
+    """`GuiWebUI` gets a name of its own, so it does not collide with the web page of `gui`."""
     gui, *others, _ = planned(node("gui"), node("GuiWebUI"), node("OrchestratorWebUI")).containers
     assert ["gui", "guiwebui-", "orchestratorwebui-"] == [gui.name, *(it.name[:-8] for it in others)]
 
 
 def test_missing_lists_are_filled_in() -> None:
-    """The orchestrator cannot do without operation_signature_list and connected_to."""
+    """A missing operation_signature_list or connected_to becomes an empty list, as the orchestrator needs both."""
     bare = {"container_name": "a", "image": "a:1", "operation_signature_list": None}
     half = node("b") | {"operation_signature_list": [{"operation_signature": operation()["operation_signature"]}]}
     document = read(bare, half).document
@@ -65,7 +65,7 @@ def test_missing_lists_are_filled_in() -> None:
 
 
 def test_a_shared_folder_leaves_no_trace() -> None:
-    """The node, every mountVolume, and every edge to either goes; the user's other operations stay."""
+    """A shared folder's node, every mountVolume and every edge to either are removed; other operations remain."""
     result = read(
         shared_folder("/data/shared", "Trainer"),
         node(
@@ -84,7 +84,7 @@ def test_a_shared_folder_leaves_no_trace() -> None:
 
 
 def test_shared_folders_are_found_in_any_spelling() -> None:
-    """Detection and removal use the same rule; one path twice is one folder, other paths get numbers."""
+    """A shared folder is found in any spelling; one path twice is one folder, and further paths are numbered."""
     folder = shared_folder("/data/shared/", "a") | {"node_type": "sharedfolder"}
     result = read(folder, shared_folder("/models", "B"), shared_folder("/data/shared"), node("a"), node("b"))
     found = [(it.path, it.claim, it.file_name, set(it.users)) for it in result.shared_folders]
@@ -95,14 +95,14 @@ def test_shared_folders_are_found_in_any_spelling() -> None:
 
 
 def test_a_node_that_connects_to_the_folder_is_a_user_too() -> None:
-    """Edges count in either direction."""
+    """A node with an edge to the folder is a user of it, in either direction."""
     result = read(shared_folder("/data"), node("a", operation("run", edge("/data", "provideFolder"))))
     assert frozenset({"a"}) == result.shared_folders[0].users
 
 
 @pytest.mark.parametrize("path", ["data", "", "/a/../b", "/a b", "/a:b", "//a", "/$(x)"])
 def test_a_shared_folder_needs_a_mountable_path(path: str) -> None:
-    """Its name becomes a mount path and an environment variable."""
+    """A shared folder needs a mountable path, which is also the value of an environment variable."""
     assert "shared-folder-invalid" == refused(blueprint(shared_folder(path), node("a")))[0]
 
 
@@ -121,7 +121,7 @@ def test_a_shared_folder_needs_a_mountable_path(path: str) -> None:
     ],
 )  # fmt: skip
 def test_a_shared_folder_hides_nothing_of_the_system(path: str) -> None:
-    """No node would start, or it would run with somebody's files in place of its own."""
+    """A shared folder must not hide system files, or nodes would not start or would run with other files."""
     assert "shared-folder-reserved" == refused(blueprint(shared_folder(path), node("a")))[0]
 
 
@@ -136,12 +136,12 @@ def test_a_shared_folder_hides_nothing_of_the_system(path: str) -> None:
     ],
 )  # fmt: skip
 def test_a_shared_folder_may_be_anywhere_else(path: str) -> None:
-    """Images keep their data in many places."""
+    """A shared folder may be anywhere else, since images keep their data in many places."""
     assert path == read(shared_folder(path), node("a")).shared_folders[0].path
 
 
 def test_shared_folders_are_bounded() -> None:
-    """Each is mounted in every node."""
+    """The number of shared folders is limited, because every node mounts each of them."""
     data = blueprint(*(shared_folder(f"/data/{number}") for number in range(3)), node("a"))
     assert 3 == len(read_blueprint(data, max_nodes=10, max_shared_folders=3).shared_folders)
     with pytest.raises(NotDeployable) as refusal:
@@ -153,7 +153,7 @@ def test_shared_folders_are_bounded() -> None:
     ("given", "meant"), [(None, False), (True, True), (False, False), ("true", True), ("False", False)]
 )
 def test_a_stream_is_true_or_false(given: Any, meant: bool) -> None:
-    """The orchestrator refuses a null, with which the editor says no."""
+    """A stream flag is true or false; null, which the editor writes, means false, as the orchestrator rejects null."""
     signature = operation()["operation_signature"] | {"input_message_stream": given}
     result = read(node("a", {"operation_signature": signature, "connected_to": []}))
     assert (
@@ -164,7 +164,7 @@ def test_a_stream_is_true_or_false(given: Any, meant: bool) -> None:
 
 @pytest.mark.parametrize("given", ["yes", 1, 0, [], {}, ""])
 def test_a_stream_is_nothing_else(given: Any) -> None:
-    """Nobody knows what was meant."""
+    """Any other value of a stream flag is rejected, since its meaning is unknown."""
     signature = operation()["operation_signature"] | {"output_message_stream": given}
     nodes = node("a", {"operation_signature": signature, "connected_to": []})
     assert "blueprint-invalid" == refused(blueprint(nodes))[0]
@@ -197,7 +197,7 @@ def test_a_stream_is_nothing_else(given: Any) -> None:
     ],
 )
 def test_what_cannot_run_is_refused(code: str, nodes: list[Any]) -> None:
-    """Never half deployed: the orchestrator would refuse such a pipeline when it starts."""
+    """A pipeline that the orchestrator would reject at its start is rejected, so none is half deployed."""
     assert code == refused(blueprint(*nodes))[0]
 
 
@@ -219,14 +219,14 @@ def test_what_cannot_run_is_refused(code: str, nodes: list[Any]) -> None:
     ],
 )
 def test_what_is_no_blueprint_is_refused(data: bytes) -> None:
-    """One code, and a sentence that says where."""
+    """Data that is no blueprint is rejected under one code, with a sentence that says where the problem is."""
     code, message = refused(data)
     assert code in ("blueprint-invalid", "no-nodes")
     assert message.endswith((".", "again."))
 
 
 def test_the_longest_blueprint() -> None:
-    """A mebibyte is read, one byte more is not."""
+    """A blueprint of one mebibyte is read, and one more byte is rejected."""
     data = blueprint(node("a"), more=["x" * 4000] * 250)
     longest = data + b" " * (MAX_BYTES - len(data))
     assert read_blueprint(longest, 200).nodes
@@ -247,5 +247,5 @@ def test_the_longest_blueprint() -> None:
     ],
 )
 def test_a_wanted_probe_is_noticed(key: str, value: Any, wanted: bool) -> None:
-    """The last value counts, in either spelling of the key."""
+    """A requested probe is noticed in either spelling of the key, and the last value counts."""
     assert wanted == read(node("a"), **{key: value}).wants_probe

@@ -45,13 +45,13 @@ BAD = [
 
 @pytest.mark.parametrize("image", GOOD)
 def test_a_valid_reference_is_accepted(image: str) -> None:
-    """The distribution grammar, Docker's short names included."""
+    """The distribution grammar is accepted, including Docker's short names."""
     check_image(image, "Node 'x'")
 
 
 @pytest.mark.parametrize("image", BAD)
 def test_an_invalid_reference_is_refused(image: str) -> None:
-    """What no runtime could pull is refused before anything is deployed."""
+    """An image that no runtime could pull is rejected before anything is deployed."""
     with pytest.raises(NotDeployable) as refusal:
         check_image(image, "Node 'x'")
     assert ("image-invalid", "Node 'x'") == (refusal.value.code, refusal.value.message[:8])
@@ -59,13 +59,13 @@ def test_an_invalid_reference_is_refused(image: str) -> None:
 
 @pytest.mark.parametrize("image", ["", " "])
 def test_an_empty_image_has_its_own_code(image: str) -> None:
-    """Splitters and half-finished models have no image at all."""
+    """A missing image, as of splitters and unfinished models, has its own error code."""
     with pytest.raises(NotDeployable) as refusal:
         check_image(image, "Node 'x'")
     assert "image-empty" == refusal.value.code
 
 
 def test_a_scheme_is_named_as_the_reason() -> None:
-    """Graphene's users paste addresses from their browser."""
+    """A scheme is named as the reason, because Graphene's users paste addresses from their browser."""
     with pytest.raises(NotDeployable, match="leave the scheme out"):
         check_image("https://host.example/model:1", "Node 'x'")

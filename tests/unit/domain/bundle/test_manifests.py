@@ -20,7 +20,7 @@ def by_schemas(objects: Objects) -> list[str]:
 
 
 def test_a_good_bundle_is_good() -> None:
-    """No false alarm on a bundle with everything in it, the script's objects included."""
+    """A bundle with every kind of object, including those of the script, raises no false alarm."""
     kinds = {it["kind"] for it in good()}
     assert {"Deployment", "Service", "PersistentVolumeClaim", "Ingress"} == kinds
     assert [] == problems(good())
@@ -29,7 +29,7 @@ def test_a_good_bundle_is_good() -> None:
 
 @pytest.mark.parametrize("name", SEMANTIC)
 def test_the_semantic_check_finds_what_no_schema_does(name: str) -> None:
-    """One mistake each, which otherwise only an API server would find, or nobody before the pipeline hangs."""
+    """The semantic check finds each mistake that no schema sees, before an API server or a stuck pipeline does."""
     fault, change = SEMANTIC[name]
     objects = spoiled(change)
     assert [] == by_schemas(objects)
@@ -38,13 +38,13 @@ def test_the_semantic_check_finds_what_no_schema_does(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCHEMA)
 def test_the_schemas_find_the_rest(name: str) -> None:
-    """Unknown fields, wrong types and missing parts, in each of the three versions."""
+    """Unknown fields, wrong types and missing parts fail the schemas of all three versions."""
     found = by_schemas(spoiled(SCHEMA[name]))
     assert set(VALIDATORS) == {fault.partition(":")[0] for fault in found}
 
 
 def test_the_corpus_of_mistakes() -> None:
-    """At least 28 mistakes behind the schemas, 16 before; three versions from the oldest to the newest."""
+    """The corpus has at least 28 mistakes for the semantic check and 16 for the schemas, of Kubernetes 1.25 to 1.37."""
     assert ["1.25", "1.31", "1.37"] == list(VALIDATORS)
     assert len(SEMANTIC) >= 28
     assert len(SCHEMA) >= 16
@@ -63,5 +63,5 @@ def test_the_corpus_of_mistakes() -> None:
     ],
 )  # fmt: skip
 def test_quantities_are_read_as_the_api_server_does(text: str | int, amount: Decimal | int | None) -> None:
-    """Decimal and binary units, exponents, and nothing else."""
+    """Quantities have decimal or binary units or exponents, and nothing else is accepted."""
     assert amount == quantity(text)

@@ -1,4 +1,4 @@
-"""Picture and description: what is passed on, and what a user is told about the rest."""
+"""Picture and description: what is passed on, and the warning about the rest."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def plan(**about: Any) -> Plan:
 
 
 def warnings(**about: Any) -> str:
-    """What is said about the one that is given; the other is well."""
+    """Return the warnings about the given picture or description; the other is valid."""
     given = plan(**({"icon": PNG, "description": "Good."} | about))
     assert (given.icon is None) == ("icon" in about)
     return " ".join(given.warnings)
@@ -27,7 +27,7 @@ def warnings(**about: Any) -> str:
 
 @pytest.mark.parametrize("icon", [PNG, b"\xff\xd8\xff\xe0JFIF", b"GIF87a", b"GIF89a;", WEBP, PNG.ljust(MAX_ICON)])
 def test_an_image_is_passed_on(icon: bytes) -> None:
-    """PNG, JPEG, GIF and WebP, told by their first bytes; unchanged."""
+    """PNG, JPEG, GIF and WebP images, recognized by their first bytes, are passed on unchanged."""
     presented = plan(icon=icon, description="Good.")
     assert (icon, ()) == (presented.icon, presented.warnings)
 
@@ -57,7 +57,7 @@ def test_an_image_is_passed_on(icon: bytes) -> None:
     ],
 )
 def test_what_is_no_image_is_left_out(icon: bytes) -> None:
-    """SVG among it, which carries scripts. The warning says what would be taken."""
+    """Anything else, including SVG with its scripts, is left out, and the warning lists the accepted formats."""
     assert warnings(icon=icon) == (
         "The picture is left out: it is not a PNG, JPEG, GIF or WebP image. Upload it as one."
     )
@@ -72,7 +72,7 @@ def test_what_is_no_image_is_left_out(icon: bytes) -> None:
     ],
 )
 def test_a_picture_that_is_not_there(about: dict[str, Any], warning: str) -> None:
-    """Nothing dramatic: a solution needs none."""
+    """A missing picture is only a warning, because a solution needs none."""
     assert warning == warnings(**about)
 
 
@@ -95,13 +95,13 @@ def test_a_picture_that_is_not_there(about: dict[str, Any], warning: str) -> Non
     ],
 )
 def test_a_description_that_is_not_there(description: Any, warning: str) -> None:
-    """The reason, and the way out where there is one."""
+    """A description that is left out has a warning with the reason and, if there is a remedy, the remedy."""
     presented = plan(icon=PNG, description=description)
     assert (None, (warning,)) == (presented.description, presented.warnings)
 
 
 def test_a_description_that_lost_something() -> None:
-    """As many names as a warning in a status has room for."""
+    """The warning lists as many removed tags as fit into a status."""
     html = "x" + "".join(f"<tag-number-{n}-of-a-long-name>" for n in range(20))
     (warning,) = plan(icon=PNG, description=html).warnings
     assert (
@@ -111,7 +111,7 @@ def test_a_description_that_lost_something() -> None:
 
 
 def test_a_clean_description_is_not_talked_about() -> None:
-    """Silence when nothing was removed."""
+    """A description from which nothing was removed has no warning."""
     presented = plan(icon=PNG, description="<p>Good.</p>")
     assert () == presented.warnings
     assert presented.description
@@ -122,7 +122,7 @@ def test_a_clean_description_is_not_talked_about() -> None:
     "link", ["https:/x", "https:x", "HTTP:/x/y", "http:\\\\x", "https:", " https:/x", "https:\t/x", "ht\ntps:/x"]
 )
 def test_a_link_that_is_a_relative_one_goes(link: str) -> None:
-    """On a page that came by HTTPS it leads into the playground server, with the user's session there."""
+    """A link that is relative on an HTTPS page is removed, as it leads into the playground with the user's session."""
     given = plan(icon=PNG, description=f'<p>Text <a href="{link}">here</a></p>')
     assert given.description is not None
     assert b"href" not in given.description
@@ -131,7 +131,7 @@ def test_a_link_that_is_a_relative_one_goes(link: str) -> None:
 
 @pytest.mark.parametrize("link", ["https://x.example/y", "HTTP://x.example", "mailto:x@y.example"])
 def test_a_link_that_leads_elsewhere_stays(link: str) -> None:
-    """It names its own server."""
+    """A link that names its own server is kept."""
     given = plan(icon=PNG, description=f'<p>Text <a href="{link}">here</a></p>')
     assert given.description is not None
     assert f'href="{link}"'.encode() in given.description

@@ -1,4 +1,4 @@
-"""What is read of a protobuf, and which are refused with which line."""
+"""Protobufs: what is read, and which files are rejected with which line."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def refusal(text: str | bytes) -> ProtobufError | None:
 
 
 def test_the_corpus() -> None:
-    """Right ones are read, and of each wrong one the line is told; the real compiler is of the same opinion."""
+    """Each valid protobuf is read and each invalid one is rejected with its line, as the real compiler agrees."""
     wrong: list[object] = []
     with open_compiler() as protoc:
         for case, text in RIGHT.items():
@@ -38,7 +38,7 @@ def test_the_corpus() -> None:
 
 
 def test_the_cases() -> None:
-    """The same of each rule of the language in turn: proto2, editions, escapes, options and their values."""
+    """The same holds for each rule of the language: proto2, editions, escapes, options and their values."""
     wrong: list[object] = []
     with open_compiler() as protoc:
         wrong += (it for it in protobuf_cases.RIGHT if refusal(it) or fails(protoc, it))
@@ -51,12 +51,12 @@ def test_the_cases() -> None:
 
 
 def fails(protoc: Compiler, text: str) -> bool:
-    """Whether protoc refuses it. An option that is not UTF-8 ends its process, and would end this one."""
+    """Return whether protoc rejects the text; an option that is not UTF-8 crashes protoc, and would crash the tests."""
     return text in protobuf_cases.CRASHING or protoc.compile(text.encode())[0] is None
 
 
 def test_what_is_read() -> None:
-    """Everything that is compared with the blueprint and with other files."""
+    """A protobuf's syntax, package, imports, types and services are read, to be compared with the blueprint."""
     protobuf = read(
         HEAD
         + 'package a.b;\nimport "google/protobuf/empty.proto";\nenum E { Z = 0; }\n'
@@ -92,7 +92,7 @@ def test_what_is_read() -> None:
     ],
 )
 def test_the_service_is_looked_for_as_the_orchestrator_does(text: str, called: tuple[str, int] | None) -> None:
-    """It goes by the first line that begins with the word, comments or not."""
+    """The service is the first line that starts with the word, even in a comment, as the orchestrator finds it."""
     assert called == read(text).called
 
 
@@ -111,7 +111,7 @@ def test_the_service_is_looked_for_as_the_orchestrator_does(text: str, called: t
     ],
 )
 def test_messages_are_compared_as_protoc_does(one: str, other: str, same: bool) -> None:
-    """Two files may declare a message twice when its descriptors are equal, whatever the text looks like."""
+    """Two files may declare the same message if its descriptors are equal, whatever the text looks like."""
     texts = [f"{GOOD}message A {{ {it} }}\n" for it in (one, other)]
     with open_compiler() as protoc:
         descriptors = []
@@ -135,7 +135,7 @@ def test_messages_are_compared_as_protoc_does(one: str, other: str, same: bool) 
     ],
 )
 def test_what_is_not_proto3_is_judged_too(head: str, syntax: str) -> None:
-    """No public orchestrator loads it, and another one may, unless protoc refuses it."""
+    """Other syntaxes are validated as by protoc: no public orchestrator loads them, but another may."""
     label = "repeated " if syntax != "proto3" else ""
     messages = f"message In {{ {label}int32 a = 1; }}\nmessage Out {{ extensions 4 to 5; {label}In u = 1; }}\n"
     protobuf = read(head + messages + SERVICE)
@@ -145,7 +145,7 @@ def test_what_is_not_proto3_is_judged_too(head: str, syntax: str) -> None:
 
 
 def test_who_forgets_the_syntax_is_told() -> None:
-    """It is the beginner's mistake: without that line the file is proto2, where each field needs a label."""
+    """A missing syntax line, the typical beginner's mistake, is named in the error: proto2 fields need a label."""
     assert (
         "the field 'text' is neither optional, required nor repeated, as in proto2: "
         'the first line should be syntax = "proto3";'
@@ -167,7 +167,7 @@ def test_who_forgets_the_syntax_is_told() -> None:
     ],
 )
 def test_options_make_a_message_another_one(one: str, other: str, same: bool) -> None:
-    """As they do for protoc, whose descriptors have the values of all options."""
+    """Options count when messages are compared, as in protoc's descriptors."""
     head = (
         HEAD + 'import "google/protobuf/descriptor.proto";\nmessage T { string s = 1; }\n'
         "extend google.protobuf.FieldOptions { string x = 50000; T y = 50001; }\n"
@@ -182,7 +182,7 @@ def test_options_make_a_message_another_one(one: str, other: str, same: bool) ->
 
 
 def test_depth_is_bounded() -> None:
-    """As in protoc; and the reader's own recursion is."""
+    """Nesting is limited as in protoc, and with it the reader's recursion."""
     assert refusal(GOOD + "message A {" * MAX_DEPTH + "}" * MAX_DEPTH) is None
     for depth in (MAX_DEPTH + 1, 5_000):
         assert f"messages are nested more than {MAX_DEPTH} deep" == str(

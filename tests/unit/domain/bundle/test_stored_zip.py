@@ -21,7 +21,7 @@ def by_the_standard_library(files: dict[str, bytes]) -> bytes:
 
 @pytest.mark.parametrize("files", [FILES, {}, {"x": b"1"}])
 def test_the_bytes_are_those_of_the_standard_library(files: dict[str, bytes]) -> None:
-    """Whatever order the files come in."""
+    """The zip has the bytes that the standard library writes, in whatever order the files are given."""
     assert by_the_standard_library(files) == stored_zip(files)
     assert by_the_standard_library(files) == stored_zip(dict(reversed(files.items())))
 
@@ -30,12 +30,12 @@ def test_the_bytes_are_those_of_the_standard_library(files: dict[str, bytes]) ->
     "name", ["", "/a", "../a", "a/../b", "a/./b", "a//b", "a/", "a\\b", "C:a", "a\0b", "a b", "ä", ".a", "-a", "a\n"]
 )
 def test_a_name_that_could_lead_elsewhere_is_never_written(name: str) -> None:
-    """Names are made of node names and our own words, so this is a defect and not a user's mistake."""
+    """A name that could lead elsewhere raises, since names come from node names and code, never from users."""
     with pytest.raises(ValueError, match="not an entry name"):
         stored_zip({name: b""})
 
 
 def test_too_many_files_are_refused() -> None:
-    """A zip without extensions counts them in 16 bits."""
+    """Too many files raise, because a zip without extensions counts them in 16 bits."""
     with pytest.raises(ValueError, match="too many"):
         stored_zip({f"f{number}": b"" for number in range(65_536)})

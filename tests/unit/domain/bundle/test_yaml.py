@@ -75,14 +75,14 @@ def read_1_2(data: bytes) -> Any:
 @pytest.mark.parametrize("read", [read_1_1, read_1_2])
 @pytest.mark.parametrize("string", STRINGS)
 def test_a_string_is_read_back_as_itself(string: str, read: Any) -> None:
-    """As a value and in a list, by a YAML 1.1 and a YAML 1.2 reader."""
+    """A string is read back unchanged, as a value and in a list, by YAML 1.1 and 1.2 readers."""
     document = {"value": string, "list": [string, {"inner": string}]}
     assert document == read(dump(document))
 
 
 @pytest.mark.parametrize("read", [read_1_1, read_1_2])
 def test_structure_is_read_back_as_itself(read: Any) -> None:
-    """Nesting, numbers, booleans, null and empty collections."""
+    """Nesting, numbers, booleans, null and empty collections are read back unchanged."""
     document: dict[str, Any] = {
         "a": {"b": [{"c": 1, "d": [1, 2]}, ["x", ["y"]], [], {}]},
         "n": None,
@@ -96,7 +96,7 @@ def test_structure_is_read_back_as_itself(read: Any) -> None:
 
 
 def test_plain_words_stay_plain() -> None:
-    """People read these files: quotes stand only where they are needed."""
+    """Strings are quoted only where necessary, because people read these files."""
     expected = (
         b'kind: Service\nmetadata:\n  name: sudoku-gui\n  labels:\n    app: "y"\nports:\n- port: 8061\n  name: webui\n'
     )
@@ -110,6 +110,6 @@ def test_plain_words_stay_plain() -> None:
 
 @pytest.mark.parametrize("document", [{"a": {"k" * 1025: 1}}, {"a": "\ud800"}, {"\udfff": 1}])
 def test_what_no_yaml_can_hold_is_refused(document: Any) -> None:
-    """A key whose colon no reader would look for, and half of a surrogate pair, which is no UTF-8."""
+    """Keys too long for a reader and lone surrogates, which are not UTF-8, raise."""
     with pytest.raises(ValueError, match=r"a key of 1025 characters|surrogates not allowed"):
         dump(document)

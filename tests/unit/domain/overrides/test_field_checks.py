@@ -29,12 +29,12 @@ from worker.domain.overrides.field_checks import amount, with_quantities
     ],
 )
 def test_what_a_quantity_says(text: str, expected: Fraction | None) -> None:
-    """Every suffix, and what only looks like one."""
+    """Every suffix is read, and what only resembles a quantity is not."""
     assert expected == amount(text)
 
 
 def test_numbers_among_resources_become_quantities() -> None:
-    """And no others: elsewhere a number is a number."""
+    """Numbers among resources become quantities, and other numbers do not."""
     patch = {"containers": [{"resources": {"limits": {"cpu": 2, "gpu": 0.5, "odd": True}, "requests": None}}], "n": 1}
     limits = {"cpu": "2", "gpu": "0.5", "odd": True}
     assert {"containers": [{"resources": {"limits": limits, "requests": None}}], "n": 1} == with_quantities(patch)

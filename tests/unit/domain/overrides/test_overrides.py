@@ -1,4 +1,4 @@
-"""Overrides: which manifests an entry is for, what is refused at the start, what is left for a real node."""
+"""Overrides: which manifests an entry matches, what stops the start, and what only a real node can show."""
 
 import random
 import time
@@ -45,12 +45,12 @@ def own(**fields: Any) -> Json:
 
 
 def overrides(*entries: tuple[Json, Json], options: settings.BundleSettings = OPTIONS) -> Overrides:
-    """Of (match, patch)."""
+    """Overrides with these pairs of match and patch."""
     return read_overrides({"overrides": [{"match": match, "patch": patch} for match, patch in entries]}, options)
 
 
 def refused(*entries: tuple[Json, Json], options: settings.BundleSettings = OPTIONS) -> tuple[str, ...]:
-    """Why these stop the start."""
+    """Return the problems with which these entries stop the start."""
     with pytest.raises(PatchError) as refusal:
         overrides(*entries, options=options)
     return refusal.value.problems
@@ -88,7 +88,7 @@ def build(plan: Plan, with_overrides: Overrides) -> Bundle:
     ],
 )
 def test_an_entry_changes_what_it_matches(match: Json, expected: list[str]) -> None:
-    """And nothing else: every other file of the bundle stays the same, byte for byte; Services always do."""
+    """An entry changes the manifests that it matches and no other byte of the bundle; it never matches a Service."""
     patch = {"metadata": {"annotations": {"changed": "yes"}}}
     before, after = build(PLAN, NO_OVERRIDES), build(PLAN, overrides((match, patch)))
     changed = [name for name in before.files if before.files[name] != after.files[name]]
@@ -98,7 +98,7 @@ def test_an_entry_changes_what_it_matches(match: Json, expected: list[str]) -> N
 
 
 def test_later_entries_win_and_tolerations_add_up() -> None:
-    """In the file's order, whatever is more specific."""
+    """Later entries win even over more specific entries, and tolerations accumulate."""
     taint = {"operator": "Exists", "key": "a"}
     entries = overrides(
         ({"node": "gui"}, own(resources={"limits": {"cpu": 1, "memory": "2Gi"}})),
@@ -114,7 +114,7 @@ def test_later_entries_win_and_tolerations_add_up() -> None:
 
 
 def test_the_manifest_that_was_rendered_does_not_change() -> None:
-    """Applying makes a new one, the same every time."""
+    """Applying overrides returns a new manifest, the same each time, and leaves the rendered manifest unchanged."""
     entries = overrides(({"node": "*"}, own(env=[{"name": "A", "value": "x"}])))
     rendered = render(PLAN, OPTIONS)
     before = {name: manifest.model_dump() for name, manifest in rendered.items()}
@@ -125,12 +125,12 @@ def test_the_manifest_that_was_rendered_does_not_change() -> None:
 
 @pytest.mark.parametrize("empty", [NO_OVERRIDES, overrides(), overrides(({"node": "*"}, {}), ({"claim": "*"}, {}))])
 def test_what_changes_nothing_changes_no_byte(empty: Overrides) -> None:
-    """No entries, and entries without a patch."""
+    """Without entries, or with empty patches, the bundle has the same bytes."""
     assert build(PLAN, NO_OVERRIDES).data == build(PLAN, empty).data
 
 
 def relied_on(bundle: Bundle) -> dict[str, Any]:
-    """What scripts, Services and selectors look for, written down without the code under test."""
+    """Return what scripts, Services and selectors rely on, read without the code under test."""
     found: dict[str, Any] = {"nodes": bundle.nodes}
     for name, data in bundle.files.items():
         if not name.startswith("deployments/"):
@@ -148,7 +148,7 @@ def relied_on(bundle: Bundle) -> dict[str, Any]:
 
 
 def test_a_patch_never_moves_what_is_fixed() -> None:
-    """200 random patches: each is refused, or names, labels, images, ports, Services and claims are as before."""
+    """Each of 200 random patches is rejected or keeps names, labels, images, ports, Services and claims."""
     chance, taken, wrong = random.Random(20261124), 0, 0
     before = relied_on(build(PLAN, NO_OVERRIDES))
     for _ in range(200):
@@ -190,7 +190,7 @@ def test_a_patch_never_moves_what_is_fixed() -> None:
     ],
 )
 def test_a_file_of_another_shape_is_refused(document: Any, problem: str) -> None:
-    """The sentence names the entry, counted from 1, and the field."""
+    """The error names the entry, counted from 1, and the field."""
     with pytest.raises(PatchError) as refusal:
         read_overrides(document, OPTIONS)
     assert (problem,) == refusal.value.problems
@@ -211,7 +211,7 @@ def test_a_file_of_another_shape_is_refused(document: Any, problem: str) -> None
     ],
 )
 def test_a_match_that_fits_nothing_is_refused(match: Json, problem: str) -> None:
-    """It would silently have no effect."""
+    """A match that fits nothing is rejected, because it would silently have no effect."""
     (found,) = refused((match, {}))
     assert problem in found
 
@@ -244,7 +244,7 @@ def test_a_match_that_fits_nothing_is_refused(match: Json, problem: str) -> None
     ],
 )
 def test_a_patch_is_tried_on_all_that_it_may_meet(match: Json, patch: Json, problem: str) -> None:
-    """At the start, not when the first such node is deployed."""
+    """Each patch is tried at the start on all that it may match, not when the first such node is deployed."""
     (found,) = refused(({"node": "*"}, {}), (match, patch))
     assert found.startswith("entry 2: ")
     assert problem in found
@@ -263,12 +263,12 @@ def test_a_patch_is_tried_on_all_that_it_may_meet(match: Json, patch: Json, prob
     ],
 )
 def test_what_can_fit_is_taken(match: Json, patch: Json) -> None:
-    """A container by the node's full name, an orchestrator, patterns no example can be made of."""
+    """A patch that can fit is accepted: a container by name, an orchestrator, a pattern without a possible example."""
     assert 1 == len(overrides((match, patch)).entries)
 
 
 def test_every_problem_is_named_at_once() -> None:
-    """One start is enough to learn all that is wrong."""
+    """All problems are listed at one start."""
     entries: list[tuple[Json, Json]] = [
         ({"node": "*"}, own(a=1, b=2)),
         ({"node": "*"}, {}),
@@ -282,7 +282,7 @@ def test_every_problem_is_named_at_once() -> None:
 
 
 def test_entries_that_contradict_each_other_are_refused_at_the_start() -> None:
-    """Where they surely meet: each is right alone."""
+    """Entries that are valid alone but contradict each other stop the start if they surely meet."""
     limits = own(resources={"limits": {"cpu": 1}})
     requests = own(resources={"requests": {"cpu": 2}})
     problem = "spec.template.spec.containers[*].resources: the request cpu 2 is above the limit 1."
@@ -290,7 +290,7 @@ def test_entries_that_contradict_each_other_are_refused_at_the_start() -> None:
 
 
 def test_entries_that_contradict_each_other_on_one_node_end_that_request() -> None:
-    """Nobody could know that node and image would meet; the other nodes are as they should be."""
+    """Entries that contradict each other only on a real node fail its request, and other nodes are unaffected."""
     entries = overrides(
         ({"node": "gu?"}, own(resources={"limits": {"cpu": 1}})),
         ({"image": "*/gui:*"}, own(resources={"requests": {"cpu": 2}})),
@@ -305,7 +305,7 @@ def test_entries_that_contradict_each_other_on_one_node_end_that_request() -> No
 
 
 def test_a_container_beside_is_no_nodes_own() -> None:
-    """A node that is called like it ends in a refusal, and never runs the other's image."""
+    """A node named like an added container is rejected, and never runs that container's image."""
     entries = overrides(({"node": "*"}, pod(containers=[{"name": "proxy", "image": "registry.example/proxy:1"}])))
     build(PLAN, entries)
     with pytest.raises(OverridesInvalid, match=r"containers\[proxy\].image: is fixed"):
@@ -313,7 +313,7 @@ def test_a_container_beside_is_no_nodes_own() -> None:
 
 
 def test_the_restricted_profile_can_be_loosened() -> None:
-    """For the one image that needs root."""
+    """An override can loosen the restricted profile for the one image that needs root."""
     options = OPTIONS.model_copy(update={"security_profile": "restricted"})
     entries = overrides(({"node": "gui"}, own(securityContext={"runAsNonRoot": False})), options=options)
     manifest, _ = entries.apply(render(PLAN, options)["gui_deployment.yaml"])
@@ -322,7 +322,7 @@ def test_the_restricted_profile_can_be_loosened() -> None:
 
 
 def test_applying_takes_a_fraction_of_a_millisecond() -> None:
-    """Measured 0.1 to 0.2 ms per manifest that is changed, 1 µs per Service; a tenfold slip turns this red."""
+    """Applying was measured at 0.1 to 0.2 ms per changed manifest and 1 µs per Service; ten times that fails."""
     entries = overrides(
         ({"node": "*"}, pod(tolerations=[{"operator": "Exists"}])),
         ({"component": "model"}, own(resources={"limits": {"cpu": 2, "memory": "4Gi"}}, env=[{"name": "A"}])),

@@ -1,4 +1,4 @@
-"""Patched manifests: what is refused, beside Kubernetes' own verdicts."""
+"""Patched manifests: what is rejected, compared with Kubernetes' own verdicts."""
 
 import json
 from typing import Any
@@ -13,20 +13,20 @@ from worker.domain.overrides.patching import PatchError, patched
 
 Json = dict[str, Any]
 
-# Refused here although API servers take it, and why.
+# Rejected here although API servers accept it, and why.
 STRICTER = (
-    {"env": [{"name": "2LOG", "value": "x"}]},  # since Kubernetes 1.32 only
+    {"env": [{"name": "2LOG", "value": "x"}]},  # only since Kubernetes 1.32
     {"env": [{"name": "LOG LEVEL", "value": "x"}]},  # likewise
-    {"volumes": [{"name": "cache", "emptyDir": None}]},  # becomes an emptyDir unasked
+    {"volumes": [{"name": "cache", "emptyDir": None}]},  # silently becomes an emptyDir
     {"volumes": [{"name": "cache"}]},  # likewise
     {"terminationGracePeriodSeconds": -60},  # is read as 1
     {"volumeMode": "Block"},  # the claim is mounted as a folder
-    {"hostPID": True, "hostUsers": True},  # the script on the playground refuses it
+    {"hostPID": True, "hostUsers": True},  # the playground's script rejects it
 )
 
 
 def problems(place: str, patch: Json) -> tuple[str, ...]:
-    """Why the patch is refused; empty when it is not."""
+    """Return why the patch is rejected, or nothing if it is accepted."""
     document, complete = whole(place, patch)
     kind = V1Deployment if document["kind"] == "Deployment" else V1PersistentVolumeClaim
     try:
@@ -37,7 +37,7 @@ def problems(place: str, patch: Json) -> tuple[str, ...]:
 
 
 def test_no_patch_is_taken_that_kubernetes_refuses() -> None:
-    """254 patches that Kubernetes' own validation judged: 0 more taken, and 7 more refused, each with its reason."""
+    """Of 254 patches that Kubernetes validated, none more is accepted and 7 more are rejected, each with its reason."""
     verdicts = json.loads((FOLDER / "verdicts.json").read_text(encoding="utf-8"))
     assert [[place, patch] for place, patch, _ in verdicts] == [[place, patch] for place, patch in cases()]
     wrong = [
@@ -93,7 +93,7 @@ def test_no_patch_is_taken_that_kubernetes_refuses() -> None:
     ],
 )
 def test_a_wrong_field_is_named(place: str, patch: Json, problem: str) -> None:
-    """One sentence with the place; Python's names of the fields are not Kubernetes' and refused like any other."""
+    """The error names the path of the field; Python's field names are rejected like any other unknown field."""
     (found,) = problems(place, patch)
     assert problem in found
 
@@ -140,7 +140,7 @@ OWN = {"containers": [{"name": "node", "$patch": "delete"}]}
     ],
 )
 def test_what_the_playground_relies_on_is_refused(document: Json, patch: Json, place: str) -> None:
-    """Names, labels, selector, the container, its image and its ports stay what they are."""
+    """A patch cannot change names, labels, selector, the container, its image or its ports."""
     kind = V1Deployment if document is DEPLOYMENT else V1PersistentVolumeClaim
     with pytest.raises(PatchError) as refusal:
         patched(kind.model_validate(document), [patch])
@@ -150,7 +150,7 @@ def test_what_the_playground_relies_on_is_refused(document: Json, patch: Json, p
 
 
 def test_the_star_is_the_nodes_own_container() -> None:
-    """Beside it there may be others, and they come after it."""
+    """`*` is the node's own container; other containers may be added and come after it."""
     patch = {"containers": [{"name": "proxy", "image": "r.example/proxy:1"}, {"name": "*", "args": ["x"]}]}
     deployment = patched(V1Deployment.model_validate(DEPLOYMENT), [whole("pod", patch)[1]])
     containers = deployment.model_dump()["spec"]["template"]["spec"]["containers"]
@@ -158,7 +158,7 @@ def test_the_star_is_the_nodes_own_container() -> None:
 
 
 def test_no_value_of_a_variable_is_shown() -> None:
-    """What stands in `value` may be a secret in the wrong place."""
+    """No error shows the value of a variable, which may be a misplaced secret."""
     canary = "canary-9137"
     for variable in (
         {"name": "A B", "value": canary},

@@ -1,4 +1,4 @@
-"""Strategic merge, beside Kubernetes' own."""
+"""Strategic merge, compared with Kubernetes' own."""
 
 import copy
 import json
@@ -12,7 +12,7 @@ from worker.domain.overrides.patching import MERGE_KEYS, PatchError, merge
 
 
 def comparable(value: Any, field: str = "") -> Any:
-    """Without nulls, which mean absent in a manifest, and with merged lists in one order."""
+    """Return the value without nulls, which mean absent in a manifest, and with merged lists in one order."""
     if isinstance(value, dict):
         return {key: comparable(inner, key) for key, inner in value.items() if inner is not None}
     if not isinstance(value, list):
@@ -23,7 +23,7 @@ def comparable(value: Any, field: str = "") -> Any:
 
 
 def test_as_kubernetes_merges() -> None:
-    """150 patches of all kinds of fields give what Kubernetes' own code gives."""
+    """150 patches of all kinds of fields give the same result as Kubernetes' own code."""
     merges = json.loads((FOLDER / "merges.json").read_text(encoding="utf-8"))
     wrong = [
         patch
@@ -84,7 +84,7 @@ BEFORE: dict[str, Any] = {
     ],
 )
 def test_what_a_patch_does(patch: dict[str, Any], changed: dict[str, Any]) -> None:
-    """A table of the rules, the three of our own among them; neither the document nor the patch changes."""
+    """Each rule of the merge holds, including our three additions, and neither document nor patch is modified."""
     before, given = copy.deepcopy(BEFORE), copy.deepcopy(patch)
     expected = {key: value for key, value in (BEFORE | changed).items() if value is not None}
     assert expected == merge(before, given)
@@ -109,7 +109,7 @@ def test_what_a_patch_does(patch: dict[str, Any], changed: dict[str, Any]) -> No
     ],
 )
 def test_a_patch_that_says_nothing_clear_is_refused(patch: dict[str, Any], problem: str) -> None:
-    """The sentence names the place."""
+    """An ambiguous patch is rejected with the path of the problem."""
     with pytest.raises(PatchError) as refusal:
         merge(BEFORE, patch)
     assert (problem,) == refusal.value.problems
