@@ -150,7 +150,7 @@ async def test_nothing_runs_on_after_an_interruption(
 
 
 async def test_keep_leaves_everything_up_to_try_the_commands(kafka: str, tmp_path: Path) -> None:
-    """On a Kafka that the demo did not start, --keep prints commands that work, and its topics are deleted at the end."""
+    """On another Kafka, --keep prints commands that work, and the demo deletes its topics at the end."""
     async with demo(tmp_path, "--kafka", kafka, "--keep", "--output", "out put") as running:
         await running.until(" check")
         output = tmp_path / "out put"

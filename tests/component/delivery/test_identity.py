@@ -80,7 +80,7 @@ async def test_an_id_is_nobodys_without_a_token(before: bool, world: World) -> N
 
 
 async def test_the_id_of_a_replay_cannot_be_taken(world: World) -> None:
-    """A sender who knows the original id cannot take the id of its replay by guessing, with or without a valid token."""
+    """A sender who knows the original id cannot guess the id of its replay, with or without a valid token."""
     mallory = USERS[2]
     token = sandbox_token(datetime.now(UTC), user=mallory)
     await world.ask("probe", 2)
@@ -117,7 +117,7 @@ FORGED: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", FORGED)
 async def test_no_sender_makes_a_replay(name: str, world: World) -> None:
-    """A token that is rejected in a request is also rejected in a record that claims to replay the user's own request."""
+    """A token that a request may not have is also rejected in a record that claims to be a replay."""
     await world.ask("r-1", 1)
     await world.until_ended(["r-1"])
     home, _ = world.followed.places["r-1"]

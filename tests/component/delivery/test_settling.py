@@ -24,7 +24,7 @@ TOKEN = "eyJ"
 
 @pytest.fixture
 async def world(kafka: str, tmp_path: Path) -> AsyncIterator[World]:
-    """A world with one worker that has a short request deadline and accepts a token until two minutes after its expiry."""
+    """A world with one worker that has a short request deadline and accepts tokens for two minutes after expiry."""
     deadline, leeway = "1", "120"
     async with open_world(
         kafka, tmp_path, RUNTIME__REQUEST_DEADLINE_SECONDS=deadline, AUTH__LEEWAY_SECONDS=leeway
