@@ -78,8 +78,10 @@ def deployed_once(stage: Stage, states: Sequence[str]) -> None:
 
 
 async def test_curl(kafka: str, tmp_path: Path) -> None:
-    """The curl sample sends two POSTs with one key, follows the events to the end and prints the last status; no file
-    contains the token afterwards."""
+    """The curl sample deploys once, follows the events to the end, and leaves the token in no file.
+
+    It sends two POSTs with one key, and prints the last status.
+    """
     async with open_reader(kafka, tmp_path, gateway=True) as reader:
         reader.copy("curl.sh")
         printed = await reader.run("sh", "curl.sh")
@@ -100,8 +102,7 @@ async def test_python(kafka: str, tmp_path: Path) -> None:
 
 
 async def test_java(kafka: str, tmp_path: Path) -> None:
-    """The Java sample compiles against Kafka's own jars alone, reads with `read_committed`, and is short enough for a
-    page."""
+    """The Java sample compiles with Kafka's jars alone, reads `read_committed`, and is short enough for a page."""
     javac = needed(find_javac)
     async with open_reader(kafka, tmp_path) as reader:
         reader.copy("Deploy.java")

@@ -73,7 +73,7 @@ class Running:
         return process
 
     async def _start_kafka(self) -> None:
-        """Start Kafka as its image does: a wrapper writes the configuration and formats the folder, then the broker
+        """Start Kafka like its image: a wrapper writes the configuration and formats the folder, then the broker
         starts."""
         defaults, mounted, final = (self.translated.volume(name) for name in ("/defaults", "/mounted", "/final"))
         for name in ("server.properties", "log4j2.yaml", "tools-log4j2.yaml"):
@@ -88,8 +88,10 @@ class Running:
         await self._start("kafka", await java_command("kafka.Kafka", str(final / "server.properties")))
 
     async def shell(self, line: str, until: str = "") -> tuple[int, str]:
-        """Run a line in the worker's container, stop it with SIGTERM once it has printed `until`, and return its exit
-        code and output."""
+        """Run a line in the worker's container and return its exit code and output.
+
+        With `until`, stop the line with SIGTERM once it has printed that text.
+        """
         environment = {**self.translated.environment("worker"), "PROGRAM": shlex.join(PROGRAM)}
         process = await asyncio.create_subprocess_shell(
             f"exec {line}" if until else line,
@@ -131,8 +133,10 @@ async def clicks(services: Running, line: str) -> None:
 
 
 async def test_the_services_run_as_the_file_says(tmp_path: Path) -> None:
-    """All services become healthy, the lines that `make up` prints deploy a request, and no health check passes after
-    its service has stopped."""
+    """All services become healthy, and the lines that `make up` prints deploy a request.
+
+    No health check passes after its service has stopped.
+    """
     async with running(tmp_path) as services:
         lines = {name: IN_CONTAINER.sub("$PROGRAM ", line) for name, line in lines_to_try().items()}
         assert "Scripts in bundles " in services.log("playground").read_text()

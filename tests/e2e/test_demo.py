@@ -80,8 +80,10 @@ async def demo(folder: Path, *options: str) -> AsyncIterator[Demo]:
 
 
 def comparable(said: str) -> str:
-    """Return the output without the parts that differ from run to run, with the statuses sorted by request and, within
-    a request, in their own order."""
+    """Return the output without the parts that differ from run to run.
+
+    The statuses are sorted by request; those of one request keep their order.
+    """
     for pattern, word in (
         (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
         (r"\((\d+\.\ds|\d+m\d\ds)\)", "(TIME)"),
@@ -101,8 +103,7 @@ def comparable(said: str) -> str:
 
 
 async def test_the_demo_ends_as_its_transcript_says(tmp_path: Path) -> None:
-    """The output matches the transcript, the four requests end as expected, the three zips can be opened, and no
-    process keeps running."""
+    """The output matches the transcript, all requests end as expected, all zips open, and no process remains."""
     async with demo(tmp_path) as running:
         code = await running.end()
     assert TRANSCRIPT.read_text(encoding="utf-8") == comparable(running.said)

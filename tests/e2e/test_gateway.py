@@ -51,8 +51,10 @@ def browser() -> aiohttp.ClientSession:
 
 
 async def test_the_old_portal_gets_what_the_java_deployer_answers(kafka: str, tmp_path: Path) -> None:
-    """The old portal gets the Java deployer's answers: 302 to the dashboard, 404 with a sentence, 401; the downloadable
-    zip is the deployed one."""
+    """The old portal gets the Java deployer's answers, and the zip for download is the deployed zip.
+
+    The answers are 302 to the dashboard, 404 with a sentence, and 401.
+    """
     async with AsyncExitStack() as stack:
         stage = await stack.enter_async_context(open_stage(kafka, unique_name(), tmp_path))
         await stack.enter_async_context(stage.worker(tmp_path / "worker.log"))
@@ -76,8 +78,10 @@ async def test_the_old_portal_gets_what_the_java_deployer_answers(kafka: str, tm
 
 
 async def test_repeats_make_one_deployment(kafka: str, tmp_path: Path) -> None:
-    """20 reloads at each of two replicas, a proxy's five retries, a prefetch, a HEAD and a restored tab cause one
-    deployment."""
+    """Repeated clicks cause one deployment.
+
+    The repeats are 20 reloads at each of two replicas, a proxy's five retries, a prefetch, a HEAD and a restored tab.
+    """
     given = token()
     async with AsyncExitStack() as stack:
         stage = await stack.enter_async_context(open_stage(kafka, unique_name(), tmp_path))
@@ -110,8 +114,7 @@ async def test_repeats_make_one_deployment(kafka: str, tmp_path: Path) -> None:
 
 
 async def test_the_page_follows_the_request(kafka: str, tmp_path: Path) -> None:
-    """The page follows the request live until it ends; a failed request can be deployed again from its page, and
-    another user gets 404."""
+    """The page follows a request live to its end, and can deploy a failed request again; other users get 404."""
     async with AsyncExitStack() as stack:
         stage = await stack.enter_async_context(open_stage(kafka, unique_name(), tmp_path))
         gateway = await stack.enter_async_context(stage.gateway(tmp_path / "gateway.log", WAIT_SECONDS="0"))

@@ -1,5 +1,7 @@
-"""Many bundles built at once, compared by content: the Java service mixed up 58 to 90 % of bundles that were built at
-the same moment."""
+"""Many bundles built at the same moment, compared by content.
+
+The Java service mixed up 58 to 90 % of such bundles.
+"""
 
 import asyncio
 from pathlib import Path
@@ -15,8 +17,7 @@ USERS = [User(f"user-{number}", f"user{number}", f"user{number}@graphene.example
 
 
 def solution(number: int) -> Stored:
-    """Return a solution: three of four are pipelines, two of four have a shared folder; names and protobufs repeat on
-    purpose."""
+    """Return a solution: three of four are pipelines, two of four have a shared folder; names and protobufs repeat."""
     proto = f"{protobuf(operation())}// of solution {number}\n"
     if number % 4 == 3:
         return make_model(f"Model {number}", f"registry.example/model:{number}", proto)

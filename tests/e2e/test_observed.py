@@ -99,8 +99,7 @@ async def traceparents(stage: Stage) -> dict[str, list[str]]:
 
 
 async def test_metrics_say_what_happened(kafka: str, unique: str, tmp_path: Path) -> None:
-    """A deployed, a rejected and an unreadable request are counted, timed and committed, and the metrics show no user
-    data and no secret."""
+    """The metrics count and time deployed, rejected and unreadable requests, and show no user data or secret."""
     async with open_stage(kafka, unique, tmp_path) as stage:
         stage.graphene.add(PIPELINE)
         stage.env["DEPLOYER_RUNTIME__REQUEST_DEADLINE_SECONDS"] = "7200"
@@ -136,8 +135,7 @@ async def test_metrics_say_what_happened(kafka: str, unique: str, tmp_path: Path
 
 
 async def test_a_trace_goes_from_the_portal_to_the_statuses(kafka: str, unique: str, tmp_path: Path) -> None:
-    """The collector gets the spans of the sender's trace, every status continues that trace, and no span shows a
-    secret."""
+    """The collector gets the spans of the sender's trace, every status continues it, and no span shows a secret."""
     async with collecting() as (collector, url), open_stage(kafka, unique, tmp_path) as stage:
         stage.env["DEPLOYER_TRACING__ENDPOINT"] = url
         stage.graphene.add(PIPELINE)
@@ -164,8 +162,7 @@ async def test_a_trace_goes_from_the_portal_to_the_statuses(kafka: str, unique: 
 
 
 async def test_a_collector_that_is_away_disturbs_nobody(kafka: str, unique: str, tmp_path: Path) -> None:
-    """With an unreachable collector, the request is deployed, the worker stops normally, and its log reports the
-    problem."""
+    """With an unreachable collector, requests are deployed, the worker stops normally, and its log has the problem."""
     async with open_stage(kafka, unique, tmp_path) as stage:
         stage.env["DEPLOYER_TRACING__ENDPOINT"] = "http://127.0.0.1:9"
         stage.graphene.add(PIPELINE)

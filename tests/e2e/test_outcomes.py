@@ -150,8 +150,7 @@ OUTAGES: dict[str, tuple[tuple[str, Fault], ...]] = {
 
 @pytest.mark.timeout(300)  # on a busy machine a breaker may be open, and its trials take up to a minute each
 async def test_an_outage_is_waited_out(kafka: str, unique: str, tmp_path: Path) -> None:
-    """During an outage, the status of a waiting request names the dependency; once the dependency is back, the request
-    is deployed."""
+    """During an outage a request's status names the dependency, and the request is deployed once it is back."""
     async with open_stage(kafka, unique, tmp_path) as stage:
         stage.env |= {"DEPLOYER_CATALOG__TIMEOUT_SECONDS": "1", "DEPLOYER_ARTIFACTS__TIMEOUT_SECONDS": "1"}
         cases = Cases(stage)
@@ -168,8 +167,10 @@ async def test_an_outage_is_waited_out(kafka: str, unique: str, tmp_path: Path) 
 
 
 async def test_a_bad_solution_of_many_users_keeps_nobody_out(kafka: str, unique: str, tmp_path: Path) -> None:
-    """While 20 users repeatedly request a solution whose protobuf is a redirect, another user's request is deployed at
-    once."""
+    """A bad solution that 20 users request repeatedly does not delay another user's request.
+
+    Its protobuf is a redirect.
+    """
     async with open_stage(kafka, unique, tmp_path) as stage:
         bad, good = pipeline("Bad"), pipeline("Good")
         stage.graphene.add(bad)
@@ -198,8 +199,7 @@ async def test_a_bad_solution_of_many_users_keeps_nobody_out(kafka: str, unique:
 
 @pytest.mark.parametrize("fault", ["hang", "reset"])
 async def test_an_unknown_outcome_is_parked(fault: str, kafka: str, unique: str, tmp_path: Path) -> None:
-    """A request with an unknown outcome is parked with the code `outcome-unknown`, and its user's next request
-    continues."""
+    """A request with an unknown outcome is parked as `outcome-unknown`, and its user's next request continues."""
     async with open_stage(kafka, unique, tmp_path) as stage:
         stage.env |= {"DEPLOYER_PLAYGROUND__TIMEOUT_SECONDS": "1"}
         stored = pipeline("Parked")
@@ -218,8 +218,10 @@ async def test_an_unknown_outcome_is_parked(fault: str, kafka: str, unique: str,
 
 
 async def test_each_mistake_has_its_own_code_and_one_final_status(kafka: str, unique: str, tmp_path: Path) -> None:
-    """Every mistake, from unreadable bytes to a playground that hangs, ends with its own code and one final status; the
-    requests between them are deployed."""
+    """Each mistake ends with its own code and one final status, and the requests in between are deployed.
+
+    The mistakes range from unreadable bytes to a playground that hangs.
+    """
     async with open_stage(kafka, unique, tmp_path) as stage:
         stage.env |= {
             "DEPLOYER_CATALOG__TIMEOUT_SECONDS": "1",

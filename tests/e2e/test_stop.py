@@ -19,8 +19,10 @@ STORED = make_pipeline("Slow", blueprint_document(node("a")), {"a": protobuf(ope
 
 
 async def test_sigterm_leaves_what_is_built_to_the_next_worker(kafka: str, unique: str, tmp_path: Path) -> None:
-    """A request interrupted while its bundle is built gets a status that reports it; the next worker deploys it, and no
-    interruption is counted."""
+    """A request that SIGTERM interrupts while it is built is deployed by the next worker.
+
+    A status reports the stop, and no interruption is counted.
+    """
     async with open_stage(kafka, unique, tmp_path) as stage:
         stage.graphene.add(STORED)
         stage.graphene.latency = 0.5
@@ -66,11 +68,11 @@ async def test_sigterm_finishes_what_posts(kafka: str, tmp_path: Path) -> None:
 async def test_the_log_tells_of_a_stop_and_of_a_post_that_it_abandons(
     at_once: bool, kafka: str, tmp_path: Path
 ) -> None:
-    """The log reports the signal, the POSTs that the worker waits for, the second signal, the request whose POST is
-    abandoned, and the stop.
+    """The log reports a stop step by step, and the POST that a second signal abandons.
 
-    The reported cause is the stop, not the connection that the worker itself closes. The second signal may arrive with
-    the first.
+    The steps are the signal, the POSTs that the worker waits for, the second signal, the abandoned request, and the
+    end. The reported cause is the stop, not the connection that the worker itself closes. The second signal may arrive
+    with the first.
     """
     async with open_world(kafka, tmp_path) as world:
         received = asyncio.Event()

@@ -38,8 +38,10 @@ class Browser:
 
 
 async def test_each_playground_gets_what_was_asked_of_it(kafka: str, tmp_path: Path) -> None:
-    """Each playground gets its own requests: one solution on both, another on the first only; each gateway shows its
-    own requests in its own session."""
+    """Each playground gets its own requests, and each gateway shows only those, in its own session.
+
+    One solution is requested on both playgrounds, another on the first only.
+    """
     async with AsyncExitStack() as stack:
         stages: list[Stage] = []
         for name in NAMES:

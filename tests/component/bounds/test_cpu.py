@@ -1,5 +1,4 @@
-"""The time for which one user's content blocks the event loop, stage by stage: always short, however hostile the
-content."""
+"""How long one user's content blocks the event loop, stage by stage: never long, however hostile the content."""
 
 import asyncio
 import gzip
@@ -86,8 +85,7 @@ async def timed(description: str | None, files: dict[str, bytes], *, large: bool
 
 @pytest.mark.parametrize("name", [*BLUEPRINTS, *COSTLY])
 async def test_no_content_keeps_the_loop_busy(name: str) -> None:
-    """Small content is planned and packed on the loop within 50 ms; large content is built in a thread within some
-    seconds."""
+    """Small content takes 50 ms on the loop at most; large content is built in a thread within some seconds."""
     small = {"org/blueprint.json": nodes(3), "p": PROTO}
     files = ({"p": PROTO} | BLUEPRINTS[name]) if name in BLUEPRINTS else small
     description = COSTLY.get(name)

@@ -58,8 +58,8 @@ async def measured(stored: Stored, users: int) -> Any:
 
 
 def protobufs(count: int) -> Stored:
-    """Return a pipeline with this number of incompressible protobufs of nearly a megabyte that do not begin like a
-    page."""
+    """Return a pipeline with this number of incompressible protobufs of nearly a megabyte, none of which looks like
+    a page."""
     names = [f"n{number}" for number in range(count)]
     nodes = (node(name, operation(f"run-{name}")) for name in names)
     contents = {name: b"n" + Random(name).randbytes(MIB - 2) for name in names}
@@ -123,8 +123,7 @@ def test_no_description_takes_much_memory() -> None:
 
 
 def test_what_is_too_large_takes_little_memory() -> None:
-    """Rejecting all oversized inputs in sequence takes less than 32 MiB in a separate process, without the inputs
-    themselves."""
+    """Rejecting all oversized inputs in sequence takes less than 32 MiB, without the inputs themselves."""
     code = "for _, case in CASES.values(): refusal(case)"
     before = "from tests.unit.refusals.test_limits import *\nrefusal(blueprint_case(doc()))"
     assert growth(code, before) < 32

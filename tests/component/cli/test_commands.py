@@ -122,8 +122,8 @@ def submit(*options: str) -> Sequence[str]:
 
 
 async def test_a_submitted_request_is_one_the_worker_understands(desk: Desk) -> None:
-    """A submitted request has the key, token and ids that the worker expects, in the partition of Kafka's default
-    partitioner."""
+    """A submitted request has the key, token and ids that the worker expects, in the default partitioner's
+    partition."""
     given = token()
     code, output, errors = await desk.run(*submit("--request-id", "r-1"), stdin=given)
     assert (0, ["r-1"], "") == (code, output, errors)
@@ -196,8 +196,10 @@ async def test_watch_json_is_the_event(desk: Desk) -> None:
 
 
 async def test_status_says_where_requests_stand(desk: Desk) -> None:
-    """`status` prints each status of one request once, or the last status of every open request, and exits; `--json`
-    prints them as published."""
+    """`status` prints the statuses of one request, or the last status of every open request, and exits.
+
+    Each status is printed once; `--json` prints them as published.
+    """
     for request_id, states in (("r-1", [State.ACCEPTED, State.DEPLOYED]), ("r-2", [State.ACCEPTED, State.BUILDING])):
         await desk.run(*submit("--request-id", request_id), stdin=token())
         await desk.answer(*states)
@@ -219,8 +221,10 @@ async def test_status_says_where_requests_stand(desk: Desk) -> None:
 
 
 async def test_a_status_topic_with_too_few_partitions_is_named(desk: Desk, topics: Topics) -> None:
-    """A status topic with too few partitions is named before anything is published, because its statuses could not be
-    written or followed."""
+    """A status topic with too few partitions is named before anything is published.
+
+    The request's statuses could not be followed, nor even written.
+    """
     desk.environment["DEPLOYER_KAFKA__STATUS_TOPIC"] = await topics.create("small")
     code, output, errors = await desk.run(*submit("--wait"), stdin=token())
     assert (1, []) == (code, output)
@@ -239,8 +243,7 @@ async def test_a_topic_that_does_not_exist_is_named(command: Sequence[str], kafk
 
 
 async def test_check_reaches_everybody(desk: Desk, tmp_path: Path) -> None:
-    """`check` prints one line per dependency; a failing dependency makes the exit code 1 and does not affect the
-    others."""
+    """`check` prints one line per dependency; a failure makes the exit code 1 and does not affect other lines."""
     async with served(graphene_app()) as graphene, served(playground_app(tmp_path)) as playground:
         prefix = desk.kafka.group_id
         desk.environment = worker_environment(
@@ -263,8 +266,10 @@ async def test_check_reaches_everybody(desk: Desk, tmp_path: Path) -> None:
 
 
 async def test_check_compares_the_partitions(desk: Desk) -> None:
-    """`check` compares the topic's partitions with the setting that the chart and created topics use; a difference is
-    no failure."""
+    """`check` reports a topic whose partitions differ from the setting, which is no failure.
+
+    The chart and created topics take their number of partitions from the setting.
+    """
     actual = desk.kafka.partitions
     desk.environment["DEPLOYER_KAFKA__PARTITIONS"] = str(actual + 1)
     _, output, _ = await desk.run("check")

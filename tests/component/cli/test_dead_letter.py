@@ -60,8 +60,10 @@ class Box:
         return await self.put(letter(await self.request(request_id, **more), error))
 
     async def run(self, *arguments: str, code: int = 0) -> tuple[list[str], str]:
-        """Run `dead-letter` with these arguments; return the lines of stdout, and stderr. Neither may contain part of a
-        token."""
+        """Run `dead-letter` with these arguments; return the lines of stdout, and stderr.
+
+        Neither may contain part of a token.
+        """
         ended, output, errors = await self.desk.run("dead-letter", *arguments)
         assert code == ended, errors
         shown = "\n".join((*output, errors))
@@ -97,8 +99,7 @@ def nonce(request_id: str) -> str:
 
 
 def replay_id(original: str, number: int, of: str | None = None) -> str:
-    """Return the id of the n-th replay, derived from the letter of the request `of`, or of the original when `of` is
-    None."""
+    """Return the id of the n-th replay, derived from the letter of the request `of`; None: of the original's letter."""
     return Replay(original, number, nonce(of or original)).request_id
 
 
@@ -172,8 +173,7 @@ async def test_show_tells_everything(box: Box) -> None:
 
 
 async def test_a_replay_is_the_request_under_a_new_id(box: Box) -> None:
-    """A replay keeps the original's key, partition and token; sent twice it is the same request, which the worker
-    absorbs."""
+    """A replay keeps the original's key, partition and token; the worker absorbs a second copy as the same request."""
     place = await box.give_up("r-1")
     await box.give_up("r-2", SLOW)
     new = replay_id("r-1", 1)
@@ -195,8 +195,10 @@ async def test_a_replay_is_the_request_under_a_new_id(box: Box) -> None:
 
 
 async def test_what_was_replayed_before_is_said(box: Box) -> None:
-    """A letter that was already replayed is listed with the state of its replay and not sent again, since the worker
-    would treat it as a duplicate."""
+    """A letter that was already replayed is reported with the replay's state, and is not sent again.
+
+    The worker would treat the second replay as a duplicate.
+    """
     place = await box.give_up("r-1")
     await box.run("replay", place)
     await box.desk.answer(State.ACCEPTED, State.BUILDING)

@@ -57,8 +57,10 @@ def settled(record: ConsumerRecord) -> DeploymentSettled:
 
 @pytest.mark.parametrize("state", [State.PARKED, State.SUBMITTING])
 async def test_the_worker_of_the_partition_is_told(state: State, desk: Desk, settlements: AIOKafkaConsumer) -> None:
-    """`resolve` writes one settlement for the last attempt, in the request's partition and under its id, with no field
-    beyond what the operator gave."""
+    """`resolve` writes one settlement for the last attempt, in the request's partition and under its id.
+
+    The settlement has no field that the operator did not give.
+    """
     await publish(desk, [State.ACCEPTED, State.BUILDING], attempt=1)
     await publish(desk, [state], first=2, attempt=3)
     desk.environment["USER"] = "ada"
@@ -90,8 +92,7 @@ async def test_the_worker_of_the_partition_is_told(state: State, desk: Desk, set
 async def test_wait_ends_as_the_operator_said_or_not(
     outcome: str, states: Sequence[State], expected: int, desk: Desk, settlements: AIOKafkaConsumer
 ) -> None:
-    """`--wait` exits with 0 only when the request ends as the operator resolved it, and prints every status after the
-    settlement."""
+    """`--wait` exits with 0 only if the request ends as resolved, and prints every status after the settlement."""
     await publish(desk, TO_PARKED)
 
     async def go_on() -> DeploymentSettled:

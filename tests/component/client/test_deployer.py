@@ -48,8 +48,10 @@ async def test_a_request_is_sent_and_followed(desk: Desk) -> None:
 
 
 async def test_partitions_that_are_added_are_sent_to(desk: Desk) -> None:
-    """A running sender uses new partitions within seconds; until then it sends to partitions that no longer match its
-    users' keys."""
+    """A running sender uses new partitions within seconds.
+
+    Until then it sends to partitions that no longer match its users' keys.
+    """
     async with open_publisher(desk.kafka) as publisher, admin_client(desk.kafka.bootstrap_servers) as admin:
         before = publisher.partitions
         await admin.create_partitions({desk.kafka.requests_topic: NewPartitions(2 * before)})
@@ -71,8 +73,7 @@ async def test_what_is_refused_ends_by_its_place(desk: Desk) -> None:
 
 
 async def test_a_request_of_before_is_followed(desk: Desk) -> None:
-    """A request that another client sent earlier can be followed whatever its state, and so can the same request sent
-    again."""
+    """A request that another client sent can be followed in any state, and so can the same request sent again."""
     async with DeployerClient(desk.kafka, follows=False) as sender:
         await sender.submit(SOLUTION, REVISION, token(), request_id="r-1")
     await desk.answer(*WHOLE)

@@ -35,8 +35,7 @@ ENDED = DeploymentStatus(
 
 
 class Handler:
-    """A handler that records each job and finishes it when released; `free` finishes every job. Its work counts as a
-    POST."""
+    """A handler that records each job and finishes it when released; `free` finishes all. Its work counts as a POST."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[int, int]] = []
@@ -189,8 +188,7 @@ async def test_only_what_is_finished_without_a_gap_is_committed(group: Group) ->
 
 
 async def test_the_poll_loop_does_not_wait_for_a_handler(group: Group) -> None:
-    """The poll loop continues while a handler runs: a deployment takes minutes, and a consumer that stops polling
-    leaves its group."""
+    """The poll loop continues while a handler runs: a consumer that waited for a deployment would leave its group."""
     async with group.member() as member:
         await group.publish(1)
         await member.handler.until_seen(1)
@@ -201,8 +199,10 @@ async def test_the_poll_loop_does_not_wait_for_a_handler(group: Group) -> None:
 
 
 async def test_a_header_that_aiokafka_cannot_read_stops_nobody(group: Group) -> None:
-    """A record with an unreadable header is delivered like the records before and after it, compressed or not, in the
-    same batch or in others."""
+    """A record with an unreadable header is delivered, and so are the records around it.
+
+    That holds for compressed and uncompressed batches, in the record's own batch and in others.
+    """
     await group.publish(3, partition=0)
     await group.publish(3, partition=1)
     for compression in (None, "gzip"):
@@ -234,8 +234,7 @@ async def test_headers_that_cannot_be_read_slow_nobody_down(group: Group) -> Non
 
 
 async def test_reading_stops_when_too_much_is_unfinished(group: Group) -> None:
-    """Reading pauses at the limit of buffered records and resumes when there is room, without skipping or repeating a
-    record."""
+    """Reading pauses at the limit of buffered records and resumes later, without skipping or repeating a record."""
     async with group.member(max_buffered_records=4) as member:
         await group.publish(20)
         await member.handler.until_seen(4)
@@ -248,8 +247,7 @@ async def test_reading_stops_when_too_much_is_unfinished(group: Group) -> None:
 
 
 async def test_headers_count_as_unfinished_bytes(group: Group) -> None:
-    """Headers count towards the limit of buffered bytes: otherwise a thousand large tokens, which are sent in a header,
-    could fill the memory."""
+    """Headers count towards the limit of buffered bytes: a thousand large tokens in headers could fill the memory."""
     async with group.member(max_buffered_bytes=1000) as member:
         headers = [("authorization", b"x" * 1000)]
         for key in (b"first", b"second"):
@@ -287,8 +285,7 @@ async def test_what_does_not_finish_in_time_is_read_again(group: Group) -> None:
 
 
 async def test_a_rebalance_waits_for_nobody(group: Group) -> None:
-    """In a rebalance, a partition that stays continues undisturbed; the unfinished records of a revoked partition go to
-    its next owner."""
+    """A rebalance leaves a kept partition undisturbed; the next owner gets a revoked partition's unfinished records."""
     async with group.member() as first:
         await group.publish(3, partition=0)
         await group.publish(3, partition=1)
@@ -354,8 +351,7 @@ async def test_what_retention_took_away_is_logged(group: Group) -> None:
 
 
 async def test_a_defect_is_tried_again_and_commits_nothing(group: Group) -> None:
-    """A handler that fails without a status commits no offset: the partition is taken over again, and the record is
-    read again."""
+    """A handler that fails without a status commits no offset: a new take-over reads the record again."""
     async with group.member() as member:
         member.handler.failure = ZeroDivisionError("a defect")
         await group.publish(1)

@@ -35,8 +35,10 @@ async def flood(stage: Stage) -> None:
 
 
 async def test_one_users_flood_holds_up_nobody(kafka: str, unique: str, tmp_path: Path) -> None:
-    """With 50 requests waiting for a slow first request, the user's others are rejected as `too-many-requests`, and
-    other users' requests begin within a second."""
+    """One user's flood does not delay other users, whose requests begin within a second.
+
+    50 requests wait for the first, which is slow. The rest is rejected as `too-many-requests`.
+    """
     async with open_stage(kafka, unique, tmp_path, partitions=1) as stage:
         stage.graphene.add(STORED)
         stage.graphene.latency = 3.0
@@ -64,8 +66,10 @@ async def test_one_users_flood_holds_up_nobody(kafka: str, unique: str, tmp_path
 
 
 async def test_a_record_in_another_partition_is_refused(kafka: str, unique: str, tmp_path: Path) -> None:
-    """A record in a partition that does not match its key is rejected, so a sender cannot have several partitions
-    deploy one user's requests at the same time."""
+    """A record in a partition that does not match its key is rejected.
+
+    Otherwise a sender could have several partitions deploy one user's requests at the same time.
+    """
     async with open_stage(kafka, unique, tmp_path, partitions=4) as stage:
         stage.graphene.add(STORED)
         async with stage.worker(tmp_path / "log"):

@@ -54,8 +54,10 @@ def body(world: World, request_id: str, number: int, **more: str) -> dict[str, A
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "behind"])
 async def test_an_id_is_nobodys_without_a_token(before: bool, world: World) -> None:
-    """Records without a valid token that reuse a user's request id, in the user's partition or in another, are each
-    rejected under their own record id."""
+    """Records that reuse a user's request id without a valid token are rejected under their own record ids.
+
+    They arrive in the user's partition and in another, before or after the user's request.
+    """
     key = USERS[1].user_id.encode()
     await world.ask("probe", 1)
     home, _ = world.followed.places["probe"]
@@ -117,7 +119,7 @@ FORGED: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", FORGED)
 async def test_no_sender_makes_a_replay(name: str, world: World) -> None:
-    """A token that a request may not have is also rejected in a record that claims to be a replay."""
+    """An invalid token is also rejected when its record claims to replay the user's own request."""
     await world.ask("r-1", 1)
     await world.until_ended(["r-1"])
     home, _ = world.followed.places["r-1"]

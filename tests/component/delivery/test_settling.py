@@ -83,8 +83,10 @@ async def no_answer(_: str) -> web.Response:
 
 @pytest.mark.parametrize("outcome", ["", "deployed", "failed", "retry"])
 async def test_a_request_whose_record_kafka_lost(outcome: str, world: World) -> None:
-    """When the requests topic is recreated during a POST, the operator's settlement counts; without a settlement the
-    request is parked."""
+    """A request whose record is lost during its POST ends as the operator resolved it, or is parked.
+
+    The record is lost because the requests topic is recreated.
+    """
     world.playground.answer = no_answer
     await world.ask("r-1")
     await world.until(["r-1"], lambda it: it.state is State.SUBMITTING)
@@ -119,8 +121,7 @@ async def busy(_: str) -> web.Response:
 
 
 async def test_dead_letters_are_listed_shown_and_replayed_once(world: World) -> None:
-    """A request that ran out of retries is replayed with its own token, under an id that makes a second replay
-    harmless."""
+    """A request that ran out of retries is replayed with its own token, and a second replay is harmless."""
     world.playground.answer = busy
     await world.ask("r-1", 1)
     await world.publish(b"{", b"somebody", [])
@@ -158,8 +159,7 @@ async def test_dead_letters_are_listed_shown_and_replayed_once(world: World) -> 
 
 
 async def test_only_an_operators_replay_may_be_old(world: World) -> None:
-    """A request with an expired token is accepted when the command replays it, and rejected when its sender calls it a
-    replay."""
+    """An operator's replay with an expired token is accepted; the sender's own replay is rejected."""
     user, stored = USERS[1], world.solutions[1]
     expired = sandbox_token(datetime.now(UTC) - timedelta(hours=1), timedelta(minutes=59), user)
     headers = [("authorization", f"Bearer {expired}".encode())]
@@ -193,8 +193,10 @@ async def test_only_an_operators_replay_may_be_old(world: World) -> None:
 
 
 async def test_another_secret_ends_nothing_that_was_accepted(world: World) -> None:
-    """A worker that has only the new secret deploys a parked request that was accepted earlier, and rejects a new
-    request signed with the old secret."""
+    """A worker with only a new secret deploys a request that was accepted earlier, and rejects new ones.
+
+    The accepted request was parked; the new request is signed with the old secret.
+    """
     world.playground.answer = bad_gateway
     await world.ask("r-1")
     await world.until_ended(["r-1"])

@@ -31,8 +31,7 @@ Command = Callable[..., str]
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    """A function that runs one command in this process and returns its output, which is never empty and has no
-    traceback."""
+    """A function that runs one command in this process and returns its output, which must not have a traceback."""
     for name in os.environ:
         if name.startswith(PREFIX):
             monkeypatch.delenv(name)
@@ -122,8 +121,10 @@ def dependencies() -> Iterator[dict[str, str]]:
 
 
 def test_dependencies_that_are_wrong(command: Command, watch: Watch, tmp_path: Path) -> None:
-    """With incomplete settings, or dependencies that are unreachable, repeat the login or speak no HTTP, no command
-    shows a secret."""
+    """No command shows a secret when settings are incomplete or a dependency is broken.
+
+    The dependencies are unreachable, repeat the login, or speak no HTTP.
+    """
     with dependencies() as urls:
         envs = {
             name: environment(url, url, url)

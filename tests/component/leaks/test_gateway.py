@@ -100,8 +100,7 @@ async def test_whatever_is_sent_the_gateway_keeps_it_to_itself(watch: Watch, kin
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 async def test_a_defect_says_nothing_of_what_it_met(watch: Watch, log_format: Format) -> None:
-    """The answer to a defect has a number, under which the log has the location of the defect, and neither shows a
-    secret."""
+    """A defect is answered with a number, under which the log has its location, and neither shows a secret."""
     given = token(USER)
     log = StringIO()
     logs.configure("debug", log_format, log)

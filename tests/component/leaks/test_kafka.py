@@ -81,9 +81,7 @@ async def broker(answer: Callable[[str], bytes]) -> AsyncIterator[str]:
         try:
             while True:
                 (size,) = struct.unpack(">i", await reader.readexactly(4))
-                if (
-                    size > 1_000_000
-                ):  # TLS, which reads as a very long request; Kafka hangs up as well
+                if size > 1_000_000:  # TLS, which reads as a very long request; Kafka hangs up as well
                     break
                 request = await reader.readexactly(size)
                 key, _, correlation = struct.unpack(">hhi", request[:8])

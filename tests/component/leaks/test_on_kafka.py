@@ -26,8 +26,8 @@ SHOWN_BY_THE_PLAYGROUND = {
 
 
 async def everything(stage: Stage, topics: Sequence[str]) -> str:
-    """Return all records of these topics: keys, values and headers. A dead letter's key is omitted when it is the
-    user's id."""
+    """Return all records of these topics: keys, values and headers, except a dead letter's key that is the user's
+    id."""
     letters = stage.topics.dead_letter_topic
     consumer = AIOKafkaConsumer(bootstrap_servers=stage.bootstrap, auto_offset_reset="earliest")
     async with consumer:
@@ -58,8 +58,7 @@ def worker_settings(stage: Stage) -> Mapping[str, str]:
 
 
 async def test_a_worker_on_kafka(kafka: str, unique: str, tmp_path: Path, watch: Watch) -> None:
-    """Requests that succeed, fail or meet dependencies that repeat their input leave no secret in log, pages or
-    records."""
+    """Neither log, pages nor records contain a secret, when requests succeed or fail or dependencies repeat them."""
     async with open_stage(kafka, unique, tmp_path, make_graphene=canary_graphene) as stage:
         stage.env |= worker_settings(stage)
         log = tmp_path / "worker.log"

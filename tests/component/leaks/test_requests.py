@@ -275,8 +275,7 @@ PORTS = {
 
 @pytest.mark.parametrize("port", PORTS)
 async def test_defects(port: str, world: World, watch: Watch) -> None:
-    """An unexpected error is logged with its traceback, and its request fails as `internal`, with no detail of the
-    error."""
+    """An unexpected error is logged with its traceback, and its request fails as `internal`, without any detail."""
     given = token()
     # Before a token is verified, it is recognised by its form alone.
     verified = () if port == "tokens" else (*given.split("."), USER.email, USER.user_id)

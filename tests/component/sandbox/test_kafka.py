@@ -62,8 +62,10 @@ async def test_topics_have_the_configs_asked_for_and_errors_are_raised(kafka: st
 
 
 async def test_the_data_outlive_a_fault_and_a_stop(tmp_path: Path) -> None:
-    """The data survive SIGKILL, after which Kafka restarts at its address, and a stop, after which a new instance opens
-    the same folder."""
+    """The data survive SIGKILL and a stop.
+
+    After SIGKILL Kafka is back at its address. After a stop, a new instance opens the same folder.
+    """
     first = EmbeddedKafka(tmp_path)
     async with first:
         address = first.bootstrap_servers
@@ -78,8 +80,8 @@ async def test_the_data_outlive_a_fault_and_a_stop(tmp_path: Path) -> None:
 
 
 async def test_a_port_that_was_taken_meanwhile_is_left_to_its_owner() -> None:
-    """When a chosen port is taken before Kafka starts, another pair is tried, and the port's new owner is not mistaken
-    for the broker."""
+    """If a chosen port is taken before Kafka starts, another pair is tried, and its owner is not mistaken for
+    Kafka."""
     with closing(socket.create_server((HOST, 0))) as other:
         free = free_ports()
         offers = iter([Ports(other.getsockname()[1], free.controller), free])
@@ -104,8 +106,7 @@ ENDS = pytest.mark.parametrize(
 
 @ENDS
 async def test_nothing_outlives_the_owner(sent: Signals, expected: int, tmp_path: Path) -> None:
-    """No process and no file outlives the owner, whether the terminal signals its whole group or it is killed without a
-    chance to clean up."""
+    """No process and no file outlives the owner, also after a signal to its whole group, or without any clean-up."""
     async with owner(tmp_path) as process:
         assert process.stdout
         line = (await process.stdout.readline()).decode().strip()

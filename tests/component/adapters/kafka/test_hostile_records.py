@@ -56,8 +56,10 @@ BOMBS: dict[str, tuple[bytes, list[Header], int]] = {
 
 
 async def test_a_worker_lives_with_hostile_records(kafka: str, unique: str, tmp_path: Path) -> None:
-    """A worker survives gzip bombs, the largest uncompressed records and many waiting requests within its memory limit,
-    and still completes a good request in time."""
+    """A worker survives gzip bombs, the largest records and many waiting requests, and still serves a good request.
+
+    Its memory stays below `MOST_MIB`.
+    """
     async with open_stage(kafka, unique, tmp_path, partitions=1) as stage, stage.worker(tmp_path / "log") as worker:
         token = ("authorization", f"Bearer {sandbox_token(datetime.now(UTC))}".encode())
         for value, headers, count in BOMBS.values():

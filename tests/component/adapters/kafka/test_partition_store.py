@@ -1,5 +1,4 @@
-"""The guarantees that partition processors rely on, on Apache Kafka itself: fencing, verified ownership and atomic
-transactions."""
+"""The guarantees of Kafka that partition processors rely on: fencing, verified ownership, atomic transactions."""
 
 import asyncio
 import time
@@ -90,8 +89,7 @@ async def test_whoever_was_fenced_commits_nothing(options: settings.KafkaSetting
 
 
 async def test_ownership_is_verified_for_the_member_alone(options: settings.KafkaSettings) -> None:
-    """Ownership verification succeeds for the group's member, and fails for a worker that is not in the group or has
-    lost the partition."""
+    """Ownership is verified for the partition's owner alone, not for a worker outside the group or one that lost it."""
     async with member(options) as consumer:
         await consumer.getmany(timeout_ms=100)
         assert (Checkpoint(0), 0) == await Partition(options, consumer).store.verify_ownership(0)
@@ -131,8 +129,10 @@ def status(request_id: str, state: State, offset: int, sequence: int = 0) -> Dep
 
 
 async def test_a_take_over_reads_what_the_checkpoint_names(options: settings.KafkaSettings) -> None:
-    """A take-over reads the checkpoint that is committed with the offset, loads the earlier parked status that it
-    names, and skips all other earlier statuses."""
+    """A take-over loads the statuses that the checkpoint names, and no other earlier status.
+
+    The checkpoint is committed with the offset. It names the parked status that precedes the others.
+    """
     past = [
         status("gone", State.DEPLOYED, 0),
         status("parked", State.PARKED, 1),
@@ -174,8 +174,7 @@ class CountedReader(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka has no 
 async def test_records_are_read_by_their_offsets(
     options: settings.KafkaSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One reader fetches all offsets and seeks only across gaps; an offset without a record, or after the end, is
-    skipped."""
+    """One reader fetches all offsets, seeks only across gaps, and skips offsets without a record or after the end."""
     async with AIOKafkaProducer(bootstrap_servers=options.bootstrap_servers, transactional_id="sender") as producer:
         for _ in range(3):  # the marker of each is at 200, 401, 602
             async with producer.transaction():
@@ -195,8 +194,7 @@ async def test_records_are_read_by_their_offsets(
 
 
 async def test_what_is_as_large_as_a_record_may_be_is_taken(kafka: str, topics: Topics) -> None:
-    """A record of the maximum size is accepted: the size measured before sending is not less than the size that the
-    broker measures."""
+    """A record of the maximum size is accepted, because we measure no less than the broker does."""
     topic = topics.name("letters")
     await create_topics(kafka, NewTopic(topic, 1, 1, topic_configs=dict(SAFE_CONFIGS)))
     headers = tuple((f"dlt-{number}", b"x" * number) for number in range(100))
@@ -222,11 +220,10 @@ class CountingStore(KafkaPartitionStore):
 
 @pytest.mark.parametrize("ago", [0, 11 * 60, 2 * 24 * 60 * 60, -50 * 60])
 async def test_a_permitted_replay_may_be_read_much_later(ago: int, options: settings.KafkaSettings) -> None:
-    """A permit stays valid when no worker ran for minutes or days, or our clock is wrong: only the time between the
-    permit and the request counts.
+    """A permit read late is still valid: only the time between the permit and the request counts.
 
-    Many other requests of all these days, which claim to be replays and wait at the same time, are answered by a few
-    reads.
+    No worker may have run for minutes or days, or our clock may be wrong. Many other requests of all these days, which
+    claim to be replays and wait at the same time, are answered by a few reads.
     """
     topic, mine, now = options.settlements_topic, "a" * 64, time.time()
     async with AIOKafkaProducer(bootstrap_servers=options.bootstrap_servers) as producer:
@@ -247,8 +244,10 @@ async def test_a_permitted_replay_may_be_read_much_later(ago: int, options: sett
 
 
 async def test_only_what_an_operator_permits_is_a_replay(options: settings.KafkaSettings) -> None:
-    """A replay is permitted only under its id and within a minute by the broker's time; however many requests claim to
-    be replays, the permits are read at most twice."""
+    """A replay is permitted only under its id, and within a minute by the broker's time.
+
+    However many requests claim to be replays, the permits are read at most twice.
+    """
     topic, mine = options.settlements_topic, "a" * 64
     permits = [
         ReplayPermitted(request_id=it, replay_of="r-0", fingerprint=mine).to_message(topic, "/tests", 0)
@@ -276,8 +275,10 @@ async def test_only_what_an_operator_permits_is_a_replay(options: settings.Kafka
 
 
 async def test_a_key_leads_where_other_clients_put_it(options: settings.KafkaSettings) -> None:
-    """Keys map to partitions as in other clients: the known results of Kafka's own murmur2, modulo the topic's current
-    number of partitions."""
+    """Keys map to partitions as in other clients, whatever the topic's current number of partitions.
+
+    The hashes are known results of Kafka's own murmur2.
+    """
     hashes = {b"21": -973932308, b"foobar": -790332482, b"a-little-bit-long-string": -985981536}
     async with member(options) as consumer:
         where = partial(partition_of, consumer, options.requests_topic)

@@ -1,5 +1,4 @@
-"""The readers of the gateway and the commands on Apache Kafka, each in a separate process that has not imported the
-worker."""
+"""The readers of the gateway and the commands on Apache Kafka, each in a process that has not imported the worker."""
 
 import subprocess
 import sys
@@ -34,8 +33,10 @@ asyncio.run(asyncio.wait_for(main(*sys.argv[1:]), 30))
 async def test_a_header_that_is_no_text_stops_no_reader(
     module: str, compression: str | None, kafka: str, topics: Topics
 ) -> None:
-    """A reader continues past headers that are not text: such a record used to stop the gateway's notifications
-    permanently, and every command that read it."""
+    """A reader continues past headers that are not text.
+
+    One such record used to stop the gateway's notifications permanently, and the commands that read it.
+    """
     topic = await topics.create("requests")
     async with careless_producer(kafka, compression_type=compression) as producer:
         for number, headers in enumerate([[], BAD, BAD, []]):

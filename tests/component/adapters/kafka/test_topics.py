@@ -32,8 +32,10 @@ async def configs(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
 async def test_missing_topics_are_made_as_the_contract_wants_them(
     kafka: str, unique: str, admin: AIOKafkaAdminClient
 ) -> None:
-    """Missing topics are created with broker timestamps and bounded records, and compaction for statuses; a second
-    start changes nothing."""
+    """Missing topics are created with the contract's settings, and a second start changes nothing.
+
+    All have the broker's timestamps and bounded records; the status topic is compacted.
+    """
     wanted = options(kafka, unique)
     await prepare_topics(admin, wanted)
     await prepare_topics(admin, wanted)
@@ -53,8 +55,7 @@ async def test_missing_topics_are_named(kafka: str, unique: str, admin: AIOKafka
 
 
 async def test_kafka_s_own_reason_is_told(kafka: str, unique: str, admin: AIOKafkaAdminClient) -> None:
-    """When Kafka rejects a topic, the error shows Kafka's reason with the number that does not fit, and the settings
-    that chose it."""
+    """When Kafka rejects a topic, the error contains Kafka's reason, with the number, and the responsible settings."""
     with pytest.raises(
         ConfigurationError, match=r"InvalidReplicationFactor.*[Rr]eplication factor.*REPLICATION_FACTOR"
     ):
@@ -62,8 +63,10 @@ async def test_kafka_s_own_reason_is_told(kafka: str, unique: str, admin: AIOKaf
 
 
 async def test_too_few_status_partitions_are_told(kafka: str, unique: str, admin: AIOKafkaAdminClient) -> None:
-    """Too few status partitions are reported, because a status goes to the partition number of its request, but do not
-    stop the startup: the other partitions are processed."""
+    """Too few status partitions are reported, but the worker starts and processes the other partitions.
+
+    A status goes to the partition number of its request.
+    """
     wanted = options(kafka, unique)
     topics = [NewTopic(wanted.requests_topic, 5, 1), NewTopic(wanted.status_topic, 3, 1)]
     await create_topics(kafka, *(NewTopic(it.name, it.num_partitions, 1, topic_configs=SAFE_CONFIGS) for it in topics))

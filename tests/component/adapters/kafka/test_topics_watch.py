@@ -67,8 +67,10 @@ async def test_a_topic_that_is_deleted_and_made_anew(word: str, kafka: str, uniq
 async def test_a_partition_that_only_the_requests_topic_has(
     restarted: bool, kafka: str, unique: str, tmp_path: Path
 ) -> None:
-    """A partition that only the requests topic has is reported by metrics, log and `/ready`; the others are processed,
-    also after a restart, and that partition too once the other topics have it."""
+    """A partition that only the requests topic has is reported, and processed once the other topics have it.
+
+    Metrics, log and `/ready` report the partition. The other partitions are processed, also after a restart.
+    """
     user = user_of(partition=2, partitions=3)
     async with open_stage(kafka, unique, tmp_path, partitions=2) as stage, admin_client(kafka) as admin:
         stage.graphene.add(STORED)
@@ -104,8 +106,10 @@ async def test_a_partition_that_only_the_requests_topic_has(
 
 
 async def test_what_a_senders_open_transaction_holds_up_is_told(kafka: str, unique: str, tmp_path: Path) -> None:
-    """The records after a sender's open transaction are not delivered, and a metric shows their number until the
-    transaction ends; then no lag remains."""
+    """The records that a sender's open transaction blocks are counted in a metric, and delivered when it ends.
+
+    No record after the transaction's first is delivered before. Afterwards no lag remains.
+    """
     held_up, lag = (
         f'playground_deployer_{it}{{partition="0"}}' for it in ("partition_held_up_records", "consumer_lag_records")
     )
@@ -127,8 +131,10 @@ async def test_what_a_senders_open_transaction_holds_up_is_told(kafka: str, uniq
 
 @pytest.mark.parametrize("hours", [-2, 2])
 async def test_a_worker_whose_clock_is_wrong_goes_on(hours: int, kafka: str, unique: str, tmp_path: Path) -> None:
-    """A worker with a wrong clock writes its statuses, because the topics use the broker's time; log and metric report
-    the difference."""
+    """A worker with a wrong clock still writes its statuses, and reports the difference in log and metric.
+
+    The statuses are accepted because the topics use the broker's time.
+    """
     async with open_stage(kafka, unique, tmp_path, partitions=1) as stage:
         stage.graphene.add(STORED)
         stage.env["DEPLOYER_AUTH__MAX_QUEUE_AGE_SECONDS"] = "86400"
@@ -152,8 +158,10 @@ async def test_a_worker_whose_clock_is_wrong_goes_on(hours: int, kafka: str, uni
 
 
 async def test_a_worker_whose_clock_is_ahead_waits_for_another_s_post(kafka: str, unique: str, tmp_path: Path) -> None:
-    """A worker that takes over a request in `submitting` does not POST while the earlier POST may still be running,
-    even if the worker's clock is ahead."""
+    """A worker whose clock is ahead takes over a `submitting` request without a second POST.
+
+    The earlier POST may still be running.
+    """
     async with open_stage(kafka, unique, tmp_path, partitions=1) as stage:
         stage.graphene.add(STORED)
         stage.env["DEPLOYER_PLAYGROUND__ON_UNKNOWN_OUTCOME"] = "retry"
