@@ -1,4 +1,4 @@
-"""Every record ends with its own error code and exactly one final status, and none is lost."""
+"""Every record ends with the right error code and exactly one final status, and none is lost."""
 
 import asyncio
 import json

@@ -38,7 +38,7 @@ def helm(*arguments: str, values: str = "", home: Path | None = None, version: P
         more = ["--values", file.name] if values else []
         done = subprocess.run(
             [helm_binary(version), *arguments, *more],
-            env={**os.environ, "GOGC": "off", **({"HOME": str(home)} if home else {})},  # helm exits too soon
+            env={**os.environ, "GOGC": "off", **({"HOME": str(home)} if home else {})},  # helm exits before it pays
             capture_output=True,
             text=True,
             check=False,

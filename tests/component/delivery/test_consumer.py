@@ -135,7 +135,7 @@ class Group:
             await admin.delete_records({TopicPartition(self.topic, 0): RecordsToDelete(before_offset=offset)})
 
     async def until_committed(self, expected: int) -> None:
-        while await self.committed() != expected:  # noqa: ASYNC110 - the broker does not tell, one has to ask
+        while await self.committed() != expected:  # noqa: ASYNC110 - the broker does not notify, so poll
             await asyncio.sleep(0.02)
 
     @asynccontextmanager
@@ -297,7 +297,7 @@ async def test_a_rebalance_waits_for_nobody(group: Group) -> None:
             await group.publish(2, partition=0)
             await group.publish(2, partition=1)
             for partition in (0, 1):
-                while await group.committed(partition) != 5:  # noqa: ASYNC110 - the broker does not tell
+                while await group.committed(partition) != 5:  # noqa: ASYNC110 - the broker does not notify
                     await asyncio.sleep(0.02)
             taken, stayed = {partition for partition, _ in second.handler.seen}, first.handler.seen[6:]
             assert 1 == len(taken)
@@ -308,7 +308,7 @@ async def test_a_partition_that_comes_late_is_read_beside_a_backlog(group: Group
     """With more than half of the limit in use, a partition assigned later is still read at once."""
     async with group.member(max_buffered_records=10) as first:
         async with group.member() as second:
-            while [[True]] * 2 != [it.ready for it in (first, second)]:  # noqa: ASYNC110 - the group does not tell
+            while [[True]] * 2 != [it.ready for it in (first, second)]:  # noqa: ASYNC110 - the group does not notify
                 await asyncio.sleep(0.02)
             (own,), (late,) = first.consumer.processors, second.consumer.processors
             await group.publish(6, partition=own)

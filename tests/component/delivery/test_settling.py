@@ -93,7 +93,7 @@ async def test_a_request_whose_record_kafka_lost(outcome: str, world: World) -> 
     await world.workers[0].kill()
     async with admin_client(world.kafka.bootstrap_servers) as admin:
         await admin.delete_topics([world.kafka.requests_topic])
-        while world.kafka.requests_topic in await admin.list_topics():  # noqa: ASYNC110 - the broker does not tell
+        while world.kafka.requests_topic in await admin.list_topics():  # noqa: ASYNC110 - the broker does not notify
             await asyncio.sleep(0.05)
     await create_worker_topics(world.kafka)
     world.playground.answer = None
@@ -153,7 +153,7 @@ async def test_dead_letters_are_listed_shown_and_replayed_once(world: World) -> 
     assert "could not be read (not-json)" in said
     assert f"already replayed as {new}, which is deployed." in said
     async with asyncio.timeout(30):
-        while sum((await world.committed()).values()) < 2 + sent:  # noqa: ASYNC110 - the broker tells nobody
+        while sum((await world.committed()).values()) < 2 + sent:  # noqa: ASYNC110 - the broker does not notify
             await asyncio.sleep(0.1)
     assert 1 == world.playground.posts[new]
 
@@ -193,7 +193,7 @@ async def test_only_an_operators_replay_may_be_old(world: World) -> None:
 
 
 async def test_another_secret_ends_nothing_that_was_accepted(world: World) -> None:
-    """A worker with only a new secret deploys a request that was accepted earlier, and rejects new ones.
+    """A worker with only a new secret deploys a request that was accepted earlier, and rejects new requests.
 
     The accepted request was parked; the new request is signed with the old secret.
     """

@@ -152,7 +152,7 @@ async def until_named(folder: Path, expected: bool) -> None:
         while True:
             if expected == await asyncio.to_thread(is_named, folder):
                 return
-            await asyncio.sleep(0.02)  # nothing notifies us when another process tree's process exits
+            await asyncio.sleep(0.02)  # nothing notifies us when a process that is not our child exits
 
 
 def is_named(folder: Path) -> bool:

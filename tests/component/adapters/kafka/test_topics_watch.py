@@ -38,7 +38,7 @@ async def page(worker: WorkerProcess, path: str) -> str:
 async def until(worker: WorkerProcess, path: str, text: str, *, there: bool = True) -> None:
     """Wait until the page contains the text, or no longer contains it."""
     async with asyncio.timeout(60):
-        while (text in await page(worker, path)) != there:  # noqa: ASYNC110 - nothing tells but asking again
+        while (text in await page(worker, path)) != there:  # noqa: ASYNC110 - nothing notifies us, so poll
             await asyncio.sleep(0.2)
 
 
