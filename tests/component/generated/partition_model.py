@@ -40,7 +40,7 @@ class Refused(Exception):
 
 @dataclass(repr=False)  # asyncio formats the repr of each result
 class Model:
-    """The partition, its topics' content, and the events to come."""
+    """The partition: its records, its statuses, its owner, and the promises that were broken."""
 
     records: list[Record]
     requests: int  # the number of distinct requests, which come first; the other records repeat some of them

@@ -115,7 +115,10 @@ async def test_the_problem_is_named(name: str, secured: Secured, user: None) -> 
 
 @pytest.mark.parametrize(("command", "begins"), [("run", '{"problem": "'), ("watch", "playground-deployer: ")])
 async def test_a_command_ends_with_one_line(command: str, begins: str, secured: Secured, user: None) -> None:
-    """The command exits with 1 and prints one message, in the log if it is the worker, without client output before."""
+    """The command exits with 1 and one message, without output of the Kafka client before it.
+
+    The message of the worker is a line of its log.
+    """
     given = settings(secured, login(sasl_password="another-password"))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "worker", command), env={**os.environ, **given}, stderr=asyncio.subprocess.PIPE

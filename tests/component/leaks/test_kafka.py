@@ -154,7 +154,7 @@ async def test_nobody_answers(watch: Watch) -> None:
 
 
 async def test_the_client_would_tell(watch: Watch) -> None:
-    """At `debug` the client's own log contains the password: only our filter keeps it out of the log."""
+    """At `debug` the client's own log contains the password, which stays secret because we never write that log."""
     heard = StreamHandler(StringIO())
     library = getLogger("aiokafka")
     library.setLevel(DEBUG)
