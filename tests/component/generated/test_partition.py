@@ -54,7 +54,7 @@ def test_whatever_happens_the_promises_hold(
     slow: set[str],
     events: list[tuple[str, int]],
 ) -> None:
-    """Each request ends once, with gapless statuses, is POSTed after its intent, and again only if settled as `retry`."""
+    """Each request ends once, gaplessly; it is POSTed after its intent, and again only if settled as `retry`."""
     with capture_logs():
         # Without repeated records no ended request need be remembered, and take-overs read as little as possible.
         remembered = REMEMBERED if repeated else 0
