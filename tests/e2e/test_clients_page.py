@@ -1,4 +1,4 @@
-"""The samples of docs/clients.md, taken from the page and run: what is written there works."""
+"""The samples of docs/clients.md, copied from the page and run: each works as written."""
 
 import asyncio
 import os
@@ -28,19 +28,19 @@ MODEL = stored_case("entity-recogniser")
 
 @dataclass
 class Reader:
-    """Somebody who copies a sample into an empty folder and runs it there."""
+    """A reader of the page who copies a sample into an empty folder and runs it there."""
 
     stage: Stage
     folder: Path
     env: dict[str, str]
 
     def copy(self, name: str) -> None:
-        """Write the sample into the folder; only the topics have other names here."""
+        """Write the sample into the folder; only the names of the topics are changed."""
         prefix = self.stage.topics.requests_topic.removesuffix("requests")
         (self.folder / name).write_text(SAMPLES[name].replace("playground.deployment.", prefix), encoding="utf-8")
 
     async def run(self, *command: str | Path) -> str:
-        """Run a command to its end; return what it prints. Raises AssertionError when it does not end well."""
+        """Run a command until it exits and return its output. Raises AssertionError when the exit code is not 0."""
         process = await asyncio.create_subprocess_exec(
             *command, cwd=self.folder, env=self.env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
@@ -51,7 +51,7 @@ class Reader:
 
 @asynccontextmanager
 async def open_reader(kafka: str, tmp_path: Path, *, gateway: bool = False) -> AsyncIterator[Reader]:
-    """A worker, and perhaps a gateway, with the variables that the page names."""
+    """Open a worker, and optionally a gateway, with the variables that the page names."""
     async with AsyncExitStack() as stack:
         stage = await stack.enter_async_context(open_stage(kafka, unique_name(), tmp_path))
         await stack.enter_async_context(stage.worker(tmp_path / "worker.log"))
@@ -72,13 +72,16 @@ async def open_reader(kafka: str, tmp_path: Path, *, gateway: bool = False) -> A
 
 
 def deployed_once(stage: Stage, states: Sequence[str]) -> None:
-    """All statuses were seen, and there is one deployment."""
+    """Check that all statuses were seen and that there is one deployment."""
     assert ["accepted", "building", "submitting", "deployed"] == states
     assert 1 == len(stage.playground.deployments)
 
 
 async def test_curl(kafka: str, tmp_path: Path) -> None:
-    """Two POSTs with one key, the events to the end, and the last status; the token is in no file afterwards."""
+    """The curl sample deploys once, follows the events to the end, and leaves the token in no file.
+
+    It sends two POSTs with one key, and prints the last status.
+    """
     async with open_reader(kafka, tmp_path, gateway=True) as reader:
         reader.copy("curl.sh")
         printed = await reader.run("sh", "curl.sh")
@@ -90,7 +93,7 @@ async def test_curl(kafka: str, tmp_path: Path) -> None:
 
 
 async def test_python(kafka: str, tmp_path: Path) -> None:
-    """Each status once, and the address of the deployment."""
+    """The Python sample prints each status once and the address of the deployment."""
     async with open_reader(kafka, tmp_path) as reader:
         reader.copy("deploy.py")
         *lines, last = (await reader.run(sys.executable, "deploy.py")).splitlines()
@@ -99,7 +102,7 @@ async def test_python(kafka: str, tmp_path: Path) -> None:
 
 
 async def test_java(kafka: str, tmp_path: Path) -> None:
-    """Compiled against nothing but Kafka's own jars, with a `read_committed` consumer; short enough for a page."""
+    """The Java sample compiles with Kafka's jars alone, reads `read_committed`, and is short enough for a page."""
     javac = needed(find_javac)
     async with open_reader(kafka, tmp_path) as reader:
         reader.copy("Deploy.java")
@@ -113,7 +116,7 @@ async def test_java(kafka: str, tmp_path: Path) -> None:
 
 
 async def test_a_java_client_learns_of_a_refusal(kafka: str, tmp_path: Path) -> None:
-    """Whose status has another id than the request."""
+    """The Java sample reports a rejection, although its status has a different id than the request."""
     javac = needed(find_javac)
     async with open_reader(kafka, tmp_path) as reader:
         reader.copy("Deploy.java")
@@ -125,7 +128,7 @@ async def test_a_java_client_learns_of_a_refusal(kafka: str, tmp_path: Path) -> 
 
 
 async def test_kafkas_own_tools(kafka: str, tmp_path: Path) -> None:
-    """Header, key and value go in by hand, and all statuses come out."""
+    """With Kafka's console tools, header, key and value are entered by hand, and all statuses are printed."""
     async with open_reader(kafka, tmp_path) as reader:
         await write_kafka_tools(reader.folder)
         reader.copy("console.sh")
@@ -134,5 +137,5 @@ async def test_kafkas_own_tools(kafka: str, tmp_path: Path) -> None:
 
 
 def test_the_page_has_these_samples() -> None:
-    """Each is run above."""
+    """The page has exactly the samples that the tests above run."""
     assert ["curl.sh", "deploy.py", "Deploy.java", "console.sh"] == [*SAMPLES]

@@ -1,4 +1,4 @@
-"""docker-compose.yml as it runs: every service by its own command, settings and health check, on this machine."""
+"""docker-compose.yml, run on this machine: every service with its own command, settings and health check."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ async def java_command(main: str, *arguments: str) -> list[str]:
 
 
 class Running:
-    """The services, in the order in which they wait for each other."""
+    """The services, started in the order of their dependencies."""
 
     def __init__(self, folder: Path) -> None:
         self.translated = Translated(folder)
@@ -30,7 +30,7 @@ class Running:
         self.processes: dict[str, SupervisedProcess] = {}
 
     async def up(self) -> None:
-        """As `up --wait`: return when each says that it is healthy."""
+        """Start the services like `up --wait`: return when all are healthy."""
         names = self._in_order()
         for name in names:
             for needed in self.translated.services[name].get("depends_on", ()):
@@ -44,7 +44,7 @@ class Running:
             await self.until_healthy(name)
 
     def _in_order(self) -> list[str]:
-        """Each after those that it depends on."""
+        """Return the services, each after its dependencies."""
         needs = {name: it.get("depends_on", {}) for name, it in self.translated.services.items()}
         ordered: list[str] = []
         while len(ordered) < len(needs):
@@ -52,18 +52,18 @@ class Running:
         return ordered
 
     async def until_healthy(self, name: str) -> None:
-        """Ask until it is; it must not end meanwhile."""
+        """Poll until the service is healthy; fail if it exits first."""
         while not await asyncio.to_thread(self.translated.is_healthy, name):
             assert self.processes[name].running, self.log(name).read_text()
-            await asyncio.sleep(0.1)  # nothing tells us but asking again
+            await asyncio.sleep(0.1)  # nothing notifies us, so poll
 
     async def stop(self, name: str) -> int | None:
-        """Its exit code after SIGTERM."""
+        """Stop the service with SIGTERM and return its exit code."""
         self.processes[name].send(SIGTERM)
         return await self.processes[name].wait(SECONDS)
 
     def log(self, name: str) -> Path:
-        """What it wrote."""
+        """Return the service's log file."""
         return self._folder / f"{name}.log"
 
     async def _start(self, name: str, command: list[str]) -> SupervisedProcess:
@@ -73,7 +73,8 @@ class Running:
         return process
 
     async def _start_kafka(self) -> None:
-        """As its image does: a wrapper writes the configuration and formats the folder, then the broker starts."""
+        """Start Kafka like its image: a wrapper writes the configuration and formats the folder, then the broker
+        starts."""
         defaults, mounted, final = (self.translated.volume(name) for name in ("/defaults", "/mounted", "/final"))
         for name in ("server.properties", "log4j2.yaml", "tools-log4j2.yaml"):
             (defaults / name).touch()
@@ -87,7 +88,10 @@ class Running:
         await self._start("kafka", await java_command("kafka.Kafka", str(final / "server.properties")))
 
     async def shell(self, line: str, until: str = "") -> tuple[int, str]:
-        """Exit code and output of a line in the worker's container; ended by SIGTERM once it has said `until`."""
+        """Run a line in the worker's container and return its exit code and output.
+
+        With `until`, stop the line with SIGTERM once it has printed that text.
+        """
         environment = {**self.translated.environment("worker"), "PROGRAM": shlex.join(PROGRAM)}
         process = await asyncio.create_subprocess_shell(
             f"exec {line}" if until else line,
@@ -110,7 +114,7 @@ class Running:
 @asynccontextmanager
 async def running(folder: Path) -> AsyncIterator[Running]:
     services = Running(folder)
-    await kafka_jars()  # fetching them takes what it takes
+    await kafka_jars()  # the download may take long
     try:
         async with asyncio.timeout(SECONDS):
             await services.up()
@@ -121,7 +125,7 @@ async def running(folder: Path) -> AsyncIterator[Running]:
 
 
 async def clicks(services: Running, line: str) -> None:
-    """Open the link that the line prints, as a browser: the deployment is on the user's page."""
+    """Open the link that the line prints, like a browser, and check that the deployment is on the user's page."""
     code, said = await services.shell(line)
     assert 0 == code, said
     link = said.strip().replace("127.0.0.1:8081", services.translated.address("gateway", "8081"))
@@ -129,7 +133,10 @@ async def clicks(services: Running, line: str) -> None:
 
 
 async def test_the_services_run_as_the_file_says(tmp_path: Path) -> None:
-    """All become healthy, the lines that `make up` prints deploy a request, and no check outlives its service."""
+    """All services become healthy, and the lines that `make up` prints deploy a request.
+
+    No health check passes after its service has stopped.
+    """
     async with running(tmp_path) as services:
         lines = {name: IN_CONTAINER.sub("$PROGRAM ", line) for name, line in lines_to_try().items()}
         assert "Scripts in bundles " in services.log("playground").read_text()
@@ -149,6 +156,6 @@ async def test_the_services_run_as_the_file_says(tmp_path: Path) -> None:
         code, said = await services.shell(lines["resolve"].replace("REQUEST", request_id.strip()))
         assert (0, True) == (code, "Resolved as failed by you" in said), said
         for name in ("gateway", "worker", "graphene", "playground", "kafka"):
-            ended = 143 if name == "kafka" else 0  # Java's way of saying SIGTERM
+            ended = 143 if name == "kafka" else 0  # Java's exit code after SIGTERM
             assert ended == await services.stop(name), services.log(name).read_text()
         assert not any(map(services.translated.is_healthy, services.processes))

@@ -1,4 +1,4 @@
-"""The demo as a newcomer runs it: a process of its own, in another folder, without a terminal."""
+"""The demo as a newcomer runs it: in a separate process, in another folder, without a terminal."""
 
 import asyncio
 import hashlib
@@ -28,7 +28,7 @@ SECONDS = 60
 
 
 class Demo:
-    """A demo that runs; `mark` is in the environment of every process it starts."""
+    """A running demo; `mark` is in the environment of every process it starts."""
 
     def __init__(self, process: asyncio.subprocess.Process, mark: str) -> None:
         self.process = process
@@ -36,7 +36,7 @@ class Demo:
         self.said = ""
 
     async def until(self, words: str) -> None:
-        """Read what it says up to the line with these words."""
+        """Read the output up to the line with these words."""
         assert self.process.stdout
         while words not in self.said:
             line = await self.process.stdout.readline()
@@ -44,26 +44,26 @@ class Demo:
             self.said += line.decode()
 
     async def end(self) -> int:
-        """Its exit code."""
+        """Read the rest of the output and return the exit code."""
         assert self.process.stdout
         self.said += (await self.process.stdout.read()).decode()
         return await self.process.wait()
 
     def left_running(self) -> list[str]:
-        """The command lines of what it started and what has not ended."""
+        """Return the command lines of the processes that the demo started and that are still running."""
         return [command for command in map(self._command, Path("/proc").glob("[0-9]*")) if command]
 
     def _command(self, process: Path) -> str:
         try:
             ours = f"{MARK}={self.mark}".encode() in (process / "environ").read_bytes().split(b"\0")
             return (process / "cmdline").read_text().replace("\0", " ") if ours else ""
-        except OSError:  # it ended meanwhile, or it is somebody else's
+        except OSError:  # the process has exited, or belongs to another user
             return ""
 
 
 @asynccontextmanager
 async def demo(folder: Path, *options: str) -> AsyncIterator[Demo]:
-    """`playground-deployer demo`, started in this folder."""
+    """Start `playground-deployer demo` in this folder."""
     mark = uuid4().hex
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "worker", "demo", *options, cwd=folder,
@@ -80,14 +80,17 @@ async def demo(folder: Path, *options: str) -> AsyncIterator[Demo]:
 
 
 def comparable(said: str) -> str:
-    """Without what differs from run to run; the statuses sorted by request, each one's in its own order."""
+    """Return the output without the parts that differ from run to run.
+
+    The statuses are sorted by request; those of one request keep their order.
+    """
     for pattern, word in (
         (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
         (r"\((\d+\.\ds|\d+m\d\ds)\)", "(TIME)"),
         (r"after \d+\.\ds", "after TIME"),
         (r"-[0-9a-f]{32}\b", "-ID"),
         (r"\b\d+ files", "N files"),
-        (r"Scripts in bundles .*", "Scripts in bundles …"),  # what this machine can do
+        (r"Scripts in bundles .*", "Scripts in bundles …"),  # depends on this machine
     ):
         said = re.sub(pattern, word, said)
     lines = [line for line in said.splitlines(keepends=True) if "files, which are kept" not in line]
@@ -100,7 +103,7 @@ def comparable(said: str) -> str:
 
 
 async def test_the_demo_ends_as_its_transcript_says(tmp_path: Path) -> None:
-    """Four requests end as they should, three zips can be opened, nothing runs on."""
+    """The output matches the transcript, all requests end as expected, all zips open, and no process remains."""
     async with demo(tmp_path) as running:
         code = await running.end()
     assert TRANSCRIPT.read_text(encoding="utf-8") == comparable(running.said)
@@ -117,7 +120,7 @@ async def test_the_demo_ends_as_its_transcript_says(tmp_path: Path) -> None:
             }
     ended = [json.loads(line) for line in (output / "worker.log").read_text().splitlines() if "request ended" in line]
     assert {(part.state, part.code) for part in DEMO_REQUESTS} == {(it["state"], it["code"]) for it in ended}
-    deployed = [it["request_id"] for it in ended if it["code"] is None]  # a refusal has the id of its place
+    deployed = [it["request_id"] for it in ended if it["code"] is None]  # a rejection has a record id
     [clicked] = {*deployed} - {f"demo-{label}" for label in DEPLOYED}
     assert sorted([str(UUID(clicked)), *(f"demo-{label}" for label in DEPLOYED if label != CLICKED)]) == sorted(
         deployed
@@ -135,20 +138,20 @@ async def test_the_demo_ends_as_its_transcript_says(tmp_path: Path) -> None:
 async def test_nothing_runs_on_after_an_interruption(
     number: signal.Signals, when: str, expected: int, tmp_path: Path
 ) -> None:
-    """Whatever ends the demo, its worker and its Apache Kafka end too."""
+    """However the demo is stopped, its worker and its Apache Kafka stop too."""
     async with demo(tmp_path) as running:
         await running.until(when)
         running.process.send_signal(number)
         assert expected == await running.end()
         assert (number != signal.SIGKILL) == running.said.endswith("Everything has been stopped.\n")
         assert "Traceback" not in running.said
-        while number == signal.SIGKILL and running.left_running():  # noqa: ASYNC110 - nothing else tells us
+        while number == signal.SIGKILL and running.left_running():  # noqa: ASYNC110 - nothing notifies us
             await asyncio.sleep(0.02)
         assert [] == running.left_running()
 
 
 async def test_keep_leaves_everything_up_to_try_the_commands(kafka: str, tmp_path: Path) -> None:
-    """On a Kafka that is not its own, --keep prints what works, and takes its topics with it."""
+    """On another Kafka, --keep prints commands that work, and the demo deletes its topics at the end."""
     async with demo(tmp_path, "--kafka", kafka, "--keep", "--output", "out put") as running:
         await running.until(" check")
         output = tmp_path / "out put"
@@ -176,7 +179,7 @@ async def test_keep_leaves_everything_up_to_try_the_commands(kafka: str, tmp_pat
 
 
 async def pages_work(said: str) -> bool:
-    """Whoever follows the two links sees the first request; before the log-in its page says to log in."""
+    """Follow the two links: the page asks for a log-in first, and shows the first request afterwards."""
     [graphene] = re.findall(r"  Graphene +(http\S+)", said)
     [page] = re.findall(r"^ +(http\S+/requests/\S+)$", said, re.MULTILINE)
     headers = {"Accept": "text/html"}
@@ -192,7 +195,7 @@ async def pages_work(said: str) -> bool:
 
 
 async def shell(line: str, folder: Path, mark: str) -> int:
-    """Run what the demo says one may copy."""
+    """Run a command line that the demo offers for copying."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     process = await asyncio.create_subprocess_shell(
         line, cwd=folder, env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), MARK: mark},
@@ -204,7 +207,7 @@ async def shell(line: str, folder: Path, mark: str) -> int:
 
 
 async def topics(kafka: str) -> list[str]:
-    """All that the broker has."""
+    """Return the names of all topics on the broker."""
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
     try:
@@ -214,7 +217,7 @@ async def topics(kafka: str) -> list[str]:
 
 
 async def test_a_terminal_gets_a_table_that_moves(kafka: str, tmp_path: Path) -> None:
-    """Rows are drawn over each other; NO_COLOR is respected; the cursor is there again at the end."""
+    """On a terminal, rows are redrawn in place, NO_COLOR is respected, and the cursor is visible again at the end."""
     ours, theirs = os.openpty()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "worker", "demo", "--kafka", kafka, cwd=tmp_path,
@@ -232,7 +235,7 @@ async def test_a_terminal_gets_a_table_that_moves(kafka: str, tmp_path: Path) ->
 
 
 def read_all(terminal: int) -> str:
-    """What a terminal is shown until its last user has gone, which Linux reports as an error."""
+    """Return the output of the terminal until its last user closes it, which Linux reports as an error."""
     shown = b""
     with suppress(OSError):
         while more := os.read(terminal, 65536):
@@ -242,7 +245,7 @@ def read_all(terminal: int) -> str:
 
 
 async def test_no_kafka_at_the_given_address(tmp_path: Path) -> None:
-    """The sentence says what to do instead."""
+    """Without a Kafka at the given address, the error message says what to do instead."""
     async with demo(tmp_path, "--kafka", "127.0.0.1:1") as running:
         assert 1 == await running.end()
     assert "playground-deployer: No Kafka answers at 127.0.0.1:1. Give another address with --kafka" in running.said

@@ -1,4 +1,4 @@
-"""The front door with a worker behind it: a click becomes one deployment, whatever is repeated."""
+"""The front door with a worker behind it: a click becomes one deployment, however often it is repeated."""
 
 import asyncio
 import io
@@ -41,7 +41,7 @@ def token(user: User = SANDBOX_USER) -> str:
 
 
 async def get(session: aiohttp.ClientSession, url: str, **headers: str) -> tuple[int, str, str]:
-    """Status, Location and text."""
+    """Return status, Location and text."""
     async with session.get(url, headers=headers, allow_redirects=False) as response:
         return response.status, response.headers.get("Location", ""), await response.text()
 
@@ -51,7 +51,10 @@ def browser() -> aiohttp.ClientSession:
 
 
 async def test_the_old_portal_gets_what_the_java_deployer_answers(kafka: str, tmp_path: Path) -> None:
-    """302 to the dashboard, 404 with a sentence, 401; the zip for download is the deployed one."""
+    """The old portal gets the Java deployer's answers, and the zip for download is the deployed zip.
+
+    The answers are 302 to the dashboard, 404 with a sentence, and 401.
+    """
     async with AsyncExitStack() as stack:
         stage = await stack.enter_async_context(open_stage(kafka, unique_name(), tmp_path))
         await stack.enter_async_context(stage.worker(tmp_path / "worker.log"))
@@ -75,7 +78,10 @@ async def test_the_old_portal_gets_what_the_java_deployer_answers(kafka: str, tm
 
 
 async def test_repeats_make_one_deployment(kafka: str, tmp_path: Path) -> None:
-    """20 reloads at each of two replicas, a proxy's five retries, a prefetch, a HEAD and a restored tab: one POST."""
+    """Repeated clicks cause one deployment.
+
+    The repeats are 20 reloads at each of two replicas, a proxy's five retries, a prefetch, a HEAD and a restored tab.
+    """
     given = token()
     async with AsyncExitStack() as stack:
         stage = await stack.enter_async_context(open_stage(kafka, unique_name(), tmp_path))
@@ -108,7 +114,7 @@ async def test_repeats_make_one_deployment(kafka: str, tmp_path: Path) -> None:
 
 
 async def test_the_page_follows_the_request(kafka: str, tmp_path: Path) -> None:
-    """Live to its end; a failed one is deployed again from its page, and another user finds nothing."""
+    """The page follows a request live to its end, and can deploy a failed request again; other users get 404."""
     async with AsyncExitStack() as stack:
         stage = await stack.enter_async_context(open_stage(kafka, unique_name(), tmp_path))
         gateway = await stack.enter_async_context(stage.gateway(tmp_path / "gateway.log", WAIT_SECONDS="0"))
@@ -131,7 +137,7 @@ async def test_the_page_follows_the_request(kafka: str, tmp_path: Path) -> None:
         found = re.search(r'name="nonce" value="([^"]+)"', html)
         assert found is not None
         again: set[str] = set()
-        for _ in range(2):  # a second click on the same page is the same request
+        for _ in range(2):  # a second click on the same page joins the same request
             async with mine.post(
                 f"{gateway.url}{page}/again", data={"nonce": found[1]}, allow_redirects=False
             ) as response:
@@ -144,7 +150,7 @@ async def test_the_page_follows_the_request(kafka: str, tmp_path: Path) -> None:
 
 
 async def test_an_administrator_settles_a_parked_request(kafka: str, tmp_path: Path) -> None:
-    """On the page, under their name; the request goes on at once."""
+    """An administrator settles a parked request on its page, under their own name, and the request ends at once."""
     async with AsyncExitStack() as stack:
         stage = await stack.enter_async_context(open_stage(kafka, unique_name(), tmp_path))
         stage.playground.faults[ANY_USER] = PLAYGROUND_FAULTS["reset"]
@@ -166,7 +172,7 @@ async def test_an_administrator_settles_a_parked_request(kafka: str, tmp_path: P
 
 @pytest.mark.parametrize("kind", ["page", "api"])
 async def test_statuses_of_before_are_read_first(kafka: str, tmp_path: Path, kind: str) -> None:
-    """A gateway is ready once it knows what there was, and shows it to whom it belongs."""
+    """A gateway is ready once it has read the earlier statuses, and shows them to their user."""
     async with AsyncExitStack() as stack:
         stage = await stack.enter_async_context(open_stage(kafka, unique_name(), tmp_path))
         async with stage.worker(tmp_path / "worker.log"):

@@ -1,4 +1,4 @@
-"""An issuer that is away, and tokens that name keys which may or may not exist."""
+"""An unreachable issuer, and tokens that name keys which may or may not exist."""
 
 import asyncio
 import time
@@ -28,7 +28,7 @@ def user(name: str) -> User:
 
 
 def token(of: User, kid: str, signed_with: str) -> str:
-    """As the issuer makes it, or somebody else."""
+    """Return a token with this key id, signed with the issuer's key or another."""
     mine = {**CLAIMS["mlpuser"], "userId": of.user_id, "email": of.email}
     claims = {**CLAIMS, "exp": int(time.time()) + 1800, "mlpuser": mine}
     return Issuer("ES256").make(claims, {"alg": "ES256", "kid": kid}, private_key("ES256", signed_with))
@@ -36,7 +36,7 @@ def token(of: User, kid: str, signed_with: str) -> str:
 
 @dataclass
 class Keys:
-    """What the issuer publishes, unless it is away: then it keeps waiting who asks."""
+    """The keys that the issuer publishes; while the issuer is away, its answer is delayed."""
 
     published: bytes = field(default_factory=lambda: document(public_jwk("ES256", "old")))
     there: asyncio.Event = field(default_factory=asyncio.Event)
@@ -57,8 +57,11 @@ async def shown(url: str, metric: str) -> float:
 
 @pytest.mark.timeout(300)
 async def test_made_up_keys_keep_nobody_out(kafka: str, unique: str, tmp_path: Path) -> None:
-    """While the issuer is away 1,600 of them do not delay a user whose key is known; and when it is back, another one
-    whose key is new is deployed, and each of them has its one final status."""
+    """While the issuer is away, 1,600 requests with made-up keys do not delay a user whose key is known.
+
+    When the issuer is back, a user whose key is new is deployed, and each of the 1,600 requests has exactly one final
+    status.
+    """
     keys, app = Keys(), web.Application()
     app.add_routes([web.get("/keys", keys.answer)])
     good = make_pipeline("Good", blueprint_document(node("a")), {"a": protobuf(operation())})
@@ -79,9 +82,9 @@ async def test_made_up_keys_keep_nobody_out(kafka: str, unique: str, tmp_path: P
             await stage.until_final(["before"])
             keys.there.clear()
             probes = 0
-            while not await shown(worker.url, "requests_awaiting_keys"):  # what was read just now is believed
+            while not await shown(worker.url, "requests_awaiting_keys"):  # keys that were read recently are trusted
                 await ask(f"probe-{probes}", user("probe"), f"probe-{probes}", "other")
-                await asyncio.sleep(0.5)  # nothing tells us but asking again
+                await asyncio.sleep(0.5)  # nothing notifies us, so poll
                 probes += 1
             await ask("rotated", user("grace"), "new", "new")
             strangers = {f"stranger-{number}": user(f"sender-{number % SENDERS}") for number in range(STRANGERS)}
@@ -91,7 +94,7 @@ async def test_made_up_keys_keep_nobody_out(kafka: str, unique: str, tmp_path: P
                 during = (await stage.until_final(["during"]))["during"]
             async with asyncio.timeout(120):
                 while sum(ended(stage.statuses.about(it)) for it in strangers) < STRANGERS - MAX_AWAITING_KEYS:  # noqa: ASYNC110
-                    await asyncio.sleep(0.2)  # as they are read, all but those that may wait end
+                    await asyncio.sleep(0.2)  # all end as they are read, except those that may wait
             waiting = await shown(worker.url, "requests_awaiting_keys")
             buffered = await shown(worker.url, "buffered_records")
             keys.published = document(public_jwk("ES256", "old"), public_jwk("ES256", "new"))

@@ -1,4 +1,7 @@
-"""The Java service mixed up 58 to 90 % of bundles that were built at the same moment; contents are compared here."""
+"""Many bundles built at the same moment, compared by content.
+
+The Java service mixed up 58 to 90 % of such bundles.
+"""
 
 import asyncio
 from pathlib import Path
@@ -14,7 +17,7 @@ USERS = [User(f"user-{number}", f"user{number}", f"user{number}@graphene.example
 
 
 def solution(number: int) -> Stored:
-    """Three of four are pipelines, two of four have a shared folder; names and protobufs repeat on purpose."""
+    """Return a solution: three of four are pipelines, two of four have a shared folder; names and protobufs repeat."""
     proto = f"{protobuf(operation())}// of solution {number}\n"
     if number % 4 == 3:
         return make_model(f"Model {number}", f"registry.example/model:{number}", proto)
@@ -28,7 +31,7 @@ def solution(number: int) -> Stored:
 
 
 async def test_every_user_gets_the_bundle_they_asked_for(kafka: str, unique: str, tmp_path: Path) -> None:
-    """200 requests of 10 users at once, two workers: each zip is byte for byte the one built alone."""
+    """With 200 requests of 10 users at once and two workers, each zip is byte for byte the zip that is built alone."""
     solutions = [solution(number) for number in range(40)]
     async with open_stage(kafka, unique, tmp_path) as stage:
         for stored in solutions:

@@ -1,4 +1,4 @@
-"""What an operator sees of a worker that runs: its metrics, and its traces at a collector."""
+"""What an operator sees of a running worker: its metrics, and its traces at a collector."""
 
 import gzip
 import re
@@ -35,18 +35,18 @@ SECRETS = (
 
 @dataclass(slots=True)
 class Collector:
-    """An OpenTelemetry collector: takes OTLP over HTTP and keeps it."""
+    """An OpenTelemetry collector that receives OTLP over HTTP and keeps it."""
 
     bodies: list[bytes] = field(default_factory=list)
 
     async def take(self, request: web.Request) -> web.Response:
-        body = await request.read()  # which aiohttp has unpacked
+        body = await request.read()  # aiohttp has decompressed it
         self.bodies.append(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body)
         answer = ExportTraceServiceResponse().SerializeToString()
         return web.Response(body=answer, content_type="application/x-protobuf")
 
     def spans(self) -> dict[str, list[str]]:
-        """Trace id → names of its spans, sorted."""
+        """Return the sorted names of the spans of each trace, by trace id."""
         found: dict[str, list[str]] = {}
         for body in self.bodies:
             for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
@@ -65,7 +65,7 @@ async def collecting() -> AsyncIterator[tuple[Collector, str]]:
 
 
 async def metrics(worker: WorkerProcess) -> tuple[str, dict[tuple[str, ...], float]]:
-    """The page, and name and label values, in the order of the labels' names → value."""
+    """Return the metrics page, and each value by metric name and label values, in the order of the label names."""
     async with aiohttp.ClientSession() as session, session.get(f"{worker.url}/metrics") as response:
         assert 200 == response.status
         page = await response.text()
@@ -78,7 +78,7 @@ async def metrics(worker: WorkerProcess) -> tuple[str, dict[tuple[str, ...], flo
 
 
 async def traceparents(stage: Stage) -> dict[str, list[str]]:
-    """Request id → the traceparent of each of its statuses."""
+    """Return the traceparent of each status, by request id."""
     found: dict[str, list[str]] = {}
     reader = AIOKafkaConsumer(
         bootstrap_servers=stage.bootstrap, auto_offset_reset="earliest", isolation_level="read_committed"
@@ -99,7 +99,7 @@ async def traceparents(stage: Stage) -> dict[str, list[str]]:
 
 
 async def test_metrics_say_what_happened(kafka: str, unique: str, tmp_path: Path) -> None:
-    """One deployed, one refused, one unreadable: counted, timed and committed, and nobody's words or secrets shown."""
+    """The metrics count and time deployed, rejected and unreadable requests, and show no user data or secret."""
     async with open_stage(kafka, unique, tmp_path) as stage:
         stage.graphene.add(PIPELINE)
         stage.env["DEPLOYER_RUNTIME__REQUEST_DEADLINE_SECONDS"] = "7200"
@@ -111,7 +111,7 @@ async def test_metrics_say_what_happened(kafka: str, unique: str, tmp_path: Path
             stage.statuses.places["r-3"] = await stage.publish(*unreadable)
             await stage.until_final(["r-1", "r-2", "r-3"])
             page, read = await metrics(worker)
-            while read["request_duration_seconds_count",] < 3:  # a status is out a moment before it is counted
+            while read["request_duration_seconds_count",] < 3:  # a status is published shortly before it is counted
                 page, read = await metrics(worker)
     assert 1 == read["requests_total", "", "deployed"]
     assert 1 == read["requests_total", "solution-not-found", "rejected"]
@@ -135,7 +135,7 @@ async def test_metrics_say_what_happened(kafka: str, unique: str, tmp_path: Path
 
 
 async def test_a_trace_goes_from_the_portal_to_the_statuses(kafka: str, unique: str, tmp_path: Path) -> None:
-    """The collector gets the spans of the sender's trace, and every status continues it; no span shows a secret."""
+    """The collector gets the spans of the sender's trace, every status continues it, and no span shows a secret."""
     async with collecting() as (collector, url), open_stage(kafka, unique, tmp_path) as stage:
         stage.env["DEPLOYER_TRACING__ENDPOINT"] = url
         stage.graphene.add(PIPELINE)
@@ -162,7 +162,7 @@ async def test_a_trace_goes_from_the_portal_to_the_statuses(kafka: str, unique: 
 
 
 async def test_a_collector_that_is_away_disturbs_nobody(kafka: str, unique: str, tmp_path: Path) -> None:
-    """The request is deployed, the worker ends well, and its log says once what is wrong."""
+    """With an unreachable collector, requests are deployed, the worker stops normally, and its log has the problem."""
     async with open_stage(kafka, unique, tmp_path) as stage:
         stage.env["DEPLOYER_TRACING__ENDPOINT"] = "http://127.0.0.1:9"
         stage.graphene.add(PIPELINE)
@@ -175,7 +175,7 @@ async def test_a_collector_that_is_away_disturbs_nobody(kafka: str, unique: str,
 
 
 async def test_a_trace_goes_from_the_click_to_the_status(kafka: str, unique: str, tmp_path: Path) -> None:
-    """Gateway and worker send spans of one trace, the sender's, and the status on the topic continues it."""
+    """Gateway and worker send spans of the sender's trace, and the status on the topic continues that trace."""
     async with collecting() as (collector, url), open_stage(kafka, unique, tmp_path) as stage:
         stage.env["DEPLOYER_TRACING__ENDPOINT"] = url
         stage.graphene.add(PIPELINE)

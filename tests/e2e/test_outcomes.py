@@ -1,4 +1,4 @@
-"""Whatever arrives ends in its own error code and exactly one final status, and nothing is lost."""
+"""Every record ends with the right error code and exactly one final status, and none is lost."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ def token(**changes: Any) -> str:
 
 
 class Cases:
-    """What is published, and the code each of it must end with (None: deployed)."""
+    """The published requests, each with the error code that it must end with (None: deployed)."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
@@ -59,7 +59,7 @@ class Cases:
     async def ask_with_fault(self, code: str, path: str, fault: Fault) -> None:
         stored = pipeline(f"Fault {len(self.expected)}")
         self.stage.graphene.faults[path.format(id=stored.solution_id, revision=stored.revision_id)] = fault
-        number = len(self.expected)  # a user each: one that waits for its retry holds up the user's others
+        number = len(self.expected)  # one user each: a request that waits for its retry delays its user's others
         await self.ask(code, stored, user=User(f"user-{number}", f"user{number}", f"{number}@graphene.example"))
 
     async def ask_playground(self, code: str, fault: str) -> None:
@@ -148,9 +148,9 @@ OUTAGES: dict[str, tuple[tuple[str, Fault], ...]] = {
 }
 
 
-@pytest.mark.timeout(300)  # on a busy machine some come when a breaker is open, and its trials take up to a minute each
+@pytest.mark.timeout(300)  # on a busy machine a breaker may be open, and its trials take up to a minute each
 async def test_an_outage_is_waited_out(kafka: str, unique: str, tmp_path: Path) -> None:
-    """Its status says which dependency it waits for; when that is back, the request is deployed."""
+    """During an outage a request's status names the dependency, and the request is deployed once it is back."""
     async with open_stage(kafka, unique, tmp_path) as stage:
         stage.env |= {"DEPLOYER_CATALOG__TIMEOUT_SECONDS": "1", "DEPLOYER_ARTIFACTS__TIMEOUT_SECONDS": "1"}
         cases = Cases(stage)
@@ -167,7 +167,10 @@ async def test_an_outage_is_waited_out(kafka: str, unique: str, tmp_path: Path) 
 
 
 async def test_a_bad_solution_of_many_users_keeps_nobody_out(kafka: str, unique: str, tmp_path: Path) -> None:
-    """20 users ask for one whose protobuf is a redirect, again and again; another's request is deployed at once."""
+    """A bad solution that 20 users request repeatedly does not delay another user's request.
+
+    Its protobuf is a redirect.
+    """
     async with open_stage(kafka, unique, tmp_path) as stage:
         bad, good = pipeline("Bad"), pipeline("Good")
         stage.graphene.add(bad)
@@ -196,7 +199,7 @@ async def test_a_bad_solution_of_many_users_keeps_nobody_out(kafka: str, unique:
 
 @pytest.mark.parametrize("fault", ["hang", "reset"])
 async def test_an_unknown_outcome_is_parked(fault: str, kafka: str, unique: str, tmp_path: Path) -> None:
-    """And says so; its user's next request goes on."""
+    """A request with an unknown outcome is parked as `outcome-unknown`, and its user's next request continues."""
     async with open_stage(kafka, unique, tmp_path) as stage:
         stage.env |= {"DEPLOYER_PLAYGROUND__TIMEOUT_SECONDS": "1"}
         stored = pipeline("Parked")
@@ -215,7 +218,10 @@ async def test_an_unknown_outcome_is_parked(fault: str, kafka: str, unique: str,
 
 
 async def test_each_mistake_has_its_own_code_and_one_final_status(kafka: str, unique: str, tmp_path: Path) -> None:
-    """From unreadable bytes to a playground that hangs; the requests between them are deployed."""
+    """Each mistake ends with its own code and one final status, and the requests in between are deployed.
+
+    The mistakes range from unreadable bytes to a playground that hangs.
+    """
     async with open_stage(kafka, unique, tmp_path) as stage:
         stage.env |= {
             "DEPLOYER_CATALOG__TIMEOUT_SECONDS": "1",

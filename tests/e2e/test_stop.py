@@ -1,4 +1,4 @@
-"""SIGTERM: what POSTs is finished, everything else is left to the next worker, and nothing is lost or doubled."""
+"""SIGTERM: running POSTs finish, all other requests are left to the next worker, and none is lost or deployed twice."""
 
 import asyncio
 import json
@@ -19,7 +19,10 @@ STORED = make_pipeline("Slow", blueprint_document(node("a")), {"a": protobuf(ope
 
 
 async def test_sigterm_leaves_what_is_built_to_the_next_worker(kafka: str, unique: str, tmp_path: Path) -> None:
-    """It says so in a status; the next worker's attempt deploys, and no end of a worker is counted."""
+    """A request that SIGTERM interrupts while it is built is deployed by the next worker.
+
+    A status reports the stop, and no interruption is counted.
+    """
     async with open_stage(kafka, unique, tmp_path) as stage:
         stage.graphene.add(STORED)
         stage.graphene.latency = 0.5
@@ -38,7 +41,7 @@ async def test_sigterm_leaves_what_is_built_to_the_next_worker(kafka: str, uniqu
 
 
 async def test_sigterm_finishes_what_posts(kafka: str, tmp_path: Path) -> None:
-    """A POST that runs is waited for, reported and committed before the worker ends with 0."""
+    """The worker waits for a running POST, reports and commits its outcome, and then exits with 0."""
     async with open_world(kafka, tmp_path) as world:
         received, may_answer = asyncio.Event(), asyncio.Event()
 
@@ -65,9 +68,11 @@ async def test_sigterm_finishes_what_posts(kafka: str, tmp_path: Path) -> None:
 async def test_the_log_tells_of_a_stop_and_of_a_post_that_it_abandons(
     at_once: bool, kafka: str, tmp_path: Path
 ) -> None:
-    """A signal, what is waited for, the second one, the request whose POST has nobody left to report it, and the end.
+    """The log reports a stop step by step, and the POST that a second signal abandons.
 
-    The cause is the stop, and not the connection that the worker itself cuts. The second may come with the first.
+    The steps are the signal, the POSTs that the worker waits for, the second signal, the abandoned request, and the
+    end. The reported cause is the stop, not the connection that the worker itself closes. The second signal may arrive
+    with the first.
     """
     async with open_world(kafka, tmp_path) as world:
         received = asyncio.Event()
@@ -91,7 +96,7 @@ async def test_the_log_tells_of_a_stop_and_of_a_post_that_it_abandons(
             if at_once and number is signal.SIGTERM:
                 continue
             async with asyncio.timeout(10):
-                while wanted not in worker.log.read_text():  # noqa: ASYNC110 - a file tells nobody
+                while wanted not in worker.log.read_text():  # noqa: ASYNC110 - a file sends no notification
                     await asyncio.sleep(0.05)
         assert INTERRUPTED == await worker.process.wait()
         lines = [json.loads(line) for line in worker.log.read_text().splitlines()]

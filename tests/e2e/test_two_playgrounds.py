@@ -1,4 +1,4 @@
-"""docs/two-playgrounds.md: a worker and a gateway for each of two playgrounds, with one Graphene and on one Kafka."""
+"""docs/two-playgrounds.md: a worker and a gateway for each of two playgrounds, with one Graphene and one Kafka."""
 
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -18,27 +18,30 @@ NAMES = ("playground-a", "playground-b")
 
 
 class Browser:
-    """One browser of one user, who opens both gateways on one host."""
+    """One user's browser, which opens both gateways on one host."""
 
     def __init__(self, session: aiohttp.ClientSession, gateways: list[WorkerProcess]) -> None:
         self._session = session
         self._urls = [f"{it.url}/{name}" for it, name in zip(gateways, NAMES, strict=True)]
 
     async def click(self, number: int, path: str) -> str:
-        """Return where it leads."""
+        """Open the deploy link and return the Location of the redirect."""
         url = f"{self._urls[number]}/deploy/{path}?jwtToken={sandbox_token(datetime.now(UTC))}"
         async with self._session.get(url, allow_redirects=False) as response:
             assert 302 == response.status, await response.text()
             return response.headers["Location"]
 
     async def page(self, number: int, path: str = "/requests") -> tuple[int, str]:
-        """Return status and text."""
+        """Return the page's status and text."""
         async with self._session.get(self._urls[number] + path, allow_redirects=False) as response:
             return response.status, await response.text()
 
 
 async def test_each_playground_gets_what_was_asked_of_it(kafka: str, tmp_path: Path) -> None:
-    """The same solution on both, another on the first; each gateway shows its own requests in its own session."""
+    """Each playground gets its own requests, and each gateway shows only those, in its own session.
+
+    One solution is requested on both playgrounds, another on the first only.
+    """
     async with AsyncExitStack() as stack:
         stages: list[Stage] = []
         for name in NAMES:

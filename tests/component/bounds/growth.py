@@ -1,4 +1,4 @@
-"""How much memory some code takes at most, measured in a process of its own."""
+"""The peak memory of some code, measured in a separate process."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ print(peak() - start)
 
 
 def growth(code: str, before: str = "") -> float:
-    """MiB by which the largest resident size grows while `code` runs; what `before` takes does not count."""
+    """Return the MiB by which the peak resident size grows while `code` runs; the memory of `before` is not counted."""
     script = _MEASURE.format(before=before, code=code)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=100)
     assert 0 == done.returncode, done.stderr

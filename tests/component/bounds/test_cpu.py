@@ -1,4 +1,4 @@
-"""How long one user's content keeps the event loop busy, stage by stage: never long, however hostile."""
+"""How long one user's content blocks the event loop, stage by stage: never long, however hostile the content."""
 
 import asyncio
 import gzip
@@ -36,20 +36,20 @@ from worker.errors import DeploymentError, NeedsReservation
 
 MIB = 1024 * 1024
 LIMIT = 0.05  # seconds of the loop's own CPU, on an idle machine
-BUSY = 4  # times as long on one that does other things, too; what is not bounded takes seconds
+BUSY = 4  # allowed factor on a busy machine; unbounded work takes seconds
 
 
 def nodes(count: int, folders: int = 0, proto: str = "p", **more: Any) -> bytes:
-    """A pipeline with so many of both."""
+    """Return the blueprint of a pipeline with this number of nodes and shared folders."""
     models = (node(f"n{number}", operation(f"o{number}"), proto_uri=proto) for number in range(count))
     return blueprint(*models, *(shared_folder(f"/data/s{number}", "n0") for number in range(folders)), **more)
 
 
-PROTO = protobuf(*(operation(f"o{number}") for number in range(300))).encode()  # of every node of `nodes`
+PROTO = protobuf(*(operation(f"o{number}") for number in range(300))).encode()  # used by every node of `nodes`
 
 
 def several(count: int, size: int) -> dict[str, bytes]:
-    """So many nodes with a protobuf of their own."""
+    """Return the files of a pipeline with this number of nodes, each with its own protobuf."""
     models = (node(f"n{number}", proto_uri=f"p{number}") for number in range(count))
     return {"org/blueprint.json": blueprint(*models)} | {f"p{number}": bytes(size) for number in range(count)}
 
@@ -72,7 +72,7 @@ BLUEPRINTS: dict[str, dict[str, bytes]] = {
 
 
 async def timed(description: str | None, files: dict[str, bytes], *, large: bool) -> tuple[float, float]:
-    """Seconds of CPU that a build takes: on the loop, and in all."""
+    """Return the seconds of CPU that a build takes: on the loop, and in total."""
     options = OPTIONS.model_copy(update={"max_nodes": 300, "max_shared_folders": 50})
     builder = Builder(FakeCatalog(solution(description=description)), FakeArtifacts(files), SHIPPED, options)
     builder.warm_up()
@@ -85,7 +85,7 @@ async def timed(description: str | None, files: dict[str, bytes], *, large: bool
 
 @pytest.mark.parametrize("name", [*BLUEPRINTS, *COSTLY])
 async def test_no_content_keeps_the_loop_busy(name: str) -> None:
-    """Small, it is planned and packed on the loop in 50 ms; large, in a thread within some seconds."""
+    """Small content takes 50 ms on the loop at most; large content is built in a thread within some seconds."""
     small = {"org/blueprint.json": nodes(3), "p": PROTO}
     files = ({"p": PROTO} | BLUEPRINTS[name]) if name in BLUEPRINTS else small
     description = COSTLY.get(name)
@@ -107,7 +107,7 @@ SMALL = {
 
 @pytest.mark.parametrize("name", SMALL)
 async def test_what_is_small_is_not_costly(name: str) -> None:
-    """The most that a small allowance lets through."""
+    """The most expensive content that a small allowance admits does not block the loop."""
     on_loop, _ = await timed(SMALL[name], {"org/blueprint.json": nodes(3), "p": PROTO}, large=False)
     assert on_loop < LIMIT * BUSY
 
@@ -133,7 +133,7 @@ ANSWERS: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_no_answer_of_the_database_is_costly(name: str) -> None:
-    """Whatever it holds: bounded in bytes and in values."""
+    """Parsing a catalog answer is cheap whatever it contains, because its bytes and values are bounded."""
     data = ANSWERS[name]()
     start = time.thread_time()
     with suppress(strict_json.JsonError):
@@ -158,7 +158,7 @@ RECORDS: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("name", RECORDS)
 def test_no_records_of_a_stranger_are_costly(name: str) -> None:
-    """As many as one poll takes: anybody who may send can send them, without a token."""
+    """Reading as many records as one poll returns is cheap, although any sender can send them without a token."""
     taken = builders.record(RECORDS[name]())
     start = time.thread_time()
     for _ in range(POLLED):
@@ -167,7 +167,7 @@ def test_no_records_of_a_stranger_are_costly(name: str) -> None:
 
 
 def test_no_batch_is_costly_to_unpack() -> None:
-    """Of the 128 KiB that the broker takes, in gzip members that hold nothing: a second one is refused."""
+    """A 128 KiB batch of empty gzip members is cheap to reject: the second member is refused."""
     packed = gzip.compress(b"") * (128 * 1024 // 20)
     start = time.thread_time()
     with pytest.raises(ValueError, match=r"^$"):
@@ -188,8 +188,8 @@ WORDS = {
 
 @pytest.mark.parametrize("name", WORDS)
 def test_no_answer_of_the_playground_is_costly(name: str) -> None:
-    """A failed script's output is cleaned at both ends only; larger bundles are searched in a thread."""
-    words = b"deploy solution failed with: " + WORDS[name] * 8  # more than is read: to clean it all would take a second
+    """A failed script's output is cleaned at both ends only, and large bundles are searched in a thread."""
+    words = b"deploy solution failed with: " + WORDS[name] * 8  # more than is read: cleaning it all takes a second
     start = time.thread_time()
     said = judge(
         500, {}, words,
@@ -200,7 +200,7 @@ def test_no_answer_of_the_playground_is_costly(name: str) -> None:
 
 
 async def test_others_go_on_while_a_large_bundle_is_built() -> None:
-    """The loop's timers come in time, although a thread computes for most of a second."""
+    """The loop's timers fire on time while a thread computes for most of a second."""
     files = {"org/blueprint.json": nodes(150, 50), "p": PROTO}
     building = asyncio.create_task(timed(None, files, large=True))
     turns, longest = 0, 0.0

@@ -1,4 +1,4 @@
-"""What many large solutions take of a worker's memory: of a process of its own, from start to end."""
+"""The memory that many large solutions take in a worker, measured in a separate process from start to end."""
 
 import asyncio
 import json
@@ -21,13 +21,13 @@ from worker.sandbox.graphene import GRAPHENE, graphene_app
 from worker.sandbox.graphene_data import Stored, make_pipeline
 from worker.sandbox.http_server import served
 
-LIMIT_MIB = 512  # of the chart
+LIMIT_MIB = 512  # set by the chart
 MIB = 1024 * 1024
 
 
 @asynccontextmanager
 async def playground(seconds: float) -> AsyncIterator[str]:
-    """Reads every bundle and takes its time; yields its address."""
+    """Run a playground that reads each bundle and answers after a delay; yield its address."""
 
     async def deploy(request: web.Request) -> web.Response:
         async for _ in request.content.iter_any():
@@ -42,7 +42,7 @@ async def playground(seconds: float) -> AsyncIterator[str]:
 
 
 async def measured(stored: Stored, users: int) -> Any:
-    """What a worker-like process says after so many users have asked for it at once."""
+    """Return the report of a worker-like process after this number of users requested the solution at once."""
     app = graphene_app()
     app[GRAPHENE].add(stored)
     async with served(app) as graphene, playground(0.5) as posts:
@@ -58,7 +58,8 @@ async def measured(stored: Stored, users: int) -> Any:
 
 
 def protobufs(count: int) -> Stored:
-    """A pipeline with so many protobufs of nearly a megabyte, which nothing packs smaller, nor begin like a page."""
+    """Return a pipeline with this number of incompressible protobufs of nearly a megabyte, none of which looks like
+    a page."""
     names = [f"n{number}" for number in range(count)]
     nodes = (node(name, operation(f"run-{name}")) for name in names)
     contents = {name: b"n" + Random(name).randbytes(MIB - 2) for name in names}
@@ -66,7 +67,7 @@ def protobufs(count: int) -> Stored:
 
 
 def described(catalogs: int) -> Stored:
-    """A small pipeline whose texts are large, and empty but for the last."""
+    """Return a small pipeline whose descriptions are large, and blank except for the last."""
     stored = make_pipeline("described", blueprint_document(node("a")), {"a": PROTOBUF}, description="x")
     ids = [str(UUID(int=number + 1)) for number in range(catalogs)]
     stored.catalogs[:] = [{"catalogId": it} for it in ids]
@@ -93,7 +94,7 @@ def described(catalogs: int) -> Stored:
     ids=["15 MiB of protobufs", "32 catalogs", "a picture"],
 )
 async def test_many_large_solutions_stay_below_the_limit(stored: Any, users: int) -> None:
-    """All are deployed in the end, and the worker never had more than 300 MiB of the 512 that the chart gives it."""
+    """All requests are deployed, and the worker never exceeds 300 MiB of the 512 MiB that the chart allows."""
     said = await measured(stored(), users)
     assert users == sum(count for end, count in said["ends"].items() if end.startswith("deployed"))
     assert 0 == said["reserved"]
@@ -101,7 +102,7 @@ async def test_many_large_solutions_stay_below_the_limit(stored: Any, users: int
 
 
 def test_no_answer_takes_much_memory() -> None:
-    """All of them one after the other, in a process of its own, servers included."""
+    """All hostile answers in sequence, servers included, take less than 32 MiB in a separate process."""
     code = """
 async def main():
     for ask in CODES:
@@ -116,13 +117,13 @@ asyncio.run(main())
 
 
 def test_no_description_takes_much_memory() -> None:
-    """All of them after another, in a process of its own."""
+    """All hostile descriptions in sequence take less than 64 MiB in a separate process."""
     code = "from tests.unit.refusals.test_descriptions import COSTLY, shown\nfor text in COSTLY.values(): shown(text)"
     assert growth(code, "import tests.unit.refusals.test_descriptions") < 64
 
 
 def test_what_is_too_large_takes_little_memory() -> None:
-    """All of them after another, in a process of its own, without what they are made of."""
+    """Rejecting all oversized inputs in sequence takes less than 32 MiB, without the inputs themselves."""
     code = "for _, case in CASES.values(): refusal(case)"
     before = "from tests.unit.refusals.test_limits import *\nrefusal(blueprint_case(doc()))"
     assert growth(code, before) < 32

@@ -1,4 +1,4 @@
-"""What it takes to read the worst protobufs that are read at all."""
+"""The cost of the worst protobufs that are still read."""
 
 import resource
 import time
@@ -11,11 +11,11 @@ from worker.build import MARKS, MAX_MARKS, MAX_READ
 from worker.domain.bundle.protobuf import ProtobufError, read_protobuf
 
 HEAD = 'syntax = "proto3";\n'
-CPU_SECONDS, MEMORY_MIB = 2.5, 64  # beside the event loop; on a busy machine the half of it
+CPU_SECONDS, MEMORY_MIB = 2.5, 64  # off the event loop; a busy machine may use half of it
 
 
 def filled(begin: str, part: Callable[[int], str], end: str) -> str:
-    """As many parts as may be read."""
+    """Return a protobuf with as many parts as may be read."""
     parts = [HEAD, begin]
     size = marks = number = 0
     while size < MAX_READ - 1000 and marks < MAX_MARKS - 1000:
@@ -89,8 +89,8 @@ WORST = {
 
 @pytest.mark.parametrize("case", WORST)
 def test_no_protobuf_is_costly(case: str) -> None:
-    """Neither tokens, nor names, nor comments take time with their square, nor memory as if each were an object."""
-    read_protobuf(HEAD.encode())  # the grammar is compiled
+    """Tokens, names and comments take neither quadratic time nor an object's memory each."""
+    read_protobuf(HEAD.encode())  # compile the grammar first
     memory, cpu = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     with suppress(ProtobufError):
         read_protobuf(WORST[case].encode())

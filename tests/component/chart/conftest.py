@@ -1,4 +1,4 @@
-"""Renders many sets of values at once, before the tests use them one by one."""
+"""A fixture that renders many sets of values in parallel, before the tests use them."""
 
 import pytest
 
@@ -14,7 +14,7 @@ from tests.support.shared import made_once, shared_folder
 
 @pytest.fixture(scope="session", autouse=True)
 def rendered_ahead(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Once for all processes of the run; one helm after the other takes three times as long."""
+    """Render once for all processes of the run; one helm at a time takes three times as long."""
     needed(helm_binary)
     RENDERED.update(made_once(shared_folder(pytestconfig, tmp_path_factory) / "rendered.json", render_most))
 

@@ -1,6 +1,6 @@
-"""The custom resources that the chart creates: the part of their definitions that it uses, closed.
+"""The custom resources that the chart creates: the parts of their definitions that it uses, without unknown fields.
 
-The render tests judge with them as JSON Schema, and the API server of `make test-cluster` gets them as CRDs.
+The render tests validate with them as JSON Schema, and `make test-cluster` installs them in its API server as CRDs.
 """
 
 from dataclasses import dataclass
@@ -131,7 +131,7 @@ _SPECS: dict[str, Json] = {
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A custom kind."""
+    """A custom resource kind."""
 
     kind: str
     group: str
@@ -139,22 +139,22 @@ class Resource:
 
     @property
     def api_version(self) -> str:
-        """The apiVersion in its objects."""
+        """Return the apiVersion of its objects."""
         return f"{self.group}/{self.version}"
 
     @property
     def plural(self) -> str:
-        """The plural in its URLs."""
+        """Return the plural in its URLs."""
         return self.kind.lower() + "s"
 
     @property
     def definition(self) -> Json:
-        """The CustomResourceDefinition."""
+        """Return the CustomResourceDefinition."""
         schema = _object("spec", spec=_SPECS[self.kind])
         return {
             "apiVersion": "apiextensions.k8s.io/v1",
             "kind": "CustomResourceDefinition",
-            # Groups of Kubernetes' own are protected: without the annotation an API server refuses them.
+            # API groups of Kubernetes itself are protected: without the annotation an API server refuses them.
             "metadata": {
                 "name": f"{self.plural}.{self.group}",
                 "annotations": {"api-approved.kubernetes.io": "unapproved, a part of it for tests"},

@@ -1,4 +1,4 @@
-"""The environment of the worker, or of the gateway, in its pod: the variables, and the files that they name."""
+"""The environment of the worker or the gateway in its pod: the variables, and the files that they name."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def said_by_values(changes: Json, folder: Path, component: str = "worker") -> Js
 
 
 def _be_the_gateway(settings: Json, values: Json) -> None:
-    """Its login at Kafka may be its own, and it creates no topics."""
+    """Adapt the settings to the gateway, which may have its own Kafka login and creates no topics."""
     settings["kafka"]["create_topics"] = False
     own = values["gateway"]["kafka"]
     if own["existingSecret"]:

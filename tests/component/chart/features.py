@@ -1,4 +1,4 @@
-"""tests/data/chart/features.yaml: what the chart can do, and where it is seen."""
+"""tests/data/chart/features.yaml: the chart's features, and the rendered object that shows each."""
 
 from dataclasses import dataclass
 from typing import Any

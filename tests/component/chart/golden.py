@@ -1,6 +1,6 @@
-"""The golden renders: tests/data/chart/NAME.values.yaml, on top of the least values, becomes NAME.rendered.yaml.
+"""The golden renders: NAME.rendered.yaml is rendered from tests/data/chart/NAME.values.yaml and the least values.
 
-`make chart` writes them again; read the diff line by line before you commit it.
+`make chart` rewrites them; read the diff line by line before you commit it.
 """
 
 from concurrent.futures import ThreadPoolExecutor

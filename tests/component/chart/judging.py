@@ -70,7 +70,8 @@ def _references(found: list[Json]) -> Iterator[str]:
 
 
 def _selections(it: Json, found: list[Json]) -> Iterator[str]:
-    """Check that it selects the pods of one Deployment: both have the release's labels, and must not be mixed up."""
+    """Check that a selector selects the pods of one Deployment; pods of worker and gateway share the release's
+    labels."""
     spec = it.get("spec", {})
     match it["kind"]:
         case "PodDisruptionBudget" | "PodMonitor":
@@ -87,7 +88,7 @@ def _selections(it: Json, found: list[Json]) -> Iterator[str]:
 
 
 def selects(selector: Json, own: Json) -> bool:
-    """Tell whether a label selector selects what has these labels."""
+    """Return whether a label selector matches these labels."""
     ways = {"In": lambda value, values: value in values, "NotIn": lambda value, values: value not in values}
     return selector.get("matchLabels", {}).items() <= own.items() and all(
         ways[it["operator"]](own.get(it["key"]), it["values"]) for it in selector.get("matchExpressions", [])

@@ -38,7 +38,7 @@ def helm(*arguments: str, values: str = "", home: Path | None = None, version: P
         more = ["--values", file.name] if values else []
         done = subprocess.run(
             [helm_binary(version), *arguments, *more],
-            env={**os.environ, "GOGC": "off", **({"HOME": str(home)} if home else {})},  # it is gone before it pays
+            env={**os.environ, "GOGC": "off", **({"HOME": str(home)} if home else {})},  # helm exits before it pays
             capture_output=True,
             text=True,
             check=False,
@@ -64,7 +64,7 @@ def _template(values: str, release: str, kubernetes: str, version: Path) -> tupl
 
 
 def merged(base: Json, *changes: Json) -> Json:
-    """Merge values; later ones win, as with several --values files."""
+    """Merge values; later values win, as with several --values files."""
     result = copy.deepcopy(base)
     for change in changes:
         for key, value in change.items():
@@ -80,7 +80,7 @@ def nested(path: str, value: Any) -> Json:
 
 
 def text(*changes: Json, release: str = RELEASE, kubernetes: str = MIDDLE, version: Path = HELM_4) -> str:
-    """Return what helm renders of LEAST and the changes. Raises Refused."""
+    """Return what helm renders from LEAST and the changes. Raises Refused."""
     result, refusal = _template(json.dumps(merged(LEAST, *changes)), release, f"{kubernetes}.0", version)
     if refusal:
         raise Refused(refusal)
@@ -98,7 +98,7 @@ def objects(rendered: str) -> list[Json]:
 
 
 def render_ahead(cases: Iterable[Json], kubernetes: str = MIDDLE, version: Path = HELM_4) -> None:
-    """Render many at once, for tests that use them one by one."""
+    """Render many cases in parallel, for tests that use them individually."""
 
     def one(changes: Json) -> None:
         _template(json.dumps(merged(LEAST, changes)), RELEASE, f"{kubernetes}.0", version)
@@ -114,7 +114,7 @@ def find(found: list[Json], kind: str, suffix: str = "") -> Json:
 
 
 def find_all(found: list[Json], kind: str, suffix: str = "") -> list[Json]:
-    """Return the objects of a kind with this end of their name."""
+    """Return the objects of a kind whose names end with this suffix."""
     return [it for it in found if it["kind"] == kind and it["metadata"]["name"].endswith(suffix)]
 
 
@@ -125,7 +125,7 @@ def deployment(found: list[Json], component: str = "worker") -> Json:
 
 
 def component_of(it: Json) -> str:
-    """Return whose Deployment it is, as its pods' labels say."""
+    """Return the component of a Deployment, from its pods' labels."""
     return str(it["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/component"])
 
 
@@ -142,7 +142,7 @@ def worker(found: list[Json], component: str = "worker") -> Json:
 
 
 def variables(found: list[Json]) -> dict[str, str]:
-    """Return its variables that have values."""
+    """Return the worker's variables that have values."""
     return {it["name"]: it["value"] for it in worker(found)["env"] if "value" in it}
 
 

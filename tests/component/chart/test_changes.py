@@ -11,14 +11,14 @@ def _pod_template(*changes: Json) -> Any:
 
 
 def test_pods_follow_their_overrides() -> None:
-    """The worker reads them once, so changed content takes new pods; unchanged content keeps the pods."""
+    """Changed overrides replace the pods, because the worker reads overrides once; unchanged overrides do not."""
     one, other = ({"overrides": {"entries": [{"match": {"node": node}}]}} for node in ("a", "b"))
     assert _pod_template(one) == _pod_template(one, {"service": {"enabled": True}})
     assert _pod_template(one) != _pod_template(other)
 
 
 def test_pods_follow_the_demo_s_secrets() -> None:
-    """The same holds for the Secret that the chart creates."""
+    """A change of the Secret that the chart creates in the demo replaces the pods; an unchanged Secret keeps them."""
     one, other = (
         {"demo": {"enabled": True, "secrets": {"catalog": it}}, "secrets": {"catalog": {"existingSecret": ""}}}
         for it in ("a", "b")
@@ -28,7 +28,7 @@ def test_pods_follow_the_demo_s_secrets() -> None:
 
 
 def test_pods_are_left_alone() -> None:
-    """A change that does not concern them restarts no pods."""
+    """A change that does not concern the pods does not restart them."""
     for change in (
         nested("scaling.replicas", 3),
         nested("service.enabled", True),
@@ -49,7 +49,7 @@ def test_no_secret_is_rendered() -> None:
 
 
 def test_topics_are_those_the_worker_wants() -> None:
-    """Names, partitions, replicas and configuration are those that the worker would create."""
+    """The topics have the names, partitions, replicas and configuration that the worker would create."""
     kafka = KafkaSettings(bootstrap_servers="kafka:9092", requests_topic="r", status_topic="s", partitions=5)
     given = {"requestsTopic": "r", "statusTopic": "s", "partitions": 5}
     found = render({"topics": {"mode": "strimzi", "strimzi": {"cluster": "main"}}, "settings": {"kafka": given}})
@@ -67,7 +67,7 @@ def test_topics_are_those_the_worker_wants() -> None:
 
 
 def test_topics_survive() -> None:
-    """`helm uninstall` deletes no data unless told to."""
+    """`helm uninstall` keeps the topics unless the values disable that."""
     topics: Json = {"topics": {"mode": "strimzi", "strimzi": {"cluster": "main", "namespace": "kafka"}}}
     for it in find_all(render(topics), "KafkaTopic"):
         assert {"helm.sh/resource-policy": "keep"} == it["metadata"]["annotations"]

@@ -44,7 +44,7 @@ def _mount(found: list[Json], folder: Path) -> None:
 
 
 async def test_helm_test_is_content(kafka: str, unique: str, tmp_path: Path) -> None:
-    """The command of that pod, with its variables and files, reaches every dependency and finds the overrides valid."""
+    """The `helm test` pod's command, variables and files reach every dependency, and its overrides are valid."""
     async with served(graphene_app()) as graphene, served(playground_app(tmp_path / "playground")) as playground:
         found = render(_values(kafka, graphene, playground, unique))
         _mount(found, tmp_path)

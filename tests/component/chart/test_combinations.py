@@ -7,7 +7,7 @@ from tests.component.chart.values import Json
 
 
 def test_every_two_choices_meet() -> None:
-    """The rows are few, and every pair of choices occurs."""
+    """Every pair of choices occurs in at most 25 rows."""
     met = {
         ((one, row[one]), (other, row[other]))
         for row in chosen()

@@ -36,12 +36,12 @@ def schema_at(path: str) -> Json:
 
 @pytest.mark.parametrize("path", files(), ids=lambda it: it.name)
 def test_generated_files_are_fresh(path: Any) -> None:
-    """If this fails, run `make chart`."""
+    """The generated files are current; if this fails, run `make chart`."""
     assert files()[path] == path.read_text(encoding="utf-8")
 
 
 def test_every_setting_has_a_value_and_no_value_lacks_a_setting() -> None:
-    """Every setting has its value, and the other way round; those listed as elsewhere are elsewhere."""
+    """Every setting has a value and every value a setting, except the settings listed as elsewhere, which are there."""
     here = {f"{group}.{name}" for group, name, _ in fields()} - ELSEWHERE.keys()
     assert {tuple(map(camel_case, it.split("."))) for it in here} == {
         (group, key) for group, keys in DEFAULTS["settings"].items() for key in keys
@@ -53,14 +53,14 @@ def test_every_setting_has_a_value_and_no_value_lacks_a_setting() -> None:
 
 
 def test_secrets_are_no_settings() -> None:
-    """The values' settings cannot hold a password or the file of one."""
+    """The `settings` in the values cannot hold a password or the path of a password file."""
     secret = {f"{group}.{name}" for group, name, it in fields() if it.annotation in (SecretStr, SecretStr | None)}
     assert {"kafka.sasl_password", "auth.secret", "catalog.password", "artifacts.password"} <= secret
     assert secret <= ELSEWHERE.keys()
 
 
 def test_defaults_are_the_worker_s() -> None:
-    """It is the worker's default, or null without one."""
+    """Each value's default is the worker's default, or null without one."""
     for group, name, setting in fields():
         if f"{group}.{name}" not in ELSEWHERE:
             default = None if setting.is_required() else setting.default
@@ -90,7 +90,7 @@ def _takes(adapter: TypeAdapter[Any], value: Any) -> bool:
 
 
 def test_every_value_says_what_it_is() -> None:
-    """Each has a type and one sentence; only maps whose keys are the user's are open."""
+    """Each value has a type and a sentence; only maps whose keys are the user's accept unknown keys."""
     for path, schema in _leaves(SCHEMA):
         assert schema["description"].strip().endswith((".", ")")), path
         assert schema.keys() & {"type", "$ref", "enum"}, path
@@ -114,12 +114,12 @@ def _groups(schema: Json, path: str = "") -> Iterator[tuple[str, Json]]:
 
 
 def test_values_and_schema_hold_the_same() -> None:
-    """No value is without a schema, and no schema without a value."""
+    """Every value has a schema, and every schema a value."""
     assert [it.path for it in read_values(VALUES.read_text(encoding="utf-8"))] == [path for path, _ in _leaves(SCHEMA)]
 
 
 def test_every_value_is_used() -> None:
-    """A value that no template reads would have no effect."""
+    """Every value is used by a template; otherwise it would have no effect."""
     templates = "".join(path.read_text(encoding="utf-8") for path in (CHART / "templates").rglob("*.*"))
     unread = {
         path
@@ -131,14 +131,14 @@ def test_every_value_is_used() -> None:
 
 
 def test_one_version() -> None:
-    """The worker's version is that of the chart, its appVersion, and the image in its annotations."""
+    """The worker, the chart, its appVersion and the image in its annotations have the same version."""
     assert [__version__] * 2 == [ABOUT["version"], ABOUT["appVersion"]]
     (image,) = yaml.safe_load(ABOUT["annotations"]["artifacthub.io/images"])
     assert f"playground-deployer:{__version__}" == image["image"]
 
 
 def test_documented_topics_are_those_the_worker_wants() -> None:
-    """docs/helm.md has the commands; if this fails, it prints what belongs between the marks."""
+    """docs/helm.md has the commands for the worker's topics; if this fails, it prints the text for the page."""
     page = (CHART.parent / "docs" / "helm.md").read_text(encoding="utf-8")
     kafka = KafkaSettings(bootstrap_servers="kafka:9092")
     commands = "".join(

@@ -1,4 +1,4 @@
-"""What is reached of the gateway, and by whom."""
+"""The gateway's routes, and who may reach them."""
 
 from urllib.parse import urlsplit
 
@@ -23,7 +23,7 @@ ROUTE = merged(ON, {"gateway": {"httpRoute": {"enabled": True, "parentRefs": [{"
 
 
 def paths(found: list[Json]) -> dict[str, bool]:
-    """Return the paths that lead to the gateway: whether what is below counts, too."""
+    """Return the paths that lead to the gateway, each with whether it is a prefix."""
     if find_all(found, "Ingress"):
         (rule,) = find(found, "Ingress")["spec"]["rules"]
         return {it["path"]: it["pathType"] == "Prefix" for it in rule["http"]["paths"]}
@@ -32,14 +32,14 @@ def paths(found: list[Json]) -> dict[str, bool]:
 
 
 def is_reached(path: str, found: list[Json]) -> bool:
-    """Match as an ingress does: a prefix counts whole parts of a path."""
+    """Match a path like an ingress, where a prefix covers whole path segments."""
     return any(
         path == known or (below and path.startswith(f"{known.rstrip('/')}/")) for known, below in paths(found).items()
     )
 
 
 def routes(url: str) -> set[str]:
-    """Return the paths of all routes of the gateway, as it serves them behind this URL."""
+    """Return the paths of all routes that the gateway serves behind this URL."""
     settings = GatewaySettings.model_validate({"session_key": "k" * 32, "public_url": url})
     app = web.Application()
     sessions: object = None
@@ -52,7 +52,7 @@ def routes(url: str) -> set[str]:
 @pytest.mark.parametrize("how", [INGRESS, ROUTE], ids=["Ingress", "HTTPRoute"])
 @pytest.mark.parametrize("url", [URL, f"{URL}/", "https://deploy.example"])
 def test_every_route_is_reached_and_nothing_else(how: Json, url: str) -> None:
-    """Below the public URL, without stripping; what is for the cluster alone stays there."""
+    """All routes are reached below the public URL, prefix included, and cluster-internal paths are not."""
     found = render(how, {"settings": {"gateway": {"publicUrl": url}}})
     base = urlsplit(url).path.rstrip("/")
     served = routes(url)
@@ -64,13 +64,13 @@ def test_every_route_is_reached_and_nothing_else(how: Json, url: str) -> None:
 
 @pytest.mark.parametrize(("how", "kind"), [(INGRESS, "Ingress"), (ROUTE, "HTTPRoute")])
 def test_the_host_is_that_of_the_url(how: Json, kind: str) -> None:
-    """Without its port, which neither kind has there, and in small letters, as Kubernetes wants it."""
+    """The host is the public URL's, without the port, which neither kind allows, and in lower case for Kubernetes."""
     spec = find(render(how, {"settings": {"gateway": {"publicUrl": "https://A.example:8443/x"}}}), kind)["spec"]
     assert ["a.example"] == (spec["hostnames"] if kind == "HTTPRoute" else [it["host"] for it in spec["rules"]])
 
 
 def test_tokens_in_urls_are_not_logged() -> None:
-    """By default ingress-nginx logs nothing of it, buffers nothing, and outlasts the longest answer of 300 s."""
+    """By default ingress-nginx neither logs nor buffers, and outlasts the gateway's longest answer of 300 s."""
     found = find(render(INGRESS), "Ingress")["metadata"]["annotations"]
     assert {"enable-access-log": "false", "proxy-buffering": "off", "proxy-read-timeout": "330"} == {
         key.removeprefix("nginx.ingress.kubernetes.io/"): value for key, value in found.items()
@@ -78,7 +78,7 @@ def test_tokens_in_urls_are_not_logged() -> None:
 
 
 def test_the_route_ends_no_stream() -> None:
-    """An event stream lasts as long as its page; where the implementation has no time-outs, there are none."""
+    """The route does not limit event streams, which last as long as their page, and can omit the timeouts field."""
     (rule,) = find(render(ROUTE), "HTTPRoute")["spec"]["rules"]
     assert {"request": "0s"} == rule["timeouts"]
     (rule,) = find(render(ROUTE, {"gateway": {"httpRoute": {"timeouts": None}}}), "HTTPRoute")["spec"]["rules"]
@@ -86,7 +86,10 @@ def test_the_route_ends_no_stream() -> None:
 
 
 def test_who_may_connect_and_whereto() -> None:
-    """Whom the values name, and who reads the metrics; to the worker's dependencies, without the playground."""
+    """Only the peers in the values and the metrics readers may connect.
+
+    Egress covers the worker's dependencies, except the playground.
+    """
     peers: Json = {"podSelector": {"matchLabels": {"app": "ingress"}}}
     readers: Json = {"podSelector": {"matchLabels": {"app": "prometheus"}}}
     found = render(
@@ -108,7 +111,7 @@ def test_who_may_connect_and_whereto() -> None:
 
 
 def test_anybody_may_connect_unless_somebody_is_named() -> None:
-    """A policy that lets nobody in would be no front door."""
+    """Without peers in the values any client may connect, because a front door that admits no one is useless."""
     found = render(ON, {"networkPolicy": {"enabled": True, "metricsFrom": [{"podSelector": {}}]}})
     assert [{"ports": [{"port": "http", "protocol": "TCP"}]}] == find(found, "NetworkPolicy", "-gateway")["spec"][
         "ingress"
@@ -116,13 +119,13 @@ def test_anybody_may_connect_unless_somebody_is_named() -> None:
 
 
 def test_the_worker_does_not_notice() -> None:
-    """Its pods are the same with and without a gateway."""
+    """The worker's pods are the same with and without a gateway."""
     assert worker(render()) == worker(render(ON))
     assert deployment(render())["spec"] == deployment(render(ON))["spec"]
 
 
 def test_its_service_account_has_no_token() -> None:
-    """Neither the account nor the pod mounts one."""
+    """Neither the gateway's service account nor its pod mounts a token."""
     found = render(ON)
     account, spec = find(found, "ServiceAccount"), deployment(found, "gateway")["spec"]["template"]["spec"]
     assert account["metadata"]["name"] == spec["serviceAccountName"] == "deployer-playground-deployer-gateway"
@@ -131,7 +134,10 @@ def test_its_service_account_has_no_token() -> None:
 
 @pytest.mark.parametrize(("kubernetes", "sleeps"), [("1.25", False), ("1.31", True)])
 def test_a_pause_before_the_end(kubernetes: str, sleeps: bool) -> None:
-    """While the Service forgets the pod; clusters that do not know it leave it out, and the grace period follows."""
+    """The gateway's pod pauses before it stops, while the Service removes it.
+
+    Clusters without that feature omit the pause, and the grace period is adapted.
+    """
     found = render(ON, kubernetes=kubernetes)
     assert sleeps == ("lifecycle" in worker(found, "gateway"))
     spec = deployment(found, "gateway")["spec"]["template"]["spec"]

@@ -16,13 +16,13 @@ _WITH_GATEWAY = [it for it in NAMES if values_of(it).get("gateway", {}).get("ena
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_render_is_the_reviewed_one(name: str) -> None:
-    """`make chart` writes them again; the reviewer reads the diff."""
+    """Each render equals the reviewed file, which `make chart` rewrites and the reviewer checks as a diff."""
     assert expected(name) == rendered(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_helm_3_says_the_same(name: str) -> None:
-    """The oldest supported helm renders the same objects, in an order of its own."""
+    """The oldest supported helm renders the same objects, in a different order."""
     found, of_helm_3 = (objects(it) for it in (expected(name), text(values_of(name), version=HELM_3)))
     assert sorted(found, key=str) == sorted(of_helm_3, key=str)
 
@@ -30,7 +30,7 @@ def test_helm_3_says_the_same(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kubernetes", [OLDEST, MIDDLE, NEWEST])
 def test_a_cluster_takes_it(name: str, kubernetes: str) -> None:
-    """For each of three versions of Kubernetes, what it does not support is left out."""
+    """Three versions of Kubernetes accept the objects, because features that a version lacks are left out."""
     version = MIDDLE if name in _NEEDS_NEWER and kubernetes == OLDEST else kubernetes
     assert [] == problems(render(values_of(name), kubernetes=version), version)
 
@@ -53,10 +53,10 @@ def test_the_worker_reads_what_values_say(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", _WITH_GATEWAY)
 def test_the_gateway_reads_what_values_say(name: str, tmp_path: Path) -> None:
-    """The same for the gateway, which is told nothing that only the worker needs."""
+    """The gateway reads the settings in the values, and gets no setting that only the worker needs."""
     found = render(values_of(name))
     given = environment(found, tmp_path, "gateway")
-    (tmp_path / "gateway-secret").write_text("k" * 32)  # where an object's name is too short for a key
+    (tmp_path / "gateway-secret").write_text("k" * 32)  # the mounted source's name is too short for a key
     said = said_by_values(values_of(name), tmp_path, "gateway")
     said["gateway"]["session_key"] = "k" * 32
     assert GatewayProcessSettings.model_validate(said) == read_settings(given, GatewayProcessSettings)
@@ -65,7 +65,7 @@ def test_the_gateway_reads_what_values_say(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [it for it in NAMES if it not in _WITH_GATEWAY])
 def test_without_a_gateway_there_is_nothing_of_it(name: str) -> None:
-    """It is off by default, and then no object and no variable speaks of it."""
+    """The gateway is off by default, and then no object and no variable mentions it."""
     found = render(values_of(name))
     assert [] == [it["kind"] for it in found if it["metadata"]["name"].endswith("-gateway")]
     assert [] == find_all(found, "Ingress") + find_all(found, "HTTPRoute")
@@ -86,8 +86,8 @@ def test_check_sees_what_the_worker_sees(name: str) -> None:
 
 
 def test_no_setting_is_left_out() -> None:
-    """`every-setting` has all of them, and none at its default."""
+    """`every-setting` has every setting, each with a value other than its default."""
     given = values_of("every-setting")["settings"]
     at_default = [it for it in chart_settings() if given.get(it.group, {}).get(it.key, it.default) == it.default]
-    # With a secret there are no public keys.
+    # Public keys and a secret exclude each other.
     assert ["jwks_url"] == [it.name for it in at_default]

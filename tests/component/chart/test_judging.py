@@ -70,7 +70,7 @@ _TOO_MUCH: dict[str, Break] = {
 
 @pytest.mark.parametrize("mistake", _MISTAKES)
 def test_mistake(mistake: str) -> None:
-    """The judge of the other tests finds the problem; without it there is none."""
+    """The validation of the other tests detects each mistake, and reports none without it."""
     found = render(_ALL)
     assert [] == problems(found, MIDDLE)
     _MISTAKES[mistake](found)
@@ -79,7 +79,7 @@ def test_mistake(mistake: str) -> None:
 
 @pytest.mark.parametrize("mistake", _MIXED_UP)
 def test_mistake_with_a_gateway(mistake: str) -> None:
-    """It also finds what confuses workers and gateways, whose labels are almost the same."""
+    """The validation detects confusion of workers and gateways, whose labels are almost the same."""
     found = render(_WITH_GATEWAY)
     assert [] == problems(found, MIDDLE)
     _MIXED_UP[mistake](found)
@@ -88,7 +88,7 @@ def test_mistake_with_a_gateway(mistake: str) -> None:
 
 @pytest.mark.parametrize("problem", _TOO_MUCH)
 def test_too_much_for_restricted(problem: str) -> None:
-    """The same holds for what Pod Security rejects."""
+    """The validation detects everything that Pod Security `restricted` rejects."""
     found = render(_ALL)
     assert [] == restricted_problems(found)
     _TOO_MUCH[problem](found)

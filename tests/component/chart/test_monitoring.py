@@ -20,13 +20,13 @@ GATEWAY: Json = {
 
 
 def alert_rules(*values: Json, group: int = 0) -> dict[str, Json]:
-    """Those that the chart makes, by name."""
+    """Return the alert rules that the chart renders, by name."""
     found = find(render({"prometheusRule": {"enabled": True}}, *values), "PrometheusRule")["spec"]["groups"]
     return {rule["alert"]: rule for rule in found[group]["rules"]}
 
 
 def rules_of(*files: Path) -> dict[str, Json]:
-    """Those of the files, by name."""
+    """Return the alert rules in the files, by name."""
     groups = [group for file in files for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]]
     return {rule["alert"]: rule for group in groups for rule in group["rules"]}
 
@@ -36,8 +36,10 @@ def rules_of(*files: Path) -> dict[str, Json]:
     [(False, f'namespace="{NAMESPACE}"'), (True, f'namespace="{NAMESPACE}", release="{RELEASE}"')],
 )
 def test_alerts_are_those_of_the_file(monitored: bool, own: str) -> None:
-    """They are unchanged, `{{ $value }}` included, except that each selector has the release's namespace, and with the
-    chart's PodMonitor the release; and that each leads to what to do about it."""
+    """The alerts equal the file, `{{ $value }}` included, apart from added selectors and a link to the runbook.
+
+    Each selector has the release's namespace and, with the chart's PodMonitor, the release.
+    """
     rules = rules_of(ALERTS)
     for name, rule in rules.items():
         selectors = re.findall(r"playground_deployer_[a-z_]+\b.?", rule["expr"])
@@ -49,7 +51,7 @@ def test_alerts_are_those_of_the_file(monitored: bool, own: str) -> None:
 
 
 def test_each_alert_leads_to_its_heading() -> None:
-    """In docs/operating.md as it is published somewhere."""
+    """Each alert links to its heading in docs/operating.md, wherever that page is published."""
     published = {"prometheusRule": {"runbookUrl": "https://wiki.example/operating"}}
     headings = re.findall(
         r"^### (Playground\w+)$", (ROOT / "docs/operating.md").read_text(encoding="utf-8"), re.MULTILINE
@@ -63,7 +65,7 @@ def test_each_alert_leads_to_its_heading() -> None:
 
 
 def test_single_alerts_are_changed() -> None:
-    """The threshold, the time, the severity, whatever `ruleLabels` say, or whether there is one at all."""
+    """The values can change an alert's threshold, time and severity, or disable the alert, despite `ruleLabels`."""
     changes = {
         "PlaygroundDeployerConsumerLag": {"threshold": 5000, "for": "1h", "severity": "info"},
         "PlaygroundDeployerEventLoopLag": {"threshold": 0.5},
@@ -80,7 +82,7 @@ def test_single_alerts_are_changed() -> None:
 
 @pytest.mark.parametrize("file", [ALERTS, GATEWAY_ALERTS], ids=["worker", "gateway"])
 def test_what_may_be_changed_stands_in_one_place(file: Path) -> None:
-    """No alert has two thresholds, and no sentence repeats a threshold or a time that the values may change."""
+    """No alert has two thresholds, and no sentence repeats a threshold or a time that the values can change."""
     for name, rule in rules_of(file).items():
         thresholds = re.findall(r"\(([0-9.]+)\)", rule["expr"])
         assert len(thresholds) <= 1, name
@@ -90,7 +92,7 @@ def test_what_may_be_changed_stands_in_one_place(file: Path) -> None:
 
 
 def test_no_release_hides_the_alerts_of_another() -> None:
-    """Whatever is summed up is summed up for each release, so that two of one namespace are two alerts."""
+    """Aggregations keep the release, so that two releases in one namespace have separate alerts."""
     rules = rules_of(ALERTS, GATEWAY_ALERTS).items()
     assert [] == [name for name, it in rules if re.search(r"\b(by|on) \((?!namespace, release\b)", it["expr"])]
     found = render(GATEWAY, {"podMonitor": {"enabled": True}})
@@ -100,7 +102,10 @@ def test_no_release_hides_the_alerts_of_another() -> None:
 
 
 def test_alerts_of_the_gateway_come_with_it() -> None:
-    """After the workers', with the release's namespace; without a gateway the one for its absence would fire."""
+    """The gateway's alerts follow the workers', with the release's namespace, and exist only with a gateway.
+
+    Without a gateway, the alert for its absence would fire.
+    """
     found = find(render({"prometheusRule": {"enabled": True}}, GATEWAY), "PrometheusRule")["spec"]["groups"]
     assert ["playground-deployer", "playground-gateway"] == [group["name"] for group in found]
     selectors = [it for rule in found[1]["rules"] for it in re.findall(r"playground_gateway_[a-z_]+(.*)", rule["expr"])]
@@ -109,7 +114,7 @@ def test_alerts_of_the_gateway_come_with_it() -> None:
 
 
 def test_labels_for_each_alert() -> None:
-    """They are added to the alerts' own labels."""
+    """The `ruleLabels` are added to the alerts' own labels."""
     found = alert_rules({"prometheusRule": {"ruleLabels": {"team": "graphene"}}})
     assert {name: {**rule["labels"], "team": "graphene"} for name, rule in rules_of(ALERTS).items()} == {
         name: rule["labels"] for name, rule in found.items()
@@ -123,14 +128,14 @@ def test_a_severity_of_one_s_own() -> None:
 
 
 def dashboard(release: str, *, monitored: bool) -> tuple[str, Json]:
-    """Its file, and what is in that."""
+    """Return the name of the dashboard's file, and its content."""
     on: Json = {"dashboard": {"enabled": True}, "podMonitor": {"enabled": monitored}}
     ((name, text),) = find(render(on, release=release), "ConfigMap")["data"].items()
     return name, json.loads(text)
 
 
 def test_dashboard_is_that_of_the_file() -> None:
-    """Grafana's own `{{…}}` are untouched; only name and choice are the release's."""
+    """The dashboard equals the file, Grafana's `{{…}}` included; only name and selection are the release's."""
     expected = json.loads(DASHBOARD.read_text(encoding="utf-8"))
     _, found = dashboard(RELEASE, monitored=True)
     chosen = {it["name"]: it["current"] for it in found["templating"]["list"]}
@@ -144,7 +149,7 @@ def test_dashboard_is_that_of_the_file() -> None:
 
 
 def test_two_releases_have_two_dashboards() -> None:
-    """In another file of the sidecar, with another uid and title: else Grafana shows only one of them."""
+    """Two releases have dashboards with different files, uids and titles; otherwise Grafana would show only one."""
     (one, first), (other, second) = (dashboard(release, monitored=True) for release in (RELEASE, "course"))
     assert one != other
     assert [first[it] for it in ("uid", "title")] != [second[it] for it in ("uid", "title")]
@@ -152,14 +157,14 @@ def test_two_releases_have_two_dashboards() -> None:
 
 
 def test_the_dashboard_shows_everything_when_nothing_says_whose_a_metric_is() -> None:
-    """Only the chart's PodMonitor gives the label by which the release is chosen."""
+    """Without the chart's PodMonitor, which sets the release label, the dashboard shows all releases."""
     _, found = dashboard(RELEASE, monitored=False)
     (release,) = (it for it in found["templating"]["list"] if it["name"] == "release")
     assert "$__all" == release["current"]["value"]
 
 
 def test_sidecar_label() -> None:
-    """The default label is there; others are added, and another sidecar's label replaces it."""
+    """The sidecar's default label is present; others are added, and another sidecar's label replaces it."""
 
     def labels(given: Json) -> Json:
         found = render({"dashboard": {"enabled": True, "labels": given}})

@@ -16,7 +16,7 @@ def _immutable(found: list[Json], component: str = "worker") -> Json:
 
 @pytest.mark.parametrize("name", [it for it in NAMES if it != "extended"])
 def test_selectors_stay(name: str) -> None:
-    """Only the names change immutable fields of a Deployment; otherwise an upgrade would fail."""
+    """Only the name values change the immutable fields of a Deployment; any other change would make an upgrade fail."""
     assert {
         "matchLabels": {
             "app.kubernetes.io/name": "playground-deployer",
@@ -28,7 +28,7 @@ def test_selectors_stay(name: str) -> None:
 
 @pytest.mark.parametrize("name", [it for it in NAMES if it.startswith("gateway")])
 def test_selectors_of_the_gateway_stay(name: str) -> None:
-    """The same for the other Deployment."""
+    """Only the name values change the immutable fields of the gateway's Deployment."""
     assert {
         "matchLabels": {
             "app.kubernetes.io/name": "playground-deployer",
@@ -39,7 +39,7 @@ def test_selectors_of_the_gateway_stay(name: str) -> None:
 
 
 def test_selectors_stay_in_all_combinations() -> None:
-    """The same holds for every pair of choices, except those of the name."""
+    """No pair of choices changes the selectors, except the choices of a name."""
     selectors = [_immutable(render(values))["matchLabels"] for values in combinations() if "nameOverride" not in values]
     assert len(selectors) > 5
     assert [] == [it for it in selectors if it != selectors[0]]
@@ -49,7 +49,7 @@ def test_selectors_stay_in_all_combinations() -> None:
     "label", ["app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component"]
 )
 def test_labels_of_the_selector_are_taken(label: str) -> None:
-    """Values cannot remove them from a pod."""
+    """Values cannot remove the selector's labels from a pod."""
     found = render({"podLabels": {label: "other"}, "commonLabels": {label: "other"}})
     assert [] == problems(found, MIDDLE)
     assert "other" not in _immutable(found)["matchLabels"].values()
@@ -90,7 +90,7 @@ _ALL: Json = {
 
 @pytest.mark.parametrize("secret", ["123", "true", "null", "1e3", "0x10"])
 def test_names_that_look_like_something_else(secret: str) -> None:
-    """Such names are allowed; they stay strings."""
+    """Names that look like another type are allowed, and stay strings."""
     found = render({"secrets": {"catalog": {"existingSecret": secret, "key": secret}}, "priorityClassName": secret})
     assert [] == problems(found, MIDDLE)
 

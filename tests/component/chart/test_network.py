@@ -19,7 +19,7 @@ def _ports(*changes: Json) -> list[Any]:
 
 
 def test_default() -> None:
-    """No ingress; egress to DNS and the ports of the dependencies: brokers, Nexus, CCDS, playground."""
+    """By default no ingress is allowed, and egress only to DNS and the ports of brokers, Nexus, CCDS and playground."""
     spec = _policy()
     assert ["Ingress", "Egress"] == spec["policyTypes"]
     assert "ingress" not in spec
@@ -48,12 +48,12 @@ def test_ports_of_brokers(servers: str, ports: list[int]) -> None:
     ],
 )
 def test_port_of_a_url(url: str, port: int) -> None:
-    """It is the URL's port, or that of its scheme."""
+    """The egress port is the URL's port, or the default port of its scheme."""
     assert [53, 53, 443, port, 9092, 443] == _ports({"settings": {"catalog": {"url": url}}})
 
 
 def test_issuer() -> None:
-    """The issuer of public keys is a dependency only if it is set."""
+    """Egress to the issuer of public keys exists only if an issuer is set."""
     jwks: Json = {
         "settings": {"auth": {"jwksUrl": "https://issuer:9443/certs", "algorithm": "RS256"}},
         "secrets": {"auth": {"existingSecret": ""}},
@@ -62,12 +62,12 @@ def test_issuer() -> None:
 
 
 def test_collector() -> None:
-    """The same holds for the trace collector."""
+    """Egress to the trace collector exists only if a collector is set."""
     assert [53, 53, 443, 8000, 9092, 443, 4318] == _ports({"settings": {"tracing": {"endpoint": "http://otel:4318"}}})
 
 
 def test_ports_behind_a_service() -> None:
-    """Policies apply to the pods' ports, not a Service's, and brokers may advertise others: both can be added."""
+    """Ports can be added: policies apply to the pods' ports, not a Service's, and brokers may advertise others."""
     egress = {"dns": {"ports": [5353]}, "kafka": {"ports": [32000, 9092]}, "catalog": {"ports": [8080]}}
     assert [53, 53, 5353, 5353, 443, 8000, 8080, 9092, 32000, 443] == _ports({"networkPolicy": {"egress": egress}})
 
@@ -83,13 +83,13 @@ def test_place_of_a_dependency(dependency: str) -> None:
 
 
 def test_peers_that_read_metrics() -> None:
-    """Its peers may connect to that one port only."""
+    """The peers that read the metrics may connect to that one port only."""
     (rule,) = _policy({"networkPolicy": {"metricsFrom": _PEERS}})["ingress"]
     assert {"ports": [{"port": "http", "protocol": "TCP"}], "from": _PEERS} == rule
 
 
 def test_further_rules() -> None:
-    """They are rendered as given, templates included."""
+    """Further rules are rendered as given, templates included."""
     rule: Json = {"to": [{"podSelector": {"matchLabels": {"a": "{{ .Release.Name }}"}}}]}
     assert {"to": [{"podSelector": {"matchLabels": {"a": "deployer"}}}]} == _policy(
         {"networkPolicy": {"extraEgress": [rule]}}

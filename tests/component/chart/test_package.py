@@ -22,7 +22,7 @@ def test_lint(name: str) -> None:
 
 
 def test_packages_are_the_same(tmp_path: Path) -> None:
-    """Two packages hold the same names and bytes, and no development files."""
+    """Two packages have the same file names and bytes, and no development files."""
     contents = []
     for folder in (tmp_path / "one", tmp_path / "other"):
         helm("package", str(CHART), "--destination", str(folder))
@@ -36,7 +36,7 @@ def test_packages_are_the_same(tmp_path: Path) -> None:
 
 
 def test_part_of_another_chart(tmp_path: Path) -> None:
-    """The parent chart's globals reach it, and may hold values of other charts."""
+    """As part of another chart, it reads the parent's globals, which may hold values of other charts."""
     (tmp_path / "charts").mkdir()
     (tmp_path / "charts" / "playground-deployer").symlink_to(CHART)
     (tmp_path / "Chart.yaml").write_text("{apiVersion: v2, name: graphene, version: 1.0.0}")
@@ -65,7 +65,7 @@ def _notes(*changes: Json) -> str:
 
 
 def test_notes_say_what_is_next() -> None:
-    """They say how to wait for it, test it and read its log, without a warning."""
+    """The notes explain how to wait for the release, test it and read its log, without a warning."""
     notes = _notes()
     assert "kubectl --namespace graphene rollout status deployment/deployer-playground-deployer" in notes
     assert "helm test deployer --namespace graphene --logs" in notes
@@ -94,7 +94,7 @@ def test_notes_say_what_is_next() -> None:
     ],
 )
 def test_notes_warn(changes: Json, said: str) -> None:
-    """They warn of what is valid but probably unintended."""
+    """The notes warn of valid but probably unintended values."""
     assert said in _notes(changes)
 
 
@@ -118,11 +118,11 @@ def test_notes_warn(changes: Json, said: str) -> None:
     ],
 )
 def test_notes_are_silent(changes: Json, silent: str) -> None:
-    """There is no warning without a reason."""
+    """The notes contain no warning without a reason."""
     assert silent not in _notes(changes)
 
 
 @pytest.mark.parametrize(("lock", "version"), [(HELM_4, "v4.3.1"), (HELM_3, "v3.17.2")])
 def test_helm_is_the_locked_one(lock: Path, version: str) -> None:
-    """The wheels contain the versions they claim."""
+    """The locked wheels contain the helm versions that they claim."""
     assert version == helm("version", "--template", "{{.Version}}", version=lock)

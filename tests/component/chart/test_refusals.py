@@ -9,14 +9,14 @@ from tests.component.chart.values import CHART, Json
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda it: it.because)
 def test_refused(refusal: Refusal) -> None:
-    """The error message names the value."""
+    """Invalid values are refused with an error that names the value."""
     with pytest.raises(Refused) as refused:
         render(refusal.values, kubernetes=refusal.kubernetes)
     assert refusal.because in str(refused.value)
 
 
 def test_nothing_is_given() -> None:
-    """One error lists all missing values, one line each."""
+    """Without values, one error lists all missing values, one line each."""
     with pytest.raises(Refused) as refused:
         helm("template", "deployer", str(CHART))
     assert [
@@ -33,19 +33,19 @@ def test_nothing_is_given() -> None:
 
 
 def test_older_kubernetes_is_refused() -> None:
-    """kubeVersion is in force: 1.24 is not for this chart."""
+    """kubeVersion is enforced: Kubernetes 1.24 is refused."""
     with pytest.raises(Refused, match=r"chart requires kubeVersion: >=1\.25\.0-0"):
         text(kubernetes="1.24")
 
 
 @pytest.mark.parametrize("version", ["1.25", "1.26", "1.28", "1.30", "1.33", "1.35", "1.37"])
 def test_newer_kubernetes_is_taken(version: str) -> None:
-    """Every version from the oldest one on is accepted."""
+    """Every version of Kubernetes from the oldest supported is accepted."""
     assert 3 == len(render(kubernetes=version))
 
 
 def test_the_gateway_s_key_is_never_made_up() -> None:
-    """It comes from a Secret, or from the demo's values: two renders, as two upgrades, are the same."""
+    """The key comes from a Secret or the demo's values and is never generated: install and upgrade render the same."""
     on: Json = {"gateway": {"enabled": True}, "settings": {"gateway": {"publicUrl": "https://g.example"}}}
     with pytest.raises(Refused, match=r"secrets\.gateway\.existingSecret: missing"):
         render(on)
@@ -57,7 +57,7 @@ def test_the_gateway_s_key_is_never_made_up() -> None:
 
 
 def test_least_values() -> None:
-    """None of them can be left out."""
+    """None of the least values can be left out."""
     left_out = [
         f"{group}.{name}.{key}" for group, names in LEAST.items() for name, keys in names.items() for key in keys
     ]

@@ -14,7 +14,7 @@ def _trigger(*changes: Json) -> Json:
 
 
 def test_keda_looks_at_the_worker_s_own_lag() -> None:
-    """Brokers, group and topic come from the settings; the scaler's pitfalls are avoided."""
+    """KEDA reads brokers, group and topic from the settings, and the options avoid the scaler's pitfalls."""
     kafka = {"bootstrapServers": "a:1, b:2", "groupId": "g", "requestsTopic": "t"}
     assert {
         "bootstrapServers": "a:1,b:2",
@@ -36,7 +36,7 @@ def test_keda_looks_at_the_worker_s_own_lag() -> None:
     ("in_flight", "given", "threshold"), [(8, None, "8"), (8, 100, "100"), (1000000, None, "1000000")]
 )
 def test_lag_per_pod(in_flight: int, given: int | None, threshold: str) -> None:
-    """By default the threshold is the number of requests that a pod works on at once."""
+    """By default the lag threshold is the number of requests that a pod processes at once."""
     changes = {"settings": {"runtime": {"maxInFlight": in_flight}}, "scaling": {"keda": {"lagThreshold": given}}}
     assert threshold == _trigger(changes)["lagThreshold"]
 
@@ -51,14 +51,14 @@ def test_lag_per_pod(in_flight: int, given: int | None, threshold: str) -> None:
     ],
 )
 def test_keda_logs_in_as_the_worker(protocol: str, mechanism: str, sasl: str, tls: str) -> None:
-    """Each protocol and mechanism has KEDA's name."""
+    """Each protocol and mechanism is translated to KEDA's name."""
     kafka = {"securityProtocol": protocol, "saslMechanism": mechanism, "saslUsername": "u"}
     seen = _trigger({"settings": {"kafka": kafka}, "secrets": _KAFKA_LOGIN})
     assert (sasl, tls) == (seen["sasl"], seen["tls"])
 
 
 def test_keda_reads_the_worker_s_secrets() -> None:
-    """Password and certificates are referenced; the user name comes from the worker's variable."""
+    """KEDA references the worker's password and certificates; the user name comes from the worker's variable."""
     changes: Json = {
         "settings": {"kafka": {"securityProtocol": "SASL_SSL"}},
         "secrets": {"kafka": {"existingSecret": "login", "usernameKey": "user"}},
@@ -80,13 +80,13 @@ def test_keda_reads_the_worker_s_secrets() -> None:
     [("keda", "ScaledObject", "maxReplicaCount"), ("hpa", "HorizontalPodAutoscaler", "maxReplicas")],
 )
 def test_no_more_pods_than_partitions(mode: str, kind: str, most: str) -> None:
-    """Unset, it is the number of partitions."""
+    """Unless set, the maximum number of pods is the number of partitions."""
     found = render({"scaling": {"mode": mode}, "settings": {"kafka": {"partitions": 7}}})
     assert 7 == find(found, kind)["spec"][most]
 
 
 def test_pods_go_one_by_one() -> None:
-    """Both scalers wait as long, and remove one pod a minute: each change is a rebalance."""
+    """Both scalers wait equally long and remove one pod per minute, because each change is a rebalance."""
     down = {
         "scaleDown": {
             "stabilizationWindowSeconds": 900,
@@ -101,7 +101,7 @@ def test_pods_go_one_by_one() -> None:
 
 
 def test_metrics_of_the_autoscaler() -> None:
-    """CPU alone, a custom metric alone, or both."""
+    """The autoscaler uses CPU alone, a custom metric alone, or both."""
     own = {"type": "External", "external": {"metric": {"name": "lag"}, "target": {"type": "Value", "value": "5"}}}
 
     def metrics(**hpa: object) -> list[str]:
@@ -115,10 +115,10 @@ def test_metrics_of_the_autoscaler() -> None:
 
 @pytest.mark.parametrize("mode", ["hpa", "keda"])
 def test_who_scales_decides(mode: str) -> None:
-    """The Deployment then has no replica count, or each upgrade would overwrite the scaler's."""
+    """With a scaler the Deployment has no replica count, because each upgrade would overwrite the scaler's."""
     assert "replicas" not in find(render({"scaling": {"mode": mode}}), "Deployment")["spec"]
 
 
 def test_none() -> None:
-    """0 is a number: the worker is stopped."""
+    """0 replicas is respected, and stops the worker."""
     assert 0 == find(render({"scaling": {"replicas": 0}}), "Deployment")["spec"]["replicas"]

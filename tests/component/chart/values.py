@@ -1,4 +1,4 @@
-"""The chart's values.yaml, the only source: each value with its sentence (`# --`) and its JSON Schema (`# @schema`)."""
+"""The chart's values.yaml, the only source: each value with a sentence (`# --`) and its JSON Schema (`# @schema`)."""
 
 import re
 from collections.abc import Iterator
@@ -38,12 +38,12 @@ class Value:
 
     @property
     def schema(self) -> Json:
-        """Its JSON Schema."""
+        """Return the value's JSON Schema."""
         return {"description": self.sentence, **self._type, **self.own_schema, "default": self.default}
 
     @property
     def type(self) -> str:
-        """Its type, for readers."""
+        """Return the value's type, for readers."""
         resolved = {**self._type, **self.own_schema}
         if reference := resolved.get("$ref"):
             resolved = DEFINITIONS[reference.rpartition("/")[2]]
@@ -69,7 +69,7 @@ def read_values(text: str) -> list[Value]:
 def schema_of(values: list[Value]) -> Json:
     """Return values.schema.json: closed, except for maps whose keys are the user's.
 
-    `global` is one of them: a chart that has this one as a part shares its own there.
+    `global` is one of these maps: a parent chart keeps its shared values there.
     """
     root = _closed()
     for value in values:

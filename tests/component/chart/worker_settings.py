@@ -42,7 +42,7 @@ class Setting:
 
     @property
     def key(self) -> str:
-        """Its key in the values."""
+        """Return the setting's key in the values."""
         return camel_case(self.name)
 
 
@@ -53,7 +53,7 @@ def camel_case(name: str) -> str:
 
 
 def all_settings() -> Iterator[Setting]:
-    """Yield every field of every group, those of the worker first."""
+    """Yield every field of every group, the worker's first."""
     models = {}
     for root in (Settings.model_json_schema(), GatewayProcessSettings.model_json_schema()):
         for group, reference in root["properties"].items():
@@ -65,7 +65,7 @@ def all_settings() -> Iterator[Setting]:
 
 
 def chart_settings() -> Iterator[Setting]:
-    """Return those that are under `settings` in the values."""
+    """Return the settings under `settings` in the values."""
     return (it for it in all_settings() if f"{it.group}.{it.name}" not in ELSEWHERE)
 
 
@@ -95,7 +95,8 @@ def _schema(it: Setting) -> Json:
 
 
 def template_facts() -> str:
-    """Return what the templates need: the required settings, the defaults, which are not passed on, and all names."""
+    """Return the facts for the templates: the required settings, the defaults, which are not passed on, and all
+    names."""
     defaults: dict[str, Json] = {}
     required = []
     for it in chart_settings():
@@ -107,13 +108,13 @@ def template_facts() -> str:
 
 
 def _merged(schema: Json) -> Json:
-    """pydantic writes `X | None` as anyOf."""
+    """Resolve the anyOf that pydantic writes for `X | None`."""
     kinds = [kind for kind in schema.get("anyOf", []) if kind != {"type": "null"}]
     return {**schema, **(kinds[0] if kinds else {})}
 
 
 def _in_words_of_values(it: Setting) -> str:
-    """Replace the variables of the same group that a sentence names, as `JWKS_URL`."""
+    """Replace the variables of the same group that a sentence names, such as `JWKS_URL`."""
 
     def value(match: re.Match[str]) -> str:
         name = match[1].lower()

@@ -1,4 +1,4 @@
-"""`submit`, `watch` and `check` on Apache Kafka, with somebody in the worker's place who answers as the test says."""
+"""`submit`, `watch` and `check` on Apache Kafka, with a stand-in for the worker that answers as the test specifies."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ ERRORS = {
 
 @dataclass(slots=True)
 class Desk:
-    """The topics of one test, and somebody behind them who answers requests."""
+    """The topics of one test, and a stand-in for the worker that answers requests."""
 
     kafka: KafkaSettings
     environment: dict[str, str]
@@ -43,7 +43,7 @@ class Desk:
     seen: list[tuple[Record, Request]] = field(default_factory=list)
 
     async def answer(self, *states: State) -> None:
-        """Wait for one request and publish these statuses of it."""
+        """Wait for one request and publish its statuses in these states."""
         record = await self.consumer.getone()
         read = Record(
             "cluster", record.topic, record.partition, record.offset, record.timestamp, True,
@@ -56,7 +56,7 @@ class Desk:
             await self.publish(read, request, sequence, state)
 
     async def publish(self, record: Record, request: Request, sequence: int, state: State) -> None:
-        """One status, as the worker publishes it."""
+        """Publish one status, as the worker does."""
         status = DeploymentStatus(
             request_id=request.id,
             sequence=sequence,
@@ -75,7 +75,7 @@ class Desk:
 
     @asynccontextmanager
     async def command(self, *arguments: str, stdin: str = "") -> AsyncIterator[asyncio.subprocess.Process]:
-        """A command as a process of its own, with this test's settings; its stdout can be read line by line."""
+        """Run a command in a separate process with this test's settings; its stdout can be read line by line."""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "worker", *arguments, cwd=ROOT, env={**self.environment, "PATH": ""},
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -91,7 +91,7 @@ class Desk:
             await process.wait()
 
     async def run(self, *arguments: str, stdin: str = "") -> tuple[int | None, list[str], str]:
-        """Exit code, lines of stdout, stderr."""
+        """Return the exit code, the lines of stdout, and stderr."""
         async with self.command(*arguments, stdin=stdin) as process:
             assert process.stdout
             assert process.stderr
@@ -101,7 +101,7 @@ class Desk:
 
 @pytest.fixture
 async def desk(kafka: str, unique: str) -> AsyncIterator[Desk]:
-    """Topics under names of their own, empty."""
+    """Empty topics with unique names."""
     environment = worker_environment(kafka, "http://127.0.0.1:1", "http://127.0.0.1:1", "/deploy_solution", unique)
     settings = read_settings(environment, ClientSettings).kafka
     await create_worker_topics(settings)
@@ -112,17 +112,18 @@ async def desk(kafka: str, unique: str) -> AsyncIterator[Desk]:
 
 
 def token(lifetime: timedelta = timedelta(hours=1)) -> str:
-    """Of the sandbox's user."""
+    """Return a token of the sandbox's user."""
     return sandbox_token(datetime.now(UTC), lifetime)
 
 
 def submit(*options: str) -> Sequence[str]:
-    """The command's arguments."""
+    """Return the arguments of `submit`."""
     return ("submit", *IDS, "--token-stdin", *options)
 
 
 async def test_a_submitted_request_is_one_the_worker_understands(desk: Desk) -> None:
-    """Key, token, ids and the place that Kafka's default partitioner gives it."""
+    """A submitted request has the key, token and ids that the worker expects, in the default partitioner's
+    partition."""
     given = token()
     code, output, errors = await desk.run(*submit("--request-id", "r-1"), stdin=given)
     assert (0, ["r-1"], "") == (code, output, errors)
@@ -143,7 +144,7 @@ async def test_a_submitted_request_is_one_the_worker_understands(desk: Desk) -> 
     ],
 )
 async def test_wait_ends_with_the_final_status(states: Sequence[State], expected: int, desk: Desk) -> None:
-    """0 only when deployed; every status is a line, a failure shows its code."""
+    """`--wait` exits with 0 only when the request is deployed; it prints every status, and the code of a failure."""
     (code, output, _), _ = await asyncio.gather(desk.run(*submit("--wait"), stdin=token()), desk.answer(*states))
     assert expected == code
     request_id, *lines = output
@@ -153,14 +154,14 @@ async def test_wait_ends_with_the_final_status(states: Sequence[State], expected
 
 
 async def test_wait_gives_up_in_time(desk: Desk) -> None:
-    """Exit code 3, and the command that goes on waiting."""
+    """After the timeout, `--wait` exits with 3 and prints the command that continues to wait."""
     code, output, errors = await desk.run(*submit("--wait", "--timeout", "0.2", "--request-id", "r-1"), stdin=token())
     assert (3, ["r-1"]) == (code, output)
     assert "playground-deployer watch --from-beginning --request-id r-1" in errors
 
 
 async def test_wait_finds_a_status_that_was_there_already(desk: Desk) -> None:
-    """The same request sent again gets nothing new; its end is the one it had."""
+    """Submitting the same request again publishes no new status, so `--wait` finds its earlier final status."""
     await desk.run(*submit("--request-id", "r-1"), stdin=token())
     await desk.answer(State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.DEPLOYED)
     code, output, _ = await desk.run(*submit("--wait", "--request-id", "r-1"), stdin=token())
@@ -168,7 +169,7 @@ async def test_wait_finds_a_status_that_was_there_already(desk: Desk) -> None:
 
 
 async def test_watch_follows_until_it_is_stopped(desk: Desk) -> None:
-    """What the topic holds first, then what comes; known statuses once; Ctrl-C is its ordinary end."""
+    """`watch` prints the existing statuses and then new ones, each once; Ctrl-C stops it with exit code 0."""
     await desk.run(*submit("--request-id", "r-1"), stdin=token())
     await desk.answer(State.ACCEPTED)
     [(record, request)] = desk.seen
@@ -183,7 +184,7 @@ async def test_watch_follows_until_it_is_stopped(desk: Desk) -> None:
 
 
 async def test_watch_json_is_the_event(desk: Desk) -> None:
-    """One JSON object per line, of the request that was asked for."""
+    """`watch --json` prints one JSON object per line, for the selected request only."""
     for request_id in ("r-1", "r-2"):
         await desk.run(*submit("--request-id", request_id), stdin=token())
         await desk.answer(State.ACCEPTED)
@@ -195,7 +196,10 @@ async def test_watch_json_is_the_event(desk: Desk) -> None:
 
 
 async def test_status_says_where_requests_stand(desk: Desk) -> None:
-    """Of one request each status once, of all that are open the last, and then it ends; in JSON as it was published."""
+    """`status` prints the statuses of one request, or the last status of every open request, and exits.
+
+    Each status is printed once; `--json` prints them as published.
+    """
     for request_id, states in (("r-1", [State.ACCEPTED, State.DEPLOYED]), ("r-2", [State.ACCEPTED, State.BUILDING])):
         await desk.run(*submit("--request-id", request_id), stdin=token())
         await desk.answer(*states)
@@ -217,7 +221,10 @@ async def test_status_says_where_requests_stand(desk: Desk) -> None:
 
 
 async def test_a_status_topic_with_too_few_partitions_is_named(desk: Desk, topics: Topics) -> None:
-    """Before anything is published: its statuses could not be followed, nor even written."""
+    """A status topic with too few partitions is named before anything is published.
+
+    The request's statuses could not be followed, nor even written.
+    """
     desk.environment["DEPLOYER_KAFKA__STATUS_TOPIC"] = await topics.create("small")
     code, output, errors = await desk.run(*submit("--wait"), stdin=token())
     assert (1, []) == (code, output)
@@ -226,7 +233,7 @@ async def test_a_status_topic_with_too_few_partitions_is_named(desk: Desk, topic
 
 @pytest.mark.parametrize("command", [["watch"], submit(), submit("--wait")])
 async def test_a_topic_that_does_not_exist_is_named(command: Sequence[str], kafka: str, desk: Desk) -> None:
-    """At once, and not after the time aiokafka would wait."""
+    """A missing topic is named at once, without aiokafka's long wait."""
     desk.environment = {"DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": kafka} | {
         f"DEPLOYER_KAFKA__{name}_TOPIC": f"nothing-{uuid4()}" for name in ("REQUESTS", "STATUS")
     }
@@ -236,7 +243,7 @@ async def test_a_topic_that_does_not_exist_is_named(command: Sequence[str], kafk
 
 
 async def test_check_reaches_everybody(desk: Desk, tmp_path: Path) -> None:
-    """One line each; a dependency that fails makes the exit code 1 and leaves the others alone."""
+    """`check` prints one line per dependency; a failure makes the exit code 1 and does not affect other lines."""
     async with served(graphene_app()) as graphene, served(playground_app(tmp_path)) as playground:
         prefix = desk.kafka.group_id
         desk.environment = worker_environment(
@@ -259,7 +266,10 @@ async def test_check_reaches_everybody(desk: Desk, tmp_path: Path) -> None:
 
 
 async def test_check_compares_the_partitions(desk: Desk) -> None:
-    """With the setting, from which the chart and a topic that is made take their number; it is no fault."""
+    """`check` reports a topic whose partitions differ from the setting, which is no failure.
+
+    The chart and created topics take their number of partitions from the setting.
+    """
     actual = desk.kafka.partitions
     desk.environment["DEPLOYER_KAFKA__PARTITIONS"] = str(actual + 1)
     _, output, _ = await desk.run("check")
@@ -276,6 +286,6 @@ DEPENDENCIES = dict.fromkeys(
 
 
 def marks(output: Sequence[str]) -> Mapping[str, str]:
-    """Dependency → ok or FAILED."""
+    """Return the mark of each dependency: ok or FAILED."""
     found = (line.split(maxsplit=1) for line in output)
     return {rest.partition(":")[0]: mark for mark, rest in found}

@@ -1,4 +1,4 @@
-"""`dead-letter` on Apache Kafka: letters as the worker writes them, and requests sent once more."""
+"""`dead-letter` on Apache Kafka: letters as the worker writes them, and requests that are replayed."""
 
 import json
 from contextlib import suppress
@@ -24,7 +24,7 @@ from worker.sandbox.users import SANDBOX_USER, User, sandbox_token
 BUSY = Unavailable("playground-busy", CODES["playground-busy"], "submit")
 SLOW = Unavailable("catalog-timeout", CODES["catalog-timeout"], "fetch")
 OTHER_USER = User("user-2", "bob", "bob@graphene.example")
-PARTITION = 4  # where SANDBOX_USER's key leads, of 12
+PARTITION = 4  # the partition of SANDBOX_USER's key, of 12
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class Box:
     tokens: list[str]
 
     async def request(self, request_id: str, user: User = SANDBOX_USER, replay_of: str | None = None) -> Record:
-        """A request that is in its topic, with a token of its own."""
+        """Publish a request with its own token, and return its record."""
         token = sandbox_token(datetime.now(UTC), timedelta(hours=1, seconds=len(self.tokens)), user)
         self.tokens.append(token)
         ask = OutgoingRequest(request_id, SOLUTION, REVISION, token, replay_of)
@@ -44,23 +44,26 @@ class Box:
         return await self.received()
 
     async def received(self) -> Record:
-        """The next request in the topic."""
+        """Return the next request in the topic."""
         await self.desk.answer()
         return self.desk.seen[-1][0]
 
     async def put(self, letter: DeadLetter, producer: AIOKafkaProducer | None = None) -> str:
-        """A letter into its topic, and its place."""
+        """Write a letter to its topic and return its position."""
         written = await (producer or self.desk.producer).send_and_wait(
             self.desk.kafka.dead_letter_topic, letter.value, key=letter.key, headers=[*letter.headers]
         )
         return f"{written.partition}:{written.offset}"
 
     async def give_up(self, request_id: str, error: Unavailable = BUSY, **more: Any) -> str:
-        """A request that ended after four attempts; the place of its letter."""
+        """Write the letter of a request that ended after four attempts and return its position."""
         return await self.put(letter(await self.request(request_id, **more), error))
 
     async def run(self, *arguments: str, code: int = 0) -> tuple[list[str], str]:
-        """`dead-letter` with these arguments: lines of stdout, and stderr; nothing of a token in either."""
+        """Run `dead-letter` with these arguments; return the lines of stdout, and stderr.
+
+        Neither may contain part of a token.
+        """
         ended, output, errors = await self.desk.run("dead-letter", *arguments)
         assert code == ended, errors
         shown = "\n".join((*output, errors))
@@ -69,12 +72,12 @@ class Box:
         return output, errors
 
     async def sent(self) -> int:
-        """How many requests are in their topic."""
+        """Return the number of requests in their topic."""
         consumer = self.desk.consumer
         return sum((await consumer.end_offsets(consumer.assignment())).values())
 
     async def expire(self) -> None:
-        """Kafka deletes all requests."""
+        """Make Kafka delete all requests."""
         consumer, admin = self.desk.consumer, AIOKafkaAdminClient(bootstrap_servers=self.desk.kafka.bootstrap_servers)
         ends = await consumer.end_offsets(consumer.assignment())
         await admin.start()
@@ -86,29 +89,29 @@ class Box:
 
 @pytest.fixture
 async def box(desk: Desk) -> Box:
-    """Empty."""
+    """An empty dead-letter topic."""
     return Box(desk, [])
 
 
 def nonce(request_id: str) -> str:
-    """Of the letter of a request."""
+    """Return the nonce of a request's letter."""
     return f"nonce of {request_id}"
 
 
 def replay_id(original: str, number: int, of: str | None = None) -> str:
-    """The id of the n-th replay, which comes of the letter of the request `of`; None: of the original's."""
+    """Return the id of the n-th replay, derived from the letter of the request `of`; None: of the original's letter."""
     return Replay(original, number, nonce(of or original)).request_id
 
 
 def letter(record: Record, error: Unavailable = BUSY) -> DeadLetter:
-    """As the worker writes it."""
+    """Return a dead letter as the worker writes it."""
     request = read_request(record)
     assert isinstance(request, Request)
     return dead_letter(record, final_status(record, request.id, error), request, error, nonce(request.id))
 
 
 def unreadable() -> DeadLetter:
-    """Of a record that was no request."""
+    """Return the letter of a record that was not a request."""
     record = Record("cluster", "requests", 1, 3, 1_700_000_000_000, True, b"user-1", b"{")
     problem = read_request(record)
     assert isinstance(problem, Unreadable)
@@ -116,7 +119,7 @@ def unreadable() -> DeadLetter:
 
 
 async def test_list_shows_one_line_each(box: Box) -> None:
-    """What a filter takes, in words and as JSON; what was not committed is not there."""
+    """`list` prints the letters that the filter selects, as text or JSON, and omits uncommitted letters."""
     busy, slow = await box.give_up("r-1"), await box.give_up("r-2", SLOW)
     other = await box.give_up("r-3", user=OTHER_USER)
     lost = await box.put(unreadable())
@@ -148,7 +151,7 @@ async def test_list_shows_one_line_each(box: Box) -> None:
 
 
 async def test_show_tells_everything(box: Box) -> None:
-    """Headers and value, and nothing that a terminal would obey."""
+    """`show` prints headers and value, without any control character for the terminal."""
     record = await box.request("r-1")
     whole = letter(record)
     odd = DeadLetter(whole.key, b'{"mood": "\\u001b[2J\x7f"}', (*whole.headers, ("x", b"\x1b[31m")))
@@ -170,7 +173,7 @@ async def test_show_tells_everything(box: Box) -> None:
 
 
 async def test_a_replay_is_the_request_under_a_new_id(box: Box) -> None:
-    """Key, partition and token are the original's; sent twice it is the same request, which the worker absorbs."""
+    """A replay keeps the original's key, partition and token; the worker absorbs a second copy as the same request."""
     place = await box.give_up("r-1")
     await box.give_up("r-2", SLOW)
     new = replay_id("r-1", 1)
@@ -192,7 +195,10 @@ async def test_a_replay_is_the_request_under_a_new_id(box: Box) -> None:
 
 
 async def test_what_was_replayed_before_is_said(box: Box) -> None:
-    """With what became of it, and nothing is sent: the worker would take it for the same request again."""
+    """A letter that was already replayed is reported with the replay's state, and is not sent again.
+
+    The worker would treat the second replay as a duplicate.
+    """
     place = await box.give_up("r-1")
     await box.run("replay", place)
     await box.desk.answer(State.ACCEPTED, State.BUILDING)
@@ -206,13 +212,13 @@ async def test_what_was_replayed_before_is_said(box: Box) -> None:
 
 
 async def test_what_cannot_be_replayed_is_passed_over(box: Box) -> None:
-    """A line for each says why, the others are sent, and the exit code is 1."""
+    """A letter that cannot be replayed is reported with its reason, the others are sent, and the exit code is 1."""
     chained = await box.give_up(replay_id("r-0", MAX_REPLAYS), replay_of="r-0")
     lost = await box.put(unreadable())
     record = await box.request("r-2")
     whole = letter(record)
     earlier = tuple((name, b"1" if name == TIMESTAMP else value) for name, value in whole.headers)
-    another = await box.put(DeadLetter(whole.key, whole.value, earlier))  # the topic was made anew since
+    another = await box.put(DeadLetter(whole.key, whole.value, earlier))  # the topic was recreated since
     good = await box.give_up("r-3")
     lines, errors = await box.run("replay", "--all", code=1)
     assert [f"{good}  r-3 → {replay_id('r-3', 1)}", "Replayed: 1. Could not be sent: 3. Already replayed: 0."] == lines
@@ -230,7 +236,7 @@ async def test_what_cannot_be_replayed_is_passed_over(box: Box) -> None:
 
 
 async def test_a_token_file_replaces_tokens_that_are_gone(box: Box, tmp_path: Path) -> None:
-    """One token for all requests of its user; another user's is not sent under it."""
+    """A token file supplies one token for all requests of its user; other users' requests are not sent with it."""
     place, other = await box.give_up("r-1"), await box.give_up("r-2", user=OTHER_USER)
     await box.expire()
     lines, errors = await box.run("replay", "--all", code=1)
@@ -250,7 +256,7 @@ async def test_a_token_file_replaces_tokens_that_are_gone(box: Box, tmp_path: Pa
 
 
 async def test_replays_take_their_time(box: Box) -> None:
-    """No more a second than `--rate`."""
+    """`replay` sends at most `--rate` requests per second."""
     for number in range(3):
         await box.give_up(f"r-{number}")
     began = monotonic()
@@ -259,7 +265,7 @@ async def test_replays_take_their_time(box: Box) -> None:
 
 
 async def test_a_replay_has_to_be_chosen(box: Box) -> None:
-    """Nobody replays everything by mistake."""
+    """`replay` requires a selection, so that no operator replays everything by mistake."""
     await box.give_up("r-1")
     _, errors = await box.run("replay", code=2)
     assert "no dead letter is selected" in errors
@@ -267,7 +273,7 @@ async def test_a_replay_has_to_be_chosen(box: Box) -> None:
 
 
 async def test_a_topic_that_does_not_exist_is_named(box: Box) -> None:
-    """At once, in a sentence."""
+    """A missing dead-letter topic is named at once."""
     name = box.desk.environment["DEPLOYER_KAFKA__DEAD_LETTER_TOPIC"] = f"{box.desk.kafka.group_id}.none"
     _, errors = await box.run("list", code=1)
     assert f"DEPLOYER_KAFKA__DEAD_LETTER_TOPIC: the topic '{name}' does not exist" in errors

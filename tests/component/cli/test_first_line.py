@@ -1,4 +1,4 @@
-"""What the commands have imported when they show what Apache Kafka told them."""
+"""The modules that the commands have imported when they print what they read from Apache Kafka."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ from tests.support.first_line import DRAWS, WORKS, first_line
     ],
 )
 async def test_a_command_on_kafka_loads_only_what_it_needs(arguments: list[str], said: str, desk: Desk) -> None:
-    """An operator's commands answer with Kafka's client and the events alone: no server, no builder, no metrics."""
+    """An operator's commands import only Kafka's client and the events: no server, no builder, no metrics."""
     place = await Box(desk, []).give_up("r-0")
     await publish(desk, [State.PARKED])
     environment = {**desk.environment, "DEPLOYER_TOKEN": token()}

@@ -1,4 +1,4 @@
-"""`resolve` on Apache Kafka, with somebody in the worker's place who goes on as the test says."""
+"""`resolve` on Apache Kafka, with a stand-in for the worker that continues as the test specifies."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ TO_PARKED = (State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.PARKED)
 
 @pytest.fixture
 async def settlements(desk: Desk) -> AsyncIterator[AIOKafkaConsumer]:
-    """Reads what is settled, from the beginning."""
+    """A consumer that reads all settlements from the beginning."""
     consumer = AIOKafkaConsumer(
         desk.kafka.settlements_topic, bootstrap_servers=desk.kafka.bootstrap_servers, auto_offset_reset="earliest"
     )
@@ -27,7 +27,7 @@ async def settlements(desk: Desk) -> AsyncIterator[AIOKafkaConsumer]:
 
 
 async def publish(desk: Desk, states: Sequence[State], *, first: int = 0, partition: int = 2, attempt: int = 1) -> None:
-    """Statuses of the request r-1, from this sequence number on."""
+    """Publish statuses of the request r-1, starting with this sequence number."""
     for sequence, state in enumerate(states, first):
         status = DeploymentStatus(
             request_id="r-1",
@@ -46,18 +46,21 @@ async def publish(desk: Desk, states: Sequence[State], *, first: int = 0, partit
 
 
 def resolve(outcome: str, *options: str) -> Sequence[str]:
-    """The command's arguments."""
+    """Return the arguments of `resolve`."""
     return ("resolve", "r-1", "--outcome", outcome, *options)
 
 
 def settled(record: ConsumerRecord) -> DeploymentSettled:
-    """As the worker reads it."""
+    """Return the settlement as the worker reads it."""
     return DeploymentSettled.model_validate_json(record.value)
 
 
 @pytest.mark.parametrize("state", [State.PARKED, State.SUBMITTING])
 async def test_the_worker_of_the_partition_is_told(state: State, desk: Desk, settlements: AIOKafkaConsumer) -> None:
-    """One event for the last attempt, in the partition of the request, under its id, with nothing that nobody said."""
+    """`resolve` writes one settlement for the last attempt, in the request's partition and under its id.
+
+    The settlement has no field that the operator did not give.
+    """
     await publish(desk, [State.ACCEPTED, State.BUILDING], attempt=1)
     await publish(desk, [state], first=2, attempt=3)
     desk.environment["USER"] = "ada"
@@ -89,7 +92,7 @@ async def test_the_worker_of_the_partition_is_told(state: State, desk: Desk, set
 async def test_wait_ends_as_the_operator_said_or_not(
     outcome: str, states: Sequence[State], expected: int, desk: Desk, settlements: AIOKafkaConsumer
 ) -> None:
-    """0 only then; every status after the settled one is a line."""
+    """`--wait` exits with 0 only if the request ends as resolved, and prints every status after the settlement."""
     await publish(desk, TO_PARKED)
 
     async def go_on() -> DeploymentSettled:
@@ -107,7 +110,7 @@ async def test_wait_ends_as_the_operator_said_or_not(
 
 
 async def test_wait_gives_up_in_time(desk: Desk) -> None:
-    """Exit code 3, and the command that goes on waiting."""
+    """After the timeout, `--wait` exits with 3 and prints the command that continues to wait."""
     await publish(desk, TO_PARKED)
     code, output, errors = await desk.run(*resolve("retry", "--wait", "--timeout", "0.2"))
     assert (3, ["r-1: attempt 1 is settled as retry."]) == (code, output)
@@ -126,7 +129,7 @@ async def test_wait_gives_up_in_time(desk: Desk) -> None:
 async def test_nothing_else_is_settled(
     states: Sequence[State], said: str, desk: Desk, settlements: AIOKafkaConsumer
 ) -> None:
-    """A sentence that names the state, and nothing is published."""
+    """A request in any other state is refused with a sentence that names the state, and no settlement is published."""
     await publish(desk, states)
     code, output, errors = await desk.run(*resolve("failed"))
     assert (1, []) == (code, output)
@@ -135,7 +138,7 @@ async def test_nothing_else_is_settled(
 
 
 async def test_an_id_in_two_partitions_needs_one_of_them(desk: Desk, settlements: AIOKafkaConsumer) -> None:
-    """Both are named with their state; `--partition` says which."""
+    """When an id exists in two partitions, both are listed with their state, and `--partition` chooses one."""
     await publish(desk, TO_PARKED, partition=0)
     await publish(desk, (*TO_PARKED, State.DEPLOYED), partition=3)
     code, _, errors = await desk.run(*resolve("failed"))
@@ -151,7 +154,7 @@ async def test_an_id_in_two_partitions_needs_one_of_them(desk: Desk, settlements
 
 
 async def test_a_settlements_topic_that_does_not_fit_is_named(desk: Desk, topics: Topics) -> None:
-    """Before anything is published: too few partitions, or none at all."""
+    """A settlements topic that is missing or has too few partitions is named before a settlement is published."""
     await publish(desk, TO_PARKED)
     desk.environment["DEPLOYER_KAFKA__SETTLEMENTS_TOPIC"] = await topics.create("small")
     code, output, errors = await desk.run(*resolve("failed"))

@@ -1,4 +1,4 @@
-"""What the tests of the client share with those of the commands."""
+"""Fixtures that the tests of the client share with the tests of the commands."""
 
 from tests.component.cli.test_commands import desk
 

@@ -1,4 +1,4 @@
-"""`DeployerClient` on Apache Kafka, with somebody in the worker's place who answers as the test says."""
+"""`DeployerClient` on Apache Kafka, with a stand-in for the worker that answers as the test specifies."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ WHOLE = (State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.DEPLOYED)
 
 
 async def refuse(desk: Desk) -> None:
-    """Answer one request as a worker does that does not accept it."""
+    """Answer one request with a rejection, as a worker does before `accepted`."""
     await desk.answer()
     record, _ = desk.seen[-1]
     status = DeploymentStatus(
@@ -39,7 +39,7 @@ async def refuse(desk: Desk) -> None:
 
 
 async def test_a_request_is_sent_and_followed(desk: Desk) -> None:
-    """To its end, live and once more afterwards."""
+    """A request can be followed to its end, both live and again afterwards."""
     async with DeployerClient(desk.kafka) as client:
         request_id = await client.submit(SOLUTION, str(REVISION), f"Bearer {token()}")
         final, _ = await asyncio.gather(client.wait(request_id, timeout=60), desk.answer(*WHOLE))
@@ -48,12 +48,15 @@ async def test_a_request_is_sent_and_followed(desk: Desk) -> None:
 
 
 async def test_partitions_that_are_added_are_sent_to(desk: Desk) -> None:
-    """By a sender that was there before, within seconds: until then it sends to where their users no longer belong."""
+    """A running sender uses new partitions within seconds.
+
+    Until then it sends to partitions that no longer match its users' keys.
+    """
     async with open_publisher(desk.kafka) as publisher, admin_client(desk.kafka.bootstrap_servers) as admin:
         before = publisher.partitions
         await admin.create_partitions({desk.kafka.requests_topic: NewPartitions(2 * before)})
         async with asyncio.timeout(30):
-            while publisher.partitions == before:  # noqa: ASYNC110 - nothing tells but asking again
+            while publisher.partitions == before:  # noqa: ASYNC110 - nothing notifies us, so poll
                 await asyncio.sleep(0.05)
         user = user_of(partition=before, partitions=2 * before)
         request = OutgoingRequest("r-1", SOLUTION, REVISION, sandbox_token(datetime.now(UTC), user=user))
@@ -61,7 +64,7 @@ async def test_partitions_that_are_added_are_sent_to(desk: Desk) -> None:
 
 
 async def test_what_is_refused_ends_by_its_place(desk: Desk) -> None:
-    """Its status has another id than the request."""
+    """The client finds the rejection of its request, although that status has a record id instead of the request id."""
     async with DeployerClient(desk.kafka) as client:
         request_id = await client.submit(SOLUTION, REVISION, token(), request_id="r-1")
         await refuse(desk)
@@ -70,7 +73,7 @@ async def test_what_is_refused_ends_by_its_place(desk: Desk) -> None:
 
 
 async def test_a_request_of_before_is_followed(desk: Desk) -> None:
-    """Sent by another client, whatever has become of it by now; and the same one sent again."""
+    """A request that another client sent can be followed in any state, and so can the same request sent again."""
     async with DeployerClient(desk.kafka, follows=False) as sender:
         await sender.submit(SOLUTION, REVISION, token(), request_id="r-1")
     await desk.answer(*WHOLE)
@@ -82,7 +85,7 @@ async def test_a_request_of_before_is_followed(desk: Desk) -> None:
 
 
 async def test_many_wait_at_once(desk: Desk) -> None:
-    """Each for its own."""
+    """Several concurrent waits each return the final status of their own request."""
     async with DeployerClient(desk.kafka) as client:
         ids = [await client.submit(SOLUTION, REVISION, token()) for _ in range(5)]
         waiting = [asyncio.create_task(client.wait(it, timeout=60)) for it in ids]
@@ -92,7 +95,7 @@ async def test_many_wait_at_once(desk: Desk) -> None:
 
 
 async def test_waiting_ends_in_time(desk: Desk) -> None:
-    """TimeoutError, and the client can be used further."""
+    """A wait that times out raises TimeoutError, and the client stays usable."""
     async with DeployerClient(desk.kafka) as client:
         request_id = await client.submit(SOLUTION, REVISION, token())
         with pytest.raises(TimeoutError):
@@ -102,7 +105,7 @@ async def test_waiting_ends_in_time(desk: Desk) -> None:
 
 
 async def test_what_cannot_be_sent_is_said(desk: Desk) -> None:
-    """A token without a user, an id that is none, and a topic that does not exist."""
+    """A token without a user, an invalid id and a missing topic each raise an error that names the problem."""
     async with DeployerClient(desk.kafka) as client:
         with pytest.raises(CommandError, match="names no user"):
             await client.submit(SOLUTION, REVISION, "a.b.c")

@@ -35,7 +35,7 @@ ENDED = DeploymentStatus(
 
 
 class Handler:
-    """Notes what it is given and finishes it when told; `free` finishes everything. What it does is like a POST."""
+    """A handler that records each job and finishes it when released; `free` finishes all. Its work counts as a POST."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[int, int]] = []
@@ -73,7 +73,7 @@ class Handler:
 
 
 class Client(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka has no types
-    """Fails to poll when told."""
+    """A Kafka client whose polls fail while `failure` is set."""
 
     failure: Exception | None = None
 
@@ -85,7 +85,7 @@ class Client(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka has no types
 
 
 class Member:
-    """One consumer of the group, running."""
+    """A running consumer of the group."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class Member:
 
     @property
     def ready(self) -> list[bool]:
-        """Of each of its partitions: whether it is taken over."""
+        """For each assigned partition, whether it has been taken over."""
         return [processor.ready for processor in self.consumer.processors.values()]
 
     async def stopped(self) -> None:
@@ -112,7 +112,7 @@ class Member:
 
 
 class Group:
-    """A topic of its own and its consumer group."""
+    """A topic and the consumer group that reads it."""
 
     def __init__(self, kafka: settings.KafkaSettings, producer: AIOKafkaProducer) -> None:
         self.kafka = kafka
@@ -122,7 +122,7 @@ class Group:
         self.numbers = count()
 
     async def publish(self, records: int, partition: int = 0) -> None:
-        """Each record has a key of its own, so that none waits for another."""
+        """Publish records, each under its own key, so that no record waits for another."""
         for _ in range(records):
             key = b"key-%d" % next(self.numbers)
             await self.producer.send_and_wait(self.topic, b"{}", key=key, partition=partition)
@@ -135,7 +135,7 @@ class Group:
             await admin.delete_records({TopicPartition(self.topic, 0): RecordsToDelete(before_offset=offset)})
 
     async def until_committed(self, expected: int) -> None:
-        while await self.committed() != expected:  # noqa: ASYNC110 - the broker does not tell, one has to ask
+        while await self.committed() != expected:  # noqa: ASYNC110 - the broker does not notify, so poll
             await asyncio.sleep(0.02)
 
     @asynccontextmanager
@@ -177,7 +177,7 @@ async def group(kafka: str, unique: str) -> AsyncIterator[Group]:
 
 
 async def test_only_what_is_finished_without_a_gap_is_committed(group: Group) -> None:
-    """The second and third may be done; the first would be lost if they were committed."""
+    """Records that finish after an unfinished record are not committed: that would lose the unfinished record."""
     async with group.member() as member:
         await group.publish(3)
         await member.handler.until_seen(3)
@@ -188,7 +188,7 @@ async def test_only_what_is_finished_without_a_gap_is_committed(group: Group) ->
 
 
 async def test_the_poll_loop_does_not_wait_for_a_handler(group: Group) -> None:
-    """A deployment takes minutes; a consumer that waits for it leaves its group."""
+    """The poll loop continues while a handler runs: a consumer that waited for a deployment would leave its group."""
     async with group.member() as member:
         await group.publish(1)
         await member.handler.until_seen(1)
@@ -199,7 +199,10 @@ async def test_the_poll_loop_does_not_wait_for_a_handler(group: Group) -> None:
 
 
 async def test_a_header_that_aiokafka_cannot_read_stops_nobody(group: Group) -> None:
-    """Its record is handed over like everything before and behind it, compressed or not, in its batch and in others."""
+    """A record with an unreadable header is delivered, and so are the records around it.
+
+    That holds for compressed and uncompressed batches, in the record's own batch and in others.
+    """
     await group.publish(3, partition=0)
     await group.publish(3, partition=1)
     for compression in (None, "gzip"):
@@ -218,7 +221,7 @@ async def test_a_header_that_aiokafka_cannot_read_stops_nobody(group: Group) -> 
 
 
 async def test_headers_that_cannot_be_read_slow_nobody_down(group: Group) -> None:
-    """20 among 2,000: all are read within seconds, each once."""
+    """With 20 unreadable headers among 2,000 records, all records are read within seconds, each once."""
     async with careless_producer(group.bootstrap) as producer:
         for number in range(2000):
             headers = BAD if number % 100 == 50 else []
@@ -231,7 +234,7 @@ async def test_headers_that_cannot_be_read_slow_nobody_down(group: Group) -> Non
 
 
 async def test_reading_stops_when_too_much_is_unfinished(group: Group) -> None:
-    """And goes on when there is room; nothing is skipped or read twice on the way."""
+    """Reading pauses at the limit of buffered records and resumes later, without skipping or repeating a record."""
     async with group.member(max_buffered_records=4) as member:
         await group.publish(20)
         await member.handler.until_seen(4)
@@ -244,7 +247,7 @@ async def test_reading_stops_when_too_much_is_unfinished(group: Group) -> None:
 
 
 async def test_headers_count_as_unfinished_bytes(group: Group) -> None:
-    """Tokens come in a header: a thousand large ones would fill the memory unseen."""
+    """Headers count towards the limit of buffered bytes: a thousand large tokens in headers could fill the memory."""
     async with group.member(max_buffered_bytes=1000) as member:
         headers = [("authorization", b"x" * 1000)]
         for key in (b"first", b"second"):
@@ -257,7 +260,7 @@ async def test_headers_count_as_unfinished_bytes(group: Group) -> None:
 
 
 async def test_a_stop_finishes_what_was_read(group: Group) -> None:
-    """A running POST is not cut off, and its offset is committed before the worker leaves."""
+    """A graceful shutdown lets a running POST finish and commits its offset before the worker leaves the group."""
     async with group.member() as member:
         await group.publish(2)
         await member.handler.until_seen(2)
@@ -270,7 +273,7 @@ async def test_a_stop_finishes_what_was_read(group: Group) -> None:
 
 
 async def test_what_does_not_finish_in_time_is_read_again(group: Group) -> None:
-    """A stop has an end; what is cut off stays uncommitted and goes to the next worker."""
+    """A record cut off when the drain time ends stays uncommitted, and the next worker reads it again."""
     async with group.member(drain_seconds=0.1) as member:
         await group.publish(1)
         await member.handler.until_seen(1)
@@ -282,7 +285,7 @@ async def test_what_does_not_finish_in_time_is_read_again(group: Group) -> None:
 
 
 async def test_a_rebalance_waits_for_nobody(group: Group) -> None:
-    """A partition that stays goes on untouched; of one that goes, what was not finished is the next one's."""
+    """A rebalance leaves a kept partition undisturbed; the next owner gets a revoked partition's unfinished records."""
     async with group.member() as first:
         await group.publish(3, partition=0)
         await group.publish(3, partition=1)
@@ -294,7 +297,7 @@ async def test_a_rebalance_waits_for_nobody(group: Group) -> None:
             await group.publish(2, partition=0)
             await group.publish(2, partition=1)
             for partition in (0, 1):
-                while await group.committed(partition) != 5:  # noqa: ASYNC110 - the broker does not tell
+                while await group.committed(partition) != 5:  # noqa: ASYNC110 - the broker does not notify
                     await asyncio.sleep(0.02)
             taken, stayed = {partition for partition, _ in second.handler.seen}, first.handler.seen[6:]
             assert 1 == len(taken)
@@ -302,10 +305,10 @@ async def test_a_rebalance_waits_for_nobody(group: Group) -> None:
 
 
 async def test_a_partition_that_comes_late_is_read_beside_a_backlog(group: Group) -> None:
-    """More than half of the bounds is in use: that holds nobody who was not held before."""
+    """With more than half of the limit in use, a partition assigned later is still read at once."""
     async with group.member(max_buffered_records=10) as first:
         async with group.member() as second:
-            while [[True]] * 2 != [it.ready for it in (first, second)]:  # noqa: ASYNC110 - the group does not tell
+            while [[True]] * 2 != [it.ready for it in (first, second)]:  # noqa: ASYNC110 - the group does not notify
                 await asyncio.sleep(0.02)
             (own,), (late,) = first.consumer.processors, second.consumer.processors
             await group.publish(6, partition=own)
@@ -316,7 +319,7 @@ async def test_a_partition_that_comes_late_is_read_beside_a_backlog(group: Group
 
 
 async def test_a_poll_that_fails_finishes_what_runs(group: Group) -> None:
-    """The worker ends with the error, but no running POST is cut off by it."""
+    """A failed poll stops the worker with the error, but running POSTs finish first."""
     async with group.member() as member:
         await group.publish(1)
         await member.handler.until_seen(1)
@@ -330,7 +333,7 @@ async def test_a_poll_that_fails_finishes_what_runs(group: Group) -> None:
 
 
 async def test_what_retention_took_away_is_logged(group: Group) -> None:
-    """Nobody can bring it back, but it must not go unnoticed."""
+    """Records that retention deleted cannot be recovered, but their loss is logged as an error."""
     async with group.member() as member:
         await group.publish(1)
         await member.handler.release()
@@ -348,7 +351,7 @@ async def test_what_retention_took_away_is_logged(group: Group) -> None:
 
 
 async def test_a_defect_is_tried_again_and_commits_nothing(group: Group) -> None:
-    """Without a status its offset must not pass: the partition is taken over again, and the record read again."""
+    """A handler that fails without a status commits no offset: a new take-over reads the record again."""
     async with group.member() as member:
         member.handler.failure = ZeroDivisionError("a defect")
         await group.publish(1)

@@ -1,4 +1,4 @@
-"""What one user has waiting holds up nobody else, on Apache Kafka."""
+"""Requests of one user never delay other users, on Apache Kafka."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ OPEN = 50
 
 
 async def flood(stage: Stage) -> None:
-    """One user's many requests, each under its own id."""
+    """Send many requests of one user, each with its own id."""
     header = ("authorization", f"Bearer {sandbox_token(datetime.now(UTC))}".encode())
     ids = {"solutionId": str(STORED.solution_id), "revisionId": str(STORED.revision_id)}
     for number in range(MANY):
@@ -35,7 +35,10 @@ async def flood(stage: Stage) -> None:
 
 
 async def test_one_users_flood_holds_up_nobody(kafka: str, unique: str, tmp_path: Path) -> None:
-    """50 wait for the first, which takes its time; the rest is told to come again; others begin within a second."""
+    """One user's flood does not delay other users, whose requests begin within a second.
+
+    50 requests wait for the first, which is slow. The rest is rejected as `too-many-requests`.
+    """
     async with open_stage(kafka, unique, tmp_path, partitions=1) as stage:
         stage.graphene.add(STORED)
         stage.graphene.latency = 3.0
@@ -63,7 +66,10 @@ async def test_one_users_flood_holds_up_nobody(kafka: str, unique: str, tmp_path
 
 
 async def test_a_record_in_another_partition_is_refused(kafka: str, unique: str, tmp_path: Path) -> None:
-    """So a sender cannot have one user's requests deployed at the same time by several partitions."""
+    """A record in a partition that does not match its key is rejected.
+
+    Otherwise a sender could have several partitions deploy one user's requests at the same time.
+    """
     async with open_stage(kafka, unique, tmp_path, partitions=4) as stage:
         stage.graphene.add(STORED)
         async with stage.worker(tmp_path / "log"):

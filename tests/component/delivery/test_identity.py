@@ -1,4 +1,4 @@
-"""Others' ids on Apache Kafka: what comes without a valid token touches no request, no status and no replay."""
+"""Other users' request ids on Apache Kafka: a record without a valid token affects no request, status or replay."""
 
 import json
 import re
@@ -24,14 +24,14 @@ pytestmark = pytest.mark.timeout(100)
 
 @pytest.fixture
 async def world(kafka: str, tmp_path: Path) -> AsyncIterator[World]:
-    """With one worker that gives up soon."""
+    """A world with one worker and a short request deadline."""
     async with open_world(kafka, tmp_path, RUNTIME__REQUEST_DEADLINE_SECONDS="1") as world:
         await world.start()
         yield world
 
 
 async def send(world: World, name: str, value: dict[str, Any], key: bytes, token: str | None, partition: int) -> None:
-    """A stranger's record, which the test calls by this name."""
+    """Publish a stranger's record, which the test refers to by this name."""
     headers = [("authorization", f"Bearer {token}".encode())] if token else []
     headers.append(("ce_id", str(value["requestId"]).encode()))
     place = await world.publish(json.dumps(value).encode(), key, headers, partition=partition)
@@ -39,14 +39,14 @@ async def send(world: World, name: str, value: dict[str, Any], key: bytes, token
 
 
 async def end_of(world: World, name: str) -> DeploymentStatus:
-    """The final status about the record that the test calls so."""
+    """Return the final status of the record with this name."""
     await world.followed.until([name], ended)
     (last,) = [it for it in world.followed.about(name) if ended([it])]
     return last
 
 
 def body(world: World, request_id: str, number: int, **more: str) -> dict[str, Any]:
-    """A request for the solution of this number."""
+    """Return a request for the solution with this number."""
     stored = world.solutions[number]
     ids = {"solutionId": str(stored.solution_id), "revisionId": str(stored.revision_id)}
     return {"requestId": request_id, **ids, **more}
@@ -54,7 +54,10 @@ def body(world: World, request_id: str, number: int, **more: str) -> dict[str, A
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "behind"])
 async def test_an_id_is_nobodys_without_a_token(before: bool, world: World) -> None:
-    """Records that bring a user's request id in the user's partition and in another: each ends under its own id."""
+    """Records that reuse a user's request id without a valid token are rejected under their own record ids.
+
+    They arrive in the user's partition and in another, before or after the user's request.
+    """
     key = USERS[1].user_id.encode()
     await world.ask("probe", 1)
     home, _ = world.followed.places["probe"]
@@ -79,7 +82,7 @@ async def test_an_id_is_nobodys_without_a_token(before: bool, world: World) -> N
 
 
 async def test_the_id_of_a_replay_cannot_be_taken(world: World) -> None:
-    """Who knows the original's id, and tries what could follow from it, with and without a token of their own."""
+    """A sender who knows the original id cannot guess the id of its replay, with or without a valid token."""
     mallory = USERS[2]
     token = sandbox_token(datetime.now(UTC), user=mallory)
     await world.ask("probe", 2)
@@ -116,7 +119,7 @@ FORGED: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", FORGED)
 async def test_no_sender_makes_a_replay(name: str, world: World) -> None:
-    """A token that is refused in a request is refused in what calls itself a replay of the user's own request."""
+    """An invalid token is also rejected when its record claims to replay the user's own request."""
     await world.ask("r-1", 1)
     await world.until_ended(["r-1"])
     home, _ = world.followed.places["r-1"]

@@ -1,4 +1,4 @@
-"""`resolve` and `dead-letter` between a real worker and a real Kafka."""
+"""`resolve` and `dead-letter` with a real worker and a real Kafka."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ TOKEN = "eyJ"
 
 @pytest.fixture
 async def world(kafka: str, tmp_path: Path) -> AsyncIterator[World]:
-    """With one worker that gives up soon, and takes a token for two minutes after its end."""
+    """A world with one worker that has a short request deadline and accepts tokens for two minutes after expiry."""
     deadline, leeway = "1", "120"
     async with open_world(
         kafka, tmp_path, RUNTIME__REQUEST_DEADLINE_SECONDS=deadline, AUTH__LEEWAY_SECONDS=leeway
@@ -34,7 +34,7 @@ async def world(kafka: str, tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def command(world: World, *arguments: str, code: int = 0) -> str:
-    """What it prints; its exit code is as expected, and it shows no token."""
+    """Return the output of a command; check that its exit code is as expected and that the output shows no token."""
     env = {**os.environ, **world.env}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "worker", *arguments,
@@ -48,7 +48,7 @@ async def command(world: World, *arguments: str, code: int = 0) -> str:
 
 
 async def bad_gateway(_: str) -> web.Response:
-    """An answer that tells nothing."""
+    """Answer 502, which leaves the outcome unknown."""
     return web.Response(status=502)
 
 
@@ -57,7 +57,7 @@ async def bad_gateway(_: str) -> web.Response:
     [("deployed", State.DEPLOYED, 1), ("failed", State.FAILED, 1), ("retry", State.DEPLOYED, 2)],
 )
 async def test_resolve(outcome: str, state: State, posts: int, world: World) -> None:
-    """The worker that parked the request goes on as the operator says; twice is refused."""
+    """The worker that parked the request continues it as the operator resolved it; a second `resolve` is refused."""
     world.playground.answer = bad_gateway
     await world.ask("r-1")
     await world.until_ended(["r-1"])
@@ -76,28 +76,31 @@ async def test_resolve(outcome: str, state: State, posts: int, world: World) -> 
 
 
 async def no_answer(_: str) -> web.Response:
-    """For as long as the test takes."""
+    """Never answer during the test."""
     await asyncio.Event().wait()
     return web.Response()
 
 
 @pytest.mark.parametrize("outcome", ["", "deployed", "failed", "retry"])
 async def test_a_request_whose_record_kafka_lost(outcome: str, world: World) -> None:
-    """The requests topic is made anew during a POST: what an operator says counts, and without that it is parked."""
+    """A request whose record is lost during its POST ends as the operator resolved it, or is parked.
+
+    The record is lost because the requests topic is recreated.
+    """
     world.playground.answer = no_answer
     await world.ask("r-1")
     await world.until(["r-1"], lambda it: it.state is State.SUBMITTING)
     await world.workers[0].kill()
     async with admin_client(world.kafka.bootstrap_servers) as admin:
         await admin.delete_topics([world.kafka.requests_topic])
-        while world.kafka.requests_topic in await admin.list_topics():  # noqa: ASYNC110 - the broker does not tell
+        while world.kafka.requests_topic in await admin.list_topics():  # noqa: ASYNC110 - the broker does not notify
             await asyncio.sleep(0.05)
     await create_worker_topics(world.kafka)
     world.playground.answer = None
     if outcome:
         await command(world, "resolve", "r-1", "--outcome", outcome, "--by", "ada")
     await world.producer.client.force_metadata_update()
-    await world.ask("r-2")  # gets the same place
+    await world.ask("r-2")  # gets the same offset
     await world.start()
     await world.until_ended(["r-1", "r-2"], parked=not outcome)
     last, other = world.statuses["r-1"][-1], world.statuses["r-2"][-1]
@@ -113,12 +116,12 @@ async def test_a_request_whose_record_kafka_lost(outcome: str, world: World) -> 
 
 
 async def busy(_: str) -> web.Response:
-    """For good."""
+    """Answer 429 every time."""
     return web.Response(status=429)
 
 
 async def test_dead_letters_are_listed_shown_and_replayed_once(world: World) -> None:
-    """What ran out of retries is sent again with its own token, under an id that makes a second replay harmless."""
+    """A request that ran out of retries is replayed with its own token, and a second replay is harmless."""
     world.playground.answer = busy
     await world.ask("r-1", 1)
     await world.publish(b"{", b"somebody", [])
@@ -138,7 +141,7 @@ async def test_dead_letters_are_listed_shown_and_replayed_once(world: World) -> 
     assert "Would be replayed: 1." in said
     (new,) = re.findall(r"→ (\S+)", said)
     world.asked[new] = world.asked["r-1"]
-    sent = 0  # once more, unless the first has a status by then
+    sent = 0  # sent again, unless the first replay has a status by then
     for _ in range(2):
         said = await command(world, "dead-letter", "replay", "--code", "playground-busy")
         sent += f"r-1 → {new}" in said
@@ -150,13 +153,13 @@ async def test_dead_letters_are_listed_shown_and_replayed_once(world: World) -> 
     assert "could not be read (not-json)" in said
     assert f"already replayed as {new}, which is deployed." in said
     async with asyncio.timeout(30):
-        while sum((await world.committed()).values()) < 2 + sent:  # noqa: ASYNC110 - the broker tells nobody
+        while sum((await world.committed()).values()) < 2 + sent:  # noqa: ASYNC110 - the broker does not notify
             await asyncio.sleep(0.1)
     assert 1 == world.playground.posts[new]
 
 
 async def test_only_an_operators_replay_may_be_old(world: World) -> None:
-    """The token of a request has expired; who sends it again as a replay is refused, and the command is not."""
+    """An operator's replay with an expired token is accepted; the sender's own replay is rejected."""
     user, stored = USERS[1], world.solutions[1]
     expired = sandbox_token(datetime.now(UTC) - timedelta(hours=1), timedelta(minutes=59), user)
     headers = [("authorization", f"Bearer {expired}".encode())]
@@ -183,14 +186,17 @@ async def test_only_an_operators_replay_may_be_old(world: World) -> None:
     (new,) = re.findall(r"r-1 → (\S+)", await command(world, "dead-letter", "replay", "--all"))
     await world.until_ended([new])
     assert State.DEPLOYED is world.statuses[new][-1].state
-    await send(new, replayOf="r-1")  # its sender has seen the id by now
+    await send(new, replayOf="r-1")  # the sender has seen the id by now
     await send("again", replayOf="r-1")
     await world.followed.until(["again"], ended)
     assert (1, "rejected") == (world.playground.posts[new], world.followed.about("again")[-1].state)
 
 
 async def test_another_secret_ends_nothing_that_was_accepted(world: World) -> None:
-    """A parked request is deployed by a worker that has only the new secret; a new one with its token is rejected."""
+    """A worker with only a new secret deploys a request that was accepted earlier, and rejects new requests.
+
+    The accepted request was parked; the new request is signed with the old secret.
+    """
     world.playground.answer = bad_gateway
     await world.ask("r-1")
     await world.until_ended(["r-1"])

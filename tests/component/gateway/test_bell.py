@@ -1,4 +1,4 @@
-"""The portal's bell on Apache Kafka: each request that ends is told its user once, also across a restart."""
+"""The portal's bell on Apache Kafka: each user is notified once of each request that ends, also across a restart."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ URL = "https://portal.example/playground"
 
 
 class Portal:
-    """CCDS, as far as notifications go; `failures` are answered first."""
+    """The notification routes of CCDS; the first `failures` calls are answered with 500."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []  # user, page
@@ -56,7 +56,7 @@ class Portal:
 
 
 async def end(producer: AIOKafkaProducer, kafka: KafkaSettings, number: int) -> None:
-    """A user's request, and what a worker says of it."""
+    """Publish a user's request and the statuses that a worker publishes for it."""
     user, partition = f"user-{number % 2}", number % 3
     sent = await producer.send_and_wait(kafka.requests_topic, b"{}", key=user.encode(), partition=partition)
     for sequence, state in enumerate((State.ACCEPTED, State.DEPLOYED)):
@@ -77,7 +77,7 @@ async def end(producer: AIOKafkaProducer, kafka: KafkaSettings, number: int) -> 
 
 
 async def test_each_end_is_told_once(kafka: str) -> None:
-    """To its user, from the first one after the start on; what failed halfway is not told twice."""
+    """Each final status after the start notifies its user exactly once, also when a notification failed halfway."""
     settings = KafkaSettings.model_validate(
         {"bootstrap_servers": kafka, "create_topics": True, "partitions": 3, "replication_factor": 1} | _topics()
     )
@@ -88,7 +88,7 @@ async def test_each_end_is_told_once(kafka: str) -> None:
         async with ringing(settings, catalog, URL):
             async with asyncio.timeout(60):
                 number = 0
-                while not portal.told:  # nothing tells that the group begins at the topic's end now
+                while not portal.told:  # nothing shows when the group has reached the topic's end
                     await end(producer, settings, number := number + 1)
                     await asyncio.sleep(0.5)
             first = len(portal.told)
@@ -96,7 +96,7 @@ async def test_each_end_is_told_once(kafka: str) -> None:
             for _ in range(3):
                 await end(producer, settings, number := number + 1)
             await portal.until(first + 3)
-        await end(producer, settings, number := number + 1)  # while nobody rings
+        await end(producer, settings, number := number + 1)  # while no gateway is running
         async with ringing(settings, catalog, URL):
             await portal.until(first + 4)
     told = [page.rpartition("/")[2] for _, page in portal.told]

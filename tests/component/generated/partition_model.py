@@ -1,8 +1,8 @@
-"""Kafka as a partition processor sees it, as a model: one partition, two workers, a group that moves it, epochs.
+"""A model of Kafka for a partition processor: one partition, two workers, a group that moves the partition, epochs.
 
-No imitation of a broker: only what the processor is promised. A fence always wins; a commit of an older epoch is
-refused; the ownership is refused to whoever the group has not assigned the partition to. What happens in between is the
-real path: processor, job, lifecycle and deployer, with dependencies that answer at once.
+The model imitates no broker, only the guarantees that the processor relies on. A fence always wins. A commit of an
+older epoch is refused. Ownership is refused to a worker that the group has not assigned the partition to. The code in
+between is real: processor, job, lifecycle and deployer, with dependencies that answer at once.
 """
 
 import asyncio
@@ -35,15 +35,15 @@ BUNDLE = Bundle(b"zip", "0" * 64, ("model",), {})
 
 
 class Refused(Exception):
-    """What Kafka's errors are to a processor."""
+    """An error of Kafka, for the processor."""
 
 
-@dataclass(repr=False)  # asyncio makes one of each result
+@dataclass(repr=False)  # asyncio formats the repr of each result
 class Model:
-    """The partition."""
+    """The partition: its records, its statuses, its owner, and the promises that were broken."""
 
     records: list[Record]
-    requests: int  # so many records come first; the others repeat some of them
+    requests: int  # the number of distinct requests, which come first; the other records repeat some of them
     remembered: int = REMEMBERED
     epoch: int = 0
     owner: str = ""
@@ -51,20 +51,20 @@ class Model:
     checkpoint: Checkpoint = field(default_factory=lambda: Checkpoint(0))
     settled: list[DeploymentSettled] = field(default_factory=list)
     posts: Counter[str] = field(default_factory=Counter)
-    unclear: set[str] = field(default_factory=set)  # the requests of whose first POST nobody says what became of it
-    slow: set[str] = field(default_factory=set)  # users whose token takes long to be verified
+    unclear: set[str] = field(default_factory=set)  # requests whose first POST has an unknown outcome
+    slow: set[str] = field(default_factory=set)  # users whose token takes long to verify
     fetched: list[tuple[int, ...]] = field(default_factory=list)  # offsets that were read with one reader
-    errors: list[str] = field(default_factory=list)  # what the next commits do: "", "before", "after"
-    broken: list[str] = field(default_factory=list)  # promises that were not kept
-    read: list[int] = field(default_factory=list)  # how many statuses each take-over read
+    errors: list[str] = field(default_factory=list)  # the effect on the next commits: "", "before", "after"
+    broken: list[str] = field(default_factory=list)  # broken promises
+    read: list[int] = field(default_factory=list)  # the number of statuses that each take-over read
 
     @property
     def committed(self) -> int:
-        """The group's offset."""
+        """Return the group's offset."""
         return self.checkpoint.offset
 
     def commit(self, epoch: int, messages: Sequence[Message], checkpoint: Checkpoint | None) -> Sequence[int]:
-        """All or nothing; with "after" it succeeds and raises."""
+        """Commit everything or nothing; with "after" the commit succeeds and raises."""
         error = self.errors.pop(0) if self.errors else ""
         if epoch != self.epoch or error == "before":
             raise Refused
@@ -91,53 +91,53 @@ class Model:
         return [status.source.offset for status in self.log if status.state in FINAL_STATES]
 
     def ended(self) -> bool:
-        """Everything has its final status, and the group has committed it."""
+        """Return whether every request has its final status and the group has committed all records."""
         return self.committed == len(self.records) and self.requests == len(self._ended())
 
     def last(self, request_id: str) -> State | None:
-        """The state that is durable."""
+        """Return the durable state of a request."""
         return next((it.state for it in reversed(self.log) if it.request_id == request_id), None)
 
 
 class ModelWriter:
-    """One epoch's producer."""
+    """The producer of one epoch."""
 
     def __init__(self, model: Model, epoch: int) -> None:
         self._model, self._epoch = model, epoch
 
     async def commit(self, messages: Sequence[Message], checkpoint: Checkpoint | None) -> Sequence[int]:
-        """A moment passes before and after."""
+        """Commit, with a pause before and after."""
         await asyncio.sleep(0)
         places = self._model.commit(self._epoch, messages, checkpoint)
         await asyncio.sleep(0)
         return places
 
     async def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing: there is nothing to close."""
 
 
 class ModelStore:
-    """One worker's side of it."""
+    """The partition store of one worker."""
 
     def __init__(self, model: Model, worker: str) -> None:
         self._model, self._worker = model, worker
         self.transaction_slots = asyncio.Semaphore(1)
 
     async def fence(self, partition: int) -> ModelWriter:
-        """Always wins."""
+        """Fence the earlier owner, which always succeeds."""
         await asyncio.sleep(0)
         self._model.epoch += 1
         return ModelWriter(self._model, self._model.epoch)
 
     async def verify_ownership(self, partition: int) -> tuple[Checkpoint, int]:
-        """Only the owner's."""
+        """Return checkpoint and end offset to the owner; raise PartitionLost for another worker."""
         await asyncio.sleep(0)
         if self._model.owner != self._worker:
             raise PartitionLost
         return self._model.checkpoint, len(self._model.records)
 
     async def load(self, partition: int, checkpoint: Checkpoint, table: RequestTable) -> list[DeploymentSettled]:
-        """What is committed, and of that only what the checkpoint says is needed."""
+        """Load the committed statuses that the checkpoint names."""
         await asyncio.sleep(0)
         log, reader = self._model.log, RequestTableReader(table)
         table.remembered, table.read_from = self._model.remembered, checkpoint.statuses_from
@@ -148,11 +148,11 @@ class ModelStore:
         return list(self._model.settled)
 
     async def permitted(self, partition: int, request_id: str, appended_at: float) -> str | None:
-        """Nobody replays."""
+        """Permit no replay."""
         return None
 
     async def fetch(self, partition: int, offsets: Sequence[int]) -> AsyncIterator[Record]:
-        """They are still there."""
+        """Yield the records at these offsets, which are never deleted."""
         self._model.fetched.append(tuple(offsets))
         for offset in offsets:
             await asyncio.sleep(0)
@@ -160,21 +160,21 @@ class ModelStore:
 
 
 class ModelClock:
-    """One worker's time: it passes only while somebody sleeps, a few turns of the loop for each sleep."""
+    """The time of one worker, which passes only during a sleep; each sleep takes a few turns of the loop."""
 
     def __init__(self) -> None:
         self.now = NOW
 
     def clocks(self) -> Clocks:
-        """Both clocks are this one."""
+        """Return clocks that all show this time."""
         return Clocks(lambda: self.now, self.seconds, self.sleep, lambda: 0.5)
 
     def seconds(self) -> float:
-        """Since the epoch."""
+        """Return the seconds since the epoch."""
         return self.now.timestamp()
 
     async def sleep(self, seconds: float) -> None:
-        """However long it is, it takes as many turns."""
+        """Sleep; every sleep takes the same number of turns, whatever its length."""
         until = self.now + timedelta(seconds=seconds)
         for _ in range(3):
             await asyncio.sleep(0)
@@ -182,7 +182,7 @@ class ModelClock:
 
 
 class Worker:
-    """A processor, a poll loop that gives it records, and the deployer among dependencies that answer at once."""
+    """A processor, a poll loop that feeds it records, and the deployer with dependencies that answer at once."""
 
     def __init__(self, model: Model, name: str) -> None:
         self.model, self.name = model, name
@@ -201,18 +201,18 @@ class Worker:
         self.task = asyncio.create_task(self.processor.run())
 
     def on_ready(self, processor: PartitionProcessor, offset: int) -> None:
-        """Read from there."""
+        """Read from this offset."""
         self._position = offset
 
     def poll(self) -> None:
-        """Everything there is."""
+        """Deliver all remaining records."""
         ready = self.processor.ready and not self.processor.stopping
         while ready and self._position < len(self.model.records):
             self.processor.receive(self.model.records[self._position])
             self._position += 1
 
     def hand_over(self, partition: int, outcome: Coroutine[Any, Any, DeploymentSettled | None]) -> None:
-        """At once: into the topic, and to whoever reads it now."""
+        """Hand the outcome over at once: to the topic, and to the current reader."""
 
         async def run() -> None:
             settled = await outcome
@@ -227,24 +227,24 @@ class Worker:
     # --------------------------------------------------------------------------------------------- the dependencies
 
     async def authenticate(self, token: str, appended_at: float | None, *, times: bool = True) -> Caller:
-        """The token is the user's id."""
+        """Return the caller; the token is the user's id."""
         for _ in range(40 if token in self.model.slow else 1):
             await asyncio.sleep(0)
         return self.read(token)
 
     def read(self, token: str) -> Caller:
-        """The same."""
+        """Return the caller without verification."""
         return Caller(token, f"{token}@example.org")
 
     async def build(
         self, solution_id: UUID, revision_id: UUID, caller: Caller | None, *, large: bool
     ) -> tuple[Plan, Bundle]:
-        """The same for everybody."""
+        """Return the same bundle for every request."""
         await asyncio.sleep(0)
         return PLAN, BUNDLE
 
     async def submit(self, bundle: bytes, username: str, request_id: str, seconds: float) -> DeploymentInfo:
-        """The intent must be durable by now, and nobody else's."""
+        """Check that the intent is durable and the request's last status, and answer."""
         if self.model.last(request_id) is not State.SUBMITTING:
             self.model.broken.append(f"a POST of {request_id} after {self.model.last(request_id)}")
         self.model.posts[request_id] += 1
@@ -257,7 +257,7 @@ class Worker:
 
 
 def records(count: int, users: int, repeated: int = 0) -> list[Record]:
-    """Each with an id of its own; then the first `repeated` of them once more."""
+    """Return records with distinct ids, followed by the first `repeated` of them again."""
     numbers = [*range(count), *range(min(repeated, count))]
     return [
         record(

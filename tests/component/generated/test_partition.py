@@ -1,4 +1,4 @@
-"""The partition processor against a model: whatever happens in whatever order, the promises hold."""
+"""The partition processor against a model: the promises hold for any events in any order."""
 
 import asyncio
 from collections.abc import Iterator
@@ -14,9 +14,9 @@ from tests.component.generated.partition_model import Model, Worker, records
 from tests.support.generated import ROUND, ROUNDS
 from worker.domain.partition_state import REMEMBERED
 
-# "move": the group gives the partition to the other worker. "kill": a process ends at once. "zombie": the owner does
+# "move": the group assigns the partition to the other worker. "kill": a process dies at once. "zombie": the owner does
 # not notice that it lost the partition. "before", "after": the next commit fails, undone or done. "retry", "failed" and
-# "deployed": an operator settles what is parked, twice.
+# "deployed": an operator settles the parked requests, twice.
 OUTCOMES = ("retry", "failed", "deployed")
 EVENTS = st.lists(
     st.tuples(
@@ -29,7 +29,7 @@ EVENTS = st.lists(
 
 @pytest.fixture(scope="module")
 def runner() -> Iterator[asyncio.Runner]:
-    """One loop for all cases."""
+    """One event loop for all cases."""
     with asyncio.Runner() as running:
         yield running
 
@@ -54,9 +54,9 @@ def test_whatever_happens_the_promises_hold(
     slow: set[str],
     events: list[tuple[str, int]],
 ) -> None:
-    """Each request ends once, gaplessly; it is POSTed after its intent, twice only when somebody says so."""
+    """Each request ends once, gaplessly; it is POSTed after its intent, and again only if settled as `retry`."""
     with capture_logs():
-        # Without repeated ones nothing needs to be remembered, and take-overs read as little as can be.
+        # Without repeated records no ended request need be remembered, and take-overs read as little as possible.
         remembered = REMEMBERED if repeated else 0
         model = Model(records(requests, users, repeated), requests, remembered)
         model.slow, model.unclear = slow, {f"r-{number}" for number in range(unclear)}
@@ -77,7 +77,7 @@ def test_whatever_happens_the_promises_hold(
 
 
 class Group:
-    """The workers: one that the group has given the partition to, and those that have not noticed that they lost it."""
+    """The workers: the owner of the partition, and earlier owners that have not noticed that they lost it."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -86,7 +86,7 @@ class Group:
         self.owner = self._next()
 
     def happen(self, what: str) -> None:
-        """One event."""
+        """Cause one event."""
         if what in ("before", "after"):
             self.model.errors.append(what)
         elif what in OUTCOMES:
@@ -98,7 +98,7 @@ class Group:
                 self.zombies.append(self.owner)
             else:
                 self.owner.task.cancel()
-            if what == "kill":  # a dead process hands nothing over
+            if what == "kill":  # a dead process hands no outcome over
                 self.owner.dead = True
             self.owner = self._next()
 
@@ -117,17 +117,17 @@ class Group:
         return Worker(self.model, self.model.owner)
 
     async def steps(self, turns: int) -> None:
-        """So many turns of the loop."""
+        """Run this number of turns of the loop."""
         for _ in range(turns):
             for worker in (self.owner, *self.zombies):
                 worker.poll()
             await asyncio.sleep(0)
 
     async def end(self) -> None:
-        """Everything is done, or never will be."""
+        """Run until everything is done, or never will be."""
         self.model.errors.clear()
         if self.owner.processor.stopping:
-            self.happen("move")  # who stops leaves
+            self.happen("move")  # a stopping worker leaves the group
         for _ in range(1000):
             if self.model.ended():
                 break
@@ -149,7 +149,10 @@ async def _run(model: Model, events: list[tuple[str, int]]) -> Model:
 
 
 async def test_a_post_outlives_its_processor() -> None:
-    """Its bytes cannot be called back: what the playground answers is handed over to the partition's next owner."""
+    """The answer to a POST that outlives its processor is handed over to the partition's next owner.
+
+    The bytes of the POST cannot be called back.
+    """
     with capture_logs():
         group = Group(Model(records(1, 1), 1))
         while not group.model.posts:

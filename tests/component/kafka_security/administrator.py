@@ -1,4 +1,4 @@
-"""What an administrator of Kafka does: set passwords, add and remove ACLs."""
+"""The acts of a Kafka administrator: set passwords, add and remove ACLs."""
 
 import hashlib
 import os
@@ -57,7 +57,7 @@ class AlterUserScramCredentialsRequestV0(RequestStruct):  # type: ignore[misc]
 
 
 class AlterUserScramCredentials(Request[AlterUserScramCredentialsRequestV0]):  # type: ignore[misc]
-    """Sets the password of a user; aiokafka has no such request."""
+    """The request that sets a user's password, which aiokafka lacks."""
 
     API_KEY = 51
     SHA_512, ITERATIONS = 2, 4096
@@ -74,7 +74,7 @@ class AlterUserScramCredentials(Request[AlterUserScramCredentialsRequestV0]):  #
 
 
 class Administrator:
-    """May do everything. What it changes is in force when the call returns."""
+    """A client with all permissions. Its changes are in force when the call returns."""
 
     def __init__(self, connection: AIOKafkaConnection) -> None:
         self._connection = connection
@@ -91,7 +91,7 @@ class Administrator:
             answer = await self._connection.send(CreateAclsRequest(*_acl_fields(acl, principal)))
             assert [0] == [code for code, _ in answer.creation_responses]
         while not {_acl_fields(acl, principal) for acl in acls} <= await self._acls():
-            pass  # one round trip each: the authorizer learns of them a moment later
+            pass  # one round trip each: the authorizer learns of the ACLs a moment later
 
     async def revoke(self, principal: str, acl: AclBinding) -> None:
         """Remove an ACL that the principal has."""

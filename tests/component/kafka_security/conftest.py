@@ -66,7 +66,7 @@ class Scene:
         return read_settings(self.stage.env, ClientSettings).kafka
 
     def connect(self, settings: Mapping[str, str]) -> None:
-        """Replace every setting that says how to connect to Kafka."""
+        """Replace every setting for the connection to Kafka."""
         for name in [*self.stage.env]:
             if name.startswith(("DEPLOYER_KAFKA__S", "DEPLOYER_KAFKA__BOOTSTRAP")) and not name.endswith("_TOPIC"):
                 del self.stage.env[name]
@@ -74,7 +74,7 @@ class Scene:
 
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[None]:
-        """Run a worker in this process; what it raises is raised at the end."""
+        """Run a worker in this process and raise its error at the end."""
         stop = asyncio.Event()
         work = asyncio.create_task(run(self.settings, stop))
         try:
@@ -84,7 +84,7 @@ class Scene:
             await work
 
     async def deployed(self, *request_ids: str) -> bool:
-        """Return whether all of them are deployed, once they have ended."""
+        """Return whether all these requests are deployed, once they have ended."""
         statuses = await self.stage.until_final(request_ids)
         return all(State.DEPLOYED is statuses[it][-1].state for it in request_ids)
 
@@ -105,7 +105,7 @@ async def scene(secured: Secured, admin: Administrator, unique: str, tmp_path: P
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """aiokafka does not wait until a bootstrap connection is closed; over TLS that takes longer than some tests."""
+    """Ignore the warning about bootstrap connections: aiokafka does not await their end, which is slow over TLS."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"))
@@ -113,6 +113,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def collect_garbage() -> Iterator[None]:
-    """Let the remains of such connections go with the test that opened them, and not in another folder's."""
+    """Collect the remains of such connections in the test that opened them, not in another folder's."""
     yield
     gc.collect()

@@ -36,8 +36,8 @@ class Secured:
     def address(self, listener: str) -> str:
         """Return the address of a listener.
 
-        PLAIN; SCRAM, and PROXIED through a proxy; TLS; MTLS; EXPIRED: TLS with an expired certificate; ELSEWHERE: with
-        another host's.
+        PLAIN; SCRAM, and PROXIED through a proxy; TLS; MTLS; EXPIRED: TLS with an expired certificate; ELSEWHERE: TLS
+        with another host's certificate.
         """
         return self.plain if listener == "PLAIN" else f"localhost:{self.ports[listener]}"
 
@@ -80,7 +80,7 @@ CLIENT_PRINCIPAL = "User:CN=worker,O=graphene"
 
 
 def secured_kafka(folder: Path) -> Secured:
-    """Configure the broker, which is not started yet."""
+    """Configure the broker without starting it."""
     numbers = unused_ports(3 + len(_NAMES))
     own, proxied = Ports(next(numbers), next(numbers)), next(numbers)
     ports = dict(zip(_NAMES, numbers, strict=True))

@@ -82,7 +82,7 @@ async def give_up(scene: Scene) -> None:
 
 
 async def test_an_operator_can_do_everything(scene: Scene) -> None:
-    """Submit, watch, resolve, and list, show and replay dead letters, with the operator's ACLs and no others."""
+    """An operator's ACLs alone suffice to submit, watch, resolve, and list, show and replay dead letters."""
     await scene.grant(*operator_acls(scene.kafka))
     await park(scene)
     await give_up(scene)
@@ -99,14 +99,14 @@ async def test_an_operator_can_do_everything(scene: Scene) -> None:
 
 
 async def test_a_sender_follows_its_request(scene: Scene) -> None:
-    """`submit --wait` needs the ACLs of a sender and of a reader, and no others."""
+    """`submit --wait` needs only the ACLs of a sender and of a reader."""
     await scene.grant(*sender_acls(scene.kafka), *reader_acls(scene.kafka))
     code, output, errors = await command(scene, *SUBMIT, "--wait", "--timeout", "0.1")
     assert (3, 1) == (code, len(output.splitlines())), errors
 
 
 async def test_check_needs_what_the_worker_needs(scene: Scene) -> None:
-    """With the worker's ACLs Kafka passes the check; without any, each is named."""
+    """`check` passes with the worker's ACLs, and names each missing ACL without them."""
     _, output, _ = await command(scene, "check")
     for acl in worker_acls(scene.kafka):
         assert (missing_acl(acl, scene.kafka) in output) == (acl.operation.title != "DescribeConfigs")
@@ -139,13 +139,13 @@ async def list_letters(kafka: KafkaSettings) -> None:
     assert [] == [letter async for letter in read_dead_letters(kafka, DeadLetterFilter())]
 
 
-# The step that needs each of the ACLs, in their order.
+# The step that needs each of the ACLs, in the same order.
 NEEDED = dict(zip(operator_acls(ANY), (look_up_tokens, send, follow, settle, list_letters), strict=True))
 
 
 @pytest.mark.parametrize("number", range(len(NEEDED)), ids=[str(it) for it in NEEDED])
 async def test_each_acl_is_needed(scene: Scene, number: int) -> None:
-    """Without it the step that needs it names it; with it the step succeeds."""
+    """Without an ACL, the step that needs it names it; with the ACL, the step succeeds."""
     missing, step = operator_acls(scene.kafka)[number], [*NEEDED.values()][number]
     await scene.grant(*(it for it in operator_acls(scene.kafka) if it != missing))
     with pytest.raises(ConfigurationError) as raised:

@@ -1,4 +1,4 @@
-"""A connection problem is reported once, by the name of its setting, and not retried for ever."""
+"""A connection problem is reported once, with the name of its setting, and is not retried."""
 
 import asyncio
 import os
@@ -115,7 +115,10 @@ async def test_the_problem_is_named(name: str, secured: Secured, user: None) -> 
 
 @pytest.mark.parametrize(("command", "begins"), [("run", '{"problem": "'), ("watch", "playground-deployer: ")])
 async def test_a_command_ends_with_one_line(command: str, begins: str, secured: Secured, user: None) -> None:
-    """Exit code 1, and no line of the Kafka client before the message, which is a line of the worker's log."""
+    """The command exits with 1 and one message, without output of the Kafka client before it.
+
+    The message of the worker is a line of its log.
+    """
     given = settings(secured, login(sasl_password="another-password"))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "worker", command), env={**os.environ, **given}, stderr=asyncio.subprocess.PIPE
@@ -128,7 +131,7 @@ async def test_a_command_ends_with_one_line(command: str, begins: str, secured: 
 
 @pytest.mark.parametrize("first", ["unreachable", "EXPIRED"])
 async def test_one_broker_that_accepts_us_is_enough(first: str, secured: Secured) -> None:
-    """The others may be unreachable, or have an expired certificate."""
+    """One accepting broker suffices: the others may be unreachable or have an expired certificate."""
     other = f"localhost:{next(unused_ports(1))}" if first == "unreachable" else secured.address(first)
     servers = {"DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": f"{other},{secured.address('TLS')}"}
     async with connected(read_settings(secured.tls() | servers, ClientSettings).kafka) as connection:
@@ -136,7 +139,7 @@ async def test_one_broker_that_accepts_us_is_enough(first: str, secured: Secured
 
 
 async def test_an_unreachable_broker_is_no_mistake(secured: Secured) -> None:
-    """The worker waits for it."""
+    """An unreachable broker is no configuration error: the worker waits for it."""
     unreachable = {"DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": f"localhost:{next(unused_ports(1))}"}
     with pytest.raises(KafkaConnectionError):
         async with connected(read_settings(secured.tls() | unreachable, ClientSettings).kafka):

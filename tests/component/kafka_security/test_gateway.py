@@ -34,7 +34,7 @@ SECONDS = 30
 
 @asynccontextmanager
 async def starting(scene: Scene, folder: Path, **settings: str) -> AsyncIterator[WorkerProcess]:
-    """A gateway that has been started, and perhaps never becomes ready; it must end well when it is told to stop."""
+    """Start a gateway that may never become ready; it must exit cleanly when it is stopped."""
     more = {f"DEPLOYER_GATEWAY__{name}": value for name, value in settings.items()}
     gateway = await start_worker({**scene.stage.env, **OWN, **more}, folder / "gateway.log", GATEWAY)
     try:
@@ -45,7 +45,7 @@ async def starting(scene: Scene, folder: Path, **settings: str) -> AsyncIterator
 
 
 async def until_ready_says(gateway: WorkerProcess, reason: str) -> None:
-    """Wait until /ready answers 503 with a reason that begins so."""
+    """Wait until /ready answers 503 with a reason that begins with this text."""
     said = ""
     async with aiohttp.ClientSession() as session:
         try:
@@ -57,13 +57,13 @@ async def until_ready_says(gateway: WorkerProcess, reason: str) -> None:
                             said = (await response.json()).get("reason", "ready")
                     except aiohttp.ClientConnectionError:
                         pass
-                    await asyncio.sleep(0.05)  # nothing tells us but asking again
+                    await asyncio.sleep(0.05)  # nothing notifies us, so poll
         except TimeoutError:
             pytest.fail(f"{said!r} instead of {reason!r}\n{gateway.url}\n{gateway.log.read_text()}")
 
 
 async def click(session: aiohttp.ClientSession, gateway: WorkerProcess, asked: Stored) -> tuple[int, str]:
-    """Open what the portal opens; return the status, and where it leads."""
+    """Open the portal's link; return the status and the Location."""
     path = f"/deploy/{asked.solution_id}/{asked.revision_id}?jwtToken={sandbox_token(datetime.now(UTC))}"
     async with session.get(gateway.url + path, allow_redirects=False) as response:
         assert response.status in (302, 303), await response.text()
@@ -71,21 +71,24 @@ async def click(session: aiohttp.ClientSession, gateway: WorkerProcess, asked: S
 
 
 async def post(session: aiohttp.ClientSession, url: str, **form: str) -> str:
-    """Send a page's form; return where it leads."""
+    """Submit a page's form; return the Location."""
     async with session.post(url, data=form, allow_redirects=False) as response:
         assert 303 == response.status, await response.text()
         return response.headers["Location"]
 
 
 async def test_its_acls_are_enough(scene: Scene, secured: Secured, tmp_path: Path) -> None:
-    """A click, the page, deploy again, a settlement and a replay, beside a worker with a login of its own."""
+    """The gateway's ACLs suffice for a click, the page, deploying again, a settlement and a replay.
+
+    The worker has a login of its own.
+    """
     await scene.admin.set_password(f"{scene.user}-worker", PASSWORD)
     await scene.admin.grant(f"User:{scene.user}-worker", worker_acls(scene.kafka))
     await scene.grant(*gateway_acls(scene.kafka))
     of_worker = {
         **scene.stage.env,
         **secured.scram(f"{scene.user}-worker", PASSWORD),
-        "DEPLOYER_RUNTIME__REQUEST_DEADLINE_SECONDS": "0.001",  # no second attempt: the first becomes a dead letter
+        "DEPLOYER_RUNTIME__REQUEST_DEADLINE_SECONDS": "0.001",  # no second attempt: the first leaves a dead letter
     }
     async with (
         running_worker(of_worker, tmp_path / "worker.log", CHECKED),
@@ -120,7 +123,7 @@ async def test_its_acls_are_enough(scene: Scene, secured: Secured, tmp_path: Pat
 
 @pytest.mark.parametrize("number", range(len(gateway_acls(ANY))), ids=[str(it) for it in gateway_acls(ANY)])
 async def test_each_acl_is_needed(scene: Scene, number: int, tmp_path: Path) -> None:
-    """Without it the gateway is not ready and says which one is missing; with it, it becomes ready by itself."""
+    """Without an ACL the gateway is not ready and names it; once it is granted, the gateway becomes ready by itself."""
     missing = gateway_acls(scene.kafka)[number]
     await scene.grant(*(it for it in gateway_acls(scene.kafka) if it != missing))
     async with starting(scene, tmp_path) as gateway:
@@ -132,7 +135,7 @@ async def test_each_acl_is_needed(scene: Scene, number: int, tmp_path: Path) -> 
 
 
 async def test_notifying_needs_a_group(scene: Scene, tmp_path: Path) -> None:
-    """The one ACL more is asked for with NOTIFY, and named."""
+    """NOTIFY requires one additional ACL, which the gateway names when it is missing."""
     await scene.grant(*gateway_acls(scene.kafka))
     (missing,) = notification_acls(scene.kafka)
     async with starting(scene, tmp_path, NOTIFY="true") as gateway:
@@ -142,7 +145,7 @@ async def test_notifying_needs_a_group(scene: Scene, tmp_path: Path) -> None:
 
 
 async def test_an_acl_that_is_removed(scene: Scene, tmp_path: Path) -> None:
-    """The gateway notices it while it runs."""
+    """A running gateway notices that an ACL is removed."""
     await scene.grant(*gateway_acls(scene.kafka))
     async with starting(scene, tmp_path) as gateway:
         assert await gateway.is_ready()
@@ -152,7 +155,7 @@ async def test_an_acl_that_is_removed(scene: Scene, tmp_path: Path) -> None:
 
 
 async def test_a_wrong_login(scene: Scene, secured: Secured, tmp_path: Path) -> None:
-    """/ready and the log name the setting, and show no password."""
+    """After a wrong login, /ready and the log name the settings and show no password."""
     scene.connect(secured.scram(scene.user, "another-password"))
     rejected = "DEPLOYER_KAFKA__SASL_USERNAME and DEPLOYER_KAFKA__SASL_PASSWORD: Kafka rejects this login."
     async with starting(scene, tmp_path) as gateway:

@@ -1,4 +1,4 @@
-"""A worker whose access is denied while it runs: it says why, ends, and loses nothing."""
+"""A running worker whose access is revoked reports the reason, stops, and loses no request."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,7 +20,7 @@ MODEL = stored_case("entity-recogniser")
 
 @pytest.fixture(autouse=True)
 def frequent_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Check more often than a worker does that runs for months."""
+    """Check access more often than a production worker does."""
     monkeypatch.setattr(startup, "CHECK_SECONDS", 0.5)
 
 
@@ -36,7 +36,7 @@ def writes_statuses(kafka: KafkaSettings) -> AclBinding:
 
 @pytest.mark.parametrize("acl_of", [reads_requests, writes_statuses])
 async def test_an_acl_is_removed(acl_of: Callable[[KafkaSettings], AclBinding], scene: Scene) -> None:
-    """The worker names it, and the request that came meanwhile is deployed once it is back."""
+    """The worker names the removed ACL and stops; a request sent in between is deployed once the ACL is back."""
     acl = acl_of(scene.kafka)
     await scene.grant(*worker_acls(scene.kafka))
     work = asyncio.create_task(run(scene.settings, asyncio.Event()))
@@ -53,7 +53,7 @@ async def test_an_acl_is_removed(acl_of: Callable[[KafkaSettings], AclBinding], 
 
 
 async def test_an_acl_that_is_replaced_stops_no_worker(scene: Scene) -> None:
-    """To change an ACL is to delete it first: only the third denial in a row counts."""
+    """Replacing an ACL deletes it first, so only the third denial in a row stops the worker."""
     checks = 0
 
     async def sleep() -> None:
@@ -73,7 +73,8 @@ async def test_an_acl_that_is_replaced_stops_no_worker(scene: Scene) -> None:
 
 
 async def test_the_password_is_changed(scene: Scene, secured: Secured) -> None:
-    """The worker goes on while its connections are up. It ends when they are gone, and loses nothing."""
+    """After a password change the worker continues until its connections are lost, then stops without losing a
+    request."""
     await scene.grant(*worker_acls(scene.kafka))
     scene.connect(secured.scram(scene.user, PASSWORD, "PROXIED"))
     async with secured.proxy() as proxy:

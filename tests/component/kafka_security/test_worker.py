@@ -26,15 +26,15 @@ async def ask_for_all(scene: Scene) -> None:
 
 
 async def test_a_login_over_tls(scene: Scene, tmp_path: Path) -> None:
-    """SASL_SSL with SCRAM-SHA-512: a user with the worker's ACLs and no others deploys the three cases."""
+    """Over SASL_SSL with SCRAM-SHA-512, a user with only the worker's ACLs deploys the three cases."""
     await scene.grant(*worker_acls(scene.kafka))
     await ask_for_all(scene)
-    async with scene.stage.worker(tmp_path / "log"):  # a process of its own, as in production
+    async with scene.stage.worker(tmp_path / "log"):  # a separate process, as in production
         assert await scene.deployed(*CASES)
 
 
 async def test_a_client_certificate(scene: Scene, secured: Secured) -> None:
-    """Mutual TLS: so does the user named in the certificate."""
+    """Over mutual TLS, the user named in the certificate deploys the three cases with the worker's ACLs."""
     scene.connect(secured.mtls())
     await scene.admin.grant(CLIENT_PRINCIPAL, worker_acls(scene.kafka))
     await ask_for_all(scene)
@@ -43,7 +43,7 @@ async def test_a_client_certificate(scene: Scene, secured: Secured) -> None:
 
 
 async def test_tls_alone(scene: Scene, secured: Secured) -> None:
-    """So does an anonymous user, where it is allowed to do everything."""
+    """Over TLS alone, an anonymous user deploys the three cases where it may do everything."""
     scene.connect(secured.tls())
     await ask_for_all(scene)
     async with scene.worker():
@@ -52,7 +52,7 @@ async def test_tls_alone(scene: Scene, secured: Secured) -> None:
 
 @pytest.mark.parametrize("number", range(len(worker_acls(ANY))), ids=[str(it) for it in worker_acls(ANY)])
 async def test_each_acl_is_needed(scene: Scene, number: int) -> None:
-    """Without it the worker fails at startup and names it; with it the waiting request is deployed."""
+    """Without an ACL the worker fails at startup and names it; with the ACL, the waiting request is deployed."""
     await scene.stage.ask(stored_case("entity-recogniser"), "r")
     missing = worker_acls(scene.kafka)[number]
     await scene.grant(*(it for it in worker_acls(scene.kafka) if it != missing))
@@ -63,7 +63,7 @@ async def test_each_acl_is_needed(scene: Scene, number: int) -> None:
 
 
 async def test_rare_writes(scene: Scene) -> None:
-    """The worker's ACLs suffice for a dead letter and for an outcome that is handed over."""
+    """The worker's ACLs suffice for a dead letter and for a handed-over outcome."""
     await scene.grant(*worker_acls(scene.kafka))
     scene.stage.statuses.places["unreadable"] = await scene.stage.publish(b"no JSON", b"somebody")
     async with scene.worker():
@@ -86,7 +86,7 @@ def creating(scene: Scene) -> KafkaSettings:
 
 
 async def test_the_topics_are_created(scene: Scene) -> None:
-    """With the worker's ACLs, those for creating topics, and no others."""
+    """The worker's ACLs and those for creating topics suffice to create the topics."""
     kafka = creating(scene)
     await scene.grant(*worker_acls(kafka), *topic_creation_acls(kafka))
     assert await prepare_kafka(kafka, asyncio.Event())
@@ -96,7 +96,7 @@ async def test_the_topics_are_created(scene: Scene) -> None:
     "number", range(len(topic_creation_acls(ANY))), ids=[str(it) for it in topic_creation_acls(ANY)]
 )
 async def test_each_acl_is_needed_to_create_topics(scene: Scene, number: int) -> None:
-    """Without it the worker fails at startup and names it."""
+    """Without one of the ACLs for creating topics, the worker fails at startup and names it."""
     kafka = creating(scene)
     missing = topic_creation_acls(kafka)[number]
     await scene.grant(*worker_acls(kafka), *(it for it in topic_creation_acls(kafka) if it != missing))

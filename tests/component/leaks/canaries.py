@@ -1,4 +1,4 @@
-"""Values that must show up nowhere, and how they are looked for: whole, in slices, and in other spellings."""
+"""Secrets that must appear in no output, and the search for them: whole, in slices, and in other spellings."""
 
 import base64
 import json
@@ -40,17 +40,17 @@ BLUEPRINT = blueprint(
 
 
 def basic(username: str, password: str) -> str:
-    """The value of `Authorization` without its scheme."""
+    """Return the value of `Authorization` without its scheme."""
     return base64.b64encode(f"{username}:{password}".encode()).decode()
 
 
 def token(**changes: object) -> str:
-    """A token that a worker with JWT_SECRET takes, with a canary in every claim about the user."""
+    """Return a token that a worker with JWT_SECRET accepts, with a canary in every claim about the user."""
     return sandbox_token(datetime.now(UTC), **{"user": USER, "secret": JWT_SECRET} | changes)  # type: ignore[arg-type]
 
 
 def example_zip() -> bytes:
-    """An archive, where no real one is at hand."""
+    """Return a sample archive, for tests without a real bundle."""
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("blueprint.json", BLUEPRINT)
@@ -86,33 +86,33 @@ VALUES: dict[str, str] = {
     "zip's protobuf": IN_A_PROTO,
     "zip's description": IN_THE_DESCRIPTION,
 }
-# How an archive begins, as bytes, as Python writes them and as JSON does: shorter than a slice.
+# The first bytes of an archive, as bytes, as Python writes them and as JSON does: shorter than a slice.
 ZIP_STARTS = ("PK\x03\x04", r"PK\x03\x04", r"PK\u0003\u0004", "UEsDB")
 
 
 def spellings(value: str) -> Iterator[str]:
-    """The value, and what other programs make of it on its way."""
+    """Yield the value and its encodings in other programs."""
     data = value.encode()
     yield value
     yield repr(value)[1:-1]
     yield json.dumps(value)[1:-1]
     yield quote(value, safe="")
     yield data.hex()
-    for shift in range(3):  # wherever it stands in what was encoded; its edges depend on its dependencies
+    for shift in range(3):  # at any offset in the encoded text; the edges depend on the neighbouring bytes
         yield base64.b64encode(bytes(shift) + data).decode()[4:-4]
 
 
 def slices(text: str) -> Iterator[str]:
-    """Every SLICE characters in a row; a shorter text as it is."""
+    """Return every run of SLICE characters; a shorter text is returned whole."""
     return (text[start : start + SLICE] for start in range(max(1, len(text) - SLICE + 1)))
 
 
 @dataclass
 class Watch:
-    """Looks for the canaries in what a path wrote, and counts."""
+    """A search for the canaries in the output of each path, which also counts the findings."""
 
     values: dict[str, str] = field(default_factory=lambda: dict(VALUES))
-    paths: dict[str, set[str]] = field(default_factory=dict)  # path → the canaries found at its end
+    paths: dict[str, set[str]] = field(default_factory=dict)  # path → the canaries found in its output
 
     def __post_init__(self) -> None:
         self._owners: dict[str, str] = {}
@@ -125,7 +125,7 @@ class Watch:
             self._owners.setdefault(piece, name)
 
     def found(self, *texts: str | bytes) -> set[str]:
-        """Which canaries are in these texts, in any spelling."""
+        """Return the names of the canaries that these texts contain, in any spelling."""
         names: set[str] = set()
         for text in texts:
             shown = text.decode(errors="replace") if isinstance(text, bytes) else text
@@ -134,12 +134,12 @@ class Watch:
         return names
 
     def check(self, path: str, *texts: str | bytes) -> None:
-        """Fails when a canary is in one of these texts. Every path has a name of its own."""
+        """Fail when one of these texts contains a canary. Every path has a unique name."""
         assert path not in self.paths, f"two paths are called {path}"
         self.paths[path] = self.found(*texts)
         record(f"secrets that leak, of {len(self.values)} in each path", len(self.values), len(self.paths[path]))
         assert set() == self.paths[path], path
 
     def learn_zip(self, archive: bytes) -> None:
-        """Look for the base64 of one more archive from now on."""
+        """Search for the base64 of one more archive from now on."""
         self._learn("zip in base64", base64.b64encode(archive).decode())

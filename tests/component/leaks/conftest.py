@@ -1,4 +1,4 @@
-"""The watch over all paths, and logging as it was."""
+"""The watch over all paths, and a fixture that restores logging."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from tests.support.logging_state import logging_as_it_was
 
 @pytest.fixture(scope="session")
 def watch() -> Watch:
-    """One for all tests of a process: no two paths have the same name."""
+    """One watch for all tests of a process, so that no two paths have the same name."""
     return Watch()
 
 

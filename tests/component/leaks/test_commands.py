@@ -1,4 +1,4 @@
-"""The commands: what they print when something is wrong, and what Python prints for them."""
+"""The commands: their own error messages, and what Python prints for them."""
 
 import asyncio
 import io
@@ -31,7 +31,7 @@ Command = Callable[..., str]
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    """Runs one command in this process and gives all it printed: a sentence, and never a traceback."""
+    """A function that runs one command in this process and returns its output, which must not have a traceback."""
     for name in os.environ:
         if name.startswith(PREFIX):
             monkeypatch.delenv(name)
@@ -55,7 +55,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
 
 
 def test_mistakes_on_the_command_line(command: Command, watch: Watch, tmp_path: Path) -> None:
-    """A token or password where none belongs is not repeated: what a terminal shows is kept by many."""
+    """A token or password in the wrong argument is not repeated, because terminal output is often kept."""
     submit = ("submit", *IDS)
     password = canaries.NEXUS_PASSWORD
     env = environment(NOWHERE, NOWHERE, NOWHERE)
@@ -91,7 +91,7 @@ def test_mistakes_on_the_command_line(command: Command, watch: Watch, tmp_path: 
 
 @contextmanager
 def dependencies() -> Iterator[dict[str, str]]:
-    """Addresses of dependencies, each wrong in its own way, and of a good one. They have a thread of their own."""
+    """Run broken dependencies and a good one in a separate thread, and yield their addresses."""
     addresses: dict[str, str] = {"nowhere": NOWHERE}
     ready = threading.Event()
     stop: Callable[[], object]
@@ -121,7 +121,10 @@ def dependencies() -> Iterator[dict[str, str]]:
 
 
 def test_dependencies_that_are_wrong(command: Command, watch: Watch, tmp_path: Path) -> None:
-    """Settings that are not complete, and dependencies that are away, repeat the login, or speak no HTTP."""
+    """No command shows a secret when settings are incomplete or a dependency is broken.
+
+    The dependencies are unreachable, repeat the login, or speak no HTTP.
+    """
     with dependencies() as urls:
         envs = {
             name: environment(url, url, url)
@@ -155,7 +158,7 @@ def test_dependencies_that_are_wrong(command: Command, watch: Watch, tmp_path: P
 
 
 async def process(watch: Watch, name: str, *arguments: str, env: Mapping[str, str], until: bytes | None = None) -> str:
-    """Run Python in its debug mode; with `until` it gets SIGTERM when it has said this. Gives all it wrote."""
+    """Run Python in its debug mode and return its output; with `until`, send SIGTERM once the output contains it."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-X", "dev", *arguments),
@@ -181,7 +184,7 @@ async def process(watch: Watch, name: str, *arguments: str, env: Mapping[str, st
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 async def test_the_worker_without_kafka(log_format: str, watch: Watch) -> None:
-    """It goes on trying, and says so."""
+    """Without Kafka, the worker keeps trying and reports it, without a secret."""
     env = environment(NOWHERE, NOWHERE, NOWHERE) | {"DEPLOYER_RUNTIME__LOG_FORMAT": log_format}
     arguments, until = ("-m", "worker", "run"), b"Kafka unreachable"
     assert "KafkaUnreachable" in await process(watch, f"command: run, {log_format}", *arguments, env=env, until=until)
@@ -189,7 +192,7 @@ async def test_the_worker_without_kafka(log_format: str, watch: Watch) -> None:
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 async def test_the_worker_whom_kafka_refuses(log_format: str, watch: Watch) -> None:
-    """Kafka's clients repeat the broker, who repeats the login; the worker ends with a sentence of its own."""
+    """When a broker repeats the rejected login, the worker stops with its own message, without the password."""
     topics = [topic.name for topic in required_topics(KafkaSettings(bootstrap_servers="localhost:9092"))]
     async with broker(refuses_later(*topics)) as address:
         env = environment(NOWHERE, NOWHERE, NOWHERE) | {
@@ -201,7 +204,7 @@ async def test_the_worker_whom_kafka_refuses(log_format: str, watch: Watch) -> N
         assert "DEPLOYER_KAFKA__SASL_PASSWORD: Kafka rejects this login." in written.splitlines()[-1]
 
 
-# What Python itself prints when nobody catches it.
+# What Python itself prints about uncaught exceptions and warnings.
 SCRIPT = """
 import asyncio, gc, os, sys, threading, warnings
 from worker.observability import logs
@@ -243,9 +246,9 @@ fail()
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 async def test_what_nobody_catches(log_format: str, watch: Watch) -> None:
-    """Warnings, and exceptions in threads, in tasks, in `__del__` and at the top, all go the way of the log."""
+    """Warnings and uncaught exceptions, in threads, tasks, `__del__` and at the top level, pass through the log."""
     env = environment(NOWHERE, NOWHERE, NOWHERE) | {"DEPLOYER_TOKEN": TOKEN}
     written = await process(watch, f"Python: what nobody catches, {log_format}", "-c", SCRIPT, log_format, env=env)
     for words in ("UserWarning", "ResourceWarning", "unraisable exception", "never retrieved", "all said"):
         assert words in written
-    assert 2 == written.count("uncaught exception")  # the thread's, and the last one
+    assert 2 == written.count("uncaught exception")  # the thread's, and the last exception

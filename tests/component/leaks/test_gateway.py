@@ -1,4 +1,4 @@
-"""The gateway's ways out: answers, addresses, cookies, events, its log and its metrics."""
+"""All outputs of the gateway: answers, addresses, cookies, events, its log and its metrics."""
 
 from io import StringIO
 from typing import Any
@@ -17,19 +17,19 @@ from worker.sandbox.users import STRANGER
 
 ASKED = {"solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID)}
 ZIP = f"/getSolutionZip/{SOLUTION_ID}/{REVISION_ID}"
-# A person sees their own e-mail, and their session has both claims and ends with the token: that `exp` is in either.
+# Users see their own e-mail, and their session contains both claims and ends with the token: it has the same `exp`.
 SEEN = {"claim email", "claim userId", "token", "token's payload"}
 
 
 def watch_for(given: str) -> Watch:
-    """Look for this token, too, and for the key of the sessions."""
+    """Return a watch that also searches for this token and for the session key."""
     parts = given.split(".")
     more = {"token": given, "token's payload": parts[1], "token's signature": parts[2], "session key": KEY}
     return Watch(canaries.VALUES | more)
 
 
 class Defect:
-    """A part that breaks and says all it knows."""
+    """A part that fails with an error that contains the token."""
 
     def __init__(self, given: str) -> None:
         self._given = given
@@ -39,7 +39,7 @@ class Defect:
 
 
 async def everything(door: Door, given: str) -> tuple[list[str], list[str]]:
-    """Go everywhere with this token; what strangers may see, and what only its user does."""
+    """Request every page with this token; return what strangers may see, and what only its user sees."""
     said: list[str] = []
     own: list[str] = []
 
@@ -48,7 +48,7 @@ async def everything(door: Door, given: str) -> tuple[list[str], list[str]]:
         headers = {name: value for name, value in response.headers.items() if name != "Set-Cookie"}
         said.append(f"{text} {headers}")
         own.append(f"{response.headers.getall('Set-Cookie', ())}")
-        if response.content_type != "application/zip":  # which is the user's own
+        if response.content_type != "application/zip":  # the archive belongs to the user
             (own if response.content_type == "text/html" else said).append(await response.text())
 
     bearer = {"Authorization": f"Bearer {given}"}
@@ -79,7 +79,7 @@ async def everything(door: Door, given: str) -> tuple[list[str], list[str]]:
 @pytest.mark.parametrize("log_format", ["json", "console"])
 @pytest.mark.parametrize("kind", ["valid", "expired", "forged", "another user's"])
 async def test_whatever_is_sent_the_gateway_keeps_it_to_itself(watch: Watch, kind: str, log_format: Format) -> None:
-    """Neither the token nor a claim is in an answer, an address, a log or a metric; an e-mail only for its owner."""
+    """No answer, address, log or metric contains the token or a claim; an e-mail is shown to its owner only."""
     given = token(USER, hours=-1 if kind == "expired" else 1)
     given = given[:-6] + "AAAAAA" if kind == "forged" else given
     log = StringIO()
@@ -100,7 +100,7 @@ async def test_whatever_is_sent_the_gateway_keeps_it_to_itself(watch: Watch, kin
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 async def test_a_defect_says_nothing_of_what_it_met(watch: Watch, log_format: Format) -> None:
-    """The answer has a number, and the log has under it where it broke."""
+    """A defect is answered with a number, under which the log has its location, and neither shows a secret."""
     given = token(USER)
     log = StringIO()
     logs.configure("debug", log_format, log)

@@ -1,4 +1,4 @@
-"""An issuer's public keys: what is logged about a document, whatever stands in it."""
+"""An issuer's public keys: the log about a key document shows no secret, whatever the document contains."""
 
 import json
 from functools import partial
@@ -37,7 +37,7 @@ DOCUMENTS: dict[str, Any] = {
 
 
 def settings(url: str) -> Settings:
-    """Tokens are verified with the keys at this address."""
+    """Return settings that verify tokens with the keys at this address."""
     changes = {
         "DEPLOYER_AUTH__SECRET": "",
         "DEPLOYER_AUTH__JWKS_URL": url,
@@ -47,7 +47,7 @@ def settings(url: str) -> Settings:
 
 
 async def refusal(url: str) -> str:
-    """What is said when a token comes whose key cannot be had."""
+    """Return the error and warnings for a token whose key cannot be fetched."""
     auth = settings(url).auth
     async with dependency_session() as session:
         keys = IssuerKeys(partial(read_document, session, URL(url), 0.3), Signatures("RS256"), lambda: 0.0)
@@ -62,7 +62,7 @@ RS256 = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9"  # {"alg":"RS256","typ":"JWT"}
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 async def test_issuers(log_format: Format, watch: Watch) -> None:
-    """Documents with secrets in every place, and answers that are no HTTP: only our own words are logged."""
+    """For documents with secrets in every position, and answers that are no HTTP, only our own words are logged."""
     answers = {
         name: f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".replace("{", "{{").replace("}", "}}")
         for name, body in ((name, json.dumps(document)) for name, document in DOCUMENTS.items())

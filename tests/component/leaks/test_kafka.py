@@ -1,4 +1,4 @@
-"""Kafka's client: what it logs, and what a broker says that repeats the password it was sent."""
+"""Kafka's client: its log and its errors, with a broker that repeats the password it received."""
 
 import asyncio
 import struct
@@ -43,7 +43,7 @@ def accepts_nonsense(told: str) -> bytes:
 
 
 def refuses_later(*topics: str) -> Callable[[str], bytes]:
-    """Lets one connection in, as far as the worker looks before it starts its clients."""
+    """Accept the login of one connection, for as long as the worker verifies Kafka before it starts its clients."""
     host = ("127.0.0.1", 1)
     first = iter(
         [
@@ -75,13 +75,13 @@ BROKERS: dict[str, Callable[[str], bytes]] = {
 
 @asynccontextmanager
 async def broker(answer: Callable[[str], bytes]) -> AsyncIterator[str]:
-    """Speaks Kafka's protocol up to the login. Yields its address."""
+    """Run a broker that speaks Kafka's protocol up to the login; yield its address."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 (size,) = struct.unpack(">i", await reader.readexactly(4))
-                if size > 1_000_000:  # TLS, whose first bytes would be a very long request; Kafka hangs up, too
+                if size > 1_000_000:  # TLS, which reads as a very long request; Kafka hangs up as well
                     break
                 request = await reader.readexactly(size)
                 key, _, correlation = struct.unpack(">hhi", request[:8])
@@ -103,13 +103,13 @@ async def broker(answer: Callable[[str], bytes]) -> AsyncIterator[str]:
 
 
 def settings(bootstrap: str, mechanism: str = "PLAIN") -> Settings:
-    """With every secret a canary."""
+    """Return settings in which every secret is a canary."""
     changes = {"DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": bootstrap, "DEPLOYER_KAFKA__SASL_MECHANISM": mechanism}
     return read_settings(environment("http://ccds", "http://nexus", "http://playground") | changes, Settings)
 
 
 async def refusal(given: Settings) -> str:
-    """Everything that our own look at the broker says."""
+    """Return the full text of the error that our own connection check raises."""
     try:
         async with connected(given.kafka):
             raise AssertionError("it was let in")
@@ -118,7 +118,7 @@ async def refusal(given: Settings) -> str:
 
 
 async def failure(make: Callable[..., Any], given: Settings) -> str:
-    """Start a client, and everything its failure says."""
+    """Start a client and return the full text of its failure."""
     client = make(**client_options(given.kafka), request_timeout_ms=500)
     try:
         await client.start()
@@ -132,7 +132,7 @@ async def failure(make: Callable[..., Any], given: Settings) -> str:
 @pytest.mark.parametrize("log_format", ["json", "console"])
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
 async def test_brokers_that_refuse(mechanism: str, log_format: Format, watch: Watch) -> None:
-    """The password is neither in the client's log, which is at `debug`, nor in its errors."""
+    """The password is neither in the client's log, even at `debug`, nor in its errors."""
     for name, answer in BROKERS.items():
         async with broker(answer) as address:
             given = settings(address, mechanism)
@@ -146,7 +146,7 @@ async def test_brokers_that_refuse(mechanism: str, log_format: Format, watch: Wa
 
 
 async def test_nobody_answers(watch: Watch) -> None:
-    """What the clients say of a broker that is not there."""
+    """The client's errors about an unreachable broker show no secret."""
     log = StringIO()
     given = settings("127.0.0.1:1")
     logs.configure("debug", "json", log, secret_values(given))
@@ -154,7 +154,7 @@ async def test_nobody_answers(watch: Watch) -> None:
 
 
 async def test_the_client_would_tell(watch: Watch) -> None:
-    """Its own log at `debug` holds the password: that it is not heard is what keeps it in."""
+    """At `debug` the client's own log contains the password, which stays secret because we never write that log."""
     heard = StreamHandler(StringIO())
     library = getLogger("aiokafka")
     library.setLevel(DEBUG)

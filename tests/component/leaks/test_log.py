@@ -1,4 +1,4 @@
-"""Everything that is said into the log, in each level and format."""
+"""Every kind of log entry, at each level and in each format."""
 
 import logging
 import sys
@@ -56,7 +56,7 @@ class Shown:
 
 
 def chained(text: str) -> Exception:
-    """An exception with a cause, a context and a note, raised beside local variables."""
+    """Return an exception with a cause, a context and a note, raised where local variables hold the text."""
     header = {"Authorization": text}
     try:
         try:
@@ -72,7 +72,7 @@ def chained(text: str) -> Exception:
 
 
 def raised(error: BaseException) -> tuple[Any, Any, Any]:
-    """As sys.exc_info gives it."""
+    """Return the exception as sys.exc_info does."""
     return type(error), error, error.__traceback__
 
 
@@ -110,7 +110,7 @@ def unraisable(text: str) -> None:
     Broken()
 
 
-# What is said, and how. Each of them is a path by itself, in every level and format.
+# The ways to log a text. Each is a separate path, at every level and in every format.
 SAYINGS: dict[str, Say] = {
     "text": lambda text: each_method(ours, f"it was {text}, which is bad"),
     "text without spaces": lambda text: each_method(ours, f"it=<{text}>"),
@@ -138,7 +138,7 @@ SAYINGS: dict[str, Say] = {
 
 
 def said(saying: Say) -> None:
-    """Say each text once, as a request's task does that knows its own secrets."""
+    """Log each text once, like a request's task that knows its own secrets."""
 
     def here() -> None:
         logs.hide(*OF_THE_REQUEST)
@@ -151,7 +151,7 @@ def said(saying: Say) -> None:
 @pytest.mark.parametrize("name", SAYINGS)
 @pytest.mark.filterwarnings("always")
 def test_the_log_holds_no_secret(name: str, watch: Watch, capfd: pytest.CaptureFixture[str]) -> None:
-    """Whatever is said and however, at each level and in each format; nothing goes past the log to stderr either."""
+    """No way to log a secret shows it, at any level and in any format, and nothing bypasses the log to stderr."""
     for log_format in FORMATS:
         for level in LEVELS:
             stream = StringIO()
@@ -165,7 +165,7 @@ def test_the_log_holds_no_secret(name: str, watch: Watch, capfd: pytest.CaptureF
 @pytest.mark.parametrize("name", SAYINGS)
 @pytest.mark.filterwarnings("always")
 def test_each_saying_would_leak(name: str, watch: Watch, capfd: pytest.CaptureFixture[str]) -> None:
-    """Without our set-up of the log the same lines are full of secrets: the test above looks at something."""
+    """Without our logging configuration the same lines show the secrets, so the test above is effective."""
     stream = StringIO()
     structlog.configure(
         processors=[

@@ -1,4 +1,4 @@
-"""A worker as a process, at `debug`, on a real Kafka: its log, its pages, and every record it wrote."""
+"""A worker process at `debug` on a real Kafka: its log, its pages, and every record it wrote."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.support.stage import PARTITIONS, Stage, open_stage
 from worker.sandbox.graphene import CCDS_PATH
 from worker.sandbox.playground import ANY_USER
 
-# The playground's own pages say who deployed what, and show its files. They know no token and no password of ours.
+# The playground's own pages show who deployed what, and its files. They contain no token and no password of ours.
 SHOWN_BY_THE_PLAYGROUND = {
     "claim email",
     "password in the blueprint",
@@ -26,7 +26,8 @@ SHOWN_BY_THE_PLAYGROUND = {
 
 
 async def everything(stage: Stage, topics: Sequence[str]) -> str:
-    """All records of these topics: keys, values and headers. A dead letter keeps the record's key, the user's id."""
+    """Return all records of these topics: keys, values and headers, except a dead letter's key that is the user's
+    id."""
     letters = stage.topics.dead_letter_topic
     consumer = AIOKafkaConsumer(bootstrap_servers=stage.bootstrap, auto_offset_reset="earliest")
     async with consumer:
@@ -42,22 +43,22 @@ async def everything(stage: Stage, topics: Sequence[str]) -> str:
 
 
 async def pages(url: str, paths: Sequence[str]) -> str:
-    """What these pages say, asked for with a token."""
+    """Return the texts of these pages, requested with a token."""
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with aiohttp.ClientSession(headers=headers) as session:
         return "\n".join([await (await session.get(f"{url}{path}?token={TOKEN}")).text() for path in paths])
 
 
 def worker_settings(stage: Stage) -> Mapping[str, str]:
-    """Secrets of the canaries; without a login, which this Kafka has not, and with the stage's own way to deploy."""
+    """Return settings with the canaries as secrets, without a Kafka login and with the stage's own way to deploy."""
     secrets = canary_environment(stage.graphene_url, stage.graphene_url, stage.playground_url)
     others = ("KAFKA", "TIMEOUT", "DEPLOY_URL")
     ours = {name: value for name, value in secrets.items() if not any(it in name for it in others)}
-    return ours | {"DEPLOYER_RUNTIME__REQUEST_DEADLINE_SECONDS": "1"}  # an outage that is made here is over soon
+    return ours | {"DEPLOYER_RUNTIME__REQUEST_DEADLINE_SECONDS": "1"}  # a test outage is over soon
 
 
 async def test_a_worker_on_kafka(kafka: str, unique: str, tmp_path: Path, watch: Watch) -> None:
-    """Requests that end well and badly, and dependencies that repeat what they are told."""
+    """Neither log, pages nor records contain a secret, when requests succeed or fail or dependencies repeat them."""
     async with open_stage(kafka, unique, tmp_path, make_graphene=canary_graphene) as stage:
         stage.env |= worker_settings(stage)
         log = tmp_path / "worker.log"

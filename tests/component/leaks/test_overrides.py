@@ -1,4 +1,4 @@
-"""The operator's overrides: what is wrong with the file is said without its values."""
+"""The operator's overrides: errors about the file do not show its values."""
 
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from worker.errors import ConfigurationError, OverridesInvalid
 from worker.settings import BundleSettings
 
 SECRET = OVERRIDE_PASSWORD
-# A secret beside a mistake of a container, or in the wrong form. Names, quantities and choices are no places for one:
-# there the refusal repeats what it found.
+# A secret next to a mistake in a container, or in the wrong form. Names, quantities and choices hold no secrets: there
+# the error repeats what it found.
 IN_A_CONTAINER = {
     "a value that is a list": f"env: [{{name: A, value: [{SECRET}]}}]",
     "an unknown field": f"env: [{{name: A, valeu: {SECRET}}}]",
@@ -51,25 +51,25 @@ FILES = {
 
 
 def container(fields: str) -> str:
-    """A file with one entry, about the container of every node."""
+    """Return a file with one entry, for the container of every node."""
     pod = f'{{containers: [{{name: "*", {fields}}}]}}'
     return f'overrides: [{{match: {{node: "*"}}, patch: {{spec: {{template: {{spec: {pod}}}}}}}}}]'
 
 
 def options(folder: Path, text: str) -> BundleSettings:
-    """With this text as the overrides file."""
+    """Return settings with this text as the overrides file."""
     file = folder / "overrides.yaml"
     file.write_text(text)
     return OPTIONS.model_copy(update={"overrides_file": file})
 
 
 def plan() -> Plan:
-    """A pipeline of one node, called `a`."""
+    """Return the plan of a pipeline with one node, called `a`."""
     return plan_pipeline(solution(), read_blueprint(blueprint(node("a")), 9), OPTIONS.orchestrator_image)
 
 
 def test_files_that_are_refused(tmp_path: Path, watch: Watch) -> None:
-    """A secret in each place where there can be none."""
+    """Invalid files with a secret in each wrong position are refused without showing it."""
     for name, text in ({name: container(fields) for name, fields in IN_A_CONTAINER.items()} | FILES).items():
         with pytest.raises(ConfigurationError) as refused:
             load_overrides(options(tmp_path, text))
@@ -77,7 +77,7 @@ def test_files_that_are_refused(tmp_path: Path, watch: Watch) -> None:
 
 
 def test_a_secret_in_its_place(tmp_path: Path, watch: Watch) -> None:
-    """It goes into the manifest and nowhere else: what is said of the bundle does not show it."""
+    """A secret in a valid position is written to the manifest, and the description of the bundle does not show it."""
     chosen = options(tmp_path, container(f"env: [{{name: A, value: {SECRET}}}]"))
     bundle = build_bundle(plan(), {}, SHIPPED, chosen, load_overrides(chosen))
     assert SECRET.encode() in bundle.files["deployments/a_deployment.yaml"]
@@ -85,7 +85,7 @@ def test_a_secret_in_its_place(tmp_path: Path, watch: Watch) -> None:
 
 
 def test_entries_that_do_not_fit_a_node(tmp_path: Path, watch: Watch) -> None:
-    """What shows only on a real node ends its request, with a sentence that anybody may read."""
+    """An entry that proves invalid on a real node fails its request, with a message that shows no secret."""
     [entry] = load_overrides(options(tmp_path, container(f"env: [{{name: A, value: {SECRET}}}]"))).entries
     patch = {"spec": {"template": {"spec": {"containers": [{"name": "*", "args": SECRET}]}}}}
     with pytest.raises(OverridesInvalid) as refused:

@@ -1,4 +1,4 @@
-"""Requests that end in every way, through the real adapters: log, statuses, and the errors on the way."""
+"""Requests with every outcome, through the real adapters: log, statuses, and the intermediate errors."""
 
 import asyncio
 import base64
@@ -29,20 +29,20 @@ IDS = {"solutionId": str(PIPELINE.solution_id), "revisionId": str(PIPELINE.revis
 
 @pytest.fixture(params=["json", "console"])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    """With each format of the log."""
+    """A world for each format of the log."""
     async with open_world(tmp_path, request.param) as opened:
         yield opened
 
 
 def altered(given: str, part: int, change: Callable[[str], str]) -> str:
-    """A token of which one part is another."""
+    """Return the token with one part changed."""
     parts = given.split(".")
     parts[part] = change(parts[part])
     return ".".join(parts)
 
 
 def with_claims(change: Callable[[dict[str, Any]], object]) -> str:
-    """A token with a good signature over other claims."""
+    """Return a token with changed claims and a valid signature."""
     claims = jwt.decode(token(), options={"verify_signature": False})
     change(claims)
     return jwt.encode(claims, jjwt_key(canaries.JWT_SECRET), algorithm="HS512")
@@ -125,7 +125,7 @@ FAULTS: dict[str, Fault] = {
 
 
 async def check(watch: Watch, world: World, path: str, one: Record, code: str | None = "any") -> None:
-    """Send one record; nothing that comes of it shows a secret. `code` is how it has to end."""
+    """Send one record and check that its output shows no secret; `code` is the expected error code."""
     await world.handle(one)
     error = world.last.get("error")
     assert world.last["state"] in ("deployed", "rejected", "failed")
@@ -137,20 +137,20 @@ async def check(watch: Watch, world: World, path: str, one: Record, code: str | 
 
 
 async def test_tokens(world: World, watch: Watch) -> None:
-    """A token that is good, and each that is not: neither it nor what it claims is repeated."""
+    """For a valid token and every kind of invalid token, neither the token nor its claims are shown."""
     for name, make in TOKENS.items():
         await check(watch, world, f"token, {name}", request(make()))
 
 
 async def test_records(world: World, watch: Watch) -> None:
-    """A token in every place of a record where it belongs, and where it does not."""
+    """A token in any position of a record, right or wrong, is not shown."""
     for name, make in RECORDS.items():
         await check(watch, world, f"record, {name}", make())
 
 
 @pytest.mark.parametrize("dependency", ["CCDS", "Nexus"])
 async def test_dependencies_that_repeat_the_login(dependency: str, world: World, watch: Watch) -> None:
-    """CCDS and Nexus answer each question with the credentials they were sent, or not at all."""
+    """When CCDS and Nexus answer every call with the received credentials, or not at all, no credentials are shown."""
     places = CCDS if dependency == "CCDS" else NEXUS
     for place, path in places.items():
         for name, fault in FAULTS.items():
@@ -167,13 +167,13 @@ async def test_dependencies_that_repeat_the_login(dependency: str, world: World,
 
 
 async def sent(world: World) -> str:
-    """The bundle in base64, as the playground is sent it."""
+    """Return the bundle in base64, as the playground receives it."""
     _, bundle = await world.builder.build(PIPELINE.solution_id, PIPELINE.revision_id, None)
     return base64.b64encode(bundle.data).decode()
 
 
 def answers(zip64: str) -> dict[str, Fault]:
-    """What a playground may say that knows too much."""
+    """Return answers of a playground that contain too much."""
     raw, email = base64.b64decode(zip64), USER.email
     reasons = {
         "user": f"no home for {email}, {email.upper()}, {email.encode().hex()}, {quote(email)}",
@@ -200,7 +200,7 @@ def answers(zip64: str) -> dict[str, Fault]:
 
 
 async def test_playgrounds_that_repeat_the_post(world: World, watch: Watch) -> None:
-    """The playground answers with the POST, in whole and in part, with the user, or with a token."""
+    """When the playground answers with all or part of the POST, with the user or with a token, none of it is shown."""
     for name, fault in (answers(await sent(world)) | {"hangs": HANG}).items():
         world.forget()
         watch.learn_zip(base64.b64decode(await sent(world)))
@@ -209,7 +209,7 @@ async def test_playgrounds_that_repeat_the_post(world: World, watch: Watch) -> N
         assert not isinstance(fault, Echo) or {"zip in base64", "claim email"} <= watch.found(TOLD[0])
 
 
-# What a server writes on the wire after it has read a request's head; {} is the head on one line.
+# What a server sends after it has read a request's head; {} is the head on one line.
 WIRE: dict[str, str] = {
     "no HTTP": "{}\r\n\r\n",
     "status line": "HTTP/1.1 {}\r\n\r\n",
@@ -229,7 +229,7 @@ WIRE: dict[str, str] = {
 
 @pytest.mark.parametrize("dependency", ["ccds", "nexus", "playground"])
 async def test_answers_that_are_no_http(dependency: str, tmp_path: Path, watch: Watch) -> None:
-    """The parser's errors carry what they could not read: the request, written back in the wrong place."""
+    """The HTTP parser's errors quote what they could not read, here the request itself, but none of it is shown."""
     for name, answer in WIRE.items():
         formats: tuple[Format, ...] = ("json", "console")
         for log_format in formats:
@@ -241,7 +241,7 @@ async def test_answers_that_are_no_http(dependency: str, tmp_path: Path, watch: 
 
 @pytest.mark.parametrize("dependency", ["ccds", "nexus", "playground"])
 async def test_nobody_answers(dependency: str, tmp_path: Path, watch: Watch) -> None:
-    """Refused, unknown, and without TLS where TLS is expected."""
+    """A refused connection, an unknown host, and a server without TLS where TLS is expected show no secret."""
     for name, url in {
         "refused": "http://127.0.0.1:1",
         "unknown host": "http://a.invalid",
@@ -256,7 +256,7 @@ async def test_nobody_answers(dependency: str, tmp_path: Path, watch: Watch) -> 
 
 
 def defect(*words: str) -> Exception:
-    """An error nobody has foreseen, with all that the worker knows in its words."""
+    """Return an unexpected error whose text contains everything that the worker knows."""
     error = KeyError(canaries.TOKEN, *words)
     error.__cause__ = ValueError(
         f"{canaries.CCDS_PASSWORD} {canaries.SASL_PASSWORD} {canaries.JWT_SECRET}", canaries.ZIP
@@ -275,9 +275,9 @@ PORTS = {
 
 @pytest.mark.parametrize("port", PORTS)
 async def test_defects(port: str, world: World, watch: Watch) -> None:
-    """What is not foreseen is logged with its traceback, and ends in `internal`, which says nothing of it."""
+    """An unexpected error is logged with its traceback, and its request fails as `internal`, without any detail."""
     given = token()
-    # Before a token is verified, it is known by its looks alone.
+    # Before a token is verified, it is recognised by its form alone.
     verified = () if port == "tokens" else (*given.split("."), USER.email, USER.user_id)
 
     async def fail(*_: Any, **__: Any) -> Any:
@@ -291,7 +291,7 @@ async def test_defects(port: str, world: World, watch: Watch) -> None:
 
 
 async def test_asyncio_in_debug_mode(world: World, watch: Watch) -> None:
-    """asyncio then reports each slow step with the tasks and futures in it, and their results."""
+    """asyncio's debug mode reports each slow step with its tasks, futures and results, and shows no secret."""
     loop = asyncio.get_running_loop()
     loop.set_debug(True)
     loop.slow_callback_duration = 0.0
@@ -303,9 +303,9 @@ async def test_asyncio_in_debug_mode(world: World, watch: Watch) -> None:
 
 
 async def test_exceptions_that_nobody_retrieves(world: World, watch: Watch) -> None:
-    """asyncio logs them when their task is collected, with the repr of task and exception.
+    """Exceptions that asyncio logs when their task is collected, with the repr of both, show no secret.
 
-    What belonged to its request alone is forgotten by then; a token is known by its looks.
+    By then the secrets of the request alone are forgotten; a token is recognised by its form.
     """
 
     async def fail() -> None:

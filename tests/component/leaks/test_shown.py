@@ -1,4 +1,4 @@
-"""What objects show of themselves, settings and events refuse, and pages say."""
+"""Secrets in the repr of objects, in refused settings and events, and in pages."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ SECRETS = [name for name, value in ENVIRONMENT.items() if value in canaries.VALU
 
 
 def looks(thing: object) -> Iterator[str]:
-    """All ways in which an object is turned into text without asking for its parts."""
+    """Yield every text that an object is converted to without access to its parts."""
     yield from (repr(thing), str(thing), f"{thing}", f"{thing!r:>9}", pprint.pformat(thing), repr([thing]))
     if isinstance(thing, BaseModel):
         yield from (repr(thing.model_dump()), thing.model_dump_json(), repr(dict(thing)))
@@ -44,7 +44,7 @@ def looks(thing: object) -> Iterator[str]:
 
 
 async def test_objects(tmp_path: Path, watch: Watch) -> None:
-    """Whatever carries a secret through the worker does not show it."""
+    """No object that carries a secret through the worker shows it."""
     async with open_world(tmp_path, "json") as world:
         caller = await world.tokens.authenticate(token(), None)
         _, bundle = await world.builder.build(PIPELINE.solution_id, PIPELINE.revision_id, caller)
@@ -87,7 +87,7 @@ ERRORS = [
 
 
 def test_errors(watch: Watch) -> None:
-    """An error that replaces another one shows nothing of it, unless it is said to be its cause."""
+    """An error raised in place of another shows nothing of that error, unless it is the explicit cause."""
     for kind in ERRORS:
         made = _made(kind)
         try:
@@ -113,19 +113,19 @@ def _made(kind: type[Exception]) -> Exception:
 
 
 def refusal(make: Callable[[], object]) -> str:
-    """Everything the refusal says."""
+    """Return the full text of the refusal."""
     with pytest.raises((ConfigurationError, ValidationError)) as refused:
         make()
     return shown(refused.value)
 
 
 def settings_with(**changes: str) -> Callable[[], object]:
-    """Reads the environment of the canaries with changes."""
+    """Return a function that reads the environment of the canaries with these changes."""
     return lambda: read_settings(ENVIRONMENT | changes, Settings)
 
 
 def test_settings_that_are_refused(watch: Watch, tmp_path: Path) -> None:
-    """A secret in each wrong place of the settings; the refusal names the variable and shows no value."""
+    """A secret in any wrong position of the settings is refused with the variable's name and without a value."""
     secret = canaries.CCDS_PASSWORD
     binary = tmp_path / "binary"
     binary.write_bytes(secret.encode() + b"\xff")
@@ -159,7 +159,7 @@ def test_settings_that_are_refused(watch: Watch, tmp_path: Path) -> None:
 
 
 def test_secrets_that_clients_refuse(watch: Watch) -> None:
-    """What is wrong with a secret is said without it."""
+    """An unusable secret is refused without showing it."""
     cases: dict[str, tuple[str, str]] = {
         "not ASCII": ("DEPLOYER_AUTH__SECRET", canaries.JWT_SECRET + "é"),
         "badly padded": ("DEPLOYER_AUTH__SECRET", f"{canaries.JWT_SECRET[:156]}="),
@@ -174,7 +174,7 @@ def test_secrets_that_clients_refuse(watch: Watch) -> None:
 
 
 def test_events_that_are_refused(watch: Watch) -> None:
-    """An event's errors are made without its input."""
+    """The errors of an invalid event do not contain its input."""
     ids = {"solutionId": str(UUID(int=1)), "revisionId": str(UUID(int=2))}
     given = token()
     source = SourceInfo(topic="t", partition=0, offset=0)
@@ -211,9 +211,9 @@ BROKEN_PROBES = {
 
 
 async def test_health_pages(tmp_path: Path, watch: Watch, capfd: pytest.CaptureFixture[str]) -> None:
-    """Whoever asks, and however wrongly: the log says nothing of what was sent, and the pages nothing of the worker.
+    """However wrong a request to the health pages is, the log shows nothing of it, and the pages nothing of the worker.
 
-    The answer to a broken request may repeat it: only who sent it reads it.
+    The answer to a broken request may repeat it: only its sender reads the answer.
     """
 
     def reason() -> str:

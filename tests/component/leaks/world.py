@@ -1,4 +1,4 @@
-"""A deployer with its real adapters among dependencies that repeat what they are told, and all that it writes."""
+"""A deployer with its real adapters, dependencies that repeat what they receive, and all output of the deployer."""
 
 import asyncio
 import json
@@ -71,63 +71,63 @@ _LOGINS = {
 
 _DEPLOY = "/deploy_solution"
 
-TOLD = [""]  # what was repeated last
+TOLD = [""]  # the last repeated request
 
 
 class Echo(Fault):
-    """Answers with everything it was sent, in its text and in a header."""
+    """A fault that repeats the whole request, in its text and in a header."""
 
     async def answer(self, request: web.Request) -> web.Response:
-        """As a server in debug mode would."""
+        """Answer like a server in debug mode."""
         told = TOLD[0] = f"{self.body}{request.method} {request.rel_url} {dict(request.headers)} {await request.text()}"
         headers = {"X-Echo": request.headers.get("Authorization", "none"), **self.headers}
         return web.Response(status=self.status, text=told, headers=headers)
 
 
 class Processor(FakeProcessor):
-    """Keeps what would go to Kafka, as text: keys, headers and all."""
+    """A processor that keeps what it would send to Kafka as text, with keys and headers."""
 
     def __init__(self, clocks: Clocks, permits: Mapping[str, str]) -> None:
         super().__init__(clocks, permits)
         self.sent: list[str] = []
 
     def publish(self, job: Job, status: DeploymentStatus, dead_letter: DeadLetter | None) -> asyncio.Future[None]:
-        """Into the transaction."""
+        """Keep the messages of the transaction."""
         self.sent += map(repr_all, self.context.encoder.encode(status, dead_letter, None))
         return super().publish(job, status, dead_letter)
 
 
 class ListedJob(FakeJob):
-    """In such a partition."""
+    """A job in a partition of such a processor."""
 
     processor: Processor
     processor_class = Processor
 
 
 def repr_all(message: Message) -> str:
-    """With what its own repr hides. The user's id as a record's key is the one claim that a dead letter may hold."""
+    """Return a message with what its own repr hides, except the user's id as a dead letter's key, which is allowed."""
     if message.topic == "dead-letters" and message.key in (None, USER_ID):
         return f"{message.value.decode()} {message.headers!r}"
     return f"{message.topic} {message.value.decode()} {message.key!r} {message.headers!r}"
 
 
 class FileAges:
-    """The clock of what the worker keeps of the repository."""
+    """The clock for cached content of the repository."""
 
     seconds = 0.0
 
     def __call__(self) -> float:
-        """Tell the time."""
+        """Return the time."""
         return self.seconds
 
     def too_old(self) -> None:
-        """From here on all that is kept is too old."""
+        """Expire everything cached so far."""
         self.seconds += KEPT_SECONDS
 
 
 @dataclass
 class World:
-    """One worker's inside. A test changes what the dependencies do, sends records, and looks at `written`."""
+    """The inside of one worker. A test changes the dependencies' behaviour, sends records, and inspects `written`."""
 
     settings: Settings
     graphene: Graphene
@@ -146,7 +146,7 @@ class World:
     statuses: list[DeploymentStatus] = field(default_factory=list)
 
     async def handle(self, one: Record) -> None:
-        """As the consumer does it: in a task of its own."""
+        """Handle a record like the consumer, in a separate task."""
         job = ListedJob(one)
         try:
             await asyncio.create_task(self.deployer.handle(job))
@@ -156,18 +156,18 @@ class World:
 
     @property
     def last(self) -> dict[str, Any]:
-        """The last status."""
+        """Return the last status."""
         status: dict[str, Any] = json.loads(self.statuses[-1].to_json())
         return status
 
     @property
     def written(self) -> list[str]:
-        """Everything that left the worker, and every error that an adapter raised in it."""
+        """Return all output of the worker, and every error that an adapter raised in it."""
         spans = [span.to_json() for span in self.spans.get_finished_spans()]
         return [self.log.getvalue(), *self.sent, *self.errors, *spans, generate_latest(REGISTRY).decode()]
 
     def forget(self) -> None:
-        """Before the next path."""
+        """Clear all output and faults before the next path."""
         self.graphene.faults.clear()
         self.playground.faults.clear()
         self.sent.clear()
@@ -178,7 +178,7 @@ class World:
         self.log.truncate()
 
     def witness(self, adapter: object, method: str) -> None:
-        """Keep what its errors show."""
+        """Record the errors that this method raises."""
         inner = getattr(adapter, method)
 
         async def outer(*arguments: Any, **more: Any) -> Any:
@@ -192,12 +192,12 @@ class World:
 
 
 def shown(error: BaseException) -> str:
-    """Everything an exception says in some way."""
+    """Return every text form of an exception."""
     return "\n".join([str(error), repr(error), repr(vars(error)), repr(error.args), *traceback.format_exception(error)])
 
 
 def request(token: str | None = None, stored: Stored = PIPELINE, **changes: Any) -> Record:
-    """A record as the user of the canaries sends it."""
+    """Return a record that the user of the canaries sends."""
     headers = (("authorization", f"Bearer {token or canaries.token()}".encode()),)
     value = {"requestId": "request-1", "solutionId": str(stored.solution_id), "revisionId": str(stored.revision_id)}
     now = int(datetime.now(UTC).timestamp() * 1000)
@@ -206,7 +206,7 @@ def request(token: str | None = None, stored: Stored = PIPELINE, **changes: Any)
 
 
 def environment(ccds: str, nexus: str, playground: str) -> dict[str, str]:
-    """Settings whose secrets are canaries."""
+    """Return settings whose secrets are canaries."""
     return {
         "DEPLOYER_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1",
         "DEPLOYER_KAFKA__SECURITY_PROTOCOL": "SASL_PLAINTEXT",
@@ -226,14 +226,14 @@ def environment(ccds: str, nexus: str, playground: str) -> dict[str, str]:
         "DEPLOYER_PLAYGROUND__TIMEOUT_SECONDS": "1",
         "DEPLOYER_BUNDLE__ORCHESTRATOR_IMAGE": "registry.example/orchestrator:1.8",
         "DEPLOYER_RUNTIME__LOG_LEVEL": "debug",
-        "DEPLOYER_RUNTIME__REQUEST_DEADLINE_SECONDS": "0.001",  # no second attempt: what one says is looked at
+        "DEPLOYER_RUNTIME__REQUEST_DEADLINE_SECONDS": "0.001",  # no second attempt: the output of the first is checked
         "DEPLOYER_RUNTIME__HTTP_PORT": "0",
     }
 
 
 @web.middleware
 async def _door(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The sandbox knows its own logins only: ours stand for them."""
+    """Replace the canary logins with those that the sandbox knows."""
     if fault := request.app[GRAPHENE].fault(request.path):
         return await fault.answer(request)
     login = request.headers.get("Authorization", "")
@@ -241,7 +241,7 @@ async def _door(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 def canary_graphene() -> web.Application:
-    """The sandbox's Graphene, with our logins and our two solutions."""
+    """Return the sandbox's Graphene with our logins and our two solutions."""
     app = graphene_app()
     app.middlewares.insert(0, _door)
     for stored in (PIPELINE, MODEL):
@@ -251,9 +251,9 @@ def canary_graphene() -> web.Application:
 
 @asynccontextmanager
 async def open_world(folder: Path, log_format: Format, **servers: str) -> AsyncIterator[World]:
-    """Served by the sandbox, except for the `ccds`, `nexus` or `playground` that is given by its address.
+    """Open a world whose servers are the sandbox's, except a `ccds`, `nexus` or `playground` given by its address.
 
-    The worker logs at `debug`, and so do the libraries.
+    The worker and the libraries log at `debug`.
     """
     graphene, playground = canary_graphene(), playground_app(folder)
     deploy_path = playground[PLAYGROUND].deploy_path
@@ -312,7 +312,7 @@ async def open_world(folder: Path, log_format: Format, **servers: str) -> AsyncI
 
 @asynccontextmanager
 async def mirror(answer: str) -> AsyncIterator[str]:
-    """A server that writes its answer, with all it was sent in it, and closes. Yields its address."""
+    """Run a server that writes its answer, with the received request in it, and disconnects; yield its address."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -1,7 +1,7 @@
-"""Strategies: blueprints as Graphene's editor writes them, as old tools wrote them, and as an attacker would.
+"""Strategies for blueprints as Graphene's editor writes them, as old tools wrote them, and as an attacker would.
 
-Nearly all decisions of a blueprint come out of one string of bytes, which hypothesis draws and shrinks at once;
-drawing each on its own takes ten times as long. Byte 0 is always the simplest choice.
+Nearly all decisions of a blueprint come from one byte string, which hypothesis draws and shrinks at once; drawing each
+decision separately takes ten times as long. Byte 0 is always the simplest choice.
 """
 
 import json
@@ -18,10 +18,10 @@ from tests.component.properties.faults import FAULTS, SPOILED
 from tests.support.builders import OPTIONS, edge, mount_volume, operation, shared_folder, solution
 from worker import settings
 
-# How many nodes: most pipelines are small, a few are as large as allowed.
+# The number of nodes: most pipelines are small, a few are as large as allowed.
 SIZES = (*(1, 2, 3, 4) * 40, *range(1, 13), 16, 20, 35, 60, 120, 200)
 PROTOTYPES = 12  # larger pipelines repeat their first nodes under other names
-DECISIONS = 60 + 20 * PROTOTYPES  # bytes; always as many, so that shrinking the size leaves the rest as it is
+DECISIONS = 60 + 20 * PROTOTYPES  # bytes; a constant number, so that shrinking the size leaves the rest unchanged
 FOLDERS = (0, 0, 0, 0, 1, 1, 2, 3)
 NODE_TYPES = ("MLModel", "MLModel", "MLModel", "DataBroker", "DataMapper", "DataSource", "TrainingClient", "", None)
 FOLDER_TYPES = ("SharedFolder", "sharedfolder", "SHAREDFOLDER")
@@ -41,7 +41,7 @@ JSON = st.recursive(
 
 @st.composite
 def pipelines(draw: st.DrawFn) -> Case:
-    """A pipeline."""
+    """Draw a pipeline."""
     size = draw(st.sampled_from(SIZES))
     choose = Choices(draw(st.binary(min_size=DECISIONS, max_size=DECISIONS)))
     hostile = choose.chance(45)
@@ -64,7 +64,7 @@ def pipelines(draw: st.DrawFn) -> Case:
 
 @st.composite
 def single_models(draw: st.DrawFn) -> Case:
-    """One model, called by its solution's name."""
+    """Draw a single model, named like its solution."""
     choose = Choices(draw(st.binary(min_size=16, max_size=16)))
     names = naughty.HOSTILE_NAMES if choose.chance(60) else naughty.GOOD_NAMES
     name = choose.pick((*names, *naughty.RESERVED_PIPELINES, "Orchestrator", "ORCHESTRATOR"))
@@ -81,7 +81,7 @@ def single_models(draw: st.DrawFn) -> Case:
 
 
 def _nodes(choose: Choices, size: int, hostile: Sequence[str] | None) -> list[Json]:
-    """Nodes with different names, connected in any direction."""
+    """Return nodes with different names, connected in any direction."""
     names: list[str] = []
     for _ in range(min(size, PROTOTYPES)):
         name = choose.pick(hostile if hostile and choose.chance(60) else naughty.GOOD_NAMES)
@@ -105,7 +105,7 @@ def _distinct(name: str, names: Sequence[str]) -> str:
 
 
 def _node(choose: Choices, name: str) -> Json:
-    """A model with up to three operations; lists may be missing or null."""
+    """Return a model with up to three operations; lists may be missing or null."""
     image = choose.pick(naughty.ODD_IMAGES if choose.chance(25) else naughty.GOOD_IMAGES)
     if choose.chance(2):
         image = choose.pick(naughty.BAD_IMAGES)
@@ -127,7 +127,7 @@ def _node(choose: Choices, name: str) -> Json:
 
 
 def _connect(choose: Choices, node: Json, nodes: Sequence[Json]) -> None:
-    """Edges to what may be called, in the spelling of some editor; cycles and the node itself included."""
+    """Add edges to callable operations, in some editor's spelling; cycles and self-edges are included."""
     targets = [(it["container_name"], name) for it in nodes for name in _callable(it)]
     for entry in node.get("operation_signature_list") or []:
         edges = [edge(*choose.pick(targets)) for _ in range(choose.pick((1, 1, 0, 2, 3)) if targets else 0)]
@@ -142,13 +142,13 @@ def _connect(choose: Choices, node: Json, nodes: Sequence[Json]) -> None:
 
 
 def _callable(node: Json) -> list[str]:
-    """Operations that may be the target of an edge."""
+    """Return the operations that may be the target of an edge."""
     signatures = [entry["operation_signature"] for entry in node.get("operation_signature_list") or []]
     return [it["operation_name"] for it in signatures if it["input_message_name"] != "Empty"]
 
 
 def _spelled(choose: Choices, name: str) -> str:
-    """Another case of the same name, where Unicode has one that leads back."""
+    """Return the name in another case, if lower-casing leads back to it."""
     other = choose.pick((name, name, name.upper(), name.lower(), name.title()))
     return other if other.lower() == name.lower() else name
 
@@ -157,7 +157,7 @@ def _spelled(choose: Choices, name: str) -> str:
 
 
 def _with_folders(choose: Choices, nodes: list[Json]) -> list[Json]:
-    """WorkerContext folders among the nodes, connected from either side."""
+    """Add WorkerContext folders among the nodes, connected from either side."""
     result = list(nodes)
     for _ in range(choose.pick(FOLDERS)):
         path = choose.pick(naughty.GOOD_PATHS)
@@ -174,7 +174,7 @@ def _with_folders(choose: Choices, nodes: list[Json]) -> list[Json]:
 
 
 def _mount(choose: Choices, user: Json, path: str) -> None:
-    """What the editor adds to a node that uses a folder."""
+    """Add the operation that the editor adds to a node that uses a folder."""
     operations = user["operation_signature_list"] = user.get("operation_signature_list") or []
     mount = mount_volume()
     mount["operation_signature"]["operation_name"] = choose.pick(("mountVolume", "mountvolume", "MOUNTVOLUME"))
@@ -187,7 +187,7 @@ def _mount(choose: Choices, user: Json, path: str) -> None:
 
 
 def _decorate(choose: Choices, document: Json, unknown: Any) -> None:
-    """Keys that nobody knows, and those of old files."""
+    """Add unknown keys, and the keys of old files."""
     first = document["nodes"][0]
     operations = first.get("operation_signature_list") or []
     places = [document, first, *operations, *((operations[0].get("connected_to") or []) if operations else [])]
@@ -204,14 +204,14 @@ def _decorate(choose: Choices, document: Json, unknown: Any) -> None:
 
 
 def _wire(choose: Choices, document: Json) -> bytes:
-    """The document in some writer's hand."""
+    """Return the document in some writer's style."""
     ascii_only, indent = choose.chance(50), choose.pick((None, None, 2, "\t"))
     text = json.dumps(document, ensure_ascii=ascii_only, indent=indent)
     return (text.replace("/", "\\/") if choose.chance(20) else text).encode()
 
 
 def _options(choose: Choices) -> settings.BundleSettings:
-    """What an operator may set."""
+    """Return settings that an operator may choose."""
     changes: Json = choose.pick(({}, {}, {"security_profile": "restricted"}, {"image_pull_secret": ""}))
     changes = changes | choose.pick(({}, {}, {"storage_class": "1e3", "storage_size": "500M"}, {"storage_class": ""}))
     return OPTIONS.model_copy(update=changes | choose.pick(({},) * 31 + ({"max_nodes": 3},)))

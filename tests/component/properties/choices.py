@@ -1,4 +1,4 @@
-"""One input of the deployer's pure part, and the decisions it is made by."""
+"""An input of the deployer's pure part, and the decisions that generate it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,31 +13,31 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One input of the deployer's pure part."""
+    """An input of the deployer's pure part."""
 
     solution: Solution
-    document: Json | None = field(repr=False)  # what blueprint.json holds; None: bytes that are no strict JSON
+    document: Json | None = field(repr=False)  # the content of blueprint.json; None: bytes that are not strict JSON
     data: bytes  # blueprint.json
     options: settings.BundleSettings
 
 
 class Choices:
-    """Decisions out of one string of bytes; past its end everything is the simplest."""
+    """Decisions from one byte string; after its end every decision is the simplest."""
 
     def __init__(self, data: bytes) -> None:
         self._data = iter(data)
 
     def number(self, below: int) -> int:
-        """0 … below - 1."""
+        """Return a number from 0 to below - 1."""
         value = next(self._data, 0)
         if below > 256:
             value = value * 256 + next(self._data, 0)
         return value % below
 
     def pick(self, options: Sequence[T]) -> T:
-        """One of them."""
+        """Return one of the options."""
         return options[self.number(len(options))]
 
     def chance(self, percent: int) -> bool:
-        """True in so many of a hundred cases; False is simpler."""
+        """Return True in this percentage of cases; False is simpler."""
         return next(self._data, 0) * 100 >= (100 - percent) * 256

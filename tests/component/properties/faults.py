@@ -1,4 +1,4 @@
-"""Ways to spoil a blueprint. What must become of each is the oracle's to say."""
+"""Ways to spoil a blueprint. The oracle decides the expected outcome of each."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -14,7 +14,7 @@ Fault = Callable[[Json, Choices], None]
 
 
 def _set(key: str, *values: Any) -> Fault:
-    """A field of some node gets another value; the value ... takes it away."""
+    """Return a fault that sets a field of some node to another value; the value ... removes the field."""
 
     def fault(document: Json, choose: Choices) -> None:
         node, value = choose.pick(document["nodes"]), choose.pick(values)
@@ -57,7 +57,7 @@ def _bad_connections(entry: Json, choose: Choices) -> None:
 
 
 def _edge_to_empty(document: Json, choose: Choices) -> None:
-    """Every edge points to some operation that takes `Empty`."""
+    """Make every edge of a node point to an operation that takes `Empty`."""
     node = choose.pick(document["nodes"])
     node["operation_signature_list"] = [operation("run", edge(node["container_name"]), takes="Empty")]
 
@@ -69,7 +69,7 @@ def _operation_twice(document: Json, choose: Choices) -> None:
 
 
 def _rename_like(change: Callable[[str], str]) -> Fault:
-    """Another node is called like this one, nearly."""
+    """Return a fault that adds a node with nearly the same name."""
 
     def fault(document: Json, choose: Choices) -> None:
         name = str(choose.pick(document["nodes"])["container_name"])
@@ -80,7 +80,7 @@ def _rename_like(change: Callable[[str], str]) -> Fault:
 
 
 def _known_name(name: str) -> str:
-    """What the deployer will call it: a node that has this very name already must not get lost."""
+    """Return the deployer's name for a node: another node with exactly this name must not get lost."""
     try:
         return node_name(name)
     except NotDeployable:
@@ -131,7 +131,7 @@ def _deep(data: bytes) -> bytes:
     return b'{"deep": ' + b"[" * 40 + b"]" * 40 + b"," + data.strip()[1:]
 
 
-# What is no strict JSON: each takes a readable blueprint and makes bytes that must be refused.
+# Bytes that are no strict JSON: each function spoils a readable blueprint, which must then be refused.
 SPOILED: tuple[Callable[[bytes], bytes], ...] = (
     lambda data: data[: len(data) // 2],
     lambda data: b"\xef\xbb\xbf" + data,

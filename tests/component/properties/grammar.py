@@ -1,4 +1,4 @@
-"""Which names and image references are right, found without the code under test and without its regular expressions."""
+"""The valid names and image references, determined without the code under test and without its regular expressions."""
 
 import string
 import unicodedata
@@ -15,43 +15,43 @@ DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt")
 
 
 def is_label(name: str, *, first: set[str] = LOWER | DIGITS) -> bool:
-    """RFC 1123; with `first` the letters: RFC 1035."""
+    """Return whether a name is an RFC 1123 label; with letters as `first`, an RFC 1035 label."""
     inner = LOWER | DIGITS | {"-"}
     return 0 < len(name) <= 63 and set(name) <= inner and name[0] in first and name[-1] != "-"
 
 
 def keeps_its_name(name: str) -> bool:
-    """Whether Kubernetes takes the name of a node with all that is appended to it, and Windows a file called so."""
+    """Return whether Kubernetes accepts a node's name with every suffix, and Windows accepts a file with that name."""
     return is_label(name, first=LOWER) and len(name) <= 63 - len("webuiingress") and name not in DEVICES
 
 
 def namespace(name: str) -> str:
-    """The playground server's rule, without the 32 hex digits it appends."""
+    """Return the playground server's namespace, without the 32 hex digits that it appends."""
     return name.lower().replace(" ", "-").replace("_", "-")
 
 
 def is_reserved(name: str) -> bool:
-    """Whether the playground's namespace for this name would be the cluster's own."""
+    """Return whether the playground's namespace for this name would be the cluster's own."""
     space = namespace(name)
     if space in CLUSTER or space.startswith(FAMILIES):
         return True
-    # A name that must change may not become one of theirs on the way.
+    # A name that must change may not turn into one of the cluster's own.
     words = "".join(char if char in LOWER | DIGITS else " " for char in to_ascii(name)).split()
     return not keeps_its_pipeline_name(name) and "-".join([*words, ""]).startswith(FAMILIES)
 
 
 def to_ascii(text: str) -> str:
-    """What is left in lower case without accents and foreign letters."""
+    """Return the text in lower case without accents and non-Latin letters."""
     return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
 
 
 def keeps_its_pipeline_name(name: str) -> bool:
-    """Whether the playground server makes a namespace of it, hex digits included."""
+    """Return whether the playground server makes a namespace from the name, hex digits included."""
     return name.isascii() and is_label(namespace(name)) and len(namespace(name)) <= 30
 
 
 def is_image(image: str) -> bool:
-    """The grammar of distribution/reference, taken apart by hand."""
+    """Return whether an image is valid in the grammar of distribution/reference, parsed by hand."""
     name, at, digest = image.partition("@")
     algorithm, colon, digits = digest.partition(":")
     if at and not (colon and len(digits) == DIGESTS.get(algorithm) and set(digits) <= set("0123456789abcdef")):
@@ -67,7 +67,7 @@ def is_image(image: str) -> bool:
 
 
 def _is_component(text: str) -> bool:
-    """Lower-case words, joined by one dot, one or two underscores, or hyphens."""
+    """Return whether a text is lower-case words joined by one dot, one or two underscores, or hyphens."""
     if not set(text) <= LOWER | DIGITS | set("._-"):
         return False
     words = "".join(char if char in LOWER | DIGITS else " " for char in text)

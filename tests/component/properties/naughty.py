@@ -1,4 +1,4 @@
-"""Names, image references and paths that have hurt somebody somewhere: tests/data/naughty.json, and long ones."""
+"""Names, image references and paths that have caused bugs somewhere: tests/data/naughty.json, and long ones."""
 
 import json
 from itertools import product
@@ -22,7 +22,7 @@ _ENDS = ("", "-gui", "-solver", "-classifier", "-2", "-v1-0", "--x", "web", "-e5
 GOOD_NAMES = (*(stem + end for stem, end in product(_STEMS, _ENDS)), "a" * 51, "z" * 50 + "9", "x-" * 25 + "y")
 
 GOOD_IMAGES = tuple(_DATA["images"]["good"])
-ODD_IMAGES = (  # strange, and right
+ODD_IMAGES = (  # strange, but valid
     *_DATA["images"]["odd"],
     *(f"model@sha256:{_HEX}", f"r.example/m:1@sha512:{_HEX * 2}", "m@sha384:" + "f" * 96, "x:" + "t" * 128),
     "r.example/" + "p/" * 40 + "q",

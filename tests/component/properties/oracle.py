@@ -1,7 +1,7 @@
-"""What must become of a generated input, judged without the code under test.
+"""The expected outcome of a generated input, determined without the code under test.
 
-Only the names that invalid names become are taken from `worker.domain.bundle.plan`; that they are valid, readable and
-never the same is checked on its own.
+Only the replacements of invalid names are taken from `worker.domain.bundle.plan`; other tests check that these are
+valid, readable and unique.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ Json = dict[str, Any]
 
 
 def judge_single_model(name: str, image: str | None) -> set[str]:
-    """The codes with which the model may be refused; empty: it must be deployed."""
+    """Return the codes with which a single model may be refused; without codes it must be deployed."""
     codes = judge_image(image or "")
     if is_reserved(name) or name.lower() == "orchestrator":
         codes.add("name-reserved")
@@ -24,14 +24,14 @@ def judge_single_model(name: str, image: str | None) -> set[str]:
 
 
 def judge_image(image: str) -> set[str]:
-    """Likewise for an image."""
+    """Return the codes with which an image may be refused."""
     if not image.strip():
         return {"image-empty"}
     return set() if is_image(image) else {"image-invalid"}
 
 
 def judge_pipeline(document: Any, max_nodes: int) -> set[str]:
-    """Likewise for what blueprint.json holds."""
+    """Return the codes with which a blueprint.json with this content may be refused."""
     codes: set[str] = set()
     name, nodes = document.get("name"), document.get("nodes")
     if not isinstance(name, str) or not name:
@@ -71,7 +71,7 @@ def _judge_model(model: Json) -> set[str]:
     if operations and not proto:
         codes.add("proto-missing")
     if _is_objects(operations) and not all(map(_is_rpc, operations)):
-        codes.add("proto-mismatch")  # and perhaps something worse is wrong with it
+        codes.add("proto-mismatch")  # and the operation may have a worse fault as well
     if _is_objects(operations):
         lists += [entry.get("connected_to") for entry in operations]
         targets = [it for entry in operations if _is_objects(entry.get("connected_to")) for it in entry["connected_to"]]
@@ -85,7 +85,7 @@ def _judge_model(model: Json) -> set[str]:
 
 
 def _is_rpc(entry: Json) -> bool:
-    """The protobufs in the repository have it."""
+    """Return whether the repository's protobufs have this operation."""
     signature = entry.get("operation_signature")
     keys = ("operation_name", "input_message_name", "output_message_name")
     known = [[it["operation_signature"][key] for key in keys] for it in OPERATIONS]
@@ -93,7 +93,7 @@ def _is_rpc(entry: Json) -> bool:
 
 
 def _judge_names(names: list[str]) -> set[str]:
-    """Nobody's name may get lost, that of the second Service for the web page neither."""
+    """Return the codes for colliding names, including the second Service for the web page."""
     codes = {"name-reserved" for name in names if name.lower() == "orchestrator"}
     services = [node_name(name) for name in names if name.lower() != "orchestrator"] + ["orchestrator"]
     services += [name + "webui" for name in services]
@@ -103,7 +103,7 @@ def _judge_names(names: list[str]) -> set[str]:
 
 
 def _judge_edges(models: list[Json]) -> set[str]:
-    """What the orchestrator refuses when it is initialised."""
+    """Return the codes for edges that the orchestrator refuses when it is initialised."""
     inputs = {
         (model["container_name"].lower(), signature["operation_name"]): signature["input_message_name"]
         for model in models
@@ -120,7 +120,7 @@ def _judge_edges(models: list[Json]) -> set[str]:
 
 
 def twice(names: list[str]) -> list[str]:
-    """What is there more than once."""
+    """Return the names that occur more than once."""
     return [name for name, count in Counter(names).items() if count > 1]
 
 
@@ -141,12 +141,12 @@ def _is_signature(entry: Json, *keys: str) -> bool:
 
 
 def is_folder(item: Any) -> bool:
-    """A node that stands for a shared folder."""
+    """Return whether a node represents a shared folder."""
     return isinstance(item, dict) and str(item.get("node_type")).lower() == "sharedfolder"
 
 
 def is_mountable(path: Any) -> bool:
-    """An absolute path of plain segments."""
+    """Return whether a path is absolute, with plain segments."""
     if not isinstance(path, str) or not path.startswith("/"):
         return False
     segments = path.removesuffix("/")[1:].split("/")
@@ -158,7 +158,7 @@ PROGRAMS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec")
 
 
 def is_of_the_system(path: str) -> bool:
-    """A container does not work when something else is mounted there."""
+    """Return whether a container fails when a volume is mounted at this path."""
     match path.removesuffix("/").split("/")[1:]:
         case [] | [""] | ["usr"] | ["var"] | ["usr", "local"] | ["var", "lib"] | ["var", "run", *_]:
             return True
@@ -170,13 +170,13 @@ def is_of_the_system(path: str) -> bool:
 
 
 def folder_paths(document: Json) -> list[str]:
-    """The paths to mount, each once, in order."""
+    """Return the paths to mount, each once, in order."""
     paths = [str(node["container_name"]).removesuffix("/") for node in document["nodes"] if is_folder(node)]
     return list(dict.fromkeys(paths))
 
 
 def without_folders(document: Json) -> Json:
-    """No shared folder, no operation that mounts one, no edge to either."""
+    """Return the document without shared folders, the operations that mount them, and edges to either."""
     folders = {str(node.get("container_name")).lower() for node in document["nodes"] if is_folder(node)}
 
     def is_trace(item: Any, key: str | None) -> bool:
@@ -200,7 +200,7 @@ def without_folders(document: Json) -> Json:
 
 
 def expected_blueprint(document: Json) -> Json:
-    """What blueprint.json of the bundle must hold, but for the pipeline's own name."""
+    """Return the expected blueprint.json of the bundle, except for the pipeline's own name."""
     result = without_folders(document)
     for node in result["nodes"]:
         node["operation_signature_list"] = node.get("operation_signature_list") or []
@@ -215,7 +215,7 @@ def expected_blueprint(document: Json) -> Json:
 
 
 def _dicts(value: Any) -> Iterator[Json]:
-    """Every object, at any depth."""
+    """Yield every object, at any depth."""
     if isinstance(value, dict):
         yield value
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():

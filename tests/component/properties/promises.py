@@ -1,4 +1,4 @@
-"""What every bundle promises, whatever it was made of. Each function asserts one thing."""
+"""The promises that every bundle keeps, whatever its input. Each function asserts one promise."""
 
 import json
 import re
@@ -31,7 +31,7 @@ Objects = dict[str, Json]  # file name below deployments/ → its object
 
 
 def read_manifests(bundle: Bundle) -> Objects:
-    """All manifests, each exactly one document, as a YAML 1.1 reader sees them."""
+    """Return all manifests, each exactly one document, as a YAML 1.1 reader sees them."""
     return {
         name.removeprefix("deployments/"): _read_1_1(data)
         for name, data in bundle.files.items()
@@ -39,18 +39,18 @@ def read_manifests(bundle: Bundle) -> Objects:
     }
 
 
-@lru_cache(maxsize=64)  # the orchestrator's are the same in most pipelines; nobody changes what was read
+@lru_cache(maxsize=64)  # the orchestrator's are the same in most pipelines; no caller changes the result
 def _read_1_1(data: bytes) -> Any:
     return yaml.load(data, Loader=yaml.CSafeLoader)  # raises when there is more than one document
 
 
 def read_1_2(data: bytes) -> Any:
-    """The one document, as a YAML 1.2 reader sees it."""
+    """Return the single document as a YAML 1.2 reader sees it."""
     return YAML(typ="safe", pure=True).load(BytesIO(data))
 
 
 def yaml_means_what_was_meant(case: Case, plan: Plan, bundle: Bundle, objects: Objects) -> None:
-    """Read back, each file is its model object."""
+    """Assert that each file, read back, equals its model object."""
     meant = {
         name: manifest.model_dump(by_alias=True, exclude_none=True)
         for name, manifest in render(plan, case.options).items()
@@ -62,7 +62,7 @@ def yaml_means_what_was_meant(case: Case, plan: Plan, bundle: Bundle, objects: O
 
 
 def names_are_valid(case: Case, plan: Plan, objects: Objects) -> None:
-    """With and without what the script appends; kept byte for byte when they were valid."""
+    """Assert that names are valid with and without the script's suffixes, and unchanged when they were valid."""
     names = [it.name for it in plan.containers]
     assert all(
         grammar.is_label(name + end, first=grammar.LOWER) for name in names for end in ("", "webui", "webuiingress")
@@ -80,7 +80,7 @@ def names_are_valid(case: Case, plan: Plan, objects: Objects) -> None:
 
 
 def the_pipeline_can_have_a_namespace(case: Case, bundle: Bundle) -> None:
-    """Its name is kept when the playground server can use it, and is never the cluster's own."""
+    """Assert that the name is kept if the playground server can use it, and is never the cluster's own."""
     name = json.loads(bundle.files["blueprint.json"])["name"]
     original = case.solution.name if case.document is None else case.document["name"]
     assert (original == name) == grammar.keeps_its_pipeline_name(original)
@@ -89,7 +89,7 @@ def the_pipeline_can_have_a_namespace(case: Case, bundle: Bundle) -> None:
 
 
 def one_name_is_used_everywhere(bundle: Bundle, objects: Objects) -> None:
-    """blueprint = edges = dockerinfo = services = deployments = protos = what the status says."""
+    """Assert that blueprint, edges, dockerinfo, services, deployments, protos and status use the same names."""
     blueprint = json.loads(bundle.files["blueprint.json"])
     nodes = [node["container_name"] for node in blueprint["nodes"]]
     orchestrator = ["orchestrator"] if "dockerinfo.json" in bundle.files else []
@@ -119,7 +119,7 @@ def _is_service(manifest: Json) -> bool:
 
 
 def the_blueprint_is_kept(case: Case, bundle: Bundle) -> None:
-    """Unknown keys, nulls and numbers survive; no shared folder leaves a trace; every node has its new name."""
+    """Assert that unknown keys, nulls and numbers survive, shared folders leave no trace, and nodes have new names."""
     if case.document is None:
         return
     found = json.loads(bundle.files["blueprint.json"])
@@ -128,7 +128,7 @@ def the_blueprint_is_kept(case: Case, bundle: Bundle) -> None:
 
 
 def folders_are_mounted(case: Case, plan: Plan, objects: Objects) -> None:
-    """Every path once, by a claim that all can write to, in every model and not in the orchestrator."""
+    """Assert that a claim that all can write to mounts each path once in every model, and not in the orchestrator."""
     paths = [] if case.document is None else oracle.folder_paths(case.document)
     assert paths == [it.path for it in plan.shared_folders]
     assert len(paths) == sum(it["kind"] == "PersistentVolumeClaim" for it in objects.values())
@@ -144,7 +144,7 @@ def folders_are_mounted(case: Case, plan: Plan, objects: Objects) -> None:
 
 
 def images_are_kept(case: Case, plan: Plan, objects: Objects) -> None:
-    """Byte for byte."""
+    """Assert that images are kept byte for byte."""
     found = {it["metadata"]["name"]: it for it in objects.values() if it["kind"] == "Deployment"}
     for container in plan.containers:
         pod = found[container.name]["spec"]["template"]["spec"]
@@ -154,7 +154,7 @@ def images_are_kept(case: Case, plan: Plan, objects: Objects) -> None:
 
 
 def the_zip_is_harmless(bundle: Bundle) -> None:
-    """Names from a closed alphabet, none twice on any system, none a device of Windows; nothing but the files."""
+    """Assert that the entries have safe names, unique on every system, and that there are no other entries."""
     with zipfile.ZipFile(BytesIO(bundle.data)) as archive:
         entries = archive.namelist()
         assert dict(bundle.files) == {name: archive.read(name) for name in entries}
@@ -164,13 +164,13 @@ def the_zip_is_harmless(bundle: Bundle) -> None:
 
 
 def a_cluster_would_take_it(manifests: list[Json]) -> None:
-    """No schema of three Kubernetes versions, and no rule behind the schemas, has anything against it."""
+    """Assert that the objects pass the schemas of three Kubernetes versions and the rules beyond the schemas."""
     assert [] == [fault for it in manifests for fault in schema_problems(it)]
     assert [] == problems(manifests)
 
 
 def the_script_takes_it(script: ModuleType, bundle: Bundle, objects: Objects) -> None:
-    """The script that comes with it finds nothing wrong, and what it makes of it would be taken too."""
+    """Assert that the bundled script finds no fault, and that a cluster would accept what the script derives."""
     paths = {name: Path("deployments", name) for name in objects}
     assert [] == [fault for it in objects.values() for fault in script.check_manifest(it, NAMESPACE)]
     docker_info = json.loads(bundle.files.get("dockerinfo.json", b"null"))
@@ -187,14 +187,14 @@ def the_script_takes_it(script: ModuleType, bundle: Bundle, objects: Objects) ->
 
 
 def an_orchestrator_takes_it(plan: Plan, bundle: Bundle) -> None:
-    """Blueprint, dockerinfo and protobufs are loaded, and every operation finds its node."""
+    """Assert that blueprint, dockerinfo and protobufs can be loaded, and that every operation finds its node."""
     if plan.kind is Kind.PIPELINE:
         document = json.loads(bundle.files["blueprint.json"])
         assert sum(len(it["operation_signature_list"]) for it in document["nodes"]) == len(load_bundle(bundle.files))
 
 
 def keep_all(case: Case, plan: Plan, bundle: Bundle, script: ModuleType) -> None:
-    """All promises."""
+    """Assert all promises."""
     objects = read_manifests(bundle)
     yaml_means_what_was_meant(case, plan, bundle, objects)
     names_are_valid(case, plan, objects)
@@ -212,10 +212,10 @@ def keep_all(case: Case, plan: Plan, bundle: Bundle, script: ModuleType) -> None
 
 
 def is_in_sample(bundle: Bundle, rate: int) -> bool:
-    """One bundle in `rate`, for what takes its time."""
+    """Return whether a bundle is in the sample of one in `rate`, for slow checks."""
     return int(bundle.sha256[:4], 16) % rate == 0
 
 
 def _exactly(value: Any) -> str:
-    """1, 1.0 and True are equal in Python and are not the same here."""
+    """Return a text that distinguishes 1, 1.0 and True, which are equal in Python."""
     return json.dumps(value, sort_keys=True)

@@ -1,4 +1,4 @@
-"""Protobufs out of a generator: right ones, and the same with something broken."""
+"""A generator of valid protobufs, and of the same protobufs with a fault."""
 
 import re
 from random import Random
@@ -16,7 +16,7 @@ HEADS = {
     "2023": ('edition = "2023";', "edition='20' '23';"),
 }
 WEIGHTS = {"proto3": 45, "proto2": 30, "": 10, "2023": 15}
-# Values of options and defaults, by the type that takes them; each also tried with another.
+# Values of options and defaults by type; each value is also tried with other types.
 VALUES = {
     "int32": ("0", "1", "-1", "0x7fffffff", "017", "-2147483648", "2147483648", "- 5"),
     "int64": ("9223372036854775807", "-9223372036854775808", "9223372036854775808", "-9223372036854775809"),
@@ -36,7 +36,8 @@ VALUES = {
     ),
 }  # fmt: skip
 OWN = {"a": "int32", "s": "string", "r": "int32", "e": "enum", "b": "bool", "f": "float", "u": "uint32"}
-RIGHT = {"int32": 6, "int64": 2, "uint32": 1, "uint64": 1, "bool": 2, "enum": 2, "message": 5}  # so many first ones are
+# The number of leading VALUES that are valid, by type.
+RIGHT = {"int32": 6, "int64": 2, "uint32": 1, "uint64": 1, "bool": 2, "enum": 2, "message": 5}
 TYPES = {"sint64": "int64", "fixed32": "uint32", "double": "float"}
 FIELD_OPTIONS = (
     "deprecated = true", "deprecated = false", 'json_name = "j{}"', "jstype = JS_NORMAL", "ctype = CORD", "weak = true",
@@ -86,18 +87,18 @@ JUNK = (
 
 
 class Generator:
-    """Writes one file; few names in it are used twice, which is allowed in some places."""
+    """A writer of one file; few names in it are used twice, which is allowed in some positions."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
-        self._slip = random.choice((0, 0, 0, 0.05))  # how often something wrong is written on purpose
+        self._slip = random.choice((0, 0, 0, 0.05))  # how often an error is written on purpose
         self._number = 0
         self._names: list[str] = []
         self._messages = [self._name("M") for _ in range(random.randint(1, 4))]
         self._enums: list[str] = []
         self._current = ""
         self._ranges: list[str] = []  # messages with extensions 100 to 199
-        self._own: list[tuple[str, str, str]] = []  # options: what has them, name, type
+        self._own: list[tuple[str, str, str]] = []  # options: their target, name and type
         self._syntax = random.choices(list(WEIGHTS), weights=list(WEIGHTS.values()))[0]
 
     @property
@@ -105,7 +106,7 @@ class Generator:
         return self._syntax in ("proto2", "")
 
     def file(self) -> str:
-        """A right one, as a rule."""
+        """Return a file, which is usually valid."""
         random = self._random
         parts = [random.choice(HEADS[self._syntax])]
         if random.random() < 0.15:
@@ -136,7 +137,7 @@ class Generator:
         return self._spaced("\n".join(parts) + "\n")
 
     def _spaced(self, text: str) -> str:
-        """The same with other white space and comments in odd places, in one file of three."""
+        """Return the text with other white space and comments in odd positions, in one file of three."""
         if self._random.random() < 0.67:
             return text
         words = re.findall(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|//[^\n]*\n|/\*.*?\*/|\s+|\w+|.", text, re.DOTALL)
@@ -160,7 +161,7 @@ class Generator:
         return name
 
     def _type(self, types: tuple[str, ...]) -> str:
-        """One of these, or one that is within another; few of the latter exist."""
+        """Return one of these types, or a nested type, which rarely exists."""
         name = self._random.choice(types)
         if self._random.random() < self._slip:
             name = f"{self._random.choice(self._names)}.{self._random.choice(self._names)}"
@@ -175,14 +176,14 @@ class Generator:
         return random.choice(("", "", "repeated ", "optional " if self._syntax == "proto3" else ""))
 
     def _value(self, kind: str) -> str:
-        """Of this type as a rule."""
+        """Return a value, usually of this type."""
         kind = TYPES.get(kind, kind)
         wrong = VALUES[self._random.choice(list(VALUES))]
         right = VALUES.get(kind, VALUES["enum"])
         return self._pick(right[: RIGHT.get(kind)], (*right, *wrong))
 
     def _options_of_its_own(self) -> str:
-        """Options that the file declares, and a message and an enum that are the types of some."""
+        """Return options that the file declares, with a message and an enum as the types of some."""
         one = "optional " if self._is_proto2 else ""
         fields = (
             f"{one}int32 a = 1; {one}string s = 2; repeated int32 r = 3; {one}Option o = 4; "
@@ -201,7 +202,7 @@ class Generator:
         return "\n".join(parts)
 
     def _custom(self, what: str) -> str:
-        """One of these options with a value."""
+        """Return one of these options with a value."""
         random = self._random
         own = [it for it in self._own if it[0] == what] or self._own
         if not own or random.random() < self._slip or (own[0][0] != what and random.random() > self._slip):
@@ -218,7 +219,7 @@ class Generator:
         return f"option {self._custom(what)};" if self._own and self._random.random() < 0.2 else ""
 
     def _field_options(self, kind: str, *, can_default: bool = True) -> str:
-        """What stands in brackets after a field."""
+        """Return the bracketed options of a field."""
         random, options = self._random, []
         if random.random() < 0.25:
             options.append(self._pick(FIELD_OPTIONS[:10], FIELD_OPTIONS).format(self._number))
@@ -227,7 +228,7 @@ class Generator:
             options.append(f"default = {self._value(kind)}")
         if self._own and random.random() < 0.25:
             options += (self._custom("Field") for _ in range(random.randint(1, 2)))
-        if random.random() > self._slip:  # each once
+        if random.random() > self._slip:  # each option once
             options = list({it.partition(" ")[0]: it for it in options}.values())
         return f" [{', '.join(options)}]" if options else ""
 
@@ -265,7 +266,7 @@ class Generator:
         return f"  rpc {self._name('r')}({sides[0]}) returns ({sides[1]}){end}\n"
 
     def _extend(self) -> str:
-        """Extensions of the file's own messages."""
+        """Return extensions of the file's own messages."""
         extended = self._pick(tuple(self._ranges), tuple(self._messages))
         types = (*SCALARS, *self._messages)
         fields = "".join(
@@ -333,7 +334,7 @@ class Generator:
 
 
 def broken(text: str, random: Random) -> str:
-    """The same with one to three words too many, too few, in each other's places, or cut off."""
+    """Return the text with one to three words added, missing, swapped, or cut off."""
     words = TOKEN.findall(text)
     for _ in range(random.choice((1, 1, 1, 2, 3))):
         place, kind = random.randrange(len(words)), random.random()

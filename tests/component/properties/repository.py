@@ -1,8 +1,8 @@
-"""What the repository of the generated solutions holds."""
+"""The content of the generated solutions' repository."""
 
 from tests.support.builders import operation, protobuf
 
-# Each says whose it is.
+# Each protobuf names its URI.
 PROTO_URIS = ("org/a.proto", "org/a/a.proto", "org/b.proto", "org/shared.proto")
 TAKEN, GIVEN = ("In", "Empty", "x"), ("Out", "Empty")  # messages
 OPERATIONS = [

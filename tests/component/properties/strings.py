@@ -1,4 +1,4 @@
-"""Strings that YAML readers take for something else, by the ten thousand; the same ones in every run."""
+"""Tens of thousands of strings that YAML readers may misread, the same in every run."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -90,13 +90,13 @@ LONGEST_KEY = 1024
 
 
 def corpus() -> list[str]:
-    """All of them, without doubles."""
+    """Return all strings, without duplicates."""
     parts = (_words(), _numbers(), _hex(), _dates(), _characters(), _spaced(), _structures(), _long(), _random())
     return list(dict.fromkeys(chain(naughty.HOSTILE_NAMES, naughty.ODD_IMAGES, naughty.BAD_IMAGES, *parts)))
 
 
 def _words() -> Iterator[str]:
-    """YAML 1.1's words in every mixture of cases, alone and with something before or behind."""
+    """Yield YAML 1.1's words in every mix of cases, alone and with a prefix or suffix."""
     for word in WORDS:
         letters = [sorted({letter, letter.upper()}) for letter in word[:5]]
         for mixture in map("".join, product(*letters)):
@@ -106,7 +106,7 @@ def _words() -> Iterator[str]:
 
 
 def _numbers() -> Iterator[str]:
-    """Every notation of YAML 1.1 and 1.2, JSON and programming languages."""
+    """Yield numbers in every notation of YAML 1.1 and 1.2, JSON and programming languages."""
     digits = ("0", "1", "7", "8", "9", "00", "01", "07", "08", "0889694", "123", "1" * 25)
     yield from map("".join, product(("", "-", "+"), digits, UNITS))
     prefixes = (
@@ -136,20 +136,20 @@ def _numbers() -> Iterator[str]:
 
 
 def _hex() -> Iterator[str]:
-    """Short and long git hashes, as versions and tags have them: one short one in seventy looks like a number."""
+    """Yield short and long git hashes, as in versions and tags: one short hash in seventy looks like a number."""
     random = Random(1)
     for _ in range(9000):
         yield f"{random.getrandbits(28):07x}"
     for length in (4, 8, 12, 40, 64):
         yield from (f"{random.getrandbits(4 * length):0{length}x}" for _ in range(400))
-    for _ in range(3000):  # those that do
+    for _ in range(3000):  # hashes that look like a number
         yield f"{random.randrange(10**4)}e{random.randrange(10**2)}"
         yield f"0{random.randrange(8**6):o}"
         yield f"{random.randrange(10**8)}"
 
 
 def _dates() -> Iterator[str]:
-    """Timestamps and sexagesimal numbers."""
+    """Yield timestamps and sexagesimal numbers."""
     days = ("2026-11-24", "2026-1-2", "26-11-24", "2026-13-45", "0000-00-00")
     times = ("", "T12:30:45Z", "t12:30:45.5", " 12:30:45", " 12:30:45 +1", "\t12:30:45-01:00", "T1:2:3", " 12:30")
     yield from map("".join, product(days, times))
@@ -157,7 +157,7 @@ def _dates() -> Iterator[str]:
 
 
 def _characters() -> Iterator[str]:
-    """Every character of the first planes' beginnings, some of every class of Unicode; alone, between, at the ends."""
+    """Yield all characters of the first blocks and some of every Unicode class: alone, in the middle, at the ends."""
     random = Random(2)
     classes: dict[str, list[str]] = {}
     for code in (*range(0x3000), *range(0xD7A0, 0xD800), *range(0xE000, 0x20000, 7), 0x10FFFE, 0x10FFFF):
@@ -172,25 +172,25 @@ def _characters() -> Iterator[str]:
 
 
 def _spaced() -> Iterator[str]:
-    """White space in every shape."""
+    """Yield white space in every form."""
     for space, other in product(SPACES, SPACES):
         yield from (space + other, f"a{space}{other}", f"{space}{other}a", f"a{space}b{other}c", f"{space}a:{other}b")
 
 
 def _structures() -> Iterator[str]:
-    """What is a document, a mapping, a list, a comment, a tag; and every two indicators."""
+    """Yield documents, mappings, lists, comments and tags, and every pair of indicators."""
     yield from DOCUMENTS
     yield from (f"a\n{text}\n" for text in DOCUMENTS)
     yield from map("".join, product(INDICATORS, INDICATORS, ("", "a", " a", ": a")))
 
 
 def _long() -> Iterator[str]:
-    """Around every limit of a line or a key."""
+    """Yield strings around every length limit of a line or a key."""
     yield from (char * length for length in LENGTHS for char in ("a", "1", " ", "é", "\n", "\x07", '"', "a ", "日"))
 
 
 def _random() -> Iterator[str]:
-    """Mixtures of everything."""
+    """Yield random mixtures of all pieces."""
     random = Random(3)
     pieces = (
         *WORDS,

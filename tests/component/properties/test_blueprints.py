@@ -1,6 +1,6 @@
-"""Generated solutions: each is refused for a reason, or becomes a bundle that keeps every promise.
+"""Generated solutions: each is refused for a reason, or results in a bundle that keeps every promise.
 
-PROPERTIES=50000 makes so many pipelines instead of 2,000, and a fifth as many single models;
+PROPERTIES=50000 generates 50,000 pipelines instead of 2,000, and a fifth as many single models;
 tests/support/generated.py has PROPERTIES_SEED.
 """
 
@@ -32,11 +32,11 @@ from worker.errors import CODES, DeploymentError, one_line
 
 WANTED = int(os.environ.get("PROPERTIES") or 2000)
 SAMPLE = 2000
-ROUND = 250  # hypothesis remembers what it tried; rounds let it forget, and spread over processes
+ROUND = 250  # hypothesis remembers its examples; rounds reset that, and are spread over processes
 
 
 class Tally:
-    """What was generated, and what became of it."""
+    """The generated cases and their outcomes."""
 
     def __init__(self) -> None:
         self.all = Counter[str]()
@@ -45,7 +45,7 @@ class Tally:
         self.folders = Counter[int]()
 
     def count(self, case: Case, code: str | None) -> None:
-        """One case; `code` of its refusal."""
+        """Count one case; `code` is the code of its refusal."""
         self.all["cases"] += 1
         self.codes[code or "deployed"] += 1
         if case.document is None:
@@ -61,7 +61,7 @@ class Tally:
         self.all["cyclic"] += _is_cyclic(models)
 
     def lines(self, what: str) -> Iterator[str]:
-        """The table."""
+        """Yield the lines of the table."""
         share = {name: f"{100 * count / self.all['cases']:.0f} %" for name, count in self.all.items()}
         hostile = f", hostile names or images {share['hostile']}, cyclic {share['cyclic']}" if self.nodes else ""
         yield f"  {what}, seed {SEED}: deployed {100 * self.codes['deployed'] / self.all['cases']:.0f} %{hostile}"
@@ -72,7 +72,7 @@ class Tally:
         yield f"  {', '.join(f'{code} {count}' for code, count in self.codes.most_common())}"
 
 
-pytestmark = pytest.mark.timeout(600)  # a round takes seconds, but making a failure small may take minutes
+pytestmark = pytest.mark.timeout(600)  # a round takes seconds, but shrinking a failure may take minutes
 
 
 def _number(text: str) -> int:
@@ -94,7 +94,7 @@ def _is_hostile(name: object, models: list[promises.Json]) -> bool:
 
 
 def _is_cyclic(models: list[promises.Json]) -> bool:
-    """Some node reaches itself."""
+    """Return whether some node reaches itself."""
     edges: dict[str, set[str]] = {}
     for model in models:
         targets = edges.setdefault(str(model.get("container_name")).lower(), set())
@@ -107,13 +107,13 @@ def _is_cyclic(models: list[promises.Json]) -> bool:
 
 @pytest.fixture(scope="module")
 def runner() -> Iterator[asyncio.Runner]:
-    """One loop for all cases."""
+    """One event loop for all cases."""
     with asyncio.Runner() as running:
         yield running
 
 
 def build(case: Case, runner: asyncio.Runner) -> tuple[Plan, Bundle] | DeploymentError:
-    """As the worker does it, with dependencies that have what the case holds."""
+    """Build a case as the worker does, with dependencies that serve the case's content."""
     artifacts = FakeArtifacts(repository.PROTOS | {"org/blueprint.json": case.data})
     builder = Builder(FakeCatalog(case.solution), artifacts, SHIPPED, case.options)
     try:
@@ -123,7 +123,7 @@ def build(case: Case, runner: asyncio.Runner) -> tuple[Plan, Bundle] | Deploymen
 
 
 def allowed_codes(case: Case) -> set[str]:
-    """With which the case may be refused; none: it must be deployed."""
+    """Return the codes with which the case may be refused; without codes it must be deployed."""
     if case.solution.kind is Kind.SINGLE_MODEL:
         return oracle.judge_single_model(case.solution.name, case.solution.image)
     if case.document is None:
@@ -132,7 +132,7 @@ def allowed_codes(case: Case) -> set[str]:
 
 
 def judge(case: Case, runner: asyncio.Runner) -> str | None:
-    """Asserts everything about one case; the code of its refusal."""
+    """Assert everything about one case, and return the code of its refusal."""
     outcome, allowed = build(case, runner), allowed_codes(case)
     if isinstance(outcome, DeploymentError):
         assert outcome.code in allowed & CODES.keys(), outcome.message
@@ -150,12 +150,12 @@ def judge(case: Case, runner: asyncio.Runner) -> str | None:
 
 
 def is_a_sentence(message: str) -> bool:
-    """One line that begins like one, ends like one, and obeys no terminal."""
+    """Return whether a message is one printable line that begins and ends like a sentence."""
     return re.match(r"[A-Z'].*\.$", message) is not None and message.isprintable() and len(message) <= 1000
 
 
 def drawn(cases: SearchStrategy[Case], size: int, number: int, judged: Callable[[Case], object]) -> None:
-    """One round of a property."""
+    """Run one round of a property."""
 
     @seed(SEED + number)
     @settings(
@@ -174,7 +174,7 @@ def drawn(cases: SearchStrategy[Case], size: int, number: int, judged: Callable[
 
 
 def judge_all(name: str, cases: SearchStrategy[Case], size: int, number: int, runner: asyncio.Runner) -> None:
-    """One round, every case of which must hold."""
+    """Run one round, in which every case must hold."""
     wrong = 1
     try:
         drawn(cases, size, number, lambda case: judge(case, runner))
@@ -185,18 +185,18 @@ def judge_all(name: str, cases: SearchStrategy[Case], size: int, number: int, ru
 
 @pytest.mark.parametrize("number", range((WANTED + ROUND - 1) // ROUND))
 def test_pipelines(number: int, runner: asyncio.Runner) -> None:
-    """Each is refused for a reason that an independent judge knows too, or its bundle keeps every promise."""
+    """Each pipeline is refused for a reason that the independent oracle knows, or its bundle keeps every promise."""
     judge_all("generated pipelines", pipelines(), min(ROUND, WANTED - number * ROUND), number, runner)
 
 
 @pytest.mark.parametrize("number", range((WANTED // 5 + ROUND - 1) // ROUND))
 def test_single_models(number: int, runner: asyncio.Runner) -> None:
-    """Likewise for one model on its own."""
+    """Each single model is refused for a reason that the oracle knows, or its bundle keeps every promise."""
     judge_all("generated single models", single_models(), min(ROUND, WANTED // 5 - number * ROUND), number, runner)
 
 
 def with_fault(fault: int, value: int) -> Case:
-    """A tame pipeline with one thing wrong."""
+    """Return a tame pipeline with one fault."""
     document: promises.Json = {
         "name": "faulty",
         "nodes": [
@@ -213,15 +213,15 @@ VALUES = range(8)
 
 @pytest.mark.parametrize("fault", range(len(FAULTS)))
 def test_every_fault_on_its_own(fault: int, runner: asyncio.Runner) -> None:
-    """In a tame pipeline, with each of its values: the rare ones are reached whatever the seed."""
+    """Each fault is handled correctly in a tame pipeline with each of its values, so none depends on the seed."""
     for value in VALUES:
         judge(with_fault(fault, value), runner)
 
 
 def test_the_generator_reaches_every_corner() -> None:
-    """The properties prove little if their inputs are tame: enough of them are hostile, large, deployed, refused.
+    """The generated inputs are not tame: enough of them are hostile, large, deployed or refused.
 
-    What becomes of each is the independent judge's word, to which the tests above hold the deployer.
+    The oracle determines their outcomes; the tests above verify that the deployer agrees with the oracle.
     """
     found, single_models_found = Tally(), Tally()
     for number in range(SAMPLE // ROUND):
@@ -248,6 +248,6 @@ def test_the_generator_reaches_every_corner() -> None:
 
 
 def verdict(case: Case) -> str | None:
-    """The code with which it is refused, if it is."""
+    """Return the code with which the oracle refuses the case, if any."""
     allowed = allowed_codes(case)
     return min(allowed, default=None) if len(allowed) < 2 else "one of several"

@@ -1,4 +1,4 @@
-"""Names alone, by the ten thousand: no two become one, none becomes a wrong one."""
+"""Tens of thousands of names alone: no two are mapped to one, and none is mapped to an invalid name."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.support.corpus import record
 from worker.domain.bundle.plan import node_name, pipeline_name
 from worker.errors import NotDeployable
 
-# Look-alikes of everything, and names that a careless change would turn into the cluster's own.
+# Look-alikes of every name, and names that a careless change would turn into the cluster's own.
 LOOK_ALIKES = ("{}", "{} ", " {}", "{}.", "{}!", "_{}", "{}-", "{}\u0301", "({})", "{}_{}", "{}-{}")
 CLUSTER = tuple(
     pattern.format(name, name) for name in sorted(grammar.CLUSTER) for pattern in (*LOOK_ALIKES, "{}x", "{}.x", "{}-x")
@@ -19,7 +19,10 @@ ORIGINALS = list(
 
 
 def test_every_name_of_a_node_becomes_a_valid_one_of_its_own() -> None:
-    """Kept byte for byte when it is valid, suffixes and Windows included; else readable, valid and no other's."""
+    """A node's valid name is kept byte for byte; an invalid name gets a readable, valid and unique replacement.
+
+    A valid name is also valid with every suffix, and as a file name on Windows.
+    """
     names = {original: node_name(original) for original in ORIGINALS if original.lower() != "orchestrator"}
     wrong = [
         original
@@ -32,7 +35,7 @@ def test_every_name_of_a_node_becomes_a_valid_one_of_its_own() -> None:
 
 
 def test_every_name_of_a_pipeline_becomes_a_namespace_or_is_refused() -> None:
-    """Kept when the playground server can use it, never the cluster's own, and none is refused without need."""
+    """A pipeline's usable name is kept, no name becomes the cluster's own, and none is refused needlessly."""
     wrong = []
     for original in ORIGINALS:
         try:
@@ -49,7 +52,7 @@ def test_every_name_of_a_pipeline_becomes_a_namespace_or_is_refused() -> None:
 
 @pytest.mark.parametrize("original", ["orchestrator", "Orchestrator", "ORCHESTRATOR"])
 def test_the_orchestrator_keeps_its_name_for_itself(original: str) -> None:
-    """In any case, as old tools wrote it."""
+    """A node called `orchestrator` is refused in any mix of cases, as old tools wrote it."""
     with pytest.raises(NotDeployable) as refusal:
         node_name(original)
     assert "name-reserved" == refusal.value.code

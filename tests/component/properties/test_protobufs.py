@@ -1,6 +1,6 @@
-"""Generated protobufs: what protoc loads is read, and what it refuses is refused.
+"""Generated protobufs: files that protoc loads are read, and files that protoc refuses are refused.
 
-PROPERTIES=50000 makes so many instead of 5,000; see tests/support/generated.py for PROPERTIES_SEED.
+PROPERTIES=50000 generates 50,000 files instead of 5,000; see tests/support/generated.py for PROPERTIES_SEED.
 """
 
 import os
@@ -17,12 +17,12 @@ from worker.domain.bundle.protobuf import ProtobufError, read_protobuf
 WANTED = int(os.environ.get("PROPERTIES") or 5000)
 ROUNDS = 5  # spread over processes
 
-# Of each four, so many are broken; some stay right all the same.
+# Of every four files, this number is broken; some stay valid all the same.
 BROKEN = 2
 
 
 def refusal(data: bytes) -> str | None:
-    """Why it is refused."""
+    """Return the reason for the refusal, if any."""
     try:
         read_protobuf(data)
     except ProtobufError as error:
@@ -31,14 +31,14 @@ def refusal(data: bytes) -> str | None:
 
 
 def ends_protoc(data: bytes) -> bool:
-    """Whether protoc might crash, and end this process: at an option of the file's own that is not UTF-8."""
+    """Return whether protoc might crash this process: at an option of the file's own that is not UTF-8."""
     return b"\xff" in data or b"\\xff" in data
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("part", range(ROUNDS))
 def test_the_verdicts_are_those_of_the_compiler(part: int) -> None:
-    """What breaks such a file in a way that nobody thought of is found, too. Each gets the same bytes."""
+    """Our verdict equals protoc's on the same bytes, also for faults that were not anticipated."""
     wrong, loaded, skipped = [], 0, 0
     count = WANTED // ROUNDS
     with open_compiler() as protoc:
@@ -59,4 +59,4 @@ def test_the_verdicts_are_those_of_the_compiler(part: int) -> None:
     for data, theirs, ours in wrong:
         say(f"protoc: {theirs.strip()[-200:] or 'loads it'}; ours: {ours or 'loads it'}: {data!r}")
     assert not wrong, f"{len(wrong)} disagreements, printed at the end of the run"
-    assert count / 8 < loaded < count * 7 / 8  # else they would show nothing
+    assert count / 8 < loaded < count * 7 / 8  # otherwise they would prove little

@@ -1,4 +1,4 @@
-"""Strings stay what they are, as values and as keys: the bundle's YAML, and that of the script on the target."""
+"""Strings survive unchanged as values and as keys, in the bundle's YAML and in the script's YAML on the target."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from tests.support.script import load_script
 from worker.domain.bundle import manifests
 
 CORPUS = corpus()
-KEYS = [text for text in CORPUS if len(text) * 6 + 2 <= LONGEST_KEY]  # short enough, were every character escaped
+KEYS = [text for text in CORPUS if len(text) * 6 + 2 <= LONGEST_KEY]  # short enough even if every character is escaped
 FULL = int(os.environ.get("PROPERTIES") or 0) >= 50_000
 BATCH = 500
 
@@ -25,27 +25,27 @@ Read = Callable[[bytes], Any]
 
 
 def by_libyaml(data: bytes) -> Any:
-    """YAML 1.1; raises when there is more than one document."""
+    """Read YAML 1.1; raise when there is more than one document."""
     return pyyaml.load(data, Loader=pyyaml.CSafeLoader)
 
 
 def by_pyyaml(data: bytes) -> Any:
-    """YAML 1.1, as the playground server and the script read."""
+    """Read YAML 1.1 as the playground server and the script do."""
     return pyyaml.safe_load(data)
 
 
 def by_ruamel(data: bytes) -> Any:
-    """YAML 1.2."""
+    """Read YAML 1.2."""
     return YAML(typ="safe", pure=True).load(BytesIO(data))
 
 
 def by_the_script(document: Mapping[str, Any]) -> bytes:
-    """As files derived on the target are written."""
+    """Write YAML as the script does for files derived on the target."""
     return str(load_script().to_yaml(document)).encode()
 
 
 def wrong(strings: Sequence[str], keys: Sequence[str], write: Write, read: Read) -> list[str]:
-    """Those that are read as something else."""
+    """Return the strings that are read back as something else."""
     found = []
     for start in range(0, max(len(strings), len(keys)), BATCH):
         parts = strings[start : start + BATCH], keys[start : start + BATCH]
@@ -56,7 +56,7 @@ def wrong(strings: Sequence[str], keys: Sequence[str], write: Write, read: Read)
 
 
 def _is_read_back(strings: Sequence[str], keys: Sequence[str], write: Write, read: Read) -> bool:
-    """Keys at the margin, where a document could end, and deeper; values in a list and in a mapping."""
+    """Return whether keys, at the margin and deeper, and values, in a list and in a mapping, are read back."""
     document = {key: key for key in keys} | {"\0list": list(strings), "\0deeper": [{"keys": dict.fromkeys(keys, 1)}]}
     try:
         result = read(write(document))
@@ -78,7 +78,7 @@ def _is_read_back(strings: Sequence[str], keys: Sequence[str], write: Write, rea
     ids=lambda it: getattr(it, "__name__", it),
 )
 def test_strings_are_read_back(write: Write, read: Read, every: int) -> None:
-    """0 of them become a number, a date, a boolean, null, another string or a second document, for any reader."""
+    """No reader takes a string for a number, date, boolean, null, another string or a second document."""
     every = 1 if FULL else every
     strings, keys = CORPUS[::every], KEYS[::every]
     found = wrong(strings, keys, write, read)
@@ -88,13 +88,16 @@ def test_strings_are_read_back(write: Write, read: Read, every: int) -> None:
 
 
 def test_nothing_invisible_is_written_as_it_is() -> None:
-    """Control characters, foreign line breaks and byte order marks are escapes: no reader has to agree about them."""
+    """Control characters, foreign line breaks and byte order marks are escaped, so readers need not agree on them."""
     text = manifests.dump({"all": CORPUS} | dict.fromkeys(KEYS, 1)).decode()
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]", text)
 
 
 def test_the_corpus_is_large_and_bites() -> None:
-    """PyYAML's own dumper fails on hundreds of it, where readers of YAML 1.2 or Kubernetes see numbers and booleans."""
+    """The corpus is effective: PyYAML's own dumper fails on many of its strings.
+
+    Readers of YAML 1.2 or Kubernetes see numbers and booleans in hundreds of them.
+    """
     assert len(CORPUS) >= 40_000
     assert len(KEYS) >= 40_000
 
@@ -108,20 +111,20 @@ def test_the_corpus_is_large_and_bites() -> None:
 @pytest.mark.parametrize("read", [by_libyaml, by_pyyaml, by_ruamel])
 @pytest.mark.parametrize("key", ["a" * LONGEST_KEY, "1" * (LONGEST_KEY - 2), "é" * 1000, "\x07" * 170])
 def test_a_key_of_the_greatest_length_is_read_back(key: str, read: Read) -> None:
-    """YAML readers look for a key's colon no further than 1,024 characters."""
+    """A key of the maximum length is read back; YAML readers search for its colon within 1,024 characters only."""
     assert {key: {"list": [{key: key}]}} == read(manifests.dump({key: {"list": [{key: key}]}}))
 
 
 @pytest.mark.parametrize("key", ["a" * (LONGEST_KEY + 1), "1" * (LONGEST_KEY - 1), "é" * 1023, "\x07" * 171])
 def test_a_key_that_no_reader_would_find_is_refused(key: str) -> None:
-    """Better no file than one that only the target cannot read. As a value it may be of any length."""
+    """A longer key is refused, because only the target would fail to read it; a value may have any length."""
     with pytest.raises(ValueError, match="a key of"):
         manifests.dump({"a": [{"b": {key: 1}}]})
     assert {"a": key} == by_libyaml(manifests.dump({"a": key}))
 
 
 def test_half_a_character_is_refused() -> None:
-    """A lone surrogate cannot be UTF-8, and readers disagree about it as an escape."""
+    """A lone surrogate is refused: it is not valid UTF-8, and readers disagree about its escape."""
     for text in ("\ud800", "a\udfffb"):
         for document in ({"a": text}, {text: "a"}):
             with pytest.raises(ValueError, match="surrogates"):
@@ -130,7 +133,7 @@ def test_half_a_character_is_refused() -> None:
 
 @pytest.mark.parametrize("read", [by_libyaml, by_pyyaml, by_ruamel])
 def test_numbers_and_collections_keep_their_types(read: Read) -> None:
-    """What is no string stays none."""
+    """Numbers and collections keep their types."""
     numbers: list[Any] = [0, -1, 7, 8061, 2**63, -(2**63), 10**30, True, False, None, [], {}, [[]], [{}], {"a": []}]
     result = read(manifests.dump({"numbers": numbers, "8061": 8061}))
     assert numbers == result["numbers"]

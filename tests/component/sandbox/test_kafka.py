@@ -20,7 +20,7 @@ from worker.sandbox.kafka_node import HOST, Ports, free_ports
 
 
 async def consume(bootstrap: str, topic: str, count: int, isolation: str = "read_committed") -> list[bytes]:
-    """So many values from the topic's start."""
+    """Return this number of values from the topic's start."""
     consumer = AIOKafkaConsumer(
         topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest", isolation_level=isolation
     )
@@ -34,7 +34,7 @@ async def produce(bootstrap: str, topic: str, value: bytes) -> None:
 
 
 async def test_a_transaction_is_seen_whole_or_not_at_all(kafka: str, topics: Topics) -> None:
-    """What no imitation has: isolation, and offsets that are committed with the records."""
+    """Embedded Kafka has what an imitation lacks: isolation, and offsets committed together with records."""
     topic, group = await topics.create("events"), topics.name("group")
     place = TopicPartition(topic, 0)
     async with AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=topics.name("id")) as producer:
@@ -51,7 +51,7 @@ async def test_a_transaction_is_seen_whole_or_not_at_all(kafka: str, topics: Top
 
 
 async def test_topics_have_the_configs_asked_for_and_errors_are_raised(kafka: str, topics: Topics) -> None:
-    """The helper of the other tests: a topic that was not made must not go unnoticed."""
+    """The tests' own helper creates topics with the requested configs, and raises when a topic could not be created."""
     topic = await topics.create("compacted", partitions=3, cleanup_policy="compact")
     async with AIOKafkaProducer(bootstrap_servers=kafka) as producer:
         assert {0, 1, 2} == await producer.partitions_for(topic)
@@ -62,7 +62,10 @@ async def test_topics_have_the_configs_asked_for_and_errors_are_raised(kafka: st
 
 
 async def test_the_data_outlive_a_fault_and_a_stop(tmp_path: Path) -> None:
-    """After SIGKILL it is back at its address; after a stop another one opens the same folder."""
+    """The data survive SIGKILL and a stop.
+
+    After SIGKILL Kafka is back at its address. After a stop, a new instance opens the same folder.
+    """
     first = EmbeddedKafka(tmp_path)
     async with first:
         address = first.bootstrap_servers
@@ -77,7 +80,8 @@ async def test_the_data_outlive_a_fault_and_a_stop(tmp_path: Path) -> None:
 
 
 async def test_a_port_that_was_taken_meanwhile_is_left_to_its_owner() -> None:
-    """Another pair is tried, and whoever took the port is not mistaken for the broker."""
+    """If a chosen port is taken before Kafka starts, another pair is tried, and its owner is not mistaken for
+    Kafka."""
     with closing(socket.create_server((HOST, 0))) as other:
         free = free_ports()
         offers = iter([Ports(other.getsockname()[1], free.controller), free])
@@ -86,7 +90,7 @@ async def test_a_port_that_was_taken_meanwhile_is_left_to_its_owner() -> None:
 
 
 async def test_a_start_that_fails_shows_why(tmp_path: Path) -> None:
-    """The end of the server's own log, and what to use instead; nothing is left running."""
+    """A failed start shows the end of the server's own log and names the alternative; no process keeps running."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "meta.properties").write_text("version=1\nnode.id=2\ncluster.id=another\n")
     kafka = EmbeddedKafka(tmp_path)
@@ -102,7 +106,7 @@ ENDS = pytest.mark.parametrize(
 
 @ENDS
 async def test_nothing_outlives_the_owner(sent: Signals, expected: int, tmp_path: Path) -> None:
-    """Not when the terminal signals its whole group, not when nobody could clean up: no process, no file."""
+    """No process and no file outlives the owner, also after a signal to its whole group, or without any clean-up."""
     async with owner(tmp_path) as process:
         assert process.stdout
         line = (await process.stdout.readline()).decode().strip()
@@ -115,7 +119,7 @@ async def test_nothing_outlives_the_owner(sent: Signals, expected: int, tmp_path
 
 @ENDS
 async def test_nothing_is_left_of_a_start_that_is_interrupted(sent: Signals, expected: int, tmp_path: Path) -> None:
-    """Its first command has just begun."""
+    """An interruption during the first command of a start leaves no process and no file behind."""
     async with owner(tmp_path) as process:
         await until_named(tmp_path, True)
         os.killpg(process.pid, sent)
@@ -126,7 +130,7 @@ async def test_nothing_is_left_of_a_start_that_is_interrupted(sent: Signals, exp
 
 @asynccontextmanager
 async def owner(temporary: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`python -m worker.sandbox.kafka` in a group of its own, as a terminal starts it."""
+    """Start `python -m worker.sandbox.kafka` in its own process group, like a terminal."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-W", "error", "-m", "worker.sandbox.kafka"),
         cwd=ROOT,
@@ -143,12 +147,12 @@ async def owner(temporary: Path) -> AsyncIterator[asyncio.subprocess.Process]:
 
 
 async def until_named(folder: Path, expected: bool) -> None:
-    """Until there is a process, or none, that has the folder in its command, as all of an embedded Kafka have."""
+    """Wait until a process, or none, has the folder in its command, as all processes of an embedded Kafka do."""
     async with asyncio.timeout(30):
         while True:
             if expected == await asyncio.to_thread(is_named, folder):
                 return
-            await asyncio.sleep(0.02)  # nobody tells when a process that is not ours has ended
+            await asyncio.sleep(0.02)  # nothing notifies us when a process that is not our child exits
 
 
 def is_named(folder: Path) -> bool:
@@ -156,7 +160,7 @@ def is_named(folder: Path) -> bool:
 
 
 def running_commands() -> list[str]:
-    """Of this machine; a process that ends meanwhile has none."""
+    """Return the commands of all processes on this machine, except processes that exit during the scan."""
     if not Path("/proc/self").exists():
         return subprocess.run(
             ["ps", "-A", "-o", "args"], capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""Records that are small for Kafka and large in memory: a worker lives with them."""
+"""Records that are small for Kafka and large in memory: a worker survives them."""
 
 import asyncio
 import re
@@ -21,9 +21,9 @@ from worker.sandbox.users import SANDBOX_USER, sandbox_token
 
 STORED = make_pipeline("Hostile", blueprint_document(node("a")), {"a": protobuf(operation())})
 MOST_MIB = 200
-SECONDS = 10  # until the next good request has ended
+SECONDS = 10  # until the next good request is deployed
 EMPTY: tuple[str, bytes | None] = ("", None)
-MOST_HEADERS = (Message.MAX_BYTES - 10_000) // 2  # of two bytes each, beside a token
+MOST_HEADERS = (Message.MAX_BYTES - 10_000) // 2  # of two bytes each, in addition to a token
 
 Header = tuple[str, bytes | None]
 
@@ -31,7 +31,7 @@ Header = tuple[str, bytes | None]
 async def produce(
     stage: Stage, value: bytes, headers: Sequence[Header], count: int = 1, compression: str | None = None
 ) -> None:
-    """Send them as one batch, or as many as the broker allows, by a client with no limit of its own."""
+    """Send the records in one batch, or in as many as the broker allows, with a client that has no limit of its own."""
     async with AIOKafkaProducer(
         bootstrap_servers=stage.bootstrap,
         compression_type=compression,
@@ -56,7 +56,10 @@ BOMBS: dict[str, tuple[bytes, list[Header], int]] = {
 
 
 async def test_a_worker_lives_with_hostile_records(kafka: str, unique: str, tmp_path: Path) -> None:
-    """Bombs in gzip, the largest there are without, and requests that wait for their turn; a good one goes through."""
+    """A worker survives gzip bombs, the largest records and many waiting requests, and still serves a good request.
+
+    Its memory stays below `MOST_MIB`.
+    """
     async with open_stage(kafka, unique, tmp_path, partitions=1) as stage, stage.worker(tmp_path / "log") as worker:
         token = ("authorization", f"Bearer {sandbox_token(datetime.now(UTC))}".encode())
         for value, headers, count in BOMBS.values():
@@ -68,7 +71,7 @@ async def test_a_worker_lives_with_hostile_records(kafka: str, unique: str, tmp_
         await produce(stage, b" " * (Message.MAX_BYTES - 1000), [], 200)
         ids = f'"solutionId": "{STORED.solution_id}", "revisionId": "{STORED.revision_id}"'
         stage.graphene.add(STORED)
-        stage.graphene.latency = 1  # all of the user's later ones wait for the first
+        stage.graphene.latency = 1  # all later requests of the user wait for the first
         few = [EMPTY] * (MAX_HEADERS - 1)
         for number in range(31):
             request = f'{{"requestId": "r-{number}", {ids}, "x": "{"x" * 60_000}"}}'.encode()

@@ -1,4 +1,4 @@
-"""What the processors rely on, on Apache Kafka itself: fencing, verified ownership, and everything or nothing."""
+"""The guarantees of Kafka that partition processors rely on: fencing, verified ownership, atomic transactions."""
 
 import asyncio
 import time
@@ -37,7 +37,7 @@ class Partition:
         return Message(self.kafka.status_topic, 0, b"r-1", text.encode(), ())
 
     async def seen(self) -> list[str]:
-        """Everything that is committed."""
+        """Return the values of all committed records."""
         place = TopicPartition(self.kafka.status_topic, 0)
         async with AIOKafkaConsumer(
             bootstrap_servers=self.kafka.bootstrap_servers,
@@ -55,13 +55,13 @@ class Partition:
 
 @pytest.fixture
 async def options(kafka: str, topics: Topics) -> settings.KafkaSettings:
-    """Topics of this test's own."""
+    """Settings with topics that only this test uses."""
     names = {f"{it}_topic": await topics.create(it) for it in ("requests", "status", "settlements", "dead_letter")}
     return settings.KafkaSettings(bootstrap_servers=kafka, group_id=topics.name("group"), **names)
 
 
 def member(options: settings.KafkaSettings, group: str | None = None) -> AIOKafkaConsumer:
-    """A consumer that is the group's member when it starts."""
+    """Return a consumer that joins the group when it starts."""
     return AIOKafkaConsumer(
         options.requests_topic,
         bootstrap_servers=options.bootstrap_servers,
@@ -72,7 +72,7 @@ def member(options: settings.KafkaSettings, group: str | None = None) -> AIOKafk
 
 
 async def test_whoever_was_fenced_commits_nothing(options: settings.KafkaSettings) -> None:
-    """Neither its status nor its offset is there, whatever it had begun."""
+    """A fenced writer commits neither its status nor its offset, even in a transaction it had begun."""
     async with member(options) as consumer:
         partition = Partition(options, consumer)
         async with AsyncExitStack() as stack:
@@ -89,7 +89,7 @@ async def test_whoever_was_fenced_commits_nothing(options: settings.KafkaSetting
 
 
 async def test_ownership_is_verified_for_the_member_alone(options: settings.KafkaSettings) -> None:
-    """A worker that is not in the group, or has lost the partition, is told so."""
+    """Ownership is verified for the partition's owner alone, not for a worker outside the group or one that lost it."""
     async with member(options) as consumer:
         await consumer.getmany(timeout_ms=100)
         assert (Checkpoint(0), 0) == await Partition(options, consumer).store.verify_ownership(0)
@@ -101,15 +101,15 @@ async def test_ownership_is_verified_for_the_member_alone(options: settings.Kafk
 
 
 class BreaksBeforeCommit(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
-    """Everything is sent, and nothing committed."""
+    """A producer that sends every record and commits no transaction."""
 
     async def commit_transaction(self) -> None:
-        """As a worker that dies there."""
+        """Fail like a worker that dies before the commit."""
         raise KafkaError("before the commit")
 
 
 async def test_statuses_and_offset_are_one_transaction(options: settings.KafkaSettings) -> None:
-    """What was sent before a commit that never came is never seen, and the offset has not moved."""
+    """If the commit fails, the statuses sent before it stay invisible and the offset does not move."""
     async with member(options) as consumer:
         broken = Partition(options, consumer, BreaksBeforeCommit)
         writer: PartitionWriter = await broken.store.fence(0)
@@ -122,14 +122,17 @@ async def test_statuses_and_offset_are_one_transaction(options: settings.KafkaSe
 
 
 def status(request_id: str, state: State, offset: int, sequence: int = 0) -> DeploymentStatus:
-    """As a worker writes it."""
+    """Return a status as a worker writes it."""
     source = SourceInfo(topic="requests", partition=0, offset=offset)
     values = {"request_id": request_id, "state": state, "sequence": sequence, "source": source, "fingerprint": "0" * 64}
     return DeploymentStatus(**values, time=datetime(2026, 1, 1, tzinfo=UTC), attempt=1, message="So far.")
 
 
 async def test_a_take_over_reads_what_the_checkpoint_names(options: settings.KafkaSettings) -> None:
-    """It is committed with the offset; the parked status before it is read, and nothing else of the past."""
+    """A take-over loads the statuses that the checkpoint names, and no other earlier status.
+
+    The checkpoint is committed with the offset. It names the parked status that precedes the others.
+    """
     past = [
         status("gone", State.DEPLOYED, 0),
         status("parked", State.PARKED, 1),
@@ -145,7 +148,7 @@ async def test_a_take_over_reads_what_the_checkpoint_names(options: settings.Kaf
         await writer.commit([], written)
         await writer.close()
         await consumer.getmany(timeout_ms=100)
-        for _ in range(2):  # what is verified is committed once more, as it was
+        for _ in range(2):  # verifying commits the same checkpoint again
             checkpoint, _ = await partition.store.verify_ownership(0)
             assert written == checkpoint
         table = RequestTable()
@@ -155,7 +158,7 @@ async def test_a_take_over_reads_what_the_checkpoint_names(options: settings.Kaf
 
 
 class CountedReader(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka has no types
-    """Counts how many there are, and how often one goes elsewhere."""
+    """A reader that counts its instances and their seeks."""
 
     opened = sought = 0
 
@@ -171,7 +174,7 @@ class CountedReader(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka has no 
 async def test_records_are_read_by_their_offsets(
     options: settings.KafkaSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By one reader, which seeks only across gaps; an offset without a record, or behind the end, is passed over."""
+    """One reader fetches all offsets, seeks only across gaps, and skips offsets without a record or after the end."""
     async with AIOKafkaProducer(bootstrap_servers=options.bootstrap_servers, transactional_id="sender") as producer:
         for _ in range(3):  # the marker of each is at 200, 401, 602
             async with producer.transaction():
@@ -191,7 +194,7 @@ async def test_records_are_read_by_their_offsets(
 
 
 async def test_what_is_as_large_as_a_record_may_be_is_taken(kafka: str, topics: Topics) -> None:
-    """The size that is measured before is not less than the one that the broker measures."""
+    """A record of the maximum size is accepted, because we measure no less than the broker does."""
     topic = topics.name("letters")
     await create_topics(kafka, NewTopic(topic, 1, 1, topic_configs=dict(SAFE_CONFIGS)))
     headers = tuple((f"dlt-{number}", b"x" * number) for number in range(100))
@@ -206,7 +209,7 @@ async def test_what_is_as_large_as_a_record_may_be_is_taken(kafka: str, topics: 
 
 
 class CountingStore(KafkaPartitionStore):
-    """Counts how often permits are read."""
+    """A store that counts how often it reads permits."""
 
     reads = 0
 
@@ -217,13 +220,14 @@ class CountingStore(KafkaPartitionStore):
 
 @pytest.mark.parametrize("ago", [0, 11 * 60, 2 * 24 * 60 * 60, -50 * 60])
 async def test_a_permitted_replay_may_be_read_much_later(ago: int, options: settings.KafkaSettings) -> None:
-    """No worker ran for minutes or days, or ours has a wrong clock: what counts is the time between both records.
+    """A permit read late is still valid: only the time between the permit and the request counts.
 
-    Many others wait at the same time, who call requests of all these days replays: they are answered by few readings.
+    No worker may have run for minutes or days, or our clock may be wrong. Many other requests of all these days, which
+    claim to be replays and wait at the same time, are answered by a few reads.
     """
     topic, mine, now = options.settlements_topic, "a" * 64, time.time()
     async with AIOKafkaProducer(bootstrap_servers=options.bootstrap_servers) as producer:
-        for number in range(3):  # before, with and behind the request
+        for number in range(3):  # before, with and after the request
             permit = ReplayPermitted(request_id=f"replay-{number}", replay_of="r-0", fingerprint=mine)
             it, at = permit.to_message(topic, "/tests", 0), now - ago + (number - 1) * 2 * ReplayPermitted.SECONDS
             await producer.send_and_wait(
@@ -240,7 +244,10 @@ async def test_a_permitted_replay_may_be_read_much_later(ago: int, options: sett
 
 
 async def test_only_what_an_operator_permits_is_a_replay(options: settings.KafkaSettings) -> None:
-    """Under its id and within a minute by the broker's time; however many call themselves one, it is read twice."""
+    """A replay is permitted only under its id, and within a minute by the broker's time.
+
+    However many requests claim to be replays, the permits are read at most twice.
+    """
     topic, mine = options.settlements_topic, "a" * 64
     permits = [
         ReplayPermitted(request_id=it, replay_of="r-0", fingerprint=mine).to_message(topic, "/tests", 0)
@@ -268,7 +275,10 @@ async def test_only_what_an_operator_permits_is_a_replay(options: settings.Kafka
 
 
 async def test_a_key_leads_where_other_clients_put_it(options: settings.KafkaSettings) -> None:
-    """Known answers of Kafka's own murmur2, in a topic with as many partitions as there are now."""
+    """Keys map to partitions as in other clients, whatever the topic's current number of partitions.
+
+    The hashes are known results of Kafka's own murmur2.
+    """
     hashes = {b"21": -973932308, b"foobar": -790332482, b"a-little-bit-long-string": -985981536}
     async with member(options) as consumer:
         where = partial(partition_of, consumer, options.requests_topic)

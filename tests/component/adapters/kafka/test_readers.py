@@ -1,4 +1,4 @@
-"""The readers of gateway and commands on Apache Kafka, each in a process of its own that has imported no worker."""
+"""The readers of the gateway and the commands on Apache Kafka, each in a process that has not imported the worker."""
 
 import subprocess
 import sys
@@ -33,7 +33,10 @@ asyncio.run(asyncio.wait_for(main(*sys.argv[1:]), 30))
 async def test_a_header_that_is_no_text_stops_no_reader(
     module: str, compression: str | None, kafka: str, topics: Topics
 ) -> None:
-    """One such record ended the gateway's notifications for good, and the commands that read it."""
+    """A reader continues past headers that are not text.
+
+    One such record used to stop the gateway's notifications permanently, and the commands that read it.
+    """
     topic = await topics.create("requests")
     async with careless_producer(kafka, compression_type=compression) as producer:
         for number, headers in enumerate([[], BAD, BAD, []]):

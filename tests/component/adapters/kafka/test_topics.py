@@ -32,7 +32,10 @@ async def configs(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
 async def test_missing_topics_are_made_as_the_contract_wants_them(
     kafka: str, unique: str, admin: AIOKafkaAdminClient
 ) -> None:
-    """Broker's time and bounded records in all, compaction for statuses; a second start finds nothing to do."""
+    """Missing topics are created with the contract's settings, and a second start changes nothing.
+
+    All have the broker's timestamps and bounded records; the status topic is compacted.
+    """
     wanted = options(kafka, unique)
     await prepare_topics(admin, wanted)
     await prepare_topics(admin, wanted)
@@ -46,13 +49,13 @@ async def test_missing_topics_are_made_as_the_contract_wants_them(
 
 
 async def test_missing_topics_are_named(kafka: str, unique: str, admin: AIOKafkaAdminClient) -> None:
-    """With the setting that makes them."""
+    """A missing topic is reported with the setting that creates it."""
     with pytest.raises(ConfigurationError, match=rf"REQUESTS_TOPIC: the topic '{unique}.requests'.*CREATE_TOPICS=true"):
         await prepare_topics(admin, options(kafka, unique, create_topics=False))
 
 
 async def test_kafka_s_own_reason_is_told(kafka: str, unique: str, admin: AIOKafkaAdminClient) -> None:
-    """Which number it is that does not fit, with the settings that chose it."""
+    """When Kafka rejects a topic, the error contains Kafka's reason, with the number, and the responsible settings."""
     with pytest.raises(
         ConfigurationError, match=r"InvalidReplicationFactor.*[Rr]eplication factor.*REPLICATION_FACTOR"
     ):
@@ -60,7 +63,10 @@ async def test_kafka_s_own_reason_is_told(kafka: str, unique: str, admin: AIOKaf
 
 
 async def test_too_few_status_partitions_are_told(kafka: str, unique: str, admin: AIOKafkaAdminClient) -> None:
-    """A status goes to the partition number of its request. No startup ends by it: the others are worked on."""
+    """Too few status partitions are reported, but the worker starts and processes the other partitions.
+
+    A status goes to the partition number of its request.
+    """
     wanted = options(kafka, unique)
     topics = [NewTopic(wanted.requests_topic, 5, 1), NewTopic(wanted.status_topic, 3, 1)]
     await create_topics(kafka, *(NewTopic(it.name, it.num_partitions, 1, topic_configs=SAFE_CONFIGS) for it in topics))
@@ -70,7 +76,7 @@ async def test_too_few_status_partitions_are_told(kafka: str, unique: str, admin
 
 
 async def test_a_compacted_requests_topic_is_refused(kafka: str, unique: str, admin: AIOKafkaAdminClient) -> None:
-    """Compaction would keep only the last request of a user."""
+    """A compacted requests topic is refused: compaction would keep only the last request of each user."""
     wanted = options(kafka, unique)
     await admin.create_topics([NewTopic(wanted.requests_topic, 3, 1, topic_configs={"cleanup.policy": "compact"})])
     with pytest.raises(ConfigurationError, match="is compacted"):
@@ -88,7 +94,7 @@ async def test_a_compacted_requests_topic_is_refused(kafka: str, unique: str, ad
 async def test_a_topic_that_bounds_nothing_is_refused(
     kafka: str, unique: str, admin: AIOKafkaAdminClient, word: str, config: str, value: str
 ) -> None:
-    """With its setting, its name, and the command that makes it right."""
+    """A topic without the required bounds is refused with its setting, its name, and the command that corrects it."""
     wanted = options(kafka, unique)
     configs = {**SAFE_CONFIGS, config: value}
     await create_topics(kafka, NewTopic(f"{unique}.{word}", 3, 1, topic_configs=configs))

@@ -1,6 +1,6 @@
-"""A worker whose topics, senders or clock go wrong while it runs: it says so, and goes on by itself.
+"""A worker whose topics, senders or clock fail while it runs reports the problem and recovers by itself.
 
-It looks at the topics more often than others do, so that nobody waits for that.
+This worker checks the topics more often than usual, so that the tests need not wait.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ STORED = make_pipeline("Watched", blueprint_document(node("a")), {"a": protobuf(
 
 
 async def page(worker: WorkerProcess, path: str) -> str:
-    """Its status and text; nothing before the worker serves it."""
+    """Return the page's status and text, or an empty string while the worker does not serve it."""
     try:
         async with aiohttp.ClientSession() as session, session.get(f"{worker.url}{path}") as answer:
             return f"{answer.status} {await answer.text()}"
@@ -36,15 +36,15 @@ async def page(worker: WorkerProcess, path: str) -> str:
 
 
 async def until(worker: WorkerProcess, path: str, text: str, *, there: bool = True) -> None:
-    """Wait until the page holds the text, or no longer does."""
+    """Wait until the page contains the text, or no longer contains it."""
     async with asyncio.timeout(60):
-        while (text in await page(worker, path)) != there:  # noqa: ASYNC110 - nothing tells but asking again
+        while (text in await page(worker, path)) != there:  # noqa: ASYNC110 - nothing notifies us, so poll
             await asyncio.sleep(0.2)
 
 
 @pytest.mark.parametrize("word", ["requests", "status"])
 async def test_a_topic_that_is_deleted_and_made_anew(word: str, kafka: str, unique: str, tmp_path: Path) -> None:
-    """While it is gone `/ready` and the log name it; a request that comes after it is deployed."""
+    """While a topic is deleted, `/ready` and the log name it; a request sent after it is recreated is deployed."""
     async with open_stage(kafka, unique, tmp_path, partitions=2) as stage:
         stage.graphene.add(STORED)
         async with running_worker(stage.env, tmp_path / "log", HURRIED) as worker:
@@ -67,7 +67,10 @@ async def test_a_topic_that_is_deleted_and_made_anew(word: str, kafka: str, uniq
 async def test_a_partition_that_only_the_requests_topic_has(
     restarted: bool, kafka: str, unique: str, tmp_path: Path
 ) -> None:
-    """It is told by metrics, log and `/ready`; the others are worked on, after a restart, too; then it is, as well."""
+    """A partition that only the requests topic has is reported, and processed once the other topics have it.
+
+    Metrics, log and `/ready` report the partition. The other partitions are processed, also after a restart.
+    """
     user = user_of(partition=2, partitions=3)
     async with open_stage(kafka, unique, tmp_path, partitions=2) as stage, admin_client(kafka) as admin:
         stage.graphene.add(STORED)
@@ -103,7 +106,10 @@ async def test_a_partition_that_only_the_requests_topic_has(
 
 
 async def test_what_a_senders_open_transaction_holds_up_is_told(kafka: str, unique: str, tmp_path: Path) -> None:
-    """Nobody is given what comes behind it, until it ends; then nothing of it is left as lag."""
+    """The records that a sender's open transaction blocks are counted in a metric, and delivered when it ends.
+
+    No record after the transaction's first is delivered before. Afterwards no lag remains.
+    """
     held_up, lag = (
         f'playground_deployer_{it}{{partition="0"}}' for it in ("partition_held_up_records", "consumer_lag_records")
     )
@@ -125,7 +131,10 @@ async def test_what_a_senders_open_transaction_holds_up_is_told(kafka: str, uniq
 
 @pytest.mark.parametrize("hours", [-2, 2])
 async def test_a_worker_whose_clock_is_wrong_goes_on(hours: int, kafka: str, unique: str, tmp_path: Path) -> None:
-    """Its statuses are written, because the topics have the broker's time; log and metric tell the difference."""
+    """A worker with a wrong clock still writes its statuses, and reports the difference in log and metric.
+
+    The statuses are accepted because the topics use the broker's time.
+    """
     async with open_stage(kafka, unique, tmp_path, partitions=1) as stage:
         stage.graphene.add(STORED)
         stage.env["DEPLOYER_AUTH__MAX_QUEUE_AGE_SECONDS"] = "86400"
@@ -149,7 +158,10 @@ async def test_a_worker_whose_clock_is_wrong_goes_on(hours: int, kafka: str, uni
 
 
 async def test_a_worker_whose_clock_is_ahead_waits_for_another_s_post(kafka: str, unique: str, tmp_path: Path) -> None:
-    """It takes over a request in `submitting`, and does not POST beside a POST that may still run."""
+    """A worker whose clock is ahead takes over a `submitting` request without a second POST.
+
+    The earlier POST may still be running.
+    """
     async with open_stage(kafka, unique, tmp_path, partitions=1) as stage:
         stage.graphene.add(STORED)
         stage.env["DEPLOYER_PLAYGROUND__ON_UNKNOWN_OUTCOME"] = "retry"
