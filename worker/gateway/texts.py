@@ -1,4 +1,4 @@
-"""Every sentence of the pages themselves, in one table. The messages of requests come from the workers."""
+"""The texts of the pages. The messages of requests come from the workers."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -19,10 +19,10 @@ STATES: Final[Mapping[State | None, tuple[str, str]]] = {
     State.REJECTED: ("Rejected", "It cannot be deployed as it is."),
     State.FAILED: ("Failed", "It was not deployed."),
 }
-"""State → its name, and what it means for the user who waits. None: published, without any status yet."""
+"""State → its name, and its meaning for the user. None: published, without a status so far."""
 
 STEPS: Final = (State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.DEPLOYED)
-"""The steps of a request when nothing goes wrong."""
+"""The steps of a request that is deployed without a failure."""
 
 STEP_NAMES: Final[Mapping[State, tuple[str, str]]] = {
     State.ACCEPTED: ("Waiting for its turn", "Accepted"),
@@ -30,10 +30,10 @@ STEP_NAMES: Final[Mapping[State, tuple[str, str]]] = {
     State.SUBMITTING: ("Deploying on the playground", "Sent to the playground"),
     State.DEPLOYED: ("Deployed", "Deployed"),
 }
-"""Step → its name while it is at work, or where it ended badly; and when it is done, or to come."""
+"""Step → its name while it runs, waits or has stopped, and its name when it is done or has not begun."""
 
 NOT_ACCEPTED: Final = ("Waiting for a worker", "Not accepted")
-"""The first step before a worker has accepted the request, and where none did."""
+"""The name of the first step until a worker accepts the request, and its name if the request is not accepted."""
 
 MARKS: Final[Mapping[str, str]] = {
     "done": ", done",
@@ -42,7 +42,7 @@ MARKS: Final[Mapping[str, str]] = {
     "stopped": ", ended here",
     "next": ", to come",
 }
-"""Mark of a step → what a screen reader says after its name; others see a sign."""
+"""Mark of a step → what a screen reader reads after its name. Other users see an icon."""
 
 KINDS: Final[Mapping[Kind, str]] = {Kind.SINGLE_MODEL: "Single model", Kind.PIPELINE: "Pipeline"}
 
