@@ -150,5 +150,5 @@ def bearer_of(request: web.Request) -> str | None:
 def id_of(text: str, what: str) -> UUID:
     """Parse a Graphene id. Raises Refused."""
     if not _UUID.fullmatch(text):
-        raise Refused(404, "not-an-id", f"The {what}'s id in the address is not one of Graphene's. Check the link.")
+        raise Refused(404, "not-an-id", f"The {what} id is not a UUID. Check the link or the form.")
     return UUID(text)

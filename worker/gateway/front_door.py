@@ -55,11 +55,11 @@ def refusal(method: str, headers: Mapping[str, str]) -> str | None:
     Browsers send these headers to HTTPS addresses and to localhost (Fetch Metadata). Programs send none of them.
     """
     if method != "GET":
-        return "Only GET deploys here."
+        return "Only GET deploys at this address."
     if "prefetch" in f"{headers.get('Sec-Purpose', '')} {headers.get('Purpose', '')}".lower():
-        return "This address is not fetched beforehand: it deploys."
+        return "This address deploys, so it must not be prefetched. Open it in a tab."
     if headers.get("Sec-Fetch-Mode", "navigate") != "navigate":
-        return "This address is opened in a tab, and not called by a page: it deploys."
+        return "This address deploys, so a page's script must not call it. Open it in a tab."
     if headers.get("Sec-Fetch-Dest", "document") != "document":
-        return "This address is opened in a tab of its own, and not within a page: it deploys."
+        return "This address deploys, so a page must not embed it. Open it in a tab of its own."
     return None

@@ -48,9 +48,7 @@ def answers(refuse: Refuse) -> Middleware:
                 response.headers["Allow"] = error.headers["Allow"]
         except web.RequestPayloadError:
             BAD_REQUESTS.labels("malformed").inc()
-            response = refuse(
-                request, 400, "http-400", "The request's body is not what its headers announce. Correct it."
-            )
+            response = refuse(request, 400, "http-400", "The request's body does not match its headers. Correct it.")
         except TimeoutError:
             response = refuse(request, 408, "too-slow", "The request took too long to arrive. Send it again.")
         except ConnectionError:  # the sender has disconnected
@@ -62,7 +60,7 @@ def answers(refuse: Refuse) -> Middleware:
                 request,
                 500,
                 "internal",
-                f"A bug in the gateway; its log has it under {number}. Tell the operator.",
+                f"A bug in the gateway; its log has the details under {number}. Report this number to the operator.",
             )
         ANSWERS.labels(route_of(request), f"{response.status // 100}xx").inc()
         if not response.prepared:

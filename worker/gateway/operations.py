@@ -50,7 +50,7 @@ class Operations:
     async def settle(self, last: DeploymentStatus, outcome: str, reason: str, by: str) -> None:
         """Record the outcome of a parked request, as `resolve` does. Raises CommandError, KafkaError."""
         if outcome not in ("deployed", "failed", "retry"):
-            raise CommandError("The outcome is none of deployed, failed and retry. Choose one.")
+            raise CommandError("The outcome is not deployed, failed or retry. Choose one of these.")
         statement = OperatorStatement(publishable("How you know", reason, 1000), publishable("Your name", by, 200))
         await publish_settlement(self._kafka, build_settlement(last, outcome, statement), last.source.partition)
 
@@ -61,7 +61,7 @@ class Operations:
         """
         letters = [it async for it in read_dead_letters(self._kafka, DeadLetterFilter(request_id=request_id))]
         if not letters:
-            raise CommandError("There is no dead letter of this request. It ended for another reason, or is too old.")
+            raise CommandError("This request has no dead letter: it finished for another reason, or is too old.")
         async with open_originals(self._kafka) as originals:
             request = await build_replay(letters[-1], originals, {})
         await send_replay(publisher, request, letters[-1], permitted=True)

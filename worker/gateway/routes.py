@@ -198,7 +198,9 @@ class Routes:
         token = token_of(request)
         if not token and (token := portal_cookie(request)) and refusal(request.method, request.headers):
             REFUSED.labels("not-a-click").inc()
-            raise Refused(403, "not-a-click", "The portal's cookie counts only where this address is opened in a tab.")
+            raise Refused(
+                403, "not-a-click", "The portal's cookie is accepted only if this address is opened in a tab."
+            )
         session = await self._gateway.authenticate(token)
         async with self._downloads.place(session.user_id):
             _, bundle = await self._builder.build(solution, revision, Caller(session.user_id, session.email))
@@ -214,7 +216,7 @@ class Routes:
         solution, revision = _asked(await request.read())
         key = request.headers.get("Idempotency-Key", "").strip().strip('"') or str(uuid4())
         if len(key) > MAX_KEY or not key.isprintable():
-            raise Refused(400, "invalid-request", f"The Idempotency-Key has more than {MAX_KEY} characters.")
+            raise Refused(400, "invalid-request", f"The Idempotency-Key needs at most {MAX_KEY} printable characters.")
         async with self._waiting(request, session, API_WAIT) as seconds:
             found = await self._gateway.deploy_with_key(session, token or "", solution, revision, key)
             found = await self._wait(request, found, session, seconds, after=-1)
@@ -365,7 +367,7 @@ class Routes:
         if not found.entry or not found.entry.belongs_to(session.user_id) or not 8 <= len(nonce) <= 64:
             return self._answers.not_found(request, session)
         if not found.entry.is_final:  # a parked request may be deployed
-            raise Refused(409, "not-ended", "This request has not ended. Wait for its end before you deploy it again.")
+            raise Refused(409, "not-ended", "This request has not finished. Wait until it has, then deploy it again.")
         publisher = self._gateway.publisher_for(session)
         key = session.user_id.encode()
         new = await self._done(self._operations.again(publisher, found.entry.status, key, nonce))
@@ -452,7 +454,7 @@ class Routes:
         """
         site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
         if site not in (None, "same-origin", "none") or (site is None and origin not in (None, self._origin)):
-            raise Refused(403, "other-origin", "This was sent by another site's page. Do it on the gateway's own.")
+            raise Refused(403, "other-origin", "This form came from another site. Send it from the gateway's own page.")
 
     def _stale(self) -> Stale | None:
         return None if self._gateway.reader.is_connected else Stale(self._gateway.reader.as_of)
@@ -466,11 +468,11 @@ class Routes:
     async def _following(self, request: web.Request, session: Session) -> AsyncIterator[None]:
         """Count an event stream or a long poll during the block, if the limits allow it. Raises TooMany."""
         own = self._streams.get(session.user_id, [])
-        followed = sum(it.transport is not None for it in own)  # skips streams whose reader disconnected, as on a reload
+        followed = sum(it.transport is not None for it in own)  # without disconnected readers, as after a reload
         if sum(map(len, self._streams.values())) >= self._settings.max_streams:
-            raise TooMany("Too many pages are open, and each follows its request. Reload this one in a while.")
+            raise TooMany("The gateway has too many open pages and event streams. Try again in a while.")
         if followed >= self._settings.max_streams_per_user:
-            raise TooMany("Too many pages of yours are open, and each follows its request. Close one.")
+            raise TooMany("You have too many open pages and event streams. Close one and try again.")
         self._streams[session.user_id] = own
         own.append(request)
         STREAMS.inc()
@@ -526,7 +528,7 @@ class Routes:
     async def _follow(
         self, request: web.Request, session: Session, found: Found, event: str, render: Callable[[Found], str]
     ) -> web.StreamResponse:
-        """Send the current state and each change. A client that has seen the end gets 204, which stops an EventSource."""
+        """Send the current state and each change. 204 for a client that has seen the end stops its EventSource."""
         is_over = found.entry is not None and found.entry.is_final
         if is_over and request.headers.get("Last-Event-ID", "") == _event_id(found):
             return web.Response(status=204)
@@ -540,7 +542,7 @@ class Routes:
                     await response.send(text, event=event, id=_event_id(found))
                     told = text
                 else:
-                    await response.send("", event="alive")  # scripts cannot see pings, and detect a dead stream by missing events
+                    await response.send("", event="alive")  # scripts cannot see pings
                 if found.entry is not None and found.entry.is_final:
                     await response.send("", event="over", id=_event_id(found))
                     break
@@ -556,7 +558,7 @@ class Routes:
     async def _until(
         self, news: asyncio.Event, request: web.Request, response: EventSourceResponse, session: Session
     ) -> None:
-        """Wait for news or for a change of Kafka's availability, at most REFRESH_SECONDS, for the key queue's sake."""
+        """Wait for news or for a change of Kafka's availability, at most REFRESH_SECONDS."""
         loop, before = asyncio.get_running_loop(), self._gateway.reader.is_connected
         until = loop.time() + REFRESH_SECONDS
         reader = self._gateway.reader
@@ -566,7 +568,7 @@ class Routes:
                 return
 
     def _is_read(self, request: web.Request, response: EventSourceResponse, session: Session) -> bool:
-        """Return whether the stream has a permitted reader. A disconnect is detected here, before the next ping fails."""
+        """Return whether a permitted reader is connected. This detects a disconnect before the next ping does."""
         if self.stopping.is_set() or self._sessions.has_expired(session):
             return False
         return response.is_connected() and request.transport is not None

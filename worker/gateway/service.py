@@ -39,8 +39,8 @@ class Away(WorkerError):
 
     def __init__(self) -> None:
         super().__init__(
-            "The request could not be published, because Kafka does not answer. Reload this page: that is safe, "
-            "and deploys once."
+            "The request could not be published because Kafka does not answer. Reload this page to try again. "
+            "Reloading is safe: the solution is deployed only once."
         )
 
 
@@ -76,7 +76,7 @@ class Rates:
         while len(self._limiters) > MAX_USERS:
             self._limiters.popitem(last=False)
         if not limiter.has_capacity():
-            raise TooMany(f"There were more than {self._per_minute} requests of yours in a minute. Wait a little.")
+            raise TooMany(f"You have sent more than {self._per_minute} requests in a minute. Wait a moment.")
         await limiter.acquire()
 
 
@@ -135,7 +135,7 @@ class Gateway:
         entry = next((it for it in self.view.find(request_id) if it.belongs_to(session.user_id)), None)
         known = entry.fingerprint if entry else self._keys.get(request_id)
         if known not in (None, wanted):
-            raise KeyReused("This Idempotency-Key came with another solution or revision before. Send a new one.")
+            raise KeyReused("This Idempotency-Key was used with another solution or revision. Send a new key.")
         self._keys[request_id] = wanted
         while len(self._keys) > MAX_USERS:
             self._keys.popitem(last=False)
@@ -180,7 +180,7 @@ class Gateway:
         most, partition = self._settings.max_open_requests, publisher.partition(session.user_id.encode())
         open_ones = len(self.view.open_of_user(session.user_id, partition))
         if open_ones >= most:
-            raise TooMany(f"You have {open_ones} deployments under way, as many as one user may have. Wait for one.")
+            raise TooMany(f"You have {open_ones} deployments in progress, and the limit is {most}. Wait for one.")
         return publisher
 
     async def learn(self, session: Session) -> None:
