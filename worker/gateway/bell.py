@@ -94,7 +94,7 @@ class Bell:
 
 @asynccontextmanager
 async def ringing(kafka: KafkaSettings, catalog: CatalogSettings, public_url: str) -> AsyncIterator[None]:
-    """Send a notification for each final status during the block. At its end, finish and commit a begun notification."""
+    """Send a notification for each final status during the block. At its end, complete a running notification."""
     stopping = asyncio.Event()
     async with dependency_session() as session:
         bell = Bell(_poster(session, catalog), public_url)

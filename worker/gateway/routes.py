@@ -216,7 +216,7 @@ class Routes:
         solution, revision = _asked(await request.read())
         key = request.headers.get("Idempotency-Key", "").strip().strip('"') or str(uuid4())
         if len(key) > MAX_KEY or not key.isprintable():
-            raise Refused(400, "invalid-request", f"The Idempotency-Key needs at most {MAX_KEY} printable characters.")
+            raise Refused(400, "invalid-request", f"Use an Idempotency-Key of up to {MAX_KEY} printable characters.")
         async with self._waiting(request, session, API_WAIT) as seconds:
             found = await self._gateway.deploy_with_key(session, token or "", solution, revision, key)
             found = await self._wait(request, found, session, seconds, after=-1)

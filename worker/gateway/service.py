@@ -180,7 +180,9 @@ class Gateway:
         most, partition = self._settings.max_open_requests, publisher.partition(session.user_id.encode())
         open_ones = len(self.view.open_of_user(session.user_id, partition))
         if open_ones >= most:
-            raise TooMany(f"You have {open_ones} deployments in progress, and the limit is {most}. Wait for one.")
+            raise TooMany(
+                f"You have {open_ones} deployments in progress, and the limit is {most}. Wait until one ends."
+            )
         return publisher
 
     async def learn(self, session: Session) -> None:

@@ -289,7 +289,7 @@ class View:
         return list(islice((it for it in reversed(self._final.values()) if it.state is State.FAILED), most))
 
     def all(self) -> Iterable[Entry]:
-        """Iterate over all requests: first those without a final status, newest first, then the last to finish first."""
+        """Iterate over all requests: first those without a final status, newest first; then the last to finish."""
         yield from reversed(self._open.values())
         yield from reversed(self._final.values())
 
