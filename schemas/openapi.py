@@ -20,14 +20,14 @@ _PORTAL: list[_Json] = [{"bearer": []}, {"token": []}, {"bareToken": []}, {"toke
 # Problem code → meaning. Responses also have codes of the contract: for tokens, and for solutions built here.
 PROBLEMS: Mapping[str, str] = {
     "not-json": "The body is not strict JSON.",
-    "invalid-request": "A field is missing or has the wrong type, or the Idempotency-Key is too long.",
+    "invalid-request": "A field is missing or has the wrong type, or the Idempotency-Key is too long or not printable.",
     "not-a-form": "The form is neither urlencoded nor multipart, is not UTF-8, or is incomplete.",
     "token-…": "There is no valid token; docs/contract.md lists the codes with this prefix.",
     "session-missing": "There is neither a token nor a session, or the session has expired.",
-    "not-a-click": "The address deploys, or came with the portal's cookie alone, and was prefetched, embedded or "
-    "called by a script of a page.",
+    "not-a-click": "The address was prefetched, embedded or called by a page's script, and it deploys or came with "
+    "the portal's cookie alone.",
     "other-origin": "The form was sent from another site's page.",
-    "not-an-id": "An id in the address is not a UUID.",
+    "not-an-id": "An id in the address or the form is not a UUID.",
     "not-found": "There is nothing at this address.",
     "request-unknown": "The request does not exist, or belongs to another user.",
     "not-ended": "The request has no final status yet, so it cannot be deployed again.",
@@ -121,8 +121,8 @@ def _deployments(status: _Json) -> _Json:
                 "tags": ["deployments"],
                 "summary": "Read the last status of a request, or wait for the next one.",
                 "description": "With `Prefer: wait` and `If-None-Match`, the response is sent as soon as there is "
-                "another status; with `Prefer: wait` alone, when the request is final or parked; and "
-                "always when the time is up.",
+                "another status. With `Prefer: wait` alone, it is sent as soon as the request is final or parked. "
+                "In both cases it is sent at the latest when the time is up.",
                 "security": _BEARER_OR_SESSION,
                 "parameters": [_parameter("RequestId"), _parameter("IfNoneMatch"), _parameter("Prefer")],
                 "responses": {
@@ -151,7 +151,7 @@ def _deployments(status: _Json) -> _Json:
                         "Events `status`, with a status as on the topic as data, and `over`, without data.",
                         {"text/event-stream": {"schema": {"type": "string"}, "example": events}},
                     ),
-                    "204": _answer("The event of `Last-Event-ID` was the final one: do not reconnect.", None),
+                    "204": _answer("`Last-Event-ID` is the id of the final status: do not reconnect.", None),
                     **_refusals("401", "404", "429", "500", "503"),
                 },
             }
@@ -355,7 +355,7 @@ def _parameters() -> _Json:
             "name": "Idempotency-Key",
             "in": "header",
             "description": "An identifier of this deployment, unique for the user: at most 255 characters, quoted or "
-            "not. Without it each request is another deployment.",
+            "not. Without a key, each call is another deployment.",
             "schema": {"type": "string", "maxLength": 255},
             "example": '"order-4711"',
         },
@@ -402,10 +402,10 @@ _REFUSED: Mapping[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "400": ("The request is wrong.", ("not-json", "invalid-request", "not-a-form"), ()),
     "401": ("There is neither a valid token nor a session.", ("token-…", "session-missing"), ("WWW-Authenticate",)),
     "403": ("The request is not a click.", ("not-a-click",), ()),
-    "404": ("It does not exist, or belongs to another user.", ("request-unknown", "not-an-id", "not-found"), ()),
+    "404": ("It was not found, or belongs to another user.", ("request-unknown", "not-an-id", "not-found"), ()),
     "408": ("The body took too long to arrive.", ("too-slow",), ()),
     "413": ("The body is too large.", ("too-large",), ()),
-    "415": ("The body has another type.", ("not-a-form",), ()),
+    "415": ("The body has an unsupported type.", ("not-a-form",), ()),
     "422": ("The key belongs to another deployment.", ("idempotency-key-reused",), ()),
     "429": ("The user has reached a limit.", ("too-many-requests",), ("Retry-After",)),
     "500": ("A bug.", ("internal",), ()),

@@ -1,4 +1,4 @@
-"""Whether Kafka lets the gateway do what it is there for; asked again and again, so that /ready says what is not."""
+"""Periodic check that Kafka grants the gateway's ACLs and has its topics. /ready reports what is missing."""
 
 import asyncio
 
@@ -18,16 +18,17 @@ log = structlog.get_logger()
 
 
 class Access:
-    """Compares what Kafka grants with what the gateway needs. Tries until it is cancelled."""
+    """The check of the granted ACLs against the ACLs that the gateway needs. Repeats until it is cancelled."""
 
     def __init__(self, kafka: KafkaSettings, *, notifies: bool = False) -> None:
         self._kafka = kafka
         self._needed = gateway_acls(kafka) + (notification_acls(kafka) if notifies else ())
         self.problem: str | None = None
-        """What someone has to change, with the setting or the command; None when all is well, or Kafka is away."""
+        """What an operator has to change, with the setting or the command. None: no problem was found. While Kafka is
+        unreachable, the last result stays."""
 
     async def run(self) -> None:
-        """Run until it is cancelled. A connection that is up does not log in again, as with the other clients."""
+        """Run until it is cancelled. An open connection does not log in again, as with the other clients."""
         while True:
             try:
                 async with connected(self._kafka) as connection:
@@ -38,7 +39,7 @@ class Access:
             except ConfigurationError as error:
                 self._note(str(error))
             except (KafkaError, OSError, TimeoutError):
-                pass  # away: the reader notices that, and pages are shown as of then
+                pass  # Kafka is unreachable: the reader detects this, and pages show the time of the last answer
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _verify(self, connection: AIOKafkaConnection) -> None:

@@ -1,4 +1,4 @@
-"""Answers: a page for people, problem details (RFC 9457) for programs; and what a request asks for."""
+"""Answers: pages for people, problem details (RFC 9457) for programs. Also reads what an HTTP request carries."""
 
 import re
 from uuid import UUID
@@ -13,7 +13,7 @@ from worker.gateway.service import Away, KeyReused, TooMany
 from worker.gateway.sessions import Session, Sessions
 from worker.gateway.texts import TEXTS
 
-MAX_WAIT = 300.0  # seconds: what `Prefer: wait` may ask for
+MAX_WAIT = 300.0  # seconds: the maximum for `Prefer: wait`
 RETRY_AFTER = "5"
 
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
@@ -21,7 +21,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class Refused(Exception):
-    """Ends a request with an answer that says why."""
+    """The HTTP request is refused with this status, code and message."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -31,7 +31,7 @@ class Refused(Exception):
 
 
 def refused(error: WorkerError) -> Refused:
-    """Return the answer to what went wrong."""
+    """Translate an error into an answer. Raises the error itself if it has no answer."""
     match error:
         case Unauthenticated():
             REFUSED.labels("token").inc()
@@ -54,14 +54,14 @@ def refused(error: WorkerError) -> Refused:
 
 
 class Answers:
-    """Makes them."""
+    """Creates error answers and page answers."""
 
     def __init__(self, pages: Pages, sessions: Sessions) -> None:
         self._pages = pages
         self._sessions = sessions
 
     def refuse(self, request: web.Request, status: int, code: str, message: str) -> web.Response:
-        """Answer with a problem: as a page where a page is asked for."""
+        """Answer with an error: a page for a browser, problem details for `/v1`, plain text otherwise."""
         if wants_page(request):
             session = self._sessions.read(request)
             has_links = "jwtToken" not in request.query
@@ -77,22 +77,23 @@ class Answers:
         return response
 
     def no_session(self, request: web.Request) -> web.Response:
-        """Answer someone whom the gateway does not know (any more)."""
+        """Answer a request without a valid session."""
         if not wants_page(request):
             return self.refuse(request, 401, "session-missing", TEXTS["no_session_text"])
         return self.page(self._pages.message(401, TEXTS["no_session_text"], None, "session-missing"), 401)
 
     def not_found(self, request: web.Request, session: Session | None) -> web.Response:
-        """Answer for what is not there, or not theirs: nobody can tell which."""
+        """Answer that the request does not exist or belongs to another user. The answer does not show which."""
         if not wants_page(request):
             return self.refuse(request, 404, "request-unknown", TEXTS["not_found_text"])
         return self.page(self._pages.message(404, TEXTS["not_found_text"], session, "request-unknown"), 404)
 
     @staticmethod
     def page(html: str, status: int = 200) -> web.Response:
-        """Answer with a page. Its forms have to tell their origin, which browsers keep from pages without a referrer.
+        """Answer with a page.
 
-        An error may stand at an address with a token, and keeps all of it to itself.
+        A successful page sends its referrer to the gateway, because browsers omit the origin of a form on a page
+        without a referrer. An error page may have a token in its address, so it sends no referrer.
         """
         headers = {"Referrer-Policy": "same-origin"} if status == 200 else {}
         return web.Response(status=status, text=html, content_type="text/html", headers=headers)
@@ -110,12 +111,12 @@ def see_other(path: str) -> web.Response:
 
 
 def wants_page(request: web.Request) -> bool:
-    """Tell whether a browser asks."""
+    """Return whether the client is a browser that accepts a page."""
     return not is_api(request) and "text/html" in request.headers.get("Accept", "")
 
 
 def is_api(request: web.Request) -> bool:
-    """Tell whether a program asks."""
+    """Return whether the address belongs to the API for programs."""
     return "/v1/" in request.path
 
 
@@ -126,13 +127,13 @@ def wanted_wait(request: web.Request, default: float = 0.0) -> float:
 
 
 def token_of(request: web.Request) -> str:
-    """Return the token where today's portal may put it; the first that is there."""
+    """Return the first token found in the locations that today's portal uses, or an empty string."""
     given = (request.headers.get("jwtToken"), request.headers.get("Authorization"), request.query.get("jwtToken"))
     return next((it for it in given if it and strip_bearer(it)), "")
 
 
 def portal_cookie(request: web.Request) -> str:
-    """Return the token in the portal's cookie, whose value has a space in it, so that libraries pass it over."""
+    """Return the token in the portal's cookie. Its value contains a space, so libraries skip the cookie."""
     for part in ";".join(request.headers.getall("Cookie", ())).split(";"):
         name, _, value = part.strip().partition("=")
         if name == "authToken":
@@ -147,7 +148,7 @@ def bearer_of(request: web.Request) -> str | None:
 
 
 def id_of(text: str, what: str) -> UUID:
-    """Read an id of Graphene's. Raises Refused."""
+    """Parse a Graphene id. Raises Refused."""
     if not _UUID.fullmatch(text):
-        raise Refused(404, "not-an-id", f"The {what}'s id in the address is not one of Graphene's. Check the link.")
+        raise Refused(404, "not-an-id", f"The {what} id is not a UUID. Check the link or the form.")
     return UUID(text)

@@ -33,7 +33,7 @@ from worker.gateway.view import View
 from worker.observability.traces import open_tracing
 from worker.settings import BuilderSettings, GatewayProcessSettings, KafkaSettings
 
-BUILDS = 2  # bundles for download at once: a large solution takes 130 MB while it is built
+BUILDS = 2  # bundles built for download at the same time: a large solution takes 130 MB during its build
 
 log = structlog.get_logger()
 
@@ -80,7 +80,7 @@ async def open_gateway(
 
 
 def web_app(routes: Routes, connections: Connections) -> web.Application:
-    """Return the application: every request passes the middlewares from the first to the last."""
+    """Return the application. Every request passes the middlewares from the first to the last."""
     app = web.Application(
         client_max_size=MAX_BODY, middlewares=[answers(routes.refuse), connections.middleware, routes.middleware]
     )
@@ -89,7 +89,7 @@ def web_app(routes: Routes, connections: Connections) -> web.Application:
 
 
 class _LazyBuilder:
-    """Opens the builder when the first zip is asked for: most gateways never do, and it takes 25 MB."""
+    """A builder that opens at the first download. It takes 25 MB, and most gateways never need it."""
 
     def __init__(self, stack: AsyncExitStack, settings: BuilderSettings) -> None:
         self._stack = stack
@@ -99,7 +99,7 @@ class _LazyBuilder:
         self._builder: Builds | None = None
 
     async def build(self, solution_id: UUID, revision_id: UUID, caller: Caller | None) -> tuple[Any, Any]:
-        """Build as the worker does. Raises DeploymentError, ConfigurationError when the overrides are wrong."""
+        """Build as the worker does. Raises DeploymentError, or ConfigurationError when the overrides are invalid."""
         from worker.app import open_builder  # noqa: PLC0415 - the point of this class
 
         async with self._opening:
@@ -112,17 +112,17 @@ class _LazyBuilder:
 
 
 class _Publisher:
-    """A publisher once Kafka has been reached."""
+    """A publisher that opens once Kafka has been reached."""
 
     def __init__(self) -> None:
         self._opened: RequestPublisher | None = None
 
     def get(self) -> RequestPublisher | None:
-        """Return it, or None until then."""
+        """Return the publisher, or None until Kafka has been reached."""
         return self._opened
 
     async def run(self, kafka: KafkaSettings) -> None:
-        """Open it, as soon as that is possible, and keep it open."""
+        """Open the publisher as soon as Kafka can be reached, and keep it open."""
         while True:
             try:
                 async with open_publisher(kafka) as self._opened:

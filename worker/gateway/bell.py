@@ -1,7 +1,8 @@
-"""The portal's bell: a notification in Graphene when a request has ended, for those who have closed the page.
+"""The portal's bell: a notification in Graphene for each final status, for users who have closed the page.
 
-It has a consumer group of its own, and is in the way of nothing else: what cannot be sent is given up after a while.
-A notification is made once, and given to its user once, unless this process ends between the call and the commit.
+The bell has its own consumer group and never delays anything else: a notification that cannot be sent is given up after
+a while. Each notification is created once and assigned to its user once, with these exceptions: CCDS's answer is lost,
+the commit of the offset fails, or the process ends between the call and the commit.
 """
 
 import asyncio
@@ -25,14 +26,14 @@ from worker.gateway.metrics import BACKGROUND_FAILURES, NOTIFICATIONS
 from worker.gateway.texts import STATES
 from worker.settings import CatalogSettings, KafkaSettings
 
-ATTEMPTS = 6  # of one notification, over about a minute
-PAUSE_SECONDS = 2.0  # before the second attempt, and twice as long before each further one
-MAX_PAUSE_SECONDS = 60.0  # before Kafka is read again
+ATTEMPTS = 6  # per notification, over about a minute
+PAUSE_SECONDS = 2.0  # before the second attempt; doubles before each further attempt
+MAX_PAUSE_SECONDS = 60.0  # maximum pause before Kafka is read again
 MAX_URL = 512  # characters in CCDS
 MAX_TITLE, MAX_MESSAGE = 100, 2048
 SHOWN_DAYS = 7
 POLL_MS = 500
-STOP_SECONDS = 10.0  # for the notification that is sent while the gateway stops
+STOP_SECONDS = 10.0  # at shutdown, for the notification that is being sent
 MAX_ANSWER = 64 * 1024  # bytes
 
 log = structlog.get_logger()
@@ -40,15 +41,15 @@ log = structlog.get_logger()
 Sleep = Callable[[float], Awaitable[None]]
 Follow = Callable[[KafkaSettings, "Bell", asyncio.Event, Callable[[], None]], Awaitable[None]]
 Post = Callable[[str, bytes], Awaitable[bytes]]
-"""POSTs a body to a path below CCDS's base, and returns the answer. Raises NotSent."""
+"""POSTs a body to a path below CCDS's base URL, and returns the body of the answer. Raises NotSent."""
 
 
 class NotSent(WorkerError):
-    """CCDS has not taken a notification; the message says why, for the log."""
+    """CCDS did not accept a notification. The message is the reason, for the log."""
 
 
 class Bell:
-    """Sends one notification after the other."""
+    """Sends notifications, one at a time."""
 
     def __init__(self, post: Post, public_url: str, sleep: Sleep = asyncio.sleep) -> None:
         self._post = post
@@ -56,7 +57,7 @@ class Bell:
         self._sleep = sleep
 
     async def ring(self, status: DeploymentStatus, user_id: str) -> bool:
-        """Tell the user that the request has ended; return whether that was possible."""
+        """Notify the user of the final status. Return False if the notification was given up."""
         notification = await self._try("notif", json.dumps(self.notification(status)).encode())
         try:
             number = json.loads(notification or b"")["notificationId"]
@@ -66,7 +67,7 @@ class Bell:
         return await self._try(path, b"") is not None
 
     def notification(self, status: DeploymentStatus) -> dict[str, str]:
-        """Return what CCDS keeps: a title, a sentence, and the page's address."""
+        """Return the notification as CCDS stores it: a title, a sentence, and the address of the request's page."""
         name, heading = status.solution_name or "A solution", STATES[status.state][0]
         sentence = status.error.message if status.error else STATES[status.state][1]
         url = f"{self._public_url}/requests/{quote(status.request_id, safe='')}"
@@ -80,7 +81,7 @@ class Bell:
         }
 
     async def _try(self, path: str, body: bytes) -> bytes | None:
-        """POST until it is taken; only what failed is sent again. None: it was given up."""
+        """POST until CCDS accepts the body, and return its answer. None: all attempts failed."""
         for attempt in range(ATTEMPTS):
             if attempt:
                 await self._sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
@@ -93,7 +94,7 @@ class Bell:
 
 @asynccontextmanager
 async def ringing(kafka: KafkaSettings, catalog: CatalogSettings, public_url: str) -> AsyncIterator[None]:
-    """Notify of every request that ends inside the block; what is begun at its end is finished, and committed."""
+    """Send a notification for each final status during the block. At its end, complete a running notification."""
     stopping = asyncio.Event()
     async with dependency_session() as session:
         bell = Bell(_poster(session, catalog), public_url)
@@ -114,7 +115,7 @@ async def _ring(
     follow: "Follow | None" = None,
     sleep: Sleep | None = None,
 ) -> None:
-    """Follow the status topic until `stopping` is set; after a failure again, with a pause that grows."""
+    """Follow the status topic until `stopping` is set. After each failure, start again after a longer pause."""
     failures = 0
 
     def on_progress() -> None:
@@ -124,7 +125,7 @@ async def _ring(
     while not stopping.is_set():
         try:
             await (follow or _follow)(kafka, bell, stopping, on_progress)
-        except Exception as error:  # noqa: BLE001 - whatever it is, later requests end, too
+        except Exception as error:  # noqa: BLE001 - whatever fails, later requests need notifications
             pause = min(PAUSE_SECONDS * 2**failures, MAX_PAUSE_SECONDS)
             failures = min(failures + 1, 10)
             kind, why = type(error).__name__, str(error)[:200]
@@ -159,15 +160,15 @@ async def _tell(record: ConsumerRecord, bell: Bell, requests: AIOKafkaConsumer, 
             user_id = await _user_of(requests, kafka, status)
             sent = user_id is not None and await bell.ring(status, user_id)
         except (KafkaError, TimeoutError, OSError):
-            raise  # the same record is read again
-        except Exception as error:  # noqa: BLE001 - one notification less, and not all that follow
+            raise  # the record is read again
+        except Exception as error:  # noqa: BLE001 - one notification must not stop later notifications
             log.error("a notification failed", error=type(error).__name__, why=str(error)[:200])  # noqa: TRY400
             sent = False
         NOTIFICATIONS.labels("sent" if sent else "given-up").inc()
 
 
 async def _user_of(reader: AIOKafkaConsumer, kafka: KafkaSettings, status: DeploymentStatus) -> str | None:
-    """Return whose request it was: its record's key. Statuses do not say it, and the record may be gone."""
+    """Return the user's id, which is the key of the request's record. None: Kafka has deleted the record."""
     tp = TopicPartition(kafka.requests_topic, status.source.partition)
     record = await fetch_record(reader, tp, status.source.offset)
     return record.key.decode(errors="replace") if record and record.key else None

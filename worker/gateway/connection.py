@@ -1,7 +1,7 @@
-"""aiohttp's connection with the gateway's bounds on requests, and with its answer to what is not HTTP.
+"""aiohttp's connection with the gateway's limits on requests, and with the gateway's answer to invalid HTTP.
 
-aiohttp bounds each header and the number of headers, but not their sum. It keeps all of them until the head is
-complete, and an unauthenticated sender decides whether that ever happens.
+aiohttp limits the size of each header and the number of headers, but not their total size. It keeps all headers until
+the head is complete, and an unauthenticated sender decides whether the head is ever completed.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -16,27 +16,27 @@ from worker.gateway.headers import add_headers
 from worker.gateway.metrics import ANSWERS, BAD_REQUESTS, CONNECTIONS_CUT_OFF
 
 MAX_BODY = 64 * 1024
-MAX_LINE = 16 * 1024  # aiohttp's own 8,190 are less than a path with a token of 8 KiB
+MAX_LINE = 16 * 1024  # aiohttp's default of 8,190 is less than a path with a token of 8 KiB
 MAX_HEADERS = 64  # browsers behind two proxies send 30
 MAX_HEAD = 64 * 1024  # the request line and all headers
-MAX_UNREAD = 16 * 1024 * 1024  # of all connections: what has arrived of requests that no handler has read yet
-MAX_QUEUED = 2  # complete requests behind the one that is being answered; then the connection is not read
-_SLICE = 16 * 1024  # parsed at once, so that the head's size is known in time
+MAX_UNREAD = 16 * 1024 * 1024  # of all connections: bytes that have arrived and that no handler has read
+MAX_QUEUED = 2  # complete requests that wait while another is answered; with more, reading from the connection pauses
+_SLICE = 16 * 1024  # bytes parsed in one step, so that a head that is too large is detected in time
 
 log = structlog.get_logger()
 
 
 class Unread:
-    """The bytes of requests that have arrived and that no handler has read, of all connections together."""
+    """The number of bytes of all connections that have arrived and that no handler has read."""
 
     def __init__(self) -> None:
         self.total = 0
-        self._of: dict[Connection, int] = {}  # the connection whose request began first is the first
+        self._of: dict[Connection, int] = {}  # ordered by the start of the unread request, oldest first
 
     def add(self, connection: "Connection", count: int) -> None:
-        """Count bytes. Cut off the oldest connections when there are too many bytes."""
+        """Add bytes to the connection's count. Cut off the oldest connections while the total is too large."""
         before = self._of.get(connection, 0)
-        # A body that is too large is read and dropped, so that its sender sees the answer.
+        # A body that is too large is read and discarded, so that its sender receives the answer.
         self._of[connection] = after = min(before + count, MAX_HEAD + MAX_BODY)
         self.total += after - before
         while self.total > MAX_UNREAD:
@@ -45,18 +45,18 @@ class Unread:
             oldest.cut_off("large")
 
     def of(self, connection: "Connection") -> int:
-        """Return how many bytes there are of this connection."""
+        """Return the connection's unread bytes."""
         return self._of.get(connection, 0)
 
     def forget(self, connection: "Connection") -> None:
-        """Count the connection's bytes no longer."""
+        """Remove the connection's bytes from the total."""
         self.total -= self._of.pop(connection, 0)
 
 
 class Connection(web.RequestHandler):
-    """One connection."""
+    """A connection with the gateway's limits."""
 
-    if not TYPE_CHECKING:  # aiohttp's class has slots, which mypy takes for all attributes
+    if not TYPE_CHECKING:  # mypy takes the slots of aiohttp's class for its only attributes
         __slots__ = ("_body", "_head", "_is_refused", "_unread", "answered", "is_sending", "is_unreachable")
 
     def __init__(self, manager: web.Server, unread: Unread, **options: Any) -> None:
@@ -72,11 +72,11 @@ class Connection(web.RequestHandler):
 
     @property
     def is_resting(self) -> bool:
-        """Whether it is kept alive between two requests."""
+        """Whether the connection is idle between two requests."""
         return self.answered > 0 and not self.is_sending and not self._unread.of(self)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has arrived, and no more of a head than it may have."""
+        """Parse the received bytes, up to the limit for a head."""
         start = 0
         while True:
             piece = data[start : start + min(_SLICE, MAX_HEAD - self._head)]
@@ -101,25 +101,25 @@ class Connection(web.RequestHandler):
             self._refuse_head()
 
     def _refuse_head(self) -> None:
-        """Answer, after the requests before this one, that the head is too large; parse nothing any more."""
+        """Queue the answer 431 behind the earlier requests of the connection, and stop parsing."""
         self._is_refused = True
         self._messages.append((_ErrInfo(431, LineTooLong(b"", MAX_HEAD), ""), EMPTY_PAYLOAD))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def taken(self) -> None:
-        """Note that a handler has read the request; those that wait behind it still count."""
+        """Record that a handler has read the request. The bytes of requests that wait behind it still count."""
         if not self._messages:
             self._unread.forget(self)
 
     def cut_off(self, reason: str) -> None:
-        """Close the connection at once, whatever has not been sent yet."""
+        """Close the connection immediately, without sending the remaining bytes."""
         if self.transport is not None:
             self.transport.abort()
             CONNECTIONS_CUT_OFF.labels(reason).inc()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Forget what has arrived. The kernel reports a reader that acknowledges nothing as timed out."""
+        """Discard the unread bytes. The kernel reports a reader that acknowledges nothing as a timeout."""
         self.is_unreachable = isinstance(exc, TimeoutError)
         self._unread.forget(self)
         super().connection_lost(exc)
@@ -127,7 +127,7 @@ class Connection(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Send the answer. One that aiohttp raised outside of the middlewares repeats what was sent: replace it."""
+        """Send the answer. Replace an answer that aiohttp raised outside the middlewares: it repeats the input."""
         if isinstance(resp, web.HTTPException):
             resp = self._refusal(request, resp.status, "malformed")
         self.is_sending = True
@@ -142,11 +142,11 @@ class Connection(web.RequestHandler):
         request: web.BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 - it repeats what was sent
+        message: str | None = None,  # noqa: ARG002 - it repeats the input
     ) -> web.StreamResponse:
-        """Answer what is not HTTP, is too large, or breaks outside of the middlewares.
+        """Answer a request that is invalid HTTP or too large, or that fails outside the middlewares.
 
-        aiohttp's own answer and its line in the log repeat what was sent, which may be a token.
+        aiohttp's own answer and log line repeat the input, which may contain a token.
         """
         if isinstance(exc, ConnectionError):
             raise exc
@@ -174,7 +174,7 @@ class Connection(web.RequestHandler):
 
 
 class Server(web.Server):
-    """Makes connections with the gateway's bounds."""
+    """A server whose connections have the gateway's limits."""
 
     unread: Unread
 
@@ -191,7 +191,7 @@ class Server(web.Server):
 
 
 class Runner(web.AppRunner):
-    """Serves an application with the gateway's bounds."""
+    """A runner that serves an application with the gateway's limits."""
 
     async def _make_server(self) -> web.Server:
         return Server.of(await super()._make_server())

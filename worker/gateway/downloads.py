@@ -1,4 +1,4 @@
-"""Bundles for download: how many at once, and how slowly they may be read."""
+"""Limits for downloads of bundles: how many at a time, and the minimum speed of the reader."""
 
 import asyncio
 from collections import Counter
@@ -11,8 +11,8 @@ from worker.gateway.headers import add_headers
 from worker.gateway.metrics import DOWNLOADS_CUT_OFF
 from worker.gateway.service import TooMany
 
-MAX_KEPT = 4  # bundles in memory that are being built or read
-MAX_DOWNLOADS = 20  # with those that wait for one of these places
+MAX_KEPT = 4  # bundles in memory, being built or downloaded
+MAX_DOWNLOADS = 20  # including the downloads that wait for one of the MAX_KEPT slots
 MAX_DOWNLOADS_PER_USER = 2
 CHUNK = 256 * 1024
 CHUNK_SECONDS = 10.0  # for one chunk: 0.2 Mbit/s
@@ -27,7 +27,7 @@ class Downloads:
 
     @asynccontextmanager
     async def place(self, user_id: str) -> AsyncIterator[None]:
-        """Wait for a place, and keep it inside the block. Raises TooMany."""
+        """Wait for a slot, and hold it during the block. Raises TooMany."""
         if self._of[user_id] >= MAX_DOWNLOADS_PER_USER:
             raise TooMany(f"{MAX_DOWNLOADS_PER_USER} of your downloads are not finished yet. Wait for one.")
         if self._of.total() >= MAX_DOWNLOADS:
@@ -38,11 +38,11 @@ class Downloads:
                 yield
         finally:
             self._of[user_id] -= 1
-            self._of += Counter()  # without those that have none
+            self._of += Counter()  # drop users without downloads
 
 
 async def send(request: web.Request, data: bytes, response: web.StreamResponse) -> web.StreamResponse:
-    """Send the body chunk by chunk: a slow reader gets all of it, and one that stops is cut off."""
+    """Send the body in chunks. A slow reader receives the whole body; a reader that stops is cut off."""
     response.content_length = len(data)
     add_headers(request, response)
     try:

@@ -1,6 +1,7 @@
-"""Forms out of the bytes that have been read: urlencoded, or multipart as `FormData` sends them.
+"""Parses forms from a body that has been read: urlencoded, or multipart as `FormData` sends it.
 
-aiohttp's own `request.post()` reads multipart from the connection again, and raises for what it cannot decode.
+aiohttp's own `request.post()` would read a multipart body from the connection again, and raises for values that it
+cannot decode.
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ _TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
 class FormError(Exception):
-    """The body is no form. `status` is 400, or 415 when its type is another one."""
+    """The body is not a valid form. `status` is 400, or 415 when the Content-Type is not supported."""
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -24,7 +25,7 @@ class FormError(Exception):
 
 
 async def form_of(request: web.Request) -> Mapping[str, str]:
-    """Return the form's fields; of a field that comes twice the first one. Raises FormError."""
+    """Return the form's fields. Of repeated fields the first value counts. Raises FormError."""
     header = request.headers.get("Content-Type", "")
     try:
         return read_form(header, await request.read())
@@ -33,7 +34,7 @@ async def form_of(request: web.Request) -> Mapping[str, str]:
 
 
 def read_form(content_type: str, body: bytes) -> Mapping[str, str]:
-    """Return the fields of a body with this header. Raises FormError, UnicodeDecodeError."""
+    """Return the fields of a body with this Content-Type. Raises FormError, UnicodeDecodeError."""
     header = _parsed(b"Content-Type: " + content_type.encode("utf-8", "surrogateescape"))
     kind, charset = header.get_content_type() if content_type else _TYPES[0], _parameter(header, "charset")
     if kind not in _TYPES or (charset or "utf-8").lower() not in _CHARSETS:
@@ -52,7 +53,7 @@ def _urlencoded(body: bytes) -> list[tuple[str, str]]:
 
 
 def _multipart(body: bytes, boundary: str) -> list[tuple[str, str]]:
-    """Read RFC 7578 without nesting: each part is a field in UTF-8."""
+    """Parse multipart (RFC 7578) without nesting: each part is a field in UTF-8."""
     if not 1 <= len(boundary) <= 70 or not boundary.isascii():
         raise FormError("The form has no boundary in its Content-Type. Let the client set that header.")
     _, *parts = (b"\r\n" + body).split(b"\r\n--" + boundary.encode())

@@ -13,12 +13,12 @@ SECURITY_HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "X-Robots-Tag": "noindex",
     "Cache-Control": "no-store",
-    "Server": "playground-deployer",  # aiohttp's own has its version and Python's
+    "Server": "playground-deployer",  # aiohttp's default shows the versions of aiohttp and Python
 }
 
 
 def add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Add the headers that an answer lacks; those that it has stay."""
+    """Add the headers that an answer lacks. Existing headers stay unchanged."""
     for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
     if request.secure or request.headers.get("X-Forwarded-Proto") == "https":

@@ -1,4 +1,4 @@
-"""What holds for every answer: its headers, its errors, and how long a connection may take."""
+"""Rules for every answer: headers, errors, and time limits for connections."""
 
 import asyncio
 import secrets
@@ -21,17 +21,17 @@ from worker.observability.telemetry import answering
 
 MAX_CONNECTIONS = 2000
 BODY_SECONDS = 10.0  # for a request's body
-IDLE_SECONDS = 15.0  # for a request's head, from the connection's beginning or its last answer
-SWEEP_SECONDS = 1.0  # between two looks at all connections
+IDLE_SECONDS = 15.0  # for a request's head, from the start of the connection or from its last answer
+SWEEP_SECONDS = 1.0  # between two checks of all connections
 
 log = structlog.get_logger()
 
 Refuse = Callable[[web.Request, int, str, str], web.StreamResponse]
-"""Makes the answer for an error: request, status, code, and a sentence for a person."""
+"""Creates the answer to an error from the HTTP request, a status, a code, and a sentence for people."""
 
 
 def answers(refuse: Refuse) -> Middleware:
-    """Return the outermost middleware: every answer has the headers, and every error is an answer of ours."""
+    """Return the outermost middleware. It adds headers to every answer and turns every error into an answer."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -48,12 +48,10 @@ def answers(refuse: Refuse) -> Middleware:
                 response.headers["Allow"] = error.headers["Allow"]
         except web.RequestPayloadError:
             BAD_REQUESTS.labels("malformed").inc()
-            response = refuse(
-                request, 400, "http-400", "The request's body is not what its headers announce. Correct it."
-            )
+            response = refuse(request, 400, "http-400", "The request's body does not match its headers. Correct it.")
         except TimeoutError:
             response = refuse(request, 408, "too-slow", "The request took too long to arrive. Send it again.")
-        except ConnectionError:  # the sender has left
+        except ConnectionError:  # the sender has disconnected
             raise
         except Exception:
             number = secrets.token_hex(4)
@@ -62,7 +60,7 @@ def answers(refuse: Refuse) -> Middleware:
                 request,
                 500,
                 "internal",
-                f"A bug in the gateway; its log has it under {number}. Tell the operator.",
+                f"A bug in the gateway; its log has the details under {number}. Report this number to the operator.",
             )
         ANSWERS.labels(route_of(request), f"{response.status // 100}xx").inc()
         if not response.prepared:
@@ -73,22 +71,22 @@ def answers(refuse: Refuse) -> Middleware:
 
 
 def route_of(request: web.Request) -> str:
-    """Return the route as it is written, without ids."""
+    """Return the route's pattern, which contains no ids."""
     resource = request.match_info.route.resource
     return resource.canonical if resource else "none"
 
 
 class Connections:
-    """Cuts off connections that say nothing, or say it too slowly, and the oldest idle ones of too many."""
+    """Cuts off silent and slow connections, and the oldest idle connections when there are too many."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._idle_since: dict[Connection, float] = {}
-        self._busy: dict[object, int] = {}  # transport → requests that are answered now
+        self._busy: dict[object, int] = {}  # transport → number of requests being answered
 
     @property
     def middleware(self) -> Middleware:
-        """Notes which connections are answered."""
+        """A middleware that records which connections have a request being answered."""
 
         @web.middleware
         async def busy(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -106,7 +104,7 @@ class Connections:
         return busy
 
     def sweep(self, server: web.Server) -> None:
-        """Look at all of them once."""
+        """Check all connections once."""
         now = self._clock()
         opened = cast("set[Connection]", set(server.connections))
         known = {it: since for it, since in self._idle_since.items() if it in opened}
@@ -135,29 +133,29 @@ class Connections:
 
 
 def background(task: str, work: Callable[[], Coroutine[Any, Any, None]]) -> AbstractAsyncContextManager[None]:
-    """Run it in addition to the block; a failure is logged and counted."""
+    """Run `work` during the block. A failure is logged and counted."""
     return running(work, task, BACKGROUND_FAILURES.labels(task).inc)
 
 
 @asynccontextmanager
 async def serving(app: web.Application, connections: Connections, host: str | None, port: int) -> AsyncIterator[int]:
-    """Serve inside the block; yield the port. Raises ConfigurationError when it is in use."""
+    """Serve during the block; yield the port. Raises ConfigurationError when the port is in use."""
     runner = Runner(
         app,
-        access_log=None,  # it would have tokens in it
+        access_log=None,  # it would contain tokens
         shutdown_timeout=2,
         max_line_size=MAX_LINE,
         max_field_size=MAX_LINE,
         max_headers=MAX_HEADERS,
-        keepalive_timeout=2 * IDLE_SECONDS,  # `Connections` closes them before, and counts
+        keepalive_timeout=2 * IDLE_SECONDS,  # `Connections` closes connections earlier, and counts slow connections
     )
     await runner.setup()
     try:
-        # Without a host on every address, by one socket: two would have two ports where any is free.
+        # Without a host, one socket listens on all addresses. With port 0, two sockets would have different ports.
         with naming_port("DEPLOYER_GATEWAY__HTTP_PORT", port):
             await (web.TCPSite(runner, host, port) if host else web.SockSite(runner, listen(port))).start()
         server = runner.server
-        assert isinstance(server, web.Server)  # noqa: S101 - it is set up
+        assert isinstance(server, web.Server)  # noqa: S101 - `setup` created it
         async with background("connections", partial(connections.run, server)):
             yield int(runner.addresses[0][1])
     finally:

@@ -1,4 +1,4 @@
-"""The gateway's own counters and gauges, beside the process' ones; docs/operating.md is made from their sentences."""
+"""The gateway's metrics, in addition to those of the process. Their help texts are a table in docs/operating.md."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 

@@ -1,4 +1,4 @@
-"""What people do to requests that exist: once more, settle, replay. With the commands' own code."""
+"""What people do with existing requests: deploy again, settle, replay. The commands run the same code."""
 
 from aiokafka import TopicPartition
 
@@ -15,18 +15,19 @@ from worker.settings import KafkaSettings
 
 
 class Operations:
-    """Each opens the clients that it needs: people do this rarely."""
+    """The operations. Each opens the clients that it needs, because operations are rare."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
 
     async def again(self, publisher: RequestPublisher, last: DeploymentStatus, key: bytes, nonce: str) -> str:
-        """Publish a request once more, and return its new id, which is the same for the same nonce.
+        """Publish a request again, and return its new id. The same nonce leads to the same id.
 
-        Its token is that of its record, and may have expired meanwhile: the request is a permitted replay.
+        The new request carries the token of the original record, which may have expired. Therefore it is a permitted
+        replay.
 
         Raises:
-            CommandError: the record is gone, or has not been accepted.
+            CommandError: Kafka has deleted the record, or the request was never accepted.
             KafkaError: Kafka does not answer.
         """
         if last.fingerprint is None or last.solution_id is None or last.revision_id is None:
@@ -47,20 +48,20 @@ class Operations:
         return request_id
 
     async def settle(self, last: DeploymentStatus, outcome: str, reason: str, by: str) -> None:
-        """Say what became of a parked request, as `resolve` does. Raises CommandError, KafkaError."""
+        """Record the outcome of a parked request, as `resolve` does. Raises CommandError, KafkaError."""
         if outcome not in ("deployed", "failed", "retry"):
-            raise CommandError("The outcome is none of deployed, failed and retry. Choose one.")
+            raise CommandError("The outcome is not deployed, failed or retry. Choose one of these.")
         statement = OperatorStatement(publishable("How you know", reason, 1000), publishable("Your name", by, 200))
         await publish_settlement(self._kafka, build_settlement(last, outcome, statement), last.source.partition)
 
     async def replay(self, publisher: RequestPublisher, request_id: str) -> str:
-        """Send a dead letter's request again, as `dead-letter replay` does, and return its new id.
+        """Replay a dead letter's request, as `dead-letter replay` does, and return its new id.
 
         Raises CommandError, KafkaError.
         """
         letters = [it async for it in read_dead_letters(self._kafka, DeadLetterFilter(request_id=request_id))]
         if not letters:
-            raise CommandError("There is no dead letter of this request. It ended for another reason, or is too old.")
+            raise CommandError("This request has no dead letter: it finished for another reason, or is too old.")
         async with open_originals(self._kafka) as originals:
             request = await build_replay(letters[-1], originals, {})
         await send_replay(publisher, request, letters[-1], permitted=True)

@@ -1,4 +1,4 @@
-"""The pages: Jinja2 templates, rendered from what may be shown. Everything from others is escaped."""
+"""The pages: Jinja2 templates, rendered from data that the user may see. All external text is escaped."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -38,24 +38,24 @@ _HEADINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """Kafka does not answer; what a page shows was read at `since`. None: nothing has been read yet."""
+    """Kafka does not answer. The page shows the state at `since`; None: nothing has been read yet."""
 
     since: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class Milestone:
-    """One of the four steps of a request where nothing goes wrong."""
+    """One of the four steps of a request that is deployed without a failure."""
 
     name: str
-    time: datetime | None  # of its beginning
+    time: datetime | None  # when the step began
     took: timedelta | None
     mark: str  # done, now, waits, stopped, or next
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One request as its page shows it."""
+    """A request as its page shows it."""
 
     request_id: str
     state: State | None
@@ -71,12 +71,12 @@ class Shown:
 
     @property
     def short_id(self) -> str:
-        """Enough of the id to tell three deployments of one name apart."""
+        """A prefix of the id, long enough to distinguish three deployments of the same name."""
         return self.request_id.removeprefix("record-")[:8]
 
     @property
     def title(self) -> str:
-        """The solution's name, as soon as it is known."""
+        """The solution's name, or the start of its id until the name is known."""
         return (self.status and self.status.solution_name) or f"Solution {self.solution_id[:8]}"
 
     @property
@@ -86,7 +86,7 @@ class Shown:
 
     @property
     def sentence(self) -> str:
-        """What it means, in one sentence: the worker's own where there is an error that ended it."""
+        """The meaning of the state in one sentence. For a request that an error ended, the worker's message."""
         if self.status and self.status.error and self.is_over:
             return self.status.error.message
         if self.turn > 1:
@@ -96,12 +96,12 @@ class Shown:
 
     @property
     def detail(self) -> str | None:
-        """What the worker says of a request that goes on."""
+        """The worker's error message for a request without a final status."""
         return self.status.error.message if self.status and self.status.error and not self.is_over else None
 
     @property
     def advice(self) -> str | None:
-        """What the code of an end means and what to do, where the message does not say it already."""
+        """The meaning of a final error code and the remedy, unless the message is the same text."""
         error = self.status.error if self.status else None
         text = CODES.get(error.code) if error and self.is_over else None
         return text if error and text != error.message else None
@@ -113,49 +113,49 @@ class Shown:
 
     @property
     def has_dead_letter(self) -> bool:
-        """Whether an operator may replay it: its retries ran out, or its outcome stayed unknown."""
+        """Whether an operator may replay the request: its retries ran out, or its outcome stayed unknown."""
         code = self.code or ""
         return self.state is State.FAILED and (code in Unavailable.codes or code == "outcome-unknown")
 
     @property
     def next_attempt(self) -> datetime | None:
-        """When it is tried again."""
+        """The earliest time of the next attempt."""
         return self.status.next_attempt_at if self.status and self.state is State.RETRYING else None
 
     @property
     def kind(self) -> str | None:
-        """What the solution is."""
+        """The kind of the solution."""
         return KINDS[self.status.kind] if self.status and self.status.kind else None
 
     @property
     def is_plain(self) -> bool:
-        """Whether the sentence says no more than the name of the state does."""
+        """Whether the sentence adds nothing to the name of the state."""
         return self.state in (State.DEPLOYED, State.BUILDING, State.SUBMITTING)
 
     @property
     def has_more_steps(self) -> bool:
-        """Whether there were other statuses than the four steps show."""
+        """Whether the request had statuses that the four steps do not show."""
         kept = [step.state for step in self.steps]
         return not self.is_complete or len(set(kept)) < len(kept) or not set(kept) - _ENDS <= set(STEPS)
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended."""
+        """Whether the state is final."""
         return self.state in FINAL_STATES
 
     @property
     def is_live(self) -> bool:
-        """Whether something may still happen."""
+        """Whether the state may still change."""
         return not self.is_over
 
     @property
     def time(self) -> datetime | None:
-        """When it was requested, as far as is known."""
+        """The time of the first known status."""
         return self.steps[0].time if self.steps else None
 
 
 def shown(found: Found, user_id: str, own: Sequence[Entry] = ()) -> Shown:
-    """Return what a page shows a user of a request; `own` are their open ones."""
+    """Return the request as a page shows it to the user. `own`: the user's open requests."""
     entry, made = found.entry, found.made
     status = _status(entry)
     steps = entry.steps if entry else []
@@ -175,10 +175,10 @@ def shown(found: Found, user_id: str, own: Sequence[Entry] = ()) -> Shown:
 
 
 def milestones(state: State | None, steps: Sequence[Step]) -> list[Milestone]:
-    """Return the four steps: what is done and how long it took, what is at work now, and where it stopped."""
+    """Return the four steps: which are done and how long each took, which is running, and which stopped."""
     began: dict[int, datetime] = {}
     for step in steps:
-        if step.state in STEPS:  # another attempt begins again at an earlier one
+        if step.state in STEPS:  # another attempt restarts at an earlier step
             number = STEPS.index(step.state)
             began = {it: time for it, time in began.items() if it < number} | {number: step.time}
     reached = max(began, default=-1)
@@ -210,17 +210,17 @@ def _step_name(number: int, mark: str, reached: int) -> str:
 
 
 def _took(number: int, mark: str, began: Mapping[int, datetime], end: datetime) -> timedelta | None:
-    """Return the time from a step's beginning to that of the next one, or to the end where it stopped."""
+    """Return the time from the start of a step to the start of the next step, or to the end if it stopped."""
     later = [time for it, time in began.items() if it > number]
     until = min(later) if later else end if mark == "stopped" else None
     return until - began[number] if until and number in began else None
 
 
 class Pages:
-    """Renders the pages of one gateway."""
+    """Renders the pages of a gateway."""
 
     def __init__(self, base: str, public_url: str, portal_url: str | None) -> None:
-        """Take the path before all links as `base`, without a slash at its end."""
+        """Create the renderer. `base` is the path prefix of all links, without a trailing slash."""
         self._environment = Environment(
             loader=PackageLoader("worker.gateway"),
             autoescape=select_autoescape(default=True, default_for_string=True),
@@ -254,15 +254,15 @@ class Pages:
         return self._environment.get_template(template).render(**values)
 
     def request(self, one: Shown, session: Session, stale: Stale | None, nonce: str) -> str:
-        """Return the page of one request. `stale`: set while Kafka does not answer."""
+        """Return the page of a request. `stale` is set while Kafka does not answer."""
         return self.render("request.html", it=one, session=session, stale=stale, nonce=nonce)
 
     def live(self, one: Shown, session: Session, stale: Stale | None, nonce: str) -> str:
-        """Return the part of that page that changes."""
+        """Return the part of the request's page that changes."""
         return self.render("_request.html", it=one, session=session, stale=stale, nonce=nonce)
 
     def requests(self, ones: Sequence[Shown], session: Session, stale: Stale | None, *, everybody: bool) -> str:
-        """Return the list."""
+        """Return the page with the list of requests."""
         return self.render("requests.html", ones=ones, session=session, stale=stale, everybody=everybody)
 
     def listed(self, ones: Sequence[Shown], session: Session, stale: Stale | None, *, everybody: bool) -> str:
@@ -270,19 +270,19 @@ class Pages:
         return self.render("_requests.html", ones=ones, session=session, stale=stale, everybody=everybody)
 
     def parked(self, ones: Sequence[Shown], failed: Sequence[Shown], session: Session, stale: Stale | None) -> str:
-        """Return the page of what waits for an operator, and of what has failed."""
+        """Return the page of parked and failed requests."""
         return self.render("parked.html", ones=ones, failed=failed, session=session, stale=stale)
 
     def text(self, name: str) -> str:
-        """Return a sentence of the table."""
+        """Return a text from the table `TEXTS`."""
         return TEXTS[name]
 
     def message(
         self, status: int, text: str, session: Session | None, code: str | None = None, *, has_links: bool = True
     ) -> str:
-        """Return a page with one sentence on it.
+        """Return a page that shows one sentence.
 
-        `has_links` is false at an address with a token in it, which a link would hand on as the referrer.
+        `has_links` is false at an address that contains a token, because a link could pass the address on as referrer.
         """
         heading = TEXTS["not_found"] if code == "request-unknown" else _HEADINGS.get(status, TEXTS["error"])
         return self.render(
@@ -291,7 +291,7 @@ class Pages:
 
 
 def _nav(is_admin: bool) -> list[tuple[str, str, str]]:
-    """Return the pages of the header: address, title, and name."""
+    """Return the links of the header: address, title, and name."""
     if not is_admin:
         return [("/requests", TEXTS["mine"], TEXTS["mine"])]
     return [
@@ -330,15 +330,15 @@ def _size(size: int) -> str:
 
 
 def _breakable(name: str) -> Markup:
-    """Let a long name break where its words end."""
+    """Allow line breaks in a long name after punctuation."""
     return Markup(_BREAK_AFTER.sub(r"\1<wbr>", escape(name)))  # noqa: S704 - it is escaped
 
 
 def _code_spans(text: str) -> Markup:
-    """Show what stands in backticks as code."""
+    """Show text in backticks as code."""
     return Markup(_CODE.sub(r"<code>\1</code>", escape(text)))  # noqa: S704 - it is escaped
 
 
 def _for_whom(text: str, is_admin: bool) -> str:
-    """Leave out what only an operator can do."""
+    """Remove the advice that only an operator can follow."""
     return text if is_admin else text.partition(" Operator:")[0]

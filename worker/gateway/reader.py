@@ -1,4 +1,4 @@
-"""Follows all partitions of the status topic, outside of any group, into the view."""
+"""Reads all partitions of the status topic into the view, without a consumer group."""
 
 import asyncio
 import time
@@ -17,26 +17,26 @@ from worker.gateway.view import View
 from worker.settings import KafkaSettings
 
 RETRY_SECONDS = 1.0
-CHECK_SECONDS = 2.0  # how often it is asked whether Kafka is there
-ANSWER_SECONDS = 2.0  # Kafka counts as away when it does not answer within
-FETCH_BYTES = 4 * 1024 * 1024  # of all partitions of a broker at once: a first read takes everything there is
-POLLED_AT_FIRST = 4 * POLLED  # while nobody is shown anything
-POLL_MS = 500  # how long a poll waits for records; those that come end it
+CHECK_SECONDS = 2.0  # between two checks that Kafka answers
+ANSWER_SECONDS = 2.0  # for an answer; `is_connected` is false after two checks and this time without an answer
+FETCH_BYTES = 4 * 1024 * 1024  # per fetch, of all partitions of a broker: the first read covers the whole topic
+POLLED_AT_FIRST = 4 * POLLED  # until the first full read is complete
+POLL_MS = 500  # maximum wait for records; a poll returns as soon as there are any
 
 log = structlog.get_logger()
 
 
 class StatusReader:
-    """Keeps the view as new as the topic is. Tries until it is cancelled."""
+    """Keeps the view up to date with the topic. Retries until it is cancelled."""
 
     def __init__(self, kafka: KafkaSettings, view: View, on_status: Callable[[float], None] = lambda _: None) -> None:
-        """Give `on_status` the seconds from a status' time to now, for each after the first full read."""
+        """Create the reader. `on_status` receives the age in seconds of each status read after the first full read."""
         self._kafka = kafka
         self._view = view
         self._on_status = on_status
-        self._unread: dict[TopicPartition, int] | None = None  # of the first full read: where it ends
-        self.is_complete = False  # whether everything there was at the start has been read
-        self.as_of: datetime | None = None  # when Kafka answered last
+        self._unread: dict[TopicPartition, int] | None = None  # end offsets of the first full read; 0 when reached
+        self.is_complete = False  # whether the first full read is complete
+        self.as_of: datetime | None = None  # time of Kafka's last answer
 
     @property
     def is_connected(self) -> bool:
@@ -79,7 +79,7 @@ class StatusReader:
                 await asyncio.gather(checking, return_exceptions=True)
 
     async def _check(self, consumer: AIOKafkaConsumer, tps: Sequence[TopicPartition]) -> None:
-        """Know whether Kafka answers; end when the topic has other partitions, so that all of them are read."""
+        """Check repeatedly that Kafka answers. Return when the number of partitions changes, so that all are read."""
         while len(consumer.partitions_for_topic(self._kafka.status_topic) or tps) == len(tps):
             async with asyncio.timeout(ANSWER_SECONDS * 5):
                 ends = await consumer.end_offsets(tps)

@@ -1,4 +1,4 @@
-"""The routes: what each address answers. docs/gateway.md describes them for those who call them."""
+"""The routes: the handler of each address. docs/gateway.md describes them for callers."""
 
 import asyncio
 import json
@@ -46,12 +46,12 @@ from worker.gateway.view import Entry
 from worker.settings import GatewaySettings
 
 API_WAIT = 3.0  # seconds that a POST waits for its first status
-SEND_SECONDS = 10.0  # for one event to a browser that does not read
-LOOK_SECONDS = 1.0  # between two events of a list, and between two looks whether somebody still follows
-REFRESH_SECONDS = 15.0  # between two looks at what no status of the request itself changes
-PING_SECONDS = 15  # between two signs of life; proxies close what is silent for 30 to 60 s
-OPERATION_SECONDS = 15.0  # for what people do to a request: it reads topics
-MAX_FAILED = 50  # requests that an operator is shown at once
+SEND_SECONDS = 10.0  # to send one event to a browser that does not read
+LOOK_SECONDS = 1.0  # between two events of a list, and between two checks that the reader is still connected
+REFRESH_SECONDS = 15.0  # between two renderings without a new status: the position in the key queue may change
+PING_SECONDS = 15  # between two pings; proxies close streams that are silent for 30 to 60 s
+OPERATION_SECONDS = 15.0  # for an operation on a request, which reads topics
+MAX_FAILED = 50  # failed requests on the operators' page
 MAX_KEY = 255  # characters of an idempotency key
 
 
@@ -59,7 +59,7 @@ T = TypeVar("T")
 
 
 class Builds(Protocol):
-    """Builds bundles, as the worker's Builder does."""
+    """A builder of bundles, such as the worker's Builder."""
 
     def build(self, solution_id: UUID, revision_id: UUID, caller: Caller | None) -> Awaitable[tuple[Any, Any]]:
         """Return plan and bundle. Raises DeploymentError."""
@@ -67,7 +67,7 @@ class Builds(Protocol):
 
 
 class Routes:
-    """All of them, for one gateway."""
+    """All routes of a gateway."""
 
     def __init__(
         self, gateway: Gateway, builder: Builds, operations: Operations, pages: Pages, settings: GatewaySettings
@@ -83,12 +83,12 @@ class Routes:
         self._base = urlsplit(settings.public_url).path.rstrip("/")
         self._origin = "{0.scheme}://{0.netloc}".format(urlsplit(settings.public_url))
         self._openapi = _openapi(settings.public_url)
-        self._streams: dict[str, list[web.Request]] = {}  # user → those that follow something or wait for it
+        self._streams: dict[str, list[web.Request]] = {}  # user → open event streams and long polls
         self._downloads = Downloads()
         self.stopping = asyncio.Event()
 
     def add_to(self, app: web.Application) -> None:
-        """Add every route, with and without the prefix: an ingress strips it or does not."""
+        """Add every route, with and without the prefix, because an ingress may or may not strip the prefix."""
         if self._base:
             app.router.add_get(self._base, self.home, allow_head=False)
         for prefix in {"", self._base}:
@@ -119,7 +119,7 @@ class Routes:
 
     @property
     def middleware(self) -> Middleware:
-        """Makes an answer of what routes raise."""
+        """The middleware that turns exceptions of the routes into answers."""
 
         @web.middleware
         async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -136,13 +136,13 @@ class Routes:
         return answer
 
     def refuse(self, request: web.Request, status: int, code: str, message: str) -> web.Response:
-        """Answer what no route could."""
+        """Answer an HTTP request that no route answered."""
         return self._answers.refuse(request, status, code, message)
 
     # ------------------------------------------------------------------------------------------- the portal's
 
     async def click(self, request: web.Request) -> web.StreamResponse:
-        """`GET /deploy/{solution}/{revision}`: what today's portal opens in a new tab."""
+        """`GET /deploy/{solution}/{revision}`: the address that today's portal opens in a new tab."""
         if reason := refusal(request.method, request.headers):
             REFUSED.labels("not-a-click").inc()
             raise Refused(403, "not-a-click", reason)
@@ -152,7 +152,7 @@ class Routes:
         )
 
     async def posted_click(self, request: web.Request) -> web.StreamResponse:
-        """`POST /deploy`: the same as a form, whose token stands in no address."""
+        """`POST /deploy`: the same as a form, so that no address contains the token."""
         form = await form_of(request)
         solution, revision, token = (form.get(it, "") for it in ("solutionId", "revisionId", "jwtToken"))
         return await self._click(request, token, id_of(solution, "solution"), id_of(revision, "revision"))
@@ -167,7 +167,7 @@ class Routes:
         async with self._waiting(request, session, self._settings.wait_seconds) as seconds:
             try:
                 found = await self._gateway.deploy(session, token, solution, revision)
-            except (TooMany, Away) as error:  # the user is known: their pages can be read meanwhile
+            except (TooMany, Away) as error:  # the user is known, so the session lets them read their pages
                 why = refused(error)
                 response = self._answers.refuse(request, why.status, why.code, why.message)
                 self._sessions.write(response, session)
@@ -179,7 +179,7 @@ class Routes:
         return self._after_click(request, session, found)
 
     def _after_click(self, request: web.Request, session: Session, found: Found) -> web.StreamResponse:
-        """Answer as the Java deployer does where the outcome is known, else with the request's page."""
+        """Answer as the Java deployer does if the outcome is known, otherwise redirect to the request's page."""
         status = found.entry.status if found.entry else None
         if is_deployed(found) and status and status.deployment:
             response = web.Response(status=302, headers={"Location": status.deployment.url})
@@ -191,14 +191,16 @@ class Routes:
         return response
 
     async def solution_zip(self, request: web.Request) -> web.StreamResponse:
-        """`GET /getSolutionZip/{solution}/{revision}`: the bundle for download; no Kafka, no playground."""
+        """`GET /getSolutionZip/{solution}/{revision}`: download the bundle, without Kafka and the playground."""
         ids = request.match_info
         solution, revision = id_of(ids["solution"], "solution"), id_of(ids["revision"], "revision")
-        # Of the portal's cookie alone nothing is deployed; it is enough to read what its user may read.
+        # The portal's cookie alone permits no deployment, but it permits reading what its user may read.
         token = token_of(request)
         if not token and (token := portal_cookie(request)) and refusal(request.method, request.headers):
             REFUSED.labels("not-a-click").inc()
-            raise Refused(403, "not-a-click", "The portal's cookie counts only where this address is opened in a tab.")
+            raise Refused(
+                403, "not-a-click", "The portal's cookie is accepted only if this address is opened in a tab."
+            )
         session = await self._gateway.authenticate(token)
         async with self._downloads.place(session.user_id):
             _, bundle = await self._builder.build(solution, revision, Caller(session.user_id, session.email))
@@ -208,13 +210,13 @@ class Routes:
     # -------------------------------------------------------------------------------------------- for programs
 
     async def create(self, request: web.Request) -> web.StreamResponse:
-        """`POST /v1/deployments`."""
+        """`POST /v1/deployments`: publish a request, and answer with its first status or its id."""
         token = bearer_of(request)
         session = await self._gateway.authenticate(token or "")
         solution, revision = _asked(await request.read())
         key = request.headers.get("Idempotency-Key", "").strip().strip('"') or str(uuid4())
         if len(key) > MAX_KEY or not key.isprintable():
-            raise Refused(400, "invalid-request", f"The Idempotency-Key has more than {MAX_KEY} characters.")
+            raise Refused(400, "invalid-request", f"Use an Idempotency-Key of up to {MAX_KEY} printable characters.")
         async with self._waiting(request, session, API_WAIT) as seconds:
             found = await self._gateway.deploy_with_key(session, token or "", solution, revision, key)
             found = await self._wait(request, found, session, seconds, after=-1)
@@ -224,7 +226,7 @@ class Routes:
         return response
 
     async def status(self, request: web.Request) -> web.StreamResponse:
-        """`GET /v1/deployments/{id}`: the last status, or the next one."""
+        """`GET /v1/deployments/{id}`: the last status, or the next status."""
         session = await self._reader(request)
         found = self._gateway.find(request.match_info["id"], session)
         if found is None:
@@ -248,11 +250,11 @@ class Routes:
         )
 
     async def openapi(self, _: web.Request) -> web.StreamResponse:
-        """`GET /openapi.json`: this interface, for tools."""
+        """`GET /openapi.json`: the description of this interface, for tools."""
         return web.Response(body=self._openapi, content_type="application/json")
 
     async def _reader(self, request: web.Request) -> Session:
-        """Return who reads: by token or by session. Raises Refused, Unauthenticated."""
+        """Return the session of the reader, from a token or from the cookie. Raises Refused, Unauthenticated."""
         if token := bearer_of(request):
             return await self._gateway.authenticate(token)
         return await self._session(request)
@@ -267,11 +269,11 @@ class Routes:
     # ---------------------------------------------------------------------------------------------- for people
 
     async def home(self, _: web.Request) -> web.StreamResponse:
-        """`GET /`."""
+        """`GET /`: redirect to the list of requests."""
         return see_other(f"{self._base}/requests")
 
     async def listing(self, request: web.Request) -> web.StreamResponse:
-        """`GET /requests`: mine, newest first; an administrator's of everybody with `?all=1`."""
+        """`GET /requests`: the user's requests, newest first; with `?all=1`, all users' requests for administrators."""
         session = await self._session(request)
         everybody = _all_wanted(request, session)
         await self._gateway.learn(session)
@@ -291,13 +293,13 @@ class Routes:
         return [*filter(None, fresh), *(Found(it.request_id, it) for it in entries[:MAX_LISTED])]
 
     def _list_state(self, session: Session, everybody: bool) -> object:
-        """Return what the list depends on: its requests and their last statuses, the user's turns, and Kafka."""
+        """Return the inputs of the list: its requests, their last statuses, the user's key queue, and Kafka's state."""
         own = self._gateway.own(session)
         found = self._found(session, own, everybody)
         return self._stale(), [_etag(it) for it in found], [(it.key, it.sequence) for it in own if it.is_open]
 
     async def show(self, request: web.Request) -> web.StreamResponse:
-        """`GET /requests/{id}`."""
+        """`GET /requests/{id}`: the page of a request."""
         session = await self._session(request)
         found = self._gateway.find(request.match_info["id"], session)
         if found is None:
@@ -310,7 +312,7 @@ class Routes:
         return shown(found, session.user_id, self._gateway.open_of(found.entry, session))
 
     async def list_events(self, request: web.Request) -> web.StreamResponse:
-        """`GET /requests/events`: the list whenever it is another one, at most once a second."""
+        """`GET /requests/events`: the list whenever it changes, at most once a second."""
         session = await self._session(request)
         everybody = _all_wanted(request, session)
         await self._gateway.learn(session)
@@ -332,7 +334,7 @@ class Routes:
         return response
 
     async def page_events(self, request: web.Request) -> web.StreamResponse:
-        """`GET /requests/{id}/events`: the changing part of the page, at once and at each status."""
+        """`GET /requests/{id}/events`: the changing part of the page, immediately and whenever it changes."""
         session = await self._session(request)
         found = self._gateway.find(request.match_info["id"], session)
         if found is None:
@@ -348,7 +350,7 @@ class Routes:
         )
 
     async def parked(self, request: web.Request) -> web.StreamResponse:
-        """`GET /parked`: what waits for an operator and what has failed, for administrators."""
+        """`GET /parked`: the parked and the failed requests, for administrators."""
         session = await self._admin(request)
         view = self._gateway.view
         ones, failed = (
@@ -358,14 +360,14 @@ class Routes:
         return self._answers.page(self._pages.parked(ones, failed, session, self._stale()))
 
     async def again(self, request: web.Request) -> web.StreamResponse:
-        """`POST /requests/{id}/again`: the owner's request once more; the page's nonce makes it one."""
+        """`POST /requests/{id}/again`: publish the owner's request again, once for each nonce of the page."""
         session, found = await self._acting(request)
         form = await form_of(request)
         nonce = form.get("nonce", "")
         if not found.entry or not found.entry.belongs_to(session.user_id) or not 8 <= len(nonce) <= 64:
             return self._answers.not_found(request, session)
-        if not found.entry.is_final:  # a parked one may be deployed
-            raise Refused(409, "not-ended", "This request has not ended. Wait for its end before you deploy it again.")
+        if not found.entry.is_final:  # a parked request may be deployed
+            raise Refused(409, "not-ended", "This request has not finished. Wait until it has, then deploy it again.")
         publisher = self._gateway.publisher_for(session)
         key = session.user_id.encode()
         new = await self._done(self._operations.again(publisher, found.entry.status, key, nonce))
@@ -373,7 +375,7 @@ class Routes:
         return self._to_new(session, found.entry.key[0], new, found)
 
     async def settle(self, request: web.Request) -> web.StreamResponse:
-        """`POST /requests/{id}/settle`: an administrator says what became of a parked request."""
+        """`POST /requests/{id}/settle`: an administrator records the outcome of a parked request."""
         session, found, entry = await self._administering(request)
         form = await form_of(request)
         outcome, reason = form.get("outcome", ""), form.get("reason", "")
@@ -383,7 +385,7 @@ class Routes:
         return see_other(self._page_of(found.request_id))
 
     async def replay(self, request: web.Request) -> web.StreamResponse:
-        """`POST /requests/{id}/replay`: an administrator sends a dead letter's request again."""
+        """`POST /requests/{id}/replay`: an administrator replays a dead letter's request."""
         session, found, entry = await self._administering(request)
         publisher = self._gateway.publisher_for(session)
         new = await self._done(self._operations.replay(publisher, found.request_id))
@@ -391,7 +393,7 @@ class Routes:
         return self._to_new(session, entry.key[0], new, found)
 
     async def _done(self, work: Awaitable[T]) -> T:
-        """Do it, as long as Kafka answers. Raises Refused, Away."""
+        """Await an operation, at most OPERATION_SECONDS. Raises Refused, Away."""
         try:
             async with asyncio.timeout(OPERATION_SECONDS):
                 return await work
@@ -401,7 +403,7 @@ class Routes:
             raise Away from None
 
     async def _acting(self, request: web.Request) -> tuple[Session, Found]:
-        """Return who acts on what, from a page of the gateway's own. Raises Refused."""
+        """Return the user and the request of an action that one of the gateway's own pages sent. Raises Refused."""
         self._same_origin(request)
         session = await self._session(request)
         found = self._gateway.find(request.match_info["id"], session)
@@ -410,7 +412,7 @@ class Routes:
         return session, found
 
     async def _administering(self, request: web.Request) -> tuple[Session, Found, Entry]:
-        """Return who administers what. Raises Refused."""
+        """Return the administrator and the request of an action. Raises Refused."""
         session, found = await self._acting(request)
         if not session.is_admin or found.entry is None:
             raise Refused(404, "request-unknown", self._pages.text("not_found_text"))
@@ -423,21 +425,21 @@ class Routes:
         return session
 
     def _to_new(self, session: Session, partition: int, request_id: str, old: Found) -> web.StreamResponse:
-        """Send the browser to the request that was made of another one, which nobody may have seen yet."""
+        """Redirect to a request that was created from another request and that may not have a status yet."""
         asked = (old.entry.asked if old.entry else None) or ("", "")
         response = see_other(self._page_of(request_id))
         self._sessions.write(response, session.with_made(Made(request_id, partition, -1, *asked)))
         return response
 
     async def log_out(self, request: web.Request) -> web.StreamResponse:
-        """`POST /log-out`: forget who is looking."""
+        """`POST /log-out`: delete the session cookie."""
         self._same_origin(request)
         response = see_other(f"{self._base}/requests")
         self._sessions.end(response)
         return response
 
     async def static(self, request: web.Request) -> web.StreamResponse:
-        """`GET /static/{hash}/{name}`: style, script and icon; the hash lets browsers keep them."""
+        """`GET /static/{hash}/{name}`: style sheet, script and icon. The hash lets browsers cache them."""
         found = STATIC.get(request.match_info["name"])
         if found is None:
             raise Refused(404, "not-found", "There is no such file.")
@@ -445,13 +447,14 @@ class Routes:
         return web.Response(body=found[1], content_type=found[0], charset="utf-8", headers=headers)
 
     def _same_origin(self, request: web.Request) -> None:
-        """Refuse what another site's page sends. Raises Refused.
+        """Reject requests that another site's page sends. Raises Refused.
 
-        From a page without a referrer, as errors are, browsers send the origin `null`; the site they say all the same.
+        From a page without a referrer, such as an error page, browsers send the origin `null`. They still send
+        `Sec-Fetch-Site`.
         """
         site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
         if site not in (None, "same-origin", "none") or (site is None and origin not in (None, self._origin)):
-            raise Refused(403, "other-origin", "This was sent by another site's page. Do it on the gateway's own.")
+            raise Refused(403, "other-origin", "This form came from another site. Send it from the gateway's own page.")
 
     def _stale(self) -> Stale | None:
         return None if self._gateway.reader.is_connected else Stale(self._gateway.reader.as_of)
@@ -463,13 +466,13 @@ class Routes:
 
     @asynccontextmanager
     async def _following(self, request: web.Request, session: Session) -> AsyncIterator[None]:
-        """Count an event stream or a long poll, if the user may have one more. Raises TooMany."""
+        """Count an event stream or a long poll during the block, if the limits allow it. Raises TooMany."""
         own = self._streams.get(session.user_id, [])
-        followed = sum(it.transport is not None for it in own)  # a reload has left, and is perhaps not noticed yet
+        followed = sum(it.transport is not None for it in own)  # without disconnected readers, as after a reload
         if sum(map(len, self._streams.values())) >= self._settings.max_streams:
-            raise TooMany("Too many pages are open, and each follows its request. Reload this one in a while.")
+            raise TooMany("The gateway has too many open pages and event streams. Try again in a while.")
         if followed >= self._settings.max_streams_per_user:
-            raise TooMany("Too many pages of yours are open, and each follows its request. Close one.")
+            raise TooMany("You have too many open pages and event streams. Close one and try again.")
         self._streams[session.user_id] = own
         own.append(request)
         STREAMS.inc()
@@ -483,7 +486,7 @@ class Routes:
 
     @asynccontextmanager
     async def _stream(self, request: web.Request, session: Session) -> AsyncIterator["_Stream"]:
-        """Open an event stream, if the user may have one more. Raises TooMany."""
+        """Open an event stream, if the limits allow it. Raises TooMany."""
         async with self._following(request, session):
             response = _Stream(send_timeout=SEND_SECONDS, ping_interval=PING_SECONDS)
             add_headers(request, response)
@@ -491,7 +494,7 @@ class Routes:
             try:
                 await response.prepare(request)
                 async with response:
-                    # The reader has left, or does not read: `is_cut_off` knows which.
+                    # The reader has disconnected or does not read; `is_cut_off` distinguishes them.
                     with suppress(ConnectionError, TimeoutError):
                         yield response
             finally:
@@ -501,7 +504,7 @@ class Routes:
 
     @asynccontextmanager
     async def _waiting(self, request: web.Request, session: Session, default: float = 0.0) -> AsyncIterator[float]:
-        """Yield how long the answer may wait. A longer wait than the default counts as a stream. Raises TooMany."""
+        """Yield the seconds that the answer may wait. A wait above the default counts as a stream. Raises TooMany."""
         seconds = wanted_wait(request, default)
         if seconds <= default:
             yield seconds
@@ -512,7 +515,7 @@ class Routes:
     async def _wait(
         self, request: web.Request, found: Found, session: Session, seconds: float, after: int | None = None
     ) -> Found:
-        """Wait for news of a request, as long as the sender does, and not while the gateway stops."""
+        """Wait for news of a request until the time is up, the sender disconnects, or the gateway stops."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         while not self.stopping.is_set():
@@ -525,7 +528,7 @@ class Routes:
     async def _follow(
         self, request: web.Request, session: Session, found: Found, event: str, render: Callable[[Found], str]
     ) -> web.StreamResponse:
-        """Send what there is, and each change; 204 to whoever comes back after the end, which ends an EventSource."""
+        """Send the current state and each change. 204 for a client that has seen the end stops its EventSource."""
         is_over = found.entry is not None and found.entry.is_final
         if is_over and request.headers.get("Last-Event-ID", "") == _event_id(found):
             return web.Response(status=204)
@@ -539,7 +542,7 @@ class Routes:
                     await response.send(text, event=event, id=_event_id(found))
                     told = text
                 else:
-                    await response.send("", event="alive")  # a script sees no ping, and knows when none comes
+                    await response.send("", event="alive")  # scripts cannot see pings
                 if found.entry is not None and found.entry.is_final:
                     await response.send("", event="over", id=_event_id(found))
                     break
@@ -548,14 +551,14 @@ class Routes:
         return response
 
     async def _say_expired(self, response: EventSourceResponse, session: Session) -> None:
-        """Tell the page why its stream ends, when it is the session that has."""
+        """Notify the page if its stream ends because the session has expired."""
         if self._sessions.has_expired(session):
             await response.send("", event="expired")
 
     async def _until(
         self, news: asyncio.Event, request: web.Request, response: EventSourceResponse, session: Session
     ) -> None:
-        """Wait for news, or for Kafka to go or to come; at most so long that a place in the queue is not stale."""
+        """Wait for news or for a change of Kafka's availability, at most REFRESH_SECONDS."""
         loop, before = asyncio.get_running_loop(), self._gateway.reader.is_connected
         until = loop.time() + REFRESH_SECONDS
         reader = self._gateway.reader
@@ -565,14 +568,14 @@ class Routes:
                 return
 
     def _is_read(self, request: web.Request, response: EventSourceResponse, session: Session) -> bool:
-        """Tell whether somebody follows who may. One who left gives the stream back at once, not with the next ping."""
+        """Return whether a permitted reader is connected. This detects a disconnect before the next ping does."""
         if self.stopping.is_set() or self._sessions.has_expired(session):
             return False
         return response.is_connected() and request.transport is not None
 
 
 class _Stream(EventSourceResponse):
-    """An event stream that knows whether it was closed because nobody read it, by an event or by a ping."""
+    """An event stream that records whether it was closed because an event or a ping was not read."""
 
     is_cut_off = False
 
@@ -582,7 +585,7 @@ class _Stream(EventSourceResponse):
 
 
 async def _either(*events: asyncio.Event) -> None:
-    """Wait for one of them, and at most until the next look."""
+    """Wait for one of the events, at most LOOK_SECONDS."""
     waiting = [asyncio.ensure_future(it.wait()) for it in events]
     try:
         await asyncio.wait(waiting, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
@@ -592,7 +595,7 @@ async def _either(*events: asyncio.Event) -> None:
 
 
 def _all_wanted(request: web.Request, session: Session) -> bool:
-    """Tell whether an administrator asks for everybody's requests."""
+    """Return whether an administrator wants all users' requests."""
     return session.is_admin and "all" in request.query
 
 
@@ -605,7 +608,7 @@ def _etag(found: Found) -> str:
 
 
 def _sequence(tag: str, request_id: str) -> int | None:
-    """Return the sequence that an ETag names."""
+    """Return the sequence number in an ETag; None if the ETag is not of this request."""
     start = f"{request_id}:"
     text = tag.strip().removeprefix("W/").strip('"')
     number = text.removeprefix(start) if text.startswith(start) else ""
@@ -613,7 +616,7 @@ def _sequence(tag: str, request_id: str) -> int | None:
 
 
 def _json(found: Found, status: int) -> web.Response:
-    """Return the last status as it was published; before the first one only the id."""
+    """Return the last status as it was published, or only the id before the first status."""
     if found.entry is None:
         return web.json_response({"requestId": found.request_id}, status=status)
     headers = {"ETag": _etag(found)}
@@ -627,7 +630,7 @@ def _openapi(public_url: str) -> bytes:
 
 
 def _asked(body: bytes) -> tuple[UUID, UUID]:
-    """Read solution and revision of a request's body. Raises Refused."""
+    """Read the ids of solution and revision from a request's body. Raises Refused."""
     try:
         asked: Any = strict_json.loads(body, max_bytes=MAX_BODY, max_string=MAX_BODY)
     except strict_json.JsonError as error:

@@ -1,4 +1,4 @@
-"""What the gateway does, without HTTP: it knows who asks, publishes requests, and finds and follows their statuses."""
+"""The gateway's logic without HTTP: authenticates users, publishes requests, and finds and follows their statuses."""
 
 import asyncio
 import time
@@ -25,32 +25,32 @@ from worker.observability.telemetry import passed_on
 from worker.ports import Tokens
 from worker.settings import GatewaySettings
 
-PUBLISH_SECONDS = 4.5  # then the answer is 503; the same id is chosen again
-MAX_USERS = 10_000  # whose rate is remembered
-MAX_MADE = 10_000  # requests whose places are remembered
+PUBLISH_SECONDS = 4.5  # then the answer is 503; a repetition has the same request id
+MAX_USERS = 10_000  # users whose rates are kept
+MAX_MADE = 10_000  # published requests whose partitions and offsets are kept
 
 
 class TooMany(WorkerError):
-    """A limit of the user's is reached; the message is for them."""
+    """A limit is reached. The message is for the user."""
 
 
 class Away(WorkerError):
-    """Kafka does not answer; the message is for the user, and says that asking again is safe."""
+    """Kafka does not answer. The message is for the user, and explains that a repetition is safe."""
 
     def __init__(self) -> None:
         super().__init__(
-            "The request could not be published, because Kafka does not answer. Reload this page: that is safe, "
-            "and deploys once."
+            "The request could not be published because Kafka does not answer. Reload this page to try again. "
+            "Reloading is safe: the solution is deployed only once."
         )
 
 
 class KeyReused(WorkerError):
-    """An idempotency key came again with another solution or revision."""
+    """An idempotency key was used again with another solution or revision."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A request that may be shown: its entry, or that it was published and no worker has said anything yet."""
+    """A request that the user may see. Without an entry, it was published and has no status yet."""
 
     request_id: str
     entry: Entry | None
@@ -58,30 +58,30 @@ class Found:
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing happens any more without a person."""
+        """Whether the request is final or parked, so that only a person can change it."""
         return self.entry is not None and not self.entry.is_open
 
 
 class Rates:
-    """How many HTTP requests each user may make; leaky buckets, of which the oldest are forgotten."""
+    """Limits each user's HTTP requests per minute with leaky buckets. The least recently used are dropped."""
 
     def __init__(self, per_minute: int) -> None:
         self._per_minute = per_minute
         self._limiters: OrderedDict[str, AsyncLimiter] = OrderedDict()
 
     async def take(self, user_id: str) -> None:
-        """Count one. Raises TooMany."""
+        """Count an HTTP request. Raises TooMany."""
         limiter = self._limiters.pop(user_id, None) or AsyncLimiter(self._per_minute, 60)
         self._limiters[user_id] = limiter
         while len(self._limiters) > MAX_USERS:
             self._limiters.popitem(last=False)
         if not limiter.has_capacity():
-            raise TooMany(f"There were more than {self._per_minute} requests of yours in a minute. Wait a little.")
+            raise TooMany(f"You have sent more than {self._per_minute} requests in a minute. Wait a moment.")
         await limiter.acquire()
 
 
 class Gateway:
-    """One replica."""
+    """One replica of the gateway."""
 
     def __init__(
         self,
@@ -106,12 +106,12 @@ class Gateway:
         self._tokens = tokens
         self._publisher = publisher
         self._clock = clock
-        self._keys: OrderedDict[str, str] = OrderedDict()  # request id of an idempotency key → fingerprint
-        self._made: OrderedDict[tuple[str, str], Made] = OrderedDict()  # user and request id → what was published here
+        self._keys: OrderedDict[str, str] = OrderedDict()  # request id derived from an idempotency key → fingerprint
+        self._made: OrderedDict[tuple[str, str], Made] = OrderedDict()  # user and request id → request published here
         self._publishing: dict[str, asyncio.Task[Made]] = {}
 
     async def authenticate(self, token: str) -> Session:
-        """Return who has this token. Raises Unauthenticated, Unavailable, TooMany."""
+        """Return a session for the token's user. Raises Unauthenticated, Unavailable, TooMany."""
         caller = await self._tokens.authenticate(token, None)
         await self.rates.take(caller.user_id)
         claims = read_token(token).claims
@@ -119,7 +119,7 @@ class Gateway:
         return Session(caller.user_id, caller.email, claims["exp"], role is not None and _has_role(claims, role))
 
     async def deploy(self, session: Session, token: str, solution: UUID, revision: UUID) -> Found:
-        """Join the request that there is, or publish one. Raises TooMany, Away."""
+        """Join the existing request, or publish a request. Raises TooMany, Away."""
         wanted = fingerprint(session.user_id, solution, revision)
         now, again = int(self._clock() * 1000), int(self._settings.again_seconds * 1000)
         newest = self.view.newest(wanted, self.partition_of(session))
@@ -135,7 +135,7 @@ class Gateway:
         entry = next((it for it in self.view.find(request_id) if it.belongs_to(session.user_id)), None)
         known = entry.fingerprint if entry else self._keys.get(request_id)
         if known not in (None, wanted):
-            raise KeyReused("This Idempotency-Key came with another solution or revision before. Send a new one.")
+            raise KeyReused("This Idempotency-Key was used with another solution or revision. Send a new key.")
         self._keys[request_id] = wanted
         while len(self._keys) > MAX_USERS:
             self._keys.popitem(last=False)
@@ -144,7 +144,7 @@ class Gateway:
         return await self.publish(session, OutgoingRequest(request_id, solution, revision, strip_bearer(token)))
 
     async def publish(self, session: Session, request: OutgoingRequest) -> Found:
-        """Publish a request, once for all who ask at the same time. Raises TooMany, Away."""
+        """Publish a request once, even for concurrent calls with its id. Raises TooMany, Away."""
         if known := self._known(request.request_id, session):
             return known
         await self.learn(session)
@@ -173,18 +173,20 @@ class Gateway:
         return made
 
     def publisher_for(self, session: Session) -> RequestPublisher:
-        """Return what publishes, if the user may have one more request. Raises TooMany, Away."""
+        """Return the publisher if the user may have another open request. Raises TooMany, Away."""
         publisher = self._publisher()
         if publisher is None or not self.reader.is_connected:
             raise Away
         most, partition = self._settings.max_open_requests, publisher.partition(session.user_id.encode())
         open_ones = len(self.view.open_of_user(session.user_id, partition))
         if open_ones >= most:
-            raise TooMany(f"You have {open_ones} deployments under way, as many as one user may have. Wait for one.")
+            raise TooMany(
+                f"You have {open_ones} deployments in progress, and the limit is {most}. Wait until one ends."
+            )
         return publisher
 
     async def learn(self, session: Session) -> None:
-        """Find the user's requests, so that what asks for them does not hold up others."""
+        """Index the user's requests in small steps, so that later queries do not block other users."""
         await self.view.learn(session.user_id, self.partition_of(session))
 
     def own(self, session: Session) -> list[Entry]:
@@ -192,18 +194,18 @@ class Gateway:
         return self.view.of_user(session.user_id, self.partition_of(session))
 
     def partition_of(self, session: Session) -> int:
-        """Return where the user's key leads; -1 until Kafka has been reached."""
+        """Return the partition of the user's key; -1 until Kafka has been reached."""
         publisher = self._publisher()
         return publisher.partition(session.user_id.encode()) if publisher else -1
 
     def open_of(self, entry: Entry | None, session: Session) -> list[Entry]:
-        """Return the user's requests among which an entry of theirs waits for its turn."""
+        """Return the user's open requests in the entry's partition: the key queue in which the entry may wait."""
         return self.view.open_of_user(session.user_id, entry.key[0]) if entry else []
 
     def find(self, request_id: str, session: Session) -> Found | None:
-        """Return the request, if this session may see it; None is the same for what there is not.
+        """Return the request if this session may see it. None: it does not exist, or the session may not see it.
 
-        A program has no session that says what it has made, so what this replica has published is remembered.
+        A program's requests are not in a session cookie, so the replica also remembers the requests that it published.
         """
         if known := self._known(request_id, session):
             return known
@@ -212,26 +214,26 @@ class Gateway:
 
     def _known(self, request_id: str, session: Session) -> Found | None:
         entries = sorted(self.view.find(request_id), key=lambda it: not it.belongs_to(session.user_id))
-        for entry in entries:  # one's own first: an administrator may see another user's request of the same id
+        for entry in entries:  # own request first: an administrator may see another user's with the same id
             if entry.belongs_to(session.user_id) or session.is_admin:
                 return Found(request_id, entry)
         made = session.has_made(request_id)
         return Found(request_id, self._entry_of(made), made) if made else None
 
     def _entry_of(self, made: Made) -> Entry | None:
-        """Return what became of a request: under its id, or, when it was refused, under that of its place."""
+        """Return a published request by its id, or, if it was rejected before `accepted`, by its record's offset."""
         entry = self.view.get((made.partition, made.request_id))
         return entry or self.view.at(made.partition, made.offset)
 
     @contextmanager
     def watching_list(self, session: Session, everybody: bool) -> Iterator[asyncio.Event]:
-        """Yield an event that is set when a list of requests may be another one."""
+        """Yield an event that is set when the list of requests may have changed."""
         with self.view.watch_list(ALL if everybody else self.partition_of(session)) as event:
             yield event
 
     @asynccontextmanager
     async def watching(self, found: Found) -> AsyncIterator[asyncio.Event]:
-        """Yield an event that is set when there is something new about the request."""
+        """Yield an event that is set when the request has a new status."""
         keys: list[tuple[int, Any]] = [found.entry.key] if found.entry else []
         if found.made:
             keys += [(found.made.partition, found.made.request_id), (found.made.partition, found.made.offset)]
@@ -239,7 +241,7 @@ class Gateway:
             yield event
 
     async def wait(self, found: Found, session: Session, seconds: float, *, after: int | None = None) -> Found:
-        """Wait until the request has ended or parked, or has a status after the sequence `after`; at most so long."""
+        """Wait until the request is final or parked, has a status after sequence `after`, or the time is up."""
         async with self.watching(found) as event:
             try:
                 async with asyncio.timeout(seconds):
@@ -252,14 +254,14 @@ class Gateway:
         return found
 
     def again(self, found: Found, session: Session) -> Found:
-        """Look at it once more."""
+        """Return the current state of the request."""
         if found.made:
             return Found(found.request_id, self._entry_of(found.made), found.made)
         return self.find(found.request_id, session) or found
 
 
 def has_news(found: Found, after: int | None) -> bool:
-    """Tell whether the request has ended or parked, or has a status after the sequence `after`."""
+    """Return whether the request is final or parked, or has a status after the sequence `after`."""
     if found.is_settled:
         return True
     return after is not None and found.entry is not None and found.entry.sequence > after
@@ -273,5 +275,5 @@ def _has_role(claims: Mapping[str, Any], name: str) -> bool:
 
 
 def is_deployed(found: Found) -> bool:
-    """Tell whether there is a deployment to go to."""
+    """Return whether the request is deployed."""
     return found.entry is not None and found.entry.state is State.DEPLOYED

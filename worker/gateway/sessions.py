@@ -1,7 +1,7 @@
-"""The session cookie: who is looking, signed by the gateway. It never holds Graphene's token.
+"""The session cookie: the signed-in user, signed by the gateway. The cookie never contains Graphene's token.
 
-That one has the user's API token in it, and a cookie is sent with everything. A session only reads, and acts only on
-requests that exist, from pages of the gateway's own.
+Graphene's token contains the user's API token, and browsers send a cookie with every request. A session can only read,
+and act on existing requests from the gateway's own pages.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ _ALGORITHM = "HS256"
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A request that this session has published; its statuses may be missing yet, or have the id of its place."""
+    """A request that this session has published. It may have no status yet, or only statuses under its record id."""
 
     request_id: str
     partition: int
@@ -32,39 +32,39 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Who is looking, until when."""
+    """The signed-in user, and when the session expires."""
 
     user_id: str
     email: str
-    expires: int  # unix seconds: when the token does
+    expires: int  # unix seconds: when the token expires
     is_admin: bool = False
     made: tuple[Made, ...] = ()
 
     def has_made(self, request_id: str) -> Made | None:
-        """Return the request of this id, if this session has published it."""
+        """Return the request with this id if this session has published it."""
         return next((it for it in self.made if it.request_id == request_id), None)
 
     def with_made(self, made: Made) -> "Session":
-        """Return it with one more request, without the oldest one."""
+        """Return the session with this request as its newest. At most MAX_MADE requests are kept."""
         others = tuple(it for it in self.made if it.request_id != made.request_id)
         return replace(self, made=(made, *others)[:MAX_MADE])
 
 
 class Sessions:
-    """Writes and reads the cookie."""
+    """Writes and reads the session cookie."""
 
     def __init__(self, settings: GatewaySettings, clock: Callable[[], float]) -> None:
-        """`clock` gives unix seconds."""
+        """Create the codec. `clock` returns unix seconds."""
         self._key = settings.session_key.get_secret_value()
         self._clock = clock
         url = urlsplit(settings.public_url)
         self._path = url.path.rstrip("/") + "/"
         self._is_secure = url.scheme == "https"
-        # __Host- keeps other hosts of the domain from setting it; it demands the path /.
+        # The prefix __Host- prevents other hosts of the domain from setting the cookie. It requires the path /.
         self.name = "__Host-playground" if self._is_secure and self._path == "/" else "playground-session"
 
     def read(self, request: web.BaseRequest) -> Session | None:
-        """Return the session of a request; None when it has none that counts."""
+        """Return the session of an HTTP request; None if there is no valid session."""
         try:
             claims = jwt.decode(
                 request.cookies.get(self.name, ""),
@@ -79,11 +79,11 @@ class Sessions:
         return None if self.has_expired(session) else session
 
     def has_expired(self, session: Session) -> bool:
-        """Tell whether its time is over. A stream that was opened before ends then, too."""
+        """Return whether the session has expired. Streams that are still open are then closed."""
         return self._clock() >= session.expires
 
     def write(self, response: web.StreamResponse, session: Session) -> None:
-        """Set the cookie; it ends with the token that the session came from."""
+        """Set the cookie. It expires together with the token from which the session was created."""
         claims = {
             "aud": _AUDIENCE,
             "sub": session.user_id,

@@ -1,4 +1,4 @@
-"""Every sentence of the pages themselves, in one table. The messages of requests come from the workers."""
+"""The texts of the pages. The messages of requests come from the workers."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -6,23 +6,23 @@ from typing import Final
 from schemas import Kind, State
 
 STATES: Final[Mapping[State | None, tuple[str, str]]] = {
-    None: ("Sent", "Your request is sent and waits for a worker."),
-    State.ACCEPTED: ("Accepted", "Your request is accepted. It is the next of yours to be deployed."),
+    None: ("Sent", "Your request has been sent and is waiting for a worker."),
+    State.ACCEPTED: ("Accepted", "Your request has been accepted. It is next in your queue."),
     State.BUILDING: ("Building", "The bundle for the playground is being built."),
-    State.SUBMITTING: ("Deploying", "The playground is deploying it. That may take some minutes."),
-    State.RETRYING: ("Trying again", "Something did not answer. The deployment is retried automatically."),
+    State.SUBMITTING: ("Deploying", "The playground is deploying the solution. This may take a few minutes."),
+    State.RETRYING: ("Trying again", "A temporary problem occurred. The deployment will be retried automatically."),
     State.PARKED: (
         "Waiting for an operator",
-        "The playground gave no clear answer. An operator checks whether it is deployed. You need not do anything.",
+        "The playground gave no clear answer. An operator will check the outcome. You do not need to do anything.",
     ),
-    State.DEPLOYED: ("Deployed", "It is on the playground. Its containers may take some minutes to start."),
-    State.REJECTED: ("Rejected", "It cannot be deployed as it is."),
-    State.FAILED: ("Failed", "It was not deployed."),
+    State.DEPLOYED: ("Deployed", "The solution is on the playground. Its containers may take a few minutes to start."),
+    State.REJECTED: ("Rejected", "The solution cannot be deployed as it is."),
+    State.FAILED: ("Failed", "The solution was not deployed."),
 }
-"""State → its name, and what it means for the user who waits. None: published, without any status yet."""
+"""State → its name, and its meaning for the user. None: published, without a status so far."""
 
 STEPS: Final = (State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.DEPLOYED)
-"""The steps of a request when nothing goes wrong."""
+"""The steps of a request that is deployed without a failure."""
 
 STEP_NAMES: Final[Mapping[State, tuple[str, str]]] = {
     State.ACCEPTED: ("Waiting for its turn", "Accepted"),
@@ -30,19 +30,19 @@ STEP_NAMES: Final[Mapping[State, tuple[str, str]]] = {
     State.SUBMITTING: ("Deploying on the playground", "Sent to the playground"),
     State.DEPLOYED: ("Deployed", "Deployed"),
 }
-"""Step → its name while it is at work, or where it ended badly; and when it is done, or to come."""
+"""Step → its name while it runs, waits or has stopped, and its name when it is done or has not begun."""
 
 NOT_ACCEPTED: Final = ("Waiting for a worker", "Not accepted")
-"""The first step before a worker has accepted the request, and where none did."""
+"""The name of the first step until a worker accepts the request, and its name if the request is not accepted."""
 
 MARKS: Final[Mapping[str, str]] = {
     "done": ", done",
-    "now": ", under way",
+    "now": ", in progress",
     "waits": ", waiting",
-    "stopped": ", ended here",
-    "next": ", to come",
+    "stopped": ", stopped here",
+    "next": ", not yet",
 }
-"""Mark of a step → what a screen reader says after its name; others see a sign."""
+"""Mark of a step → what a screen reader reads after its name. Other users see an icon."""
 
 KINDS: Final[Mapping[Kind, str]] = {Kind.SINGLE_MODEL: "Single model", Kind.PIPELINE: "Pipeline"}
 
@@ -57,11 +57,11 @@ TEXTS: Final[Mapping[str, str]] = {
     "all": "All deployments",
     "none": "You have no deployments yet.",
     "none_hint": "Choose a solution in Graphene's Design Studio, then Deploy for Execution.",
-    "you_are": "You are",
+    "you_are": "Logged in as",
     "log_out": "Log out here",
     "open": "Open in the playground",
     "log_in_there": "Log in there as",
-    "only_its_owner": "Only its owner sees it there, under their own e-mail.",
+    "only_its_owner": "Only its owner sees it there, logged in with their own e-mail address.",
     "copy_link": "Copy",
     "again": "Deploy again",
     "again_hint": "Sends the same solution and revision as a new request.",
@@ -80,29 +80,29 @@ TEXTS: Final[Mapping[str, str]] = {
     "deployment": "Deployment",
     "time": "Time",
     "state": "State",
-    "every_step": "Every step",
-    "next_attempt": "Next attempt, not before",
-    "earlier_gone": "Earlier steps are no longer kept.",
+    "every_step": "All steps",
+    "next_attempt": "Earliest next attempt",
+    "earlier_gone": "Earlier steps are no longer available.",
     "as_of": "The deployment service is not available at the moment. This page shows what was known at",
-    "never_read": "The deployment service is not available at the moment, so your deployments are not shown yet.",
-    "may_close": "You may close this page. The deployment continues, and the link below leads back here.",
+    "never_read": "The deployment service is not available at the moment, so your deployments cannot be shown yet.",
+    "may_close": "You can close this page. The deployment continues, and the link below brings you back here.",
     "lost": "The connection was lost and is being retried. This page shows what was known at",
-    "expired": "Your log-in here has expired. Log in to Graphene and open the request from there.",
-    "busy": "Too many pages of yours are open. Close one, and this page updates again.",
-    "reload": "Reload this page to see what is new.",
+    "expired": "Your session has expired. Log in to Graphene and open the request from there.",
+    "busy": "You have too many pages open. Close one, and this page will update again.",
+    "reload": "Reload this page to see updates.",
     "no_session": "Log in first",
-    "no_session_text": "This page needs to know who you are. Log in to Graphene and choose Deploy for Execution there.",
+    "no_session_text": "You are not logged in here. Log in to Graphene and choose Deploy for Execution there.",
     "log_in_hint": "Log in to Graphene and choose Deploy for Execution there.",
     "to_portal": "Go to Graphene",
-    "not_found": "There is no such request",
+    "not_found": "Request not found",
     "not_found_text": "The request does not exist, or it belongs to another user.",
     "to_mine": "See your deployments",
-    "error": "That did not work",
-    "nothing_here": "Nothing here",
+    "error": "Something went wrong",
+    "nothing_here": "Not found",
     "not_sent": "Not sent yet",
-    "too_many": "Too many at once",
+    "too_many": "Limit reached",
     "parked": "Waiting for an operator",
-    "parked_hint": "Check on the playground whether it is deployed, then record it here.",
+    "parked_hint": "Check on the playground whether the solution is deployed, then record the outcome here.",
     "parked_none": "No request is waiting for an operator.",
     "settle_hint": "Check the playground first. Your answer is published under your name.",
     "settle_deployed": "It is deployed",
@@ -111,7 +111,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "failed": "Failed",
     "failed_hint": "Requests whose retries ran out have dead letters and can be replayed.",
     "replay": "Replay",
-    "replay_hint": "Sends the request of the dead letter again, as its user.",
+    "replay_hint": "Sends the dead letter's request again on behalf of its user.",
     "reason": "How you know",
     "reason_example": "e.g. the dashboard lists it",
     "skip": "Skip to the content",

@@ -1,6 +1,6 @@
-"""What the gateway knows of all requests: the last status of each and its steps, out of the status topic.
+"""The last status and the steps of every request, from the status topic.
 
-It is bounded by count and by bytes; what ended longest ago is forgotten first.
+The view is bounded in number and bytes. The requests that became final first are forgotten first.
 """
 
 import asyncio
@@ -21,24 +21,24 @@ from schemas import FINAL_STATES, DeploymentStatus, State, fingerprint
 from worker.domain.request import RECORD_ID_PREFIX
 
 Key = tuple[int, str]
-"""Partition and request id: two users may choose the same id."""
+"""Partition and request id, because two users may choose the same id."""
 
-ALL = -1  # in place of a partition: every one of them
-MAX_USERS = 10_000  # whose requests are remembered
-SCANNED = 500  # fingerprints that are compared without a pause, which takes 1 ms
+ALL = -1  # instead of a partition: all partitions
+MAX_USERS = 10_000  # users whose requests are indexed
+SCANNED = 500  # fingerprints compared without a pause; takes 1 ms
 
-OVERHEAD = 600  # bytes of one request's objects and indexes, beside its last status and its steps
+OVERHEAD = 600  # bytes of a request's objects and indexes, without its last status and its steps
 
 _STATES = tuple(State)
 _NAMED = {state.encode(): state for state in _STATES}
 _NUMBERS = {state: number for number, state in enumerate(_STATES)}
-# How every status of a worker begins; what begins otherwise is read as JSON.
+# The start of every status that a worker writes. Records that start differently are parsed as JSON.
 _HEAD = re.compile(
     rb'\{"requestId":"([A-Za-z0-9._:-]+)","sequence":([0-9]{1,9}),"state":"(%s)","time":"([0-9TZ:.+-]+)",'
     rb'"attempt":([0-9]{1,9}),' % "|".join(_STATES).encode()
 )
 _STEP = Struct("<BHQ")  # number of the state, attempt, unix milliseconds
-# What statuses have in common: the last one of a request is kept packed, to about a third.
+# Text that statuses have in common, as a dictionary for zlib. It packs a final status to about a third of its size.
 _COMMON = (
     b'"rejected","failed","stage":"plan","retryable":false},"error":{"code":"","message":"solutionName":"","warnings":['
     b'"kind":"pipeline","single-model","message":"Deployed as ","bundle":{"sha256":"","size":,"nodes":["orchestrator"]'
@@ -50,7 +50,7 @@ _COMMON = (
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One status of a request, as far as it is kept."""
+    """The kept part of one status of a request."""
 
     state: State
     attempt: int
@@ -59,19 +59,19 @@ class Step:
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One request."""
+    """A request: its last status and its steps."""
 
     key: Key
-    offset: int  # of its record
+    offset: int  # of the request's record
     sequence: int
     state: State
     attempt: int
     ended_ms: int  # unix milliseconds of the last status
     packed_asked: bytes | None  # ids of solution and revision
     packed_fingerprint: bytes | None
-    packed_json: bytes  # of the last status; as it is while the request is open
+    packed_json: bytes  # of the last status; uncompressed until the status is final
     packed_steps: bytes
-    is_complete: bool  # False: earlier steps are gone
+    is_complete: bool  # False: earlier steps are missing
 
     @property
     def request_id(self) -> str:
@@ -80,17 +80,17 @@ class Entry:
 
     @property
     def is_final(self) -> bool:
-        """Whether it has ended."""
+        """Whether the state is final."""
         return self.state in FINAL_STATES
 
     @property
     def is_open(self) -> bool:
-        """Whether a worker has something to do for it."""
+        """Whether a worker has to act on the request: it is neither final nor parked."""
         return not self.is_final and self.state is not State.PARKED
 
     @property
     def size(self) -> int:
-        """Bytes in memory, about."""
+        """The approximate number of bytes in memory."""
         return OVERHEAD + len(self.packed_json) + len(self.packed_steps)
 
     @property
@@ -103,7 +103,7 @@ class Entry:
 
     @property
     def fingerprint(self) -> str | None:
-        """Of user, solution and revision; None when the token was not verified."""
+        """The fingerprint of user, solution and revision; None when the token was not verified."""
         return self.packed_fingerprint.hex() if self.packed_fingerprint else None
 
     @property
@@ -113,32 +113,32 @@ class Entry:
 
     @property
     def status(self) -> DeploymentStatus:
-        """The last status. Raises ValidationError for what no worker writes."""
+        """The last status. Raises ValidationError for a value that no worker writes."""
         return DeploymentStatus.model_validate_json(self.json, extra="ignore")
 
     @property
     def steps(self) -> list[Step]:
-        """Every status that is known, in order."""
+        """All known statuses, in order."""
         return [
             Step(_STATES[state], attempt, datetime.fromtimestamp(milliseconds / 1000, UTC))
             for state, attempt, milliseconds in _STEP.iter_unpack(self.packed_steps)
         ]
 
     def belongs_to(self, user_id: str) -> bool:
-        """Tell whether this user asked for it; the fingerprint says so without a list of users."""
+        """Return whether this user sent the request. The fingerprint shows this without a list of users."""
         return self.packed_asked is not None and self.packed_fingerprint == _fingerprint(user_id, self.packed_asked)
 
 
 @dataclass(slots=True)
 class _Own:
-    """Fingerprints of a user's requests among the first `seen` of their partition; some are of forgotten requests."""
+    """The user's fingerprints among the first `seen` of the partition, including some of forgotten requests."""
 
     fingerprints: list[bytes]
     seen: int
 
 
 class View:
-    """All requests that are known."""
+    """All known requests."""
 
     def __init__(self, max_requests: int, max_bytes: int) -> None:
         self.evicted = 0
@@ -146,21 +146,21 @@ class View:
         self._max_requests = max_requests
         self._max_bytes = max_bytes
         self._open: OrderedDict[Key, Entry] = OrderedDict()
-        self._final: OrderedDict[Key, Entry] = OrderedDict()  # in the order of their ends
-        self._places: dict[tuple[int, int], Key] = {}  # partition and offset of what has the id of its place
-        # By partition: fingerprint → its requests, of which there is mostly one.
+        self._final: OrderedDict[Key, Entry] = OrderedDict()  # in the order in which they became final
+        self._places: dict[tuple[int, int], Key] = {}  # partition and offset → request with a record id
+        # By partition: fingerprint → its requests, usually a single request.
         self._same: dict[int, dict[bytes, Entry | list[Entry]]] = {}
-        self._added: Counter[int] = Counter()  # by partition: how many fingerprints `_same` has got so far
-        self._own: OrderedDict[tuple[str, int], _Own] = OrderedDict()  # user and partition, the latest reader last
+        self._added: Counter[int] = Counter()  # by partition: number of fingerprints added to `_same` so far
+        self._own: OrderedDict[tuple[str, int], _Own] = OrderedDict()  # by user and partition, in the order of last use
         self._owned = 0  # fingerprints in `_own`
         self._watched: dict[Key | tuple[int, int], set[asyncio.Event]] = {}
-        self._lists: dict[int, set[asyncio.Event]] = {}  # by partition: who follows a list
+        self._lists: dict[int, set[asyncio.Event]] = {}  # by partition: events of those who follow a list
 
     def __len__(self) -> int:
         return len(self._open) + len(self._final)
 
     def apply(self, partition: int, value: bytes) -> Entry | None:
-        """Take over one record of the status topic; None when it holds nothing new, or no status."""
+        """Apply a record of the status topic, and return its request. None: nothing new, or not a status."""
         if (head := _HEAD.match(value)) and (advanced := self._advance(partition, head, value)):
             return advanced
         try:
@@ -169,7 +169,7 @@ class View:
             return None
         known = self.get(entry.key)
         if known is not None and known.offset != entry.offset:
-            self._forget(known)  # the same id once more, after the workers have forgotten it
+            self._forget(known)  # the id was used again after the workers had forgotten it
             known = None
         if known is not None:
             if entry.sequence <= known.sequence:
@@ -185,7 +185,7 @@ class View:
         return entry
 
     def _advance(self, partition: int, head: re.Match[bytes], value: bytes) -> Entry | None:
-        """Take over the status that follows the last one, without reading what does not change."""
+        """Apply the status that directly follows the last status, without parsing the unchanged parts."""
         known = self._open.get((partition, head[1].decode()))
         if known is None or known.sequence + 1 != int(head[2]) or not value.endswith(b'"offset":%d}}' % known.offset):
             return None
@@ -214,16 +214,16 @@ class View:
                 event.set()
 
     def get(self, key: Key) -> Entry | None:
-        """Return the request in this partition."""
+        """Return the request with this partition and id."""
         return self._open.get(key) or self._final.get(key)
 
     def find(self, request_id: str) -> list[Entry]:
-        """Return the requests of this id, which different users may have chosen."""
+        """Return the requests with this id. Different users may have chosen the same id."""
         found = (self.get((partition, request_id)) for partition in self._same)
         return [entry for entry in found if entry]
 
     def at(self, partition: int, offset: int) -> Entry | None:
-        """Return what became of a record that was refused under the id of its place."""
+        """Return the request that has the record id of this partition and offset."""
         key = self._places.get((partition, offset))
         return self.get(key) if key else None
 
@@ -233,7 +233,7 @@ class View:
         return max(same, key=lambda it: it.offset, default=None)
 
     def of_user(self, user_id: str, partition: int) -> list[Entry]:
-        """Return a user's requests, newest first. Their key leads all of them to one partition."""
+        """Return a user's requests, newest first. All of them are in one partition, because they have the same key."""
         return sorted(self._of_user(user_id, partition), key=lambda it: it.offset, reverse=True)
 
     def _of_user(self, user_id: str, partition: int) -> list[Entry]:
@@ -244,19 +244,19 @@ class View:
         return [entry for it in own.fingerprints for entry in _all(same[it])]
 
     async def learn(self, user_id: str, partition: int) -> None:
-        """Find a user's requests, and let others run in between: the first time it takes 0.1 s for 100,000 requests."""
+        """Index a user's requests and let other tasks run. The first time takes 0.1 s for 100,000 requests."""
         for _ in self._scan(user_id, partition):
             await asyncio.sleep(0)
 
     def _scan(self, user_id: str, partition: int) -> Iterator[None]:
-        """Compare the fingerprints that are new since the user's last time. Yield after each SCANNED of them."""
+        """Compare the fingerprints added since the user's last scan. Yield after every SCANNED fingerprints."""
         key = user_id, partition
         own = self._own.setdefault(key, _Own([], 0))
         self._own.move_to_end(key)
         same, added = self._same.get(partition, {}), self._added[partition]
-        # A fingerprint that was put in again is at the end again: the last ones hold all that are new.
+        # A fingerprint that is inserted again moves to the end, so the last entries include all new fingerprints.
         new, found = list(islice(reversed(same), added - own.seen)), []
-        begun = sha256(f"{user_id}\n".encode())  # as `fingerprint` begins
+        begun = sha256(f"{user_id}\n".encode())  # the start of the input that `fingerprint` hashes
         for number, it in enumerate(new, 1):
             if (entry := same.get(it)) and (asked := _all(entry)[0].packed_asked):
                 digest = begun.copy()
@@ -265,7 +265,7 @@ class View:
                     found.append(it)
             if number % SCANNED == 0:
                 yield
-        if self._own.get(key) is not own:  # others have read meanwhile
+        if self._own.get(key) is not own:  # removed or replaced during a pause
             return
         own.seen = max(own.seen, added)
         self._remember(own, list(dict.fromkeys([*own.fingerprints, *found])) if found else own.fingerprints)
@@ -277,25 +277,25 @@ class View:
         own.fingerprints = fingerprints
 
     def open_of_user(self, user_id: str, partition: int) -> list[Entry]:
-        """Return those of a user's requests for which a worker has something to do."""
+        """Return the user's requests that are neither final nor parked."""
         return [it for it in self._of_user(user_id, partition) if it.is_open]
 
     def parked(self) -> list[Entry]:
-        """Return what waits for an operator, newest first."""
+        """Return the parked requests, newest first."""
         return sorted((it for it in self._open.values() if it.state is State.PARKED), key=lambda it: -it.ended_ms)
 
     def failed(self, most: int) -> list[Entry]:
-        """Return what has failed, newest first: it has dead letters where its retries ran out."""
+        """Return up to `most` failed requests, newest first. Those whose retries ran out have dead letters."""
         return list(islice((it for it in reversed(self._final.values()) if it.state is State.FAILED), most))
 
     def all(self) -> Iterable[Entry]:
-        """Return every request: open ones first, then what ended last."""
+        """Iterate over all requests: first those without a final status, newest first; then the last to finish."""
         yield from reversed(self._open.values())
         yield from reversed(self._final.values())
 
     @contextmanager
     def watch(self, *keys: Key | tuple[int, int]) -> Iterator[asyncio.Event]:
-        """Yield an event that is set whenever one of these requests or places has a new status."""
+        """Yield an event that is set whenever a request with one of these ids or offsets has a new status."""
         event = asyncio.Event()
         for key in keys:
             self._watched.setdefault(key, set()).add(event)
@@ -310,7 +310,7 @@ class View:
 
     @contextmanager
     def watch_list(self, partition: int) -> Iterator[asyncio.Event]:
-        """Yield an event that is set whenever a request of this partition, or of ALL, has a new status."""
+        """Yield an event that is set whenever a request in this partition, or in ALL, has a new status."""
         event = asyncio.Event()
         self._lists.setdefault(partition, set()).add(event)
         try:
@@ -333,7 +333,7 @@ class View:
         self.bytes += entry.size
 
     def _replace(self, known: Entry, entry: Entry) -> None:
-        """Keep the object that the indexes know."""
+        """Update the known entry in place, because the indexes refer to that object."""
         if (known.packed_fingerprint, known.packed_asked) != (entry.packed_fingerprint, entry.packed_asked):
             self._forget(known)
             return self._add(entry)
@@ -369,7 +369,7 @@ def _all(same: Entry | list[Entry]) -> list[Entry]:
 
 
 def _ids(packed: bytes) -> tuple[str, str]:
-    text = packed.hex()  # as UUID writes it, in a third of the time
+    text = packed.hex()  # formatted as by UUID, in a third of the time
     first, second = text[:32], text[32:]
     return (
         f"{first[:8]}-{first[8:12]}-{first[12:16]}-{first[16:20]}-{first[20:]}",
@@ -382,7 +382,7 @@ def _fingerprint(user_id: str, packed: bytes) -> bytes:
 
 
 def _read(partition: int, value: bytes) -> Entry:
-    """Read what is needed, without judging the rest. Raises KeyError, TypeError, ValueError."""
+    """Read the needed fields, without validating the rest. Raises KeyError, TypeError, ValueError."""
     status = from_json(value)
     state = State(status["state"])
     time = _milliseconds(status["time"])
@@ -412,13 +412,13 @@ def _step(state: State, attempt: int, time: int) -> bytes:
 
 
 def _packed(value: bytes) -> bytes:
-    # A small window: most of the time a larger one takes is for its memory.
+    # The window is small, because a larger window spends most of its time on allocating memory.
     packer = zlib.compressobj(1, wbits=-12, memLevel=2, zdict=_COMMON)
     return packer.compress(value) + packer.flush()
 
 
 def turn_of(entry: Entry, own: Sequence[Entry]) -> int:
-    """Return the how many-th of a user's requests it is that waits for its turn: 1 is next or at work, 0 none."""
+    """Return the position of an accepted request in its user's key queue: 1: next or running; 0: not waiting."""
     if entry.state is not State.ACCEPTED:
         return 0
     return 1 + sum(it.is_open and it.offset < entry.offset and it.key[0] == entry.key[0] for it in own)

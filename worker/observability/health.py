@@ -36,7 +36,7 @@ MAX_LINE, MAX_HEADERS = 4096, 32  # characters of the first line and of a header
 
 log = structlog.get_logger()
 
-_SILENT = logging.getLogger(f"{__name__}.requests")  # for aiohttp: an invalid request is no error of the worker
+_SILENT = logging.getLogger(f"{__name__}.requests")  # for aiohttp: an invalid request is not an error of the worker
 _SILENT.disabled = True
 
 Check = Callable[[], str | None]

@@ -59,7 +59,7 @@ _task_secrets: ContextVar[tuple[str, ...]] = ContextVar("secrets of this task", 
 
 
 def configure(level: Level, log_format: Format, stream: TextIO | None = None, secrets: Iterable[str] = ()) -> None:
-    """Set up structlog and the standard library's logging for this process. A later call replaces an earlier one.
+    """Set up structlog and the standard library's logging for this process. A later call replaces the earlier setup.
 
     Args:
         level: the lowest level of this package's events that is logged.

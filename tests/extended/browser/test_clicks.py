@@ -41,7 +41,7 @@ async def test_the_page_follows_to_the_dashboard(world: World, person: NewPerson
     assert [] == loads
     assert "Deployed · Followed" == await page.title()
     assert (
-        "Deployed. It is on the playground. Its containers may take some minutes to start."
+        "Deployed. The solution is on the playground. Its containers may take a few minutes to start."
         == await page.text_content("#spoken")
     )
     assert someone.user.email in await page.text_content(".verdict")

@@ -29,7 +29,7 @@ async def test_kafka_goes_and_comes_back(person: NewPerson, portal: str, tmp_pat
         await kafka.kill()
         await before.wait_for_selector("[role=alert]:has-text('is not available at the moment')")
         while_away = await someone.clicks(world, world.solution("While it was away"))
-        await while_away.wait_for_selector("text=Reload this page: that is safe")
+        await while_away.wait_for_selector("text=Reload this page to try again")
         await while_away.reload()
         await while_away.wait_for_selector("text=kafka-unavailable")
         await someone.forgives("503")

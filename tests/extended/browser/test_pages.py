@@ -101,7 +101,7 @@ async def test_each_state_is_read_aloud_once(person: NewPerson) -> None:
         say(door, 3, deployment=DEPLOYMENT)
         await page.wait_for_selector(".chip.deployed")
         assert [
-            "Deployed. It is on the playground. Its containers may take some minutes to start."
+            "Deployed. The solution is on the playground. Its containers may take a few minutes to start."
         ] == await page.evaluate("said")
 
 

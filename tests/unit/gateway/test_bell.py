@@ -73,7 +73,7 @@ async def test_the_user_is_told_with_the_pages_address() -> None:
     assert await bell(catalog).ring(ended(), "user/1")
     notification = {
         "title": "Deployed: Sudoku",
-        "message": "It is on the playground. Its containers may take some minutes to start.",
+        "message": "The solution is on the playground. Its containers may take a few minutes to start.",
         "msgSeverity": "LO",
         "url": f"{URL}/requests/r-1",
         "start": "2026-11-29T12:00:00.000Z",

@@ -16,7 +16,7 @@ from worker.gateway.view import Step
 from worker.sandbox.users import SANDBOX_USER, STRANGER
 
 ADMIN = {"admin_role": "MLP System User"}  # which every user of the sandbox has
-NOT_FOUND = "There is no such request"
+NOT_FOUND = "Request not found"
 
 
 def error(code: str, message: str) -> dict[str, Any]:
@@ -188,7 +188,7 @@ async def test_deploying_again_is_the_owners() -> None:
         assert (303, f"{PREFIX}/requests/again-1") == (response.status, response.headers["Location"])
         assert [("again", "r-1", SANDBOX_USER.user_id.encode(), found[1])] == door.operations.done
         assert 404 == (await door.post("/requests/theirs/again", data={"nonce": found[1]})).status
-        assert "waits for a worker" in await page(door, "/requests/again-1")
+        assert "is waiting for a worker" in await page(door, "/requests/again-1")
 
 
 @pytest.mark.parametrize(

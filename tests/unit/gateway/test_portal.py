@@ -68,7 +68,7 @@ async def test_what_takes_longer_leads_to_its_page() -> None:
         shown = await door.get(page, headers=BROWSER)
         text = await shown.text()
         assert 200 == shown.status
-        assert "waits for a worker" in text
+        assert "is waiting for a worker" in text
         assert given not in text
 
 

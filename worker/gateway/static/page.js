@@ -1,13 +1,13 @@
-// Shows times in the reader's own format, and replaces the part of the page that changes by what the server rendered.
-// Without this file a reload shows the same.
+// Shows times in the user's own format, and replaces the changing part of the page with HTML that the server renders.
+// Without this script, reloading the page shows the same content.
 "use strict";
 
 (() => {
-  const LOST_MS = 4000; // a connection that is back by then was never missed
-  const HIDDEN_MS = 2000; // a reader who only looks into another tab comes back to an open stream
+  const LOST_MS = 4000; // no notice if the connection is back within this time
+  const HIDDEN_MS = 2000; // a short visit to another tab does not close the stream
   const SILENT_MS = 40000; // the server sends something every 15 s
-  const OPEN_MS = 10000; // some proxies keep a stream to themselves until it ends
-  const POLL_MS = 15000; // then, and where there is no stream
+  const OPEN_MS = 10000; // without an event by then, polling starts: some proxies buffer a stream until it ends
+  const POLL_MS = 15000; // between two polls, also on pages without a stream
   const live = document.getElementById("live");
   const notice = document.getElementById("connection");
   const spoken = document.getElementById("spoken");
@@ -29,7 +29,7 @@
     }
   };
 
-  // What is focused, or open, is found again by this.
+  // Identifies a focused or filled-in element after the content is replaced.
   const name = (it) => [it.tagName, it.id, it.getAttribute("href"), it.name, it.tagName === "BUTTON" && it.value].join(" ");
   const find = (root, wanted) =>
     [...root.querySelectorAll("a, button, input, summary")].find((it) => name(it) === wanted);
@@ -39,7 +39,7 @@
     local(next);
     const focused = live.contains(document.activeElement) ? name(document.activeElement) : null;
     for (const details of next.querySelectorAll("details")) details.open = live.querySelector("details")?.open ?? false;
-    // What somebody is typing stays.
+    // Keep text that the user is typing.
     for (const field of next.querySelectorAll("input[id]")) field.replaceWith(find(live, name(field)) ?? field);
     live.replaceChildren(...next.childNodes);
     if (focused) find(live, focused)?.focus({ preventScroll: true });
@@ -47,7 +47,7 @@
     const [title, state, sentence] = ["h1", "#state", "#state + .sentence"].map((it) => live.querySelector(it)?.textContent);
     if (!state) return;
     document.title = `${state} · ${title}`;
-    // The region that is read aloud is never swapped, and changes only when its words do.
+    // The live region for screen readers is never replaced. Its text changes only when the wording does.
     const words = `${state}. ${sentence}`;
     if (spoken.textContent !== words) spoken.textContent = words;
   };
@@ -76,7 +76,7 @@
     say(text);
   };
 
-  // The whole page again: it tells why there is no stream, too.
+  // Fetch the whole page: its status also shows why there is no stream.
   const lookAgain = async () => {
     clearTimeout(poll);
     try {
@@ -86,7 +86,7 @@
       if (!answer.ok) return missed();
       const next = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("live");
       if (!next) return missed();
-      if (live.dataset.events !== undefined && next.dataset.events === undefined) { delete live.dataset.events; stop(); } // it is over
+      if (live.dataset.events !== undefined && next.dataset.events === undefined) { delete live.dataset.events; stop(); } // the request is final
       found();
       if (!typing()) show(next.innerHTML);
     } catch {
@@ -106,7 +106,7 @@
   const heard = () => {
     clearTimeout(silent);
     clearTimeout(poll);
-    silent = setTimeout(() => { // open, as it seems, and dead
+    silent = setTimeout(() => { // the connection seems open, but it is dead
       stop();
       missed();
       start();
@@ -119,7 +119,7 @@
     if (source || live.dataset.events === undefined) return;
     source = new EventSource(live.dataset.events);
     silent = setTimeout(keepPolling, OPEN_MS);
-    source.addEventListener("open", found); // a proxy may pass this on and keep what follows: only an event counts
+    source.addEventListener("open", found); // a proxy may forward the head and buffer the body: only an event stops polling
     source.addEventListener("page", (event) => { heard(); show(event.data); });
     source.addEventListener("alive", heard);
     source.addEventListener("over", () => {
@@ -129,7 +129,7 @@
     source.addEventListener("expired", () => end(live.dataset.expired));
     source.addEventListener("error", () => {
       missed();
-      if (source?.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
+      if (source?.readyState !== EventSource.CLOSED) return; // the browser reconnects by itself
       stop();
       lookAgain();
       again = setTimeout(start, wait);
@@ -162,7 +162,7 @@
     else start();
   };
 
-  // A browser has six connections to a host: a tab that nobody sees gives its own back.
+  // A browser has six connections to a host, so a hidden tab closes its stream.
   document.addEventListener("visibilitychange", look);
   window.addEventListener("pagehide", stop);
   window.addEventListener("pageshow", look);
