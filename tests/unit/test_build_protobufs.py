@@ -143,7 +143,7 @@ async def test_a_refusal_names_node_file_and_line() -> None:
     ],
 )
 async def test_the_orchestrator_must_find_the_service(text: str, problem: str) -> None:
-    """A protobuf without a findable service is rejected.
+    """A protobuf whose service the orchestrator cannot find is rejected.
 
     The orchestrator searches the beginnings of lines, and would fail with an IndexError.
     """
@@ -306,7 +306,7 @@ LONG = "syntax = 'proto3'; //" + "x" * QUICK_BYTES
 
 @pytest.mark.parametrize("large", [LARGE, [LONG + "x" * number for number in range(12)]], ids=["marks", "bytes"])
 async def test_a_small_protobuf_waits_for_no_large_ones(large: list[str]) -> None:
-    """Small protobufs are parsed in parallel with large ones, so other users' large files never delay them."""
+    """Small protobufs are parsed in parallel with large protobufs, however many of them other users have waiting."""
     release, begun = threading.Event(), threading.Event()
 
     def read(data: bytes) -> Protobuf:

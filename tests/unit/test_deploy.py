@@ -234,7 +234,7 @@ async def test_the_largest_pipeline_fits_into_a_status() -> None:
 
 
 async def test_overrides_that_do_not_fit_end_in_failed() -> None:
-    """Overrides that do not fit fail the request, send nothing, blame the operator in the status, and are logged."""
+    """Overrides that do not fit fail the request as the operator's matter: nothing is sent, and the error is logged."""
     patches = (("limits", "1"), ("requests", "2"))
     entries = [
         {"match": match, "patch": {"spec": {"template": {"spec": {"containers": [{"name": "*", "resources": it}]}}}}}

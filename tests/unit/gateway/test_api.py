@@ -171,7 +171,7 @@ async def test_the_interface_is_described(prefix: str) -> None:
 
 
 async def test_streams_of_all_are_bounded() -> None:
-    """The total number of streams is bounded: one more is rejected for any user."""
+    """The total number of streams is bounded: the next stream is rejected for any user."""
     async with open_door(max_streams=1) as door:
         door.say(0)
         door.say(0, request_id="theirs", user=STRANGER, partition=2)
@@ -182,7 +182,7 @@ async def test_streams_of_all_are_bounded() -> None:
 
 
 async def test_streams_of_a_user_are_bounded() -> None:
-    """The streams of one user are bounded: one more is rejected until an open stream closes."""
+    """The streams of a user are bounded: the next stream is rejected until an open stream closes."""
     async with open_door(max_streams_per_user=2) as door:
         door.say(0)
         opened = [await door.get("/v1/deployments/r-1/events", headers=bearer()) for _ in range(2)]

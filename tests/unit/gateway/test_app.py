@@ -19,9 +19,9 @@ from worker.gateway.app import BUILDS, add_probes
 
 @pytest.mark.parametrize("missing", ["", "stop", "access", "reader", "publisher"])
 async def test_it_is_ready_when_nothing_is_missing(missing: str) -> None:
-    """`/ready` gives 503 and a reason while stopping, denied access, reading, or unable to publish.
+    """`/ready` answers 503 with a reason while the gateway is stopping, lacks access, still reads, or cannot publish.
 
-    `/live` stays 200 in all of these cases.
+    `/live` answers 200 in all of these cases.
     """
     app, stop, reader = web.Application(), asyncio.Event(), FakeReader()
     access: Any = SimpleNamespace(problem="an ACL is missing" if missing == "access" else None)
@@ -38,7 +38,7 @@ async def test_it_is_ready_when_nothing_is_missing(missing: str) -> None:
 
 
 async def test_few_bundles_are_built_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At most BUILDS bundles are built at once, because a large one takes 130 MB; the builder is opened once."""
+    """At most BUILDS bundles are built at once, because a large bundle takes 130 MB; the builder is opened once."""
     building = most = opened = 0
 
     class Slow:

@@ -24,7 +24,7 @@ def entry(*states: str) -> Entry:
 
 @pytest.mark.parametrize("states", [("accepted",), ("accepted", "building"), ("submitting", "parked")])
 def test_an_open_request_is_joined(states: tuple[str, ...]) -> None:
-    """A click joins an open request at any age, even a parked one, because deploying again might deploy twice."""
+    """A click joins an open request at any age, even if it is parked, because deploying again might deploy twice."""
     last = entry(*states)
     assert Join(last) == click(last, OF, "token", last.ended_ms + 100 * MINUTE, MINUTE)
 

@@ -135,7 +135,7 @@ async def _answer(reader: asyncio.StreamReader) -> bytes:
     ("length", "status"), [(MAX_LINE - 200, b"401"), (MAX_LINE + 100, b"400"), (10 * MAX_LINE, b"400")]
 )
 async def test_a_line_is_as_long_as_a_path_with_a_token(length: int, status: bytes) -> None:
-    """A request line with a token of 8 KiB is read; a line of 16 KiB is rejected."""
+    """A request line of up to 16 KiB is read, which is enough for a token of 8 KiB; a longer line is rejected."""
     async with raw(door_of()[0]) as say:
         path = f"{PREFIX}/deploy/{'0' * 8}-0000-0000-0000-{'0' * 12}/{'0' * 8}-0000-0000-0000-{'0' * 12}?jwtToken="
         answer = await say(
@@ -176,7 +176,10 @@ async def test_a_head_is_bounded(request_head: bytes, status: bytes) -> None:
 
 
 async def test_heads_are_bounded_one_by_one() -> None:
-    """Each head is bounded separately: bodies and later requests of the same connection do not count."""
+    """Each head is bounded separately: bodies and later requests of the same connection do not count.
+
+    A connection may therefore have any number of requests.
+    """
     body = b"POST /deploy HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n" + b"x" * 60_000
     async with opened(door_of()[0]) as connect:
         reader, writer = await connect()

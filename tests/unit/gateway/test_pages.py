@@ -149,7 +149,7 @@ async def test_an_administrator_sees_all() -> None:
 async def test_an_administrator_sees_what_has_failed() -> None:
     """An administrator sees failed requests, with a replay button if a dead letter exists.
 
-    Rejected requests are their sender's matter and are not listed.
+    A rejected request is its sender's matter.
     """
     ends = [("failed", "catalog-unavailable"), ("failed", "outcome-unknown"), ("failed", "playground-refused")]
     async with open_door(**ADMIN) as door:

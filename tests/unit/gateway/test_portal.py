@@ -161,7 +161,10 @@ async def test_two_replicas_choose_the_same_id() -> None:
 
 
 async def test_kafka_away_is_said_and_a_reload_is_safe() -> None:
-    """While Kafka is unavailable a click gets 503 with `Retry-After`, and nothing is published."""
+    """While Kafka is unavailable a click gets 503 with `Retry-After`, and nothing is published.
+
+    A reload is safe, because it chooses the same id.
+    """
     given = token()
     async with open_door() as door:
         door.publisher.is_away = True
@@ -174,7 +177,7 @@ async def test_kafka_away_is_said_and_a_reload_is_safe() -> None:
 
 
 async def test_open_requests_of_a_user_are_bounded() -> None:
-    """One open request too many gets 429, and another user is not affected."""
+    """A request above the user's limit of open requests gets 429, and another user is not affected."""
     async with open_door(max_open_requests=2) as door:
         for number in range(2):
             door.say(0, request_id=f"r-{number}", offset=number, revision_id=SOLUTION_ID)

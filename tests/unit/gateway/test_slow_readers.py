@@ -129,7 +129,7 @@ async def test_a_long_poll_ends_when_its_sender_leaves(monkeypatch: pytest.Monke
 
 
 async def test_downloads_of_a_user_and_of_all_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Downloads are limited per user and in total: one more gets 429 at once; a finished download frees a slot."""
+    """Downloads are limited per user and in total: the next gets 429 at once; a finished download frees a slot."""
     go_on = asyncio.Event()
     build = FakeBuilder.build
 
@@ -166,7 +166,7 @@ async def test_downloads_of_a_user_and_of_all_are_bounded(monkeypatch: pytest.Mo
 async def test_the_portals_cookie_is_enough_where_somebody_opens_the_address(
     headers: dict[str, str], status: int
 ) -> None:
-    """The portal's cookie downloads the zip only for a navigation, so another site's page cannot start a build.
+    """With the portal's cookie, a browser gets the zip only by a navigation, so no other site can start a build.
 
     A token in the request is always enough.
     """

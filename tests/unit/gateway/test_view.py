@@ -62,7 +62,7 @@ def test_what_comes_twice_changes_nothing() -> None:
 
 
 def test_what_was_compacted_is_said() -> None:
-    """An entry whose first statuses were compacted away is marked incomplete."""
+    """An entry with statuses that were compacted away is marked incomplete."""
     seen = view()
     say(seen, 3, "deployed")
     say(seen, 0, request_id="r-2", offset=1)

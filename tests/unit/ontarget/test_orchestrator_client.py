@@ -152,7 +152,7 @@ def test_initialize(ask: Callable[..., Result], orchestrator: Orchestrator, bund
 
 @pytest.mark.parametrize(("command", "method"), [("run", "run"), ("get-status", "get_status"), ("get_status",) * 2])
 def test_run_and_status(command: str, method: str, ask: Callable[..., Result], orchestrator: Orchestrator) -> None:
-    """`run` and `get-status` send the label."""
+    """`run` and `get-status` send the label and print the answer."""
     done = ask(command, "--label", "first")
 
     assert 0 == done.code
@@ -176,7 +176,7 @@ def test_errors_in_the_status(
 ) -> None:
     """An error status exits with 1 and its message.
 
-    success=false with code 0 counts as success, because orchestrators report success that way, too.
+    success=false with code 0 counts as success, because orchestrators may report success that way.
     """
     orchestrator.status = status
 

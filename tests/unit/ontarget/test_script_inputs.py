@@ -1,4 +1,4 @@
-"""For any input the script exits with messages that quote no file's content, and with exit code 1."""
+"""For any input the script fails only with messages that quote no file's content, and with exit code 1."""
 
 import copy
 import json
@@ -242,7 +242,7 @@ def test_odd_kubeconfigs(command: Command, kubeconfig: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("answer", ["[]", "5", "null", '"x"', "", "{", DEEP, "{}", '{"items": 5}', '{"items": [5]}'])
 def test_odd_answers(answer: str, command: Command, api: KubeApi, tmp_path: Path) -> None:
-    """Any answer in place of the cluster's leads to a message."""
+    """For any answer in place of the cluster's, the run completes or fails with a message."""
     bundle = single_model(tmp_path / "bundle")
     api.portal = answer or " "
 

@@ -96,7 +96,7 @@ class Tags(HTMLParser):
 
 
 def test_nothing_hostile_survives() -> None:
-    """Nothing hostile survives in any tree that a browser could build, nor when that tree is parsed again."""
+    """Nothing hostile survives in any tree a browser could build, nor after that tree is written and parsed again."""
     wrong = []
     for text in HOSTILE:
         html = shown(text)

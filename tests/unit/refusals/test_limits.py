@@ -194,7 +194,10 @@ async def test_no_more_protobufs_are_fetched_than_may_be_sent(serve: Serve) -> N
 
 
 def test_the_largest_status_fits() -> None:
-    """The largest status fits: a larger status would never be published, and its record would be read forever."""
+    """The largest status fits.
+
+    A larger status would never be published, and its record would be read again and again.
+    """
     nodes = [
         node(f"{number:03}" + WIDE * 60, operation("run"), image="a", node_type="DataBroker")
         for number in range(largest_max_nodes())

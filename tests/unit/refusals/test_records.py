@@ -72,7 +72,7 @@ IDLIKE = (str(SOLUTION_ID)[:-1], str(SOLUTION_ID) + "0", str(SOLUTION_ID).replac
 
 
 def over_limits() -> Iterator[Case]:
-    """Yield records that are too long, too deep, too many, or not strict JSON."""
+    """Yield records that are too long, too deep, with too many headers, or not strict JSON."""
     filler = MAX_BYTES - len(str(IDS))
     for name, value in {
         "one byte too long": b" " * (MAX_BYTES + 1),

@@ -26,7 +26,7 @@ BWRAP = Bubblewrap(shutil.which("bwrap") or "bwrap")
 with_bubblewrap = pytest.mark.skipif(not works(BWRAP), reason="bubblewrap does not work here")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a program as another user")
 
-# Tries what a hostile script would try, and reports what worked.
+# A script that attempts what a hostile script would, and reports what worked.
 HOSTILE = b"""
 import glob, json, os, pathlib, signal, socket, sys
 told = json.loads((pathlib.Path(__file__).parent / "told.json").read_text())

@@ -1,4 +1,4 @@
-"""The fake of Graphene's portal: a click sends the gateway the same request as the real portal."""
+"""The sandbox's substitute for Graphene's portal: a click sends the gateway the same request as the real portal."""
 
 from datetime import UTC, datetime
 from html.parser import HTMLParser
