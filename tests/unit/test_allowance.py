@@ -1,4 +1,4 @@
-"""What is small: the last that fits, and the first that does not."""
+"""The bounds of a small solution: the last value that fits, and the first that does not."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ Use = Callable[[Allowance], None]
 
 
 def twice(it: Allowance) -> None:
-    """What was counted stays counted."""
+    """Spend twice, to show that earlier use stays counted."""
     spend([it.fetched], SMALL_BYTES)
     spend([it.fetched], 1)
 
@@ -39,13 +39,13 @@ DOES_NOT: list[Use] = [
 
 @pytest.mark.parametrize("use", FITS)
 def test_what_is_small_needs_no_reservation(use: Use) -> None:
-    """Up to the bound itself."""
+    """A solution up to each bound needs no reservation."""
     use(Allowance())
 
 
 @pytest.mark.parametrize("use", DOES_NOT)
 def test_what_is_larger_needs_one(use: Use) -> None:
-    """And with one, everything may be taken."""
+    """A solution above any bound needs a reservation, which lifts all bounds."""
     with pytest.raises(NeedsReservation):
         use(Allowance())
     use(Allowance(large=True))

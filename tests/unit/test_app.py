@@ -1,4 +1,4 @@
-"""What stops a worker before it reads its first request, and what the probes say of it."""
+"""Failures that stop a worker before its first request."""
 
 import asyncio
 
@@ -17,14 +17,14 @@ def settings(**changes: str) -> Settings:
 
 
 async def test_an_orchestrator_image_that_is_none_stops_the_start() -> None:
-    """An operator's mistake is never the fault of each request; the variable is named."""
+    """An invalid orchestrator image stops the start and names its variable, so that it never fails a user's request."""
     wrong = settings(DEPLOYER_BUNDLE__ORCHESTRATOR_IMAGE="https://registry.example/orchestrator")
     with pytest.raises(ConfigurationError, match=r"^DEPLOYER_BUNDLE__ORCHESTRATOR_IMAGE .* Correct it\.$"):
         await run(wrong, asyncio.Event())
 
 
 async def test_a_small_limit_of_nodes_stops_nothing() -> None:
-    """The bundle that warms the worker up is not a user's."""
+    """A small MAX_NODES never stops the start: the warm-up bundle is not a user's."""
     stop = asyncio.Event()
     stop.set()
     await run(settings(DEPLOYER_BUNDLE__MAX_NODES="1"), stop)

@@ -1,4 +1,4 @@
-"""Bundles that are kept: the same solution with the same files is built once, and anything else anew."""
+"""Known bundles: the same solution with the same files is built once, and any change is built again."""
 
 from dataclasses import replace
 from typing import Any
@@ -23,7 +23,7 @@ MODEL = solution(kind=Kind.SINGLE_MODEL, image="registry.example/m:1", proto_uri
 
 
 class Graphene:
-    """A builder, and what it fetches from."""
+    """A builder with its fake catalog and artifacts."""
 
     def __init__(self, given: Solution = PIPELINE, files: dict[str, bytes] = FILES) -> None:
         self.catalog, self.artifacts = FakeCatalog(given), FakeArtifacts(dict(files))
@@ -36,7 +36,7 @@ class Graphene:
 
 @pytest.mark.parametrize("given", [PIPELINE, MODEL], ids=["pipeline", "single model"])
 async def test_what_is_the_same_is_built_once(given: Solution) -> None:
-    """The plan, too; where CCDS gives the same in objects of its own."""
+    """The same solution is planned and built once, even if CCDS returns equal values in new objects."""
     graphene = Graphene()
     first = await graphene.build(given, FILES)
     again = await graphene.build(replace(given), {uri: bytes(bytearray(data)) for uri, data in FILES.items()})
@@ -73,14 +73,14 @@ OTHER_FILES = {
 async def test_what_differs_is_built_as_if_nothing_were_kept(
     change: dict[str, Any], files: dict[str, bytes], given: Solution
 ) -> None:
-    """Whatever it is, there and back again."""
+    """Any change, made and then undone, gives the same bundle as a builder that keeps nothing."""
     graphene, other = Graphene(), replace(given, **change)
     for wanted, with_files in ((given, FILES), (other, files), (given, FILES)):
         assert await Graphene().build(wanted, with_files) == await graphene.build(wanted, with_files)
 
 
 async def test_access_is_asked_for_each_time() -> None:
-    """To the files of others, by whoever asks, though the bundle is there."""
+    """The caller's access to others' files is checked each time, even for a known bundle."""
     graphene = Graphene()
     for _ in range(2):
         await graphene.build(PIPELINE, FILES)
@@ -91,7 +91,7 @@ async def test_access_is_asked_for_each_time() -> None:
 
 
 async def test_a_protobuf_that_became_wrong_is_refused() -> None:
-    """It is read, although the plan is known."""
+    """A protobuf that became invalid is rejected, even though the plan is known."""
     graphene = Graphene()
     await graphene.build(PIPELINE, FILES)
     with pytest.raises(NotDeployable):
@@ -99,7 +99,7 @@ async def test_a_protobuf_that_became_wrong_is_refused() -> None:
 
 
 async def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was not used for the longest time goes, and a large one is not kept at all."""
+    """Known bundles are bounded: the least recently used is evicted, and a large bundle is not kept."""
     _, bundle = await Graphene().build(PIPELINE, FILES)
     one = 2 * len(bundle.data) + 16 * 1024
     monkeypatch.setattr(build, "MAX_BUILT", 8 * one)
@@ -109,6 +109,6 @@ async def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     again = {given.name: (await graphene.build(given, FILES))[1] for given in reversed(others)}
     assert [True] * 8 == [first[name] is again[name] for name in first]
     assert (await graphene.build(PIPELINE, FILES))[1] is not first["p0"]
-    assert (await graphene.build(others[7], FILES))[1] is not first["p7"]  # which was used before all others
+    assert (await graphene.build(others[7], FILES))[1] is not first["p7"]  # it was the least recently used
     larger = FILES | {URI: PROTOBUF + b"// more\n"}
     assert (await graphene.build(others[0], larger))[1] is not (await graphene.build(others[0], larger))[1]

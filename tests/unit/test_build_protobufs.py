@@ -1,4 +1,4 @@
-"""Protobufs of a bundle: each content is read once, and what no orchestrator loads is refused."""
+"""Protobufs of a bundle: each content is parsed once, and what no orchestrator can load is rejected."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ def planned(*names: str, **more: Any) -> Plan:
 
 
 async def built(texts: dict[str, str | bytes], nodes: list[Any] | None = None, given: Solution | None = None) -> Plan:
-    """The plan of a pipeline whose nodes have these files, by name; with its warnings."""
+    """Return the plan, with its warnings, of a pipeline whose nodes have these files, by name."""
     nodes = nodes or [node(name) for name in texts]
     for it in nodes:
         it["proto_uri"] = f"org/{it['container_name']}.proto"
@@ -56,7 +56,7 @@ async def refused(texts: dict[str, str | bytes], nodes: list[Any] | None = None)
 
 
 class Reader:
-    """Counts what is read."""
+    """A parser that records what it parses."""
 
     def __init__(self) -> None:
         self.read: list[bytes] = []
@@ -67,7 +67,7 @@ class Reader:
 
 
 async def test_a_content_is_read_once() -> None:
-    """However many nodes, requests and users have it, also at the same time."""
+    """A content is parsed once for all nodes, requests and users, including concurrent requests."""
     reader = Reader()
     known = KnownProtobufs(reader)
     plan, protos = planned("a", "b"), {"a": PROTOBUF, "b": PROTOBUF}
@@ -77,7 +77,7 @@ async def test_a_content_is_read_once() -> None:
 
 
 async def test_a_problem_is_remembered_too() -> None:
-    """A broken tutorial costs no more than a right one."""
+    """An invalid content is remembered as well, so a broken tutorial costs no more than a valid one."""
     reader = Reader()
     known = KnownProtobufs(reader)
     for _ in range(2):
@@ -87,7 +87,7 @@ async def test_a_problem_is_remembered_too() -> None:
 
 
 async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever uploads new files all the time drives out what was used longest ago, and takes no memory."""
+    """Known contents are bounded: new uploads evict the least recently used, and take no more memory."""
     monkeypatch.setattr(build, "MAX_KNOWN", 3 * (len(PROTOBUF) + 1100))
     reader = Reader()
     known = KnownProtobufs(reader)
@@ -99,14 +99,17 @@ async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("large", [b"no protobuf".ljust(build.MAX_READ + 1), b"no protobuf" + b";" * build.MAX_MARKS])
 async def test_what_is_too_large_to_be_read_is_deployed_with_a_warning(large: bytes) -> None:
-    """To read it would take the time of others; nobody knows that it is wrong."""
+    """A protobuf too large to be parsed is deployed with a warning.
+
+    Parsing it would delay other requests, and its content may well be valid.
+    """
     assert ("From 'b' on, the protobufs are too large to be checked.",) == await KnownProtobufs().check(
         planned("a", "b", "c"), {"a": PROTOBUF, "b": large, "c": large}
     )
 
 
 async def test_nodes_share_a_file_which_is_counted_once() -> None:
-    """It is read once, so that it takes the time of one; a third one of the same size takes more than there is."""
+    """A file that nodes share is parsed and counted once; a further file of the same size exceeds the limit."""
     large = PROTOBUF + b"//" + b"x" * (build.MAX_READ // 2)
     plan = planned("a", "b", "c", "d")
     shared = dict.fromkeys("abc", large)
@@ -119,7 +122,7 @@ async def test_nodes_share_a_file_which_is_counted_once() -> None:
 
 
 async def test_a_refusal_names_node_file_and_line() -> None:
-    """It is all that its author needs."""
+    """A rejection names the node, file and line, which is all that its author needs."""
     code, message = await refused({"a": PROTOBUF, "b": 'syntax = "proto3";\nmessages In {}\n'})
     assert "proto-invalid" == code
     assert message.startswith("The protobuf of 'b' cannot be loaded: b.proto, line 2: 'messages' is not expected. Corr")
@@ -140,7 +143,10 @@ async def test_a_refusal_names_node_file_and_line() -> None:
     ],
 )
 async def test_the_orchestrator_must_find_the_service(text: str, problem: str) -> None:
-    """It goes by the beginnings of lines, and ends with an IndexError else."""
+    """A protobuf whose service the orchestrator cannot find is rejected.
+
+    The orchestrator searches the beginnings of lines, and would fail with an IndexError.
+    """
     code, message = await refused({"a": text})
     assert ("proto-without-service", True) == (code, message.startswith(f"The protobuf of node 'a' {problem}"))
 
@@ -158,13 +164,16 @@ async def test_the_orchestrator_must_find_the_service(text: str, problem: str) -
     ],
 )
 async def test_every_operation_is_in_its_nodes_protobuf(wanted: Any, message: str) -> None:
-    """The orchestrator would call what the container does not have."""
+    """An operation that its node's protobuf does not declare is rejected.
+
+    The orchestrator would call what the container does not have.
+    """
     code, said = await refused({"a": PROTOBUF}, [node("a", wanted)])
     assert ("proto-mismatch", True) == (code, said.startswith(message)), said
 
 
 async def test_an_operation_of_another_service_is_none() -> None:
-    """The orchestrator calls one service, which it finds first."""
+    """An operation of a second service does not count: the orchestrator calls only the first."""
     two = PROTOBUF.decode() + "service Other { rpc walk(In) returns (Out); }\n"
     assert "proto-mismatch" == (await refused({"a": two}, [node("a", operation("walk"))]))[0]
 
@@ -179,8 +188,8 @@ async def test_an_operation_of_another_service_is_none() -> None:
     ],
 )
 async def test_one_name_has_one_content(other: str) -> None:
-    """The orchestrator merges all files of a pipeline into one."""
-    if "In2" in other:  # a message here is a service there
+    """Nodes that declare one name differently are rejected, because the orchestrator merges all files of a pipeline."""
+    if "In2" in other:  # one file's message is the other's service
         other = other.replace("Out2", "ModelRun3")
         first = PROTOBUF.decode() + "message ModelRun3 {}\n"
     elif "Colour" in other:
@@ -192,7 +201,11 @@ async def test_one_name_has_one_content(other: str) -> None:
 
 
 async def test_each_package_has_its_own_names() -> None:
-    """An orchestrator that loads packages keeps them apart. One that merges their content cannot: a warning says so."""
+    """A name in different packages may differ.
+
+    An orchestrator that loads packages keeps them apart. An orchestrator that merges files cannot, so a warning is
+    added.
+    """
     other = (
         protobuf(operation()).replace("In {}", "In { string text = 1; }").replace("message", "package b;\nmessage", 1)
     )
@@ -206,14 +219,14 @@ async def test_each_package_has_its_own_names() -> None:
 
 
 async def test_equal_enums_may_be_declared_again() -> None:
-    """As messages may."""
+    """Equal enums may be declared again, as equal messages may."""
     text = protobuf(operation()) + "enum Colour { RED = 0; }\n"
     plan = await built({"a": text, "b": text + "// mine\n"})
     assert 2 == sum("an enum at the top level" in it for it in plan.warnings)
 
 
 async def test_equal_messages_may_be_declared_again() -> None:
-    """As the nodes of every real pipeline do, each with its own comments."""
+    """Equal messages may be declared again with other comments, as in every real pipeline."""
     plan = await built({"a": PROTOBUF, "b": b"// mine\n" + PROTOBUF.replace(b"{}", b"{ }")})
     assert [] == [it for it in plan.warnings if "protobuf" in it]
 
@@ -235,13 +248,16 @@ async def test_equal_messages_may_be_declared_again() -> None:
     ],
 )
 async def test_what_some_orchestrators_refuse_is_deployed_with_a_warning(text: str, habit: str) -> None:
-    """The operator's orchestrator may be another one."""
+    """A feature that some orchestrators reject is deployed with a warning.
+
+    The operator's orchestrator may accept it.
+    """
     warning = f"Node 'a' has a protobuf with {habit}; some orchestrators refuse it."
     assert warning in (await built({"a": text})).warnings
 
 
 async def test_another_stream_than_the_blueprints_is_told() -> None:
-    """It is loaded, and fails when it is called."""
+    """A blueprint that streams otherwise than its protobuf gets a warning: it loads, and fails when it is called."""
     text = PROTOBUF.decode().replace("returns (Out)", "returns (stream Out)")
     warning = "The operation 'run' of node 'a' streams otherwise than its protobuf says: it may fail when it is called."
     assert warning in (await built({"a": text})).warnings
@@ -251,7 +267,7 @@ async def test_another_stream_than_the_blueprints_is_told() -> None:
 
 
 async def test_a_single_models_protobuf_is_looked_at() -> None:
-    """Nothing loads it on the playground: what is wrong with it is told, and no reason to refuse."""
+    """A problem in a single model's protobuf is only a warning, because nothing on the playground loads that file."""
     model = solution(kind=Kind.SINGLE_MODEL, image="registry.example/m:1", proto_uri="org/m.proto")
     builder = Builder(FakeCatalog(model), FakeArtifacts({"org/m.proto": b"no protobuf"}), SHIPPED, OPTIONS)
     plan, _ = await builder.build(model.solution_id, model.revision_id, None)
@@ -262,7 +278,7 @@ async def test_a_single_models_protobuf_is_looked_at() -> None:
 
 
 async def test_whose_the_protobufs_are_is_asked_once_for_all() -> None:
-    """With the caller, and each file once."""
+    """One query checks the caller's access to all protobufs, each listed once."""
     catalog = FakeCatalog(solution())
     nodes = [node("a", proto_uri=URI), node("b", proto_uri=URI), node("c", proto_uri="org/c.proto")]
     files = {"org/blueprint.json": blueprint(*nodes), URI: PROTOBUF, "org/c.proto": PROTOBUF}
@@ -273,7 +289,7 @@ async def test_whose_the_protobufs_are_is_asked_once_for_all() -> None:
 
 
 async def test_somebody_elses_protobuf_is_in_no_bundle() -> None:
-    """Whatever the repository answers."""
+    """A protobuf that the caller may not read never gets into a bundle, even if the repository returns it."""
     catalog = FakeCatalog(solution(), refusal=NotAllowed("no-access-to-proto", "no"))
     files = {"org/blueprint.json": blueprint(node("a", proto_uri=URI)), URI: PROTOBUF}
     with pytest.raises(NotAllowed):
@@ -290,7 +306,7 @@ LONG = "syntax = 'proto3'; //" + "x" * QUICK_BYTES
 
 @pytest.mark.parametrize("large", [LARGE, [LONG + "x" * number for number in range(12)]], ids=["marks", "bytes"])
 async def test_a_small_protobuf_waits_for_no_large_ones(large: list[str]) -> None:
-    """However many of other users are read or wait: small ones are read beside them."""
+    """Small protobufs are parsed in parallel with large protobufs, however many of them other users have waiting."""
     release, begun = threading.Event(), threading.Event()
 
     def read(data: bytes) -> Protobuf:
@@ -312,7 +328,7 @@ async def test_a_small_protobuf_waits_for_no_large_ones(large: list[str]) -> Non
 
 
 def test_what_is_read_as_small_is_quick() -> None:
-    """The most that a file may hold to be read beside large ones: so many of them never wait long either."""
+    """The worst files that count as small parse quickly, so many of them cause no long wait either."""
     hostile = {
         "messages": b"".join(b"message A%d{}" % number for number in range(QUICK_MARKS // 2 - 5)),
         "values": b"enum E{" + b"".join(b"A%d=%d;" % (it, it) for it in range(QUICK_MARKS // 2 - 5)) + b"}",
@@ -326,7 +342,7 @@ def test_what_is_read_as_small_is_quick() -> None:
 
 
 def taken(text: bytes) -> float:
-    """Seconds of CPU to read it; the first time compiles the grammar, too."""
+    """Return the CPU seconds to parse it; the first call also compiles the grammar."""
     start = time.thread_time()
     with suppress(ProtobufError):
         read_protobuf(text)

@@ -1,4 +1,4 @@
-"""Files that neither a checksum nor a known size proves: unreadable ones are an outage until the deadline."""
+"""Files that neither a checksum nor a known size proves: if unreadable, they count as an outage until the deadline."""
 
 import asyncio
 from dataclasses import replace
@@ -39,7 +39,10 @@ async def build(given: Solution, files: dict[str, bytes], refusal: DeploymentErr
 
 @pytest.mark.parametrize("body", [*FRONTS.values(), BLUEPRINT[:-1], BLUEPRINT[: len(BLUEPRINT) // 2]], ids=repr)
 async def test_what_is_no_blueprint_is_fetched_again(body: bytes) -> None:
-    """A front may have answered, or only half of the file came; a proven file is rejected at once."""
+    """An unproven file that is no blueprint is fetched again; a proven file is rejected at once.
+
+    A proxy may have answered, or only half of the file may have arrived.
+    """
     with pytest.raises(Unavailable) as caught:
         await build(PIPELINE, {"org/blueprint.json": Unproven(body)})
     error = caught.value
@@ -66,7 +69,7 @@ async def test_what_is_no_blueprint_is_fetched_again(body: bytes) -> None:
     ],
 )
 async def test_a_blueprint_that_is_invalid_ends_at_once(document: bytes, code: str) -> None:
-    """No front writes blueprints: another attempt changes nothing."""
+    """An invalid blueprint is rejected at once: no proxy writes blueprints, and another attempt changes nothing."""
     with pytest.raises(NotDeployable) as caught:
         await build(PIPELINE, {"org/blueprint.json": Unproven(document)})
     assert code == caught.value.code
@@ -76,7 +79,7 @@ async def test_a_blueprint_that_is_invalid_ends_at_once(document: bytes, code: s
     "body", [*FRONTS.values(), PROTOBUF[:-3], PROTOBUF[: PROTOBUF.index(b"service")], b'syntax = "proto3";'], ids=repr
 )
 async def test_what_is_no_protobuf_of_a_node_is_fetched_again(body: bytes) -> None:
-    """Neither another text nor the beginning of a protobuf ends the request for good."""
+    """An unproven text that is no complete protobuf is fetched again and never rejects the request for good."""
     files: dict[str, bytes] = {"org/blueprint.json": BLUEPRINT, URI: Unproven(body)}
     with pytest.raises(Unavailable) as caught:
         await build(PIPELINE, files)
@@ -87,14 +90,14 @@ async def test_what_is_no_protobuf_of_a_node_is_fetched_again(body: bytes) -> No
 
 @pytest.mark.parametrize("body", FRONTS.values(), ids=FRONTS)
 async def test_what_is_no_protobuf_of_a_model_is_fetched_again(body: bytes) -> None:
-    """A model is not deployed with a page as its protobuf; a proven file is deployed with a warning."""
+    """A model is not deployed with an unproven page as its protobuf; a proven file is deployed with a warning."""
     with pytest.raises(Unavailable):
         await build(MODEL, {URI: Unproven(body)})
     assert any("cannot be loaded" in it for it in (await build(MODEL, {URI: body})).warnings)
 
 
 async def test_unproven_files_that_can_be_read_are_deployed() -> None:
-    """As the same files with a checksum are."""
+    """Unproven files that can be read give the same plan as proven files."""
     files: dict[str, bytes] = {"org/blueprint.json": BLUEPRINT, URI: PROTOBUF}
     unproven: dict[str, bytes] = {uri: Unproven(data) for uri, data in files.items()}
     assert await build(PIPELINE, files) == await build(PIPELINE, unproven)
@@ -111,7 +114,7 @@ ERRORS: list[DeploymentError] = [
 
 
 class Failing(FakeArtifacts):
-    """Has the blueprint, and fails for every protobuf."""
+    """Artifacts that return the blueprint and fail for every protobuf."""
 
     error: DeploymentError
 
@@ -128,7 +131,10 @@ class Failing(FakeArtifacts):
 async def test_the_access_comes_before_the_error_of_a_file(
     error: DeploymentError, refusal: DeploymentError | None
 ) -> None:
-    """Nothing is revealed of a file to a user who may not read it, or of whom nothing is known yet."""
+    """An access error is raised before a file's error.
+
+    Nothing about a file is revealed before the user is known to have access to it.
+    """
     artifacts = Failing({"org/blueprint.json": BLUEPRINT})
     artifacts.error = error
     builder = Builder(SlowCatalog(PIPELINE, refusal), artifacts, SHIPPED, OPTIONS)
@@ -138,7 +144,7 @@ async def test_the_access_comes_before_the_error_of_a_file(
 
 
 class SlowCatalog(FakeCatalog):
-    """Answers the check of the protobufs after the repository has answered."""
+    """A catalog that answers the access check after the repository has answered."""
 
     async def check_protobufs(self, *given: Any) -> None:
         for _ in range(10):

@@ -1,4 +1,4 @@
-"""Background work: what fails is started again."""
+"""Background work is restarted after a failure."""
 
 import asyncio
 
@@ -6,7 +6,10 @@ from worker.concurrency import MAX_PAUSE_SECONDS, keep_running, running
 
 
 async def test_background_work_that_fails_is_started_again() -> None:
-    """With pauses that double up to a minute and are short again after it ran for that long; each failure counts."""
+    """Failing work is restarted and each failure counted.
+
+    Pauses double up to a minute, and are short again after the work ran for that long.
+    """
     now, runs, failures, pauses = 0.0, 0, 0, []
 
     async def work() -> None:
@@ -29,7 +32,7 @@ async def test_background_work_that_fails_is_started_again() -> None:
 
 
 async def test_background_work_ends_with_its_block() -> None:
-    """Also while it waits to be started again."""
+    """Background work stops with its block, even while it waits for a restart."""
     failed = asyncio.Event()
 
     async def work() -> None:

@@ -43,7 +43,7 @@ FILES = {
 
 
 class World:
-    """A deployer among fakes."""
+    """A deployer with fake dependencies."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class World:
 
 
 async def test_a_request_goes_from_accepted_to_deployed() -> None:
-    """Four statuses, each complete in itself; the bundle that was announced is the one that was sent."""
+    """A successful request publishes four complete statuses and sends the bundle that it announced."""
     world = World()
     assert [State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.DEPLOYED] == await world.handle()
     last = world.job.statuses[-1]
@@ -84,7 +84,7 @@ async def test_a_request_goes_from_accepted_to_deployed() -> None:
 
 
 async def test_an_error_keeps_no_bundle_in_memory() -> None:
-    """While its request waits for what it leads to: neither in its own frames nor in those of what caused it."""
+    """An error that its request waits on keeps no frames alive, neither its own nor those of its cause."""
     error = Unavailable("playground-busy", "Busy.", "submit")
     error.__context__ = ZeroDivisionError()
     world = World(playground_error=error)
@@ -93,14 +93,14 @@ async def test_an_error_keeps_no_bundle_in_memory() -> None:
 
 
 async def test_a_protobuf_of_two_nodes_is_fetched_once() -> None:
-    """Nodes of one model share its file."""
+    """Nodes of the same model share one fetch of its protobuf."""
     world = World()
     await world.handle()
     assert ["org/blueprint.json", "p1", "p2"] == world.artifacts.fetched
 
 
 async def test_submitting_says_until_when_it_may_take() -> None:
-    """A reader who sees nothing after the deadline knows that something is wrong."""
+    """`submitting` carries the attempt deadline, after which a reader knows that something is wrong."""
     world = World()
     await world.handle()
     status = world.job.statuses[2]
@@ -148,7 +148,7 @@ async def test_submitting_says_until_when_it_may_take() -> None:
 async def test_whatever_happens_ends_in_one_final_status(
     make: Callable[[], World], states: list[State], code: str
 ) -> None:
-    """Foreseen or not: the code says what it was, and a defect says nothing of its insides."""
+    """Every error leads to one final status with its code; an unexpected exception reveals no internals."""
     world = make()
     assert states == await world.handle()
     assert 1 == sum(state in FINAL_STATES for state in states)
@@ -159,7 +159,7 @@ async def test_whatever_happens_ends_in_one_final_status(
 
 
 async def test_an_unreadable_record_is_rejected_under_the_id_of_its_place() -> None:
-    """Nothing that reaches the topic goes unanswered."""
+    """Every record in the topic is answered: an unreadable record is rejected under its record id."""
     world = World()
     assert [State.REJECTED] == await world.handle(record(b"not json"))
     assert (record_id(world.job.record), None) == (world.job.statuses[0].request_id, world.job.statuses[0].solution_id)
@@ -178,7 +178,10 @@ async def test_an_unreadable_record_is_rejected_under_the_id_of_its_place() -> N
 async def test_an_id_belongs_to_nobody_before_the_request_is_accepted(
     changes: dict[str, Any], refusal: DeploymentError | None, why: str
 ) -> None:
-    """It may be somebody's: what ends before is told under the id of its place, and the id is still free."""
+    """A request that is rejected before `accepted` is reported under its record id.
+
+    Its request id may be another user's, and stays free.
+    """
     world = World(token_error=refusal)
     given = record(**{"value": {**IDS, "requestId": "r-1", "jwtToken": "t"}} | changes)
     assert [State.REJECTED] == await world.handle(given)
@@ -188,7 +191,10 @@ async def test_an_id_belongs_to_nobody_before_the_request_is_accepted(
 
 
 async def test_the_record_key_must_be_the_users_id() -> None:
-    """The key keeps one user's requests in order, and the playground mixes up parallel uploads."""
+    """A record whose key is not the user's id is rejected.
+
+    The key keeps a user's requests in order, and the playground mixes up parallel uploads.
+    """
     world = World()
     assert [State.REJECTED] == await world.handle(record(key=b"somebody-else"))
     error = world.job.statuses[0].error
@@ -198,7 +204,10 @@ async def test_the_record_key_must_be_the_users_id() -> None:
 
 @pytest.mark.parametrize("fails_at", [0, 1, 2, 3])
 async def test_a_status_that_kafka_does_not_take_is_no_final_status(fails_at: int) -> None:
-    """The record must not be committed then, and no second final status may follow an unclear one."""
+    """A failed publish is followed by no other status.
+
+    The record must not be committed, and no second final status may follow one that may be out.
+    """
     world = World(fails_at=fails_at)
     with pytest.raises(StatusNotPublished):
         await world.handle()
@@ -206,7 +215,7 @@ async def test_a_status_that_kafka_does_not_take_is_no_final_status(fails_at: in
 
 
 async def test_no_status_holds_the_token_or_the_email() -> None:
-    """Statuses are read by everybody."""
+    """No status contains the token or the e-mail address, because any user may read statuses."""
     world = World()
     await world.handle()
     text = b"".join(status.to_json() for status in world.job.statuses).decode()
@@ -217,7 +226,7 @@ async def test_no_status_holds_the_token_or_the_email() -> None:
 
 
 async def test_the_largest_pipeline_fits_into_a_status() -> None:
-    """A status that Kafka's limit or ours refuses would stop its partition for good."""
+    """The largest pipeline fits into a status: a rejected status would stop its partition for good."""
     nodes = [node("\x01" * 60 + str(number), image="registry.example/x:1", proto_uri="p1") for number in range(300)]
     world = World(files={"org/blueprint.json": blueprint(*nodes), "p1": PROTOBUF}, max_nodes=300)
     assert State.DEPLOYED == (await world.handle())[-1]
@@ -225,7 +234,7 @@ async def test_the_largest_pipeline_fits_into_a_status() -> None:
 
 
 async def test_overrides_that_do_not_fit_end_in_failed() -> None:
-    """Nothing is sent; the user learns that it is the operator's matter, the operator learns it from the log."""
+    """Overrides that do not fit fail the request as the operator's matter: nothing is sent, and the error is logged."""
     patches = (("limits", "1"), ("requests", "2"))
     entries = [
         {"match": match, "patch": {"spec": {"template": {"spec": {"containers": [{"name": "*", "resources": it}]}}}}}
@@ -245,7 +254,10 @@ async def test_overrides_that_do_not_fit_end_in_failed() -> None:
 
 
 async def test_nothing_is_sent_before_the_intent_is_durable() -> None:
-    """Whoever takes over after a crash in between must know that something may have been sent."""
+    """The POST waits until `submitting` is durable.
+
+    After a crash in between, the next owner must know that something may have been sent.
+    """
     world = World()
     job = world.job = FakeJob()
     publish = job.publish
@@ -278,7 +290,7 @@ async def test_nothing_is_sent_before_the_intent_is_durable() -> None:
     ],
 )
 async def test_a_request_that_ended_is_counted(changes: dict[str, Any], state: str, code: str) -> None:
-    """Once, by its final state and error code, and with its duration."""
+    """A finished request is counted once, by final state and error code, and its duration is observed."""
     labels = {"state": state, "code": code}
     before = counted("requests_total", **labels), counted("request_duration_seconds_count")
     await World(**changes).handle()
@@ -289,7 +301,7 @@ async def test_a_request_that_ended_is_counted(changes: dict[str, Any], state: s
 
 
 async def test_a_dead_letter_is_counted() -> None:
-    """By the code that made it one; a request that was merely refused is none."""
+    """A dead letter is counted by its error code; a rejection that writes no dead letter is not counted."""
     before = counted("dead_letters_total", code="not-json"), counted("dead_letters_total", code="token-expired")
     await World().handle(record(b"no JSON"))
     await World(token_error=Unauthenticated("token-expired", "Too old.")).handle()
@@ -300,7 +312,7 @@ async def test_a_dead_letter_is_counted() -> None:
 
 
 async def test_a_request_whose_status_is_not_out_is_not_counted() -> None:
-    """The partition's next owner ends it, and counts it."""
+    """A request whose final status was not published is not counted; the partition's next owner counts it."""
     before = counted("requests_total", state="deployed", code="")
     with pytest.raises(StatusNotPublished):
         await World(fails_at=3).handle()

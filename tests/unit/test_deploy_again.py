@@ -1,4 +1,4 @@
-"""What follows an attempt: another one, a parking, a settlement, an end. And where another worker left a request."""
+"""What follows an attempt (a retry, `parked`, a settlement, a final status), and how inherited requests continue."""
 
 import json
 from contextlib import suppress
@@ -48,7 +48,7 @@ KEYS_AWAY = Unavailable("keys-unavailable", "Away.", "authenticate", dependency_
 
 
 class World:
-    """A deployer whose time passes only while it sleeps."""
+    """A deployer whose clock advances only while it sleeps."""
 
     def __init__(
         self, *errors: DeploymentError | None, token_error: DeploymentError | None = None, **settings: Any
@@ -66,7 +66,7 @@ class World:
 
 
 def left(state: State, **changes: Any) -> DeploymentStatus:
-    """The last status of a worker that is gone."""
+    """The last status that a dead worker published."""
     values: dict[str, Any] = {
         "request_id": ID,
         "sequence": 5,
@@ -82,25 +82,25 @@ def left(state: State, **changes: Any) -> DeploymentStatus:
 
 
 def settled(outcome: str, attempt: int = 2) -> DeploymentSettled:
-    """What an operator says."""
+    """An operator's settlement."""
     return DeploymentSettled.model_validate(
         {"requestId": ID, "attempt": attempt, "outcome": outcome, "reason": "It is there.", "by": "ada"}
     )
 
 
 def code(job: FakeJob) -> str | None:
-    """Of the last status."""
+    """The error code of the last status."""
     error = job.statuses[-1].error
     return error.code if error else None
 
 
 def waits(job: FakeJob) -> list[timedelta]:
-    """How long after each failure the next attempt comes."""
+    """The delay between each failure and the next attempt."""
     return [status.next_attempt_at - status.time for status in job.statuses if status.next_attempt_at]
 
 
 async def test_an_outage_is_waited_out() -> None:
-    """The second attempt deploys; in between the status says why, and when."""
+    """After an outage the second attempt deploys; `retrying` carries the reason and the time of the retry."""
     world, job = World(DOWN, None), FakeJob()
     expected = [State.ACCEPTED, State.BUILDING, State.SUBMITTING, State.RETRYING]
     assert [*expected, *expected[1:3], State.DEPLOYED] == await world.handle(job)
@@ -113,13 +113,13 @@ async def test_an_outage_is_waited_out() -> None:
 
 
 async def test_the_log_explains_each_retry() -> None:
-    """Why, by whose fault, which attempt it was and when the next one is; the end says what came of it all."""
+    """Each retry is logged with its cause, dependency, attempt and next time; the final line logs the outcome."""
     refused = Unavailable("playground-unavailable", "Down.", "submit").because("https://playground.example", "refused")
     unknown = OutcomeUnknown("Nobody knows.").because("https://playground.example", "status 502")
     with capture_logs() as said:
         job = FakeJob()
         await World(refused, unknown).handle(job)
-        assert "request parked" == said[-1]["event"]  # it has not ended
+        assert "request parked" == said[-1]["event"]  # `parked` is not final
         await World().handle(FakeJob(last=job.statuses[-1]))
     why = {"attempt": 1, "code": "playground-unavailable", "message": "It will be tried again. Down."}
     at = job.statuses[3].next_attempt_at
@@ -139,14 +139,17 @@ async def test_the_log_explains_each_retry() -> None:
 
 
 async def test_retry_after_is_respected() -> None:
-    """The dependency knows best; its own wait is longer than ours."""
+    """A dependency's `Retry-After` overrides a shorter backoff."""
     world, job = World(BUSY, None), FakeJob()
     await world.handle(job)
     assert [timedelta(seconds=20)] == waits(job)
 
 
 async def test_retries_end_at_the_deadline_with_a_dead_letter() -> None:
-    """The last reason counts, and what is kept of the record has no token. An open breaker would hold time still."""
+    """Retries stop at the request deadline, with the last error and a dead letter without the token.
+
+    No breaker is open here: an open breaker would pause the deadline.
+    """
     world, job = World(BUSY, request_deadline_seconds=65), FakeJob()
     states = await world.handle(job)
     assert (State.FAILED, "playground-busy", [timedelta(seconds=20)] * 2) == (states[-1], code(job), waits(job))
@@ -157,21 +160,24 @@ async def test_retries_end_at_the_deadline_with_a_dead_letter() -> None:
 
 
 async def test_while_a_dependency_is_down_the_deadline_stands_still() -> None:
-    """Ten attempts without an answer take far longer than the deadline, and then it is deployed all the same."""
+    """The request deadline pauses while a dependency is down.
+
+    Ten attempts without an answer exceed the deadline by far, and the request is still deployed.
+    """
     world, job = World(*[DOWN] * 10, None, request_deadline_seconds=120), FakeJob()
     assert State.DEPLOYED == (await world.handle(job))[-1]
     assert 11 == job.statuses[-1].attempt
 
 
 async def test_refused_credentials_wait_for_the_operator() -> None:
-    """However long it takes: no request ends because of an operator's mistake."""
+    """Rejected credentials fail no request, however long the operator takes to correct them."""
     refused = Unavailable("playground-unauthorized", "Not allowed.", "submit", dependency_wide=True)
     world, job = World(*[refused] * 20, None, request_deadline_seconds=60), FakeJob()
     assert State.DEPLOYED == (await world.handle(job))[-1]
 
 
 async def test_an_unknown_outcome_is_parked_and_then_unresolved() -> None:
-    """Nobody settles it: it is not sent again, and ends after three days."""
+    """An unknown outcome is parked and not sent again; without a settlement it fails after three days."""
     world, job = World(OutcomeUnknown("Nobody knows."), None), FakeJob()
     states = await world.handle(job)
     assert [State.SUBMITTING, State.PARKED] == states[-2:]
@@ -182,7 +188,7 @@ async def test_an_unknown_outcome_is_parked_and_then_unresolved() -> None:
 
 
 async def test_an_unknown_outcome_may_be_sent_again() -> None:
-    """Where the operator prefers two deployments to none."""
+    """`ON_UNKNOWN_OUTCOME=retry` sends again, for operators who prefer two deployments to none."""
     world, job = World(OutcomeUnknown("Nobody knows."), None, on_unknown_outcome="retry"), FakeJob()
     states = await world.handle(job)
     assert [State.RETRYING, State.BUILDING, State.SUBMITTING, State.DEPLOYED] == states[-4:]
@@ -197,7 +203,7 @@ async def test_an_unknown_outcome_may_be_sent_again() -> None:
     ],
 )
 async def test_another_workers_request_goes_on(last: DeploymentStatus, states: list[State], attempt: int) -> None:
-    """From the state it was left in, with the next number and the next attempt."""
+    """An inherited request continues from its last state, with the next sequence number and the next attempt."""
     world, job = World(), FakeJob(last=last)
     assert states == await world.handle(job)
     assert [6, 7, 8] == [status.sequence for status in job.statuses]
@@ -207,14 +213,20 @@ async def test_another_workers_request_goes_on(last: DeploymentStatus, states: l
 @pytest.mark.parametrize("state", [State.ACCEPTED, State.BUILDING, State.RETRYING, State.PARKED])
 @pytest.mark.parametrize("error", [FORGED, KEYS_AWAY], ids=lambda it: it.code)
 async def test_what_was_accepted_is_not_judged_again(state: State, error: DeploymentError) -> None:
-    """Whoever continues it may have another secret, or not reach the issuer; it goes on for its user all the same."""
+    """The token of an accepted request is not verified again.
+
+    The new owner may have another secret or not reach the issuer; the request continues for its user.
+    """
     world, job = World(token_error=error), FakeJob(last=left(state), settlements=[settled("retry")])
     assert State.DEPLOYED == (await world.handle(job))[-1]
     assert ([], CALLER) == (world.tokens.judged, job.caller)
 
 
 async def test_a_record_that_came_after_it_was_accepted_is_judged() -> None:
-    """It stands in a topic that was made anew, with the same place and the same id: anybody may have sent it."""
+    """A record appended after its request was accepted is verified again.
+
+    Its topic was recreated: the record has the same offset and the same id, and anyone may have sent it.
+    """
     later = record(timestamp_ms=int(NOW.timestamp() * 1000) + 60_000)
     for given in (later, record(appended_by_broker=False)):
         job = FakeJob(given, last=left(State.RETRYING, request_id=record_id(given)))
@@ -223,7 +235,7 @@ async def test_a_record_that_came_after_it_was_accepted_is_judged() -> None:
 
 
 async def test_a_retry_is_not_tried_before_its_time() -> None:
-    """Another worker said when, and the new one keeps to it."""
+    """An inherited retry waits until the time that the earlier worker set."""
     world = World()
     await world.handle(FakeJob(last=left(State.RETRYING, next_attempt_at=NOW + timedelta(seconds=40))))
     assert 1 == len(world.time.slept)
@@ -231,7 +243,7 @@ async def test_a_retry_is_not_tried_before_its_time() -> None:
 
 
 async def test_who_ends_three_workers_is_not_tried_again() -> None:
-    """Two are counted in its status; the third is the one whose end brought it here."""
+    """Three interruptions fail a request: two are counted in its status, and its inheritance is the third."""
     world, job = World(), FakeJob(last=left(State.BUILDING, interruptions=1))
     await world.handle(job)
     assert 2 == job.statuses[0].interruptions
@@ -250,14 +262,17 @@ async def test_who_ends_three_workers_is_not_tried_again() -> None:
     ],
 )
 async def test_a_settlement_decides(state: State, outcome: str, states: list[State], ends: str | None) -> None:
-    """What somebody else knows of the POST; only `retry` sends again."""
+    """A settlement decides the outcome of the POST; only `retry` sends again."""
     world, job = World(), FakeJob(last=left(state), settlements=[settled(outcome)])
     assert states == await world.handle(job)
     assert (ends, outcome == "retry") == (code(job), bool(world.playground.received))
 
 
 async def test_what_was_down_before_a_settlement_gives_no_more_time() -> None:
-    """Its retries have their whole time from there on, and not an hour more for an outage that it did not wait for."""
+    """Retries after a settlement get the full request deadline and no more.
+
+    An outage of an hour that the request did not wait for adds nothing.
+    """
     world = World(*[BUSY] * 4, None, request_deadline_seconds=65)
     job, breakers = FakeJob(last=left(State.PARKED), settlements=[settled("retry")]), world.deployer.admission.breakers
     wait = job.wait_for_settlement
@@ -277,21 +292,24 @@ async def test_what_was_down_before_a_settlement_gives_no_more_time() -> None:
 
 
 async def test_a_settlement_of_another_attempt_says_nothing() -> None:
-    """It was used up, or came too late."""
+    """A settlement of another attempt is ignored: it was already used, or came too late."""
     for state, states in ((State.SUBMITTING, [State.PARKED]), (State.PARKED, [State.FAILED])):
         job = FakeJob(last=left(state), settlements=[settled("deployed", attempt=1)])
         assert states == await World().handle(job)
 
 
 async def test_a_post_without_an_outcome_is_waited_for() -> None:
-    """Until its deadline and a margin; then the operator's choice."""
+    """An inherited POST is awaited until its deadline plus a margin; then `ON_UNKNOWN_OUTCOME` applies."""
     world, job = World(on_unknown_outcome="retry"), FakeJob(last=left(State.SUBMITTING))
     assert [State.RETRYING, State.BUILDING, State.SUBMITTING, State.DEPLOYED] == await world.handle(job)
     assert NOW + timedelta(seconds=360) == job.waited_until
 
 
 async def test_an_attempt_that_is_late_sends_nothing() -> None:
-    """A worker that stood still between its intent and the POST: somebody else may have given the attempt up."""
+    """An attempt that stalls past its deadline before the POST sends nothing.
+
+    Another worker may have given the attempt up in between.
+    """
     world, job = World(), FakeJob()
     publish = job.publish
 
@@ -310,7 +328,7 @@ async def test_an_attempt_that_is_late_sends_nothing() -> None:
     [({"r-1": MINE}, State.DEPLOYED), ({"r-1": "0" * 64}, State.REJECTED), ({"r-2": MINE}, State.REJECTED)],
 )
 async def test_a_replay_that_an_operator_permits_may_be_old(permits: dict[str, str], state: State) -> None:
-    """For the same user and solution, under this very id; whatever else calls itself a replay is judged as usual."""
+    """A permitted replay may have an expired token; with another fingerprint or id it is rejected."""
     value = {"solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID), "jwtToken": "t"}
     original = RequestState("r-0", 1, NOW, fingerprint=MINE, state=State.FAILED)
     job = FakeJob(record(value | {"requestId": "r-1", "replayOf": "r-0"}), known=[original], permits=permits)
@@ -318,12 +336,12 @@ async def test_a_replay_that_an_operator_permits_may_be_old(permits: dict[str, s
 
 
 def first(whose: str | None) -> RequestState:
-    """The id is that of an earlier record."""
+    """The original request, whose id an earlier record already used."""
     return RequestState(ID, 3, NOW, fingerprint=whose, state=State.DEPLOYED)
 
 
 async def test_the_same_request_again_gets_nothing_new() -> None:
-    """No status and no second deployment; its offset passes."""
+    """A repeated request gets no status and no second deployment, and its offset passes."""
     world, job = World(), FakeJob(original=first(MINE))
     assert [] == await world.handle(job)
     assert ([7], []) == (job.processor.finished, world.playground.received)
@@ -336,19 +354,19 @@ async def test_the_same_request_again_gets_nothing_new() -> None:
 async def test_another_request_with_the_same_id_ends_under_its_own(
     whose: str | None, error: DeploymentError | None, reason: str
 ) -> None:
-    """The id's own statuses are not touched, whoever sends it."""
+    """A conflicting request is rejected under its own record id, and the statuses of the original id stay untouched."""
     job = FakeJob(original=first(whose))
     assert [State.REJECTED] == await World(token_error=error).handle(job)
     assert (record_id(job.record), reason) == (job.statuses[0].request_id, code(job))
 
 
 def test_the_clock_of_these_tests_is_whole() -> None:
-    """Deadlines are compared exactly above."""
+    """The test clock has no fraction of a second, because these tests compare deadlines exactly."""
     assert datetime.fromtimestamp(int(NOW.timestamp()), NOW.tzinfo) == NOW
 
 
 async def test_an_outage_before_its_settlement_does_not_prolong_its_retries() -> None:
-    """A parked request waits for people; the time for its retries begins when they have decided."""
+    """Time for retries starts at the settlement, so an outage while the request was parked adds none."""
     world = World(BUSY, request_deadline_seconds=65)
     job = FakeJob(last=left(State.PARKED), settlements=[settled("retry")], clocks=world.time.clocks())
     breakers = world.deployer.admission.breakers
@@ -359,7 +377,7 @@ async def test_an_outage_before_its_settlement_does_not_prolong_its_retries() ->
             async with breakers.guard(source()):
                 raise Unavailable("catalog-unauthorized", "Refused.", dependency_wide=True)
         world.time.wall.now += timedelta(hours=2)
-        async with breakers.guard(source()):  # it is back
+        async with breakers.guard(source()):  # the dependency has recovered
             pass
         return await wait(until)
 

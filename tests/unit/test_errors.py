@@ -1,4 +1,4 @@
-"""The error family and its tables of codes."""
+"""The error classes and their tables of codes."""
 
 import ast
 import re
@@ -60,13 +60,13 @@ EACH = pytest.mark.parametrize("error", ONE_OF_EACH, ids=lambda error: type(erro
 
 
 def family(root: type[DeploymentError] = DeploymentError) -> set[type[DeploymentError]]:
-    """All classes below `root`."""
+    """Return all classes below `root`."""
     below = set(root.__subclasses__())
     return below.union(*(family(one) for one in below))
 
 
 def named_codes() -> set[str]:
-    """The codes that the worker's text names, those composed of a dependency's name and a kind included."""
+    """Return the codes that the worker's source names, including those composed of a dependency's name and a kind."""
     written = {code for text in SOURCES.values() for code in re.findall(r'"([a-z-]+)"', _without_tables(text))}
     names = {
         name
@@ -82,13 +82,13 @@ def named_codes() -> set[str]:
 
 
 def _without_tables(text: str) -> str:
-    """errors.py names each code in its tables, which is not a use of it."""
+    """Remove the tables of errors.py, where naming a code is not a use."""
     return re.sub(r'^    "[a-z-]+": .*$', "", text, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("code", CODES)
 def test_code_is_kebab_case_and_explained(code: str) -> None:
-    """A code is lower case with hyphens, as the contract's pattern wants it, and has a sentence."""
+    """A code is lower case with hyphens, matches the contract's pattern, and has a sentence."""
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*", code)
     assert code == ErrorInfo(code=code, message=CODES[code], stage="internal", retryable=False).code
     assert CODES[code].endswith(".")
@@ -96,22 +96,22 @@ def test_code_is_kebab_case_and_explained(code: str) -> None:
 
 @pytest.mark.parametrize("code", CODES)
 def test_every_code_names_the_way_out(code: str) -> None:
-    """Its last sentence tells the user, or the operator, what to do."""
+    """The last sentence of each code's text advises the user or the operator what to do."""
     assert tells_what_to_do(CODES[code])
 
 
 def test_every_code_is_in_one_table() -> None:
-    """A code ends a request in one way only."""
+    """Each code is in one table only, so that it leads to one final state."""
     assert len(CODES) == len(REJECTED) + len(REJECTED_FOR_NOW) + len(UNAVAILABLE) + len(FAILED)
 
 
 def test_every_code_is_used() -> None:
-    """No code is listed that nothing raises."""
+    """Every listed code is raised somewhere."""
     assert set() == set(CODES) - named_codes()
 
 
 def test_every_raised_code_is_listed() -> None:
-    """What is raised with a literal code is in the table of its class."""
+    """Every literal code that is raised is in the table of its class."""
     classes = {one.__name__: one for one in family()}
     raised = {
         (name, code)
@@ -124,7 +124,7 @@ def test_every_raised_code_is_listed() -> None:
 
 
 def literal(node: ast.expr) -> str | None:
-    """The text of a string in the source, with `x` where something is put in; None when it is no literal."""
+    """Return the text of a string in the source, with `x` for each placeholder; None for anything else."""
     if isinstance(node, ast.Constant):
         return str(node.value)
     if isinstance(node, ast.JoinedStr):
@@ -133,7 +133,7 @@ def literal(node: ast.expr) -> str | None:
 
 
 def test_every_message_says_what_to_do() -> None:
-    """Wherever one is raised: its last sentence is the way out."""
+    """The last sentence of every raised message advises what to do."""
     classes = {one.__name__ for one in family()}
     messages = [
         message
@@ -148,7 +148,7 @@ def test_every_message_says_what_to_do() -> None:
 
 
 def test_code_of_another_table_is_refused() -> None:
-    """A code cannot end a request in a way that its table does not say."""
+    """A code from another class's table is rejected."""
     for make in (
         lambda: NotFound("no-such-code", "x"),
         lambda: NotFound("catalog-timeout", "x"),
@@ -160,12 +160,12 @@ def test_code_of_another_table_is_refused() -> None:
 
 
 def test_one_of_each_is_the_whole_family() -> None:
-    """These tests leave no class out."""
+    """ONE_OF_EACH contains every class."""
     assert family() - {Rejected, Failed} == {type(error) for error in ONE_OF_EACH}
 
 
 def test_family_is_drawn() -> None:
-    """The tree at the top of the module names every class."""
+    """The tree in the module docstring names every class."""
     drawn = set(re.findall(r"\b[A-Z]\w+(?= {2,})", errors.__doc__ or ""))
 
     assert {one.__name__ for one in family()} <= drawn
@@ -173,7 +173,7 @@ def test_family_is_drawn() -> None:
 
 @EACH
 def test_error_says_how_a_request_ends(error: DeploymentError) -> None:
-    """Each class has a final state, a stage and whether another try may help."""
+    """Each class has a final state, a stage, and whether a retry may help."""
     assert error.state in FINAL_STATES
     assert error.stage
     assert isinstance(error, Unavailable | TooManyRequests) is error.retryable
@@ -182,7 +182,7 @@ def test_error_says_how_a_request_ends(error: DeploymentError) -> None:
 
 @EACH
 def test_error_becomes_the_field_of_a_status(error: DeploymentError) -> None:
-    """The status has the error's code, message, stage and whether it is worth another try."""
+    """The error field of a status has the error's code, message, stage, and whether it is retryable."""
     info = error.info()
 
     assert (error.code, error.message, error.stage, error.retryable) == (
@@ -195,17 +195,17 @@ def test_error_becomes_the_field_of_a_status(error: DeploymentError) -> None:
 
 
 def test_a_message_is_one_printable_line() -> None:
-    """Users' texts in it can neither forge a second line nor turn the writing round."""
+    """A message is one printable line: users' text can neither forge a second line nor reverse the text direction."""
     error = NotFound("proto-missing", "Node 'a\n\x1b[2J\u202e\0b' é")
     assert error.message == str(error) == "Node 'a  [2J  b' é"
 
 
 def test_long_message_is_cut_to_the_contract() -> None:
-    """A message that is too long for a status loses its end instead of the status."""
+    """A message that is too long for a status is cut."""
     assert NotFound("proto-missing", "y" * 5000).info().message == "y" * 1000
 
 
 def test_outage_knows_its_stage() -> None:
-    """A dependency can be down at any stage; fetching is the usual one."""
+    """An outage can happen at any stage; the default is `fetch`."""
     assert "fetch" == Unavailable("catalog-timeout", "x").stage
     assert "submit" == Unavailable("playground-busy", "x", "submit").info().stage

@@ -1,4 +1,4 @@
-"""Settings: what is read from the environment, and what is refused with which words."""
+"""Settings: what is read from the environment, and how wrong values are rejected."""
 
 from itertools import combinations
 from pathlib import Path
@@ -33,14 +33,14 @@ REQUIRED = SECRETS | {
 
 
 def refusal(**changes: str) -> str:
-    """What is said when the changed environment is refused."""
+    """Return the error message for the changed environment."""
     with pytest.raises(ConfigurationError) as refused:
         read_settings(REQUIRED | changes, Settings)
     return str(refused.value)
 
 
 def test_required_settings_are_enough() -> None:
-    """With the required variables all others have a default."""
+    """With the required variables set, all others have a default."""
     settings = read_settings(REQUIRED, Settings)
 
     assert "kafka:9092" == settings.kafka.bootstrap_servers
@@ -65,7 +65,7 @@ def test_required_settings_are_enough() -> None:
     ],
 )
 def test_value_is_read(name: str, value: str, group: str, field: str, expected: object) -> None:
-    """A variable becomes the field of its group; an empty one counts as unset."""
+    """A variable sets the field of its group; an empty variable counts as unset."""
     settings = read_settings(REQUIRED | {name: value}, Settings)
 
     assert expected == getattr(getattr(settings, group), field)
@@ -73,7 +73,7 @@ def test_value_is_read(name: str, value: str, group: str, field: str, expected: 
 
 @pytest.mark.parametrize("name", [name for name in REQUIRED if name != "DEPLOYER_AUTH__SECRET"])
 def test_missing_setting_is_named(name: str) -> None:
-    """Each required variable that is missing is named alone, with the sentence that says what it is."""
+    """A missing required variable is reported with its description, and nothing else is."""
     environment = {key: value for key, value in REQUIRED.items() if key != name}
 
     with pytest.raises(ConfigurationError) as refused:
@@ -85,7 +85,7 @@ def test_missing_setting_is_named(name: str) -> None:
 
 
 def test_everything_wrong_is_named_at_once() -> None:
-    """One start is enough to learn all that is missing."""
+    """One start reports everything that is missing."""
     with pytest.raises(ConfigurationError) as refused:
         read_settings({}, Settings)
 
@@ -105,7 +105,7 @@ def test_everything_wrong_is_named_at_once() -> None:
     ],
 )
 def test_unknown_setting_is_refused(name: str, meant: str) -> None:
-    """A typing error does not silently become a default; what is like it is named."""
+    """A misspelled variable is rejected with the closest name, and never silently becomes a default."""
     hint = f"did you mean {meant}?" if meant else "docs/settings.md lists them all"
     assert f"{name}: unknown setting; {hint}" == refusal(**{name: "1"})
 
@@ -128,7 +128,7 @@ def test_unknown_setting_is_refused(name: str, meant: str) -> None:
 )
 @pytest.mark.parametrize("model", [Settings, ClientSettings])
 def test_a_name_with_other_underscores_or_case_is_refused(name: str, meant: str, model: type[Settings]) -> None:
-    """One underscore too few would otherwise leave the default in force without a word."""
+    """A name with other underscores or case is rejected; otherwise the default would silently stay in force."""
     with pytest.raises(ConfigurationError) as refused:
         read_settings(REQUIRED | {name: "canary-9137"}, model)
 
@@ -137,7 +137,7 @@ def test_a_name_with_other_underscores_or_case_is_refused(name: str, meant: str,
 
 @pytest.mark.parametrize("name", setting_names())
 def test_every_setting_is_missed_with_one_underscore(name: str) -> None:
-    """No setting is an exception, and none is taken for another one."""
+    """With one underscore too few, every setting is recognised and suggested by its own name."""
     mistaken = name.replace("__", "_")
 
     assert f"{mistaken}: unknown setting; did you mean {name}?" == refusal(**{mistaken: "1"})
@@ -152,7 +152,7 @@ def test_every_setting_is_missed_with_one_underscore(name: str) -> None:
     ],
 )
 def test_other_names_are_left_alone(name: str) -> None:
-    """Variables that Kubernetes makes for a service called deployer, and those of others, mean nothing here."""
+    """Variables that Kubernetes sets for a service called deployer, and unrelated variables, are ignored."""
     assert read_settings(REQUIRED, Settings) == read_settings(REQUIRED | {name: "tcp://10.0.0.1:80"}, Settings)
 
 
@@ -189,7 +189,7 @@ def test_other_names_are_left_alone(name: str) -> None:
     ],
 )
 def test_wrong_value_is_refused_by_name(name: str, value: str) -> None:
-    """The variable is named and the value is not shown: it may be a secret in the wrong place."""
+    """A wrong value is reported by its variable and not shown: it may be a misplaced secret."""
     message = refusal(**{name: value})
 
     assert message.startswith(f"{name}: ")
@@ -204,7 +204,7 @@ KEYS = {"DEPLOYER_AUTH__JWKS_URL": "https://issuer.example/keys", "DEPLOYER_AUTH
     "algorithm", ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 )
 def test_public_keys_in_place_of_a_secret(algorithm: str) -> None:
-    """An address of keys and the algorithm they are for are enough; an empty secret is none."""
+    """A JWKS URL and its algorithm are enough; an empty secret counts as unset."""
     auth = read_settings(REQUIRED | KEYS | {"DEPLOYER_AUTH__ALGORITHM": algorithm}, Settings).auth
 
     assert (None, "https://issuer.example/keys", algorithm) == (auth.secret, auth.jwks_url, auth.algorithm)
@@ -250,7 +250,7 @@ def test_public_keys_in_place_of_a_secret(algorithm: str) -> None:
     ],
 )
 def test_exactly_one_kind_of_key(changes: dict[str, str], message: str) -> None:
-    """Secret or public keys, and the algorithm that goes with it: anything else would make a public key a secret."""
+    """A secret or public keys must be set, with a matching algorithm: any mix could use a public key as a secret."""
     assert message == refusal(**changes)
 
 
@@ -260,7 +260,7 @@ TOPICS = [f"DEPLOYER_KAFKA__{name}_TOPIC" for name in ("REQUESTS", "STATUS", "SE
 @pytest.mark.parametrize(("first", "second"), [*combinations(TOPICS, 2)])
 @pytest.mark.parametrize("model", [Settings, ClientSettings])
 def test_no_two_topics_are_one(first: str, second: str, model: type[Settings]) -> None:
-    """Nobody reads what is written for another purpose: one request whose statuses are read as requests never ends."""
+    """Two topics must not have one name: a request whose statuses are read as requests would never finish."""
     with pytest.raises(ConfigurationError) as refused:
         read_settings(REQUIRED | {first: "one", second: "one"}, model)
 
@@ -268,12 +268,12 @@ def test_no_two_topics_are_one(first: str, second: str, model: type[Settings]) -
 
 
 def test_a_topic_with_another_one_s_default_name() -> None:
-    """A name that is given is compared with those that are not."""
+    """A configured name is also compared with the defaults of other topics."""
     assert f"{TOPICS[0]} and {TOPICS[1]}: both are " in refusal(**{TOPICS[1]: "playground.deployment.requests"})
 
 
 def test_stop_outlasts_a_deployment() -> None:
-    """A drain shorter than the playground's time-out + 30 would cut running deployments off."""
+    """A drain shorter than the playground's time-out + 30 s is rejected: it would cut running deployments off."""
     slow = {"DEPLOYER_PLAYGROUND__TIMEOUT_SECONDS": "400"}
 
     assert "DEPLOYER_RUNTIME__DRAIN_SECONDS must be at least 430" in refusal(**slow)
@@ -285,7 +285,7 @@ def test_stop_outlasts_a_deployment() -> None:
 
 @pytest.mark.parametrize("name", [*SECRETS, "DEPLOYER_KAFKA__SASL_PASSWORD"])
 def test_secret_comes_from_a_file(name: str, tmp_path: Path) -> None:
-    """Every secret can be a file; the line break that editors add at its end does not count."""
+    """Every secret can come from a file; a trailing line break, as editors add it, is removed."""
     file = tmp_path / "secret"
     file.write_text(" from a file \n")
     environment = {key: value for key, value in REQUIRED.items() if key != name} | {f"{name}_FILE": str(file)}
@@ -297,7 +297,7 @@ def test_secret_comes_from_a_file(name: str, tmp_path: Path) -> None:
 
 
 def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    """A wrong path stops the start and says which variable has it."""
+    """A file that cannot be read stops the start and names its variable."""
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     for path, reason in ((tmp_path / "absent", "FileNotFoundError"), (tmp_path / "binary", "UnicodeDecodeError")):
         message = refusal(DEPLOYER_KAFKA__SASL_PASSWORD_FILE=str(path))
@@ -305,7 +305,7 @@ def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_value_and_file_together_are_refused(tmp_path: Path) -> None:
-    """Which of the two holds is not for us to guess."""
+    """A value together with its file is rejected instead of guessing which of them counts."""
     (tmp_path / "secret").write_text("from a file")
 
     message = refusal(DEPLOYER_AUTH__SECRET_FILE=str(tmp_path / "secret"))
@@ -314,7 +314,7 @@ def test_value_and_file_together_are_refused(tmp_path: Path) -> None:
 
 
 def test_secrets_are_never_shown() -> None:
-    """Neither the settings, in whatever form, nor a refusal show a secret."""
+    """No form of the settings and no error message shows a secret."""
     settings = read_settings(REQUIRED, Settings)
     shown = [
         *(repr(settings), str(settings), f"{settings}", repr(settings.auth), repr(settings.model_dump())),
@@ -326,7 +326,7 @@ def test_secrets_are_never_shown() -> None:
 
 
 def test_settings_do_not_change() -> None:
-    """What was read at the start holds."""
+    """Settings are frozen after the start."""
     with pytest.raises(ValueError, match="frozen"):
         read_settings(REQUIRED, Settings).runtime.http_port = 1  # type: ignore[misc]
 
@@ -337,7 +337,10 @@ def test_settings_do_not_change() -> None:
 def test_a_command_asks_only_for_what_it_uses(
     model: type[BuilderSettings] | type[ClientSettings], groups: tuple[str, ...]
 ) -> None:
-    """`bundle` needs no Kafka and `submit` no catalogue; variables of other groups are known and not read."""
+    """A command needs only its own settings: `bundle` no Kafka, `submit` no catalog.
+
+    Variables of other groups are known and not read.
+    """
     needed = {name: value for name, value in REQUIRED.items() if name.split("__")[0].removeprefix(PREFIX) in groups}
 
     assert read_settings(needed, model) == read_settings(REQUIRED, model)
@@ -345,7 +348,7 @@ def test_a_command_asks_only_for_what_it_uses(
 
 @pytest.mark.parametrize("group", Settings.model_fields)
 def test_every_setting_is_explained(group: str) -> None:
-    """Each field has a sentence that says what it is."""
+    """Every setting has a description."""
     descriptions = _fields(group)
 
     assert descriptions
@@ -363,14 +366,14 @@ def _fields(group: str) -> dict[str, str]:
     ["//evil.example", "/a//b", "/a//", "/a%20b", "/ä", "/{x}", "/..", "/a/../b", "/.", '/"', "/a;b", "/a b", "/a\\b"],
 )
 def test_the_gateways_path_is_one_that_is_served(path: str) -> None:
-    """What a route, a link or a cookie would read differently is rejected at the start."""
+    """A path that a route, a link or a cookie would read differently is rejected at the start."""
     with pytest.raises(ValidationError, match="public_url"):
         GatewaySettings.model_validate({"session_key": "k" * 32, "public_url": f"https://a.example{path}"})
 
 
 @pytest.mark.parametrize("host", ["ä.example", "a.example:65536", "a.example:0x50", "a b.example", '"', "[::g]", "[1]"])
 def test_the_gateways_host_is_one_that_browsers_write(host: str) -> None:
-    """In `Origin` no letters but ASCII's come, and no port that is none."""
+    """A host that no browser sends in `Origin` is rejected: only ASCII letters and valid ports occur there."""
     with pytest.raises(ValidationError, match="public_url"):
         GatewaySettings.model_validate({"session_key": "k" * 32, "public_url": f"https://{host}/p"})
 
@@ -386,5 +389,5 @@ def test_the_gateways_host_is_one_that_browsers_write(host: str) -> None:
     ],
 )
 def test_the_gateways_origin_is_written_as_browsers_do(given: str, known: str) -> None:
-    """Small letters, and no port that is the scheme's own: forms compare it with `Origin`."""
+    """The origin is normalised to lower case without the default port, because forms compare it with `Origin`."""
     assert known == GatewaySettings.model_validate({"session_key": "k" * 32, "public_url": given}).public_url

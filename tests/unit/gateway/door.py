@@ -1,4 +1,4 @@
-"""A gateway of one process without Kafka: requests are written into a list, and statuses come from the test."""
+"""A gateway in one process without Kafka: published requests go into a list, and the test supplies the statuses."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -41,7 +41,7 @@ DEPLOYMENT = {"id": "sudoku-1", "url": "https://playground.example/dashboard?sel
 
 
 class FakeReader:
-    """Says that Kafka answers, or does not."""
+    """A reader whose connection to Kafka the test controls."""
 
     def __init__(self) -> None:
         self.is_connected = True
@@ -50,7 +50,7 @@ class FakeReader:
 
 
 class FakePublisher:
-    """Writes requests into a list; `script` is what the workers say of each."""
+    """A publisher that appends requests to a list; `script` holds the statuses that workers publish for each."""
 
     def __init__(self) -> None:
         self.published: list[OutgoingRequest] = []
@@ -72,7 +72,7 @@ class FakePublisher:
 
 
 class FakeBuilder:
-    """Builds what it is told to."""
+    """A builder whose bundle names its caller."""
 
     async def build(self, solution_id: UUID, revision_id: UUID, caller: Any) -> Any:
         class Bundle:
@@ -83,7 +83,7 @@ class FakeBuilder:
 
 @dataclass
 class FakeOperations:
-    """Notes what was asked for."""
+    """Operations that record their calls."""
 
     done: list[tuple[Any, ...]] = field(default_factory=list)
 
@@ -101,7 +101,7 @@ class FakeOperations:
 
 @dataclass
 class Clock:
-    """The time of day, and what a test has added to it."""
+    """The time of day plus the seconds that a test has added."""
 
     later: float = 0.0  # seconds
 
@@ -111,7 +111,7 @@ class Clock:
 
 @dataclass
 class Door:
-    """The gateway and everything around it."""
+    """The gateway and its fakes."""
 
     client: TestClient[Any, Any]
     view: View
@@ -126,7 +126,7 @@ class Door:
         say(self.view, sequence, state, **changes)
 
     async def get(self, path: str, **options: Any) -> Any:
-        """As a browser asks, whose cookie is for the prefix."""
+        """Send a GET as a browser whose cookie is valid for the prefix."""
         return await self.client.get(
             path if path.startswith(PREFIX) else self.prefix + path, allow_redirects=False, **options
         )
@@ -135,7 +135,7 @@ class Door:
         return await self.client.post(self.prefix + path, allow_redirects=False, **options)
 
     async def log_in(self, user: User = SANDBOX_USER, **roles: Any) -> None:
-        """Have a session, as after a click."""
+        """Get a session, as a click does."""
         response = await self.get(f"{CLICK}?jwtToken={token(user, **roles)}", headers=BROWSER)
         assert response.status in (302, 303), await response.text()
 
@@ -145,7 +145,7 @@ def token(user: User = SANDBOX_USER, hours: float = 1, **options: Any) -> str:
 
 
 def say(view: View, sequence: int, state: str = "accepted", user: User = SANDBOX_USER, **changes: Any) -> None:
-    """Let a worker say something of a request."""
+    """Let a worker publish a status."""
     partition, offset = changes.pop("partition", len(user.user_id) % 3), changes.pop("offset", 0)
     status: dict[str, Any] = {
         "request_id": "r-1",
@@ -165,7 +165,7 @@ def say(view: View, sequence: int, state: str = "accepted", user: User = SANDBOX
 def door_of(
     public_url: str = f"http://portal.example{PREFIX}", connections: Connections | None = None, **changes: Any
 ) -> tuple[web.Application, Routes, Any]:
-    """Make it; `changes` go into its settings. The last one takes the client to it."""
+    """Return the app, its routes, and a factory that makes the Door of a client; `changes` go into the settings."""
     defaults = {"session_key": KEY, "public_url": public_url, "wait_seconds": 0.05}
     own = GatewaySettings.model_validate(defaults | changes)
     auth = AuthSettings(secret=SecretStr(JWT_SECRET))
@@ -183,7 +183,7 @@ def door_of(
 
 @asynccontextmanager
 async def open_door(public_url: str = f"http://portal.example{PREFIX}", **changes: Any) -> AsyncIterator[Door]:
-    """Serve it; `changes` go into its settings."""
+    """Serve the gateway; `changes` go into its settings."""
     app, routes, opened = door_of(public_url, **changes)
     wrong, prefix = list[str](), urlsplit(public_url).path.rstrip("/")
 
@@ -194,4 +194,4 @@ async def open_door(public_url: str = f"http://portal.example{PREFIX}", **change
     async with TestClient(TestServer(app)) as client:
         yield opened(client)
         routes.stopping.set()
-    assert [] == wrong  # of any test: the OpenAPI document says it all
+    assert [] == wrong  # in every test, the OpenAPI document covers each answer

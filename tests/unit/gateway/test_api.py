@@ -1,4 +1,4 @@
-"""What programs ask, and what they are answered."""
+"""The API that programs call."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ def bearer(**options: Any) -> dict[str, str]:
 
 
 async def test_a_deployment_is_created() -> None:
-    """202, where to look, when, and the status as on the topic."""
+    """A created deployment is answered with 202, its location, `Retry-After`, and the published status."""
     async with open_door() as door:
         door.publisher.script = ({"state": "accepted"},)
         response = await door.post("/v1/deployments", json=ASKED, headers=bearer())
@@ -32,7 +32,7 @@ async def test_a_deployment_is_created() -> None:
 
 
 async def test_a_key_makes_it_once() -> None:
-    """The same key is the same deployment, for this user; with something else it is refused."""
+    """An idempotency key creates one deployment per user; reusing the key with another body is rejected."""
     async with open_door() as door:
         door.publisher.script = ({"state": "accepted"},)
         headers = bearer() | {"Idempotency-Key": '"order-1"'}
@@ -47,7 +47,7 @@ async def test_a_key_makes_it_once() -> None:
 
 
 async def test_a_key_has_a_length() -> None:
-    """400, before anything is published."""
+    """A key that is too long is answered with 400, and nothing is published."""
     async with open_door() as door:
         headers = bearer() | {"Idempotency-Key": "k" * 256}
         assert 400 == (await door.post("/v1/deployments", json=ASKED, headers=headers)).status
@@ -55,7 +55,10 @@ async def test_a_key_has_a_length() -> None:
 
 
 async def test_a_request_is_there_before_its_first_status() -> None:
-    """Its address answers at once, and for its user alone; a refusal, which has the id of its place, is found there."""
+    """A request's address answers its user, and no other user, before the first status.
+
+    A rejection under a record id is found at the same address.
+    """
     async with open_door() as door:
         created = await door.post("/v1/deployments", json=ASKED, headers=bearer() | {"Prefer": "wait=0"})
         path, body = created.headers["Location"], await created.json()
@@ -69,7 +72,7 @@ async def test_a_request_is_there_before_its_first_status() -> None:
 
 
 async def test_without_a_key_each_is_another_one() -> None:
-    """A program that wants to repeat safely gives a key."""
+    """Without an idempotency key every POST creates a new deployment: a program that repeats safely sends a key."""
     async with open_door() as door:
         for _ in range(2):
             await door.post("/v1/deployments", json=ASKED, headers=bearer() | {"Prefer": "wait=0"})
@@ -88,7 +91,7 @@ async def test_without_a_key_each_is_another_one() -> None:
     ],
 )
 async def test_a_wrong_body_is_a_problem(body: bytes, code: str) -> None:
-    """400 as problem details, which name the field."""
+    """A malformed body is answered with 400 and problem details whose code names the error."""
     async with open_door() as door:
         response = await door.post("/v1/deployments", data=body, headers=bearer())
         found = await response.json()
@@ -102,7 +105,7 @@ async def test_a_wrong_body_is_a_problem(body: bytes, code: str) -> None:
 
 
 async def test_a_large_body_is_refused() -> None:
-    """413, before it is read to its end."""
+    """A body that is too large is answered with 413 before all of it is read."""
     async with open_door() as door:
         response = await door.post("/v1/deployments", data=b" " * (MAX_BODY + 1), headers=bearer())
         assert (413, "too-large") == (response.status, (await response.json())["code"])
@@ -110,7 +113,7 @@ async def test_a_large_body_is_refused() -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Basic YTpi"}, {"Authorization": "Bearer nonsense"}])
 async def test_without_a_token_nothing_is_created(headers: dict[str, str]) -> None:
-    """401 as problem details, with the scheme that is wanted."""
+    """A missing or malformed token is answered with 401, problem details, and the expected scheme."""
     async with open_door() as door:
         response = await door.post("/v1/deployments", json=ASKED, headers=headers)
         assert (401, "application/problem+json") == (response.status, response.content_type)
@@ -118,21 +121,24 @@ async def test_without_a_token_nothing_is_created(headers: dict[str, str]) -> No
 
 
 async def test_a_status_is_read_until_it_is_another_one() -> None:
-    """304 for what is known; with `wait` the answer comes when there is news."""
+    """A known status is answered with 304; with `wait` the answer comes with the next status."""
     async with open_door() as door:
         door.say(0)
         response = await door.get("/v1/deployments/r-1", headers=bearer())
         known = bearer() | {"If-None-Match": response.headers["ETag"]}
         assert (200, 304) == (response.status, (await door.get("/v1/deployments/r-1", headers=known)).status)
         waiting = asyncio.create_task(door.get("/v1/deployments/r-1", headers=known | {"Prefer": "wait=20"}))
-        while not door.view._watched:  # noqa: ASYNC110 - nothing tells that it waits now
+        while not door.view._watched:  # noqa: ASYNC110 - there is no event to await
             await asyncio.sleep(0)
         door.say(1, "building")
         assert "building" == (await (await waiting).json())["state"]
 
 
 async def test_events_begin_with_the_whole_state() -> None:
-    """Then one for each status, the last one with the end; who comes back after it is told to stay away."""
+    """The stream sends the current status, then each new status, then `over`.
+
+    A reader that reconnects after the last event gets 204.
+    """
     async with open_door() as door:
         door.say(0)
         response = await door.get("/v1/deployments/r-1/events", headers=bearer())
@@ -156,7 +162,7 @@ async def test_events_begin_with_the_whole_state() -> None:
 
 @pytest.mark.parametrize("prefix", ["", PREFIX])
 async def test_the_interface_is_described(prefix: str) -> None:
-    """For everybody, with the address under which programs reach this gateway."""
+    """The OpenAPI document needs no token and lists the gateway's public address."""
     async with open_door() as door:
         response = await door.client.get(f"{prefix}/openapi.json")
         found = await response.json()
@@ -165,7 +171,7 @@ async def test_the_interface_is_described(prefix: str) -> None:
 
 
 async def test_streams_of_all_are_bounded() -> None:
-    """One more is refused, whoever asks."""
+    """The total number of streams is bounded: the next stream is rejected for any user."""
     async with open_door(max_streams=1) as door:
         door.say(0)
         door.say(0, request_id="theirs", user=STRANGER, partition=2)
@@ -176,7 +182,7 @@ async def test_streams_of_all_are_bounded() -> None:
 
 
 async def test_streams_of_a_user_are_bounded() -> None:
-    """One more is refused, and one that has ended makes room."""
+    """The streams of a user are bounded: the next stream is rejected until an open stream closes."""
     async with open_door(max_streams_per_user=2) as door:
         door.say(0)
         opened = [await door.get("/v1/deployments/r-1/events", headers=bearer()) for _ in range(2)]
@@ -185,21 +191,24 @@ async def test_streams_of_a_user_are_bounded() -> None:
             it.close()
         async with asyncio.timeout(5):
             while (await door.get("/v1/deployments/r-1/events", headers=bearer())).status != 200:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)  # nothing tells that the server has noticed
+                await asyncio.sleep(0.05)  # the server gives no event when it notices
 
 
 @pytest.mark.parametrize(
     ("limit", "user"), [({"max_streams_per_user": 1}, {}), ({"max_streams": 1}, {"user": STRANGER})]
 )
 async def test_long_polls_are_bounded_with_the_streams(limit: dict[str, Any], user: dict[str, Any]) -> None:
-    """Whatever they wait for; a wait of the usual length is none, and one that left makes room."""
+    """Long polls count as streams, whatever they wait for.
+
+    A wait of the usual length does not count, and a poll whose sender left frees its slot.
+    """
     async with open_door(**limit) as door:
         door.say(0)
         door.say(0, request_id="theirs", user=STRANGER, partition=2)
         path = "/v1/deployments/theirs" if user else "/v1/deployments/r-1"
         long, given = {"Prefer": "wait=20"}, bearer(**user)
         waiting = asyncio.create_task(door.get("/v1/deployments/r-1", headers=bearer() | long))
-        while not door.view._watched:  # noqa: ASYNC110 - nothing tells that it waits now
+        while not door.view._watched:  # noqa: ASYNC110 - there is no event to await
             await asyncio.sleep(0)
         assert 429 == (await door.get(path, headers=given | long)).status
         assert 429 == (await door.post("/v1/deployments", json=ASKED, headers=given | long)).status
@@ -208,14 +217,14 @@ async def test_long_polls_are_bounded_with_the_streams(limit: dict[str, Any], us
         assert 200 == (await door.get(path, headers=given)).status
         short = {"Prefer": "wait=0"}
         assert 202 == (await door.post("/v1/deployments", json=ASKED, headers=given | short)).status
-        waiting.cancel()  # closes its connection
+        waiting.cancel()  # this closes the connection
         async with asyncio.timeout(5):
             while (await door.get(f"{path}/events", headers=given)).status != 200:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)  # nothing tells that the server has noticed
+                await asyncio.sleep(0.05)  # the server gives no event when it notices
 
 
 async def test_a_wait_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is preferred, and when the gateway stops."""
+    """A wait is bounded by MAX_WAIT, however long a wait the client prefers."""
     monkeypatch.setattr(answers, "MAX_WAIT", 0.1)
     async with open_door() as door:
         door.say(0)

@@ -1,4 +1,4 @@
-"""What the gateway's process is made of: its probes, and the builder that is opened late."""
+"""The gateway's process: its probes, and its builder, which is opened on first use."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,10 @@ from worker.gateway.app import BUILDS, add_probes
 
 @pytest.mark.parametrize("missing", ["", "stop", "access", "reader", "publisher"])
 async def test_it_is_ready_when_nothing_is_missing(missing: str) -> None:
-    """503 with the reason while it stops, may not, has not read, or cannot write; it is alive all the same."""
+    """`/ready` answers 503 with a reason while the gateway is stopping, lacks access, still reads, or cannot publish.
+
+    `/live` answers 200 in all of these cases.
+    """
     app, stop, reader = web.Application(), asyncio.Event(), FakeReader()
     access: Any = SimpleNamespace(problem="an ACL is missing" if missing == "access" else None)
     publisher: Any = SimpleNamespace(get=lambda: None if missing == "publisher" else object())
@@ -35,7 +38,7 @@ async def test_it_is_ready_when_nothing_is_missing(missing: str) -> None:
 
 
 async def test_few_bundles_are_built_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others wait: a large one takes 130 MB while it is built. The builder is opened once."""
+    """At most BUILDS bundles are built at once, because a large bundle takes 130 MB; the builder is opened once."""
     building = most = opened = 0
 
     class Slow:

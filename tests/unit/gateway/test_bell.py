@@ -1,4 +1,4 @@
-"""Notifications in the portal: what they say, and that each is sent once."""
+"""The portal's notifications: their content, and that each is sent once."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ def ended(**changes: Any) -> DeploymentStatus:
 
 
 class FakeCatalog:
-    """Takes what it is sent; the first of some paths fail."""
+    """A catalog that records each POST and fails the first calls of the given paths."""
 
     def __init__(self, *failures: str) -> None:
         self.posts: list[tuple[str, Any]] = []
@@ -54,7 +54,7 @@ class FakeCatalog:
 
 
 class Pauses:
-    """Notes them, and waits for none."""
+    """A sleep that records its seconds and returns at once."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -68,7 +68,7 @@ def bell(catalog: FakeCatalog, pauses: Pauses | None = None) -> Bell:
 
 
 async def test_the_user_is_told_with_the_pages_address() -> None:
-    """A notification, and whose it is."""
+    """A notification links to the request's page and is assigned to its user."""
     catalog = FakeCatalog()
     assert await bell(catalog).ring(ended(), "user/1")
     notification = {
@@ -83,7 +83,10 @@ async def test_the_user_is_told_with_the_pages_address() -> None:
 
 
 async def test_only_what_failed_is_sent_again() -> None:
-    """So that a retry of the second call makes no second notification; pauses grow."""
+    """Only the call that failed is repeated, with growing pauses.
+
+    A retry of the second call therefore creates no second notification.
+    """
     catalog, pauses = FakeCatalog("notif", *["notif/n-7/user/u"] * 2), Pauses()
     assert await bell(catalog, pauses).ring(ended(), "u")
     assert ["notif", "notif", *["notif/n-7/user/u"] * 3] == [path for path, _ in catalog.posts]
@@ -91,7 +94,7 @@ async def test_only_what_failed_is_sent_again() -> None:
 
 
 async def test_what_is_never_taken_is_given_up() -> None:
-    """In about a minute, for others wait behind it."""
+    """A notification that keeps failing is given up after about a minute, because others wait behind it."""
     catalog, pauses = FakeCatalog(*["notif"] * 100), Pauses()
     assert not await bell(catalog, pauses).ring(ended(), "u")
     assert ATTEMPTS == len(catalog.posts)
@@ -100,7 +103,7 @@ async def test_what_is_never_taken_is_given_up() -> None:
 
 @pytest.mark.parametrize(("name", "error"), [("x" * 100, "y" * 1000), (None, None)])
 def test_it_fits_into_the_database(name: str | None, error: str | None) -> None:
-    """Titles of 100 characters, messages of 2,048, addresses of 512."""
+    """A notification fits the database: 100 characters for titles, 2,048 for messages, 512 for addresses."""
     why = {"code": "internal", "message": error, "stage": "internal", "retryable": False} if error else None
     status = ended(state="failed", solution_name=name, error=why, request_id="r" * 128)
     said = Bell(FakeCatalog().post, f"https://{'p' * 380}.example").notification(status)
@@ -109,7 +112,7 @@ def test_it_fits_into_the_database(name: str | None, error: str | None) -> None:
 
 
 async def test_whatever_fails_does_not_end_the_notifications() -> None:
-    """It is tried again, with pauses that grow until something was read, and each failure is counted."""
+    """Any failure is counted and retried, with pauses that grow until a record is read."""
     stopping, pauses, runs = asyncio.Event(), Pauses(), 0
     counted = BACKGROUND_FAILURES.labels("notifications")._value
     before = counted.get()
@@ -129,7 +132,7 @@ async def test_whatever_fails_does_not_end_the_notifications() -> None:
 
 
 async def test_one_notification_that_fails_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A defect costs one notification; while Kafka is away the same record is read again."""
+    """A defect loses one notification; while Kafka is unreachable the same record is read again."""
     failure: Exception = ValueError("a record no one has imagined")
 
     async def user_of(*_: object) -> str:

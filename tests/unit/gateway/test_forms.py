@@ -1,4 +1,4 @@
-"""Forms out of the bytes of a body."""
+"""Parsing forms from the bytes of a body."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def click() -> dict[str, str]:
 
 
 async def test_a_portal_that_uses_form_data_deploys() -> None:
-    """And so does `curl -F`: both send multipart."""
+    """A multipart form deploys, as a portal that uses FormData or `curl -F` sends it."""
     form = aiohttp.FormData(default_to_multipart=True)
     for name, value in click().items():
         form.add_field(name, value)
@@ -52,13 +52,13 @@ async def test_a_portal_that_uses_form_data_deploys() -> None:
     ],
 )
 async def test_what_is_no_form_is_refused(content_type: str, body: bytes, status: int) -> None:
-    """415 for another type, 400 for what cannot be read, wherever a form is expected, and no bug of the gateway."""
+    """Every form route answers 415 to another content type and 400 to an unreadable body, never an internal error."""
     async with open_door() as door:
         await door.log_in()
         for path in ("/deploy", "/requests/r-1/again", "/requests/r-1/settle"):
             door.say(0)
             response = await door.post(path, data=body, headers={"Content-Type": content_type})
-            expected = 404 if path.endswith("settle") else status  # for administrators
+            expected = 404 if path.endswith("settle") else status  # the route is for administrators
             assert (expected, True) == (response.status, "[internal]" not in await response.text())
 
 
@@ -77,24 +77,24 @@ async def test_what_is_no_form_is_refused(content_type: str, body: bytes, status
     ],
 )
 def test_a_form_is_read(content_type: str, body: bytes) -> None:
-    """In either type; of a field that comes twice the first one counts."""
+    """Both content types are read; the first value of a repeated field counts."""
     assert {"a": "ä b", "c": ""} == read_form(content_type, body)
 
 
 def test_a_value_is_what_stands_between_the_boundaries() -> None:
-    """With its line ends, and with what only looks like a boundary."""
+    """A multipart value keeps its line ends and any text that only resembles a boundary."""
     value = b"one\r\ntwo\r\n--x"
     assert {"a": value.decode()} == read_form(MULTIPART, PART % (b"a", value) + END)
 
 
 def test_parts_within_parts_are_text() -> None:
-    """Nothing is nested, so that no depth has to be bounded."""
+    """Nested parts are not parsed, so no depth has to be bounded."""
     with pytest.raises(FormError):
         read_form(MULTIPART, (b"------x\r\nContent-Type: multipart/mixed; boundary=y\r\n\r\n" * 1500)[: 64 * 1024])
 
 
 async def test_bytes_that_are_no_text_are_no_bug() -> None:
-    """In headers and addresses: the answer is one of a wrong request."""
+    """Undecodable bytes in headers and addresses never cause a 500 answer."""
     async with open_door() as door:
         wrong: list[Any] = []
         for name in (
@@ -117,7 +117,10 @@ async def test_bytes_that_are_no_text_are_no_bug() -> None:
     ("nonce", "status"), [("", 404), ("x" * 7, 404), ("x" * 8, 303), ("x" * 64, 303), ("x" * 65, 404)]
 )
 async def test_a_nonce_is_as_long_as_the_gateways_own(nonce: str, status: int) -> None:
-    """An empty one would make every repetition the same request, and a long one is not the page's."""
+    """A nonce must have 8 to 64 characters.
+
+    An empty nonce would make every repetition the same request, and a longer one is not from the gateway's page.
+    """
     async with open_door() as door:
         await door.log_in()
         door.say(0)

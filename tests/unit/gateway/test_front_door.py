@@ -1,4 +1,4 @@
-"""What a click becomes, and what is no click."""
+"""The decision what a click becomes, and what is not a click."""
 
 import pytest
 
@@ -24,20 +24,20 @@ def entry(*states: str) -> Entry:
 
 @pytest.mark.parametrize("states", [("accepted",), ("accepted", "building"), ("submitting", "parked")])
 def test_an_open_request_is_joined(states: tuple[str, ...]) -> None:
-    """However long it takes: a parked one, too, for deploying again might deploy twice."""
+    """A click joins an open request at any age, even if it is parked, because deploying again might deploy twice."""
     last = entry(*states)
     assert Join(last) == click(last, OF, "token", last.ended_ms + 100 * MINUTE, MINUTE)
 
 
 def test_an_ended_request_is_joined_for_a_while() -> None:
-    """A reload soon after the end shows it, and later one deploys again."""
+    """A reload within the time limit shows the finished request; a later reload deploys again."""
     last = entry("accepted", "deployed")
     assert Join(last) == click(last, OF, "token", last.ended_ms + MINUTE - 1, MINUTE)
     assert isinstance(click(last, OF, "token", last.ended_ms + MINUTE, MINUTE), Publish)
 
 
 def test_everybody_chooses_the_same_id() -> None:
-    """Reloads, retries of a proxy, and other replicas; another token, user or earlier request makes another one."""
+    """Reloads, proxy retries and other replicas choose one id; another token, user or earlier request changes it."""
     last = entry("accepted", "deployed")
     later = last.ended_ms + 2 * MINUTE
     chosen = {
@@ -64,11 +64,11 @@ def test_everybody_chooses_the_same_id() -> None:
     ],
 )
 def test_what_is_no_click_does_not_deploy(method: str, headers: dict[str, str]) -> None:
-    """Prefetched, embedded, called by a script, or only asked whether it is there."""
+    """A prefetch, an embedded resource, a script's call and a HEAD request do not deploy."""
     assert refusal(method, headers) is not None
 
 
 @pytest.mark.parametrize("headers", [{}, {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}])
 def test_a_click_deploys(headers: dict[str, str]) -> None:
-    """In a browser, or by a program, which sends none of the headers."""
+    """A browser's navigation deploys, and so does a program, which sends none of the headers."""
     assert refusal("GET", headers) is None

@@ -1,4 +1,4 @@
-"""What strangers can take: lines, bodies, connections, time."""
+"""Limits on what unauthenticated clients can use: lines, bodies, connections, time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -18,7 +18,7 @@ from worker.gateway.metrics import ANSWERS, BAD_REQUESTS, CONNECTIONS_CUT_OFF
 
 
 class FakeTransport:
-    """Notes that it was cut off."""
+    """A transport that records whether it was aborted or closed."""
 
     is_aborted = False
     is_closed = False
@@ -46,12 +46,12 @@ def connection(*, is_resting: bool = False) -> Any:
 
 
 def counted(counter: Any, *labels: str) -> float:
-    """Return what a counter of the gateway is at."""
+    """Return the value of a gateway counter."""
     return float((counter.labels(*labels) if labels else counter)._value.get())
 
 
 def test_a_silent_connection_is_cut_off() -> None:
-    """After its seconds, from its beginning on; one that is answered may take longer."""
+    """A connection is cut off after IDLE_SECONDS of silence from its start; a busy connection may take longer."""
     now = 0.0
     connections = Connections(lambda: now)
     silent, busy = connection(), connection()
@@ -68,7 +68,10 @@ def test_a_silent_connection_is_cut_off() -> None:
 
 
 def test_a_connection_between_two_requests_is_closed_and_no_slow_one() -> None:
-    """A browser that has read its answer is no attack, and no reason for an alert."""
+    """A connection between two requests is closed, not aborted.
+
+    A browser that has read its answer is no attack and no reason for an alert.
+    """
     now = 0.0
     connections, resting = Connections(lambda: now), connection(is_resting=True)
     for now in (0.0, IDLE_SECONDS + 0.1):  # noqa: B007 - the clock reads it
@@ -77,7 +80,7 @@ def test_a_connection_between_two_requests_is_closed_and_no_slow_one() -> None:
 
 
 def test_of_too_many_the_oldest_idle_ones_go() -> None:
-    """And as many as are too many."""
+    """Above MAX_CONNECTIONS, the oldest idle connections are cut off, and only as many as exceed it."""
     connections = Connections(lambda: 0.0)
     opened = [connection() for _ in range(MAX_CONNECTIONS + 3)]
     for it in opened:
@@ -88,7 +91,7 @@ def test_of_too_many_the_oldest_idle_ones_go() -> None:
 
 @asynccontextmanager
 async def opened(app: Any) -> AsyncIterator[Callable[[], Any]]:
-    """Serve it for connections that stay open, which are closed at the end."""
+    """Serve the app for connections that stay open, and close them at the end."""
     writers: list[asyncio.StreamWriter] = []
     async with serving(app, Connections(), "127.0.0.1", 0) as port:
 
@@ -106,7 +109,7 @@ async def opened(app: Any) -> AsyncIterator[Callable[[], Any]]:
 
 @asynccontextmanager
 async def raw(app: Any) -> AsyncIterator[Callable[[bytes], Any]]:
-    """Talk to it byte by byte."""
+    """Serve the app, and yield a function that sends raw bytes and returns the answer."""
     async with serving(app, Connections(), "127.0.0.1", 0) as port:
 
         async def say(data: bytes) -> bytes:
@@ -132,7 +135,7 @@ async def _answer(reader: asyncio.StreamReader) -> bytes:
     ("length", "status"), [(MAX_LINE - 200, b"401"), (MAX_LINE + 100, b"400"), (10 * MAX_LINE, b"400")]
 )
 async def test_a_line_is_as_long_as_a_path_with_a_token(length: int, status: bytes) -> None:
-    """A token of 8 KiB in the address is read, and 16 KiB are the end."""
+    """A request line of up to 16 KiB is read, which is enough for a token of 8 KiB; a longer line is rejected."""
     async with raw(door_of()[0]) as say:
         path = f"{PREFIX}/deploy/{'0' * 8}-0000-0000-0000-{'0' * 12}/{'0' * 8}-0000-0000-0000-{'0' * 12}?jwtToken="
         answer = await say(
@@ -145,7 +148,7 @@ HEAD = b"GET /live HTTP/1.1\r\nHost: a\r\n"
 
 
 def fields(count: int, length: int, end: bytes = b"\r\n") -> bytes:
-    """Return a request with this many more headers of this length each."""
+    """Return a request with `count` more headers of `length` bytes each."""
     return HEAD + b"".join(b"X-%04d: %s\r\n" % (number, b"x" * (length - 10)) for number in range(count)) + end
 
 
@@ -157,13 +160,13 @@ def fields(count: int, length: int, end: bytes = b"\r\n") -> bytes:
         (fields(3, MAX_LINE), b"404"),
         (fields(5, MAX_LINE), b"431"),
         (fields(60, MAX_HEAD // 50), b"431"),
-        (fields(5, MAX_LINE, end=b""), b"431"),  # and no end of it in sight
+        (fields(5, MAX_LINE, end=b""), b"431"),  # the head never ends
         (b"GET /" + b"x" * MAX_LINE * 2 + b" HTTP/1.1\r\n\r\n", b"400"),
     ],
     ids=["many", "too many", "large", "too large", "too large in all", "without an end", "a long line"],
 )
 async def test_a_head_is_bounded(request_head: bytes, status: bytes) -> None:
-    """By the number of headers, and by the bytes of all of them, whether it has an end or not."""
+    """A head is bounded by the number of its headers and by their total size, whether or not it is complete."""
     before = counted(BAD_REQUESTS, "too-large"), counted(ANSWERS, "none", "4xx")
     async with raw(door_of()[0]) as say:
         assert status == (await say(request_head))[9:12]
@@ -173,7 +176,10 @@ async def test_a_head_is_bounded(request_head: bytes, status: bytes) -> None:
 
 
 async def test_heads_are_bounded_one_by_one() -> None:
-    """A connection may have any number of requests, and bodies and later requests do not count as their heads."""
+    """Each head is bounded separately: bodies and later requests of the same connection do not count.
+
+    A connection may therefore have any number of requests.
+    """
     body = b"POST /deploy HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n" + b"x" * 60_000
     async with opened(door_of()[0]) as connect:
         reader, writer = await connect()
@@ -187,7 +193,10 @@ async def test_heads_are_bounded_one_by_one() -> None:
 
 
 async def test_what_is_unread_is_bounded_over_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest unfinished requests make room; other requests are answered all the while."""
+    """Unread bytes are bounded over all connections.
+
+    The oldest unfinished requests are cut off, and other requests are answered in the meantime.
+    """
     monkeypatch.setattr(connection_module, "MAX_UNREAD", 200_000)
     before = counted(CONNECTIONS_CUT_OFF, "large")
     async with opened(door_of()[0]) as connect:
@@ -210,7 +219,10 @@ async def one_answer(connect: Any) -> bytes:
 
 
 async def test_a_connection_without_a_complete_request_counts_as_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a real socket: the gateway's clock is before aiohttp's own, which counts nothing."""
+    """Slow connections over a real socket are cut off and counted.
+
+    The gateway's clock fires before aiohttp's own, which counts nothing.
+    """
     monkeypatch.setattr(http, "IDLE_SECONDS", 0.1)
     monkeypatch.setattr(http, "SWEEP_SECONDS", 0.02)
     before = counted(CONNECTIONS_CUT_OFF, "slow")
@@ -239,7 +251,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("sent", MALFORMED.values(), ids=MALFORMED)
 async def test_what_is_no_http_has_an_answer_of_the_gateways(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    """With its headers, counted, and without a word of what was sent, in the answer or in the log."""
+    """Malformed HTTP is counted and gets the gateway's headers; no answer or log line repeats what was sent."""
     before = counted(BAD_REQUESTS, "malformed") + counted(BAD_REQUESTS, "too-large")
     async with raw(door_of()[0]) as say:
         answer = await say(sent)
@@ -254,7 +266,7 @@ async def test_what_is_no_http_has_an_answer_of_the_gateways(sent: bytes, caplog
 
 
 async def test_a_body_that_does_not_come_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """408, so that nobody holds a place by promising bytes."""
+    """A body that never arrives is answered with 408, so that no client holds a slot by promising bytes."""
     monkeypatch.setattr(http, "BODY_SECONDS", 0.05)
     async with raw(door_of()[0]) as say:
         head = f"POST {PREFIX}/v1/deployments HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n1234"
@@ -262,7 +274,7 @@ async def test_a_body_that_does_not_come_ends(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_a_large_body_is_refused() -> None:
-    """By its size alone, before a token is looked at."""
+    """A large body is rejected by its size alone, before its token is verified."""
     async with open_door() as door:
         response = await door.post("/v1/deployments", data=b" " * (MAX_BODY + 1), headers={"Authorization": token()})
         assert 413 == response.status
@@ -272,12 +284,12 @@ async def test_a_large_body_is_refused() -> None:
 
 
 async def test_a_body_is_no_head() -> None:
-    """One of the largest size leaves the next request of its connection all of its own head."""
+    """After a body of the largest size, the next request of the connection has the full limit for its head."""
     async with opened(door_of()[0]) as connect:
         reader, writer = await connect()
         writer.write(b"POST /live HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % MAX_BODY)
         assert b"HTTP/1.1 100 Continue\r\n\r\n" == await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
         writer.write(b"x" * MAX_BODY + HEAD + b"\r\n")
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
-        await reader.readuntil(b"\n")  # its body
+        await reader.readuntil(b"\n")  # the answer's body
         assert [b"404"] * 2 == [head[9:12], (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5))[9:12]]

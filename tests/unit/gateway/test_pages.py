@@ -1,4 +1,4 @@
-"""What people see, and who sees what."""
+"""The pages: what they show, and to whom."""
 
 import asyncio
 import re
@@ -15,7 +15,7 @@ from worker.gateway.pages import milestones
 from worker.gateway.view import Step
 from worker.sandbox.users import SANDBOX_USER, STRANGER
 
-ADMIN = {"admin_role": "MLP System User"}  # which every user of the sandbox has
+ADMIN = {"admin_role": "MLP System User"}  # every user of the sandbox has this role
 NOT_FOUND = "Request not found"
 
 
@@ -29,7 +29,10 @@ async def page(door: Any, path: str = "/requests/r-1") -> str:
 
 
 async def test_the_deployment_is_linked_with_whom_to_log_in_as() -> None:
-    """The playground finds deployments by the e-mail in lower case."""
+    """A deployed request links to its deployment and shows the e-mail address to log in with.
+
+    The playground finds deployments by that address in lower case.
+    """
     async with open_door() as door:
         door.say(0)
         door.say(1, "deployed", deployment=DEPLOYMENT, solution_name="Sudoku <b>", kind="pipeline")
@@ -41,7 +44,7 @@ async def test_the_deployment_is_linked_with_whom_to_log_in_as() -> None:
 
 
 async def test_an_error_is_told_with_its_code_and_what_to_do() -> None:
-    """The worker's sentence, the code of the contract, and the advice."""
+    """An error is shown with the worker's message, its code, and advice."""
     async with open_door() as door:
         door.say(0)
         door.say(1, "rejected", **error("no-access", "You may not read Sudoku."))
@@ -54,7 +57,7 @@ async def test_an_error_is_told_with_its_code_and_what_to_do() -> None:
 
 
 async def test_warnings_and_containers_are_listed() -> None:
-    """Each name that was changed, and what runs."""
+    """Warnings, such as changed names, and running containers are listed."""
     bundle = {"sha256": "0" * 64, "size": 4711, "nodes": ["solver", "gui"]}
     async with open_door() as door:
         door.say(0)
@@ -66,7 +69,7 @@ async def test_warnings_and_containers_are_listed() -> None:
 
 
 async def test_waiting_is_told_with_its_place() -> None:
-    """One request of a user after the other is deployed."""
+    """A waiting request shows how many of its user's requests are before it."""
     async with open_door() as door:
         for number in range(3):
             door.say(0, request_id=f"r-{number}", offset=number)
@@ -76,7 +79,7 @@ async def test_waiting_is_told_with_its_place() -> None:
 
 
 async def test_the_list_has_mine_and_nobody_elses() -> None:
-    """By user, and each with enough of its id to be told apart."""
+    """The list shows only the user's own requests, each with enough of its id to be recognised."""
     async with open_door() as door:
         door.say(0, request_id="mine-123", solution_name="Mine")
         door.say(0, request_id="theirs-1", solution_name="Theirs", user=STRANGER, partition=2)
@@ -89,7 +92,7 @@ async def test_the_list_has_mine_and_nobody_elses() -> None:
     "path", ["/requests/{}", "/requests/{}/events", "/v1/deployments/{}", "/v1/deployments/{}/events"]
 )
 async def test_a_foreign_request_is_as_unknown_as_none(path: str) -> None:
-    """Neither the status nor the text says that it is there."""
+    """Another user's request gets the same 404 answer as a request that does not exist."""
     async with open_door() as door:
         door.say(0, request_id="theirs", user=STRANGER, partition=2)
         await door.log_in()
@@ -101,7 +104,7 @@ async def test_a_foreign_request_is_as_unknown_as_none(path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/requests", "/requests/r-1", "/parked"])
 async def test_without_a_session_one_learns_nothing(path: str) -> None:
-    """A sentence says how to get one; an expired, forged or foreign cookie is none."""
+    """Without a valid session every page answers 401 and links to the login; a wrong cookie counts as none."""
     async with open_door(portal_url="https://graphene.example") as door:
         door.say(0)
         for cookie in ("", "nonsense", token()):
@@ -112,7 +115,7 @@ async def test_without_a_session_one_learns_nothing(path: str) -> None:
 
 
 async def test_a_session_of_another_key_is_none() -> None:
-    """Each gateway trusts its own signature alone."""
+    """A gateway accepts only sessions that are signed with its own key."""
     async with open_door() as one, open_door(session_key="z" * 32) as other:
         response = await one.get(CLICK, headers={"jwtToken": token()})
         cookie = response.cookies["playground-session"].value
@@ -121,7 +124,7 @@ async def test_a_session_of_another_key_is_none() -> None:
 
 
 async def test_a_session_ends_with_its_token() -> None:
-    """Its cookie has the token's end."""
+    """The session cookie expires with its token."""
     async with open_door() as door:
         response = await door.get(CLICK, headers={"jwtToken": token(hours=0.5)})
         age = int(response.cookies["playground-session"]["max-age"])
@@ -129,7 +132,7 @@ async def test_a_session_ends_with_its_token() -> None:
 
 
 async def test_an_administrator_sees_all() -> None:
-    """And what waits for them; nobody else has that page."""
+    """An administrator sees all requests and the page of parked requests; other users do not."""
     async with open_door(**ADMIN) as door, open_door() as other:
         for it in (door, other):
             it.say(0, "submitting", request_id="theirs", user=STRANGER, partition=2)
@@ -144,7 +147,10 @@ async def test_an_administrator_sees_all() -> None:
 
 
 async def test_an_administrator_sees_what_has_failed() -> None:
-    """With a button that replays it where there is a dead letter; what was rejected is its sender's matter."""
+    """An administrator sees failed requests, with a replay button if a dead letter exists.
+
+    A rejected request is its sender's matter.
+    """
     ends = [("failed", "catalog-unavailable"), ("failed", "outcome-unknown"), ("failed", "playground-refused")]
     async with open_door(**ADMIN) as door:
         for number, (state, code) in enumerate([*ends, ("rejected", "no-access"), ("deployed", "")]):
@@ -157,7 +163,7 @@ async def test_an_administrator_sees_what_has_failed() -> None:
 
 
 async def test_an_administrator_settles_and_replays() -> None:
-    """Under their name; the owner alone may not."""
+    """An administrator settles under their own name and replays; the owner of a request may do neither."""
     form = {"outcome": "deployed", "reason": "I saw it."}
     async with open_door(**ADMIN) as door, open_door() as other:
         for it in (door, other):
@@ -176,7 +182,7 @@ async def test_an_administrator_settles_and_replays() -> None:
 
 
 async def test_deploying_again_is_the_owners() -> None:
-    """Once for each page that was shown; an administrator may not deploy as somebody else."""
+    """Only the owner deploys again, once for each page shown; an administrator may not deploy as another user."""
     async with open_door(**ADMIN) as door:
         door.say(0)
         door.say(1, "failed", **error("internal", "It broke."))
@@ -196,7 +202,7 @@ async def test_deploying_again_is_the_owners() -> None:
 )
 @pytest.mark.parametrize("path", ["/requests/r-1/again", "/requests/r-1/settle", "/requests/r-1/replay", "/log-out"])
 async def test_another_sites_page_acts_on_nothing(path: str, headers: dict[str, str]) -> None:
-    """Its browser sends the cookie, and says where it comes from."""
+    """A POST from another site is rejected: the browser sends the cookie, but also where the request comes from."""
     async with open_door(**ADMIN) as door:
         door.say(0, "submitting")
         door.say(1, "parked")
@@ -208,21 +214,24 @@ async def test_another_sites_page_acts_on_nothing(path: str, headers: dict[str, 
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
-        ({"Origin": "http://portal.example"}, 303),  # a browser that does not say the site
-        ({"Origin": "null", "Sec-Fetch-Site": "same-origin"}, 303),  # an error's page has no referrer
+        ({"Origin": "http://portal.example"}, 303),  # a browser without Sec-Fetch-Site
+        ({"Origin": "null", "Sec-Fetch-Site": "same-origin"}, 303),  # an error page has no referrer
         ({"Origin": "null"}, 403),
         ({"Origin": "http://portal.example", "Sec-Fetch-Site": "cross-site"}, 403),
     ],
 )
 async def test_its_own_page_may_act(headers: dict[str, str], expected: int) -> None:
-    """By the site that the browser says, else by the origin."""
+    """The gateway's own page may act: `Sec-Fetch-Site` decides, or `Origin` if the browser sends no site."""
     async with open_door() as door:
         await door.log_in()
         assert expected == (await door.post("/log-out", headers=headers)).status
 
 
 async def test_pages_with_forms_tell_their_origin_and_errors_nothing() -> None:
-    """Browsers withhold the origin of a page without a referrer; only an error stands at an address with a token."""
+    """Pages with forms send their origin; error pages send no referrer.
+
+    Browsers withhold the origin of a page without a referrer. Only an error page can have a token in its address.
+    """
     async with open_door() as door:
         door.say(0)
         await door.log_in()
@@ -233,7 +242,7 @@ async def test_pages_with_forms_tell_their_origin_and_errors_nothing() -> None:
 
 
 async def test_a_reload_does_not_use_up_the_streams() -> None:
-    """Who has left counts no more, whether or not it has been noticed."""
+    """A closed stream counts no more, even before the server notices that its reader has left."""
     async with open_door(max_streams_per_user=2) as door:
         door.say(0)
         await door.log_in()
@@ -244,7 +253,7 @@ async def test_a_reload_does_not_use_up_the_streams() -> None:
 
 
 async def test_an_open_page_says_that_kafka_is_away() -> None:
-    """Without a new status, and once; it goes again when Kafka is back."""
+    """An open page shows once that Kafka is unavailable, and clears the notice when Kafka is back."""
     async with open_door() as door, asyncio.timeout(10):
         door.say(0)
         await door.log_in()
@@ -269,7 +278,7 @@ def step(state: State, seconds: float, attempt: int = 1) -> Step:
             [step(State.ACCEPTED, 0), step(State.BUILDING, 2), step(State.SUBMITTING, 3)],
             "done:Accepted:2.0 done:Bundle built:1.0 now:Deploying on the playground next:Deployed",
         ),
-        (  # another attempt begins again
+        (  # another attempt starts the steps again
             State.BUILDING,
             [
                 step(State.ACCEPTED, 0),
@@ -298,7 +307,7 @@ def step(state: State, seconds: float, attempt: int = 1) -> Step:
     ],
 )
 def test_steps_tell_where_it_is(state: State | None, steps: list[Step], expected: str) -> None:
-    """What is done with its time, what is at work, where it waits or ended, and what is to come."""
+    """The steps show finished work and its duration, current work, where the request stopped, and what remains."""
     shown = [
         ":".join([it.mark, it.name, *([str(it.took.total_seconds())] if it.took else [])])
         for it in milestones(state, steps)
@@ -307,7 +316,7 @@ def test_steps_tell_where_it_is(state: State | None, steps: list[Step], expected
 
 
 async def test_logging_out_forgets_the_session() -> None:
-    """The next page asks to log in."""
+    """After logging out, the next page requires a login."""
     async with open_door() as door:
         await door.log_in()
         assert 303 == (await door.post("/log-out", headers={"Origin": "http://portal.example"})).status
@@ -318,7 +327,7 @@ async def test_logging_out_forgets_the_session() -> None:
     "path", ["/requests", "/nowhere", "/v1/deployments/x", CLICK, "/static/x/page.css", "/static/x/none"]
 )
 async def test_every_answer_has_the_headers(path: str) -> None:
-    """Right ones and errors; only files whose address says their content may be kept."""
+    """Every answer, including errors, has the security headers; only content-addressed files are cacheable."""
     async with open_door() as door:
         response = await door.get(path, headers=BROWSER)
         expected = {name: value for name, value in SECURITY_HEADERS.items() if name != "Cache-Control"}
@@ -327,7 +336,7 @@ async def test_every_answer_has_the_headers(path: str) -> None:
 
 
 async def test_pages_have_nothing_inline() -> None:
-    """The policy forbids it, and so every style and script is a file."""
+    """Pages have no inline style or script, because the content security policy forbids them."""
     async with open_door() as door:
         door.say(0)
         await door.log_in()
@@ -337,7 +346,7 @@ async def test_pages_have_nothing_inline() -> None:
 
 
 async def test_kafka_away_is_said_on_every_page() -> None:
-    """With the time at which it answered last; what is known is shown."""
+    """Every page shows that Kafka is unavailable and since when, together with the known requests."""
     async with open_door() as door:
         door.say(0, solution_name="Sudoku")
         await door.log_in()
@@ -353,7 +362,7 @@ async def test_kafka_away_is_said_on_every_page() -> None:
 
 @pytest.mark.parametrize("state", ["accepted", "building", "submitting", "retrying", "parked", "deployed", "failed"])
 async def test_every_state_has_a_page(state: str) -> None:
-    """Named, with a sentence."""
+    """Every state has a page that names it."""
     async with open_door() as door:
         door.say(0, state)
         await door.log_in()
@@ -363,7 +372,7 @@ async def test_every_state_has_a_page(state: str) -> None:
 
 
 async def test_a_stream_ends_with_its_session() -> None:
-    """A page that was left open shows nothing after that; it says that the log-in has expired."""
+    """A stream stops when its session expires, reports the expiry, and shows no later status."""
     async with open_door() as door, asyncio.timeout(10):
         door.say(0)
         await door.log_in()
@@ -379,7 +388,7 @@ async def test_a_stream_ends_with_its_session() -> None:
 
 @pytest.mark.parametrize("state", ["accepted", "building", "submitting", "retrying", "parked"])
 async def test_only_what_has_ended_is_deployed_again(state: str) -> None:
-    """A parked one may be deployed already, and would be once more."""
+    """Only a request in a final state is deployed again: a parked request may be deployed already."""
     async with open_door() as door:
         door.say(0, state)
         await door.log_in()
@@ -388,7 +397,7 @@ async def test_only_what_has_ended_is_deployed_again(state: str) -> None:
 
 
 async def test_an_error_at_an_address_with_a_token_has_no_links() -> None:
-    """A browser would hand the address on to where they lead."""
+    """An error page at an address with a token has no links: a browser would pass the address to their targets."""
     async with open_door(portal_url="https://portal.example/") as door:
         html = await page(door, f"{CLICK}?jwtToken=a.b.c")
         assert ["#content"] == re.findall(r'<a [^>]*href="([^"]+)"', html)
@@ -396,7 +405,7 @@ async def test_an_error_at_an_address_with_a_token_has_no_links() -> None:
 
 
 async def test_an_administrator_sees_their_own_request_first() -> None:
-    """Where another user's has the same id."""
+    """An administrator sees their own request if another user's has the same id."""
     async with open_door(**ADMIN) as door:
         door.say(0, user=STRANGER, partition=2, solution_name="Theirs")
         door.say(0, solution_name="Mine")
@@ -406,7 +415,7 @@ async def test_an_administrator_sees_their_own_request_first() -> None:
 
 
 async def test_only_the_owner_is_told_to_log_in_there() -> None:
-    """The playground shows a deployment to its owner alone."""
+    """Only the owner is advised to log in to the playground, which shows a deployment to its owner alone."""
     async with open_door(**ADMIN) as door:
         door.say(0, "deployed", deployment=DEPLOYMENT, user=STRANGER, partition=2)
         await door.log_in()
@@ -415,7 +424,7 @@ async def test_only_the_owner_is_told_to_log_in_there() -> None:
 
 
 async def test_advice_for_operators_is_for_administrators() -> None:
-    """A user cannot change a setting."""
+    """Advice about settings is shown to administrators only, because a user cannot change them."""
     seen = []
     for settings in ({}, ADMIN):
         async with open_door(**settings) as door:

@@ -1,4 +1,4 @@
-"""Today's portal at the front door: what it sends, and what comes back."""
+"""The calls of today's portal to the front door, and their answers."""
 
 import asyncio
 from typing import Any
@@ -34,7 +34,7 @@ REJECTED: tuple[dict[str, Any], ...] = (
     ],
 )
 async def test_the_token_is_taken_where_the_portal_puts_it(headers: dict[str, str], query: str) -> None:
-    """In either header, with or without its scheme, or in the address."""
+    """The token is read from either header, with or without its scheme, or from the address."""
     given = token()
     async with open_door() as door:
         headers = {name: value.format(given) for name, value in headers.items()}
@@ -46,7 +46,7 @@ async def test_the_token_is_taken_where_the_portal_puts_it(headers: dict[str, st
 
 
 async def test_what_deploys_in_time_leads_to_the_dashboard() -> None:
-    """302, as the Java deployer answers."""
+    """A deployment that finishes in time redirects to the dashboard with 302, as the Java deployer does."""
     async with open_door() as door:
         door.publisher.script = DEPLOYED
         response = await door.get(CLICK, headers={"jwtToken": token()})
@@ -54,7 +54,7 @@ async def test_what_deploys_in_time_leads_to_the_dashboard() -> None:
 
 
 async def test_what_takes_longer_leads_to_its_page() -> None:
-    """Which says who is looking, by a cookie and without the token."""
+    """A slower deployment redirects to its page, with a session cookie that does not contain the token."""
     given = token()
     async with open_door() as door:
         response = await door.get(f"{CLICK}?jwtToken={given}", headers=BROWSER)
@@ -77,14 +77,14 @@ async def test_what_takes_longer_leads_to_its_page() -> None:
     [("https://gateway.example", ("__Host-", "Secure", "Path=/")), ("https://a.example/p", ("Secure", "Path=/p/"))],
 )
 async def test_the_cookie_is_as_narrow_as_the_address_allows(url: str, attributes: tuple[str, ...]) -> None:
-    """A gateway with a host of its own lets no other host set it."""
+    """The cookie is as narrow as the public address allows: on its own host, no other host can set it."""
     async with open_door(url) as door:
         response = await door.get(CLICK, headers={"jwtToken": token()})
         assert [] == [it for it in attributes if it not in response.headers["Set-Cookie"]]
 
 
 async def test_a_script_is_told_what_failed() -> None:
-    """404 and a sentence, as from the Java deployer; a browser is led to the page."""
+    """A script gets 404 and a sentence, as from the Java deployer; a browser is redirected to the page."""
     async with open_door() as door:
         door.publisher.script = REJECTED
         response = await door.get(CLICK, headers={"jwtToken": token()})
@@ -95,7 +95,7 @@ async def test_a_script_is_told_what_failed() -> None:
 
 @pytest.mark.parametrize("given", ["", "nonsense", "a.b.c"])
 async def test_no_valid_token_publishes_nothing(given: str) -> None:
-    """401, with the code; a browser sees a page that says what to do."""
+    """An invalid token gets 401 with its code, and a browser gets a page that advises to log in."""
     async with open_door() as door:
         response = await door.get(CLICK, headers={"jwtToken": given})
         assert 401 == response.status
@@ -107,7 +107,7 @@ async def test_no_valid_token_publishes_nothing(given: str) -> None:
 
 
 async def test_an_expired_token_publishes_nothing() -> None:
-    """It is judged here already."""
+    """The gateway itself rejects an expired token, and publishes nothing."""
     async with open_door() as door:
         response = await door.get(CLICK, headers={"jwtToken": token(hours=-1)})
         assert (401, True) == (response.status, "[token-expired]" in await response.text())
@@ -116,7 +116,7 @@ async def test_an_expired_token_publishes_nothing() -> None:
 
 @pytest.mark.parametrize("path", ["/deploy/1/2", f"/deploy/{SOLUTION_ID}/x", f"/deploy/{SOLUTION_ID}/..%2f"])
 async def test_what_is_no_id_is_not_found(path: str) -> None:
-    """404, and nothing is published."""
+    """A malformed id is answered with 404, and nothing is published."""
     async with open_door() as door:
         response = await door.get(path, headers={"jwtToken": token()})
         assert 404 == response.status
@@ -125,7 +125,7 @@ async def test_what_is_no_id_is_not_found(path: str) -> None:
 
 @pytest.mark.parametrize("headers", [{"Sec-Purpose": "prefetch"}, {"Sec-Fetch-Mode": "no-cors"}])
 async def test_what_is_no_click_publishes_nothing(headers: dict[str, str]) -> None:
-    """Whatever the token is."""
+    """A request that is not a click publishes nothing, even with a valid token."""
     async with open_door() as door:
         response = await door.get(CLICK, headers={"jwtToken": token(), **headers})
         assert 403 == response.status
@@ -135,7 +135,7 @@ async def test_what_is_no_click_publishes_nothing(headers: dict[str, str]) -> No
 
 
 async def test_twenty_reloads_are_one_request() -> None:
-    """At the same time, and one after the other, while it runs and soon after it has ended."""
+    """Twenty clicks are one request: concurrent clicks, clicks while it runs, and clicks soon after it failed."""
     given = token()
     async with open_door() as door:
 
@@ -152,7 +152,7 @@ async def test_twenty_reloads_are_one_request() -> None:
 
 
 async def test_two_replicas_choose_the_same_id() -> None:
-    """Neither knows of the other's request yet."""
+    """Two replicas publish the same id before either knows of the other's request."""
     given = token()
     async with open_door() as one, open_door() as other:
         for door in (one, other):
@@ -161,7 +161,10 @@ async def test_two_replicas_choose_the_same_id() -> None:
 
 
 async def test_kafka_away_is_said_and_a_reload_is_safe() -> None:
-    """503, when to come again, and the same id then."""
+    """While Kafka is unavailable a click gets 503 with `Retry-After`, and nothing is published.
+
+    A reload is safe, because it chooses the same id.
+    """
     given = token()
     async with open_door() as door:
         door.publisher.is_away = True
@@ -174,7 +177,7 @@ async def test_kafka_away_is_said_and_a_reload_is_safe() -> None:
 
 
 async def test_open_requests_of_a_user_are_bounded() -> None:
-    """429 for one more, and nothing for another user."""
+    """A request above the user's limit of open requests gets 429, and another user is not affected."""
     async with open_door(max_open_requests=2) as door:
         for number in range(2):
             door.say(0, request_id=f"r-{number}", offset=number, revision_id=SOLUTION_ID)
@@ -186,7 +189,7 @@ async def test_open_requests_of_a_user_are_bounded() -> None:
 
 
 async def test_a_user_who_has_to_wait_may_read_meanwhile() -> None:
-    """The token was verified: the pages of what there is can be seen, although nothing more is published."""
+    """A user over the limit still gets a session: the token was verified, and only publishing is limited."""
     async with open_door(max_open_requests=1) as door:
         door.say(0, revision_id=SOLUTION_ID, solution_name="Sudoku")
         assert 429 == (await door.get(f"{CLICK}?jwtToken={token()}", headers=BROWSER)).status
@@ -195,7 +198,7 @@ async def test_a_user_who_has_to_wait_may_read_meanwhile() -> None:
 
 
 async def test_the_rate_of_a_user_is_bounded() -> None:
-    """Counted for each user on their own."""
+    """The rate of requests is limited for each user separately."""
     async with open_door(max_requests_per_minute=3) as door:
         answers = [(await door.get(CLICK, headers={"jwtToken": token()})).status for _ in range(5)]
         assert [303, 303, 303, 429, 429] == answers
@@ -203,7 +206,7 @@ async def test_the_rate_of_a_user_is_bounded() -> None:
 
 
 async def test_a_form_deploys_without_a_token_in_the_address() -> None:
-    """For a portal that no longer puts it there."""
+    """A form deploys, for a portal that keeps the token out of the address."""
     form = {"solutionId": str(SOLUTION_ID), "revisionId": str(REVISION_ID), "jwtToken": token()}
     async with open_door() as door:
         response = await door.post("/deploy", data=form, headers=BROWSER)
@@ -213,7 +216,7 @@ async def test_a_form_deploys_without_a_token_in_the_address() -> None:
 
 @pytest.mark.parametrize("prefix", ["", PREFIX])
 async def test_the_prefix_may_be_stripped_or_not(prefix: str) -> None:
-    """Links have it all the same."""
+    """Links contain the prefix whether or not a proxy strips it from requests."""
     async with open_door() as door:
         response = await door.client.get(prefix + CLICK, headers={"jwtToken": token()}, allow_redirects=False)
         assert response.headers["Location"].startswith(f"{PREFIX}/requests/")
@@ -222,7 +225,7 @@ async def test_the_prefix_may_be_stripped_or_not(prefix: str) -> None:
 
 
 async def test_the_zip_is_downloaded() -> None:
-    """With the token, or the portal's cookie as it is; it needs no Kafka."""
+    """The zip is downloaded with the token or the portal's unchanged cookie, even while Kafka is unavailable."""
     path = f"/getSolutionZip/{SOLUTION_ID}/{REVISION_ID}"
     async with open_door() as door:
         door.reader.is_connected = False
@@ -238,14 +241,14 @@ async def test_the_zip_is_downloaded() -> None:
 
 
 async def test_the_portals_cookie_deploys_nothing() -> None:
-    """A cookie is sent with everything, whoever made the link."""
+    """The portal's cookie alone deploys nothing, because a browser sends it with any site's link."""
     async with open_door() as door:
         response = await door.get(CLICK, cookies={"authToken": f" Bearer {token()}"}, headers=BROWSER)
         assert (401, []) == (response.status, door.publisher.published)
 
 
 async def test_the_prefix_alone_leads_home() -> None:
-    """People type it without the slash."""
+    """The prefix without a slash, as people type it, redirects to the list."""
     async with open_door() as door:
         response = await door.client.get(PREFIX, allow_redirects=False)
         assert (303, f"{PREFIX}/requests") == (response.status, response.headers["Location"])
@@ -260,13 +263,13 @@ async def test_the_prefix_alone_leads_home() -> None:
     ],
 )
 async def test_the_origin_is_compared_as_browsers_write_it(url: str, origin: str, status: int) -> None:
-    """However the address is written in the settings."""
+    """Origins are compared in the form that browsers send, however the settings spell the address."""
     async with open_door(url) as door:
         assert status == (await door.post("/log-out", headers={"Origin": origin})).status
 
 
 async def test_a_session_knows_nothing_of_another_users() -> None:
-    """Who logs in on the same browser afterwards does not see what was published before."""
+    """A user who logs in later on the same browser does not see the requests of the earlier user."""
     async with open_door() as door:
         await door.get(CLICK, headers={"jwtToken": token(), **BROWSER})
         (published,) = door.publisher.published
@@ -275,7 +278,7 @@ async def test_a_session_knows_nothing_of_another_users() -> None:
 
 
 async def test_clicks_at_the_same_time_are_published_once() -> None:
-    """They wait for the one that publishes; Kafka gets one record."""
+    """Concurrent clicks wait for the first to publish, so Kafka gets one record."""
     go_on, given = asyncio.Event(), token()
     async with open_door() as door:
         publish = door.publisher.publish
@@ -286,7 +289,7 @@ async def test_clicks_at_the_same_time_are_published_once() -> None:
 
         door.publisher.publish = slow  # type: ignore[method-assign]
         clicks = [asyncio.create_task(door.get(CLICK, headers={"jwtToken": given})) for _ in range(5)]
-        while len(door.gateway._publishing) < 1:  # noqa: ASYNC110 - nothing tells
+        while len(door.gateway._publishing) < 1:  # noqa: ASYNC110 - there is no event to await
             await asyncio.sleep(0)
         await asyncio.sleep(0.2)
         go_on.set()

@@ -1,4 +1,4 @@
-"""Who is an administrator."""
+"""The administrator role."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ ADMIN = {"name": "Admin", "active": True}
 
 
 class AnyToken:
-    """Takes every token; its signature is no matter here."""
+    """A verifier that accepts every token; signatures do not matter here."""
 
     async def authenticate(self, token: str, appended_at: float | None, *, times: bool = True) -> Caller:
         return Caller("u", "u@example.org")
@@ -38,7 +38,7 @@ class AnyToken:
     ],
 )
 async def test_an_administrator_has_the_active_role(role: str | None, roles: Any, is_admin: bool) -> None:
-    """Of exactly that name; without a name in the settings nobody is one."""
+    """Only an active role of exactly the configured name makes an administrator; without that setting, no one is."""
     own = GatewaySettings.model_validate({"session_key": KEY, "admin_role": role})
     gateway = Gateway(own, AnyToken(), Sessions(own, lambda: 0), View(1, 1), FakeReader(), lambda: None)  # type: ignore[arg-type]
     session = await gateway.authenticate(jwt.encode({"exp": 10, "role": roles}, KEY))

@@ -1,4 +1,4 @@
-"""The session cookie: who it lets in, until when, and what it says to browsers."""
+"""The session cookie: whom it admits, until when, and which attributes browsers see."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -31,14 +31,14 @@ def read(reader: Sessions, value: str) -> Session | None:
 
 
 def test_what_is_written_is_read() -> None:
-    """With everything that it holds."""
+    """A session is read as it was written, with everything that it holds."""
     session = SESSION.with_made(Made("r-1", 2, 7, "solution", "revision"))
     assert session == read(sessions(), written(sessions(), session).value)
 
 
 @pytest.mark.parametrize(("now", "counts"), [(999, True), (1_000, False), (5_000, False)])
 def test_it_ends_with_its_token(now: float, counts: bool) -> None:
-    """Whatever the browser keeps."""
+    """A session expires with its token, even if the browser keeps the cookie."""
     assert counts == (read(sessions(now=now), written(sessions()).value) is not None)
 
 
@@ -47,7 +47,7 @@ def test_it_ends_with_its_token(now: float, counts: bool) -> None:
     [
         "",
         "nonsense",
-        jwt.encode({"aud": "playground-deployer-gateway", "sub": "u", "exp": 2_000}, KEY),  # of another shape
+        jwt.encode({"aud": "playground-deployer-gateway", "sub": "u", "exp": 2_000}, KEY),  # without all of its claims
         jwt.encode({"aud": "another", "sub": "u", "email": "", "exp": 2_000, "admin": True, "made": []}, KEY),
         jwt.encode({"sub": "u", "email": "", "exp": 2_000, "admin": True, "made": []}, KEY),
         jwt.encode({"aud": "playground-deployer-gateway", "sub": "u", "exp": 2_000, "made": []}, "z" * 32),
@@ -55,7 +55,7 @@ def test_it_ends_with_its_token(now: float, counts: bool) -> None:
     ],
 )
 def test_what_the_gateway_has_not_written_is_no_session(value: str) -> None:
-    """Other keys, other purposes, no signature."""
+    """A cookie with another key, another purpose or no signature is not a session."""
     assert read(sessions(), value) is None
 
 
@@ -68,7 +68,10 @@ def test_what_the_gateway_has_not_written_is_no_session(value: str) -> None:
     ],
 )
 def test_browsers_send_it_nowhere_else(url: str, name: str, path: str, secure: bool) -> None:
-    """Neither to other paths and sites, nor to scripts, nor in the clear where the gateway is reached by TLS."""
+    """Browsers send the cookie to no other path or site, and hide it from scripts.
+
+    Where the gateway is reached by TLS, the cookie is never sent in the clear.
+    """
     cookie = written(sessions(url))
     assert (name, path, secure, True, "Lax", "100") == (
         cookie.key,
@@ -81,7 +84,7 @@ def test_browsers_send_it_nowhere_else(url: str, name: str, path: str, secure: b
 
 
 def test_it_stays_small() -> None:
-    """It knows the newest requests that it made, and each once."""
+    """The cookie stays small: it keeps only the newest requests made in the session, each once."""
     session = SESSION
     for number in range(3 * MAX_MADE):
         session = session.with_made(Made(f"r-{number // 2}", 0, number, "s" * 36, "r" * 36))

@@ -1,4 +1,4 @@
-"""Readers that read slowly, or not at all, over real sockets."""
+"""Slow and silent readers over real sockets."""
 
 import asyncio
 import socket
@@ -21,7 +21,7 @@ ZIP = f"/getSolutionZip/{SOLUTION_ID}/{REVISION_ID}"
 
 
 class LargeBuilder:
-    """Builds a bundle of 8 MiB."""
+    """A builder whose bundle has 8 MiB."""
 
     async def build(self, *_: Any) -> Any:
         class Bundle:
@@ -34,7 +34,7 @@ class LargeBuilder:
 async def reader_of(
     path: str, monkeypatch: pytest.MonkeyPatch, more: str = ""
 ) -> AsyncIterator[tuple[Door, socket.socket]]:
-    """Send a request, with little room for its answer; the gateway's own clocks are quick."""
+    """Send a request from a socket with a small receive buffer to a gateway with short time-outs."""
     monkeypatch.setattr(http, "SWEEP_SECONDS", 0.02)
     monkeypatch.setattr(http, "IDLE_SECONDS", 0.1)
     monkeypatch.setattr(FakeBuilder, "build", LargeBuilder.build)
@@ -55,7 +55,7 @@ async def reader_of(
 
 
 async def received(it: socket.socket, pause: float) -> int:
-    """Read with a pause before each piece; return how much there was."""
+    """Read with a pause before each piece; return the number of bytes."""
     loop, total = asyncio.get_running_loop(), 0
     try:
         while piece := await asyncio.wait_for(loop.sock_recv(it, 256 * 1024), 5):
@@ -71,25 +71,28 @@ async def received(it: socket.socket, pause: float) -> int:
 
 
 async def test_a_slow_download_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes many times what an idle connection may: a handler sends it, so the connection is not idle."""
+    """A slow download completes: a handler sends it, so the connection is not idle.
+
+    It takes many times as long as an idle connection may.
+    """
     async with reader_of(ZIP, monkeypatch) as (_, it):
         assert 8 * 1024 * 1024 == await received(it, 0.004)
 
 
 async def test_a_download_that_nobody_reads_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the time of one chunk, and counted."""
+    """A download that is not read is cut off after CHUNK_SECONDS, and counted."""
     monkeypatch.setattr(downloads, "CHUNK_SECONDS", 0.2)
     before = counted(DOWNLOADS_CUT_OFF)
     async with reader_of(ZIP, monkeypatch) as (_, it):
         async with asyncio.timeout(5):
-            while counted(DOWNLOADS_CUT_OFF) == before:  # noqa: ASYNC110 - nothing tells
+            while counted(DOWNLOADS_CUT_OFF) == before:  # noqa: ASYNC110 - there is no event to await
                 await asyncio.sleep(0.02)
         assert await received(it, 0) < 8 * 1024 * 1024
 
 
 @pytest.mark.parametrize("path", ["/v1/deployments/r-1/events"])
 async def test_a_stream_that_nobody_reads_is_cut_off(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And counted, whether the gateway's clock or the kernel's notices it first."""
+    """A stream that is not read is cut off and counted once, whether the gateway or the kernel notices first."""
     monkeypatch.setattr(routes, "SEND_SECONDS", 0.3)
     before = counted(STREAMS_CUT_OFF)
     async with reader_of(path, monkeypatch) as (door, _), asyncio.timeout(20):
@@ -102,31 +105,31 @@ async def test_a_stream_that_nobody_reads_is_cut_off(path: str, monkeypatch: pyt
 
 
 async def test_a_reader_who_leaves_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A closed tab is no reason for an alert."""
+    """A reader who leaves is not counted as cut off: a closed tab is no reason for an alert."""
     monkeypatch.setattr(routes, "LOOK_SECONDS", 0.02)
     before = counted(STREAMS_CUT_OFF), counted(CONNECTIONS_CUT_OFF, "slow")
     async with reader_of("/v1/deployments/r-1/events", monkeypatch) as (door, it):
         await asyncio.get_running_loop().sock_recv(it, 100)
         it.close()
         async with asyncio.timeout(5):
-            while door.view._watched:  # noqa: ASYNC110 - nothing tells
+            while door.view._watched:  # noqa: ASYNC110 - there is no event to await
                 await asyncio.sleep(0.02)
     assert before == (counted(STREAMS_CUT_OFF), counted(CONNECTIONS_CUT_OFF, "slow"))
 
 
 async def test_a_long_poll_ends_when_its_sender_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It makes room for another one at once, and not after its 300 s."""
+    """A long poll whose sender leaves frees its slot at once, not after 300 s."""
     monkeypatch.setattr(routes, "LOOK_SECONDS", 0.02)
     before = counted(STREAMS)
     async with reader_of("/v1/deployments/r-1", monkeypatch, "Prefer: wait=300\r\n") as (_, it), asyncio.timeout(5):
         for expected in (before + 1, before):
-            while counted(STREAMS) != expected:  # noqa: ASYNC110 - nothing tells
+            while counted(STREAMS) != expected:  # noqa: ASYNC110 - there is no event to await
                 await asyncio.sleep(0.01)
             it.close()
 
 
 async def test_downloads_of_a_user_and_of_all_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """429 for one more, which waits for nothing; one that has ended makes room."""
+    """Downloads are limited per user and in total: the next gets 429 at once; a finished download frees a slot."""
     go_on = asyncio.Event()
     build = FakeBuilder.build
 
@@ -163,7 +166,10 @@ async def test_downloads_of_a_user_and_of_all_are_bounded(monkeypatch: pytest.Mo
 async def test_the_portals_cookie_is_enough_where_somebody_opens_the_address(
     headers: dict[str, str], status: int
 ) -> None:
-    """Another site's page makes no gateway build anything; with a token in the request it does not matter."""
+    """With the portal's cookie, a browser gets the zip only by a navigation, so no other site can start a build.
+
+    A token in the request is always enough.
+    """
     async with open_door() as door:
         assert status == (await door.get(ZIP, headers=headers | {"Cookie": f"authToken=Bearer {token()}"})).status
         assert 200 == (await door.get(ZIP, headers=headers | {"jwtToken": token()})).status

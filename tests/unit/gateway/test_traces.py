@@ -1,4 +1,4 @@
-"""A trace goes on from the click to the request's record, and by that to its statuses."""
+"""A trace continues from the click to the request's record, and from there to its statuses."""
 
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -12,7 +12,7 @@ GIVEN = f"00-{TRACE}-b7ad6b7169203331-01"
 
 
 async def test_a_click_is_the_beginning_of_the_trace() -> None:
-    """The request's record has our span's context, in the trace of whoever sent the click."""
+    """The record carries the context of the gateway's span, in the trace of the click's sender."""
     exporter = InMemorySpanExporter()
     tracing = TracingSettings(endpoint="http://127.0.0.1:1")
     async with open_tracing(tracing, lambda _: SimpleSpanProcessor(exporter)), open_door() as door:
@@ -25,7 +25,7 @@ async def test_a_click_is_the_beginning_of_the_trace() -> None:
 
 
 async def test_without_traces_the_senders_context_is_passed_on() -> None:
-    """As it came; what is none is left out."""
+    """Without tracing, the sender's context is passed on unchanged, and an invalid context is dropped."""
     async with open_door(max_open_requests=10) as door:
         for given in (GIVEN, "nonsense"):
             await door.get(CLICK, headers={"jwtToken": token(hours=len(given)), "traceparent": given})

@@ -1,4 +1,4 @@
-"""What the gateway knows of requests."""
+"""The gateway's view of all requests."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ def view(requests: int = 100, size: int = 10**9) -> View:
 
 
 def test_steps_are_kept_in_order() -> None:
-    """Each status is a step, and the last one is kept as it was published."""
+    """Each status adds a step, in order, and the last status is kept as it was published."""
     seen = view()
     for sequence, state in enumerate(("accepted", "building", "submitting", "deployed")):
         say(seen, sequence, state)
@@ -33,7 +33,7 @@ def test_steps_are_kept_in_order() -> None:
 
 
 def test_it_does_not_matter_how_a_status_is_written() -> None:
-    """Those of workers are read by their beginning, others as JSON, and both say the same."""
+    """A worker's status, read by its beginning, gives the same entry as any other spelling, parsed as JSON."""
     ours, others = view(), view()
     for sequence, state in enumerate(
         ("accepted", "building", "retrying", "building", "submitting", "parked", "failed")
@@ -54,7 +54,7 @@ def test_it_does_not_matter_how_a_status_is_written() -> None:
 
 
 def test_what_comes_twice_changes_nothing() -> None:
-    """A status that is known, or older than the last one, is no step."""
+    """A repeated or older status adds no step."""
     seen = view()
     for sequence in (0, 1, 1, 0):
         say(seen, sequence, "building" if sequence else "accepted")
@@ -62,7 +62,7 @@ def test_what_comes_twice_changes_nothing() -> None:
 
 
 def test_what_was_compacted_is_said() -> None:
-    """The first status that is seen is not the first one that there was."""
+    """An entry with statuses that were compacted away is marked incomplete."""
     seen = view()
     say(seen, 3, "deployed")
     say(seen, 0, request_id="r-2", offset=1)
@@ -71,27 +71,27 @@ def test_what_was_compacted_is_said() -> None:
 
 
 def test_an_id_that_comes_again_is_another_request() -> None:
-    """The workers had forgotten it; its steps are not those of the first one."""
+    """An id that is reused after the workers forgot it is another request, with its own steps."""
     seen = view()
     say(seen, 0)
     say(seen, 1, "failed")
     say(seen, 0, offset=9)
     assert [1] == [len(it.steps) for it in seen.all()]
-    say(seen, 1, "building", offset=12)  # whose beginning is gone, and which seems to go on with it
+    say(seen, 1, "building", offset=12)  # its first status is gone, and this one seems to continue the last request
     assert [(12, 1, False)] == [(it.offset, len(it.steps), it.is_complete) for it in seen.all()]
     assert 1 == len(seen)
 
 
 @pytest.mark.parametrize("value", [b"", b"{}", b"[]", b'{"requestId": "r"}', b"\xff", b'{"state": "unheard-of"}'])
 def test_what_is_no_status_is_left_out(value: bytes) -> None:
-    """Others may write to the topic, too."""
+    """A record that is not a status is skipped, because others may write to the topic."""
     seen = view()
     assert seen.apply(0, value) is None
     assert 0 == len(seen)
 
 
 def test_two_users_may_choose_one_id() -> None:
-    """Each finds their own."""
+    """Two users who choose the same id each find their own request."""
     seen = view()
     say(seen, 0, partition=0)
     say(seen, 0, partition=1, user=STRANGER)
@@ -101,7 +101,7 @@ def test_two_users_may_choose_one_id() -> None:
 
 
 def test_a_users_requests_are_found_without_a_list_of_users() -> None:
-    """By the fingerprints in the partition of the user, the newest first."""
+    """A user's requests are found by their fingerprints in the user's partition, newest first."""
     seen = view()
     for number in range(4):
         say(seen, 0, request_id=f"r-{number}", offset=number, user=STRANGER if number == 2 else SANDBOX_USER)
@@ -112,7 +112,7 @@ def test_a_users_requests_are_found_without_a_list_of_users() -> None:
 
 
 def test_what_ended_first_is_forgotten_first() -> None:
-    """Open requests stay as long as there are others; the number that went is counted."""
+    """The oldest finished requests are evicted first and counted; open requests outlast all finished requests."""
     seen = view(requests=3)
     say(seen, 0, request_id="open")
     for number in range(4):
@@ -123,7 +123,7 @@ def test_what_ended_first_is_forgotten_first() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """By the bytes of what is kept, which come back to nothing when it goes."""
+    """The view is bounded in bytes, and evicted entries give their bytes back."""
     seen = view(size=20_000)
     for number in range(100):
         say(seen, 0, "rejected", request_id=f"r-{number}", offset=number, message="x" * 500)
@@ -133,7 +133,7 @@ def test_memory_is_bounded() -> None:
 
 
 def test_a_refused_record_is_found_by_its_place() -> None:
-    """Its statuses have the id of the place and no fingerprint."""
+    """A rejected record, whose statuses have a record id and no fingerprint, is found by partition and offset."""
     seen = view()
     say(seen, 0, "rejected", request_id="record-2-7-0011223344556677", partition=2, offset=7, fingerprint=None)
     entry = seen.at(2, 7)
@@ -143,18 +143,18 @@ def test_a_refused_record_is_found_by_its_place() -> None:
 
 
 async def test_who_watches_is_woken() -> None:
-    """By a new status of the request or at the place, and by nothing else."""
+    """A watcher is woken by a new status of its request or record, and by nothing else."""
     seen = view()
     with seen.watch((P, "r-1")) as by_id, seen.watch((P, 5)) as by_place, seen.watch((P, "r-2")) as other:
         say(seen, 0, offset=5)
         assert (True, True, False) == (by_id.is_set(), by_place.is_set(), other.is_set())
     assert isinstance(by_id, asyncio.Event)
-    say(seen, 1, "building", offset=5)  # nobody watches any more
+    say(seen, 1, "building", offset=5)  # all watchers have left
     assert {} == seen._watched
 
 
 def test_the_turn_is_counted() -> None:
-    """Of the user's open requests before it; who is at work has none."""
+    """The turn of a request counts the user's open requests before it; a request at work has none."""
     seen = view()
     say(seen, 0, request_id="r-0", offset=0)
     say(seen, 1, "building", request_id="r-0", offset=0)
@@ -165,7 +165,7 @@ def test_the_turn_is_counted() -> None:
 
 
 def test_parked_ones_are_listed_for_operators() -> None:
-    """The newest first; one that goes on is not among them."""
+    """Parked requests are listed newest first, without requests that have continued."""
     seen = view()
     for number in range(3):
         time = datetime(2026, 11, 29, 12, number, tzinfo=UTC)
@@ -176,7 +176,7 @@ def test_parked_ones_are_listed_for_operators() -> None:
 
 
 def test_a_users_requests_are_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fingerprints are compared once for each user, whatever comes, goes and comes again in between."""
+    """Fingerprints are compared once per user, whatever is added, evicted or added again in between."""
     scanned: list[bytes] = []
     ids = view_module._ids
 
@@ -188,7 +188,7 @@ def test_a_users_requests_are_found_once(monkeypatch: pytest.MonkeyPatch) -> Non
     seen = view(requests=20)
     for number in range(40):
         user = STRANGER if number % 3 else SANDBOX_USER
-        solution = UUID(int=number % 25)  # some of them again
+        solution = UUID(int=number % 25)  # some solutions repeat
         say(seen, 0, "rejected", request_id=f"r-{number}", offset=number, user=user, partition=0, solution_id=solution)
         mine = {it.request_id for it in seen.of_user(SANDBOX_USER.user_id, 0)}
         assert {it.request_id for it in seen.all() if it.belongs_to(SANDBOX_USER.user_id)} == mine
@@ -200,7 +200,7 @@ def test_a_users_requests_are_found_once(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_who_reads_is_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the number of users and of their requests; who has been forgotten finds everything all the same."""
+    """The index of users is bounded in users and requests; a user who was evicted from it still finds everything."""
     monkeypatch.setattr(view_module, "MAX_USERS", 3)
     seen = view()
     users = [User(f"user-{number}", "u", "u@example.org") for number in range(9)]
@@ -213,7 +213,7 @@ def test_who_reads_is_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_the_first_look_lets_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After each so many fingerprints, also when another user looks at the same time."""
+    """The first scan of a user yields after each SCANNED fingerprints, even when two scans run at once."""
     monkeypatch.setattr(view_module, "SCANNED", 10)
     seen, turns = view(), 0
     for number in range(100):
@@ -233,7 +233,7 @@ async def test_the_first_look_lets_others_run(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_who_follows_a_list_is_woken() -> None:
-    """By what is new in the partition, or in any of them."""
+    """A watcher of a list is woken by a new status in its partition, or in any partition with ALL."""
     seen = view()
     with seen.watch_list(P) as mine, seen.watch_list(P + 1) as other, seen.watch_list(ALL) as all_of_them:
         say(seen, 0)
@@ -242,7 +242,7 @@ def test_who_follows_a_list_is_woken() -> None:
 
 
 def test_what_moves_hides_nothing_new() -> None:
-    """A fingerprint that loses one of its requests is put in again, behind those that nobody has seen yet."""
+    """A fingerprint that loses a request is put in again, behind the fingerprints that no user has scanned yet."""
     seen = view()
     for number in (1, 2):
         say(seen, 0, request_id=f"theirs-{number}", offset=number, user=STRANGER, partition=0)

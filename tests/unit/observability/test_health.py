@@ -1,4 +1,4 @@
-"""The answers of the probes."""
+"""The health probes."""
 
 import asyncio
 import resource
@@ -46,14 +46,14 @@ async def test_answers(live: str | None, ready: str | None, path: str, expected:
 
 
 async def test_asks_anew_each_time() -> None:
-    """A worker that becomes ready is ready at the next probe."""
+    """Every probe runs its check again, so a worker that becomes ready is ready at the next probe."""
     reasons: list[str | None] = [None, "Stopping.", None]
     async with HealthServer(0, lambda: None, reasons.pop) as server:
         assert [200, 503, 200] == [(await get(server, "/ready"))[0] for _ in range(3)]
 
 
 async def test_port_is_free_again_after_closing() -> None:
-    """A worker that restarts at once gets its port back, and a closed server no longer answers."""
+    """A closed server no longer answers, and its port is free at once for a restarted worker."""
     async with HealthServer(0, lambda: None, lambda: None) as server:
         port = server.port
     with pytest.raises(aiohttp.ClientConnectionError):
@@ -63,7 +63,7 @@ async def test_port_is_free_again_after_closing() -> None:
 
 
 async def test_taken_port_is_an_error() -> None:
-    """The worker does not start without its probes, and says which setting chose the port."""
+    """The worker does not start without its probes, and names the setting that chose the port."""
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigurationError, match=f"DEPLOYER_RUNTIME__HTTP_PORT: port {port}: Address"):
@@ -73,7 +73,7 @@ async def test_taken_port_is_an_error() -> None:
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6")
 async def test_answers_on_both_address_families() -> None:
-    """The kubelet may connect over IPv4 or IPv6."""
+    """The probes answer over IPv4 and IPv6, because the kubelet may use either."""
     async with HealthServer(0, lambda: None, lambda: None) as server:
         for host in ("127.0.0.1", "::1"):
             with socket.create_connection((host, server.port), timeout=5):
@@ -90,7 +90,10 @@ async def test_answers_on_both_address_families() -> None:
     ],
 )
 def test_only_a_stuck_loop_is_a_reason_to_restart(assigned: bool, stopping: bool, silent: float, alive: bool) -> None:
-    """A rebalance and a shutdown wait for running deployments, which a restart would cut off."""
+    """Only a stuck poll loop fails liveness.
+
+    A rebalance and a shutdown wait for running deployments, which a restart would cut off.
+    """
     stop, partitions = asyncio.Event(), asyncio.Event()
     if stopping:
         stop.set()
@@ -103,7 +106,7 @@ def test_only_a_stuck_loop_is_a_reason_to_restart(assigned: bool, stopping: bool
 
 
 def test_a_partition_that_is_not_processed_is_not_ready() -> None:
-    """Nor are topics that are not right; both are told with their names, and end by themselves."""
+    """An unprocessed partition or a wrong topic fails readiness, is named, and recovers without a restart."""
     assigned, seconds = asyncio.Event(), {0: 0.0, 3: UNPROCESSED_SECONDS + 1.0}
     assigned.set()
     probes = Probes(asyncio.Event())
@@ -117,7 +120,7 @@ def test_a_partition_that_is_not_processed_is_not_ready() -> None:
     assert probes.ready() is None
 
 
-# Strangers
+# Unknown clients
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 HEAD = b"GET /live HTTP/1.1\r\nHost: worker\r\n"
@@ -125,7 +128,7 @@ HEAD = b"GET /live HTTP/1.1\r\nHost: worker\r\n"
 
 @asynccontextmanager
 async def connected(server: HealthServer, *begun: bytes) -> AsyncIterator[list[Connection]]:
-    """A connection for each of these, on which no more than that is sent."""
+    """Open one connection for each text, and send nothing after it."""
     async with AsyncExitStack() as stack:
         connections = []
         for sent in begun:
@@ -137,7 +140,7 @@ async def connected(server: HealthServer, *begun: bytes) -> AsyncIterator[list[C
 
 
 async def rest(reader: asyncio.StreamReader) -> bytes:
-    """What comes until the connection ends, however it ends."""
+    """Return the bytes until the connection closes, cleanly or not."""
     received = b""
     async with asyncio.timeout(10):
         try:
@@ -149,7 +152,7 @@ async def rest(reader: asyncio.StreamReader) -> bytes:
 
 
 async def ask(server: HealthServer, request: bytes = HEAD + b"\r\n") -> bytes:
-    """The whole answer on a connection of its own, as the kubelet would get it."""
+    """Return the whole answer to a request on its own connection, as the kubelet would get it."""
     async with connected(server, request) as [(reader, _)]:
         return await rest(reader)
 
@@ -160,7 +163,7 @@ def descriptors() -> int:
 
 @pytest.fixture
 def many_descriptors() -> Iterator[None]:
-    """The test holds the other ends of a thousand connections."""
+    """Raise the limit of file descriptors, because the test holds the client ends of a thousand connections."""
     before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     yield
@@ -168,7 +171,10 @@ def many_descriptors() -> Iterator[None]:
 
 
 async def test_unfinished_requests_keep_no_probe_waiting(many_descriptors: None) -> None:
-    """1,100 of them: each probe among and after them has its answer within a second, and few descriptors are in use."""
+    """Among and after 1,100 unfinished requests, each probe is answered within a second.
+
+    Few file descriptors are in use.
+    """
     before, cut_off = descriptors(), HEALTH_CONNECTIONS_CUT_OFF.labels("many")._value.get()
     async with HealthServer(0, lambda: None, lambda: None) as server, AsyncExitStack() as stack:
         for _ in range(11):
@@ -183,14 +189,14 @@ async def test_unfinished_requests_keep_no_probe_waiting(many_descriptors: None)
 def test_a_crowd_at_the_same_moment_is_answered(
     many_descriptors: None, loop_factory: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
-    """600 unfinished requests and 20 probes arrive before the worker has looked once; all probes are answered."""
+    """All 20 probes are answered when they arrive at once with 600 unfinished requests."""
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         answers = runner.run(answers_in_a_crowd())
     assert {b"HTTP/1.1 200 OK"} == {answer.partition(b"\r\n")[0] for answer in answers}
 
 
 async def answers_in_a_crowd() -> list[bytes]:
-    """What the 20 probes are told."""
+    """Return the answers to the 20 probes."""
     async with HealthServer(0, lambda: None, lambda: None) as server, asyncio.TaskGroup() as crowd:
         probes, others = [], []
         for _ in range(20):
@@ -215,7 +221,10 @@ async def answers_in_a_crowd() -> list[bytes]:
     ids=["nothing", "a byte", "a head", "a long header", "a head of a body"],
 )
 async def test_who_is_slow_is_cut_off(begun: bytes) -> None:
-    """Whatever was sent so far; the time runs from the beginning, so a byte now and then does not help."""
+    """A slow client is cut off, whatever it has sent.
+
+    The time counts from the start, so sending a byte now and then does not help.
+    """
     slow = HEALTH_CONNECTIONS_CUT_OFF.labels("slow")._value.get()
     async with (
         HealthServer(0, lambda: None, lambda: None, seconds=0.05) as server,
@@ -226,20 +235,20 @@ async def test_who_is_slow_is_cut_off(begun: bytes) -> None:
 
 
 async def test_who_does_not_read_is_cut_off() -> None:
-    """An answer that nobody takes ends with its connection."""
+    """A client that does not read its answer is cut off."""
     slow = HEALTH_CONNECTIONS_CUT_OFF.labels("slow")
     before = slow._value.get()
     async with (
         HealthServer(0, lambda: "x" * 10_000_000, lambda: None, seconds=0.05) as server,
         connected(server, HEAD + b"\r\n") as [(reader, _)],
     ):
-        while slow._value.get() == before:  # noqa: ASYNC110 - who does not read is not told
+        while slow._value.get() == before:  # noqa: ASYNC110 - there is no event to await
             await asyncio.sleep(0)
         assert len(await rest(reader)) < 10_000_000
 
 
 async def test_a_connection_has_one_request() -> None:
-    """It is closed behind the answer, also when more was sent, or a body that never comes."""
+    """A connection is closed after one answer, even with more requests sent or with a body that never arrives."""
     body = b"POST /live HTTP/1.1\r\nHost: worker\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 50_000
     async with (
         HealthServer(0, lambda: None, lambda: None, seconds=60) as server,
@@ -261,7 +270,7 @@ async def test_a_connection_has_one_request() -> None:
     ids=["a long line", "a long header", "many headers", "TLS"],
 )
 async def test_what_is_no_short_request_is_refused_in_silence(head: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    """With 400, and without a line in the log: strangers cannot fill it."""
+    """An invalid or long request gets 400 and no log line, so that unknown clients cannot fill the log."""
     async with (
         HealthServer(0, lambda: None, lambda: None, seconds=60) as server,
         connected(server, head) as [(reader, _)],
@@ -271,7 +280,7 @@ async def test_what_is_no_short_request_is_refused_in_silence(head: bytes, caplo
 
 
 async def test_a_defect_is_logged_and_the_port_goes_on() -> None:
-    """A check that fails by itself answers 500."""
+    """A check that raises is answered with 500 and logged, and the port continues to answer."""
 
     def broken() -> None:
         raise ZeroDivisionError

@@ -1,4 +1,4 @@
-"""What the logs contain, and above all what they do not."""
+"""What the logs contain, and what they must not contain."""
 
 import json
 import logging
@@ -47,7 +47,7 @@ def slices(secret: str) -> list[str]:
 
 
 def test_one_json_object_per_line() -> None:
-    """An event has its text, level, UTC time, its own fields and those bound to the context."""
+    """An event has its text, level, UTC time, its own fields and the fields bound to the context."""
     stream = StringIO()
     configure("info", "json", stream)
     with structlog.contextvars.bound_contextvars(request_id="r-1"):
@@ -68,7 +68,7 @@ def test_one_json_object_per_line() -> None:
 
 
 def test_console_is_for_people() -> None:
-    """The console format has the same content, on one line, without colours where there is no terminal."""
+    """The console format has the same content on one line, without colours if there is no terminal."""
     stream = StringIO()
     configure("info", "console", stream)
     structlog.get_logger().info("request ended", state="deployed")
@@ -88,7 +88,7 @@ def test_console_is_for_people() -> None:
     ],
 )
 def test_levels(level: Level, ours: list[str], theirs: list[str]) -> None:
-    """The level applies to our events; libraries are never logged below warning, whatever their own level."""
+    """The level applies to the worker's events; libraries are never logged below warning, whatever their own level."""
     stream = StringIO()
     configure(level, "json", stream)
     library = logging.getLogger("aiokafka.test")
@@ -103,7 +103,7 @@ def test_levels(level: Level, ours: list[str], theirs: list[str]) -> None:
 
 
 def test_library_lines_look_like_ours() -> None:
-    """A line of the standard library's logging has the same fields, including the request id, and names its logger."""
+    """A line of a library's logger has the same fields, including the request id, and names its logger."""
     stream = StringIO()
     configure("info", "json", stream)
     with structlog.contextvars.bound_contextvars(request_id="r-1"):
@@ -116,7 +116,7 @@ def test_library_lines_look_like_ours() -> None:
 
 
 def test_last_configuration_holds() -> None:
-    """After a second set-up a line is still written once."""
+    """After a second configuration each line is still written once."""
     first, second = StringIO(), StringIO()
     configure("info", "json", first)
     configure("info", "json", second)
@@ -128,7 +128,7 @@ def test_last_configuration_holds() -> None:
 
 
 def test_exceptions_are_structured() -> None:
-    """In JSON an exception is data: each link of the chain with its type, message and frames, no variables."""
+    """In JSON an exception is data: each link of its chain with type, message and frames, without variables."""
     stream = StringIO()
     configure("info", "json", stream)
     _raise_chain(lambda: structlog.get_logger().exception("it failed"))
@@ -150,7 +150,7 @@ def test_exceptions_on_a_console_are_tracebacks() -> None:
 
 
 def _raise_chain(report: Callable[[], object]) -> None:
-    token, header = TOKEN, {"Authorization": f"Basic {BASIC}"}  # local variables of the traceback
+    token, header = TOKEN, {"Authorization": f"Basic {BASIC}"}  # local variables in the traceback
     try:
         try:
             raise ValueError(f"cannot read {token}")
@@ -169,7 +169,7 @@ def _raise_group(report: Callable[[], object]) -> None:
 
 
 class _Client:
-    """An object of a library whose repr contains a secret."""
+    """A library object whose repr contains a secret."""
 
     def __repr__(self) -> str:
         return f"<Client headers={{'authorization': 'Basic {BASIC}'}} value={json.dumps({'jwtToken': TOKEN})!r}>"
@@ -230,7 +230,7 @@ LEAKS: dict[str, Callable[[], object]] = {
 def test_no_slice_of_a_secret_is_written(
     leak: Callable[[], object], log_format: Format, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """However a token or password gets into the log, no 16 characters of it come out, here or on stderr."""
+    """No 16 characters of a token or password are written to the log or stderr, however they reach it."""
     stream = StringIO()
     configure("debug", log_format, stream)
 
@@ -255,7 +255,7 @@ def test_no_slice_of_a_secret_is_written(
     ],
 )
 def test_only_secrets_are_removed(text: str, expected: str) -> None:
-    """Text without a secret is unchanged, and the rest of a line with one stays readable."""
+    """Text without a secret is unchanged, and the rest of a line with a secret stays readable."""
     stream = StringIO()
     configure("info", "json", stream)
     structlog.get_logger().info(text)
@@ -264,7 +264,7 @@ def test_only_secrets_are_removed(text: str, expected: str) -> None:
 
 
 def test_a_line_that_cannot_be_formatted_is_named() -> None:
-    """The logger of the lost line and its place in the code are logged instead."""
+    """For a line that cannot be formatted, its logger and its location in the code are logged instead."""
     stream = StringIO()
     configure("info", "json", stream)
     _theirs().error("%d records", "many")
@@ -285,7 +285,10 @@ def test_a_closed_stream_stops_nobody() -> None:
 
 
 def test_a_library_that_repeats_itself_is_heard_seldom() -> None:
-    """aiokafka repeats three lines 70 times a second while its broker is down; our own events are never dropped."""
+    """Repeated library lines are dropped; the worker's own events never are.
+
+    aiokafka repeats three lines 70 times a second while its broker is down.
+    """
     stream = StringIO()
     configure("info", "json", stream)
     for number in range(3):
@@ -296,7 +299,7 @@ def test_a_library_that_repeats_itself_is_heard_seldom() -> None:
 
 
 def test_a_library_is_heard_again_after_a_while() -> None:
-    """Otherwise a second outage would go unnoticed."""
+    """A library's line is logged again after REPEAT_SECONDS; otherwise a second outage would go unnoticed."""
     stream = StringIO()
     configure("info", "json", stream)
     for created in (1000.0, 1000.0 + REPEAT_SECONDS):

@@ -1,4 +1,4 @@
-"""The metrics of a request and of a call, and the spans of its trace."""
+"""The metrics of requests and calls, and the spans of a trace."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -35,18 +35,18 @@ async def traces(sample_ratio: float = 1.0) -> AsyncIterator[InMemorySpanExporte
 
 
 def request(traceparent: str | None = None) -> RequestState:
-    """As its last status left it."""
+    """A request state with the traceparent of its last status."""
     return RequestState("r-1", 7, NOW, traceparent=traceparent)
 
 
 def parents(spans: tuple[ReadableSpan, ...]) -> Mapping[str, str | None]:
-    """Name of a span → name of the one around it."""
+    """Map each span's name to its parent's name."""
     names = {it.context.span_id: it.name for it in spans}
     return {it.name: names.get(it.parent.span_id) if it.parent else None for it in spans}
 
 
 def test_a_stage_is_timed_however_it_ends() -> None:
-    """A slow failure is slow, too."""
+    """A stage is timed even if it fails, because a slow failure counts as slow."""
     before = counted("stage_duration_seconds_count", stage="bundle")
     with pytest.raises(ValueError, match="no"), stages.bundle():
         raise ValueError("no")
@@ -54,7 +54,7 @@ def test_a_stage_is_timed_however_it_ends() -> None:
 
 
 async def test_a_trace_goes_from_the_request_to_its_statuses() -> None:
-    """The sender's trace goes on; stages, calls and statuses are inside of the request's span."""
+    """The sender's trace continues: stages, calls and statuses are inside the request's span."""
     async with traces() as exporter:
         with processing(record(headers=(("traceparent", ASKED.encode()),)), request()):
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -81,7 +81,10 @@ async def test_a_trace_goes_from_the_request_to_its_statuses() -> None:
 
 
 async def test_after_a_take_over_the_trace_goes_on_from_the_last_status() -> None:
-    """The worker before left its traceparent there; the sender's is further back in the same trace."""
+    """After a take-over the trace continues from the last status's traceparent.
+
+    The sender's traceparent is further back in the same trace.
+    """
     left = f"00-{TRACE}-00f067aa0ba902b7-01"
     async with traces() as exporter:
         with processing(record(headers=(("traceparent", ASKED.encode()),)), request(left)):
@@ -92,7 +95,7 @@ async def test_after_a_take_over_the_trace_goes_on_from_the_last_status() -> Non
 
 
 async def test_a_failure_shows_its_code_and_no_text() -> None:
-    """Texts of exceptions may hold what users or dependencies wrote."""
+    """A failed span carries the error code and no exception text, which may come from users or dependencies."""
     async with traces() as exporter:
         with processing(record(), request()):
             missing = NotFound("proto-missing", "The protobuf of node 'the-users-own-word' is gone.")
@@ -107,7 +110,7 @@ async def test_a_failure_shows_its_code_and_no_text() -> None:
 
 
 async def test_the_sender_decides_whether_its_request_is_traced() -> None:
-    """Not sampled there means not kept here; its statuses still belong to the trace, and say so."""
+    """An unsampled request exports no spans; its statuses still carry its trace id and its sampling flag."""
     async with traces() as exporter:
         with processing(record(headers=(("traceparent", NOT_SAMPLED.encode()),)), request()):
             said = publishing(State.BUILDING, asyncio.get_running_loop().create_future())
@@ -117,7 +120,7 @@ async def test_the_sender_decides_whether_its_request_is_traced() -> None:
 
 
 async def test_the_ratio_decides_for_requests_without_a_trace() -> None:
-    """0: none of them is kept."""
+    """With a sample ratio of 0, no request without a trace is kept."""
     async with traces(sample_ratio=0.0) as exporter:
         with processing(record(), request()), stages.fetch():
             pass
@@ -125,7 +128,7 @@ async def test_the_ratio_decides_for_requests_without_a_trace() -> None:
 
 
 async def test_without_an_endpoint_nothing_is_traced() -> None:
-    """There is no tracer to ask for spans, and statuses keep the sender's traceparent, for there is none of ours."""
+    """Without an endpoint there is no tracer, and statuses keep the sender's traceparent."""
     async with open_tracing(TracingSettings(), lambda _: pytest.fail("a processor was opened")):
         with processing(record(headers=(("traceparent", ASKED.encode()),)), request()):
             assert publishing(State.BUILDING, asyncio.get_running_loop().create_future()) is None

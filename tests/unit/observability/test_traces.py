@@ -1,4 +1,4 @@
-"""Where the exporter of traces connects to."""
+"""The connection of the trace exporter."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from worker.settings import TracingSettings
 
 
 async def test_no_proxy_is_heeded(serve_raw: ServeRaw, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spans go to the collector itself, whatever HTTP_PROXY says: as everything else that the worker calls."""
+    """Spans go directly to the collector, despite HTTP_PROXY, as all other calls of the worker do."""
     heard: list[str] = []
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""Small bundles as the deployer builds them, written from scratch."""
+"""Small bundles, written from scratch in the deployer's layout."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ from tests.support.paths import ROOT
 
 ONTARGET = ROOT / "worker" / "ontarget"
 SCRIPT = "kubernetes-client-script.py"
-SOLUTION = "1e300000-0225-4bf1-a99c-b99638a22232"  # begins like a number, as one UUID in twenty does
+SOLUTION = "1e300000-0225-4bf1-a99c-b99638a22232"  # starts like a number, as one UUID in twenty does
 REVISION = "0889694e-a908-46df-a58d-bad87bbbad23"
 AUTHS = {"auths": {"registry.example": {"auth": "dG9wOnMzY3JldA=="}}}
 
@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 
 def labels(name: str, solution: str = SOLUTION) -> dict[str, str]:
-    """What every object carries."""
+    """The labels of every object."""
     return {
         "app": name,
         "app.kubernetes.io/name": name,
@@ -65,7 +65,7 @@ def deployment(name: str, solution: str = SOLUTION) -> Json:
 
 
 def claim(name: str = "shared-folder") -> Json:
-    """A shared folder."""
+    """The PersistentVolumeClaim of a shared folder."""
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
@@ -75,12 +75,12 @@ def claim(name: str = "shared-folder") -> Json:
 
 
 def write_yaml(path: Path, *documents: Any) -> None:
-    """JSON is YAML."""
+    """Write the documents as JSON, which is valid YAML."""
     path.write_text("---\n".join(json.dumps(document, indent=2) + "\n" for document in documents))
 
 
 def single_model(folder: Path, name: str = "entity-recogniser", solution: str = SOLUTION) -> Path:
-    """One Service, one Deployment, no dockerinfo.json, no orchestrator_client/."""
+    """Write one Service and one Deployment, without dockerinfo.json and orchestrator_client/."""
     (folder / "deployments").mkdir(parents=True)
     shutil.copy(ONTARGET / SCRIPT, folder)
     (folder / "blueprint.json").write_text(json.dumps({"name": "Entity Recogniser", "nodes": []}))
@@ -90,7 +90,7 @@ def single_model(folder: Path, name: str = "entity-recogniser", solution: str = 
 
 
 def pipeline(folder: Path, nodes: Sequence[str] = ("alpha", "beta"), *, shared_folder: bool = False) -> Path:
-    """Nodes and orchestrator; dockerinfo.json in the upper case that old blueprints have."""
+    """Write nodes and orchestrator; dockerinfo.json has the upper-case names of old blueprints."""
     (folder / "deployments").mkdir(parents=True)
     shutil.copy(ONTARGET / SCRIPT, folder)
     for part in ("orchestrator_client", "protobuf"):
@@ -112,7 +112,7 @@ def pipeline(folder: Path, nodes: Sequence[str] = ("alpha", "beta"), *, shared_f
 
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Content and time of change of every file."""
+    """Content and modification time of every file."""
     return {
         str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
         for path in folder.rglob("*")

@@ -1,4 +1,4 @@
-"""The script as a module and as a process, and a cluster for it."""
+"""Fixtures: the script as a module and as a process, and a cluster for it."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from tests.unit.ontarget.running import Result
 
 @pytest.fixture(scope="session")
 def script() -> ModuleType:
-    """kubernetes-client-script.py."""
+    """The module kubernetes-client-script.py."""
     return load_script()
 
 
@@ -29,7 +29,7 @@ def api() -> Iterator[KubeApi]:
 
 @pytest.fixture
 def kubeconfig(api: KubeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Access to the cluster by KUBECONFIG."""
+    """A kubeconfig for the cluster, named in KUBECONFIG."""
     path = tmp_path / "kubeconfig"
     document = {
         "apiVersion": "v1",
@@ -46,7 +46,7 @@ def kubeconfig(api: KubeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def secret(tmp_path: Path) -> list[object]:
-    """The arguments for a pull secret."""
+    """The command-line arguments for a pull secret."""
     path = tmp_path / "docker.json"
     path.write_text(json.dumps(AUTHS))
     return ["-sn", "acumos-registry", "-ps", path]
@@ -54,7 +54,7 @@ def secret(tmp_path: Path) -> list[object]:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Callable[..., list[object]]:
-    """The arguments for a config.json with these keys."""
+    """The command-line arguments for a config.json with these keys."""
 
     def arguments(**keys: Any) -> list[object]:
         path = tmp_path / "config.json"

@@ -1,7 +1,7 @@
-"""A stand-in for the Kubernetes API: as much of its behaviour as the script on the target relies on.
+"""A fake Kubernetes API with the behaviour that the script on the target relies on.
 
-Server-side apply replaces what was applied before, keeps what the server has added, and changes nothing when there
-is nothing to change. NodePorts are given and kept as the real server does it.
+Server-side apply replaces what was applied before, keeps what the server has added, and changes nothing if nothing
+differs. NodePorts are allocated and kept as by the real server.
 """
 
 import json
@@ -32,41 +32,41 @@ Key = tuple[str, str, str]  # namespace, plural, name
 
 
 class Refusal(Exception):
-    """Status code and message."""
+    """An error answer: status code and message."""
 
 
 class KubeApi:
-    """The objects, and what was asked for."""
+    """The cluster's objects and the changes made to them."""
 
     def __init__(self) -> None:
         self.objects: dict[Key, Json] = {}
         self.changes: list[str] = []  # "plural/name" of every change, in order
-        self.slow: dict[str, int] = {}  # Deployment → how many looks it takes until it is ready
-        self.refused: dict[str, str] = {}  # plural → message of a 422
-        self.portal = ""  # a page that something in between answers instead
+        self.slow: dict[str, int] = {}  # Deployment → number of queries until it is ready
+        self.refused: dict[str, str] = {}  # plural → message of its 422 answer
+        self.portal = ""  # a page that a proxy returns instead
         self.host = ""
         self._next_port = 30000
         self._version = 0
         self._lock = Lock()
 
     def named(self, plural: str, namespace: str = "play") -> dict[str, Json]:
-        """The objects of a kind in a namespace."""
+        """Return the objects of a kind in a namespace."""
         return {key[2]: it for key, it in self.objects.items() if key[:2] == (namespace, plural)}
 
     def node_port(self, name: str) -> int:
-        """Of a Service in the namespace `play`."""
+        """Return the NodePort of a Service in the namespace `play`."""
         return int(self.named("services")[name]["spec"]["ports"][0]["nodePort"])
 
     def put_namespace(self, name: str = "play", phase: str = "Active") -> None:
-        """One that is already there."""
+        """Add an existing namespace."""
         self.objects["", "namespaces", name] = {"metadata": {"name": name}, "status": {"phase": phase}}
 
     def put(self, plural: str, document: Json, namespace: str = "play") -> None:
-        """An object that somebody else has made."""
+        """Add an object that another user has created."""
         self.objects[namespace, plural, document["metadata"]["name"]] = deepcopy(document)
 
     def answer(self, method: str, target: str, headers: Any, body: bytes) -> tuple[int, Json]:
-        """One request."""
+        """Answer one request."""
         url = urlsplit(target)
         match = _PATH.fullmatch(url.path)
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
@@ -218,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_PATCH = do_DELETE = _handle  # noqa: N815
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Quiet."""
+        """Log nothing."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -227,7 +227,7 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def serving() -> Iterator[KubeApi]:
-    """The API on a port of this machine."""
+    """Serve the API on a local port."""
     api = KubeApi()
     handler = type("Handler", (_Handler,), {"api": api})
     with _Server(("127.0.0.1", 0), handler) as server:

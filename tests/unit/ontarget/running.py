@@ -1,4 +1,4 @@
-"""Ways to run the script of a bundle."""
+"""Ways to run a bundle's script."""
 
 import os
 import subprocess
@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from tests.unit.ontarget.bundles import SCRIPT
 
-# Other interpreters with the packages of requirements.txt, to try older Pythons and libraries as well.
+# Other interpreters that have the packages of requirements.txt, to test older Pythons and libraries.
 PYTHONS = [sys.executable, *filter(None, os.environ.get("ONTARGET_PYTHONS", "").split(os.pathsep))]
 
 
 class Result(NamedTuple):
-    """How a command ended."""
+    """The exit code and output of a command."""
 
     code: int
     out: str

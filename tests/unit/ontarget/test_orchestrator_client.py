@@ -1,4 +1,4 @@
-"""The client for the orchestrator, against a gRPC server that speaks its interface."""
+"""The orchestrator client against a gRPC server with the orchestrator's interface."""
 
 import importlib.util
 import json
@@ -22,7 +22,7 @@ CLIENT = "orchestrator_client/orchestrator_client.py"
 
 @pytest.fixture(scope="module")
 def client() -> ModuleType:
-    """orchestrator_client.py, whose folder is no package."""
+    """The module orchestrator_client.py, whose folder is not a package."""
     spec = importlib.util.spec_from_file_location("orchestrator_client", ONTARGET / CLIENT)
     assert spec
     assert spec.loader
@@ -33,13 +33,13 @@ def client() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def interface(client: ModuleType) -> tuple[Any, Any]:
-    """Messages and services of orchestrator.proto."""
+    """The messages and services of orchestrator.proto."""
     loaded: tuple[Any, Any] = client.load_interface()
     return loaded
 
 
 class Orchestrator:
-    """Notes what it is asked and answers what it is told."""
+    """An orchestrator that records requests and returns a given status."""
 
     def __init__(self, messages: Any) -> None:
         self.messages = messages
@@ -48,19 +48,19 @@ class Orchestrator:
         self.address = ""
 
     def initialize(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """The pipeline."""
+        """Answer `initialize`."""
         return self._answer("initialize", request)
 
     def run(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Start."""
+        """Answer `run`."""
         return self._answer("run", request)
 
     def get_status(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """How it is."""
+        """Answer `get_status`."""
         return self._answer("get_status", request)
 
     def observe(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-        """Two events."""
+        """Yield two events."""
         self.asked.append(("observe", request))
         yield self.messages.OrchestrationEvent(component="alpha", name="rpc.started", detail={"b": "2", "a": "1"})
         yield self.messages.OrchestrationEvent(component="beta", name="thread.terminate")
@@ -72,7 +72,7 @@ class Orchestrator:
 
 @pytest.fixture
 def orchestrator(interface: tuple[Any, Any]) -> Iterator[Orchestrator]:
-    """On a port of this machine."""
+    """An orchestrator on a local port."""
     messages, services = interface
     running = Orchestrator(messages)
     server = grpc.server(ThreadPoolExecutor(2))
@@ -85,7 +85,7 @@ def orchestrator(interface: tuple[Any, Any]) -> Iterator[Orchestrator]:
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    """A pipeline."""
+    """A bundle of a pipeline."""
     return pipeline(tmp_path / "bundle")
 
 
@@ -103,7 +103,7 @@ def ask(
 
 
 def test_interface(interface: tuple[Any, Any]) -> None:
-    """Messages are on the wire as the orchestrators in use read them, field number by field number."""
+    """Messages have the wire format that the orchestrators in use read, field number by field number."""
     messages, _ = interface
     cases = [
         (
@@ -136,7 +136,7 @@ def test_interface(interface: tuple[Any, Any]) -> None:
 
 
 def test_initialize(ask: Callable[..., Result], orchestrator: Orchestrator, bundle: Path) -> None:
-    """initialize sends the texts of the files as they are, protobufs by their file names."""
+    """`initialize` sends the unchanged texts of the files, with protobufs under their file names."""
     done = ask("initialize")
 
     ((method, request),) = orchestrator.asked
@@ -152,7 +152,7 @@ def test_initialize(ask: Callable[..., Result], orchestrator: Orchestrator, bund
 
 @pytest.mark.parametrize(("command", "method"), [("run", "run"), ("get-status", "get_status"), ("get_status",) * 2])
 def test_run_and_status(command: str, method: str, ask: Callable[..., Result], orchestrator: Orchestrator) -> None:
-    """run and get-status send the label and print the answer."""
+    """`run` and `get-status` send the label and print the answer."""
     done = ask(command, "--label", "first")
 
     assert 0 == done.code
@@ -174,7 +174,10 @@ def test_errors_in_the_status(
     ask: Callable[..., Result],
     orchestrator: Orchestrator,
 ) -> None:
-    """An error in the status ends with 1 and its message; success=false with code 0 is how good news may come."""
+    """An error status exits with 1 and its message.
+
+    success=false with code 0 counts as success, because orchestrators may report success that way.
+    """
     orchestrator.status = status
 
     done = ask("initialize")
@@ -185,7 +188,7 @@ def test_errors_in_the_status(
 
 
 def test_observe(ask: Callable[..., Result], orchestrator: Orchestrator) -> None:
-    """observe prints one line per event, of all events unless told otherwise."""
+    """`observe` prints one line per event, of all events by default."""
     done = ask("observe", "--component-regex", "a.*")
 
     ((_, request),) = orchestrator.asked
@@ -194,7 +197,7 @@ def test_observe(ask: Callable[..., Result], orchestrator: Orchestrator) -> None
 
 
 def test_default_endpoint(client: ModuleType, bundle: Path) -> None:
-    """Host and port come from the orchestrator's entry of dockerinfo.json as far as they are not given."""
+    """Host and port default to the orchestrator's entry in dockerinfo.json."""
 
     def endpoint(*arguments: str) -> Any:
         return client.endpoint(client.parse(["run", "--basepath", str(bundle), *arguments]))
@@ -209,7 +212,7 @@ def test_default_endpoint(client: ModuleType, bundle: Path) -> None:
 
 
 def test_nobody_answers(client: ModuleType, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An address where nothing listens ends with 1, the address and a way out."""
+    """An address without a listener exits with 1, and the message names the address and a remedy."""
     document = {"docker_info_list": [{"container_name": "orchestrator", "ip_address": "127.0.0.1", "port": 1}]}
     (bundle / "dockerinfo.json").write_text(json.dumps(document))
 
@@ -222,7 +225,7 @@ def test_nobody_answers(client: ModuleType, bundle: Path, capsys: pytest.Capture
 
 
 def test_a_port_that_leads_nowhere_yet(client: ModuleType, bundle: Path, interface: tuple[Any, Any]) -> None:
-    """An orchestrator that is reached a moment later is waited for: NodePorts lag behind the pods."""
+    """The client waits for an orchestrator that is reachable a moment later, because NodePorts lag behind the pods."""
     messages, services = interface
     running, server = Orchestrator(messages), grpc.server(ThreadPoolExecutor(2))
     services.add_OrchestratorServicer_to_server(running, server)
@@ -240,7 +243,7 @@ def test_a_port_that_leads_nowhere_yet(client: ModuleType, bundle: Path, interfa
 
 
 def test_incomplete_bundle(ask: Callable[..., Result], bundle: Path) -> None:
-    """A file that is missing is named."""
+    """A missing file is reported by name."""
     (bundle / "blueprint.json").unlink()
 
     done = ask("initialize")
@@ -251,7 +254,7 @@ def test_incomplete_bundle(ask: Callable[..., Result], bundle: Path) -> None:
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_as_a_process(python: str, bundle: Path, orchestrator: Orchestrator) -> None:
-    """From the unpacked bundle it finds its files by itself, with each interpreter at hand."""
+    """The client finds its files in the unpacked bundle, with each available interpreter."""
     command = [python, str(bundle / CLIENT), "--endpoint", orchestrator.address, "initialize"]
 
     done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)

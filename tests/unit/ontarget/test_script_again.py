@@ -1,4 +1,4 @@
-"""Running the script again, after a crash, where it must not, and to delete; against a stand-in for the API."""
+"""Repeated runs of the script against a fake API: after a crash, in a namespace of others, and with --delete."""
 
 import json
 from collections.abc import Callable
@@ -24,7 +24,7 @@ Command = Callable[..., Result]
 def test_second_run_changes_nothing(
     command: Command, api: KubeApi, secret: list[object], config: Callable[..., list[object]], tmp_path: Path
 ) -> None:
-    """The same command again changes no object and no file, and the bundle's own manifests never change."""
+    """The same command again changes no object and no file, and never changes the bundle's own manifests."""
     bundle = pipeline(tmp_path / "bundle", shared_folder=True)
     manifests = snapshot(bundle / "deployments")
     arguments = [*secret, *config(hostname="example.org")]
@@ -40,7 +40,7 @@ def test_second_run_changes_nothing(
 
 
 class Crash(Exception):
-    """The process is gone."""
+    """The process died."""
 
 
 def test_interrupted_runs_are_finished(
@@ -51,11 +51,11 @@ def test_interrupted_runs_are_finished(
     config: Callable[..., list[object]],
     tmp_path: Path,
 ) -> None:
-    """However many writes a run lived for, the next run ends where an undisturbed one would have ended."""
+    """After a crash at any write, the next run reaches the same state as an undisturbed run."""
     arguments = [*secret, *config(hostname="example.org")]
 
     class Dying(script.Cluster):  # type: ignore[name-defined, misc]
-        """Dies after some writes have reached the API."""
+        """A cluster that crashes after a number of writes."""
 
         def apply(self, document: Any) -> Any:
             applied = super().apply(document)
@@ -69,7 +69,7 @@ def test_interrupted_runs_are_finished(
         assert 6 == len(ports)
         spec = {key: json.dumps(it.get("spec") or it.get("data")) for key, it in api.objects.items()}
         texts = {name: text.decode() for name, (text, _) in snapshot(folder).items()}
-        for position, name in enumerate(sorted(api.named("services"))):  # the numbers differ from run to run
+        for position, name in enumerate(sorted(api.named("services"))):  # port numbers differ between runs
             number = str(api.node_port(name))
             spec = {key: text.replace(number, f"port {position}") for key, text in spec.items()}
             texts = {key: text.replace(number, f"port {position}") for key, text in texts.items()}
@@ -98,7 +98,7 @@ def test_interrupted_runs_are_finished(
 def test_delete(
     command: Command, api: KubeApi, secret: list[object], config: Callable[..., list[object]], tmp_path: Path
 ) -> None:
-    """--delete leaves nothing but the namespace and what belongs to others, and may be repeated."""
+    """`--delete` removes everything but the namespace and others' objects, and can be repeated."""
     bundle = pipeline(tmp_path / "bundle", shared_folder=True)
     command(bundle, *secret, *config(hostname="example.org"))
     api.put("services", service("stranger", "other"))
@@ -120,7 +120,7 @@ def test_delete(
 
 
 def test_delete_without_namespace(command: Command, api: KubeApi, tmp_path: Path) -> None:
-    """Deleting what was never deployed is no error and makes no namespace."""
+    """Deleting a solution that was never deployed succeeds and creates no namespace."""
     done = command(single_model(tmp_path / "bundle"), "--delete")
 
     assert (0, {}) == (done.code, api.objects)
@@ -129,7 +129,7 @@ def test_delete_without_namespace(command: Command, api: KubeApi, tmp_path: Path
 @pytest.mark.parametrize("owner", ["other", None])
 @pytest.mark.parametrize("kind", ["deployments", "statefulsets", "daemonsets", "jobs", "cronjobs"])
 def test_namespace_of_others(kind: str, owner: str | None, command: Command, api: KubeApi, tmp_path: Path) -> None:
-    """A namespace with another deployment's workloads of any kind is refused before anything is written."""
+    """A namespace with another deployment's workloads of any kind is rejected before anything is written."""
     theirs = deployment("stranger", owner or "")
     if owner is None:
         del theirs["metadata"]["labels"]
@@ -144,7 +144,7 @@ def test_namespace_of_others(kind: str, owner: str | None, command: Command, api
 
 
 def test_namespace_of_our_own_workloads(command: Command, api: KubeApi, tmp_path: Path) -> None:
-    """A workload with our solution's label, and one of another namespace, keep nobody away."""
+    """Workloads with our solution's label, and workloads in other namespaces, do not block a deployment."""
     api.put_namespace()
     api.put("jobs", deployment("import"))
     api.put("statefulsets", deployment("stranger", "other"), "elsewhere")
@@ -153,7 +153,7 @@ def test_namespace_of_our_own_workloads(command: Command, api: KubeApi, tmp_path
 
 
 def test_namespace_going_away(command: Command, api: KubeApi, tmp_path: Path) -> None:
-    """A namespace that is being deleted is refused with a sentence that says so."""
+    """A namespace that is being deleted is rejected with a message of its own."""
     api.put_namespace(phase="Terminating")
 
     done = command(single_model(tmp_path / "bundle"))
@@ -166,7 +166,7 @@ def test_namespace_going_away(command: Command, api: KubeApi, tmp_path: Path) ->
 
 
 def test_namespace_that_takes_its_time(script: ModuleType, api: KubeApi, kubeconfig: Path) -> None:
-    """A namespace that is not active yet is waited for, but not for ever."""
+    """The script waits for a namespace that is not active yet, but only for a limited time."""
     api.put_namespace(phase="Pending")
     cluster = script.Cluster.connect("play")
     pauses: list[float] = []
@@ -186,7 +186,7 @@ def test_namespace_that_takes_its_time(script: ModuleType, api: KubeApi, kubecon
 
 
 def test_folder_still_being_deleted(command: Command, api: KubeApi, tmp_path: Path) -> None:
-    """A claim that still waits for its pods to end must not be mistaken for the new one."""
+    """A claim that is still being deleted is not mistaken for the new claim."""
     bundle = pipeline(tmp_path / "bundle", shared_folder=True)
     command(bundle)
     api.named("persistentvolumeclaims")["shared-folder"]["metadata"]["deletionTimestamp"] = "2026-11-24T10:00:00Z"
@@ -200,7 +200,7 @@ def test_folder_still_being_deleted(command: Command, api: KubeApi, tmp_path: Pa
 def test_no_access(
     command: Command, api: KubeApi, kubeconfig: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever keeps us from the cluster ends with 1 and a sentence of its own."""
+    """Every failure to reach the cluster exits with 1 and its own message."""
     bundle, good = single_model(tmp_path / "bundle"), kubeconfig.read_text()
     errors = []
 
@@ -236,11 +236,11 @@ def test_as_a_process(
     config: Callable[..., list[object]],
     tmp_path: Path,
 ) -> None:
-    """From first run to deletion with each interpreter at hand, by the server's command line."""
+    """Deploying, repeating and deleting work with each available interpreter and the server's command line."""
     bundle = pipeline(tmp_path / "bundle", shared_folder=True)
     arguments = ["-n", "play", *secret, *config(hostname="example.org", letsencrypt_ingress=True)]
 
-    quiet: dict[str, Any] = {"python": python, "PYTHONWARNINGS": "ignore"}  # some libraries deplore old Pythons
+    quiet: dict[str, Any] = {"python": python, "PYTHONWARNINGS": "ignore"}  # some libraries warn about old Pythons
 
     first = process(bundle, *arguments, **quiet)
     changes = list(api.changes)

@@ -1,4 +1,4 @@
-"""Arguments, config.json and the pull secret's file, checked by a dry run."""
+"""Arguments, config.json and the pull secret's file, validated by a dry run."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +35,7 @@ CONFIGS = {
 
 @pytest.mark.parametrize(("text", "sentence"), CONFIGS.values(), ids=CONFIGS)
 def test_broken_config(text: str, sentence: str, tmp_path: Path) -> None:
-    """A config.json that cannot be followed is refused with the key's name, and without its values."""
+    """An invalid config.json is rejected with the name of the key, and without its values."""
     path = tmp_path / "config.json"
     path.write_text(text)
 
@@ -48,7 +48,7 @@ def test_broken_config(text: str, sentence: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", [None, "s3cret-value", '["s3cret-value"]'])
 def test_broken_pull_secret(text: str | None, tmp_path: Path) -> None:
-    """A pull secret's file that is missing or no JSON object is refused, and never quoted."""
+    """A pull secret file that is missing or not a JSON object is rejected and never quoted."""
     path = tmp_path / "docker.json"
     if text is not None:
         path.write_text(text)
@@ -62,7 +62,7 @@ def test_broken_pull_secret(text: str | None, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("namespace", ["Play", "a_b", "a-", "a" * 64, ""])
 def test_namespace_names(namespace: str, tmp_path: Path) -> None:
-    """A namespace that Kubernetes would not make is refused."""
+    """A namespace name that Kubernetes would not accept is rejected."""
     done = process(single_model(tmp_path / "bundle"), "-n", namespace, "--dry-run")
 
     assert 1 == done.code
@@ -80,7 +80,7 @@ OF_THE_CLUSTER = (
 @pytest.mark.parametrize("namespace", OF_THE_CLUSTER)
 @pytest.mark.parametrize("flag", ["--dry-run", "--delete", "--wait"])
 def test_namespaces_of_the_cluster(namespace: str, flag: str, command: Command, api: KubeApi, tmp_path: Path) -> None:
-    """A namespace that belongs to the cluster is refused whatever is wanted there, before the cluster is asked."""
+    """A namespace of the cluster itself is rejected for every action, before the cluster is called."""
     api.portal = "nobody must ask"
 
     done = command(single_model(tmp_path / "bundle"), "-n", namespace, flag)
@@ -92,7 +92,10 @@ def test_namespaces_of_the_cluster(namespace: str, flag: str, command: Command, 
 
 
 def test_worker_and_script_keep_the_same_namespaces() -> None:
-    """The script stands alone and repeats the worker's list; otherwise one would refuse the other's namespaces."""
+    """The script, which imports nothing of the worker, has the same list of system namespaces.
+
+    Otherwise the worker could accept a namespace that the script rejects, or the reverse.
+    """
     listed = SYSTEM_NAMESPACES.replace(",", "|").replace("*", ".*")
     assert listed == load_script().SYSTEM_NAMESPACE.pattern
 
@@ -100,7 +103,10 @@ def test_worker_and_script_keep_the_same_namespaces() -> None:
 @pytest.mark.parametrize("reserved", ["", "default", "platform-*", "mine,kube-*"])
 @pytest.mark.parametrize("namespace", OF_THE_CLUSTER)
 def test_solutions_with_names_of_the_cluster(namespace: str, reserved: str) -> None:
-    """The worker rejects them before the script does, whatever the setting is: its sentence reaches the user."""
+    """The worker rejects these names before the script does, so the user reads the worker's message.
+
+    This holds for every value of the setting.
+    """
     with pytest.raises(NotDeployable):
         pipeline_name(namespace, reserved)
 
@@ -117,7 +123,7 @@ NAMES = (
 @pytest.mark.parametrize("reserved", ["", "default", "mine"])
 @pytest.mark.parametrize("name", NAMES)
 def test_no_accepted_name_is_refused_by_the_script(name: str, reserved: str, script: ModuleType) -> None:
-    """Neither the bare name nor the name with the playground server's ending is one of the script's namespaces."""
+    """No accepted name, bare or with the playground server's suffix, is a system namespace for the script."""
     try:
         bare = pipeline_name(name, reserved).lower().replace(" ", "-").replace("_", "-")
     except NotDeployable:
@@ -128,7 +134,7 @@ def test_no_accepted_name_is_refused_by_the_script(name: str, reserved: str, scr
 
 @pytest.mark.parametrize("namespace", ["default", "kube-system"])
 def test_namespaces_of_the_cluster_when_wanted(namespace: str, command: Command, api: KubeApi, tmp_path: Path) -> None:
-    """With --allow-system-namespace the same namespace is taken."""
+    """`--allow-system-namespace` allows such a namespace."""
     done = command(single_model(tmp_path / "bundle"), "-n", namespace, "--allow-system-namespace")
 
     assert (0, "") == (done.code, done.err)
@@ -139,12 +145,12 @@ def test_namespaces_of_the_cluster_when_wanted(namespace: str, command: Command,
     "namespace", ["defaults", "my-default", "kubed", "cube-system", "my-kube-system", "play-system"]
 )
 def test_namespaces_that_only_look_like_those_of_the_cluster(namespace: str, command: Command, tmp_path: Path) -> None:
-    """A name that merely holds such a word, or begins like it, is anybody's."""
+    """A name that only contains or resembles a system namespace is allowed."""
     assert 0 == command(single_model(tmp_path / "bundle"), "-n", namespace, "--dry-run").code
 
 
 def test_notes(tmp_path: Path, config: Callable[..., list[object]], secret: list[object]) -> None:
-    """What works but perhaps not as meant is told and does not fail the run."""
+    """A probable mistake is reported as a note and does not fail the run."""
     bundle = single_model(tmp_path / "bundle")
 
     done = process(bundle, "-n", "a" * 50, *secret, "-sn", "other", *config(hostname="example.org"), "--dry-run")
@@ -173,7 +179,7 @@ def test_notes(tmp_path: Path, config: Callable[..., list[object]], secret: list
     ],
 )
 def test_usage(arguments: list[str], tmp_path: Path) -> None:
-    """Wrong arguments end with 2 and the usage."""
+    """Wrong arguments exit with 2 and print the usage."""
     done = process(single_model(tmp_path / "bundle"), *arguments)
 
     assert 2 == done.code

@@ -1,4 +1,4 @@
-"""What a run of the script makes in the cluster and of the bundle."""
+"""What a run of the script creates in the cluster and in the bundle."""
 
 import base64
 import json
@@ -45,7 +45,7 @@ def test_single_model(command: Command, api: KubeApi, tmp_path: Path) -> None:
 
 
 def test_ports(command: Command, api: KubeApi, tmp_path: Path) -> None:
-    """Every Service's port is its NodePort, chosen by the cluster, and dockerinfo.json has it as a number."""
+    """Every Service's port is the NodePort that the cluster chose, and dockerinfo.json has it as a number."""
     bundle = pipeline(tmp_path / "bundle")
     fixed = service("alpha")
     fixed["spec"]["ports"][0]["nodePort"] = 30555
@@ -66,7 +66,7 @@ def test_ports(command: Command, api: KubeApi, tmp_path: Path) -> None:
 
 
 def test_web_page(command: Command, api: KubeApi, tmp_path: Path) -> None:
-    """The web page's Service has the names the playground looks for, in the cluster and in its file."""
+    """The web page's Service has the names that the playground looks for, in the cluster and in its file."""
     bundle = single_model(tmp_path / "bundle")
 
     command(bundle)
@@ -119,7 +119,7 @@ def test_ingress(
     api: KubeApi,
     tmp_path: Path,
 ) -> None:
-    """With a host name the web page gets an Ingress, with TLS only where certificates are made."""
+    """With a host name the web page gets an Ingress, with TLS only if certificates are issued."""
     bundle = pipeline(tmp_path / "bundle")
 
     done = command(bundle, *config(hostname="example.org", **keys))
@@ -139,7 +139,7 @@ def test_ingress(
 def test_order_and_labels(
     command: Command, api: KubeApi, secret: list[object], config: Callable[..., list[object]], tmp_path: Path
 ) -> None:
-    """The pull secret comes first, the Deployments last, and all carry the labels by which --delete finds them."""
+    """The pull secret is applied first and the Deployments last; all have the labels that `--delete` selects."""
     command(pipeline(tmp_path / "bundle", shared_folder=True), *secret, *config(hostname="example.org"))
 
     kinds = list(dict.fromkeys(change.split("/")[0] for change in api.changes))
@@ -167,7 +167,7 @@ def test_pull_secret(
 def test_refused_secret_is_not_quoted(
     command: Command, api: KubeApi, secret: list[object], script: ModuleType, tmp_path: Path
 ) -> None:
-    """What the cluster says of a Secret may quote it, and is left out of the message."""
+    """The cluster's message about a Secret is left out, because it may quote the Secret."""
     api.refused["secrets"] = f"bad value: {json.dumps(AUTHS)}"
 
     done = command(single_model(tmp_path / "bundle"), *secret)
@@ -185,7 +185,7 @@ def test_refused_secret_is_not_quoted(
     [([], "Always"), (["-ipp", "Never"], "Never"), (["--image_pull_policy", "IfNotPresent"], "IfNotPresent")],
 )
 def test_pull_policy(arguments: list[str], policy: str, command: Command, api: KubeApi, tmp_path: Path) -> None:
-    """Containers and init containers get the pull policy."""
+    """The pull policy applies to containers and init containers."""
     bundle = single_model(tmp_path / "bundle")
     with_init = deployment("entity-recogniser")
     with_init["spec"]["template"]["spec"]["initContainers"] = [{"name": "init", "image": "busybox"}]
@@ -198,7 +198,7 @@ def test_pull_policy(arguments: list[str], policy: str, command: Command, api: K
 
 
 def test_environment(command: Command, api: KubeApi, config: Callable[..., list[object]], tmp_path: Path) -> None:
-    """Variables of config.json go to the images whose beginning matches, and replace one of the same name."""
+    """Variables of config.json go to images whose beginning matches, and replace variables of the same name."""
     bundle = pipeline(tmp_path / "bundle", nodes=["alpha", "beta"])
     with_env = deployment("alpha")
     with_env["spec"]["template"]["spec"]["containers"][0]["env"] = [

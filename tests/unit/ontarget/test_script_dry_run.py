@@ -1,4 +1,4 @@
-"""`--dry-run` as a process, the way the playground server starts the script."""
+"""`--dry-run` as a process, as the playground server starts the script."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_server_command_lines(
     config: Callable[..., list[object]],
     secret: list[object],
 ) -> None:
-    """Both command lines of the playground server pass for every case, and nothing is written."""
+    """Both command lines of the playground server succeed for every kind of bundle, and nothing is written."""
     bundle = build(tmp_path / "bundle")
     server_config = config(hostname="play.example.org", allowed_ip_addresses=["127.0.0.1"])
     before = snapshot(tmp_path)
@@ -43,7 +43,7 @@ def test_server_command_lines(
 
 
 def test_order(tmp_path: Path, config: Callable[..., list[object]], secret: list[object]) -> None:
-    """It tells what would be applied in which order: the pull secret first, the Deployments last."""
+    """A dry run lists the objects in the order of applying: the pull secret first, the Deployments last."""
     bundle = pipeline(tmp_path / "bundle", nodes=["alpha"], shared_folder=True)
 
     done = process(bundle, "-n", "play", *secret, *config(hostname="play.example.org"), "--dry-run")
@@ -78,7 +78,7 @@ def test_needs_no_kubernetes(tmp_path: Path) -> None:
 
 
 def test_default_base_path(tmp_path: Path) -> None:
-    """Without -bp the bundle is the folder that the script lies in."""
+    """Without -bp the bundle is the script's own folder."""
     bundle = single_model(tmp_path / "bundle")
 
     done = process(bundle, "-n", "play", "--dry-run", base_path=False)
@@ -113,7 +113,7 @@ def _node(name: str, instance: str | None = None) -> Spoil:
 
 ALPHA_SERVICE, ALPHA_DEPLOYMENT = "deployments/alpha_service.yaml", "deployments/alpha_deployment.yaml"
 
-# what is done to a good pipeline, and what stderr then says
+# how a valid pipeline is changed, and what stderr then shows
 BROKEN: dict[str, tuple[Spoil, str]] = {
     "no blueprint": (_remove("blueprint.json"), "blueprint.json cannot be read"),
     "blueprint not JSON": (_replace("blueprint.json", "{", "["), "blueprint.json is not JSON"),
@@ -167,7 +167,7 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
 
 @pytest.mark.parametrize(("spoil", "sentence"), BROKEN.values(), ids=BROKEN)
 def test_broken_bundles(spoil: Spoil, sentence: str, tmp_path: Path) -> None:
-    """What could not be deployed ends with 1 and a sentence on stderr, before any cluster is asked."""
+    """A bundle that cannot be deployed exits with 1 and a message on stderr, before any cluster is called."""
     bundle = pipeline(tmp_path / "bundle")
     spoil(bundle)
 
@@ -179,7 +179,7 @@ def test_broken_bundles(spoil: Spoil, sentence: str, tmp_path: Path) -> None:
 
 
 def test_everything_at_once(tmp_path: Path) -> None:
-    """One run tells all that is wrong in several files."""
+    """One run reports the errors of several files."""
     bundle = pipeline(tmp_path / "bundle")
     for name in ("no name", "ClusterIP", "no image"):
         BROKEN[name][0](bundle)

@@ -1,4 +1,4 @@
-"""Files of the bundle that are links, or no files: nothing beyond the bundle's folder is read or written."""
+"""Links and special files in the bundle: nothing outside the bundle's folder is read or written."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from tests.unit.ontarget.running import PYTHONS, Result, process
 
 Command = Callable[..., Result]
 
-# What is read, and what would be written.
+# Files that the script reads, and files that it would write.
 READ = [
     *("blueprint.json", "dockerinfo.json", "deployments", "deployments/alpha_service.yaml", "orchestrator_client"),
     "orchestrator_client/orchestrator_client.py",
@@ -27,7 +27,7 @@ OURS = ["deployments/.alpha_service_webui.yaml.new", "deployments/anything"]
 @pytest.mark.parametrize("flags", [["--dry-run"], ["--delete"], []])
 @pytest.mark.parametrize("name", [*READ, *WRITTEN, *OURS])
 def test_links(name: str, flags: list[str], command: Command, api: KubeApi, tmp_path: Path) -> None:
-    """A link in place of any file or folder is refused by its name, though what it leads to would be right."""
+    """A link in place of any file or folder is rejected by name, even if its target is valid."""
     bundle, target = pipeline(tmp_path / "bundle"), tmp_path / "target"
     if (bundle / name).exists():
         (bundle / name).rename(target)
@@ -49,7 +49,7 @@ def test_links(name: str, flags: list[str], command: Command, api: KubeApi, tmp_
 @pytest.mark.parametrize("name", ["dockerinfo.json", "blueprint.json", "deployments/pvc.yaml"])
 @pytest.mark.parametrize("target", ["nothing", "blueprint.json", "../../../../../../../../etc/hostname", "/dev/zero"])
 def test_links_to_anything(name: str, target: str, tmp_path: Path) -> None:
-    """Where a link leads makes no difference: to nothing, to a neighbour, out of the bundle, to a device."""
+    """A link is rejected whatever its target: nothing, a neighbour, a file outside the bundle, a device."""
     bundle = single_model(tmp_path / "bundle")
     (bundle / name).unlink(missing_ok=True)
     (bundle / name).symlink_to(target)
@@ -67,7 +67,7 @@ def test_links_to_anything(name: str, target: str, tmp_path: Path) -> None:
     ids=["pipe", "folder"],
 )
 def test_no_files(name: str, make: Callable[[Path], None], sentence: str, tmp_path: Path) -> None:
-    """A pipe that nobody writes to holds nobody up, and a folder is no file."""
+    """A pipe without a writer never blocks the script, and a folder in place of a file is rejected."""
     bundle = single_model(tmp_path / "bundle")
     (bundle / name).unlink(missing_ok=True)
     make(bundle / name)
@@ -82,7 +82,7 @@ def test_no_files(name: str, make: Callable[[Path], None], sentence: str, tmp_pa
 
 @pytest.mark.parametrize("name", ["", "deployments/"])
 def test_links_where_a_file_is_prepared(name: str, command: Command, script: ModuleType, tmp_path: Path) -> None:
-    """A link that lies where a new file is prepared is removed, and nothing is written through it."""
+    """A link at the path of a temporary file is removed, and nothing is written through it."""
     bundle, theirs = pipeline(tmp_path / "bundle"), tmp_path / "theirs"
     theirs.write_text("theirs")
     (bundle / f"{name}.x.json.new").symlink_to(theirs)
@@ -95,7 +95,7 @@ def test_links_where_a_file_is_prepared(name: str, command: Command, script: Mod
 
 @pytest.mark.parametrize("name", ["deployments", "deployments/x.yaml"])
 def test_links_that_come_later(name: str, script: ModuleType, tmp_path: Path) -> None:
-    """A link that comes after the check is not written through."""
+    """A link that appears after the check is not written through."""
     bundle, theirs = pipeline(tmp_path / "bundle"), tmp_path / "theirs"
     if name == "deployments":
         (bundle / name).rename(theirs)
@@ -111,7 +111,7 @@ def test_links_that_come_later(name: str, script: ModuleType, tmp_path: Path) ->
 
 
 def test_links_that_come_at_once(script: ModuleType, tmp_path: Path) -> None:
-    """What became a link since it was looked at is not opened."""
+    """A file that became a link after the check is not opened."""
     (tmp_path / "link").symlink_to(tmp_path / "theirs")
     (tmp_path / "theirs").write_text("theirs")
 
@@ -123,7 +123,7 @@ def test_links_that_come_at_once(script: ModuleType, tmp_path: Path) -> None:
 
 
 def test_bundle_behind_a_link(command: Command, tmp_path: Path, secret: list[object], config: Any) -> None:
-    """The way to the bundle, and the operator's own files, may be links, as mounted secrets are."""
+    """The path to the bundle and the operator's own files may be links, as mounted secrets are."""
     bundle = pipeline(tmp_path / "elsewhere", shared_folder=True)
     (tmp_path / "bundle").symlink_to(bundle)
     arguments = [*secret, *config(hostname="example.org")]
@@ -140,7 +140,7 @@ def test_bundle_behind_a_link(command: Command, tmp_path: Path, secret: list[obj
 
 @pytest.mark.parametrize("name", ["blueprint.json", "dockerinfo.json", "deployments/pvc.yaml"])
 def test_size(name: str, command: Command, tmp_path: Path) -> None:
-    """A file of more than its bytes is refused before it is parsed."""
+    """A file above its size limit is rejected before it is parsed."""
     bundle = pipeline(tmp_path / "bundle")
     (bundle / name).touch()
     os.truncate(bundle / name, (1 << 24) + 1)
@@ -153,7 +153,7 @@ def test_size(name: str, command: Command, tmp_path: Path) -> None:
 
 
 def test_size_that_is_allowed(command: Command, tmp_path: Path) -> None:
-    """A manifest may have a long variable, and a blueprint many nodes."""
+    """A manifest with a long text and a large blueprint are within the limits."""
     bundle, document = pipeline(tmp_path / "bundle"), claim()
     document["metadata"]["annotations"] = {"a": "x" * 200_000}
     write_yaml(bundle / "deployments" / "pvc.yaml", document)
@@ -172,14 +172,14 @@ PLANTED = [
 @pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("where", ["here", "there", "linked", "on the path"])
 def test_modules_beside_the_script(where: str, python: str, tmp_path: Path) -> None:
-    """Nothing that lies beside the script is imported, wherever it is started and whatever the modules' names are."""
+    """No module in the script's folder is imported, wherever the script is started and whatever the module's name."""
     bundle = single_model(tmp_path / "bundle")
     for name in PLANTED:
         (bundle / name).parent.mkdir(exist_ok=True)
         (bundle / name).write_text("raise SystemExit('planted')\n")
     (tmp_path / "link.py").symlink_to(bundle / SCRIPT)
     script = {"here": SCRIPT, "linked": str(tmp_path / "link.py")}.get(where, str(bundle / SCRIPT))
-    # An empty entry of PYTHONPATH is the current folder. Python's own start would import a planted `os` from there.
+    # An empty entry of PYTHONPATH is the current folder, and Python itself would import a planted `os` from there.
     for name in ("os.py", "sitecustomize.py") if where == "on the path" else ():
         (bundle / name).unlink()
     path = {"PYTHONPATH": f"{bundle}"} if where == "on the path" else {}

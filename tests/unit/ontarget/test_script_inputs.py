@@ -1,4 +1,4 @@
-"""Whatever the script is given, it answers in sentences that quote nothing of a file, and with exit code 1."""
+"""For any input the script fails only with messages that quote no file's content, and with exit code 1."""
 
 import copy
 import json
@@ -24,7 +24,7 @@ LAUGHS = "a: &a [x, x]\n" + "".join(
 LONG = "It has a number of more than 100 characters."
 UNSAID = "It holds what JSON cannot say"
 
-# what a manifest holds, and what is said of it
+# content of a manifest, and its error message
 YAMLS = {
     "aliases of aliases": (LAUGHS, "It has an alias"),
     "an alias": ("a: &a s3cret-value\nb: *a\n", "It has an alias"),
@@ -74,7 +74,7 @@ YAMLS = {
 
 @pytest.mark.parametrize(("text", "sentence"), YAMLS.values(), ids=YAMLS)
 def test_yaml(text: str | bytes, sentence: str, command: Command, tmp_path: Path) -> None:
-    """YAML beyond the bounds, or that is wrong, is refused by the file's name and the place, and never quoted."""
+    """YAML that is invalid or exceeds a limit is rejected with the file's name and the position, and never quoted."""
     bundle = pipeline(tmp_path / "bundle")
     (bundle / "deployments" / "pvc.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
 
@@ -87,7 +87,7 @@ def test_yaml(text: str | bytes, sentence: str, command: Command, tmp_path: Path
 
 
 def test_long_numbers_take_no_time(command: Command, tmp_path: Path) -> None:
-    """They are refused before they are read; texts of that length are read."""
+    """Long numbers are rejected before they are parsed; texts of that length are accepted."""
     bundle = pipeline(tmp_path / "bundle")
     path = bundle / "deployments" / "alpha_service.yaml"
     text = path.read_text().rstrip()[:-1]
@@ -98,7 +98,7 @@ def test_long_numbers_take_no_time(command: Command, tmp_path: Path) -> None:
 
 
 def test_yaml_within_the_bounds(command: Command, tmp_path: Path) -> None:
-    """A manifest that a person has written, with 32 levels and an anchor that nothing refers to, is read."""
+    """A handwritten manifest with 32 levels and an unused anchor is accepted."""
     bundle = single_model(tmp_path / "bundle")
     path = bundle / "deployments" / "service.yaml"
     path.write_text(f"{path.read_text().rstrip()[:-1]}, extra: &anchor {'[' * 31}{']' * 31}}}")
@@ -108,7 +108,7 @@ def test_yaml_within_the_bounds(command: Command, tmp_path: Path) -> None:
 
 DEEP = "[" * 100_000
 
-# files beside the manifests, their text, and what is said
+# other files, their content, and their error message
 JSONS = {
     "deep blueprint": ("bundle/blueprint.json", DEEP, "is not JSON"),
     "deep dockerinfo": ("bundle/dockerinfo.json", DEEP, "is not JSON"),
@@ -135,7 +135,7 @@ JSONS = {
 
 @pytest.mark.parametrize(("file", "text", "sentence"), JSONS.values(), ids=JSONS)
 def test_json(file: str, text: str, sentence: str, command: Command, tmp_path: Path) -> None:
-    """JSON that cannot be followed is refused by the file's name, and never quoted."""
+    """Invalid JSON is rejected with the file's name, and never quoted."""
     bundle = pipeline(tmp_path / "bundle")
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / file).write_text(text)
@@ -196,7 +196,7 @@ ODD = [None, 5, "", "\ud800", [], {}, [None], {"x": 1}, {"0": {"name": "alpha"}}
 
 @pytest.mark.parametrize("file", DOCUMENTS)
 def test_odd_values(file: str, command: Command, secret: list[object], tmp_path: Path) -> None:
-    """A value of another kind, at any place of any file, is taken or refused with a sentence that was foreseen."""
+    """A value of another type, at any position of any file, is accepted or rejected with an expected message."""
     bundle = single_model(tmp_path / "bundle", "alpha")
     (bundle / "deployments" / "deployment.yaml").write_text(json.dumps(_deployment()))
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
@@ -215,7 +215,7 @@ def test_odd_values(file: str, command: Command, secret: list[object], tmp_path:
 
 
 def test_odd_kubeconfigs(command: Command, kubeconfig: Path, tmp_path: Path) -> None:
-    """A kubeconfig that cannot be used is refused by its name, and never quoted."""
+    """An unusable kubeconfig is rejected with a message, and never quoted."""
     good, bundle = kubeconfig.read_text(), single_model(tmp_path / "bundle")
     texts = [
         "",
@@ -242,7 +242,7 @@ def test_odd_kubeconfigs(command: Command, kubeconfig: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("answer", ["[]", "5", "null", '"x"', "", "{", DEEP, "{}", '{"items": 5}', '{"items": [5]}'])
 def test_odd_answers(answer: str, command: Command, api: KubeApi, tmp_path: Path) -> None:
-    """Whatever answers in place of the cluster, the run ends with a sentence."""
+    """For any answer in place of the cluster's, the run completes or fails with a message."""
     bundle = single_model(tmp_path / "bundle")
     api.portal = answer or " "
 
@@ -270,7 +270,7 @@ def test_odd_answers(answer: str, command: Command, api: KubeApi, tmp_path: Path
     ],
 )
 def test_odd_arguments(arguments: list[str], python: str, tmp_path: Path) -> None:
-    """Arguments that lead nowhere end with 1 and sentences."""
+    """Arguments that name nothing usable exit with 1 and messages."""
     done = process(single_model(tmp_path / "bundle"), "-n", "play", *arguments, "--dry-run", python=python)
 
     assert 1 == done.code
@@ -280,7 +280,7 @@ def test_odd_arguments(arguments: list[str], python: str, tmp_path: Path) -> Non
 
 
 def test_names_that_cannot_be_shown(tmp_path: Path) -> None:
-    """A file's name that the terminal has no letters for ends no run."""
+    """A file name that the terminal cannot encode fails no run."""
     bundle = single_model(tmp_path / "bundle")
     (bundle / "deployments" / "service.yaml").rename(bundle / "deployments" / "größer\udcff.yaml")
 
@@ -294,7 +294,7 @@ CONTROLS = "\x1b[2J\x07\r\n\x9b\u2028\u202e\x7f"
 
 @pytest.mark.parametrize("text", ["{", "kind: Pod", "a: 1"])
 def test_control_characters_of_a_name(text: str, tmp_path: Path) -> None:
-    """A terminal obeys no file's name: stderr has it escaped, on one line."""
+    """Control characters in a file name are escaped on stderr, on one line, so that no terminal obeys them."""
     bundle = single_model(tmp_path / "bundle")
     (bundle / "deployments" / f"a{CONTROLS}error: b.yaml").write_text(text)
 
@@ -306,7 +306,7 @@ def test_control_characters_of_a_name(text: str, tmp_path: Path) -> None:
 
 
 def test_control_characters_of_names_everywhere(tmp_path: Path) -> None:
-    """Also of a link, of the folder itself, and on stdout."""
+    """Control characters are also escaped in the names of links and of the folder itself, and on stdout."""
     bundle = single_model(tmp_path / f"bundle{CONTROLS}")
     (bundle / "deployments" / "service.yaml").rename(bundle / "deployments" / f"s{CONTROLS}.yaml")
     shown = process(bundle, "-n", "play", "--dry-run")
@@ -319,7 +319,7 @@ def test_control_characters_of_names_everywhere(tmp_path: Path) -> None:
 
 
 def test_what_nobody_foresaw(command: Command, monkeypatch: pytest.MonkeyPatch, script: Any, tmp_path: Path) -> None:
-    """An exception that nobody foresaw is told by its kind and line, without its text, which may be a secret."""
+    """An unexpected exception is reported by type and line, without its text, which may be a secret."""
 
     def broken(*_: Any) -> None:
         raise ZeroDivisionError(SECRET)
@@ -346,11 +346,11 @@ def test_what_nobody_foresaw(command: Command, monkeypatch: pytest.MonkeyPatch, 
 def test_nobody_reads_any_more(
     options: list[str], mode: list[str], sentence: str, secret: list[object], tmp_path: Path
 ) -> None:
-    """A reader of the output that is gone is told like any other failure, and hides none."""
+    """A closed output pipe is reported like any other failure, and hides no other failure."""
     bundle = single_model(tmp_path / "bundle")
     reading, writing = os.pipe()
     os.close(reading)
-    noted = map(str, [*secret, "-sn", "other"])  # so that something is printed before the cluster is asked
+    noted = map(str, [*secret, "-sn", "other"])  # so that something is printed before the cluster is called
 
     done = subprocess.run(
         [sys.executable, *options, str(bundle / SCRIPT), "-n", "play", *noted, *mode],
@@ -368,7 +368,7 @@ def test_nobody_reads_any_more(
 
 
 def test_two_containers(command: Command, config: Callable[..., list[object]], tmp_path: Path) -> None:
-    """Each container needs an image, and each variable a name, because the variables of config.json go by them."""
+    """Each container needs an image and each variable a name, because the variables of config.json match by them."""
     bundle, document = single_model(tmp_path / "bundle"), deployment("entity-recogniser")
     document["spec"]["template"]["spec"]["containers"].append({"name": "beside"})
     document["spec"]["template"]["spec"]["initContainers"] = [{"image": "x", "env": [{"value": SECRET}]}]

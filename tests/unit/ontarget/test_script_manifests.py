@@ -1,4 +1,4 @@
-"""Manifests that lead out of their namespace, and others that look as if they did."""
+"""Manifests that leave their namespace, and manifests that only seem to."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ KINDS = {"alpha_service.yaml": service, "alpha_deployment.yaml": deployment, "pv
 def test_another_namespace(
     file: str, namespace: Any, flags: list[str], command: Command, api: KubeApi, tmp_path: Path
 ) -> None:
-    """An object of whatever kind that names another namespace is refused, before the cluster is asked."""
+    """An object of any kind that names another namespace is rejected before the cluster is called."""
     bundle = pipeline(tmp_path / "bundle", shared_folder=True)
     document = KINDS[file]("alpha")
     document["metadata"]["namespace"] = namespace
@@ -35,7 +35,7 @@ def test_another_namespace(
 
 
 def test_another_namespace_in_a_template(command: Command, tmp_path: Path) -> None:
-    """The same holds for the template of a Deployment's pods."""
+    """A Deployment whose pod template names another namespace is rejected."""
     bundle, document = pipeline(tmp_path / "bundle"), deployment("alpha")
     document["spec"]["template"]["metadata"]["namespace"] = "kube-system"
     write_yaml(bundle / "deployments" / "alpha_deployment.yaml", document)
@@ -48,7 +48,7 @@ def test_another_namespace_in_a_template(command: Command, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("namespace", ["play", None])
 def test_its_own_namespace(namespace: str | None, command: Command, tmp_path: Path) -> None:
-    """The namespace that it is deployed to may be named, or left empty."""
+    """A manifest may name its own namespace or none."""
     bundle = pipeline(tmp_path / "bundle")
     for make in (service, deployment):
         document = make("alpha")
@@ -64,7 +64,7 @@ def test_its_own_namespace(namespace: str | None, command: Command, tmp_path: Pa
 def test_namespaces_of_the_host(
     key: str, value: Any, flags: list[str], command: Command, api: KubeApi, tmp_path: Path
 ) -> None:
-    """A pod that shares a namespace of its host is refused, as is what only might be read so."""
+    """A pod that shares a host namespace is rejected, as is any value that could be read as a request for one."""
     bundle, document = pipeline(tmp_path / "bundle"), deployment("alpha")
     document["spec"]["template"]["spec"][key] = value
     write_yaml(bundle / "deployments" / "alpha_deployment.yaml", document)
@@ -77,7 +77,7 @@ def test_namespaces_of_the_host(
 
 
 def test_what_overrides_may_set(command: Command, api: KubeApi, tmp_path: Path) -> None:
-    """What an operator's override may set otherwise is applied as it is."""
+    """Everything else that an operator's override sets is applied unchanged."""
     bundle, document = pipeline(tmp_path / "bundle"), deployment("alpha")
     of_the_host = {"hostNetwork": False, "hostPID": None, "hostIPC": False, "hostUsers": False}
     wanted = {

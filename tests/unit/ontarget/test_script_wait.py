@@ -1,4 +1,4 @@
-"""Following a deployment until all is ready."""
+"""Following a deployment until everything is ready."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ Command = Callable[..., Result]
 def test_wait(
     script: ModuleType, api: KubeApi, kubeconfig: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """--wait tells how many are ready, and why the others are not, once per change, until all are ready."""
+    """`--wait` reports once per change how many are ready, and why the others are not, until all are ready."""
     cluster, bundle, waited = _deployed(script, tmp_path)
     api.slow = {"alpha": 4, "beta": 2}
 
@@ -37,13 +37,13 @@ def test_wait(
 def test_wait_on_a_terminal(
     script: ModuleType, api: KubeApi, kubeconfig: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a terminal one line is rewritten, cut to its width, and ended with the last news."""
+    """On a terminal one line is rewritten, cut to the terminal's width, and finished with the last report."""
     cluster, bundle, waited = _deployed(script, tmp_path)
     api.slow = {"alpha": 2}
     written: list[str] = []
 
     class Terminal:
-        """What `print` needs of one."""
+        """The parts of a terminal that `print` needs."""
 
         write, flush, isatty = written.append, staticmethod(lambda: None), staticmethod(lambda: True)
 
@@ -56,7 +56,7 @@ def test_wait_on_a_terminal(
 
 
 def test_wait_ends(script: ModuleType, api: KubeApi, kubeconfig: Path, tmp_path: Path) -> None:
-    """When the time is up the message names who is late and why."""
+    """At the time-out the message names the Deployments that are not ready, with their reasons."""
     cluster, bundle, waited = _deployed(script, tmp_path)
     api.slow = {"alpha": 99}
 
@@ -79,7 +79,7 @@ def test_wait_ends(script: ModuleType, api: KubeApi, kubeconfig: Path, tmp_path:
     ],
 )
 def test_pods_that_are_not_made(conditions: Any, why: str, script: ModuleType) -> None:
-    """The reason is the cluster's own, and the same at each of its tries."""
+    """For pods that are not created, the reason is the cluster's own, and the same at each of its attempts."""
     assert why == script.failure({"status": {"conditions": conditions}})
     assert "" == script.failure(None)
 

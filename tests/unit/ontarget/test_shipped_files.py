@@ -1,4 +1,4 @@
-"""What the files for the target promise without being run."""
+"""Properties of the shipped files that hold without running them."""
 
 import ast
 import io
@@ -25,12 +25,12 @@ NAUGHTY = [
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 def test_syntax_of_python_3_8(path: Path) -> None:
-    """The scripts are read by Python 3.8, the oldest that is promised."""
+    """Python 3.8, the oldest supported version, can parse the scripts."""
     ast.parse(path.read_text(), feature_version=(3, 8))
 
 
 def test_text_is_read_back(script: ModuleType) -> None:
-    """Strings, numbers and booleans come back as they were with a reader of YAML 1.1 and one of YAML 1.2."""
+    """Strings, numbers and booleans are read back unchanged by readers of YAML 1.1 and YAML 1.2."""
     document = {
         "spec": {"values": NAUGHTY, "port": 30001, "on": True, "off": None, "share": 0.5},
         "labels": {text: text for text in NAUGHTY if len(text) < 100},
@@ -43,7 +43,7 @@ def test_text_is_read_back(script: ModuleType) -> None:
 
 
 def test_yaml_is_pleasant(script: ModuleType) -> None:
-    """Plain words stay without quotes, keys keep their order, and nothing is folded or anchored."""
+    """Plain words have no quotes, keys keep their order, and nothing is folded or anchored."""
     shared = {"app": "alpha"}
     document = {"kind": "Service", "apiVersion": "v1", "a": shared, "b": shared, "image": "registry.example/x:1"}
 
@@ -52,7 +52,7 @@ def test_yaml_is_pleasant(script: ModuleType) -> None:
 
 
 def test_requirements() -> None:
-    """Single models need what pipelines need, but for gRPC."""
+    """Single models need the same packages as pipelines, without gRPC."""
     single, pipeline = (
         set(re.findall(r"^[A-Za-z]\S*", (ONTARGET / name).read_text(), re.MULTILINE))
         for name in ("requirements-single.txt", "requirements.txt")
@@ -74,7 +74,7 @@ def test_readme_names_real_things(script: ModuleType) -> None:
 
 
 def test_nothing_else_is_shipped() -> None:
-    """Whatever lies in the folder goes into every zip, so a stray file must not go unnoticed."""
+    """The folder holds only known files: everything in it goes into every zip, so a stray file must be noticed."""
     expected = {
         "deployment-readme.txt",
         "kubernetes-client-script.py",

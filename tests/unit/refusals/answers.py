@@ -1,4 +1,4 @@
-"""Answers of a dependency that is broken or evil. Each speaks after it has read a request's head."""
+"""Answers of a broken or hostile dependency, each sent after a request's head was read."""
 
 import asyncio
 import gzip
@@ -15,19 +15,19 @@ MIB = 1024 * 1024
 
 @cache
 def bomb(kind: str) -> bytes:
-    """64 kB that become 64 MB."""
+    """Compress 64 MB to 64 kB."""
     packer = zlib.compressobj(9, wbits=31 if kind == "gzip" else 15)
     block = bytes(MIB)
     return b"".join(packer.compress(block) for _ in range(64)) + packer.flush()
 
 
 def says(*pieces: bytes) -> Speak:
-    """These bytes, and then the end."""
+    """Send these bytes and close."""
     return lambda writer: _write(writer, iter(pieces))
 
 
 def goes_on(head: bytes, piece: bytes) -> Speak:
-    """As fast as it can, without an end."""
+    """Send the piece as fast as possible, without an end."""
 
     async def speak(writer: asyncio.StreamWriter) -> None:
         writer.write(head)
@@ -37,7 +37,7 @@ def goes_on(head: bytes, piece: bytes) -> Speak:
 
 
 def drips(head: bytes, piece: bytes) -> Speak:
-    """A little at a time, so that no pause is ever long."""
+    """Send a little at a time, so that no pause is ever long."""
 
     async def speak(writer: asyncio.StreamWriter) -> None:
         writer.write(head)
@@ -50,7 +50,7 @@ def drips(head: bytes, piece: bytes) -> Speak:
 
 
 async def says_nothing(writer: asyncio.StreamWriter) -> None:
-    """Keeps the connection open."""
+    """Keep the connection open and send nothing."""
     await asyncio.Event().wait()
 
 
@@ -61,13 +61,13 @@ async def _write(writer: asyncio.StreamWriter, pieces: Iterator[bytes]) -> None:
 
 
 def packed(encoding: bytes, data: bytes) -> Speak:
-    """A whole answer with this content encoding."""
+    """A complete answer with this content encoding."""
     length = str(len(data)).encode()
     return says(OK + b"Content-Encoding: " + encoding + b"\r\nContent-Length: " + length + b"\r\n\r\n" + data)
 
 
 def body(data: bytes) -> Speak:
-    """A whole answer."""
+    """A complete answer."""
     return says(OK + b"Content-Length: " + str(len(data)).encode() + b"\r\n\r\n" + data)
 
 
@@ -75,7 +75,7 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 NO = b"HTTP/1.1 404 No\r\n"
 BLOCK = b"a" * 65536
 
-# Ends as soon as the limit is reached.
+# These fail as soon as the limit is reached.
 LARGE: dict[str, Speak] = {
     "64 megabytes in a gzip": packed(b"gzip", bomb("gzip")),
     "a gzip that never ends": goes_on(OK + b"Content-Encoding: gzip\r\n\r\n", bomb("gzip")),
@@ -87,7 +87,7 @@ LARGE: dict[str, Speak] = {
     "five megabytes": body(b" " * 5 * MIB),
 }  # fmt: skip
 
-# Is no answer, and is seen to be none at once.
+# These are not valid answers and fail at once.
 BROKEN: dict[str, Speak] = {
     "a deflate, though we asked for a gzip": packed(b"deflate", bomb("deflate")),
     "a status line in drops": drips(b"", b"H"),
@@ -138,7 +138,7 @@ BROKEN: dict[str, Speak] = {
     "zstd": packed(b"zstd", b"\x28\xb5\x2f\xfd\x20\x02\x11\x00\x00{}"),
 }  # fmt: skip
 
-# Closed before anything was said that could be an answer.
+# The connection closes before anything like an answer was sent.
 RECORD_GONE: dict[str, Speak] = {
     "nothing": says(b""),
     "a line break": says(b"\r\n"),
@@ -146,7 +146,7 @@ RECORD_GONE: dict[str, Speak] = {
     "half a head": says(OK + b"Content-Le"),
 }  # fmt: skip
 
-# Ends when the time is over.
+# These fail at the time-out.
 SLOW: dict[str, Speak] = {
     "tiny chunks that never end": goes_on(CHUNKED, b"1\r\na\r\n" * 8192),
     "a chunk size that never ends": goes_on(CHUNKED, b"0" * 65536),
@@ -164,7 +164,7 @@ SLOW: dict[str, Speak] = {
     "a chunk extension that never ends": goes_on(CHUNKED + b"1;", BLOCK),
 }  # fmt: skip
 
-# An error whose body nobody wants; it must not be waited for either.
+# Errors whose body is not needed and must not be awaited.
 UNWANTED: dict[str, Speak] = {
     "an error that never ends": goes_on(b"HTTP/1.1 500 No\r\n\r\n", BLOCK),
     "an error in drops": drips(b"HTTP/1.1 500 No\r\n\r\n", b" "),

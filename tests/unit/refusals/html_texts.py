@@ -1,6 +1,6 @@
-"""Descriptions: `HOSTILE` try to get a script, a style, a form or a bad link into a page; `HARMLESS` do not."""
+"""Descriptions: `HOSTILE` try to get a script, style, form or bad link into a page; `HARMLESS` do not."""
 
-# Each is tried with each spelling of the scheme below.
+# Spellings of schemes; each is put into the links below.
 _SCHEMES = (
     "javascript:{}", "JavaScript:{}", "JAVASCRIPT:{}", " javascript:{}", "\x01javascript:{}", "\x1fjavascript:{}",
     "java\tscript:{}", "java\nscript:{}", "java\rscript:{}", "javascript\t:{}", "\tjavascript:{}", "\njavascript:{}",
@@ -110,7 +110,7 @@ _OTHERS = (
     "<canvas onclick=alert(1)>x</canvas>",
     "<map name=x><area shape=default href=javascript:alert(1)></map><img usemap=#x>",
     "<marquee onstart=alert(1)>x</marquee>", "<layer src=//x.example></layer>",
-    # svg and math, where other rules hold
+    # svg and math, which have other rules
     "<svg onload=alert(1)>", "<svg/onload=alert(1)>", "<svg><animate onbegin=alert(1) attributeName=x dur=1s>",
     "<svg><set attributeName=href to=javascript:alert(1)>",
     "<svg><a><animate attributeName=href values=javascript:alert(1) /><text>x</text></a></svg>",
@@ -129,7 +129,7 @@ _OTHERS = (
     "<math><maction actiontype=statusline xlink:href=javascript:alert(1)>x</maction></math>",
     "<math><mglyph><style><img src=x onerror=alert(1)></style></mglyph></math>",
     "<math><mtext><table><mglyph><style><img src=x onerror=alert(1)>",
-    # trees that change when they are written and read again
+    # trees that change when they are serialised and parsed again
     "<math><mtext><table><mglyph><style><!--</style><img title='--&gt;&lt;img src=1 onerror=alert(1)&gt;'>",
     "<form><math><mtext></form><form><mglyph><svg><mtext><style><path id='</style><img onerror=alert(1) src>'>",
     "<svg></p><title><template><style></title><img src=x onerror=alert(1)>",

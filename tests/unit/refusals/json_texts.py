@@ -1,6 +1,6 @@
-"""JSON texts with verdicts: `GOOD` is what RFC 8259 calls JSON, `BAD` is what it does not.
+"""JSON texts with verdicts: `GOOD` is JSON by RFC 8259, `BAD` is not.
 
-`AGAINST_OUR_RULES` is JSON that two readers may understand in two ways, so it is refused as well.
+`AGAINST_OUR_RULES` is JSON that two readers may understand differently, so it is rejected as well.
 """
 
 GOOD: tuple[bytes, ...] = (
@@ -42,7 +42,7 @@ BAD: tuple[bytes, ...] = (
     b"1f", b"1L", b"0.e1", b"2.e+3", b"- 1", b"-a", b"1.5a", b"9.e+", b"[-]", b"[-2.]", b"[.1]", b"[0e]", b"[1eE2]",
     b"[0.3e+]", b"[012]", b"[-012]", b"[1a]", b"[1 000]", b"1e\xd9\xa1", b"\xef\xbc\x91", b"-\xe2\x88\x9e",
     b"\xc2\xbd",
-    # what JavaScript and Python call numbers
+    # numbers for JavaScript and Python only
     b"NaN", b"-NaN", b"+NaN", b"nan", b"Infinity", b"-Infinity", b"+Infinity", b"infinity", b"Inf", b"-Inf", b"[NaN]",
     b"[-Infinity]", b'{"a":NaN}', b'{"a":Infinity}', b'{"a":-Infinity}', b"[1,NaN]",
     # strings
@@ -65,7 +65,7 @@ BAD: tuple[bytes, ...] = (
     b"// c\n1", b"1 // c", b"/* c */ 1", b"1 /* c */", b"[1,/**/2]", b"# c\n1", b"1 # c", b"{/**/}", b"<!-- c -->1",
     b"--- \n1", b"a: 1", b"[1,2,]", b'{"a":0x1}', b"{\"a\":+1}", b"{a:'b'}", b"callback({})", b"({})", b"{}//",
     b")]}',\n{}",
-    # encodings and white space that is none
+    # encodings, and characters that JSON does not count as white space
     b"\xef\xbb\xbf1", b"\xef\xbb\xbf{}", b"\xfe\xff\x00{\x00}", b"\xff\xfe{\x00}\x00",
     b"\xff\xfe\x00\x00{\x00\x00\x00", b"\x00{\x00}", b'"\xff"', b'"\xfe"', b'"\x80"', b'"\xc3"', b'"\xc3("',
     b'"\xe2\x82"', b'"\xf0\x9f\x98"', b'"\xc0\x80"', b'"\xc1\xbf"', b'"\xc0\xaf"', b'"\xe0\x80\x80"',
@@ -80,10 +80,10 @@ AGAINST_OUR_RULES: tuple[bytes, ...] = (
     b'{"a":1,"a":1}', b'{"a":1,"a":2}', b'{"a":1,"b":2,"a":3}', b'{"":1,"":2}', b'{"a":1,"\\u0061":2}',
     b'[{"a":{},"a":[]}]', b'{"x":{"a":1,"b":{"c":1,"c":1}}}', '{"é":1,"\\u00e9":2}'.encode(), b'{"\\/":1,"/":2}',
     b'{"a":null,"a":null}',
-    # half of a surrogate pair: no text at all, and no UTF-8
+    # half of a surrogate pair: neither valid text nor UTF-8
     b'"\\ud800"', b'"\\udbff"', b'"\\udc00"', b'"\\udfff"', b'"\\ude00\\ud83d"', b'"\\ud800\\ud800"', b'"\\ud83d\\n"',
     b'"\\ud83dx"', b'{"\\ud800":1}', b'["a","\\uDEAD"]', b'"\\ud800\\u0041"', b'"\\uD800\\\\uDC00"',
-    # numbers no double can hold, or too long to convert in no time
+    # numbers that no double can hold, or too long to convert quickly
     b"1e309", b"-1e309", b"1e400", b"1e999999", b"-1E+400", b"[1e1000]", b'{"a":1e400}', b"1" * 301, b"-" + b"1" * 300,
     b"0." + b"1" * 300, b"1e" + b"0" * 300, b"9" * 5000, b"1" * 100_000, b"1." + b"0" * 400 + b"1",
     # deeper than 32

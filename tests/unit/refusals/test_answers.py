@@ -1,4 +1,4 @@
-"""Broken and evil answers of CCDS, Nexus and the playground: each ends in its code, in time, in little memory."""
+"""Broken and hostile answers of CCDS, Nexus and the playground: each leads to its code, in time, in little memory."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ async def artifacts(url: str, seconds: float) -> object:
 
 
 async def catalog(url: str, seconds: float) -> object:
-    """Find one solution: every answer is evil, those about its picture and description too."""
+    """Find one solution; every answer is hostile, including those for its picture and description."""
     options = CatalogSettings(url=url, username="u", password=SecretStr("p"), timeout_seconds=seconds)
     async with dependency_session() as session:
         return await CatalogClient(session, options).find(UUID(int=1), UUID(int=2), None)
@@ -74,7 +74,7 @@ REDIRECTED: dict[Ask, str] = {
 
 @asynccontextmanager
 async def dependency(speak: Speak) -> AsyncIterator[str]:
-    """A server that answers so; gives its URL."""
+    """Serve this answer, and yield the URL."""
     running: set[asyncio.Task[Any]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -96,7 +96,7 @@ async def dependency(speak: Speak) -> AsyncIterator[str]:
 
 
 async def verdict(ask: Ask, speak: Speak, seconds: float) -> tuple[str, float]:
-    """The code it ends in, and after how many seconds; any other exception ends the test."""
+    """Return the resulting code and the seconds taken; any other exception fails the test."""
     async with dependency(speak) as url:
         start = time.perf_counter()
         try:
@@ -110,25 +110,25 @@ AT_ONE_TIME = 4
 
 
 async def wrong_at_once(ask: Ask) -> list[tuple[str, str, float]]:
-    """Those of the answers that end otherwise than they should, or not at once."""
+    """Return the answers that lead to a wrong code, or not at once."""
     found = []
     for kind, answers in AT_ONCE.items():
         for name, speak in answers.items():
             said, seconds = await verdict(ask, speak, 30)
-            if said != CODES[ask][kind] or seconds > 15:  # half of the time-out: a machine may stand still for a while
+            if said != CODES[ask][kind] or seconds > 15:  # half of the time-out: a machine may stall for a while
                 found.append((name, said, seconds))
     return found
 
 
 async def wrong_when_slow(ask: Ask, limit: float) -> list[tuple[str, str, float]]:
-    """Those of the answers that end otherwise than with the time-out, or before it with what is wrong by then.
+    """Return the slow answers that lead neither to the time-out nor, before it, to the code of their error.
 
-    A few at once: some of them keep the loop busy, and so each other from connecting. While a machine stands still
-    nothing can be judged: that is seen by a sleep, and they are asked for again.
+    Only a few run at once: some keep the event loop busy, and so keep others from connecting. Results from a stalled
+    machine are worthless. A sleep detects a stall, and the answers are tried again.
     """
     found: list[tuple[str, str, float]] = []
     left, slow = list(SLOW.items()), CODES[ask]["slow"]
-    sooner = {CODES[ask][it] for it in AT_ONCE}  # what never ends is too long at some time
+    sooner = {CODES[ask][it] for it in AT_ONCE}  # an endless answer exceeds the limit at some time
     while left:
         some = left[:AT_ONE_TIME]
         sleeping = asyncio.create_task(slept(limit))
@@ -144,7 +144,7 @@ async def wrong_when_slow(ask: Ask, limit: float) -> list[tuple[str, str, float]
 
 
 async def slept(seconds: float) -> float:
-    """Return how long it took."""
+    """Sleep, and return the seconds that it took."""
     start = time.perf_counter()
     await asyncio.sleep(seconds)
     return time.perf_counter() - start
@@ -152,7 +152,7 @@ async def slept(seconds: float) -> float:
 
 @pytest.mark.parametrize("ask", CODES)
 async def test_every_evil_answer_ends_in_its_code(ask: Ask) -> None:
-    """At once where it is too large, broken or gone; else when the time is over."""
+    """Every hostile answer leads to its code: at once if too large, broken or closed, otherwise at the time-out."""
     wrong = await wrong_at_once(ask) + await wrong_when_slow(ask, 3.0)
     record(f"evil answers ({ask.__name__})", sum(map(len, AT_ONCE.values())) + len(SLOW), len(wrong))
     assert [] == wrong
@@ -161,7 +161,7 @@ async def test_every_evil_answer_ends_in_its_code(ask: Ask) -> None:
 @pytest.mark.parametrize("ask", CODES)
 @pytest.mark.parametrize("name", UNWANTED)
 async def test_a_body_nobody_wants_is_not_waited_for(ask: Ask, name: str) -> None:
-    """Where the status says all, the rest may be as long as it likes."""
+    """A body that is not needed is not awaited: the status alone decides."""
     codes = {"an error": FAILED, "a refusal": REFUSED, "a redirect": REDIRECTED}[" ".join(name.split()[:2])]
     said, seconds = await verdict(ask, UNWANTED[name], 5)
     assert codes[ask] == said

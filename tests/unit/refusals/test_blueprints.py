@@ -1,4 +1,4 @@
-"""Blueprints with something of a wrong type in them, at every place, and with something missing."""
+"""Blueprints with a wrong type at every position, and with each key missing."""
 
 import copy
 import json
@@ -49,7 +49,7 @@ VALUES: list[Any] = [
     DEEP, {"value": "true"}, [{"value": "true"}],
 ]  # fmt: skip
 
-# What is read of a blueprint, and its type. `*` is any place of a list.
+# The parts of a blueprint that are read, with their types. `*` is any index of a list.
 OPERATION = ("nodes", "*", "operation_signature_list", "*")
 READ: dict[Path, type] = {
     (): dict,
@@ -70,19 +70,19 @@ READ: dict[Path, type] = {
     (*OPERATION, "connected_to", "*", "operation_signature"): dict,
     (*OPERATION, "connected_to", "*", "operation_signature", "operation_name"): str,
 }
-# Of what stands for a shared folder only so much is read, and nothing of it is passed on.
+# Of a node that represents a shared folder only these parts are read, and nothing is passed on.
 FOLDER = ("nodes", 3)
 MOUNT = ("nodes", 0, "operation_signature_list", 1)
 OF_THE_FOLDER = {(), ("container_name",), ("node_type",)}
 OF_THE_MOUNT = {(), ("operation_signature",), ("operation_signature", "operation_name")}
-SAYS_FOLDER = ("/data/shared", "mountVolume", "SharedFolder")  # makes a part of the folder of what it stands in
+SAYS_FOLDER = ("/data/shared", "mountVolume", "SharedFolder")  # makes its parent a part of the shared folder
 REFUSED = {code for code in CODES if code.startswith(("blueprint-", "image-", "name-", "shared-folder-"))} | {
     "no-nodes", "proto-missing",
 }  # fmt: skip
 
 
 def places(value: Any, path: Path = ()) -> Iterator[Path]:
-    """Every place in a document."""
+    """Yield the path of every value in a document."""
     yield path
     if isinstance(value, dict | list):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
@@ -90,7 +90,7 @@ def places(value: Any, path: Path = ()) -> Iterator[Path]:
 
 
 def changed(path: Path, change: Callable[[Any, Any], None], whole: Any) -> Any:
-    """A copy of the good one in which the place is changed; `whole` takes the place of all of it."""
+    """Return a copy of GOOD with the value at the path changed; `whole` replaces the whole document."""
     document = copy.deepcopy(GOOD)
     inner: Any = document
     if not path:
@@ -108,7 +108,7 @@ def at(document: Any, path: Path) -> Any:
 
 
 def outcome(document: Any) -> tuple[str, Any]:
-    """`planned` with the blueprint of the bundle, or the code; any other exception ends the test."""
+    """Return `planned` with the bundle's blueprint, or the error code; any other exception fails the test."""
     try:
         blueprint = read_blueprint(json.dumps(document).encode(), 10)
         plan = plan_pipeline(solution(), blueprint, OPTIONS.orchestrator_image)
@@ -118,7 +118,7 @@ def outcome(document: Any) -> tuple[str, Any]:
 
 
 def expected_type(path: Path) -> type | None:
-    """What a place that is read must hold; None for one that is not read."""
+    """Return the type that a value must have; None for a value that is not read."""
     if path[:2] == FOLDER and path[2:] not in OF_THE_FOLDER:
         return None
     if path[:4] == MOUNT and path[4:] not in OF_THE_MOUNT:
@@ -127,7 +127,7 @@ def expected_type(path: Path) -> type | None:
 
 
 def test_a_wrong_type_is_refused_where_it_is_read() -> None:
-    """And what is not read is passed on as it is. Never anything in between."""
+    """A wrong type is rejected wherever the value is read; a value that is not read is passed on unchanged."""
     cases, wrong = 0, []
     for path in places(GOOD):
         wanted = expected_type(path)
@@ -153,14 +153,14 @@ def test_a_wrong_type_is_refused_where_it_is_read() -> None:
 
 
 def test_what_is_missing_is_refused_or_not_needed() -> None:
-    """Each key on its own: the bundle is planned without it, or the refusal says that it is missing."""
+    """Without any one key, the bundle is either planned or rejected because that key is required."""
     cases, wrong = 0, []
     needed = {"name", "container_name", "operation_signature", "operation_name"} | {
         f"{way}_message_name" for way in ("input", "output")
     }
     for path in places(GOOD):
         if not path or isinstance(path[-1], int) or path[-1] == "operation_signature_list":
-            continue  # other nodes connect to the operations
+            continue  # other nodes connect to these operations
         cases += 1
         said, _ = outcome(changed(path, lambda parent, key: parent.pop(key), whole=None))
         if bool(path[-1] in needed and expected_type(path)) != (said in ("blueprint-invalid", "shared-folder-invalid")):
@@ -170,6 +170,6 @@ def test_what_is_missing_is_refused_or_not_needed() -> None:
 
 
 def test_the_good_one_is_good() -> None:
-    """Otherwise the corpus would prove nothing."""
+    """The original blueprint is valid; otherwise the corpus would prove nothing."""
     said, planned = outcome(GOOD)
     assert (said, GOOD["unknown"]) == ("planned", planned["unknown"])

@@ -1,6 +1,6 @@
-"""Descriptions by corpus: what a browser makes of them holds nothing but harmless tags, attributes and links.
+"""Descriptions by corpus: a browser's tree of the result has only harmless tags, attributes and links.
 
-The judge is html5lib, which builds the tree by the standard's rules and shares no line with the sanitiser.
+The judge is html5lib, which builds the tree by the standard's rules and shares no code with the sanitiser.
 """
 
 import re
@@ -17,7 +17,7 @@ from tests.unit.refusals.html_texts import HARMLESS, HOSTILE
 from worker.domain.bundle.presentation import MAX_CHARS, MAX_TAGS, Unusable, sanitise, shown_description
 
 XHTML = "{http://www.w3.org/1999/xhtml}"
-# Written down again, not imported: the list that is tested must not be its own judge.
+# Repeated here, not imported: the tested list must not be its own judge.
 # fmt: off
 TAGS = {
     "a", "b", "blockquote", "br", "caption", "cite", "code", "dd", "del", "div", "dl", "dt", "em", "h1", "h2", "h3",
@@ -25,14 +25,14 @@ TAGS = {
     "strong", "sub", "sup", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "u", "ul", "var",
 }
 # fmt: on
-FRAME = {"html", "head", "body"}  # what every tree has
+FRAME = {"html", "head", "body"}  # in every tree
 ATTRIBUTES = {"a": {"href", "rel", "target"}, "td": {"colspan", "rowspan"}, "th": {"colspan", "rowspan"}}
 CONTAINERS = ("div", "p", "td", "li", "pre", "title", "textarea", "noscript", "select", "template", "table")
 SET_BY_US = ' target="_blank" rel="noopener noreferrer"'
 
 
 def shown(html: str) -> str:
-    """What would be passed on; nothing when it is left out."""
+    """Return the sanitised description, empty if it is left out."""
     try:
         return sanitise(html).html
     except Unusable:
@@ -40,7 +40,7 @@ def shown(html: str) -> str:
 
 
 def readings(html: str) -> Iterator[Any]:
-    """The trees that browsers could make of it: as a document, and pasted into a page, with and without scripts."""
+    """Yield the trees that browsers could build: as a document and as a fragment, with and without scripting."""
     for scripting in (True, False):
         yield html5lib.parse(html, scripting=scripting)
         for container in CONTAINERS:
@@ -48,13 +48,13 @@ def readings(html: str) -> Iterator[Any]:
 
 
 def goes_only_where_links_may(href: str) -> bool:
-    """By the rules of the URL standard for what a browser strips before it looks at the scheme."""
+    """Check the scheme by the URL standard's rules for what a browser strips first."""
     url = re.sub(r"[\t\n\r]", "", href.lstrip("".join(map(chr, range(33)))))
     return re.match(r"(?:https?|mailto):", url, re.IGNORECASE) is not None
 
 
 def faults(tree: Any) -> list[str]:
-    """What should not be in the tree."""
+    """Return everything that must not be in the tree."""
     found = []
     for element in tree.iter():
         if not isinstance(element.tag, str):
@@ -73,7 +73,7 @@ def faults(tree: Any) -> list[str]:
 
 
 class Tags(HTMLParser):
-    """A second judge: every tag as it is written, whatever a tree would make of it."""
+    """A second judge, which sees every tag as written, whatever tree it would build."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -96,7 +96,7 @@ class Tags(HTMLParser):
 
 
 def test_nothing_hostile_survives() -> None:
-    """Neither in any tree that a browser could build, nor in that of what it would write from it."""
+    """Nothing hostile survives in any tree a browser could build, nor after that tree is written and parsed again."""
     wrong = []
     for text in HOSTILE:
         html = shown(text)
@@ -111,13 +111,13 @@ def test_nothing_hostile_survives() -> None:
 
 
 def test_the_judge_sees_what_is_hostile() -> None:
-    """Without the sanitiser nearly all of the corpus is found guilty; the rest is harmless text."""
+    """Without the sanitiser the judge condemns nearly all of the corpus; the rest is harmless text."""
     guilty = [text for text in HOSTILE if faults(html5lib.parseFragment(text)) or Tags(text).faults]
     assert len(guilty) > 0.9 * len(HOSTILE)
 
 
 def test_what_is_harmless_stays_as_it_is() -> None:
-    """Byte for byte, but for what we add to links; and nobody is told that something was removed."""
+    """Harmless descriptions stay byte for byte, except for additions to links, and report nothing removed."""
     wrong = []
     for text in HARMLESS:
         description = sanitise(text)
@@ -150,7 +150,7 @@ def test_what_is_harmless_stays_as_it_is() -> None:
     ],
 )
 def test_tags_are_read_as_a_browser_does(html: str, shown: str) -> None:
-    """What is written anew before it is cleaned is the same text: quotes, comments and scripts hide nothing else."""
+    """Rewriting before cleaning does not change the text: quotes, comments and scripts hide nothing else."""
     assert shown == sanitise(html).html.replace(SET_BY_US, "")
 
 
@@ -169,12 +169,12 @@ def test_tags_are_read_as_a_browser_does(html: str, shown: str) -> None:
     ],
 )
 def test_what_was_removed_is_said(html: str, removed: tuple[str, ...]) -> None:
-    """By the names of tags and attributes, so that the author knows what to change."""
+    """Removed tags and attributes are listed by name, so that the author knows what to change."""
     assert removed == sanitise(html).removed
 
 
 def test_old_formatting_is_still_shown() -> None:
-    """Attributes that editors put on formatting cost the reader nothing but themselves."""
+    """Formatting survives without the attributes that editors put on it."""
     html = "".join(f"<p><b style='color: #{number:06x}'>{number}</b></p>" for number in range(500))
     description = sanitise(html)
     assert "".join(f"<p><b>{number}</b></p>" for number in range(500)) == description.html
@@ -183,14 +183,14 @@ def test_old_formatting_is_still_shown() -> None:
 
 @pytest.mark.parametrize("quote", ["'", '"'])
 def test_pictures_in_the_text_do_not_make_it_too_long(quote: str) -> None:
-    """Editors put them there, and they go anyway."""
+    """Embedded pictures, which editors add and the sanitiser removes, do not count towards the length."""
     picture = f"<img alt=x src={quote}data:image/png;base64,{'A' * 1_000_000}{quote}>"
     description = sanitise(f"<p>a {picture * 2} b</p>")
     assert (description.html, description.removed) == ("<p>a  b</p>", ("img",))
 
 
 def test_the_document_forbids_what_it_does_not_hold() -> None:
-    """Its own character set and policy come first, in the head, where alone they count."""
+    """The document's character set and policy come first in the head, because they count only there."""
     document, _ = shown_description("<p>Größe</p>")
     head, body = html5lib.parse(document, override_encoding="utf-8")
     assert [
@@ -210,7 +210,7 @@ ORDINARY = (
 
 
 def test_an_ordinary_description_takes_no_time() -> None:
-    """180 kB in 50 ms of CPU; the best of five, because this machine does other things too."""
+    """180 kB take less than 50 ms of CPU, as the best of five, because this machine does other work as well."""
     html = ORDINARY * (180_000 // len(ORDINARY))
     seconds = []
     for _ in range(5):
@@ -224,7 +224,7 @@ ATTRIBUTES_OF_ONE_LETTER = (
     " ".join(chr(0xE000 + n) for n in range(6_400)) + " " + " ".join(map(chr, range(0x10000, 0x26000)))
 )
 
-# What takes long, or much memory, to make a tree of; each is as large as it may be, or larger.
+# Texts that are costly to parse, in time or memory; each has the maximum size or more.
 COSTLY = {
     "nested": "<div>" * MAX_TAGS,
     "as long as it may be, and nested": "<div>" * (MAX_CHARS // 5),
@@ -259,7 +259,7 @@ COSTLY = {
 
 @pytest.mark.parametrize("name", COSTLY)
 def test_no_description_is_costly(name: str) -> None:
-    """Bounded in time and size, whatever is in it."""
+    """Every description is bounded in time and size."""
     start = time.process_time()
     html = shown(COSTLY[name])
     assert time.process_time() - start < 2

@@ -15,7 +15,7 @@ MEANING = {"has no tag": "untagged", "has the tag latest": "latest", None: "fixe
 
 
 def verdict(image: str) -> str:
-    """What the worker makes of it; any other exception ends the test."""
+    """Return the worker's verdict; any other exception fails the test."""
     try:
         return MEANING[check_image(image, "Node 'x'")]
     except NotDeployable as refusal:
@@ -24,7 +24,7 @@ def verdict(image: str) -> str:
 
 
 def test_the_worker_agrees_with_the_reference_implementation() -> None:
-    """On what is a reference, and on whether it names one version."""
+    """The worker agrees with the reference implementation on what is a reference and what fixes one version."""
     wrong = [
         (image, expected) for expected, images in VERDICTS.items() for image in images if verdict(image) != expected
     ]
@@ -35,7 +35,7 @@ def test_the_worker_agrees_with_the_reference_implementation() -> None:
 
 @pytest.mark.parametrize("scheme", ["http", "https", "HTTPS", "docker", "oci", "containers-storage", "x" * 100])
 def test_a_scheme_is_named(scheme: str) -> None:
-    """It is the usual mistake, so the message says what to leave out."""
+    """A scheme, the usual mistake, is named by the message, which advises to leave it out."""
     with pytest.raises(NotDeployable, match="leave the scheme out") as refusal:
         check_image(f"{scheme}://registry.example/model:1", "Node 'x'")
     assert len(refusal.value.message) < 300

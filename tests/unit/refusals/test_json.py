@@ -1,4 +1,4 @@
-"""JSON by corpus: what is JSON is read as it is, whatever else is refused in one way."""
+"""JSON by corpus: valid JSON is read unchanged, and everything else is rejected in one way."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ REFUSED = object()
 
 
 def ours(text: bytes) -> Any:
-    """What the worker reads; any other exception than its own ends the test."""
+    """Return what the worker reads; any exception but JsonError fails the test."""
     try:
         return loads(text, max_bytes=1024 * 1024)
     except JsonError:
@@ -21,7 +21,7 @@ def ours(text: bytes) -> Any:
 
 
 def theirs(text: bytes) -> Any:
-    """What an independent parser reads."""
+    """Return what an independent parser reads."""
     try:
         return from_json(text, allow_inf_nan=False)
     except ValueError:
@@ -29,7 +29,7 @@ def theirs(text: bytes) -> Any:
 
 
 def test_the_worker_tells_json_from_what_is_none() -> None:
-    """Every text gets the verdict of the standard, and of our rules where they are stricter."""
+    """Every text gets the standard's verdict, or ours where our rules are stricter."""
     wrong = [text for text in GOOD if ours(text) is REFUSED]
     wrong += [text for text in (*BAD, *AGAINST_OUR_RULES) if ours(text) is not REFUSED]
     record("JSON texts", len(GOOD) + len(BAD) + len(AGAINST_OUR_RULES), len(wrong))
@@ -38,13 +38,16 @@ def test_the_worker_tells_json_from_what_is_none() -> None:
 
 
 def test_what_is_json_has_one_meaning() -> None:
-    """Value and type are those that two other parsers find."""
+    """Values and types are those that two other parsers find."""
     for text in GOOD:
         expected = json.loads(text)
         assert repr(expected) == repr(ours(text)) == repr(theirs(text)), text
 
 
 def test_an_independent_parser_agrees_with_the_verdicts() -> None:
-    """What the corpus calls good and bad by the standard is what another parser finds; our own rules are ours."""
+    """An independent parser agrees with the corpus on what is JSON by the standard.
+
+    Our own stricter rules are not part of this test.
+    """
     assert [] == [text for text in GOOD if theirs(text) is REFUSED]
     assert [] == [text for text in BAD if theirs(text) is not REFUSED]

@@ -1,4 +1,4 @@
-"""Whatever is too large is refused by name, in a tenth of a second, and in little memory."""
+"""Every input that is too large is rejected by name, within a tenth of a second and in little memory."""
 
 import json
 import time
@@ -46,13 +46,13 @@ SIGNATURE = '{"operation_signature":{"operation_name":"x","input_message_name":"
 
 
 def full(item: str, head: str = '{"name":"x","nodes":[', tail: str = "]}") -> bytes:
-    """As many items as a blueprint has room for."""
+    """A blueprint with as many items as fit."""
     count = (MAX_BYTES - len(head) - len(tail)) // (len(item) + 1)
     return (head + ",".join([item] * count) + tail).encode()
 
 
 def doc(**changes: object) -> bytes:
-    """A blueprint that is good but for the changes."""
+    """A valid blueprint except for the changes."""
     return json.dumps({"name": "x", "nodes": [node("a")]} | changes).encode()
 
 
@@ -131,7 +131,7 @@ CASES: dict[str, tuple[str, Callable[[], object]]] = {
 
 
 def refusal(case: Callable[[], object]) -> tuple[str, bool]:
-    """The code, and whether the message is a short one that says what to do."""
+    """Return the code, and whether the message is short and advises what to do."""
     try:
         case()
     except DeploymentError as error:
@@ -140,7 +140,10 @@ def refusal(case: Callable[[], object]) -> tuple[str, bool]:
 
 
 def test_what_is_too_large_is_refused_at_once() -> None:
-    """Less than 100 ms of CPU each; the best of three, because this machine does other things too."""
+    """Each oversized input is rejected within 100 ms of CPU.
+
+    The best of three counts, because this machine does other work as well.
+    """
     wrong = []
     for name, (code, case) in CASES.items():
         seconds = []
@@ -157,7 +160,10 @@ def test_what_is_too_large_is_refused_at_once() -> None:
 
 @pytest.mark.parametrize("item", ["{}", "[]", "1", '""', '{"a":{}}'])
 def test_what_is_as_large_as_it_may_be_takes_no_time_either(item: str) -> None:
-    """What counts is the number of values, not only the number of bytes; the best of three, as above."""
+    """The largest allowed input is fast as well, because the number of values is limited and not only the bytes.
+
+    The best of three counts.
+    """
     each = 1 + sum(map(item.count, ",[{"))
     data = ('{"name":"x","nodes":[' + ",".join([item] * (49_990 // each)) + "]}").encode()
     seconds = []
@@ -170,7 +176,7 @@ def test_what_is_as_large_as_it_may_be_takes_no_time_either(item: str) -> None:
 
 
 async def test_no_more_protobufs_are_fetched_than_may_be_sent(serve: Serve) -> None:
-    """200 of a megabyte each would not only be too much to send, but too much to hold."""
+    """Fetching stops at the bundle's limit: 200 protobufs of a megabyte would be too much to send and to hold."""
     nodes = [node(f"n{number}", proto_uri=f"p{number}") for number in range(200)]
     asked: list[str] = []
 
@@ -188,7 +194,10 @@ async def test_no_more_protobufs_are_fetched_than_may_be_sent(serve: Serve) -> N
 
 
 def test_the_largest_status_fits() -> None:
-    """One that did not would never be published, and its record be read again and again."""
+    """The largest status fits.
+
+    A larger status would never be published, and its record would be read again and again.
+    """
     nodes = [
         node(f"{number:03}" + WIDE * 60, operation("run"), image="a", node_type="DataBroker")
         for number in range(largest_max_nodes())
@@ -217,6 +226,6 @@ def test_the_largest_status_fits() -> None:
 
 
 def largest_max_nodes() -> int:
-    """The most nodes an operator may allow."""
+    """Return the largest MAX_NODES that an operator may set."""
     (limit,) = [it.le for it in settings.BundleSettings.model_fields["max_nodes"].metadata if hasattr(it, "le")]
     return int(limit)

@@ -1,4 +1,4 @@
-"""Names that must not pass: those of the cluster, the orchestrator's, and those that lead out of the zip."""
+"""Names that must be rejected or changed: the cluster's, the orchestrator's, and those that lead out of the zip."""
 
 import json
 import re
@@ -40,18 +40,21 @@ HOSTILE = (
     "a,b", "?x", "%x", "İstanbul", "ﬁ", "ß", "\U0001f600", "a\u0301", "\u0301", "\ud7ff", "\ue000", "\uffff",
 )  # fmt: skip
 
-PLAIN = re.compile(r"([a-z][a-z0-9_-]*/)?[A-Za-z][A-Za-z0-9_-]*\.[a-z]+")  # one folder, one dot, nothing else
+PLAIN = re.compile(r"([a-z][a-z0-9_-]*/)?[A-Za-z][A-Za-z0-9_-]*\.[a-z]+")  # at most one folder, one dot
 
 
 def bundle(name: str) -> Bundle:
-    """A pipeline in which one node, and the edges to it, have this name."""
+    """A pipeline whose first node, and the edge to it, have this name."""
     data = blueprint(node(name, operation("run", edge("z")), image="r/x:1"), node("z", operation("run", edge(name))))
     plan = plan_pipeline(solution(), read_blueprint(data, 10), OPTIONS.orchestrator_image)
     return build_bundle(plan, {it.name: b"p" for it in plan.containers if it.proto_uri}, SHIPPED, OPTIONS)
 
 
 def test_names_of_the_cluster_are_refused_in_every_spelling() -> None:
-    """Neither a pipeline nor a single model gets one: the playground may delete the namespace of that name."""
+    """The cluster's names are rejected in every spelling, for pipelines and single models.
+
+    The playground may delete the namespace of that name.
+    """
     wrong = []
     for name in OF_THE_CLUSTER:
         model = solution(kind=Kind.SINGLE_MODEL, name=name, image="r/x:1")
@@ -68,7 +71,7 @@ def test_names_of_the_cluster_are_refused_in_every_spelling() -> None:
 
 @pytest.mark.parametrize("name", OF_THE_ORCHESTRATOR)
 def test_the_orchestrators_name_is_its_own(name: str) -> None:
-    """In any spelling, for nodes and for single models."""
+    """The orchestrator's name is rejected in every spelling, for nodes and single models."""
     for make in (
         lambda: bundle(name),
         lambda: plan_single_model(solution(kind=Kind.SINGLE_MODEL, name=name, image="r/x:1")),
@@ -80,7 +83,7 @@ def test_the_orchestrators_name_is_its_own(name: str) -> None:
 
 
 def test_no_node_name_leads_out_of_the_zip() -> None:
-    """Whatever a node is called: entry names stay plain, one per node, and the blueprint calls it the same."""
+    """For every node name, the zip's entry names are plain and unique, and the blueprint uses the same node name."""
     wrong = []
     for name in HOSTILE:
         built = bundle(name)

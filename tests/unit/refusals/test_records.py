@@ -1,4 +1,4 @@
-"""Records by corpus: whatever is on the requests topic ends in one final status, and a refusal says what to do."""
+"""Records by corpus: every record gets one final status, and every rejection advises what to do."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -38,11 +38,11 @@ WRONG: list[Any] = [
     {"uuid": str(SOLUTION_ID)}, SOLUTION_ID.int,
 ]  # fmt: skip
 
-Case = tuple[str, set[str], Record]  # what it is, how it may end, the record
+Case = tuple[str, set[str], Record]  # description, allowed outcomes, record
 
 
 def wrong_values() -> Iterator[Case]:
-    """Each field with each wrong value, in each mode."""
+    """Yield each field with each wrong value, in each mode."""
     for wrong in WRONG:
         for field in ("solutionId", "revisionId"):
             data = IDS | {field: wrong}
@@ -72,7 +72,7 @@ IDLIKE = (str(SOLUTION_ID)[:-1], str(SOLUTION_ID) + "0", str(SOLUTION_ID).replac
 
 
 def over_limits() -> Iterator[Case]:
-    """Too long, too deep, too many, not strict."""
+    """Yield records that are too long, too deep, with too many headers, or not strict JSON."""
     filler = MAX_BYTES - len(str(IDS))
     for name, value in {
         "one byte too long": b" " * (MAX_BYTES + 1),
@@ -103,7 +103,7 @@ def over_limits() -> Iterator[Case]:
 
 
 def hostile_headers() -> Iterator[Case]:
-    """Headers that are there twice, are long, are no text, or look like others."""
+    """Yield headers that are duplicated, long, undecodable, or similar to others."""
     data = IDS | {"jwtToken": "t"}
     for name, expected, headers in (
         ("twice the same", "token-twice", (HEADER, HEADER)),
@@ -159,7 +159,7 @@ CASES = [*wrong_values(), *over_limits(), *hostile_headers()]
 
 
 async def statuses(given: Record) -> list[DeploymentStatus]:
-    """What a deployer among fakes says about the record."""
+    """Return the statuses that a deployer with fake dependencies publishes for the record."""
     job = FakeJob(given)
     files = {"org/blueprint.json": blueprint(node("a", proto_uri="p")), "p": PROTOBUF}
     builder = Builder(FakeCatalog(solution()), FakeArtifacts(files), SHIPPED, OPTIONS)
@@ -168,7 +168,10 @@ async def statuses(given: Record) -> list[DeploymentStatus]:
 
 
 async def test_every_record_ends_in_its_one_final_status() -> None:
-    """With the right code, a way out, nothing of what was sent, and an id that a status may have."""
+    """Each record gets one final status with the expected code and a valid id.
+
+    A rejection advises what to do, and no status contains what was sent.
+    """
     wrong = []
     for name, expected, given in CASES:
         said = await statuses(given)
@@ -192,13 +195,13 @@ async def test_every_record_ends_in_its_one_final_status() -> None:
 
 @pytest.mark.parametrize("ce_id", [b"\xff", b"a b", b"x" * 129, b"", "é".encode()])
 def test_an_id_that_is_none_is_never_echoed(ce_id: bytes) -> None:
-    """It is replaced by one that is made of the record's place."""
+    """An invalid id is replaced by the record id."""
     request = read_request(record(IDS, headers=(HEADER, ("ce_id", ce_id))))
     assert isinstance(request, Request)
     assert ce_id.decode(errors="replace") not in request.id or not ce_id
 
 
 def test_a_trace_that_is_none_is_dropped() -> None:
-    """It goes into the headers of every status."""
+    """An invalid traceparent is dropped, because it would go into the headers of every status."""
     for value in (b"\xff", b"00-x", b"00-" + b"A" * 32 + b"-" + b"b" * 16 + b"-01", b"\n00-" + b"a" * 32, b""):
         assert record(IDS, headers=(("traceparent", value),)).traceparent is None

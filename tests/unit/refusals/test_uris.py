@@ -1,4 +1,4 @@
-"""Artifact uris by corpus: none but plain paths below the repository lead anywhere."""
+"""Artifact URIs by corpus: only plain paths below the repository are fetched."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,7 +24,7 @@ Fetch = Callable[[ArtifactsClient, str], Awaitable[object]]
 
 
 class Listener:
-    """A server nobody should speak to; counts who connects."""
+    """A server that must not be called; counts connections."""
 
     def __init__(self) -> None:
         self.connections = 0
@@ -35,12 +35,12 @@ class Listener:
 
 
 async def fetch(client: ArtifactsClient, uri: str) -> None:
-    """As a blueprint's or a single model's uri, straight out of CCDS."""
+    """Fetch the URI as a blueprint's or a single model's, as it comes from CCDS."""
     await client.fetch([uri])
 
 
 async def build(client: ArtifactsClient, uri: str) -> None:
-    """As a node's uri, out of the blueprint."""
+    """Fetch the URI as a node's, as it comes from the blueprint."""
     data = blueprint(node("a", proto_uri=uri), node("b", proto_uri="good.proto"))
     await Builder(FakeCatalog(solution()), Blueprints(client, data), SHIPPED, OPTIONS).build(
         solution().solution_id, solution().revision_id, None
@@ -48,7 +48,7 @@ async def build(client: ArtifactsClient, uri: str) -> None:
 
 
 class Blueprints:
-    """The real repository, but for the blueprint."""
+    """The real repository with a given blueprint."""
 
     def __init__(self, client: ArtifactsClient, data: bytes) -> None:
         self._client = client
@@ -60,7 +60,7 @@ class Blueprints:
 
 @pytest.mark.parametrize("way", [fetch, build])
 async def test_no_uri_leads_away(serve: Serve, serve_raw: ServeRaw, way: Fetch) -> None:
-    """Neither the repository nor any other server hears of them: refused before a connection is made."""
+    """A hostile URI is rejected before a connection is made, to the repository or to any other server."""
     paths: list[str] = []
 
     async def repository(request: web.Request) -> web.Response:
@@ -91,14 +91,14 @@ REFUSED = {
     "fetch": {("artifact-uri-invalid", True)},
     "build": {
         ("artifact-uri-invalid", True),
-        ("proto-missing", True),  # an empty uri is none
-        ("blueprint-invalid", True),  # longer than a string may be, or no Unicode
+        ("proto-missing", True),  # an empty URI counts as missing
+        ("blueprint-invalid", True),  # longer than a string may be, or not Unicode
     },
 }
 
 
 async def outcome(work: Awaitable[object]) -> tuple[str, bool] | None:
-    """The error's code, and whether its message says what to do."""
+    """Return the error's code, and whether its message advises what to do."""
     try:
         await work
     except DeploymentError as error:
@@ -108,7 +108,7 @@ async def outcome(work: Awaitable[object]) -> tuple[str, bool] | None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_leads_nowhere(serve: Serve, serve_raw: ServeRaw, status: int) -> None:
-    """Credentials would go along."""
+    """A redirect is not followed, because the credentials would be sent along."""
     listener = Listener()
     host = await serve_raw(listener)
 

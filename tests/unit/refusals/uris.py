@@ -1,4 +1,4 @@
-"""Artifact uris that try to lead elsewhere. `{host}` is a server that must never hear of us, on this machine."""
+"""Artifact URIs that try to lead elsewhere; `{host}` is a server on this machine that must never be called."""
 
 AWAY: tuple[str, ...] = (
     # another server
@@ -35,11 +35,11 @@ AWAY: tuple[str, ...] = (
     "x HTTP/1.1\r\nX: y", "x\0", "\0x", "a\0/../x", "x%00", "x%00.proto",
     "x\t", "\tx", "a\tb", "x\x0b", "x\x1b[2J", "x\x7f", "x\x85y", "x\u2028y", "x\u2029y", "\ufeffx", "x\u202ey",
     "x\u200by", "x\u00a0y", "x\u3000y", "x\ud800", "\udc00x", "\uffff",
-    # what shells, templates and libraries read
+    # what shells, templates and libraries interpret
     "", " ", "  ", " x", "x ", "a/ /x", "a/ b", "a /b", "`id`", "${x}", "{x}", "{{x}}", "{0}",
     "a|b", "a>b", "a<b>", 'a"b', "a[0]", "[x]", "[::1]/x",
     "a^b", "a@b", "@", "user@host/x", "~root/../x", "<script>",
-    # what a server makes another path of: parameters, normalisation, joiners that a file system drops
+    # what a server turns into another path: parameters, normalisation, joiners that a file system drops
     ";", ";x", "a/;/x", "a/;x/y", "a/.;x/y", "a/..;x=y/z", "a/...;/x", "a/%2e%2e;/x", "a/..%3b/x", "a/..%3bx/y",
     "a/%3b/x", "..\uff1b/x", "a/\uff0e;/x", "a/.\u200c./x", "a/\u200d../x", "a/..\u200c/x", "\u200d",
     "a/\u2026/x", "\u2024./x",

@@ -1,4 +1,4 @@
-"""CHANGELOG.md fits the version, and what does not is said in a sentence."""
+"""CHANGELOG.md matches the version, and each mismatch is reported in a sentence."""
 
 import pytest
 
@@ -12,7 +12,7 @@ FIRST = "## [0.1.0] - 2026-01-31\n\n### Added\n\n- The first thing.\n"
 
 
 def test_the_changelog_fits_the_version() -> None:
-    """Of this checkout."""
+    """The changelog of this checkout matches its version."""
     assert [] == problems((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), __version__)
 
 
@@ -27,7 +27,7 @@ def test_the_changelog_fits_the_version() -> None:
     ],
 )
 def test_what_fits(text: str, version: str) -> None:
-    """Before the first release, at a release, after it, on the way to the next, and at that."""
+    """A changelog matches before, at and after the first release, and before and at the next."""
     assert [] == problems(HEAD + text, version)
 
 
@@ -46,5 +46,5 @@ def test_what_fits(text: str, version: str) -> None:
     ],
 )
 def test_what_does_not_fit(text: str, version: str, expected: str) -> None:
-    """One sentence that says where and what."""
+    """Each mismatch is reported in one sentence with its location."""
     assert any(expected in problem for problem in problems(HEAD + text, version))

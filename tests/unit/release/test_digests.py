@@ -1,4 +1,4 @@
-"""Base images get the digest that their tags have; what has none is named."""
+"""Base images get the digests of their tags, and images without a digest are named."""
 
 import pytest
 
@@ -26,7 +26,7 @@ IMAGES = {"Dockerfile": "python:3.13.14-slim-bookworm", "docker-compose.yml": "a
 
 @pytest.mark.parametrize("file", PLACES)
 def test_every_image_of_others_gets_the_digest(file: str) -> None:
-    """The one line changes and keeps its tag; the next time the digest is replaced."""
+    """Only the image's line changes, and it keeps its tag; the next run replaces the digest."""
     text, asked = (ROOT / file).read_text(encoding="utf-8"), []
     once = pinned(file, text, lambda image: asked.append(image) or INSPECTION)  # type: ignore[func-returns-value]
     twice = pinned(file, once, lambda _: INSPECTION.replace(INDEX, AMD64))
@@ -39,7 +39,7 @@ def test_every_image_of_others_gets_the_digest(file: str) -> None:
 
 @pytest.mark.parametrize("inspection", [INSPECTION, DOCKER_LIST])
 def test_the_digest_is_that_of_all_platforms(inspection: str) -> None:
-    """In both forms that registries have for it."""
+    """The digest is that of the index of all platforms, in both formats of registries."""
     assert INDEX == digest(inspection)
 
 
@@ -53,14 +53,14 @@ def test_the_digest_is_that_of_all_platforms(inspection: str) -> None:
     ],
 )
 def test_nothing_else_is_taken_for_one(inspection: str) -> None:
-    """Neither an error nor one platform's digest, with which the image would be built on that platform alone."""
+    """An error is rejected, and so is a single platform's digest, which would fix the image to that platform."""
     with pytest.raises(ValueError, match="no digest of an index"):
         digest(inspection)
 
 
 @pytest.mark.parametrize("file", PLACES)
 def test_an_image_without_a_digest_is_named(file: str) -> None:
-    """Those with one are not, nor the image that is built here."""
+    """Images without a digest are named; the image built here is not."""
     once = pinned(file, (ROOT / file).read_text(encoding="utf-8"), lambda _: INSPECTION)
     assert [] == without(file, once)
     assert [IMAGES[file]] == without(file, once.replace(f"@{INDEX}", ""))

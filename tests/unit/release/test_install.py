@@ -1,4 +1,4 @@
-"""`release/install.sh`, with a Python, a pip and a uv that note what they are told."""
+"""`release/install.sh` with a Python, a pip and a uv that record their calls."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ VENV_PYTHON = """\
 #!/bin/sh
 echo "python, byte code ${PYTHONDONTWRITEBYTECODE:-written}" >> calls
 """
-# Tools fail for arguments that a line of the file `refused` begins; pip brings uv, unless there is no such wheel.
+# A tool fails if its call contains a line of the file `refused`; pip installs uv, unless it has no such wheel.
 TOOL = """\
 #!/bin/sh
 call="${0##*/} $*"
@@ -44,7 +44,7 @@ PIP = "pip install --quiet --disable-pip-version-check "
 
 
 class Checkout:
-    """A folder with the script and those tools in it."""
+    """A folder with the script and the recording tools."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -58,11 +58,11 @@ class Checkout:
         self.refuse()
 
     def refuse(self, *parts: str) -> None:
-        """Let each call fail that has one of these in it."""
+        """Let each call fail that contains one of these texts."""
         (self.folder / "refused").write_text("".join(f"{it}\n" for it in parts))
 
     def install(self, what: str) -> tuple[int, list[str]]:
-        """Exit code, and what was called."""
+        """Return the exit code and the recorded calls."""
         calls = self.folder / "calls"
         calls.unlink(missing_ok=True)
         done = subprocess.run(
@@ -95,7 +95,10 @@ def bootstrap(wheels: Path) -> list[str]:
 
 
 def test_the_demo_is_installed_by_uv_and_uv_by_pip(checkout: Checkout) -> None:
-    """All by hash; and what is imported is compiled whatever PYTHONDONTWRITEBYTECODE says."""
+    """pip installs uv and uv the demo, all by hash.
+
+    Imported modules are compiled despite PYTHONDONTWRITEBYTECODE.
+    """
     code, calls = checkout.install("demo")
     assert (0, True, False) == (code, checkout.has("demo"), checkout.has("unfinished"))
     assert [
@@ -108,7 +111,7 @@ def test_the_demo_is_installed_by_uv_and_uv_by_pip(checkout: Checkout) -> None:
 
 
 def test_the_tools_come_to_what_the_demo_has(checkout: Checkout) -> None:
-    """Neither direction starts from scratch."""
+    """`dev` adds to an installed demo, and a later `demo` keeps it: neither starts from scratch."""
     checkout.install("demo")
     assert (0, [ASK_NOBODY + DEV_LOCK, "compiled"]) == checkout.install("dev")
     code, calls = checkout.install("demo")
@@ -116,7 +119,7 @@ def test_the_tools_come_to_what_the_demo_has(checkout: Checkout) -> None:
 
 
 def test_what_uv_has_not_in_its_cache_it_fetches(checkout: Checkout) -> None:
-    """The cache alone would be enough on a machine without network, so it is asked first."""
+    """uv tries its cache first, which is enough on a machine without network, and then the network."""
     checkout.refuse("--offline")
     code, calls = checkout.install("demo")
     assert 0 == code
@@ -124,7 +127,7 @@ def test_what_uv_has_not_in_its_cache_it_fetches(checkout: Checkout) -> None:
 
 
 def test_pip_does_what_uv_cannot(checkout: Checkout) -> None:
-    """A registry that only pip's settings name, for example: the same locks, the same hashes."""
+    """pip installs the same locks and hashes if uv fails, for example with a registry that only pip's settings name."""
     checkout.refuse("uv pip")
     code, calls = checkout.install("demo")
     assert (0, True) == (code, checkout.has("demo"))
@@ -132,7 +135,7 @@ def test_pip_does_what_uv_cannot(checkout: Checkout) -> None:
 
 
 def test_pip_alone_is_enough(checkout: Checkout) -> None:
-    """Where there is no wheel of uv."""
+    """pip alone installs everything if there is no wheel of uv."""
     checkout.refuse(UV_LOCK)
     code, calls = checkout.install("demo")
     assert (0, True) == (code, checkout.has("demo"))
@@ -141,7 +144,10 @@ def test_pip_alone_is_enough(checkout: Checkout) -> None:
 
 
 def test_uv_is_kept_for_a_machine_without_network(checkout: Checkout) -> None:
-    """Its wheel lies in the user's cache, as what it installs does in its own."""
+    """The wheel of uv is kept in the user's cache for a machine without network.
+
+    uv keeps what it installs in its own cache.
+    """
     checkout.wheels.mkdir(parents=True)
     checkout.refuse("download")
     code, calls = checkout.install("demo")
@@ -150,7 +156,7 @@ def test_uv_is_kept_for_a_machine_without_network(checkout: Checkout) -> None:
 
 @pytest.mark.parametrize("lock", [DEMO_LOCK, DEV_LOCK])
 def test_an_unfinished_install_starts_from_scratch(checkout: Checkout, lock: str) -> None:
-    """A package that is half there looks whole to uv and pip alike."""
+    """An interrupted install starts from scratch, because uv and pip take a half-installed package for complete."""
     checkout.install("demo")
     checkout.refuse(lock)
     code, _ = checkout.install("demo" if lock == DEMO_LOCK else "dev")
@@ -162,7 +168,7 @@ def test_an_unfinished_install_starts_from_scratch(checkout: Checkout, lock: str
 
 
 def test_an_environment_without_pip_is_created_again(checkout: Checkout) -> None:
-    """pip is the last that comes into it, so it was interrupted."""
+    """An environment without pip is recreated: pip is the last part of creating it, so that was interrupted."""
     checkout.install("demo")
     (checkout.folder / ".venv" / "bin" / "pip").unlink()
     code, calls = checkout.install("demo")
@@ -170,7 +176,7 @@ def test_an_environment_without_pip_is_created_again(checkout: Checkout) -> None
 
 
 def test_an_old_python_makes_no_environment(checkout: Checkout) -> None:
-    """Its own words are in the script; here it only refuses."""
+    """A Python that is too old creates no environment."""
     (checkout.folder / "too-old").write_text("1")
     assert (1, []) == checkout.install("demo")
     assert not checkout.has("bin")

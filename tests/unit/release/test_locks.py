@@ -1,4 +1,4 @@
-"""Each lock has what its name says, and together they contradict each other nowhere."""
+"""Each lock has what its name promises, and no two locks contradict each other."""
 
 import re
 import tomllib
@@ -23,14 +23,14 @@ def packages(name: str) -> dict[str, Package]:
     ],
 )
 def test_a_larger_set_adds_to_a_smaller_one(part: str, whole: str) -> None:
-    """`make demo` and `make install` share .venv: version and hashes of what both have are the same."""
+    """A larger lock has the versions and hashes of the smaller, because `make demo` and `make install` share .venv."""
     less, more = packages(part), packages(whole)
     assert less == {name: more.get(name) for name in less}
     assert set(less) < set(more)
 
 
 def test_the_demo_is_without_tools() -> None:
-    """What `make demo` installs is the runtime, the extra `demo`, and what an editable install needs."""
+    """The demo lock has the runtime, the extra `demo`, and what an editable install needs, but no development tools."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     demo, dev = ({named(it) for it in project["optional-dependencies"][extra]} for extra in ("demo", "dev"))
     locked = set(packages("requirements-demo.lock"))
@@ -40,19 +40,19 @@ def test_the_demo_is_without_tools() -> None:
 
 
 def named(requirement: str) -> str:
-    """The package's name as locks write it."""
+    """Return the package's name as locks write it."""
     return re.split(r"[\[~]", requirement)[0].lower().replace(".", "-")
 
 
 def test_uv_has_one_place() -> None:
-    """It installs the others, and where it has no wheel they are installed without it."""
+    """Only its own lock has uv: uv installs the others, which pip can install without it."""
     assert ["uv"] == list(packages("requirements-uv.lock"))
     assert {"requirements-uv.lock"} == {it.name for it in LOCKS if "uv" in packages(it.name)}
 
 
 @pytest.mark.parametrize("name", [it.name for it in LOCKS])
 def test_a_lock_names_no_registry(name: str) -> None:
-    """Whoever installs decides where from; the hashes decide what."""
+    """No lock names a registry: the user's settings decide the source, and the hashes decide the content."""
     text = (ROOT / name).read_text(encoding="utf-8")
     assert [] == re.findall(r"^.*(?:://|--index-url|--find-links).*$", text, re.MULTILINE)
     assert len(packages(name)) == len(re.findall(r"^\S", text, re.MULTILINE))

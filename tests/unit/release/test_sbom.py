@@ -1,4 +1,4 @@
-"""The bill of materials says what the lock says, and what each package is licensed as."""
+"""The bill of materials matches the lock, with the licence of each package."""
 
 import json
 
@@ -11,7 +11,10 @@ from worker import __version__
 
 
 def test_the_sbom_has_every_package_of_the_lock() -> None:
-    """With version, package URL, licence, and the hash of each file that may be installed; valid CycloneDX 1.6."""
+    """The SBOM is CycloneDX 1.6 and has each package of the lock.
+
+    Each has its version, package URL, licence, and the hash of each installable file.
+    """
     document = json.loads(sbom(locked()))
     assert ("CycloneDX", "1.6") == (document["bomFormat"], document["specVersion"])
     assert {(it.name, it.version, f"pkg:pypi/{it.name}@{it.version}") for it in locked()} == {
@@ -27,7 +30,7 @@ def test_the_sbom_has_every_package_of_the_lock() -> None:
 
 
 def test_the_sbom_says_who_needs_whom() -> None:
-    """Every package is reached from the worker, so that a vulnerable one can be traced to what brings it."""
+    """Every package is reachable from the worker, so that a vulnerable package can be traced to its dependants."""
     needs = {it["ref"]: it.get("dependsOn", []) for it in json.loads(sbom(locked()))["dependencies"]}
     reached, open_ = set(), [f"playground-deployer@{__version__}"]
     while open_:
@@ -39,18 +42,18 @@ def test_the_sbom_says_who_needs_whom() -> None:
 
 
 def test_the_sbom_is_reproducible() -> None:
-    """No time of its making, no random number."""
+    """The SBOM is reproducible: it has no timestamp and no random number."""
     assert sbom(locked()) == sbom(locked())
 
 
 def test_a_package_without_a_hash_is_refused() -> None:
-    """It would be installed whatever it is."""
+    """A package without a hash is rejected, because any content would be installed for it."""
     with pytest.raises(ValueError, match=r"b has no hash; run make lock"):
         read_lock("a==1 \\\n    --hash=sha256:" + "0" * 64 + "\nb==2\n")
 
 
 def test_the_page_of_licences_is_fresh() -> None:
-    """`make licences` writes it; a licence that is not allowed would fail here, too."""
+    """The licence page is what `make licences` writes; a licence that is not allowed would fail here as well."""
     assert page(locked()) == PAGE.read_text(encoding="utf-8")
 
 
@@ -64,7 +67,7 @@ def test_the_page_of_licences_is_fresh() -> None:
     ],
 )
 def test_what_metadata_say_becomes_an_spdx_expression(given: list[str], expected: str) -> None:
-    """The first text that is one, or is known to mean one."""
+    """The first text that is an SPDX expression, or is known to mean one, is used."""
     assert expected == spdx("some", given)
 
 
@@ -76,13 +79,13 @@ def test_what_metadata_say_becomes_an_spdx_expression(given: list[str], expected
     ],
 )
 def test_a_licence_that_nobody_knows_is_refused(given: list[str], expected: str) -> None:
-    """With the package's name and what was found."""
+    """An unknown licence is rejected with the package's name and the text found."""
     with pytest.raises(LicenceRefused, match=expected):
         spdx("some", given)
 
 
 @pytest.mark.parametrize("expression", ["GPL-3.0-only", "MIT AND AGPL-3.0-or-later", "MIT OR LicenseRef-Own"])
 def test_a_licence_that_is_not_allowed_is_refused(expression: str) -> None:
-    """With the package's name, the licence and the way out; of several, each has to be allowed."""
+    """A licence that is not allowed is rejected with its package and a remedy; each of several must be allowed."""
     with pytest.raises(LicenceRefused, match=r"^some: \S+ is not in ALLOWED .* Use another package, or add"):
         check("some", expression)

@@ -1,4 +1,4 @@
-"""The wheel: reproducible, and nothing in it that is not the worker's."""
+"""The wheel is reproducible and contains only the worker's files."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_builds_have_one_digest(wheel: Path, tmp_path: Path) -> None:
-    """Another folder, other times of the files, other permissions, another order on the disk: the same bytes."""
+    """Builds from another folder, with other times, permissions and order on disk, have the same bytes."""
     copy = tmp_path / "elsewhere"
     copy.mkdir()
     for name in reversed(OURS):
@@ -43,7 +43,7 @@ def digest(path: Path) -> str:
 
 
 def test_everything_of_the_worker_is_in_it_and_nothing_else(wheel: Path) -> None:
-    """What ships inside bundles, too; no tests, no tools."""
+    """The wheel contains every file of the worker, including those shipped in bundles, and no tests or tools."""
     expected = {
         path.relative_to(ROOT).as_posix()
         for folder in ("schemas", "worker")
@@ -60,7 +60,7 @@ def test_everything_of_the_worker_is_in_it_and_nothing_else(wheel: Path) -> None
 
 
 def test_its_version_is_the_code_s(wheel: Path) -> None:
-    """`worker/__init__.py` is the one place."""
+    """The wheel's version is that of `worker/__init__.py`, which alone defines it."""
     with zipfile.ZipFile(wheel) as archive:
         metadata = archive.read(f"playground_deployer-{__version__}.dist-info/METADATA").decode()
     assert f"\nVersion: {__version__}\n" in metadata

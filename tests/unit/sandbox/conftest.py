@@ -5,5 +5,5 @@ from collections.abc import Callable
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run these tests on it, too."""
+    """Run these tests on asyncio's own event loop as well."""
     return {"loop": asyncio.new_event_loop}

@@ -8,7 +8,7 @@ from worker.settings import Settings, read_settings
 
 @pytest.mark.parametrize("prefix", ["", "mine"])
 def test_the_playgrounds_secret_is_in_no_link(prefix: str) -> None:
-    """Statuses lead to the pages that everybody may see, not to the path that takes bundles."""
+    """Links in statuses, which any user may open, lead to the public pages and not to the secret path for bundles."""
     environment = worker_environment("k:1", "http://g:1", "http://p:1", "/secret/deploy_solution", prefix)
     settings = read_settings(environment, Settings).playground
     assert "http://p:1/secret/deploy_solution" == settings.deploy_url

@@ -45,22 +45,22 @@ CATALOG_FIELDS = "catalogId accessTypeCode selfPublish name publisher descriptio
 
 
 class Client:
-    """Asks the sandbox Graphene, logged in."""
+    """A client of the sandbox Graphene with its credentials."""
 
     def __init__(self, http: TestClient[Any, Any], graphene: Graphene) -> None:
         self.http = http
         self.graphene = graphene
 
     async def ccds(self, path: str, **headers: str) -> tuple[int, bytes]:
-        """Status and body."""
+        """Return status and body of a path of CCDS."""
         return await self._get(f"{CCDS_PATH}/{path}", CCDS_LOGIN, headers)
 
     async def nexus(self, uri: str, **headers: str) -> tuple[int, bytes]:
-        """Status and body."""
+        """Return status and body of a file in Nexus."""
         return await self._get(f"{NEXUS_PATH}/{uri}", NEXUS_LOGIN, headers)
 
     async def object(self, path: str) -> Any:
-        """The JSON CCDS answers with."""
+        """Return the JSON that CCDS answers."""
         return json.loads((await self.ccds(path))[1])
 
     async def _get(self, path: str, login: tuple[str, str], headers: dict[str, str]) -> tuple[int, bytes]:
@@ -71,7 +71,7 @@ class Client:
 
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
-    """A sandbox Graphene of its own for each test."""
+    """A new sandbox Graphene for each test."""
     app = graphene_app()
     async with TestClient(TestServer(app)) as http:
         yield Client(http, app[GRAPHENE])
@@ -79,7 +79,7 @@ async def client() -> AsyncIterator[Client]:
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 async def test_objects_are_complete(client: Client, case: Any) -> None:
-    """Solution, revision, artifacts and catalogs have exactly the fields of CCDS, nulls among them."""
+    """Solution, revision, artifacts and catalogs have exactly the fields of CCDS, including nulls."""
     solution = await client.object(f"solution/{case.solution_id}")
     revision = await client.object(f"solution/{case.solution_id}/revision/{case.revision_id}")
     assert set(SOLUTION_FIELDS.split()) == set(solution)
@@ -93,7 +93,7 @@ async def test_objects_are_complete(client: Client, case: Any) -> None:
 
 
 async def test_made_solutions_are_complete_too(client: Client) -> None:
-    """What tests make of Python data has the same fields as the cases that come with the sandbox."""
+    """Solutions that tests make from Python data have the same fields as the sandbox's own cases."""
     made = make_pipeline("Made", {"name": "made", "nodes": []}, description="<p>Text</p>")
     assert set(SOLUTION_FIELDS.split()) == set(made.solution)
     assert set(REVISION_FIELDS.split()) == set(made.revision)
@@ -102,7 +102,7 @@ async def test_made_solutions_are_complete_too(client: Client) -> None:
 
 
 async def test_nulls_are_written_and_the_content_type_is_springs(client: Client) -> None:
-    """Fields without a value are there as null, and the charset is spelt as CCDS spells it."""
+    """Fields without a value are written as null, and the charset is spelt as CCDS spells it."""
     headers = {"Authorization": aiohttp.encode_basic_auth(*CCDS_LOGIN)}
     async with client.http.get(f"{CCDS_PATH}/solution/{ENTITIES.solution_id}", headers=headers) as response:
         assert "application/json;charset=UTF-8" == response.headers["Content-Type"]
@@ -121,7 +121,7 @@ async def test_nulls_are_written_and_the_content_type_is_springs(client: Client)
     ],
 )
 async def test_not_found_is_200_and_empty(client: Client, path: str) -> None:
-    """CCDS has no 404 for what it does not know."""
+    """CCDS answers an unknown object with 200 and an empty body, not with 404."""
     assert (200, b"") == await client.ccds(path)
 
 
@@ -129,35 +129,35 @@ async def test_not_found_is_200_and_empty(client: Client, path: str) -> None:
     "path", [f"revision/{NOBODY}/artifact", f"catalog/solution/{ENTITIES.solution_id}", f"solution/{NOBODY}/revision"]
 )
 async def test_unknown_lists_are_empty(client: Client, path: str) -> None:
-    """Lists of what is not there are empty lists."""
+    """A list of an unknown object is empty."""
     assert (200, b"[]") == await client.ccds(path)
 
 
 async def test_unknown_paths_get_springs_own_error(client: Client) -> None:
-    """A path without a controller is a 404 with Spring's map, inside the log-in only."""
+    """A path without a controller gets 404 with Spring's error map, after the log-in."""
     status, body = await client.ccds("no/such/path")
     assert (404, "/ccds/no/such/path") == (status, json.loads(body)["path"])
 
 
 async def test_the_solution_in_the_path_of_a_revision_is_ignored(client: Client) -> None:
-    """A revision is found by its id alone, also below another solution."""
+    """A revision is found by its id alone, even below another solution."""
     found = await client.object(f"solution/{ENTITIES.solution_id}/revision/{SUDOKU.revision_id}")
     assert str(SUDOKU.solution_id) == found["solutionId"]
 
 
 async def test_revisions_of_several_solutions(client: Client) -> None:
-    """Ids separated by commas are answered together."""
+    """Comma-separated ids are answered together."""
     found = await client.object(f"solution/{SUDOKU.solution_id},{ENTITIES.solution_id}/revision")
     assert [str(SUDOKU.revision_id), str(ENTITIES.revision_id)] == [it["revisionId"] for it in found]
 
 
 async def test_members_of_a_pipeline(client: Client) -> None:
-    """A pipeline names the solutions it is made of."""
+    """A pipeline lists its member solutions."""
     assert 3 == len(await client.object(f"solution/{SUDOKU.solution_id}/comp"))
 
 
 async def test_the_picture_is_a_png_as_octet_stream(client: Client) -> None:
-    """The icon is a real PNG, and its type says nothing of that."""
+    """The icon is a real PNG, served as application/octet-stream."""
     headers = {"Authorization": aiohttp.encode_basic_auth(*CCDS_LOGIN)}
     async with client.http.get(f"{CCDS_PATH}/solution/{SUDOKU.solution_id}/pic", headers=headers) as response:
         assert "application/octet-stream" == response.content_type
@@ -165,13 +165,13 @@ async def test_the_picture_is_a_png_as_octet_stream(client: Client) -> None:
 
 
 async def test_the_picture_is_refused_to_those_who_accept_json_only(client: Client) -> None:
-    """AttemptingJob for a picture as JSON is a 406."""
+    """A query for the picture that accepts only JSON gets 406."""
     status, _ = await client.ccds(f"solution/{SUDOKU.solution_id}/pic", Accept="application/json")
     assert 406 == status
 
 
 async def test_the_description_of_the_second_catalog(client: Client) -> None:
-    """News training is published in two catalogs, and only the second has a description."""
+    """News training is in two catalogs, and only the second has a description."""
     first, second = await client.object(f"catalog/solution/{NEWS.solution_id}")
     assert (200, b"") == await client.ccds(f"revision/{NEWS.revision_id}/catalog/{first['catalogId']}/descr")
     description = await client.object(f"revision/{NEWS.revision_id}/catalog/{second['catalogId']}/descr")
@@ -189,7 +189,7 @@ async def test_the_description_of_the_second_catalog(client: Client) -> None:
     ],
 )
 async def test_access(client: Client, user: str, solution: UUID, count: int) -> None:
-    """Everybody may read what there is, except the stranger."""
+    """Any user may read the known solutions, except the stranger."""
     assert {"count": count} == await client.object(f"access/user/{user}/solution/{solution}")
 
 
@@ -204,7 +204,7 @@ async def test_ccds_asks_for_its_own_log_in(client: Client, login: tuple[str, st
 
 @pytest.mark.parametrize("path", ["healthcheck", "version"])
 async def test_health_needs_no_log_in(client: Client, path: str) -> None:
-    """Two paths of CCDS are open to everybody."""
+    """Two paths of CCDS need no log-in."""
     async with client.http.get(f"{CCDS_PATH}/{path}") as response:
         assert (200, {"status", "data"}) == (response.status, set(await response.json()))
 
@@ -218,7 +218,7 @@ async def test_nexus_asks_for_its_own_log_in(client: Client) -> None:
 
 
 async def test_nexus_has_the_files_and_only_those(client: Client) -> None:
-    """Every file of a case is there, byte for byte, also gzipped; any other path is a 404."""
+    """Every file of a case is served byte for byte, also gzipped; any other path is a 404."""
     stored = stored_case("sudoku")
     for uri, content in stored.files.items():
         assert (200, content) == await client.nexus(uri, **{"Accept-Encoding": "gzip"})
@@ -234,7 +234,7 @@ async def test_nexus_decodes_paths_once(client: Client) -> None:
 
 @pytest.mark.parametrize("key", PIPELINES)
 async def test_the_blueprint_lies_below_a_foreign_revision(client: Client, key: str) -> None:
-    """The path of a blueprint has a revision id in it, which is not the revision's: nobody can derive it."""
+    """A blueprint's path contains another revision id, so no client can derive the path."""
     case = CASES[key]
     artifacts = await client.object(f"revision/{case.revision_id}/artifact")
     uri = next(it["uri"] for it in artifacts if it["artifactTypeCode"] == "BP")
@@ -247,7 +247,7 @@ async def test_the_blueprint_lies_below_a_foreign_revision(client: Client, key: 
 
 @pytest.mark.parametrize("key", CASES)
 async def test_every_proto_a_case_names_is_there(client: Client, key: str) -> None:
-    """Blueprints and artifacts name protos that Nexus has."""
+    """Nexus has every protobuf that blueprints and artifacts name."""
     stored = stored_case(key)
     nodes = [
         node
@@ -262,7 +262,10 @@ async def test_every_proto_a_case_names_is_there(client: Client, key: str) -> No
 
 
 async def test_the_single_model_has_six_artifacts_in_no_order(client: Client) -> None:
-    """The entity recogniser is a single model whose image is a reference of unknown size."""
+    """The entity recogniser is a single model with six unordered artifacts.
+
+    Its image is a reference of unknown size.
+    """
     artifacts = await client.object(f"revision/{ENTITIES.revision_id}/artifact")
     image = next(it for it in artifacts if it["artifactTypeCode"] == "DI")
     assert ["LG", "PJ", "TG", "DI", "LI", "MI"] == [it["artifactTypeCode"] for it in artifacts]
@@ -271,7 +274,7 @@ async def test_the_single_model_has_six_artifacts_in_no_order(client: Client) ->
 
 
 def test_sudoku_is_a_circle() -> None:
-    """Three nodes, each of which is connected to the next."""
+    """Sudoku has three nodes, connected in a cycle."""
     blueprint = json.loads(_blueprint("sudoku"))
     edges = {
         (node["container_name"], edge["container_name"])
@@ -285,7 +288,7 @@ def test_sudoku_is_a_circle() -> None:
 
 
 def test_news_training_connects_two_of_three_nodes_to_its_folder() -> None:
-    """After the removal of the folder one node has no operation left."""
+    """Two of the three nodes use the shared folder; without the folder, one node has no operation left."""
     blueprint = read_blueprint(_blueprint("news-training"), max_nodes=10)
     (folder,) = blueprint.shared_folders
     assert "/data/shared" == folder.path
@@ -296,7 +299,7 @@ def test_news_training_connects_two_of_three_nodes_to_its_folder() -> None:
 
 
 def test_broken_is_refused() -> None:
-    """The broken case has a splitter, which no container stands behind."""
+    """The broken case is rejected for its splitter, which no container implements."""
     with pytest.raises(NotDeployable) as caught:
         read_blueprint(_blueprint("broken"), max_nodes=10)
     assert "node-not-runnable" == caught.value.code
@@ -304,7 +307,7 @@ def test_broken_is_refused() -> None:
 
 @pytest.mark.parametrize("key", CASES)
 def test_protos_compile_and_agree(key: str, tmp_path: Path) -> None:
-    """protoc takes every proto, `service` starts a line, and messages of one name are alike within a pipeline."""
+    """protoc compiles every protobuf, `service` starts a line, and messages of one name are equal within a pipeline."""
     messages: dict[str, bytes] = {}
     for uri, content in stored_case(key).files.items():
         if not uri.endswith(".proto"):
@@ -319,7 +322,7 @@ def test_protos_compile_and_agree(key: str, tmp_path: Path) -> None:
 
 
 async def test_a_made_pipeline_is_served(client: Client) -> None:
-    """A pipeline out of Python data gets its own ids, and its nodes a proto to fetch."""
+    """A pipeline made from Python data gets its own ids, and its nodes get protobufs to fetch."""
     node = {"container_name": "one", "node_type": "MLModel", "image": "one:1", "operation_signature_list": []}
     made = make_pipeline("Made", {"name": "made", "nodes": [node]}, {"one": 'syntax = "proto3";'}, description="<b>")
     client.graphene.add(made)
@@ -333,7 +336,7 @@ async def test_a_made_pipeline_is_served(client: Client) -> None:
 
 
 def test_made_solutions_can_lack_their_files() -> None:
-    """Without a blueprint, an image or a proto there is no artifact of that kind."""
+    """Without a blueprint, an image or a protobuf, the solution has no artifact of that kind."""
     complete = make_model("Model", "image:1", "proto")
     assert [] == make_pipeline("Empty", None).artifacts
     assert ["MI", "DI"] == [it["artifactTypeCode"] for it in complete.artifacts]
@@ -343,7 +346,7 @@ def test_made_solutions_can_lack_their_files() -> None:
 
 @pytest.mark.parametrize("fault", [Fault(401), Fault(500, "down"), GARBAGE])
 async def test_faults_are_answered_where_they_are_set(client: Client, fault: Fault) -> None:
-    """A fault answers for paths that start with its own, and for no other."""
+    """A fault answers paths that start with its own path, and no others."""
     path = f"solution/{SUDOKU.solution_id}"
     client.graphene.faults[f"{CCDS_PATH}/{path}"] = fault
     assert (fault.status, fault.body.encode()) == await client.ccds(path)
@@ -351,7 +354,7 @@ async def test_faults_are_answered_where_they_are_set(client: Client, fault: Fau
 
 
 async def test_a_fault_that_hangs_ends_with_the_server() -> None:
-    """There is no answer in time, and stopping the server does not wait for one."""
+    """A hanging fault never answers, and does not delay the stop of the server."""
     app = graphene_app()
     app[GRAPHENE].faults["/"] = HANG
     async with asyncio.timeout(10), TestClient(TestServer(app)) as http:
@@ -360,7 +363,7 @@ async def test_a_fault_that_hangs_ends_with_the_server() -> None:
 
 
 async def test_served_on_an_address_of_its_own() -> None:
-    """`served` gives the address while the block runs."""
+    """`served` yields the server's address while the block runs."""
     async with (
         served(graphene_app(latency=0.001)) as url,
         aiohttp.ClientSession() as session,
@@ -370,21 +373,21 @@ async def test_served_on_an_address_of_its_own() -> None:
 
 
 async def test_a_fault_that_resets_gives_no_answer(client: Client) -> None:
-    """The connection is dropped before a byte of an answer."""
+    """A reset drops the connection before any byte of an answer."""
     client.graphene.faults[NEXUS_PATH] = RESET
     with pytest.raises(aiohttp.ClientConnectionError):
         await client.nexus("org/file")
 
 
 async def test_questions_are_counted(client: Client) -> None:
-    """A test can see what was asked for, and how often."""
+    """Requests are counted by path, so that a test can verify them."""
     await client.nexus("org/file")
     await client.nexus("org/file")
     assert 2 == client.graphene.request_counts[f"{NEXUS_PATH}/org/file"]
 
 
 async def test_tokens_name_their_user() -> None:
-    """The worker's own verifier takes a token of the sandbox, signed with a key of full strength."""
+    """The worker's verifier accepts a token of the sandbox, signed with a key of full strength."""
     verifier = TokenVerifier(AuthSettings(secret=SecretStr(JWT_SECRET)), NOW.timestamp)
     caller = await verifier.authenticate(sandbox_token(NOW), None)
     assert Caller(SANDBOX_USER.user_id, SANDBOX_USER.email) == caller
@@ -393,7 +396,7 @@ async def test_tokens_name_their_user() -> None:
 
 
 def test_tokens_have_the_portals_claims() -> None:
-    """Seconds in `exp`, milliseconds in `created`, and the whole user, API token included."""
+    """Tokens have the portal's claims: seconds in `exp`, milliseconds in `created`, and the user with the API token."""
     claims = jwt.decode(
         sandbox_token(NOW, timedelta(minutes=-5), STRANGER), jjwt_key(JWT_SECRET), ["HS512"], {"verify_exp": False}
     )

@@ -17,7 +17,7 @@ def start(code: str, folder: Path, remove: Path | None = None) -> SupervisedProc
 
 @pytest.mark.parametrize(("code", "expected"), [("", 0), ("raise SystemExit(3)", 3)])
 async def test_the_exit_code_comes_through(code: str, expected: int, tmp_path: Path) -> None:
-    """As if there were no guard between."""
+    """The guard passes the command's exit code on."""
     process = start(code, tmp_path)
     assert expected == await process.wait(30)
     assert not process.running
@@ -25,7 +25,7 @@ async def test_the_exit_code_comes_through(code: str, expected: int, tmp_path: P
 
 
 async def test_output_and_folder_are_as_asked(tmp_path: Path) -> None:
-    """Both streams are added to the log; the command runs in its folder and sees an empty input."""
+    """Both output streams are appended to the log; the command runs in its folder with an empty input."""
     (tmp_path / "log").write_text("before\n")
     process = start("import os, sys; print(os.getcwd(), sys.stdin.read(), file=sys.stderr)", tmp_path)
     await process.wait(30)
@@ -35,7 +35,7 @@ async def test_output_and_folder_are_as_asked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
 async def test_signals_are_passed_on(sent: Signals, tmp_path: Path) -> None:
-    """The exit code is the one a shell gives; the folder to remove stays while its owner lives."""
+    """Signals reach the command, and the exit code is a shell's; the folder to remove stays while its owner lives."""
     keep = tmp_path / "keep"
     keep.mkdir()
     process = start(FOREVER, tmp_path, remove=keep)
@@ -47,7 +47,7 @@ async def test_signals_are_passed_on(sent: Signals, tmp_path: Path) -> None:
 
 
 async def test_closing_ends_what_does_not_listen(tmp_path: Path) -> None:
-    """And removes the folder, as the end of the owner would."""
+    """Closing kills a command that ignores SIGTERM and removes the folder, as the owner's exit would."""
     gone = tmp_path / "gone"
     (gone / "deep").mkdir(parents=True)
     process = start(DEAF, tmp_path, remove=gone)

@@ -12,7 +12,7 @@ from worker.sandbox.playground import playground_app
 
 @pytest.fixture
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
-    """Of a server that is called `playground` besides localhost, and answers OK."""
+    """A client of a server that answers OK as `playground` and localhost."""
 
     async def answer(_: web.Request) -> web.Response:
         return web.Response(text="OK")
@@ -28,7 +28,7 @@ async def client() -> AsyncIterator[aiohttp.ClientSession]:
     ["127.0.0.1:8000", "127.0.0.1", "localhost:1", "LOCALHOST", "[::1]:8000", "[::1]", "192.0.2.1", "playground:8000"],
 )
 async def test_addresses_and_own_names_are_answered(client: aiohttp.ClientSession, host: str) -> None:
-    """However people and workers reach the server."""
+    """The server answers under every address and name that people and workers use."""
     async with client.get("/", headers={"Host": host}) as response:
         assert (200, "OK") == (response.status, await response.text())
 
@@ -68,14 +68,14 @@ async def test_addresses_and_own_names_are_answered(client: aiohttp.ClientSessio
     ],
 )
 async def test_other_names_are_refused(client: aiohttp.ClientSession, host: str) -> None:
-    """A domain whose owner gave it this machine's address reads nothing, and what was asked for is said."""
+    """A foreign domain that points to this machine is rejected, and the answer names the accepted hosts."""
     async with client.get("/", headers={"Host": host}) as response:
         assert 421 == response.status
         assert "This server answers only as localhost or playground, or by its address." == await response.text()
 
 
 async def test_both_sandboxes_know_their_names(tmp_path: Path) -> None:
-    """No page of the playground and nothing of Graphene is for another host, whatever the path."""
+    """Neither the playground nor Graphene answers any path for another host."""
     for app in (graphene_app(), playground_app(tmp_path)):
         async with served(app) as url, aiohttp.ClientSession(url, headers={"Host": "evil.example"}) as session:
             for path in ("/", "/ccds/healthcheck", "/api/deployments", "/none"):

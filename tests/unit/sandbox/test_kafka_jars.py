@@ -30,7 +30,7 @@ def jar(name: str) -> Jar:
 
 
 class Repository:
-    """Gives each jar its content, `spoil` the first so many times another one; notes what it gave."""
+    """A repository that records each fetch and returns wrong content for the first `spoil` of them."""
 
     def __init__(self, spoil: int = 0, before: Callable[[], object] = lambda: None) -> None:
         self.given: list[str] = []
@@ -48,7 +48,7 @@ class Repository:
 
 
 class Unreachable:
-    """Stands for a repository without a network."""
+    """A repository without a network."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -58,7 +58,7 @@ class Unreachable:
 
 
 def test_the_lock_is_the_whole_of_kafka() -> None:
-    """46 jars with a sha256 each and file names that do not collide, Kafka's main one among them."""
+    """The lock has 46 jars with a SHA-256 each and unique file names, including Kafka's main jar."""
     jars = locked_jars()
     assert 46 == len({one.file_name for one in jars}) == len(jars)
     assert {64} == {len(one.sha256) for one in jars}
@@ -66,7 +66,7 @@ def test_the_lock_is_the_whole_of_kafka() -> None:
 
 
 async def test_missing_jars_are_fetched_once(tmp_path: Path) -> None:
-    """The second start fetches nothing and gives the same class path."""
+    """The second start fetches nothing and returns the same class path."""
     cache, repository = tmp_path / "new" / "cache", Repository()
     jars = [jar("broker"), jar("clients")]
     first = await kafka_jars(cache, jars=jars, fetch=repository)
@@ -77,7 +77,7 @@ async def test_missing_jars_are_fetched_once(tmp_path: Path) -> None:
 
 
 async def test_a_damaged_jar_is_fetched_again(tmp_path: Path) -> None:
-    """The sha256 decides, not the presence of a file; sound ones stay as they are."""
+    """A jar with a wrong SHA-256 is fetched again; intact jars stay."""
     (tmp_path / "broker-1.0.jar").write_bytes(content("broker")[:-1])
     (tmp_path / "clients-1.0.jar").write_bytes(content("clients"))
     repository = Repository()
@@ -87,7 +87,7 @@ async def test_a_damaged_jar_is_fetched_again(tmp_path: Path) -> None:
 
 
 async def test_a_broken_transfer_is_tried_once_more(tmp_path: Path) -> None:
-    """A wrong sha256 of what arrived is as good as no arrival."""
+    """A transfer with a wrong SHA-256 is retried once, as if nothing had arrived."""
     repository = Repository(spoil=1)
     (path,) = await kafka_jars(tmp_path, jars=[jar("broker")], fetch=repository)
     assert content("broker") == path.read_bytes()
@@ -95,7 +95,7 @@ async def test_a_broken_transfer_is_tried_once_more(tmp_path: Path) -> None:
 
 
 async def test_two_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
-    """Both are in the middle of fetching the same jar; both end with a sound one, and nothing else is left."""
+    """Two starts that fetch the same jar at once both get an intact jar and leave nothing else."""
     both = Barrier(2, timeout=30)
     paths = await asyncio.gather(
         *(kafka_jars(tmp_path, jars=[jar("broker")], fetch=Repository(before=both.wait)) for _ in range(2))
@@ -116,7 +116,7 @@ async def test_two_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
 async def test_what_cannot_be_fetched_names_both_ways_out(
     fetch: Callable[[Jar, Path], Path], reason: str, tmp_path: Path
 ) -> None:
-    """One sentence with the reason, without the foreign message, which may hold a proxy's password."""
+    """The message has the reason and two remedies, without the original error, which may hold a proxy's password."""
     with pytest.raises(ConfigurationError) as refusal:
         await kafka_jars(tmp_path, jars=[jar("broker")], fetch=fetch)
     assert (
@@ -128,7 +128,7 @@ async def test_what_cannot_be_fetched_names_both_ways_out(
 
 
 async def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    """With the variable that moves it."""
+    """An unwritable cache is named, with the variable that moves it."""
     (tmp_path / "file").touch()
     with pytest.raises(
         ConfigurationError, match=r"cannot be stored in .*file/cache: Not a directory\. Set XDG_CACHE_HOME"
@@ -137,7 +137,7 @@ async def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 async def test_progress_counts_what_is_fetched(tmp_path: Path) -> None:
-    """Jars that are there already do not count."""
+    """Progress counts only the jars that are fetched, not those already there."""
     (tmp_path / "raft-1.0.jar").write_bytes(content("raft"))
     seen: list[tuple[int, int]] = []
     await kafka_jars(
@@ -150,13 +150,13 @@ async def test_progress_counts_what_is_fetched(tmp_path: Path) -> None:
 
 
 def test_without_the_extra_the_way_to_install_it_is_named() -> None:
-    """The worker does without; only who starts the embedded Kafka needs it."""
+    """A missing extra is reported with its install command; only the embedded Kafka needs it."""
     with pytest.raises(ConfigurationError, match=r"'no_such_part' is not .*: pip install playground-deployer\[demo\]"):
         import_extra("no_such_part")
 
 
 def test_the_cache_is_this_users() -> None:
-    """Below the user's cache folder, apart from other versions."""
+    """The cache is below the user's cache folder, separate for each version."""
     assert ("playground-deployer", "kafka-4.3.1") == cache_folder().parts[-2:]
 
 
@@ -167,7 +167,7 @@ def asking(answer: Callable[[web.Request], Awaitable[web.Response]]) -> web.Appl
 
 
 async def test_jars_come_from_the_repository_by_their_coordinate(tmp_path: Path) -> None:
-    """Over connections that stay: a new one for each jar would take longer than the jars."""
+    """Jars are fetched by coordinate over reused connections, because a new connection takes longer than a jar."""
     connections: set[object] = set()
 
     async def answer(request: web.Request) -> web.Response:
@@ -184,7 +184,7 @@ async def test_jars_come_from_the_repository_by_their_coordinate(tmp_path: Path)
 
 
 async def test_a_repository_that_has_not_the_jar_is_asked_twice(tmp_path: Path) -> None:
-    """Its error page is not taken for a jar."""
+    """A missing jar is requested twice, and its error page is not taken for a jar."""
     asked: list[str] = []
 
     async def answer(request: web.Request) -> web.Response:

@@ -33,13 +33,13 @@ PREFIX = "/dashboard?selected_deployment_id="
 
 
 class Unconfined:
-    """For the scripts of these tests, on machines that have nothing else."""
+    """No confinement, for the scripts of these tests on machines without any."""
 
     about = ""
     user = None
 
     def command(self, command: list[str], _: Path) -> list[str]:
-        """As it is."""
+        """Return the command unchanged."""
         return command
 
 
@@ -47,7 +47,7 @@ UNCONFINED = Unconfined()
 OURS = find_confinement() or UNCONFINED
 CONFINEMENTS = pytest.mark.parametrize("confinement", [UNCONFINED, OURS], ids=["unconfined", "as here"])
 
-# Prints what it was started with, and fails on request.
+# Prints how it was started, and exits with the given code.
 SCRIPT = b"""
 import json, os, pathlib, sys
 base = pathlib.Path(sys.argv[sys.argv.index("-bp") + 1])
@@ -60,7 +60,7 @@ sys.exit(int((base / "exit-code").read_text()))
 
 
 def bundle(name: str = "Demo_Pipeline 1", script: bytes = SCRIPT, exit_code: int = 0) -> dict[str, bytes]:
-    """Files of a small bundle."""
+    """The files of a small bundle."""
     return {
         "blueprint.json": json.dumps({"name": name}).encode(),
         "kubernetes-client-script.py": script,
@@ -69,7 +69,7 @@ def bundle(name: str = "Demo_Pipeline 1", script: bytes = SCRIPT, exit_code: int
 
 
 def zipped(files: dict[str, bytes] | list[tuple[Any, bytes]]) -> bytes:
-    """A zip of them."""
+    """A zip of these files."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in files.items() if isinstance(files, dict) else files:
@@ -78,7 +78,7 @@ def zipped(files: dict[str, bytes] | list[tuple[Any, bytes]]) -> bytes:
 
 
 def upload(archive: bytes, username: str = USER) -> bytes:
-    """The body of a POST."""
+    """The body of a POST with this zip."""
     return json.dumps({"solution": base64.b64encode(archive).decode(), "username": username}).encode()
 
 
@@ -90,18 +90,18 @@ class Client:
         self.playground = playground
 
     async def post(self, body: bytes, path: str | None = None, **headers: str) -> tuple[int, str, str | None]:
-        """Status, body and Location of a POST as the worker's, but for what is given."""
+        """Return status, body and Location of a POST with the worker's path and headers, unless others are given."""
         path, headers = path or self.playground.deploy_path, {"Content-Type": "application/json"} | headers
         async with self.http.post(path, data=body, headers=headers, allow_redirects=False) as response:
             return response.status, await response.text(), response.headers.get("Location")
 
     async def get(self, path: str) -> tuple[int, str]:
-        """Status and body of a page."""
+        """Return status and body of a page."""
         async with self.http.get(path) as response:
             return response.status, await response.text()
 
     async def deploy(self, files: dict[str, bytes], username: str = USER, **headers: str) -> str:
-        """Deploy a bundle; returns its namespace."""
+        """Deploy a bundle and return its namespace."""
         status, body, _ = await self.post(upload(zipped(files), username), **headers)
         assert (200, PREFIX) == (status, body[: len(PREFIX)])
         return body.removeprefix(PREFIX)
@@ -112,7 +112,7 @@ Start = Callable[..., Any]
 
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
-    """Starts a sandbox playground with the options given."""
+    """A function that starts a sandbox playground with the given options."""
     async with AsyncExitStack() as stack:
 
         async def start(**options: Any) -> Client:
@@ -125,7 +125,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
 
 
 async def test_a_bundle_is_deployed(start: Start) -> None:
-    """The namespace is the lower-cased name with hyphens and 32 hex digits, and the answer leads to it."""
+    """The namespace is the name in lower case with hyphens and 32 hex digits, and the answer links to it."""
     client = await start()
     status, body, _ = await client.post(upload(zipped(bundle())))
     namespace, _, number = body.removeprefix(PREFIX).rpartition("-")
@@ -134,14 +134,14 @@ async def test_a_bundle_is_deployed(start: Start) -> None:
 
 
 async def test_every_post_is_another_deployment(start: Start) -> None:
-    """The server is not idempotent."""
+    """Every POST creates another deployment, because the server is not idempotent."""
     client = await start()
     assert await client.deploy(bundle()) != await client.deploy(bundle())
     assert 2 == len(client.playground.deployments)
 
 
 async def test_a_namespace_has_63_characters_at_most(start: Start) -> None:
-    """A name of 30 characters is deployed, one of 31 is not."""
+    """A name of 30 characters is deployed, and a name of 31 is not, because a namespace has at most 63 characters."""
     client = await start()
     await client.deploy(bundle("a" * 30))
     assert 302 == (await client.post(upload(zipped(bundle("a" * 31)))))[0]
@@ -152,7 +152,7 @@ LINK = zipfile.ZipInfo("link")
 LINK.external_attr = (stat.S_IFLNK | 0o777) << 16
 
 
-UNUSABLE = {  # the ids must not hold the time of a zip, or no two processes collect the same tests
+UNUSABLE = {  # ids without a zip's time, so that all processes collect the same tests
     "no JSON": b"no json",
     "deep": b"[" * 100_000,
     "no object": b"[]",
@@ -175,7 +175,7 @@ UNUSABLE = {  # the ids must not hold the time of a zip, or no two processes col
 
 @pytest.mark.parametrize("body", UNUSABLE.values(), ids=UNUSABLE)
 async def test_what_cannot_be_used_is_redirected(start: Start, body: bytes) -> None:
-    """The server gives no reason: it redirects to its start page, and nothing is deployed."""
+    """An unusable body is redirected to the start page without a reason, and nothing is deployed."""
     client = await start()
     status, _, location = await client.post(body)
     assert (302, "/", {}) == (status, location, client.playground.deployments)
@@ -200,13 +200,13 @@ async def test_what_cannot_be_used_is_redirected(start: Start, body: bytes) -> N
     ids=lambda files: str(files[0][0])[:20],
 )
 def test_hostile_zips_are_not_unpacked(files: list[tuple[Any, bytes]]) -> None:
-    """Names that lead out of the folder, links and masses of files are refused before anything is written."""
+    """Names that lead out of the folder, links and masses of files are rejected before anything is written."""
     with pytest.raises(Unusable):
         unpack(zipped(files))
 
 
 def test_zip_bombs_are_not_unpacked() -> None:
-    """A small zip that says it holds more than the limit is refused by what it says."""
+    """A zip that declares more than the limit is rejected by its declared size."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x", bytes(MAX_BYTES + 1))
@@ -215,7 +215,7 @@ def test_zip_bombs_are_not_unpacked() -> None:
 
 
 def test_zip_bombs_that_lie_are_not_unpacked() -> None:
-    """What is behind a file that says it has one byte is not unpacked: the memory it takes stays small."""
+    """A file that declares one byte but holds more is not unpacked, and memory stays small."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x", bytes(MAX_BYTES))
@@ -230,7 +230,7 @@ def test_zip_bombs_that_lie_are_not_unpacked() -> None:
 
 
 def test_the_list_of_a_zip_is_not_read_when_it_is_long() -> None:
-    """Entries are counted before they become objects: 100,000 of them fit into few megabytes, folders or not."""
+    """Entries are counted before they become objects: 100,000 of them, files or folders, fit into few megabytes."""
     listed = zipped([("a/", b"")]).partition(b"PK\1\2")[2].partition(b"PK\5\6")[0]
     entries = (b"PK\1\2" + listed) * 100_000
     archive = entries + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 0, 0, len(entries), 0, 0)
@@ -245,7 +245,7 @@ def test_the_list_of_a_zip_is_not_read_when_it_is_long() -> None:
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_only_the_usual_compression_is_unpacked(method: int) -> None:
-    """bzip2 and LZMA unpack without a bound, and no bundle has them."""
+    """bzip2 and LZMA are rejected: they unpack without a bound, and no bundle uses them."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as archive:
         archive.writestr("x", b"content")
@@ -254,12 +254,12 @@ def test_only_the_usual_compression_is_unpacked(method: int) -> None:
 
 
 def test_folders_in_a_zip_are_no_files() -> None:
-    """Entries for folders, which zip tools write, are left out."""
+    """Entries for folders, which zip tools write, are skipped."""
     assert {"a/b": b"c"} == unpack(zipped([("a/", b""), ("a/b", b"c")]))
 
 
 async def test_only_known_addresses_may_post(start: Start) -> None:
-    """Other addresses get a 401 that names theirs; what is no JSON is redirected even before that."""
+    """Other addresses get a 401 that names them; a body that is not JSON is redirected even before that check."""
     client = await start(allowed_addresses=["192.0.2.1"])
     assert (401, "Not allowed for your domain: 127.0.0.1", None) == await client.post(b"{}")
     assert 302 == (await client.post(b"no json"))[0]
@@ -268,14 +268,14 @@ async def test_only_known_addresses_may_post(start: Start) -> None:
 
 
 async def test_posts_to_nowhere_are_redirected(start: Start) -> None:
-    """An unknown path, or a page, answers a POST with a redirect."""
+    """A POST to an unknown path or a page is redirected."""
     client = await start()
     assert ["/", "/"] == [(await client.post(b"", path))[2] for path in ("/nowhere", "/dashboard")]
     assert 404 == (await client.get("/nowhere"))[0]
 
 
 async def test_unique_names_belong_to_their_first_user(start: Start) -> None:
-    """Another user's name gives the answer None; one's own is replaced."""
+    """With unique names, another user's name is answered with None, and the user's own deployment is replaced."""
     client = await start(unique_names=True)
     assert "demo-pipeline-1" == await client.deploy(bundle(), "ada@example.org")
     assert "None" == await client.deploy(bundle(), "bob@example.org")
@@ -313,9 +313,10 @@ async def test_unique_names_belong_to_their_first_user(start: Start) -> None:
 async def test_what_a_web_page_can_post_runs_nothing(
     start: Start, headers: dict[str, str], status: int, answer: str
 ) -> None:
-    """A page cannot hide its origin, say JSON without asking first, or call this machine by another name than its own.
+    """A web page cannot deploy, even if it knows the secret.
 
-    Each guard holds for a page that knows the secret.
+    It cannot hide its origin, send JSON without a preflight, or call this machine by a foreign name. Each guard is
+    tested.
     """
     client = await start()
     assert (status, answer, None) == await client.post(upload(GOOD), **headers)
@@ -335,7 +336,7 @@ async def test_what_a_web_page_can_post_runs_nothing(
     ],
 )
 async def test_only_who_knows_the_secret_may_post(start: Start, path: str) -> None:
-    """Anything else in the path is refused, with an answer that does not tell the secret."""
+    """A path without the secret is rejected with an answer that does not reveal it."""
     client = await start()
     secret = client.playground.deploy_path.split("/")[1]
     status, body, _ = await client.post(upload(GOOD), path.format(secret))
@@ -344,7 +345,7 @@ async def test_only_who_knows_the_secret_may_post(start: Start, path: str) -> No
 
 
 def test_the_secret_is_new_and_long(tmp_path: Path) -> None:
-    """Nobody guesses 256 bits, and no two playgrounds share them."""
+    """The secret has 256 bits, and no two playgrounds share one."""
     secrets = {playground_app(tmp_path)[PLAYGROUND].deploy_path.split("/")[1] for _ in range(2)}
     assert [43, 43] == [len(secret) for secret in secrets]
 
@@ -352,7 +353,10 @@ def test_the_secret_is_new_and_long(tmp_path: Path) -> None:
 async def test_the_secret_is_shown_nowhere(
     start: Start, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No page, answer, header or line of a log holds it, and no answer to a GET tells whether it is right."""
+    """No page, answer, header or log line contains the secret.
+
+    No answer to a GET reveals whether a guess is right.
+    """
     client = await start()
     caplog.set_level("DEBUG")
     secret = client.playground.deploy_path.split("/")[1]
@@ -375,7 +379,7 @@ async def test_the_secret_is_shown_nowhere(
 
 
 async def test_the_script_runs_with_both_command_lines(tmp_path: Path) -> None:
-    """The command lines are those of the server with and without a pull secret, each on an untouched copy."""
+    """The script runs with the server's command lines, with and without a pull secret, each on an untouched copy."""
     runs = DryRuns(tmp_path, 30, UNCONFINED)
     said = []
     for with_secret in (True, False):
@@ -395,7 +399,7 @@ async def test_the_script_runs_with_both_command_lines(tmp_path: Path) -> None:
 
 
 async def test_the_script_has_no_way_to_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither settings nor a kubeconfig of the user get to the script."""
+    """The script gets neither the user's settings nor a kubeconfig."""
     monkeypatch.setenv("KUBECONFIG", "/somewhere")
     monkeypatch.setenv("DEPLOYER_AUTH__SECRET", "hidden")
     with pytest.raises(ScriptFailed) as failed:
@@ -419,7 +423,7 @@ async def test_the_script_has_no_way_to_a_cluster(tmp_path: Path, monkeypatch: p
     ids=["fails", "fails without a secret", "fails with a secret", "no script"],
 )
 async def test_a_bundle_whose_script_fails_is_refused(start: Start, files: dict[str, bytes], reason: str) -> None:
-    """A failure with either command line is a 500 with the script's words, and nothing is deployed."""
+    """A failure of either command line is a 500 with the script's output, and nothing is deployed."""
     client = await start(confinement=UNCONFINED)
     status, body, _ = await client.post(upload(zipped(files)))
     assert (500, {}) == (status, client.playground.deployments)
@@ -429,7 +433,7 @@ async def test_a_bundle_whose_script_fails_is_refused(start: Start, files: dict[
 
 @CONFINEMENTS
 async def test_a_script_that_does_not_end_is_ended(start: Start, confinement: Confinement) -> None:
-    """After the time limit the script and what it started are killed, and the bundle is refused."""
+    """At the time limit the script and its child processes are killed, and the bundle is rejected."""
     client = await start(confinement=confinement, script_seconds=0.3)
     script = (
         b"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)']).wait()"
@@ -439,7 +443,7 @@ async def test_a_script_that_does_not_end_is_ended(start: Start, confinement: Co
 
 
 async def test_of_a_script_that_prints_much_the_end_is_kept(tmp_path: Path) -> None:
-    """However much it prints until it ends, a bounded part is in memory, and the reason stands at the end."""
+    """Only a bounded part of a script's output is kept, and it includes the end with the reason."""
     script = b"import sys; sys.stderr.write('x' * 5 * 2**20); sys.exit('the reason')"
     with pytest.raises(ScriptFailed) as failed:
         await DryRuns(tmp_path, 30, UNCONFINED).check(bundle(script=script), "ada@example.org", "demo-1")
@@ -448,14 +452,14 @@ async def test_of_a_script_that_prints_much_the_end_is_kept(tmp_path: Path) -> N
 
 
 async def test_without_a_confinement_no_script_runs(start: Start) -> None:
-    """The bundle is taken as it is: one that would fail is deployed."""
+    """Without a confinement no script runs, so even a bundle whose script would fail is deployed."""
     client = await start()
     await client.deploy(bundle(exit_code=1))
 
 
 @pytest.fixture
 async def graphene() -> AsyncIterator[BuilderSettings]:
-    """How to reach a sandbox Graphene."""
+    """The settings for a sandbox Graphene."""
     async with served(graphene_app()) as url:
         (user, word), (nexus_user, nexus_word) = CCDS_LOGIN, NEXUS_LOGIN
         yield BuilderSettings(
@@ -469,7 +473,7 @@ async def graphene() -> AsyncIterator[BuilderSettings]:
 async def test_what_the_worker_builds_is_taken(
     start: Start, graphene: BuilderSettings, key: str, confinement: Confinement
 ) -> None:
-    """The bundle of each case stands its own script with both command lines, and is kept byte for byte."""
+    """The bundle of each case passes its own script with both command lines, and is kept byte for byte."""
     client = await start(confinement=confinement)
     async with open_builder(graphene) as builder:
         _, built = await builder.build(CASES[key].solution_id, CASES[key].revision_id, None)
@@ -483,7 +487,7 @@ async def test_what_the_worker_builds_is_taken(
 
 
 async def test_what_arrived_is_told_as_json(start: Start) -> None:
-    """GET /api/deployments tells who, when, what, and for which request."""
+    """GET /api/deployments lists user, time, content and request of each deployment."""
     client = await start()
     files = bundle() | {"deployments/pvc.yaml": b"", "orchestrator_client/client.py": b"12345"}
     namespace = await client.deploy(files, **{"Idempotency-Key": "request-1"})
@@ -504,7 +508,7 @@ async def test_what_arrived_is_told_as_json(start: Start) -> None:
 
 
 async def test_the_list_shows_the_newest_first(start: Start) -> None:
-    """The start page has every deployment with its link and its download."""
+    """The start page lists every deployment, newest first, with its link and its download."""
     client = await start()
     assert "No bundle has been received yet" in (await client.get("/"))[1]
     first, second = await client.deploy(bundle("One")), await client.deploy(bundle("Two"))
@@ -516,7 +520,7 @@ async def test_the_list_shows_the_newest_first(start: Start) -> None:
 
 @pytest.mark.parametrize("path", ["/deployments/{}", "/dashboard?selected_deployment_id={}"])
 async def test_a_deployment_shows_each_file(start: Start, path: str) -> None:
-    """Text is readable, an image is shown, other bytes are only named; both addresses lead to the same page."""
+    """Text is readable, an image is shown, other bytes are only named; both addresses show the same page."""
     client = await start()
     icon = b"\x89PNG\r\n\x1a\nrest"
     namespace = await client.deploy(bundle() | {"icon": icon, "data": b"\xff\x00", "nothing": b""})
@@ -542,7 +546,7 @@ async def test_nothing_that_arrived_becomes_markup(start: Start) -> None:
 
 
 async def test_unknown_deployments_are_not_found(start: Start) -> None:
-    """Pages and downloads of a namespace that never was are 404; logging in needs no account."""
+    """Pages and downloads of an unknown namespace are 404; logging in needs no account."""
     client = await start()
     paths = ("/deployments/x", "/deployments/x/solution.zip", "/dashboard", "/dashboard?selected_deployment_id=None")
     assert [404] * 4 == [(await client.get(path))[0] for path in paths]
@@ -562,7 +566,7 @@ async def test_unknown_deployments_are_not_found(start: Start) -> None:
     ],
 )
 async def test_faults_of_one_user(start: Start, fault: str, answer: tuple[int, str, str | None]) -> None:
-    """A fault set for a user is answered to that user only, and deploys nothing."""
+    """A fault set for one user affects only that user, and deploys nothing."""
     client = await start()
     client.playground.faults["ada@example.org"] = PLAYGROUND_FAULTS[fault]
     assert answer == await client.post(upload(GOOD))
@@ -571,7 +575,7 @@ async def test_faults_of_one_user(start: Start, fault: str, answer: tuple[int, s
 
 
 async def test_faults_of_everybody(start: Start) -> None:
-    """A fault can be set for all users, and can be any answer."""
+    """A fault can be set for all users, with any answer."""
     client = await start()
     client.playground.faults[ANY_USER] = Fault(503, "later", {"Retry-After": "1"})
     assert (503, "later", None) == await client.post(upload(GOOD))
@@ -580,7 +584,7 @@ async def test_faults_of_everybody(start: Start) -> None:
 
 
 async def test_faults_without_an_answer(start: Start) -> None:
-    """A reset drops the connection, a hang keeps it open, and posts of one user at the same time are counted."""
+    """A reset drops the connection, a hang keeps it open, and concurrent POSTs of one user are counted."""
     client = await start()
     client.playground.faults[ANY_USER] = PLAYGROUND_FAULTS["reset"]
     with pytest.raises(aiohttp.ClientConnectionError):
@@ -591,5 +595,5 @@ async def test_faults_without_an_answer(start: Start) -> None:
             await client.post(upload(GOOD))
     client.playground.faults.clear()
     assert 0 == client.playground.overlaps
-    await client.deploy(bundle())  # while the one that hangs has not ended
+    await client.deploy(bundle())  # while the hanging POST is still open
     assert 1 == client.playground.overlaps

@@ -26,7 +26,7 @@ BWRAP = Bubblewrap(shutil.which("bwrap") or "bwrap")
 with_bubblewrap = pytest.mark.skipif(not works(BWRAP), reason="bubblewrap does not work here")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a program as another user")
 
-# Tries what a hostile script would, and tells what worked.
+# A script that attempts what a hostile script would, and reports what worked.
 HOSTILE = b"""
 import glob, json, os, pathlib, signal, socket, sys
 told = json.loads((pathlib.Path(__file__).parent / "told.json").read_text())
@@ -65,7 +65,10 @@ sys.exit(json.dumps(done))
 async def test_in_bubblewrap_a_script_has_its_own_folder_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It writes nowhere else, reads no file of anybody's, reaches no network and no process, and sees no secret."""
+    """In bubblewrap a script can write only to its own folder.
+
+    It reads no other user's file, reaches no network and no process, and sees no secret.
+    """
     monkeypatch.setenv("DEPLOYER_AUTH__SECRET", "hidden-from-scripts")
     (tmp_path / "file").write_text("of somebody else")
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -84,7 +87,7 @@ async def test_in_bubblewrap_a_script_has_its_own_folder_and_nothing_else(
 
 @with_bubblewrap
 async def test_in_bubblewrap_nothing_outlives_a_script(tmp_path: Path) -> None:
-    """What it leaves behind, in a session of its own and with nothing open, ends with it: its lock becomes free."""
+    """A detached child process dies with its script in bubblewrap: its lock becomes free."""
     script = b"""
 import fcntl, os, time
 held = open(os.path.join(os.environ["HOME"], "lock"), "w")
@@ -97,10 +100,10 @@ if os.fork() == 0:
     kept: list[Path] = []
 
     class Keeping(Bubblewrap):
-        """Links the lock to where it stays."""
+        """A Bubblewrap that links each lock to a path that stays."""
 
         def command(self, command: list[str], folder: Path) -> list[str]:
-            """As it is."""
+            """Link the lock, and return the command of bubblewrap."""
             (folder / "lock").touch()
             kept.append(tmp_path / f"lock-{len(kept)}")
             os.link(folder / "lock", kept[-1])
@@ -115,7 +118,7 @@ if os.fork() == 0:
 
 @as_root
 async def test_another_user_owns_the_copy_alone() -> None:
-    """Without groups of ours, in a folder that can be written to, beside files that cannot be read."""
+    """The other user runs without our groups, in a writable folder, next to files that it cannot read."""
     with tempfile.TemporaryDirectory() as around:
         (Path(around) / "zip").touch(mode=0o600)
         copy = Path(around) / "copy"
@@ -133,7 +136,7 @@ async def test_another_user_owns_the_copy_alone() -> None:
 
 
 def test_another_user_gets_all_of_the_copy(tmp_path: Path) -> None:
-    """Each file and folder in it, and the way there, on which the files beside it cannot be listed."""
+    """Every file and folder of the copy belongs to the other user, who can traverse but not list the parent folder."""
     user = 65533 if os.geteuid() == 0 else os.geteuid()
     (tmp_path / "copy" / "a").mkdir(parents=True)
     (tmp_path / "copy" / "a" / "b").touch()
@@ -144,13 +147,16 @@ def test_another_user_gets_all_of_the_copy(tmp_path: Path) -> None:
 
 
 def test_another_user_is_in_no_group_of_ours() -> None:
-    """Files that our groups may read stay ours; whom nothing is given to is started as before."""
+    """The other user is in none of our groups, so files that our groups may read stay ours.
+
+    A confinement without a user starts the script as before.
+    """
     assert {"user": 65533, "group": 65533, "extra_groups": ()} == started_as(AnotherUser.user)
     assert {} == started_as(Bubblewrap.user)
 
 
 def test_bubblewrap_is_told_what_to_take_away(tmp_path: Path) -> None:
-    """On every machine: namespaces, capabilities and what is read-only, the folder alone excepted, in this order."""
+    """The command removes namespaces and capabilities, and makes all but the folder read-only, in this order."""
     words = BWRAP.command(["program", "argument"], tmp_path)
     options = words[1 : words.index("--")]
     assert ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"] == options[:5]
@@ -179,7 +185,7 @@ def test_bubblewrap_is_told_what_to_take_away(tmp_path: Path) -> None:
 def test_the_first_confinement_that_works_is_taken(
     bubblewrap: str | None, is_root: bool, working: tuple[type, ...], expected: type | None
 ) -> None:
-    """Bubblewrap before another user, whom only root can be; with neither of them no script is run."""
+    """Bubblewrap is preferred to another user, which needs root; without either, no script runs."""
 
     def try_out(confinement: Confinement) -> bool:
         return isinstance(confinement, working)
@@ -190,12 +196,15 @@ def test_the_first_confinement_that_works_is_taken(
 
 @pytest.mark.parametrize("program", ["/nowhere/bwrap", "/bin/false", "/etc/hostname"])
 def test_a_bubblewrap_that_does_not_work_is_not_used(program: str) -> None:
-    """One that is missing, fails or is no program, as where a container forbids namespaces."""
+    """A bubblewrap that is missing, fails or is not a program is not used.
+
+    It fails, for example, where a container forbids namespaces.
+    """
     assert not works(Bubblewrap(program))
 
 
 def test_people_are_told_in_one_sentence() -> None:
-    """Each says whether scripts run, and what they can do."""
+    """Each confinement has one sentence about whether scripts run and what they can do."""
     for about in (Bubblewrap.about, AnotherUser.about, NOT_RUN):
         assert about.startswith("Scripts in bundles ")
         assert (1, True) == (about.count("."), about.endswith("."))

@@ -1,4 +1,4 @@
-"""The stand-in for Graphene's portal: a click becomes what the gateway gets of the real one."""
+"""The sandbox's substitute for Graphene's portal: a click sends the gateway the same request as the real portal."""
 
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -22,7 +22,7 @@ GATEWAY = "http://gateway.example"
 
 
 class Links(HTMLParser):
-    """The addresses of a page's links, and which of them open a tab."""
+    """The addresses of a page's links with their targets."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Links(HTMLParser):
 
 
 async def test_each_solution_is_deployed_in_a_new_tab() -> None:
-    """As in the Design Studio; the last link is the gateway's list."""
+    """Each solution opens in a new tab, as in the Design Studio; the last link is the gateway's list."""
     app = graphene_app()
     add_portal(app, GATEWAY)
     async with TestClient(TestServer(app)) as client, client.get("/") as response:
@@ -46,7 +46,7 @@ async def test_each_solution_is_deployed_in_a_new_tab() -> None:
 
 @pytest.mark.parametrize("key", CASES)
 async def test_a_click_is_a_navigation_with_a_new_token(key: str) -> None:
-    """To the solution's address at the gateway; nobody else's page learns the token."""
+    """A click navigates to the solution's address at the gateway with a new token, which no other page learns."""
     app = graphene_app()
     add_portal(app, GATEWAY, lambda: NOW)
     async with TestClient(TestServer(app)) as client:
@@ -60,7 +60,7 @@ async def test_a_click_is_a_navigation_with_a_new_token(key: str) -> None:
 
 
 async def test_an_unknown_solution_is_not_found() -> None:
-    """There is nothing to send the browser to."""
+    """An unknown solution is answered with 404."""
     app = graphene_app()
     add_portal(app, GATEWAY)
     async with TestClient(TestServer(app)) as client:
@@ -69,6 +69,6 @@ async def test_an_unknown_solution_is_not_found() -> None:
 
 @pytest.mark.parametrize("portal", [None, "http://127.0.0.1:1"])
 async def test_the_playground_links_to_the_portal(portal: str | None, tmp_path: Path) -> None:
-    """Where there is one."""
+    """The playground links to the portal if a portal is configured."""
     async with TestClient(TestServer(playground_app(tmp_path, portal=portal))) as client, client.get("/") as response:
         assert ({portal} if portal else set()) == set(Links(await response.text()).found)

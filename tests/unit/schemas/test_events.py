@@ -22,7 +22,7 @@ def status(**changes: Any) -> DeploymentStatus:
 
 
 def test_a_status_is_a_cloud_event_in_its_requests_partition() -> None:
-    """Key, partition and attributes are those of the contract; the trace goes on."""
+    """A status has the contract's key, partition and attributes, and passes the trace on."""
     sent = status().to_message("statuses", "/worker", TRACE)
     headers = dict(sent.headers)
     assert ("statuses", b"request-1", 7) == (sent.topic, sent.key, sent.partition)
@@ -32,14 +32,17 @@ def test_a_status_is_a_cloud_event_in_its_requests_partition() -> None:
 
 
 def test_a_status_over_the_limit_is_not_sent() -> None:
-    """The producer would refuse it too, and leave a gap in its sequence numbers for good."""
+    """A status over the limit is rejected before it is sent.
+
+    The producer would reject it as well, and leave a permanent gap in its sequence numbers.
+    """
     large = status(source=SourceInfo(topic="t" * DeploymentStatus.MAX_BYTES, partition=7, offset=5))
     with pytest.raises(ValueError, match="larger than 65536"):
         large.to_message("statuses", "/worker")
 
 
 def test_a_settlement_goes_to_the_requests_partition() -> None:
-    """The processor that owns it reads no other."""
+    """A settlement is written to its request's partition, the only partition that the owner reads."""
     settled = DeploymentSettled.model_validate(
         {"requestId": "request-1", "attempt": 2, "outcome": "retry", "reason": "Nothing was sent.", "by": "worker"}
     )

@@ -9,7 +9,7 @@ from tests.support.paths import ROOT
 
 
 def test_a_broker_that_is_given_is_used() -> None:
-    """Nothing is started, and nothing else is looked for."""
+    """A given broker is used; nothing is started, and nothing else is searched for."""
     with open_broker({"KAFKA_BOOTSTRAP": "kafka:9092"}) as broker:
         assert Broker("KAFKA_BOOTSTRAP", "kafka:9092") == broker
 
@@ -19,7 +19,7 @@ def test_a_broker_that_is_given_is_used() -> None:
     [("1", 1, "Apache Kafka: no test ran on it, and REQUIRE_KAFKA=1 wants some to"), ("", 0, "1 passed")],
 )
 def test_a_run_without_a_broker_fails_where_one_is_required(required: str, expected: int, last: str) -> None:
-    """Else CI could stay green for years without one integration test."""
+    """A run without a required broker fails; otherwise CI could stay green for years without an integration test."""
     one = "tests/unit/support/test_broker.py::test_a_broker_that_is_given_is_used"
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", one],
