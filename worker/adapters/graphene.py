@@ -130,10 +130,13 @@ class CatalogClient:
 
         Raises:
             NotAllowed: a file of somebody else, or, where PROTOBUFS_OF_UNKNOWN are refused, of nobody knows whom.
-            Unavailable, NotFound, NeedsReservation: as `find`.
+            NotFound: a URI is not a plain path, or as `find`.
+            Unavailable, NeedsReservation: as `find`.
         """
         if caller is None or not self._check_access:
             return
+        for uri in uris:
+            artifact_path(uri)  # a URI that is no plain path is the node's own error, whoever the file belongs to
         found = {_solution_in(uri) for uri in uris} - {solution.solution_id}
         if None in found and not self._allow_unknown:
             raise NotAllowed("proto-of-unknown", CODES["proto-of-unknown"])

@@ -141,7 +141,7 @@ class Group:
     @asynccontextmanager
     async def member(self, *, assigned: bool = True, **runtime: float) -> AsyncIterator[Member]:
         options = settings.RuntimeSettings(**{"drain_seconds": 30, **runtime})
-        both: Any = SimpleNamespace(kafka=self.kafka, runtime=options)
+        both: Any = SimpleNamespace(kafka=self.kafka, runtime=options, playground=SimpleNamespace(park_max_seconds=3))
         client = Client(
             bootstrap_servers=self.bootstrap,
             group_id=self.topic,

@@ -128,9 +128,9 @@ async def check(watch: Watch, world: World, path: str, one: Record, code: str | 
     """Send one record and check that its output shows no secret; `code` is the expected error code."""
     await world.handle(one)
     error = world.last.get("error")
-    assert world.last["state"] in ("deployed", "rejected", "failed")
+    assert world.last["state"] in ("deployed", "rejected", "failed", "parked")
     assert code == "any" or code == (error and error["code"])
-    assert "request ended" in world.log.getvalue()
+    assert ("request parked" if world.last["state"] == "parked" else "request ended") in world.log.getvalue()
     assert "process requests" in [span.name for span in world.spans.get_finished_spans()]
     watch.check(f"request: {path} ({world.settings.runtime.log_format})", *world.written)
     world.forget()
