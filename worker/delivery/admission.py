@@ -8,7 +8,7 @@ affects several users and several solutions. What one user or one solution cause
 An attempt that has reserved bytes never needs more of them, so attempts cannot deadlock. An attempt that waits for
 bytes holds nothing else: no slot, no trial of a breaker, no connection.
 
-This long module is one file because every attempt passes all of its gates, and a reader needs them together.
+This long module is one file because every attempt passes all of these gates, and a reader needs them together.
 """
 
 import asyncio
@@ -233,7 +233,7 @@ class Budget:
 
     @asynccontextmanager
     async def reserve(self, *, large: bool) -> AsyncIterator[Reservation]:
-        """Reserve RESERVED_BYTES for a large attempt, and nothing for a small one."""
+        """Reserve RESERVED_BYTES for a large attempt, and nothing for a small attempt."""
         if large:
             await self._acquire()
         with Reservation(self, RESERVED_BYTES if large else 0) as reservation:

@@ -184,7 +184,7 @@ class WorkerCollector(Collector):
     async def follow(
         self, consumer: AIOKafkaConsumer, topic: str, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
-        """Measure the event loop every LAG_SECONDS and the partitions' end offsets every ENDS_SECONDS, until cancelled."""
+        """Measure the loop's lag every LAG_SECONDS, and query end offsets every ENDS_SECONDS, until cancelled."""
         while True:
             await self._look(consumer, topic)
             for _ in range(int(ENDS_SECONDS / LAG_SECONDS)):
@@ -205,7 +205,7 @@ class WorkerCollector(Collector):
                 begin = await consumer.beginning_offsets(unread) if unread else {}
                 self.committed = {tp.partition: await consumer.committed(tp) or begin[tp] for tp in unread}
         except (KafkaError, KeyError, TimeoutError):
-            ends, read = {}, []  # a missing lag shows that Kafka is unreachable; a stale lag would not
+            ends, read = {}, []  # no lag is better than a stale lag: it shows that Kafka is away
         self.ends = {tp.partition: end for tp, end in ends.items()}
         known = {tp.partition: (consumer.highwater(tp), consumer.last_stable_offset(tp)) for tp in read}
         self.held_up = {it: high - stable for it, (high, stable) in known.items() if None not in (high, stable)}

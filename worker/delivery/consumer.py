@@ -8,8 +8,8 @@ Every sender chooses how its records are packed. aiokafka would unpack a whole b
 size, create an object for each header, and fail the poll at a header that is not text. This module therefore reads such
 batches itself.
 
-This long module is one file because two limits are one memory bound: how much is read at once, and how large each batch
-may become.
+This long module is one file because memory is bounded by two limits together: the number of records per poll, and the
+unpacked size of a batch.
 """
 
 import asyncio
@@ -63,7 +63,7 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
     ) -> None:
         """
         Args:
-            open_processor: creates a partition's processor, which calls the second argument when it is ready.
+            open_processor: creates a partition's processor, which calls the second argument when ready.
             on_assignment: receives the partitions that are assigned to this worker, after each rebalance.
         """
         self._consumer = consumer
@@ -106,7 +106,7 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                 raise failure
 
     async def _drain(self, seconds: float) -> None:
-        """Wait for running requests. The outcome of a request that is cut off is unknown to the partition's next owner."""
+        """Wait for running requests. If a request is cut off, its outcome is unknown to the partition's next owner."""
         self.draining_since = time.monotonic()
         posts = sum(job.posting for processor in self.processors.values() for job in processor.jobs)
         log.info("finishing running deployments", posts=posts, at_most_seconds=seconds)
