@@ -1,4 +1,4 @@
-"""The composition root: opens everything in one stack, closes it in reverse order, and runs."""
+"""The composition root: opens all clients in one stack, runs the worker, and closes them in reverse order."""
 
 import asyncio
 import random
@@ -46,7 +46,7 @@ from worker.observability.traces import open_tracing
 from worker.ports import Clocks, Store
 from worker.settings import BuilderSettings, KafkaSettings, Settings
 
-SESSION_MS = 10_000  # a worker that is silent for so long has lost its partitions
+SESSION_MS = 10_000  # a worker that sends no heartbeat for this long loses its partitions
 CLOCKS = Clocks(partial(datetime.now, UTC), time.monotonic, asyncio.sleep, random.random)
 
 ONTARGET = Path(__file__).parent / "ontarget"
@@ -59,7 +59,7 @@ OpenStore = Callable[[KafkaSettings, AIOKafkaConsumer, str], Store]
 async def run(settings: Settings, stop: asyncio.Event, open_store: OpenStore = KafkaPartitionStore) -> None:
     """Work until `stop` is set. Raises ConfigurationError, KafkaError.
 
-    `open_store`: another way to write than Kafka's transactions.
+    `open_store` replaces the store that writes with Kafka's transactions.
     """
     clocks = by_brokers(CLOCKS)
     async with AsyncExitStack() as stack:
@@ -102,7 +102,7 @@ async def run(settings: Settings, stop: asyncio.Event, open_store: OpenStore = K
 async def open_request_consumer(
     settings: Settings, consumer: AIOKafkaConsumer, store: Store, deployer: Deployer, cluster_id: str
 ) -> AsyncIterator[RequestConsumer]:
-    """Open what reads requests: a processor for each partition, settlements in and out."""
+    """Open the consumer of requests, with a processor per partition, and the reader and sender of settlements."""
     kafka = settings.kafka
     source = f"/playground-deployer/{kafka.group_id}"
     sender = SettlementSender(kafka, source)
@@ -146,7 +146,7 @@ async def open_request_consumer(
         try:
             yield requests
         except asyncio.CancelledError:
-            seconds = STOP_SECONDS  # a second signal: what is known by now is handed over, and no POST is waited for
+            seconds = STOP_SECONDS  # second signal: hand over known outcomes, and wait for no POST
             raise
         finally:
             PARTITIONS.set(0)
@@ -155,7 +155,7 @@ async def open_request_consumer(
 
 @asynccontextmanager
 async def _collected(collector: WorkerCollector, consumer: AIOKafkaConsumer, topic: str) -> AsyncIterator[None]:
-    """Show it on `/metrics` meanwhile."""
+    """Export the collector's metrics on `/metrics` during the block."""
     REGISTRY.register(collector)
     try:
         async with background("collector", partial(collector.follow, consumer, topic)):
@@ -166,7 +166,7 @@ async def _collected(collector: WorkerCollector, consumer: AIOKafkaConsumer, top
 
 @asynccontextmanager
 async def open_builder(settings: Settings | BuilderSettings) -> AsyncIterator[Builder]:
-    """Open what builds bundles, connected to Graphene; the command `bundle` needs nothing else.
+    """Open the builder of bundles and its connections to Graphene. The command `bundle` needs nothing else.
 
     Raises ConfigurationError when the overrides are wrong.
     """
@@ -182,7 +182,7 @@ async def open_builder(settings: Settings | BuilderSettings) -> AsyncIterator[Bu
 
 
 def shipped_files() -> dict[str, bytes]:
-    """Read what comes with the deployer and goes into every zip: path below worker/ontarget → bytes."""
+    """Read the files that the deployer adds to every zip: path below worker/ontarget → bytes."""
     return {
         path.relative_to(ONTARGET).as_posix(): path.read_bytes()
         for path in sorted(ONTARGET.rglob("*"))
@@ -191,12 +191,12 @@ def shipped_files() -> dict[str, bytes]:
 
 
 def background(task: str, work: Callable[[], Coroutine[Any, Any, None]]) -> AbstractAsyncContextManager[None]:
-    """Run it in addition to the block; a failure is logged and counted."""
+    """Run `work` during the block. Log and count its failures."""
     return running(work, task, BACKGROUND_FAILURES.labels(task).inc)
 
 
 def _kafka_consumer(settings: Settings) -> AIOKafkaConsumer:
-    """Sticky, so that a rebalance moves little; no prefetch larger than our own bounds."""
+    """Use sticky assignment, which moves few partitions, and fetches below the default bounds of back-pressure."""
     drain_ms = int(settings.runtime.drain_seconds * 1000)
     return AIOKafkaConsumer(
         **client_options(settings.kafka),
@@ -207,7 +207,7 @@ def _kafka_consumer(settings: Settings) -> AIOKafkaConsumer:
         partition_assignment_strategy=(StickyPartitionAssignor,),
         session_timeout_ms=SESSION_MS,
         heartbeat_interval_ms=SESSION_MS // 4,
-        # Others wait so long for us to finish what we read before they take our partitions.
+        # Other workers wait this long for this worker to finish its records before they get its partitions.
         rebalance_timeout_ms=drain_ms + 30_000,
         max_poll_interval_ms=drain_ms + 60_000,
         metadata_max_age_ms=METADATA_MS,

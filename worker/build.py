@@ -1,8 +1,8 @@
 """FETCH, PLAN, RENDER, BUNDLE: solution and revision id in, bundle out.
 
-Nearly every solution is small. Within its Allowance it is planned and packed on the event loop: there is memory for all
-that are at work, and none keeps the loop busy for 50 ms. A large one is built again, with memory reserved
-(worker/delivery/admission.py) and in a thread.
+Nearly every solution is small. A small solution is planned and packed on the event loop, within its Allowance: memory
+suffices for all small solutions that are built at the same time, and none of them blocks the loop for 50 ms. A large
+solution is built again in a thread, with memory reserved (worker/delivery/admission.py).
 """
 
 import asyncio
@@ -40,31 +40,31 @@ from worker.ports import Artifacts, Catalog
 P = ParamSpec("P")
 T = TypeVar("T")
 
-SMALL_BYTES = 256 * 1024  # fetched in all; ordinary pipelines have 20 to 100 kB
-SMALL_VALUES = 4_000  # commas and brackets in a blueprint, as strict_json counts: 100 ordinary nodes, 15 ms, 2 MiB
-SMALL_MARKUP = 2_000  # tags and character references in a description: 25 ms at the worst
-# Of all protobufs of a pipeline, of which one has 1 kB and 150 marks as a rule, and seldom 12 kB: 0.8 s in a thread.
+SMALL_BYTES = 256 * 1024  # of all fetched data; ordinary pipelines have 20 to 100 kB
+SMALL_VALUES = 4_000  # commas and brackets in a blueprint, as strict_json counts them: 100 ordinary nodes, 15 ms, 2 MiB
+SMALL_MARKUP = 2_000  # tags and character references in a description: 25 ms in the worst case
+# Limits for all protobufs of a pipeline: 0.8 s in a thread. A protobuf usually has 1 kB and 150 marks, rarely 12 kB.
 MAX_READ = 512 * 1024
 MAX_MARKS = 30_000
-MAX_KNOWN = 4 * 1024 * 1024  # of protobufs whose declarations are kept, which take about as much
-MAX_BUILT = 4 * 1024 * 1024  # of bundles that are kept, with what they were made of: 20 tutorials
-SMALL_MANIFESTS = 1_200  # 12 for each container, and one for each folder that it mounts: 100 containers, 25 ms, 0.5 MB
+MAX_KNOWN = 4 * 1024 * 1024  # bytes of protobufs whose declarations are kept; these take about as much memory
+MAX_BUILT = 4 * 1024 * 1024  # bytes of known bundles and their inputs: 20 tutorials
+SMALL_MANIFESTS = 1_200  # 12 per container, plus one per folder that it mounts: 100 containers, 25 ms, 0.5 MB
 
 
 class Allowance:
-    """What one attempt may still take. Everything raises NeedsReservation when a small one is used up."""
+    """What one attempt may still fetch and build. Exceeding a small allowance raises NeedsReservation."""
 
     def __init__(self, *, large: bool = False) -> None:
         self.large = large
         self.fetched = ByteLimit(math.inf) if large else ByteLimit(SMALL_BYTES, NeedsReservation)
 
     def check_texts(self, html: str | LeftOut | None, blueprint: bytes = b"") -> None:
-        """Look at a description before it is cleaned, and at a blueprint before it is read."""
+        """Check the size of a description before it is sanitised, and of a blueprint before it is parsed."""
         markup = html.count("<") + html.count("&") if isinstance(html, str) else 0
         self._need(markup <= SMALL_MARKUP and sum(map(blueprint.count, (b",", b"[", b"{"))) <= SMALL_VALUES)
 
     def check_manifests(self, containers: int, folders: int) -> None:
-        """Look at a plan before it is rendered."""
+        """Check the number of manifests before the plan is rendered."""
         self._need(containers * (12 + folders) <= SMALL_MANIFESTS)
 
     def _need(self, fits: bool) -> None:
@@ -74,37 +74,37 @@ class Allowance:
 
 @dataclass(slots=True)
 class Built:
-    """What a solution and its files lead to, always alike; nothing of a request."""
+    """The plan and bundle of a solution and its files. They depend on nothing else, and on no request."""
 
     source: tuple[Solution, bytes] = field(repr=False)  # the bytes are the blueprint
-    planned: Plan  # without what is said of the protobufs
+    planned: Plan  # without the warnings about the protobufs
     plan: Plan
     protos: Mapping[str, bytes] = field(repr=False)
     bundle: Bundle | None = None
 
     def size(self) -> int:
-        """Return about how many bytes it keeps: most of them in the zip, and once more in its files."""
+        """Return about how many bytes are kept: most of them are in the zip, and a second time in its files."""
         return 2 * len(self.bundle.data) + 16 * 1024 if self.bundle else 0
 
 
 class KnownBundles:
-    """What was built, by what it was built of: a class deploys one tutorial, whose bundle is the same for each."""
+    """Built bundles by their inputs. A class of students deploys one tutorial, and all of them get the same bundle."""
 
     def __init__(self) -> None:
         self._built: LRUCache[tuple[Solution, bytes], Built] = LRUCache(MAX_BUILT, getsizeof=Built.size)
 
     def find(self, solution: Solution, blueprint: bytes) -> Built | None:
-        """Return what was built of these; whether of the same protobufs, is for the caller to see."""
+        """Return what was built from these inputs. The caller must compare the protobufs."""
         return self._built.get((solution, blueprint))
 
     def keep(self, built: Built) -> None:
-        """Keep it, in place of what was not used for the longest time."""
+        """Keep a bundle of at most an eighth of MAX_BUILT, and evict the least recently used bundles for it."""
         if built.size() <= MAX_BUILT / 8:
             self._built[built.source] = built
 
 
 class Builder:
-    """Solution and revision id in, bundle out. `bundle` on the command line uses it alone."""
+    """Solution and revision id in, bundle out. The command `bundle` needs nothing but a Builder."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class Builder:
         """Raise ConfigurationError when the orchestrator's image is not a valid reference."""
         try:
             check_image(options.orchestrator_image, "DEPLOYER_BUNDLE__ORCHESTRATOR_IMAGE")
-        except NotDeployable as error:  # no request's fault
+        except NotDeployable as error:  # a wrong setting, not the fault of a request
             raise ConfigurationError(error.message) from None
         self._catalog = catalog
         self._artifacts = artifacts
@@ -130,10 +130,13 @@ class Builder:
     async def build(
         self, solution_id: UUID, revision_id: UUID, caller: Caller | None, *, large: bool = True
     ) -> tuple[Plan, Bundle]:
-        """Authorise, fetch, plan, render, bundle. Raises DeploymentError; NeedsReservation if it is not small."""
+        """Authorise, fetch, plan, render, bundle.
+
+        Raises DeploymentError, and with `large=False` NeedsReservation for a solution that is not small.
+        """
         allowance = Allowance(large=large)
         with stages.fetch():
-            # A task of its own: what waits for the bundle is resumed once, and not with every answer.
+            # In a task: the code that awaits the bundle is resumed once, and not after every answer.
             built = await asyncio.create_task(self._fetch(solution_id, revision_id, caller, allowance))
         with stages.bundle():
             if (bundle := built.bundle) is None:
@@ -143,7 +146,7 @@ class Builder:
             return built.plan, bundle
 
     def warm_up(self) -> None:
-        """Build one bundle: the manifests' model classes and the protobufs' grammar are compiled at their first use."""
+        """Build one bundle, because the manifests' model classes and the protobuf grammar are compiled on first use."""
         nil = UUID(int=0)
         solution = Solution(nil, nil, "warm-up", Kind.PIPELINE)
         blueprint = read_blueprint(_WARM_UP_BLUEPRINT, max_nodes=2)
@@ -152,9 +155,9 @@ class Builder:
         read_protobuf(b"")
 
     async def _fetch(self, solution_id: UUID, revision_id: UUID, caller: Caller | None, allowance: Allowance) -> Built:
-        """Fetch and plan, or return what was built before, if all of it is the same.
+        """Fetch the files and plan, or return the earlier result when all inputs are the same.
 
-        The protobufs come by the names of their containers.
+        The protobufs in the result are keyed by container name.
         """
         solution, data = await self._catalog.find(solution_id, revision_id, caller, allowance.fetched), b""
         if solution.kind is not Kind.SINGLE_MODEL:
@@ -168,7 +171,7 @@ class Builder:
         plan = built.planned if built else await _done(allowance, self._plan, solution, data)
         allowance.check_manifests(len(plan.containers), len(plan.shared_folders))
         uris = {container.name: container.proto_uri for container in plan.containers if container.proto_uri}
-        asked = [*dict.fromkeys(uris.values())]  # nodes of one model share its file, which is fetched once
+        asked = [*dict.fromkeys(uris.values())]  # nodes of one model share its file, which is fetched only once
         left = allowance.fetched
         if solution.kind is Kind.SINGLE_MODEL:
             files = await self._artifacts.fetch(asked, left, solution.file_size)
@@ -178,7 +181,7 @@ class Builder:
                 try:
                     files = await self._artifacts.fetch(asked, left)
                 except WorkerError:
-                    await access  # its error wins: the size of another user's file, say, must not be revealed
+                    await access  # its error wins: another user's file must stay secret, even its size
                     raise
                 await access
             finally:
@@ -207,9 +210,9 @@ class Builder:
 
 
 QUICK_BYTES = 16 * 1024
-QUICK_MARKS = 600  # of a file that is read in 10 ms: four times as many as usual
+QUICK_MARKS = 600  # in a file that is parsed in 10 ms: four times the usual number
 
-MARKS = tuple(bytes((char,)) for char in b";{}()[]<>=,./\"'")  # as many as tokens, and what is between comments
+MARKS = tuple(bytes((char,)) for char in b";{}()[]<>=,./\"'")  # their number grows with that of tokens and comments
 
 
 def _is_quick(data: bytes) -> bool:
@@ -217,18 +220,19 @@ def _is_quick(data: bytes) -> bool:
 
 
 class KnownProtobufs:
-    """What was read of protobufs, by their content: those of a tutorial are read once, and not for each user."""
+    """Parsed protobufs by their content: the protobufs of a tutorial are parsed once, and not again for each user."""
 
     def __init__(self, read: Callable[[bytes], Protobuf] = read_protobuf) -> None:
         self._read = read
         self._known: LRUCache[bytes, tuple[Protobuf | ProtobufError, int]] = LRUCache(
             MAX_KNOWN, getsizeof=itemgetter(1)
         )
-        # In threads, one of each kind at a time: Python would not read two faster. No small file waits for large ones.
+        # Files are parsed in threads, one quick and one slow file at a time: Python would not parse two files faster.
+        # No quick file waits for a slow file.
         self._locks = {False: asyncio.Lock(), True: asyncio.Lock()}
 
     async def check(self, plan: Plan, protos: Mapping[str, bytes]) -> Sequence[str]:
-        """Return what people should know of these protobufs, by container. Raises NotDeployable."""
+        """Return the warnings about these protobufs, by container. Raises NotDeployable, Unavailable."""
         read: dict[str, Protobuf] = {}
         warnings: list[str] = []
         left, marks = MAX_READ, MAX_MARKS
@@ -236,7 +240,7 @@ class KnownProtobufs:
         for container in plan.containers:
             if (data := protos.get(container.name)) is None:
                 continue
-            if (digest := sha256(data).digest()) not in counted:  # nodes share a file, which is read once
+            if (digest := sha256(data).digest()) not in counted:  # nodes that share a file are counted once
                 counted.add(digest)
                 left, marks = left - len(data), marks - sum(map(data.count, MARKS))
             if left < 0 or marks < 0:
@@ -254,10 +258,10 @@ class KnownProtobufs:
         return (*warnings, *check_protobufs(plan, read)) if plan.kind is Kind.PIPELINE else warnings
 
     async def _find(self, data: bytes, digest: bytes) -> Protobuf | ProtobufError:
-        """Read a file, unless that is known."""
+        """Parse a file, unless the result is known."""
         if digest not in self._known:
             async with self._locks[_is_quick(data)]:
-                if digest not in self._known:  # nobody has read it meanwhile
+                if digest not in self._known:  # no other task has parsed it while this task waited
                     self._known[digest] = await in_thread(self._read_or_error, data), len(data) + 1024
         return self._known[digest][0]
 
@@ -269,7 +273,7 @@ class KnownProtobufs:
 
 
 def _check_unproven(plan: Plan, container: Container, found: Protobuf | ProtobufError) -> None:
-    """Raise Unavailable for an unproven file that is no protobuf, or only the beginning of a node's protobuf."""
+    """Raise Unavailable for an unproven file that is not a protobuf, or only the beginning of a node's protobuf."""
     if isinstance(found, ProtobufError):
         raise _in_doubt(protobuf_invalid(container, found))
     if plan.kind is Kind.PIPELINE and not found.services:
@@ -277,7 +281,7 @@ def _check_unproven(plan: Plan, container: Container, found: Protobuf | Protobuf
 
 
 def _in_doubt(error: NotDeployable) -> Unavailable:
-    """Make an outage of an error that a front in place of the repository may have caused."""
+    """Turn an error into Unavailable, because a proxy in front of the repository may have caused the error."""
     message = (
         "The repository's answer cannot be read, and neither a checksum nor a known size proves that it is the file. "
         f"It is fetched again until the request deadline. {error.message}"

@@ -1,4 +1,4 @@
-"""Concurrent work, and work until a signal."""
+"""Concurrent work, background work, and running a process until a signal."""
 
 import asyncio
 import gc
@@ -13,7 +13,7 @@ import structlog
 P = ParamSpec("P")
 T = TypeVar("T")
 
-PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 60.0  # before a background task that failed is started again
+PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 60.0  # before a failed background task is started again
 
 log = structlog.get_logger()
 
@@ -81,7 +81,7 @@ async def keep_running(
         began = clock()
         try:
             return await work()
-        except Exception as error:  # noqa: BLE001 - a defect, or a record that no one has imagined
+        except Exception as error:  # noqa: BLE001 - a defect, or a record of an unforeseen kind
             if clock() - began > MAX_PAUSE_SECONDS:
                 pause = PAUSE_SECONDS
             kind, why = type(error).__name__, str(error)[:200]
@@ -132,7 +132,7 @@ def sparing_garbage_collector() -> Iterator[None]:
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """Create an event loop: uvloop's, which takes less CPU, or asyncio's own on platforms without a uvloop wheel."""
     try:
-        import uvloop  # noqa: PLC0415 - 16 ms of CPU, which only servers need
+        import uvloop  # noqa: PLC0415 - the import takes 16 ms of CPU; only servers need it
     except ImportError:
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()

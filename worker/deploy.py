@@ -1,5 +1,5 @@
-"""The path of a request on one screen: receive → authenticate → wait for its turn → build → submit → report.
-`worker/domain/lifecycle.py` decides what comes next, for a fresh request and for one that another worker left alike.
+"""The path of a request on one screen: receive → authenticate → wait for the key lock → build → submit → report.
+`worker/domain/lifecycle.py` decides each next step, by the same rules for fresh and for inherited requests.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from worker.ports import Clocks, Playground, Tokens
 
 @dataclass(frozen=True, slots=True)
 class Deployer:
-    """Takes one request to its final status, from its record or from where another worker left it."""
+    """Takes one request to its final status, from its record or from the last status of an earlier worker."""
 
     tokens: Tokens
     builder: Builder
@@ -30,7 +30,7 @@ class Deployer:
     decide: lifecycle.Lifecycle
 
     async def handle(self, job: Job) -> None:
-        """Take it to exactly one final status, whatever happens. Raises StatusNotPublished and nothing else."""
+        """Run a job until its request is final, parked, or known to be a repeat. Raises only StatusNotPublished."""
         tracing = telemetry.Spans.tracer and telemetry.processing(job.record, job.state)
         with structlog.contextvars.bound_contextvars(request_id=job.state.request_id), tracing or nullcontext():
             self.admission.outage(job)
@@ -46,7 +46,7 @@ class Deployer:
                 raise
             except StatusNotPublished:
                 raise
-            except Exception:  # noqa: BLE001 - whatever it was, it is logged, and the request ends
+            except Exception:  # noqa: BLE001 - any defect is logged and fails the request
                 structlog.get_logger().exception("a defect ended the request")
                 await self._report(Internal(), job)
             job.finish()
@@ -58,30 +58,30 @@ class Deployer:
             case lifecycle.WaitForKeyLock():  # one request per user: the playground mixes up parallel uploads
                 await job.acquire_key_lock()
             case lifecycle.BuildAndSubmit():
-                for large in (False, True):  # what is not small begins again, with memory reserved
+                for large in (False, True):  # a solution that proves large starts again, with memory reserved
                     with suppress(NeedsReservation):
                         async with self.admission.attempt(job, large=large) as room:
                             deployment = await self._build_and_submit(job, room)
                         await job.publish(job.state.deployed(self.clocks.now(), deployment))
                         break
-            case lifecycle.Sleep(until, excluded=True):  # for the issuer: others continue
+            case lifecycle.Sleep(until, excluded=True):  # for the issuer; other requests continue
                 await self.admission.awaiting_keys.wait(job, self.clocks.sleep_until(until))
             case lifecycle.Sleep(until):
                 await self.clocks.sleep_until(until)
             case lifecycle.AwaitSettlement(until):
                 settled = await job.wait_for_settlement(until)
-                self.admission.outage(job)  # what was down meanwhile takes none of its time
+                self.admission.outage(job)  # an outage during the wait does not extend the new request deadline
                 await job.publish(self.decide.after_settlement(job.state, settled, self.clocks.now()))
-            case lifecycle.CompareWithOriginal():  # the same request again gets nothing new
+            case lifecycle.CompareWithOriginal():  # a repeated request gets no status
                 await job.compare_with_original()
             case lifecycle.GiveUp(error):
                 raise error
 
     async def _authenticate(self, job: Job) -> None:
-        """Find out who asks. What was accepted is not judged again; of a replay of it the token's times are not."""
+        """Identify the caller. The token of an accepted request is only read; a repeat or replay skips its times."""
         request, accepted, at = job.readable_request(), await job.accepted_fingerprint(), job.record.appended_at
         with telemetry.stages.authenticate():
-            if accepted and job.was_accepted:  # by now its token may have expired, and its key be gone
+            if accepted and job.was_accepted:  # its token may have expired since, and its key may be gone
                 caller = self.tokens.read(request.token)
             else:
                 caller = await self.tokens.authenticate(request.token, at, times=accepted is None)
@@ -90,24 +90,24 @@ class Deployer:
                 caller = await self.tokens.authenticate(request.token, at)
         logs.hide(request.token, caller.user_id, caller.email)
         if job.claim(caller, asked):
-            job.publish(job.state.accepted(self.clocks.now(), asked))  # not awaited: the next status is
+            job.publish(job.state.accepted(self.clocks.now(), asked))  # not awaited: awaiting the next status covers it
 
     async def _build_and_submit(self, job: Job, room: Reservation) -> DeploymentInfo:
         request, seconds = job.readable_request(), self.decide.playground.timeout_seconds
-        if not room.large:  # else it has begun, and was found not to be small
+        if not room.large:  # a large attempt published `building` when it started as small
             await job.publish(job.state.building(self.clocks.now()))
         async with self.admission.limiter.build():
             asked = request.solution_id, request.revision_id, job.caller
             plan, bundle = await self.builder.build(*asked, large=room.large)
         until = self.clocks.monotonic() + seconds
-        await job.publish(job.state.submitting(self.clocks.now(), plan, bundle, seconds))  # durable before it is sent
+        await job.publish(job.state.submitting(self.clocks.now(), plan, bundle, seconds))  # durable before the POST
         room.shrink(len(data := bundle.data))
-        del plan, bundle  # for the minutes that a POST takes: they hold every file once more
+        del plan, bundle  # a POST takes minutes, and these hold a second copy of every file
         async with self.admission.limiter.post():
             return await job.post(self._submit(job, data, room, until))
 
     async def _submit(self, job: Job, data: bytes, room: Reservation, until: float) -> DeploymentInfo:
-        """POST it. Both clocks are read last: whoever waits for this outcome may have given it up by then."""
+        """POST the bundle. Both clocks are read last: a worker that waits for the outcome may have given up by now."""
         seconds = min(job.state.seconds_left(self.clocks.now()), until - self.clocks.monotonic())
         if seconds <= 0 or not job.caller:
             raise Unavailable("attempt-late", CODES["attempt-late"], "submit")
@@ -115,6 +115,6 @@ class Deployer:
             return await self.playground.submit(data, job.caller.email, job.state.request_id, seconds)
 
     async def _report(self, error: DeploymentError, job: Job) -> None:
-        """Say what the error leads to: another attempt, `parked`, or the end. Before `accepted`, try again silently."""
+        """Publish the status that the error leads to. While the issuer's keys are unavailable, sleep instead."""
         after = self.decide.after_error(job, error, self.clocks.now(), self.clocks.jitter(), self.admission.outage(job))
         await (self._take(after, job) if isinstance(after, lifecycle.Sleep) else job.publish(after, error))

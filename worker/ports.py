@@ -24,7 +24,7 @@ class Tokens(Protocol):
 
 
 class Catalog(Protocol):
-    """A revision's content, the caller's access to it, and the access to the protobufs that it names.
+    """A revision's content, the caller's access to the revision, and the access to the protobufs that it names.
 
     Raises NotFound, NotAllowed, Unavailable, NeedsReservation.
     """
@@ -37,7 +37,7 @@ class Catalog(Protocol):
 
 
 class Artifacts(Protocol):
-    """Files of a solution, by their URIs; None for a file that is gone, Unproven for one that may be something else.
+    """Files of a solution, by their URIs; None for a missing file, Unproven for a file that may be something else.
 
     Raises NotFound, NotDeployable, Unavailable, NeedsReservation.
     """
@@ -48,8 +48,8 @@ class Artifacts(Protocol):
 class Playground(Protocol):
     """The playground server, which deploys a bundle within `seconds`.
 
-    Raises PlaygroundRefused, OutcomeUnknown, Unavailable. The codes of Unavailable begin with `playground-`, which
-    shows the breaker the dependency that is down.
+    Raises PlaygroundRefused, OutcomeUnknown, Unavailable. The codes of Unavailable begin with `playground-`, so that
+    the breaker of this dependency counts the failure.
     """
 
     async def submit(self, bundle: bytes, username: str, request_id: str, seconds: float) -> DeploymentInfo: ...
@@ -65,7 +65,7 @@ class Clocks:
     jitter: Callable[[], float]
 
     async def sleep_until(self, moment: datetime) -> None:
-        """Wait until `moment`; return at once when it is past."""
+        """Wait until `moment`; return immediately when `moment` is past."""
         await self.sleep(max(0.0, (moment - self.now()).total_seconds()))
 
 
@@ -93,7 +93,7 @@ class Store(Protocol):
     transaction_slots: asyncio.Semaphore  # limits concurrent transactions; waiting writers batch more statuses
 
     async def fence(self, partition: int) -> Writer:
-        """Fence this partition's earlier owners: from now on the brokers refuse their transactions."""
+        """Fence this partition's earlier owners: from now on the brokers reject their transactions."""
         ...
 
     async def verify_ownership(self, partition: int) -> tuple[Checkpoint, int]:
@@ -110,11 +110,11 @@ class Store(Protocol):
     async def permitted(self, partition: int, request_id: str, appended_at: float) -> str | None:
         """Return the fingerprint in an operator's permit to replay this request; None without a permit.
 
-        `appended_at` is the time of the request's record, in seconds since 1970. Raises nothing: while brokers are
-        away, it waits.
+        `appended_at` is the time of the request's record, in seconds since 1970. Never raises: while the
+        brokers are unreachable, the call waits.
         """
         ...
 
     def fetch(self, partition: int, offsets: Sequence[int]) -> AsyncIterator[Record]:
-        """Yield the records of the requests topic at these offsets, in their order, without those that are gone."""
+        """Yield the records of the requests topic at these offsets, in order. Missing records are left out."""
         ...

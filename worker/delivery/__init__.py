@@ -1,1 +1,1 @@
-"""From poll to commit: what reads requests, decides what happens to them, and writes their statuses."""
+"""From poll to commit: the consumer of requests, the admission of attempts, and the writing of statuses."""

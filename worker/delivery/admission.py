@@ -1,14 +1,14 @@
-"""Who may work now: one request of a user at a time, so many in all, so many bytes, and none on what is down.
+"""Everything that an attempt waits for: the key lock, the memory budget, the breakers and the limiter.
 
-A failure may be the dependency's, or follow what was asked for, or who asked. One that cannot come from the request (no
-connection could be opened, our credentials are refused) counts whoever asks. Any other (a status, a redirect, a broken
-answer, none in time) is the dependency's only when it strikes several users and several solutions: what one user or one
-solution brings about holds up nobody else.
+A failure may be caused by the dependency, by the requested solution, or by the user. A failure that a request cannot
+cause (no connection could be opened, or the worker's credentials are rejected) is dependency-wide for any user. Any
+other failure (an error status, a redirect, a broken answer, no answer in time) counts as dependency-wide only when it
+affects several users and several solutions. What one user or one solution causes delays no other user.
 
-Who has reserved bytes needs no more of them, so nobody waits in a circle. Who waits for them holds nothing: no slot, no
-trial of a breaker, no connection.
+An attempt that has reserved bytes never needs more of them, so attempts cannot deadlock. An attempt that waits for
+bytes holds nothing else: no slot, no trial of a breaker, no connection.
 
-One file, although it is long: what an attempt waits for is read together, and every attempt goes through all of it.
+This long module is one file because every attempt passes all of these gates, and a reader needs them together.
 """
 
 import asyncio
@@ -30,29 +30,29 @@ from worker.domain.solution import Caller
 from worker.errors import DeploymentError, OutcomeUnknown, PlaygroundRefused, TooManyRequests, Unavailable
 from worker.observability.telemetry import stages
 
-FAILURES = 5  # in a row: one that is refused for its own sake is no outage
-# So many failures with neither user nor solution in common. Two things may be broken at the same time by chance; with a
-# higher number an outage would go unseen where few users are.
+FAILURES = 5  # in a row; a request that is rejected for its own fault does not count
+# Failures with neither user nor solution in common. Two unrelated requests may fail at the same time by chance.
+# A higher number would miss an outage where there are few users.
 MIN_ORIGINS = 3
 FIRST_OPEN_SECONDS, MAX_OPEN_SECONDS = 5.0, 60.0
 RECHECK_SECONDS = 0.1  # while another request is the trial
-DEPENDENCIES = ("catalog", "artifacts", "playground")  # in the order in which an attempt needs them
+DEPENDENCIES = ("catalog", "artifacts", "playground")  # in the order in which an attempt calls them
 
-# What fetching and building the largest takes at the same time: the protobufs and the zip made of them, 16 MiB each, a
-# megabyte of blueprint and three copies of what is read out of it, a picture, a description. Measured: 58 MiB.
+# The peak memory of fetching and building the largest solution: the protobufs and the zip with them, 16 MiB each, a
+# blueprint of 1 MB and three copies of its parsed content, a picture, a description. Measured: 58 MiB.
 RESERVED_BYTES = 64 * 1024 * 1024
 
 log = structlog.get_logger()
 
 
-# ------------------------------------------------------------------------------------------------ one of a key
+# ------------------------------------------------------------------------------------------------ the key lock
 
 
 class KeyQueue:
-    """Requests with the same key work one after the other, in the order in which they joined.
+    """Requests with the same key run one after the other, in the order in which they joined the queue.
 
-    So a user's further ones wait, for as long as a deployment takes. They hold up nobody else, because of each user so
-    many are accepted and no more. What is parked is in no queue, and counts.
+    A user's later requests wait for as long as a deployment takes. They do not delay other users, because at most
+    MAX_OPEN_REQUESTS_PER_USER requests of a user are accepted. A parked request counts, but is in no queue.
     """
 
     def __init__(self, max_open: int = 50) -> None:
@@ -63,9 +63,10 @@ class KeyQueue:
         self.waiting = 0
 
     def join(self, key: bytes | None) -> "KeyLock":
-        """Queue behind the key's earlier locks, at once: the caller's order is the order of work.
+        """Queue behind the key's earlier locks. The queue has the order of the calls of `join`, which never waits.
 
-        A record without a key queues behind nothing. The lock must be released, acquired or not.
+        A record without a key gets a queue that it shares with no other record. The lock must be released, even if it
+        was never acquired.
         """
         lock = KeyLock(self, key if key is not None else object())
         queue = self._queues.setdefault(lock.key, deque())
@@ -74,7 +75,7 @@ class KeyQueue:
         return lock
 
     def leave(self, lock: "KeyLock") -> None:
-        """Take a lock out of its queue, wherever it stands. Leaving twice does nothing."""
+        """Remove a lock from its queue, at any position. Leaving twice does nothing."""
         queue = self._queues.get(lock.key)
         if queue is None or lock not in queue:
             return
@@ -87,7 +88,7 @@ class KeyQueue:
             del self._queues[lock.key], self._open[lock.key]
 
     def count_open(self, lock: "KeyLock", parked: int, *, accepted: bool) -> None:
-        """Count it among the open ones of its key. Raises TooManyRequests, unless it was `accepted` before."""
+        """Count the request as an open request of its key. Raises TooManyRequests, unless the request is `accepted`."""
         if not accepted and self._open[lock.key] + parked >= self._max_open:
             raise TooManyRequests
         lock.counted = True
@@ -95,7 +96,7 @@ class KeyQueue:
 
 
 class KeyLock:
-    """A place in the queue of a key."""
+    """A request's position in its key queue. The request that is first in the queue holds the key lock."""
 
     def __init__(self, queue: KeyQueue, key: object) -> None:
         self.key = key
@@ -104,7 +105,7 @@ class KeyLock:
         self._queue = queue
 
     async def acquire(self) -> None:
-        """Wait until it is the first of its key."""
+        """Wait until this lock is the first in its key queue."""
         self._queue.waiting += 1
         try:
             with stages.key_queue():
@@ -113,22 +114,23 @@ class KeyLock:
             self._queue.waiting -= 1
 
     def count_open(self, parked: int = 0, *, accepted: bool = False) -> None:
-        """Count it among its user's open ones, of which so many are `parked`. Raises TooManyRequests."""
+        """Count the request as open. The user has `parked` parked requests as well. Raises TooManyRequests."""
         self._queue.count_open(self, parked, accepted=accepted)
 
     def release(self) -> None:
-        """Let the next one of the key go."""
+        """Pass the key lock to the next request in the queue."""
         self._queue.leave(self)
 
 
-# ------------------------------------------------------------------------------------------------ so many in all
+# ------------------------------------------------------------------------------------------------ the limiter
 
 
 class Limiter:
-    """MAX_IN_FLIGHT requests call dependencies at the same time.
+    """Limits the requests that call dependencies at the same time to MAX_IN_FLIGHT.
 
-    As many again may be between two such steps, waiting for Kafka to make a status durable: so its transactions cost no
-    throughput, and the small bundles in memory have a bound. Large ones have a Budget.
+    `attempts` admits twice that number. The other attempts are between two calls and wait for Kafka to make a status
+    durable, so that Kafka's transactions cost no throughput. `attempts` also bounds the number of small bundles in
+    memory. Large bundles are bounded by the Budget.
     """
 
     def __init__(self, limit: int) -> None:
@@ -141,7 +143,7 @@ class Limiter:
 
     @property
     def in_use(self) -> int:
-        """How many of the slots are in use."""
+        """The number of slots in use."""
         return self._limit - self._free
 
     @asynccontextmanager
@@ -155,7 +157,7 @@ class Limiter:
 
     @asynccontextmanager
     async def post(self) -> AsyncIterator[None]:
-        """Hold a slot to POST. It goes before those that want to build: a finished bundle takes memory."""
+        """Hold a slot to POST. POSTs get slots before builds do, because a finished bundle takes memory."""
         await self._acquire(self._posts)
         try:
             yield
@@ -174,7 +176,7 @@ class Limiter:
         except asyncio.CancelledError:
             if slot.done() and not slot.cancelled():
                 self._release()
-            raise  # a cancelled slot is passed over in its queue
+            raise  # `_release` skips cancelled slots in the queue
 
     def _release(self) -> None:
         for queue in (self._posts, self._builds):
@@ -186,11 +188,11 @@ class Limiter:
         return None
 
 
-# ------------------------------------------------------------------------------------------------ so many bytes
+# ------------------------------------------------------------------------------------------------ the budget
 
 
 class Reservation:
-    """Bytes that one attempt has reserved, given back when the last `with` of it ends: a POST may outlive its job."""
+    """Bytes that one attempt has reserved. The last `with` block to exit returns them: a POST may outlive its job."""
 
     def __init__(self, budget: "Budget", size: int) -> None:
         self.size = size
@@ -199,7 +201,7 @@ class Reservation:
         self._holders = 0
 
     def shrink(self, size: int) -> None:
-        """Keep no more than the bundle takes; a small one has nothing to give back."""
+        """Keep `size` bytes for the bundle and return the rest. A small attempt has nothing to return."""
         self._budget.give_back(left := max(0, self.size - size))
         self.size -= left
 
@@ -216,29 +218,29 @@ class Reservation:
 
 
 class Budget:
-    """MAX_BYTES_IN_FLIGHT bytes."""
+    """The memory for large solutions: MAX_BYTES_IN_FLIGHT bytes."""
 
     def __init__(self, limit: int) -> None:
-        """`limit`: bytes, at least RESERVED_BYTES, or no large one could ever begin."""
+        """`limit`: bytes, at least RESERVED_BYTES; otherwise no large attempt could ever start."""
         self.limit = limit
         self.reserved = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @property
     def waiting(self) -> int:
-        """How many wait for a reservation."""
+        """The number of attempts that wait for a reservation."""
         return len(self._waiting)
 
     @asynccontextmanager
     async def reserve(self, *, large: bool) -> AsyncIterator[Reservation]:
-        """Reserve RESERVED_BYTES for a large attempt, and nothing for a small one."""
+        """Reserve RESERVED_BYTES for a large attempt, and nothing for a small attempt."""
         if large:
             await self._acquire()
         with Reservation(self, RESERVED_BYTES if large else 0) as reservation:
             yield reservation
 
     def give_back(self, size: int) -> None:
-        """Return bytes, and let those go that have room now."""
+        """Return bytes to the budget, and grant the waiting reservations that fit now."""
         self.reserved -= size
         while self._waiting and self._fits():
             first = self._waiting.popleft()
@@ -247,7 +249,7 @@ class Budget:
                 first.set_result(None)
 
     async def _acquire(self) -> None:
-        if self._fits():  # then nobody waits
+        if self._fits():  # then no other attempt waits
             self.reserved += RESERVED_BYTES
             return
         turn = asyncio.get_running_loop().create_future()
@@ -266,19 +268,19 @@ class Budget:
         return self.reserved + RESERVED_BYTES <= self.limit
 
 
-# ------------------------------------------------------------------------------------------------ what is down
+# ------------------------------------------------------------------------------------------------ the breakers
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who asks, and for what: a failure may be the fault of either."""
+    """The user and the solution of an attempt: a failure may be the fault of either."""
 
     user: str = field(repr=False)
     solution: UUID
 
 
 class Failures:
-    """Failures in a row, and whether they are the dependency's. It takes the same memory however many there are."""
+    """Failures in a row, and whether they are dependency-wide. The memory does not grow with the number of failures."""
 
     def __init__(self, count: int = 0) -> None:
         self._count = count
@@ -287,7 +289,7 @@ class Failures:
         self._solutions: set[UUID] = set()
 
     def add(self, origin: Origin, *, dependency_wide: bool) -> None:
-        """Count one. `dependency_wide`: it cannot come from the request."""
+        """Count a failure. `dependency_wide`: the request cannot have caused the failure."""
         self._count += 1
         self._dependency_wide += dependency_wide
         if self.is_new(origin) and len(self._users) < MIN_ORIGINS:
@@ -295,21 +297,22 @@ class Failures:
             self._solutions.add(origin.solution)
 
     def is_new(self, origin: Origin) -> bool:
-        """Tell whether neither this user nor this solution is known to have failed."""
+        """Return whether neither this user nor this solution is known to have failed."""
         return origin.user not in self._users and origin.solution not in self._solutions
 
     @property
     def are_dependency_wide(self) -> bool:
-        """Whether no two users or solutions account for them."""
+        """Whether FAILURES are dependency-wide by kind, or come from MIN_ORIGINS unrelated users and solutions."""
         return self._dependency_wide >= FAILURES or (self._count >= FAILURES and len(self._users) >= MIN_ORIGINS)
 
 
 class Breaker:
-    """A circuit breaker: closed; open after failures that strike everybody; half-open.
+    """A circuit breaker: closed, open after dependency-wide failures, then half-open.
 
-    Half-open, one request at a time is the trial, and the others wait for how it ends. When it fails and that may be
-    its own fault, one of another user and solution is the next, until MIN_ORIGINS of them have failed. When nobody else
-    waits, nothing shows that the dependency is still down: it is closed, and further failures open it again.
+    While the breaker is half-open, one request at a time is the trial, and the other requests wait for its outcome. If
+    the trial fails and may have caused its own failure, the next trial has another user and another solution, until
+    MIN_ORIGINS trials have failed. If no such request waits, nothing shows that the dependency is still down: the
+    breaker closes, and further failures open it again.
     """
 
     def __init__(self, dependency: str, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]) -> None:
@@ -325,16 +328,16 @@ class Breaker:
 
     @property
     def open(self) -> bool:
-        """Whether requests wait, half-open or not."""
+        """Whether requests must wait: the breaker is open or half-open."""
         return self._half_open_at is not None
 
     @property
     def state(self) -> int:
-        """0 closed, 1 open, 2 half-open: the trial is on its way."""
+        """0: closed; 1: open; 2: half-open, a trial is running."""
         return 0 if self._half_open_at is None else 1 + self._trial
 
     async def acquire(self, origin: Origin) -> bool:
-        """Wait until a request may go. Return whether it is the trial, which must be released."""
+        """Wait until the request may pass. Return whether the request is the trial, which must be released."""
         place = object()
         self._waiting[place] = origin
         try:
@@ -349,7 +352,7 @@ class Breaker:
         return False
 
     def _others_wait(self) -> bool:
-        """Tell whether a user and a solution are waiting that have not failed since it was half-open."""
+        """Return whether a request waits whose user and solution have not failed since the breaker opened."""
         return any(map(self._failures.is_new, self._waiting.values()))
 
     def release(self) -> None:
@@ -357,9 +360,9 @@ class Breaker:
         self._trial = False
 
     def fail(self, origin: Origin, error: DeploymentError, *, trial: bool) -> None:
-        """Count a failure: no answer, or a useless one."""
+        """Count a failure: no answer, or an unusable answer."""
         if self.open and not trial:
-            return  # it began before, and says nothing new
+            return  # the attempt started before the breaker opened, so its failure is no news
         dependency_wide = isinstance(error, Unavailable) and error.dependency_wide
         self._failures.add(origin, dependency_wide=dependency_wide)
         if self._failures.are_dependency_wide or (dependency_wide and (trial or error.code.endswith("-unauthorized"))):
@@ -378,7 +381,7 @@ class Breaker:
         say("breaker opened", dependency=self.dependency, seconds=self._open_seconds, **error.log_fields())
         self._half_open_at = self._clock() + self._open_seconds
         self._open_seconds = min(2 * self._open_seconds, MAX_OPEN_SECONDS)
-        self._failures = Failures(FAILURES)  # who shows that it is still down has yet to be seen
+        self._failures = Failures(FAILURES)  # counts as enough failures, but without users and solutions yet
         self._trial = False
 
     def _close(self, why: str) -> None:
@@ -387,7 +390,7 @@ class Breaker:
 
 
 class Breakers:
-    """One for each dependency that an attempt needs, in the order in which it needs them."""
+    """A breaker for each dependency, in the order in which an attempt calls the dependencies."""
 
     def __init__(
         self,
@@ -405,17 +408,17 @@ class Breakers:
         return self._down_since is not None
 
     def down_seconds(self) -> float:
-        """Return for how long that was so, since the start."""
+        """Return for how many seconds a dependency was known to be down since the worker started."""
         return self._down_before + (self._clock() - self._down_since if self._down_since is not None else 0.0)
 
     @asynccontextmanager
     async def guard(self, origin: Origin) -> AsyncIterator[None]:
-        """Guard one attempt: wait until none is open, and learn how it ends."""
+        """Guard one attempt: wait until no breaker is open, and record the outcome of the attempt."""
         trials: list[Breaker] = []
         try:
             for breaker in self.all.values():
                 if await breaker.acquire(origin):
-                    trials.append(breaker)  # noqa: PERF401 - what was acquired before a cancellation is released
+                    trials.append(breaker)  # noqa: PERF401 - a cancellation must release the earlier trials
             yield
             self._learn(None, origin, trials)
         except DeploymentError as error:
@@ -426,7 +429,7 @@ class Breakers:
                 breaker.release()
 
     def _learn(self, error: DeploymentError | None, origin: Origin, trials: Sequence[Breaker]) -> None:
-        """Whichever was reached before the attempt ended has answered."""
+        """Record a success for each dependency that answered, and a failure for the dependency at fault."""
         at_fault = _at_fault(error)
         for name, breaker in self.all.items():
             if error is not None and name == at_fault:
@@ -452,11 +455,11 @@ def _at_fault(error: DeploymentError | None) -> str | None:
     return error.dependency if isinstance(error, Unavailable) else None
 
 
-# ------------------------------------------------------------------------------------------------ all gates
+# ------------------------------------------------------------------------------------------------ all gates together
 
 
 class AttemptingJob(Protocol):
-    """A request that makes attempts, and remembers how much of the outages is counted."""
+    """A job that makes attempts, and remembers which part of the outages is already counted."""
 
     request: Request | DeploymentError
     caller: Caller | None
@@ -465,7 +468,7 @@ class AttemptingJob(Protocol):
 
 
 class Admission:
-    """The gates that an attempt goes through, and where those wait whose token cannot be verified yet."""
+    """The gates that an attempt passes, and the requests whose token cannot be verified yet."""
 
     def __init__(self, limiter: Limiter, breakers: Breakers, budget: Budget) -> None:
         self.limiter = limiter
@@ -475,7 +478,7 @@ class Admission:
 
     @asynccontextmanager
     async def attempt(self, asking: AttemptingJob, *, large: bool = False) -> AsyncIterator["Reservation"]:
-        """Hold what an attempt needs from its beginning to the end of its POST. Raises DeploymentError."""
+        """Hold everything that an attempt needs, from its start to the end of its POST. Raises DeploymentError."""
         if not isinstance(asking.request, Request):
             raise asking.request
         origin = Origin(asking.caller.user_id if asking.caller else "", asking.request.solution_id)
@@ -483,7 +486,7 @@ class Admission:
             yield room
 
     def outage(self, asking: AttemptingJob) -> Outage:
-        """Return for how long a dependency was known to be down since the last status of `asking`."""
+        """Return how long a dependency was down since the last status of `asking`, and whether one is down now."""
         asking.seen_down = down = self.breakers.down_seconds()
         if asking.counted_down is None:
             asking.counted_down = down

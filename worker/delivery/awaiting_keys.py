@@ -1,8 +1,8 @@
-"""Requests whose token names a key that the issuer cannot be asked for now, while the keys of others are known.
+"""Requests whose token names a key that cannot be fetched now, while the keys of other tokens are known.
 
-Whether it exists is known when the issuer is back, and anybody can make such names up. So they have a share of their
-own, next to the records that are read: they hold up no partition, no other user and no other request of the user that
-they claim to be of.
+Whether the key exists is unknown until the issuer is back, and any sender can invent key names. These requests are
+therefore excluded from back-pressure and have a limit of their own. They delay no partition, no other user, and no
+other request of the user that they claim to come from.
 """
 
 import asyncio
@@ -12,29 +12,29 @@ from typing import Any, Protocol
 
 from worker.domain.request import Record
 
-MAX_AWAITING_KEYS = 100  # a tenth of MAX_BUFFERED_RECORDS; each costs its record and a timer
+MAX_AWAITING_KEYS = 100  # a tenth of MAX_BUFFERED_RECORDS' default; each request takes a record and a timer
 
 
 class UnverifiedJob(Protocol):
-    """The part of a job that waits."""
+    """What AwaitingKeys needs of a job."""
 
     record: Record
     gave_way: bool
 
     def exclude_from_backpressure(self) -> None:
-        """Let it hold up nobody."""
+        """Exclude the job's record from back-pressure, and release its key lock."""
         ...
 
     def include_in_backpressure(self) -> None:
-        """Count it among the records that are read."""
+        """Count the job's record among the buffered records again."""
         ...
 
 
 class AwaitingKeys:
-    """At most so many at once. Another one takes the place of one of the key with most of them: its oldest.
+    """Holds at most `limit` requests. One more evicts the oldest request of the record key with the most requests.
 
-    So a sender of many makes room for one of few, and who was there first cannot keep out those who come later. Which
-    user a record is of is not verified yet; that of its key is the best there is.
+    A sender of many requests therefore makes room for a sender of few, and early senders cannot keep out later senders.
+    The record key is the best available hint at the user, who is not verified yet.
     """
 
     def __init__(self, limit: int = MAX_AWAITING_KEYS) -> None:
@@ -45,7 +45,7 @@ class AwaitingKeys:
         return len(self._waiting)
 
     async def wait(self, job: UnverifiedJob, sleep: Coroutine[Any, Any, None]) -> None:
-        """Sleep outside of what is counted; less long when it has to give way, which it is told."""
+        """Sleep while the job is excluded from back-pressure. An evicted job returns early, with `gave_way` set."""
         sleeping = self._waiting[job] = asyncio.create_task(sleep)
         job.exclude_from_backpressure()
         if len(self._waiting) > self._limit:

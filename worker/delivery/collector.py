@@ -1,6 +1,6 @@
-"""What is read off the worker's state when Prometheus asks: nothing of it has to be kept up to date.
+"""Gauges that are computed from the worker's state at each scrape, so that no code has to keep them up to date.
 
-Only the ends of the partitions are Kafka's to tell: they are asked for every ENDS_SECONDS, so that no scrape waits.
+Only the end offsets of the partitions come from Kafka. They are queried every ENDS_SECONDS, so that no scrape waits.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ from worker.observability.metrics import LOOP_LAG, PREFIX
 from worker.ports import Clocks
 
 ENDS_SECONDS = 15
-LAG_SECONDS = 0.25  # a stall that is shorter may fall between two looks
+LAG_SECONDS = 0.25  # a shorter stall of the event loop may fall between two checks
 ENDS_TIMEOUT_SECONDS = 5
 
 
 class WorkerCollector(Collector):
-    """Metrics of one worker. Register it where `/metrics` looks, and let `follow` run."""
+    """Metrics of one worker. Register the collector in the registry of `/metrics`, and run `follow`."""
 
     def __init__(
         self, requests: RequestConsumer, admission: Admission, limits: Mapping[str, float], clocks: Clocks
@@ -35,16 +35,16 @@ class WorkerCollector(Collector):
         self._admission = admission
         self._limits = limits
         self._clocks = clocks
-        # By partition, when Kafka was last asked: the end offset, the offset to be read next, and what is held up.
+        # By partition, from the last query to Kafka: the end offset, the offset to read next, and `held_up` records.
         self.ends: Mapping[int, int] = {}
         self.positions: Mapping[int, int] = {}
-        # Of those that nobody processes yet: what the group has committed, or their beginning.
+        # For partitions that are not processed yet: the group's committed offset, or the beginning of the partition.
         self.committed: Mapping[int, int] = {}
         self.held_up: Mapping[int, int] = {}
-        self.partitions = 0  # of the requests topic
+        self.partitions = 0  # the number of partitions of the requests topic
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield what Prometheus reads."""
+        """Yield the gauges for Prometheus."""
         processors = list(self._requests.processors.values())
         yield _gauge(
             "requests_in_flight",
@@ -127,7 +127,7 @@ class WorkerCollector(Collector):
         )
 
     def _of_partitions(self, processors: Iterable[PartitionProcessor]) -> Iterator[GaugeMetricFamily]:
-        by = {(str(it.partition),): it for it in processors if it.ready}  # before, it does not know its offset
+        by = {(str(it.partition),): it for it in processors if it.ready}  # until the take-over, the offset is unknown
         yield _gauge(
             "partition_committable_offset",
             "The committable offset: every request below it has ended.",
@@ -162,7 +162,7 @@ class WorkerCollector(Collector):
         )
 
     def _lag(self, processor: PartitionProcessor) -> int:
-        """Return it without the markers of transactions, which come behind the last record and are no requests."""
+        """Return the lag, without the transaction markers after the last record, which are not requests."""
         offsets, end = processor.state.offsets, self.ends[processor.partition]
         if not processor.ready:
             return max(0, end - self.committed.get(processor.partition, end))
@@ -184,7 +184,7 @@ class WorkerCollector(Collector):
     async def follow(
         self, consumer: AIOKafkaConsumer, topic: str, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
-        """Run until it is cancelled: look at the loop every LAG_SECONDS, at the partitions' ends every ENDS_SECONDS."""
+        """Measure the loop's lag every LAG_SECONDS, and query end offsets every ENDS_SECONDS, until cancelled."""
         while True:
             await self._look(consumer, topic)
             for _ in range(int(ENDS_SECONDS / LAG_SECONDS)):
@@ -205,7 +205,7 @@ class WorkerCollector(Collector):
                 begin = await consumer.beginning_offsets(unread) if unread else {}
                 self.committed = {tp.partition: await consumer.committed(tp) or begin[tp] for tp in unread}
         except (KafkaError, KeyError, TimeoutError):
-            ends, read = {}, []  # no lag is better than an old one: that Kafka is away is seen by it
+            ends, read = {}, []  # no lag is better than a stale lag: it shows that Kafka is away
         self.ends = {tp.partition: end for tp, end in ends.items()}
         known = {tp.partition: (consumer.highwater(tp), consumer.last_stable_offset(tp)) for tp in read}
         self.held_up = {it: high - stable for it, (high, stable) in known.items() if None not in (high, stable)}

@@ -1,11 +1,15 @@
 """RECEIVE: reads the requests topic and gives each record to the processor of its partition.
 
 The poll loop never waits for a request, so a slow playground cannot push the worker out of its group. After a
-rebalance aiokafka starts every partition afresh: processors of partitions that stayed continue where they were.
+rebalance, aiokafka resets the fetch state of every partition. The processors of partitions that stayed assigned
+continue where they were.
 
-Anybody who may send can choose how records are packed. So this reads batches itself where aiokafka would unpack all of
-one at once, however large it becomes, make an object of each header, and end the poll at a header that is not text. One
-file, although it is long: how much is taken at once, and how much each of it may become, are one bound.
+Every sender chooses how its records are packed. aiokafka would unpack a whole batch at once, whatever its unpacked
+size, create an object for each header, and fail the poll at a header that is not text. This module therefore reads such
+batches itself.
+
+This long module is one file because memory is bounded by two limits together: the number of records per poll, and the
+unpacked size of a batch.
 """
 
 import asyncio
@@ -19,19 +23,19 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.record.memory_records import MemoryRecords
-from aiokafka.record.util import decode_varint_py as decode_varint  # the other one reads beyond the end
+from aiokafka.record.util import decode_varint_py as decode_varint  # aiokafka's C version reads beyond the end
 
 from schemas import Message
 from worker import settings
 from worker.domain.request import MAX_HEADERS, NotUnpacked, Record
 
-if TYPE_CHECKING:  # the commands read batches as the worker does, and need neither its metrics nor its jobs
+if TYPE_CHECKING:  # the commands read batches as the worker does, but need neither metrics nor jobs
     from worker.delivery.partition import PartitionProcessor
 
 POLL_SECONDS = 0.2
-POLLED = 50  # records at once: each may be a batch of its own that takes 1 ms to unpack, and the loop is everybody's
-MAX_UNPACKED = 512 * 1024  # bytes of a compressed batch, of which the broker takes 128 KiB
-# One partition's share of the bounds: a slow user in one of them leaves room for the others.
+POLLED = 50  # records per poll; each may be a batch that blocks the event loop for 1 ms to unpack
+MAX_UNPACKED = 512 * 1024  # bytes of a batch after unpacking; the broker accepts 128 KiB of compressed data
+# The maximum share of the bounds for one partition: a slow user's partition leaves room for the others.
 SHARE = 0.75
 
 _PARTITIONER = DefaultPartitioner()
@@ -40,13 +44,13 @@ log = structlog.get_logger()
 
 
 def partition_of(consumer: AIOKafkaConsumer, topic: str, key: bytes) -> int:
-    """Return where Kafka's own clients put a record with this key, and aiokafka's: murmur2 of it."""
+    """Return the partition of this key in Kafka's own clients and in aiokafka: murmur2 of the key."""
     partitions = sorted(consumer.partitions_for_topic(topic) or (0,))
     return int(_PARTITIONER(key, partitions, []))
 
 
 class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
-    """Runs until it is stopped, or until Kafka's client fails permanently."""
+    """Reads requests until the worker stops, or until Kafka's client fails permanently."""
 
     def __init__(
         self,
@@ -59,8 +63,8 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
     ) -> None:
         """
         Args:
-            open_processor: gets a partition, and what to call when that is ready.
-            on_assignment: gets the partitions that are assigned to this worker, after each rebalance.
+            open_processor: creates a partition's processor, which calls the second argument when ready.
+            on_assignment: receives the partitions that are assigned to this worker, after each rebalance.
         """
         self._consumer = consumer
         self._open_processor = open_processor
@@ -72,14 +76,14 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self._running: dict[PartitionProcessor, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._paused: set[int] = set()
-        self.draining_since: float | None = None  # monotonic seconds; None: no stop is on its way
+        self.draining_since: float | None = None  # monotonic seconds; None: the worker is not stopping
         self.polled_at = time.monotonic()
         self.assigned = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Consume until `stop` or a failure; then let POSTs finish, within DRAIN_SECONDS, or at once when cancelled."""
+        """Consume until `stop` or a failure. Then wait for POSTs up to DRAIN_SECONDS, or not at all if cancelled."""
         self._consumer.subscribe([self._topic], listener=self)
-        # Not one loop that looks at `stop`: while the group rebalances aiokafka's getmany does not return.
+        # Two tasks, and not one loop that checks `stop`: aiokafka's getmany does not return during a rebalance.
         tasks = [
             asyncio.create_task(self._poll_loop(), name="poll loop"),
             asyncio.create_task(stop.wait(), name="stop"),
@@ -93,7 +97,7 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                     task.cancel()
                 ends = await asyncio.gather(*tasks, return_exceptions=True)
         except asyncio.CancelledError:
-            seconds = 0  # a second signal came as soon as the first
+            seconds = 0  # the second signal came right after the first
             raise
         finally:
             await self._drain(seconds)
@@ -102,7 +106,7 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                 raise failure
 
     async def _drain(self, seconds: float) -> None:
-        """Let running requests finish. One that is late has an unknown outcome for the partition's next owner."""
+        """Wait for running requests. If a request is cut off, its outcome is unknown to the partition's next owner."""
         self.draining_since = time.monotonic()
         posts = sum(job.posting for processor in self.processors.values() for job in processor.jobs)
         log.info("finishing running deployments", posts=posts, at_most_seconds=seconds)
@@ -114,7 +118,7 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                 _, late = await asyncio.wait(idle, timeout=seconds)
                 if late:
                     log.warning("running deployments were cut off", partitions=len(late))
-        finally:  # also when a second signal ends the wait: what they hand over must not come after the sender's end
+        finally:  # also after a second signal: jobs must hand over their outcomes before the sender closes
             working = [job.task for processor in self.processors.values() for job in processor.jobs if job.task]
             for processor in [*self.processors.values()]:
                 self._close(processor)
@@ -136,7 +140,7 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             room = self._runtime.max_buffered_records - self._buffered()
             limit = max(1, min(room, POLLED))
             self._take(await self._consumer.getmany(timeout_ms=int(POLL_SECONDS * 1000), max_records=limit))
-            await asyncio.sleep(0)  # getmany returns at once while it has records, and would never let others run
+            await asyncio.sleep(0)  # getmany returns immediately while it has records: let other tasks run
             self._notice_truncated_logs()
             self.polled_at = time.monotonic()
 
@@ -151,13 +155,13 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         for partition, processor in self.processors.items():
             tp = TopicPartition(self._topic, partition)
             if processor.ready and tp in self._consumer.assignment():
-                end = self._consumer.highwater(tp)  # of the last fetch since the assignment
+                end = self._consumer.highwater(tp)  # from the last fetch since the assignment
                 if end is not None and end < processor.state.offsets.next_offset:
                     log.error("the topic begins anew", topic=self._topic, partition=partition, end_offset=end)
                     processor.take_over_again()
 
     def unprocessed(self) -> dict[int, float]:
-        """Return for how many seconds each assigned partition has not been processed; 0: it is."""
+        """Return for how many seconds each assigned partition has not been processed; 0 if it is processed."""
         now = time.monotonic()
         return {
             partition: now - it.unprocessed_since if it.unprocessed_since is not None else 0.0
@@ -168,7 +172,7 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         return sum(processor.state.offsets.buffered for processor in self.processors.values())
 
     def _apply_back_pressure(self) -> None:
-        """Pause a partition that has its share, or all when the bounds are reached, until half of that is free."""
+        """Pause a partition at its share of the bounds, all partitions at the bounds, until half of that is free."""
         records, size = self._runtime.max_buffered_records, self._runtime.max_buffered_bytes
         all_records, all_bytes = (
             self._buffered(),
@@ -191,15 +195,15 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
     # ----------------------------------------------------------------------------------------------------- rebalance
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Every rebalance takes all and gives most of them back: what is really gone is known afterwards."""
+        """Do nothing: a rebalance revokes all partitions, and the next assignment shows which partitions are lost."""
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Nothing in here waits, or the whole group would."""
+        """Start, keep and close processors. Nothing is awaited here, because the whole group would wait."""
         ours = {tp.partition for tp in assigned}
         for processor in [*self.processors.values()]:
             if processor.partition not in ours:
                 self._close(processor)
-        self._paused.clear()  # aiokafka has forgotten that any was paused
+        self._paused.clear()  # aiokafka forgets paused partitions in a rebalance
         for partition in sorted(ours):
             self._consumer.pause(TopicPartition(self._topic, partition))
             self._paused.add(partition)
@@ -213,12 +217,12 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
                 if kept.ready:
                     self._on_ready(kept, kept.state.offsets.next_offset)
         self._on_assignment(frozenset(ours))
-        self.polled_at = time.monotonic()  # no poll returns during a rebalance
+        self.polled_at = time.monotonic()  # polls cannot return during a rebalance
         self.assigned.set()
         log.info("partitions assigned", partitions=sorted(ours))
 
     def _on_ready(self, processor: "PartitionProcessor", offset: int) -> None:
-        """Read from there. At once: a paused partition would wait until half of the bounds is free."""
+        """Read from `offset`. Resume now: back-pressure would keep it paused until half of the bounds is free."""
         if self.processors.get(processor.partition) is processor:
             tp = TopicPartition(self._topic, processor.partition)
             self._consumer.seek(tp, offset)
@@ -226,11 +230,11 @@ class RequestConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             self._paused.discard(processor.partition)
 
 
-# ------------------------------------------------------------------------------------------------ what a batch holds
+# ------------------------------------------------------------------------------------------------ record batches
 
 
 class _Record(NamedTuple):
-    """A record as aiokafka's fetcher takes it."""
+    """A record in the form that aiokafka's fetcher accepts."""
 
     offset: int
     timestamp: int
@@ -242,9 +246,9 @@ class _Record(NamedTuple):
 
 
 class Batches:
-    """The record batches of one partition in the answer to a fetch, in place of aiokafka's MemoryRecords.
+    """The record batches of one partition in a fetch response; replaces aiokafka's MemoryRecords.
 
-    `worker/adapters/kafka/clients.py` installs this class for every consumer of worker, gateway and commands.
+    `worker/adapters/kafka/clients.py` installs this class for all consumers of the worker, gateway and commands.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -252,22 +256,22 @@ class Batches:
         self._rest = memoryview(data)
 
     def size_in_bytes(self) -> int:
-        """Return the size of all of them, one that is cut off included."""
+        """Return the size of all batches, including a batch that is cut off."""
         return int(self._batches.size_in_bytes())
 
     def has_next(self) -> bool:
-        """Return whether one is left that is not cut off."""
+        """Return whether a complete batch is left."""
         return bool(self._batches.has_next())
 
     def next_batch(self) -> "Batch":
-        """Return the next one. Raises CorruptRecordException."""
-        size = 12 + int.from_bytes(self._rest[8:12])  # its length stands behind its base offset
+        """Return the next batch. Raises CorruptRecordException."""
+        size = 12 + int.from_bytes(self._rest[8:12])  # the batch's length follows its base offset
         raw, self._rest = self._rest[:size], self._rest[size:]
         return Batch(self._batches.next_batch(), raw)
 
 
 class Batch:
-    """One batch. aiokafka reads it, unless it is compressed, or a header's name is not UTF-8."""
+    """One batch. aiokafka parses it, unless the batch is compressed or the name of a header is not UTF-8."""
 
     def __init__(self, batch: Any, raw: memoryview) -> None:
         self._batch = batch
@@ -277,20 +281,20 @@ class Batch:
         return getattr(self._batch, name)
 
     def __next__(self) -> Any:
-        return next(self._batch)  # the only one of a control batch
+        return next(self._batch)  # the only record of a control batch
 
     def __iter__(self) -> Iterator[Any]:
         if not self._batch.compression_type:
             try:
                 yield from self._batch
             except UnicodeDecodeError:
-                pass  # read it from its start: the fetcher passes over what it has had
+                pass  # parse the batch from its start; the fetcher skips records that it already has
             else:
                 return
         yield from self._read()
 
     def _read(self) -> Iterator[_Record]:
-        """Yield a record for each offset. What cannot be unpacked is told in place of its value."""
+        """Yield a record for each offset. The value of a record that cannot be unpacked is the reason (NotUnpacked)."""
         packed, count = bytes(self._raw[_HEAD:]), int.from_bytes(self._raw[_HEAD - 4 : _HEAD])
         place, why = self._batch.base_offset, f"its batch has more than {MAX_UNPACKED} bytes when it is unpacked"
         try:
@@ -311,7 +315,7 @@ class Batch:
         end = position + length
         if end > len(data):
             raise ValueError
-        after_base, position = decode_varint(data, position + 1)  # behind its attributes
+        after_base, position = decode_varint(data, position + 1)  # after the attributes
         number, position = decode_varint(data, position)
         offset = self._batch.base_offset + number
         if length > Message.MAX_BYTES:
@@ -337,13 +341,13 @@ class Batch:
 
 
 def _bytes(data: bytes, position: int) -> tuple[bytes | None, int]:
-    """Read a length and so many bytes; a negative length is Kafka's null."""
+    """Read a length and that number of bytes; a negative length is Kafka's null."""
     length, position = decode_varint(data, position)
     return (None, position) if length < 0 else (data[position : position + length], position + length)
 
 
 def _unpack_gzip(packed: bytes) -> bytes:
-    """Unpack one gzip member, as every client writes it: thousands of empty members would take 20 ms."""
+    """Unpack one gzip member, as every client writes; thousands of empty members would take 20 ms."""
     unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
     data = unpacker.decompress(packed, MAX_UNPACKED + 1)
     if len(data) <= MAX_UNPACKED and (not unpacker.eof or unpacker.unused_data):
@@ -352,7 +356,7 @@ def _unpack_gzip(packed: bytes) -> bytes:
 
 
 def _unpack_snappy(packed: bytes) -> bytes:
-    """Unpack one block, or several in the frame of the Java client: 16 bytes, and the length in front of each."""
+    """Unpack one block, or the Java client's frame: 16 bytes, then blocks that are each preceded by their length."""
     blocks, position = ([packed], 0) if not packed.startswith(_FRAMED) else ([], 16)
     while position and position < len(packed):
         start = position + 4
@@ -364,7 +368,7 @@ def _unpack_snappy(packed: bytes) -> bytes:
 
 
 def _unpack_into(unpack: Callable[[bytes, bytearray], int]) -> Callable[[bytes], bytes]:
-    """Return what unpacks no more than there is room for, and raises when there is more."""
+    """Return a function that unpacks at most MAX_UNPACKED bytes, and raises when the data has more."""
 
     def unpacked(packed: bytes) -> bytes:
         room = bytearray(MAX_UNPACKED)
@@ -374,10 +378,10 @@ def _unpack_into(unpack: Callable[[bytes, bytearray], int]) -> Callable[[bytes],
     return unpacked
 
 
-_HEAD = 61  # bytes of a batch before its records; the last four are their number
+_HEAD = 61  # bytes of a batch before its records; the last four bytes are the number of records
 _FRAMED = b"\x82SNAPPY\x00"
 _BROKEN = (ValueError, IndexError, KeyError, OSError, EOFError, zlib.error)
-_UNPACK: Mapping[int, Callable[[bytes], bytes]] = {  # by the number in a batch's attributes
+_UNPACK: Mapping[int, Callable[[bytes], bytes]] = {  # by the compression type in a batch's attributes
     0: bytes,
     1: _unpack_gzip,
     2: _unpack_snappy,

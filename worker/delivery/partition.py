@@ -1,12 +1,18 @@
 """A partition's processor: the async shell around `PartitionState`, and the jobs of its requests.
 
-Only the processor writes its partition's statuses, and it writes nothing before it has taken over, in this order: fence
-the last owner's producer; verify the ownership with a plain commit, because fencing alone always wins; load what the
-status topic says; go on from there. A transaction that did not succeed, or may not have, ends all of that, and only the
-same take-over brings it back. Where the ownership is refused it waits until the group assigns the partition again.
+Only the processor writes its partition's statuses, and it writes nothing before a take-over has succeeded:
 
-Processor and job are in one file because each needs the other to be right: what a job may say depends on whether its
-processor still owns the partition, and what the processor hands over at its end depends on how far the job has come.
+1. Fence the last owner's producer.
+2. Verify the ownership with a plain commit, because fencing alone always succeeds.
+3. Load the statuses of the partition from the status topic.
+4. Continue the inherited requests.
+
+A transaction that failed, or may have failed, ends the processor's term, and only another take-over starts the next
+term. If Kafka refuses the ownership, the processor waits until the group assigns the partition again.
+
+This long module is one file because processor and job depend on each other. Whether a job may publish a status depends
+on whether its processor still owns the partition. What is handed over at the end of a term depends on the progress of
+each job.
 """
 
 import asyncio
@@ -46,23 +52,23 @@ from worker.observability.metrics import DEAD_LETTERS, REQUEST_SECONDS, REQUESTS
 from worker.ports import Clocks, Store, Writer
 
 RESTART_SECONDS, MAX_RESTART_SECONDS = 0.5, 4.0
-"""The pause between a failure and the next take-over: it doubles until a transaction succeeds, and not further, so that
-brokers that are back are used within 10 s."""
-# Requests that wait for an earlier one of their user are not counted among what is read: a worker has room for so many.
+"""The pause between a failure and the next take-over. It doubles up to the maximum, and is reset when a transaction
+succeeds. The maximum is low, so that brokers that have recovered are used within 10 s."""
+# How many requests that wait for the key lock are excluded from back-pressure, in one worker.
 MAX_WAITING = 2_000
-WORKER_NAME = f"worker {gethostname()}"[:200]  # as settlements name it
+WORKER_NAME = f"worker {gethostname()}"[:200]  # the author of this worker's settlements
 
 Content = tuple[Record, Request | DeploymentError]
-"""A record, and what it asks for or why it cannot be tried."""
+"""A record, and its request or the reason why the request cannot be tried."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """What the partitions of one worker share.
+    """What the partition processors of one worker share.
 
-    `handle` takes a job to its end; `hand_over` publishes the settlement of an attempt, in its own time.
+    `handle` runs a job to completion. `hand_over` publishes the settlement of an attempt in the background.
     """
 
     store: Store
@@ -75,33 +81,33 @@ class WorkerContext:
 
 
 class TruncatedLog(WorkerError):
-    """The partition ends before what was read of it: its topic was made anew, or a broker has lost its disk."""
+    """The partition ends before records that were read: the topic was recreated, or a broker has lost its disk."""
 
 
 class Signal:
-    """Wakes those that wait for a condition, so that they look at it again."""
+    """Wakes the tasks that wait for a condition, so that they check it again."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
     def set(self) -> None:
-        """Wake them."""
+        """Wake all waiting tasks."""
         event, self._event = self._event, asyncio.Event()
         event.set()
 
     async def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Return when it holds."""
+        """Return when the condition holds."""
         while not condition():
             await self._event.wait()
 
 
 class PartitionProcessor:
-    """Runs until it is cancelled: takes over, works, and after a failure takes over again."""
+    """Owns one partition until it is cancelled: takes over, works, and after a failure takes over again."""
 
     def __init__(
         self, partition: int, context: WorkerContext, on_ready: Callable[["PartitionProcessor", int], None]
     ) -> None:
-        """`on_ready`: told the offset to read from, when records may be given to it."""
+        """`on_ready` is called with the offset to read from, when the processor can receive records."""
         self.partition = partition
         self.context = context
         self.state = PartitionState(RequestTable(), 0)
@@ -113,15 +119,15 @@ class PartitionProcessor:
         self._on_ready = on_ready
         self._writable = asyncio.Event()
         self._waiting: dict[PendingStatus, tuple[Job, asyncio.Future[None]]] = {}
-        self._settled_meanwhile: list[DeploymentSettled] = []  # while a take-over reads what it needs
+        self._settled_meanwhile: list[DeploymentSettled] = []  # settlements that arrive during a take-over
         self._failure: BaseException | None = None
         self._failures = 0  # in a row
-        self.unprocessed_since: float | None = context.clocks.monotonic()  # None: it is processed
+        self.unprocessed_since: float | None = context.clocks.monotonic()  # None: the partition is processed
         self._assigned = asyncio.Event()
-        self._expiry: asyncio.Task[None] | None = None  # of what is parked
+        self._expiry: asyncio.Task[None] | None = None  # the task that gives up parked requests
 
     async def run(self) -> None:
-        """Run until it is cancelled."""
+        """Take over and work, again after every failure, until cancelled."""
         while True:
             self._assigned.clear()
             try:
@@ -129,16 +135,16 @@ class PartitionProcessor:
             except PartitionLost:
                 self._failures = 0
                 log.warning("partition lost", partition=self.partition)
-                await self._assigned.wait()  # which may have come while the ownership was verified
+                await self._assigned.wait()  # the assignment may have arrived while the ownership was verified
                 continue
-            except Exception as error:  # noqa: BLE001 - whatever it was, only a take-over tells what is so
+            except Exception as error:  # noqa: BLE001 - after any failure, only a take-over shows the true state
                 name, why = type(error).__name__, str(error)[:200]
                 log.warning("partition processor failed", partition=self.partition, error=name, why=why)
             await self._pause(min(RESTART_SECONDS * 2**self._failures, MAX_RESTART_SECONDS))
             self._failures = min(self._failures + 1, 10)
 
     async def _pause(self, seconds: float) -> None:
-        """Wait before the next take-over, until the group assigns the partition at the longest: then Kafka is there."""
+        """Wait before the next take-over. An assignment of the partition ends the wait: it shows that Kafka is back."""
         pause = asyncio.ensure_future(self.context.clocks.sleep(seconds))
         assigned = asyncio.ensure_future(self._assigned.wait())
         try:
@@ -182,29 +188,29 @@ class PartitionProcessor:
         self._on_ready(self, committed)
 
     def _inherit(self, state: RequestState, found: "Content | None") -> None:
-        """Work on what an earlier worker left. Without its record it may still be settled, but not be tried again."""
+        """Start a job for an inherited request. Without its record, it can be settled but not retried."""
         record, request = self._checked(state, found)
         state.key = record.key
         self._spawn(Job(self, record, request, state))
 
     def _checked(self, state: RequestState, found: "Content | None") -> "Content":
-        """Return what was read of a request's record, or what stands in its place when that is another one or gone."""
+        """Return a request's record and content, or a placeholder if the record is gone or is another request's."""
         if found and isinstance(found[1], Request) and found[1].id == state.request_id:
             return found
         log.error("a request's record is gone", partition=self.partition, request_id=state.request_id)
         return _placeholder(state)
 
     def take_over_again(self) -> None:
-        """End this term: what it knows of the partition's records is no longer so."""
+        """End this term, because its knowledge of the partition's records is out of date."""
         self._failure = TruncatedLog()
         self._writable.set()
 
     def on_assigned(self) -> None:
-        """Note that the group has assigned the partition to this worker, perhaps once more."""
+        """Note that the group has assigned the partition to this worker, or assigned it again."""
         self._assigned.set()
 
     def on_settlement(self, settled: DeploymentSettled) -> None:
-        """Note what is said of an attempt. The first settlement of an attempt counts."""
+        """Record the settlement of an attempt. Only the first settlement of an attempt counts."""
         if not self.ready:
             self._settled_meanwhile.append(settled)
         elif (state := self.state.requests.find(settled.request_id)) and not state.final:
@@ -216,12 +222,12 @@ class PartitionProcessor:
     # ------------------------------------------------------------------------------------------------------ parked
 
     def _resume(self, state: RequestState) -> None:
-        """Start a job for a parked request that is settled or due, unless it has one."""
+        """Start a job for a parked request that is settled or due, unless the request has a job."""
         if self.state.requests.parked.resume(state):
             self._spawn(Job(self, *_placeholder(state), state))
 
     def _watch_parked(self) -> None:
-        """See to it that what is parked is given up in time. It is parked, and so due, in its order."""
+        """Start the task that gives up parked requests when they are due. They fall due in the order of parking."""
         if self._expiry is None and len(self.state.requests.parked):
             self._expiry = asyncio.create_task(self._give_up_parked(), name=f"parked {self.partition}")
             self._expiry.add_done_callback(self._fail_with)
@@ -235,11 +241,11 @@ class PartitionProcessor:
         self._expiry = None
 
     async def read_again(self, state: RequestState) -> "Content":
-        """Read the record of a request that was parked, or return what stands in its place."""
+        """Read the record of a parked request again, or return a placeholder if the record is gone."""
         while True:
             try:
                 found = [_content(it) async for it in self.context.store.fetch(self.partition, [state.record_offset])]
-            except Exception as error:  # noqa: BLE001 - of Kafka's client: it is there later
+            except Exception as error:  # noqa: BLE001 - an error of Kafka's client: try again later
                 name, why = type(error).__name__, str(error)[:200]
                 where = {"partition": self.partition, "offset": state.record_offset}
                 log.warning("a request's record cannot be read", **where, error=name, why=why)
@@ -250,7 +256,7 @@ class PartitionProcessor:
     # ---------------------------------------------------------------------------------------------------- requests
 
     def receive(self, record: Record) -> None:
-        """Take a record of the partition, in its order. One that was read before is passed over."""
+        """Receive a record, in the partition's order. A record that was read before is skipped."""
         if self.ready:
             request = read_request(record)
             if state := self.state.receive(record, request, self.context.clocks.now()):
@@ -262,7 +268,7 @@ class PartitionProcessor:
                 self._writable.set()
 
     def finish(self, job: "Job") -> None:
-        """Let its offset pass without a status."""
+        """Let the offset of the job's record pass without a status."""
         if job in self.jobs and self.state.offsets.finish(job.state.offset):
             self._writable.set()
 
@@ -280,15 +286,16 @@ class PartitionProcessor:
     def _fail_with(self, task: asyncio.Task[None]) -> None:
         failure = None if task.cancelled() else task.exception()
         if failure and not isinstance(failure, StatusNotPublished):
-            self._failure = failure  # a defect: without a final status its offset would hold up the partition
+            self._failure = failure  # a defect: without a final status, the offset would block the partition
             self._writable.set()
 
     # ---------------------------------------------------------------------------------------------------- statuses
 
     def publish(self, job: "Job", status: DeploymentStatus, dead_letter: DeadLetter | None) -> asyncio.Future[None]:
-        """Put a status into the next transaction; the future ends with that.
+        """Put a status into the next transaction. The future completes when that transaction is committed.
 
-        Raises StatusNotPublished: the partition is lost, now or by the time of the transaction; ValueError: too large.
+        Raises StatusNotPublished when the partition is lost (from the future, if it is lost by the time of the
+        transaction), and ValueError when the status is too large.
         """
         if job not in self.jobs or not self.ready:
             raise StatusNotPublished(f"status {status.sequence} ({status.state}) was not published")
@@ -301,7 +308,7 @@ class PartitionProcessor:
         return done
 
     async def _commit_loop(self, writer: Writer) -> None:
-        """Commit at once when idle; what comes meanwhile goes into the next transaction."""
+        """Commit immediately when idle. Statuses that arrive during a transaction go into the next transaction."""
         while True:
             await self._writable.wait()
             async with self.context.store.transaction_slots:
@@ -332,21 +339,21 @@ class PartitionProcessor:
                 self._watch_parked()
         self.changed.set()
 
-    # -------------------------------------------------------------------------------------------------------- ends
+    # --------------------------------------------------------------------------------------------------- stop and end
 
     def stop(self) -> None:
-        """Begin no new POST: whatever does not POST now is left to others."""
+        """Start no new POST. Cancel every job without a running POST: the next owner continues its request."""
         self.stopping = True
         for job in [*self.jobs]:
             if job.task and not job.posting:
                 job.task.cancel()
 
     async def wait_until_idle(self) -> None:
-        """Return when nothing runs any more and everything said is durable, or the partition is lost."""
+        """Return when no job runs and every status is durable, or when the partition is lost."""
         await self.changed.wait_for(lambda: not self.ready or not (self.jobs or self._waiting or not self.state.idle))
 
     def _end(self) -> None:
-        """Publish nothing more for the partition, and end its jobs."""
+        """End the term: publish nothing more for the partition, and cancel its jobs."""
         if self.ready:
             self.ready, self.unprocessed_since = False, self.context.clocks.monotonic()
         self._writable.clear()
@@ -358,7 +365,7 @@ class PartitionProcessor:
         for pending, (_, done) in waiting.items():
             if not done.done():
                 done.set_exception(StatusNotPublished(f"status {pending.status.sequence} may not be out"))
-                done.exception()  # looked at: not every status is waited for
+                done.exception()  # marks it as retrieved: not every status is awaited
         for job in [*self.jobs]:
             if job.task:
                 job.task.cancel()
@@ -367,9 +374,10 @@ class PartitionProcessor:
 
 
 class Job:
-    """One request at work: its state, and what this worker holds of it besides. It ends with its partition's term.
+    """One request at work: its state, and what this worker holds in memory for it. It ends with its partition's term.
 
-    Only its POST goes on when the partition is lost; what came of its attempt is handed over as a settlement.
+    Only a running POST continues when the partition is lost. The outcome of the attempt is then handed over as a
+    settlement.
     """
 
     def __init__(
@@ -379,64 +387,64 @@ class Job:
         request: Request | DeploymentError,
         state: RequestState,
     ) -> None:
-        """`request`: what the record asks for, or why it cannot be read."""
+        """`request`: the request in the record, or the reason why it cannot be read."""
         self.record = record
         self.request = request
         self.state = state
-        self.original: RequestState | None = None  # of the record that has the id which this one brings
+        self.original: RequestState | None = None  # of the earlier record with the same request id
         self.repeats = False
         self.caller: Caller | None = None
-        self._asked = ""  # the fingerprint of what the caller asks for
-        self.has_key_lock = False  # whether it is the first of its key
+        self._asked = ""  # the fingerprint of the caller's request
+        self.has_key_lock = False  # whether the request is first in its key queue
         self.resumed = state.state is State.PARKED
         self.auth_attempts = 0
         self.gave_way = False
         self.began = processor.context.clocks.now()
-        # For how long a dependency was known to be down: when that was last looked at, and at the last status.
+        # Seconds for which a dependency was known to be down: at the last check, and at the last status.
         self.seen_down: float | None = None
         self.counted_down: float | None = None
-        self.published: DeploymentStatus | None = None  # the last of this worker's statuses
+        self.published: DeploymentStatus | None = None  # the last status that this worker published
         self.task: asyncio.Task[None] | None = None
         self._processor = processor
         self._lock: KeyLock | None = None
-        # A parked request queues once its retry is durable; until then it holds up no other request of its user.
+        # A parked request joins its key queue once its retry is durable. Until then it delays no request of its user.
         if not self.resumed:
             self._join()
         self.waits_for_turn = False
-        self.turn_at: datetime | None = None  # when its wait for an earlier request of its user was over
+        self.turn_at: datetime | None = None  # when its wait for the key lock ended
         self._dead_letter_code: str | None = None
-        self._error: DeploymentError | None = None  # what led to the last status, if one did
-        self._attempt: int | None = None  # whose outcome no status tells yet
+        self._error: DeploymentError | None = None  # the error that led to the last status, if any
+        self._attempt: int | None = None  # the attempt whose outcome no status shows yet
         self._post: asyncio.Task[DeploymentInfo] | None = None
 
     @property
     def stopping(self) -> bool:
-        """Whether the worker stops; only then may a cancelled job still report."""
+        """Whether the worker is stopping. Only then may a cancelled job still publish a status."""
         return self._processor.stopping
 
     @property
     def posting(self) -> bool:
-        """Whether a POST has begun whose outcome no status tells."""
+        """Whether a POST has started whose outcome no status shows yet."""
         return self._post is not None
 
     @property
     def may_be_sent(self) -> bool:
-        """Whether something of the attempt in `submitting` may have been sent, by this worker or an earlier one."""
+        """Whether this or an earlier worker may have sent a part of the bundle of the attempt in `submitting`."""
         return self._attempt is None or self.posting
 
     @property
     def was_accepted(self) -> bool:
-        """Whether this very record was: one that came later stands in a topic that was made anew."""
+        """Whether this very record was accepted. A record later than the first status is from a recreated topic."""
         at = self.record.appended_at
         return self.state.last is not None and at is not None and at <= self.state.since.timestamp()
 
     async def acquire_key_lock(self) -> None:
-        """Wait until it is the first of its key, in the order of the records."""
+        """Wait for the key lock. Requests of a key get the lock in the order of their records."""
         lock, offsets = self._lock or self._join(), self._processor.state.offsets
         self.waits_for_turn = not lock.first.is_set()
         if lock.first.is_set() or self._processor.context.key_queue.waiting >= MAX_WAITING:
             await lock.acquire()
-        else:  # it waits for another deployment of its user, which takes minutes
+        else:  # the user's other deployment takes minutes
             self.record = self.record.without_content()
             offsets.exclude_from_backpressure(self.state.offset)
             try:
@@ -448,36 +456,39 @@ class Job:
             self.waits_for_turn, self.turn_at = False, self._processor.context.clocks.now()
 
     def _join(self) -> KeyLock:
-        """Queue behind the earlier ones of its key."""
+        """Join the key queue behind the earlier requests of the key."""
         self._lock = lock = self._processor.context.key_queue.join(self.record.key)
         if self.state.last is not None:
             lock.count_open(accepted=True)
         return lock
 
     def _release_key_lock(self) -> None:
-        """Let the next of its key go."""
+        """Pass the key lock to the next request of the key."""
         self.has_key_lock = False
         if self._lock:
             self._lock.release()
             self._lock = None
 
     def exclude_from_backpressure(self) -> None:
-        """Hold up neither its partition nor the user of its key: whose it is cannot be verified yet."""
+        """Delay neither the partition nor the user of the record key, because the sender cannot be verified yet."""
         self._release_key_lock()
         self._processor.state.offsets.exclude_from_backpressure(self.state.offset)
 
     def include_in_backpressure(self) -> None:
-        """Count it among the records that are read."""
+        """Count the job's record among the buffered records again."""
         self._processor.state.offsets.include_in_backpressure(self.state.offset)
 
     def readable_request(self) -> Request:
-        """Return what the record asks for. Raises DeploymentError, mostly Unreadable."""
+        """Return the request in the record. Raises DeploymentError, usually Unreadable."""
         if not isinstance(self.request, Request):
             raise self.request
         return self.request
 
     async def accepted_fingerprint(self) -> str | None:
-        """Return the fingerprint under which it was accepted before, or what an operator repeats with it was."""
+        """Return the fingerprint accepted earlier for this request, for its request id, or for the request it replays.
+
+        Return None if there is none. A replay needs an operator's permit. Each call counts as a try to authenticate.
+        """
         self.auth_attempts += 1
         if self.state.last is not None:
             return self.state.fingerprint
@@ -489,10 +500,14 @@ class Job:
         return await processor.context.store.permitted(processor.partition, request.id, self.record.appended_at)
 
     def claim(self, caller: Caller, fingerprint: str) -> bool:
-        """Take the id that the record brings, now that it is known who asks for what. Return whether it is accepted.
+        """Claim the request id for the verified caller. Return whether `accepted` must be published.
 
-        It is not when an earlier record has the id, or when it was accepted before. Raises Rejected: it is not where
-        its user's requests belong, so that others might be sent at the same time, or the user has too many open ones.
+        The result is False if an earlier record has the id, or if this request was accepted before.
+
+        Raises:
+            Unauthenticated: the record has a wrong key or partition, where the key lock would not keep it from running
+                at the same time as the user's other requests.
+            TooManyRequests: the user has too many open requests.
         """
         processor, key = self._processor, caller.user_id.encode()
         if self.record.key != key:
@@ -505,7 +520,7 @@ class Job:
             try:
                 (self._lock or self._join()).count_open(requests.parked.count_of(caller.user_id))
             except TooManyRequests:
-                if requests.find(request.id) is None:  # else it is one of the many, once more
+                if requests.find(request.id) is None:  # otherwise the record repeats a known request
                     raise
         self.caller, self._asked = caller, fingerprint
         if not new:
@@ -519,7 +534,7 @@ class Job:
         return True
 
     async def compare_with_original(self) -> None:
-        """Wait until the original has a status. Raises Conflict when that is about something else."""
+        """Wait until the original has a status. Raises Conflict if the original requests something else."""
         original = self.original or self.state
         await self._processor.changed.wait_for(lambda: original.state is not None)
         self.repeats = self._asked == original.fingerprint
@@ -527,9 +542,9 @@ class Job:
             raise Conflict("request-id-conflict", CODES["request-id-conflict"])
 
     def publish(self, status: DeploymentStatus, error: DeploymentError | None = None) -> asyncio.Future[None]:
-        """Put a status into the partition's next transaction, with a dead letter where `error` leaves one.
+        """Put a status into the partition's next transaction, with a dead letter if `error` requires one.
 
-        Raises as PartitionProcessor.publish does.
+        Raises the errors of PartitionProcessor.publish.
         """
         letter = None
         if status.state in FINAL_STATES and isinstance(error, Unreadable | Unavailable | OutcomeUnknown):
@@ -547,9 +562,9 @@ class Job:
         return done
 
     def on_committed(self, status: DeploymentStatus) -> None:
-        """Note that a status is durable."""
+        """Handle a status that is durable now: log it, count its dead letter, free a parked request's key lock."""
         if status.state is State.PARKED:
-            self._release_key_lock()  # by now it counts among what its user has parked
+            self._release_key_lock()  # by now the request counts as a parked request of its user
             log.warning("request parked", request_id=status.request_id, **self._log_fields(status))
         elif status.state is State.RETRYING:
             log.warning("request retrying", request_id=status.request_id, **self._log_fields(status))
@@ -560,11 +575,11 @@ class Job:
             if self.stopping and status.state not in FINAL_STATES and self.task:
                 self.task.cancel()
         if status.state is State.BUILDING:
-            # Not before it is durable: otherwise the next owner begins an attempt with the same number.
+            # Not before the status is durable: otherwise the next owner starts an attempt with the same number.
             self._attempt = status.attempt
 
     def finish(self) -> None:
-        """Let its offset pass, if no status did that, and sum it up. A parked request has not ended."""
+        """Let the offset pass, if no status did, and log and count the result. A parked request has not ended."""
         status = self.published
         fields = self._log_fields(status) if status else {}
         self._processor.finish(self)
@@ -588,7 +603,7 @@ class Job:
             log.info("request repeated", original=self.original.request_id, original_offset=self.original.record_offset)
 
     def _log_fields(self, status: DeploymentStatus) -> dict[str, object]:
-        """Return what a line of the log says of a status, and of the error that led to it."""
+        """Return the log fields of a status and of the error that led to it."""
         error = self._error
         code, at = status.error.code if status.error else None, status.next_attempt_at
         why = {"url": error.url, "cause": error.cause} if error and error.cause else {}
@@ -596,9 +611,9 @@ class Job:
         return {"attempt": status.attempt, "code": code, "message": status.message, **why, **goes_on}
 
     async def wait_for_settlement(self, until: datetime) -> DeploymentSettled | None:
-        """Wait for the settlement of the attempt; None: there is none by then.
+        """Wait for the settlement of the attempt until `until`. Return None without a settlement.
 
-        The record of a parked request, which nobody has kept, is read when it is needed: to try it again.
+        The record of a parked request is not kept in memory, and is read again only for a retry.
         """
         settlements, attempt = self.state.settlements, self.state.attempt
         if attempt not in settlements:
@@ -616,13 +631,13 @@ class Job:
         return found
 
     async def post(self, post: Coroutine[Any, Any, DeploymentInfo]) -> DeploymentInfo:
-        """Run the POST, shielded: its bytes cannot be called back."""
+        """Run the POST, shielded from cancellation, because sent bytes cannot be recalled."""
         self._attempt = self._attempt or self.state.attempt
         self._post = asyncio.create_task(post, name=f"POST {self.state.request_id}")
         return await asyncio.shield(self._post)
 
     def end(self) -> None:
-        """Let the next of its key go. What no status tells of the attempt is for the partition's next owner."""
+        """Release the key lock, and hand over an outcome that no status shows to the partition's next owner."""
         self._release_key_lock()
         if self.state.state is None:
             self._processor.state.requests.drop(self.state)
@@ -632,7 +647,7 @@ class Job:
             self._processor.context.hand_over(self._processor.partition, self._outcome(self._attempt))
 
     async def _outcome(self, attempt: int) -> DeploymentSettled | None:
-        """Return what became of the attempt; None: it is unknown, and the next owner finds out as after a crash."""
+        """Return the attempt's settlement; None if the outcome is unknown: the next owner acts as after a crash."""
         outcome, reason, deployment = "retry", "Nothing was sent.", None
         if self._post:
             try:
@@ -660,12 +675,12 @@ class Job:
 
 
 def _content(record: Record) -> Content:
-    """Read what was accepted before: the record itself is needed no longer."""
+    """Parse the record of an accepted request. The content of the record itself is no longer needed."""
     return record.without_content(), read_request(record)
 
 
 def _placeholder(state: RequestState) -> Content:
-    """Return what stands in place of a record that is gone, or was not read."""
+    """Return a placeholder for a record that is gone, or that was not read."""
     source = state.last.source if state.last else None
     topic, partition, offset = (source.topic, source.partition, source.offset) if source else ("", 0, 0)
     record = Record("", topic, partition, offset, 0, False, None, None)

@@ -1,4 +1,5 @@
-"""The pure steps: no I/O, no clock, no asyncio (`make check` enforces it).
+"""The pure steps of a request: no I/O, no clock, no asyncio (`make check` enforces this).
 
-Blueprint in, bytes of solution.zip out. Of the kubernetes package only `kubernetes.client.models` is used.
+The domain reads requests and tokens, decides each next step, and turns a blueprint into the bytes of solution.zip. Of
+the kubernetes package, it uses only `kubernetes.client.models`.
 """

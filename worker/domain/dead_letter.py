@@ -1,8 +1,8 @@
 """A record that could not be read, or a request whose retries ran out, kept for people and for `dead-letter replay`.
 
-It is kept without the token: of a readable record the other fields of its value, of an unreadable one only its size and
-hash. A replay is the same request once more, under an id that is the same however often it is sent, and that nobody can
-know who cannot read the dead letter.
+A dead letter never contains the token. For a readable record, it keeps the record key and the request without the
+token. For an unreadable record, it keeps only the size and hash of the value. A replay is the same request, sent again
+under an id that is always the same for the same letter. Only readers of the dead letter can know that id.
 """
 
 import json
@@ -16,11 +16,11 @@ from worker.errors import DeploymentError
 
 TOPIC, PARTITION, OFFSET, TIMESTAMP = (f"dlt-original-{it}" for it in ("topic", "partition", "offset", "timestamp"))
 CODE, MESSAGE, ATTEMPT, REQUEST_ID = "dlt-error-code", "dlt-error-message", "dlt-attempt", "dlt-request-id"
-FINGERPRINT = "dlt-fingerprint"  # of who asked for what; only when it was accepted
-NONCE = "dlt-nonce"  # of which the ids of its replays are made
-CUT = "dlt-cut"  # what was left out because it is too large
+FINGERPRINT = "dlt-fingerprint"  # of user, solution and revision; only for an accepted request
+NONCE = "dlt-nonce"  # the ids of its replays are derived from the nonce
+CUT = "dlt-cut"  # the parts that were left out because they are too large
 
-MAX_REPLAYS = 5  # of one request, unless --force is given
+MAX_REPLAYS = 5  # of one request, without --force
 _REPLAY_ID = re.compile(r"replay-(\d{1,9})-[0-9a-f]{32}")
 
 
@@ -33,7 +33,7 @@ class DeadLetter:
     headers: tuple[tuple[str, bytes], ...]
 
     def without(self, *parts: str) -> "DeadLetter":
-        """Return it without `key`, or without `key` and `value`, which are too large; a header says so."""
+        """Return the letter without its `key`, or without `key` and `value`. The header CUT lists the missing parts."""
         key = self.key if "key" not in parts else None
         value = self.value if "value" not in parts else json.dumps(_size_and_hash(self.value)).encode()
         return DeadLetter(key, value, (*self.headers, (CUT, ",".join(parts).encode())))
@@ -42,7 +42,7 @@ class DeadLetter:
 def dead_letter(
     record: Record, last: DeploymentStatus, request: Request | DeploymentError, error: DeploymentError, nonce: str
 ) -> DeadLetter:
-    """Keep what may be kept of the record, and why it ended. `last`: its final status. `nonce`: a random text."""
+    """Return the dead letter of a record and its error. `last`: the final status. `nonce`: a random text."""
     headers = {
         TOPIC: record.topic,
         PARTITION: record.partition,
@@ -85,22 +85,22 @@ def _size_and_hash(value: bytes) -> dict[str, str | int]:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """The n-th repetition of a request, from 1."""
+    """The n-th replay of a request, counted from 1."""
 
     original: str
     number: int
-    nonce: str = field(repr=False)  # of the dead letter that is replayed
+    nonce: str = field(repr=False)  # of the replayed dead letter
 
     @property
     def request_id(self) -> str:
-        """The replay's own id, always the same for the same letter. Nobody can take it before."""
+        """The request id of the replay, always the same for the same letter. No other sender can claim the id first."""
         return f"replay-{self.number}-{sha256(self.nonce.encode()).hexdigest()[:32]}"
 
 
 def next_replay(request_id: str, replay_of: str | None, nonce: str) -> Replay:
-    """Return the replay that follows a request, which is an original or a replay itself.
+    """Return the next replay of a request, which is an original or itself a replay.
 
-    A request that calls itself a replay and has another id was repeated by its sender: it counts as an original.
+    A request that names `replay_of` but has no replay id was repeated by its sender, and counts as an original.
     """
     known = _REPLAY_ID.fullmatch(request_id) if replay_of is not None else None
     if replay_of is None or known is None:

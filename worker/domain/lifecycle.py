@@ -1,9 +1,9 @@
-"""The lifecycle of one request: all that changes its state, and what to do next. Pure.
+"""The lifecycle of one request: every change of its state, and the next step. Pure.
 
-A request stands where its last status says. `RequestState` is made of statuses alone: `apply` takes one that was read
-from the status topic as well as one that was just written, so that a request left by another worker and a fresh one are
-the same thing. `Lifecycle` decides under the operator's settings: `next_step` is the I/O to do next, and `after_…` is
-the status that an error, a settlement or a stop leads to. `schemas.SUCCESSORS` is the table of what may follow what.
+The last status of a request determines its state. `RequestState` is derived from statuses alone: `apply` takes a status
+from the status topic as well as a status that was just written, so that inherited and fresh requests are treated alike.
+`Lifecycle` decides according to the operator's settings. `next_step` returns the next I/O, and `after_…` returns the
+status that an error, a settlement or a stop leads to. `schemas.SUCCESSORS` is the table of allowed transitions.
 """
 
 from collections.abc import Mapping
@@ -25,47 +25,47 @@ from worker.domain.solution import Caller
 from worker.errors import CODES, DeploymentError, NotSettled, OutcomeUnknown, Unavailable, WorkerDied, one_line
 from worker.settings import PlaygroundSettings, RuntimeSettings
 
-if TYPE_CHECKING:  # 30 MB and half a second, which only those need who build bundles
+if TYPE_CHECKING:  # 30 MB and half a second, needed only to build bundles
     from worker.domain.bundle.archive import Bundle
     from worker.domain.bundle.plan import Plan
 
 RECORD_GONE = -1  # the offset of a record that is no longer in its topic
-MAX_INTERRUPTIONS = 3  # workers that ended while they built its bundle, one after the other
-SERVER_MARGIN = timedelta(seconds=30)  # beyond the deadline of a POST whose worker is gone
+MAX_INTERRUPTIONS = 3  # in a row: workers that died while they built the request's bundle
+SERVER_MARGIN = timedelta(seconds=30)  # after the deadline of a POST whose worker is gone
 
-BACKOFF_SECONDS = 1.0  # after the first attempt; doubled after each further one
+BACKOFF_SECONDS = 1.0  # after the first attempt; doubled after each further attempt
 MAX_BACKOFF_SECONDS = 60.0
 
-# What each status repeats of the one before. `give_up_at` ends with the final status, and when it is parked.
+# The fields that each status copies from the status before. Final statuses and `parked` do not copy `give_up_at`.
 _CARRIED = (
     "source", "attempt", "solution_id", "revision_id", "replay_of", "fingerprint", "solution_name", "kind", "bundle",
     "warnings",
 )  # fmt: skip
-# States in which nothing is to be done before somebody asks: the offset of the record passes with them.
+# States in which nothing is to be done until someone acts. The offset of the request's record passes in these states.
 RESTING_STATES = FINAL_STATES | {State.PARKED}
 
 
 @dataclass(slots=True)
 class RequestState:
-    """Where one request stands. `state` None: its record was read, and no status is written yet."""
+    """The state of one request. `state` None: its record was read, and no status is written yet."""
 
     request_id: str
-    offset: (
-        int  # of its record; RECORD_GONE when the partition does not wait for it: another record may have its offset
-    )
-    since: datetime  # of its first status that is still kept; before that, when its record was read
+    # The offset of its record. RECORD_GONE: the partition does not wait for the record, and another record may have the
+    # offset.
+    offset: int
+    since: datetime  # the time of its first retained status, or when its record was read if there is no status
     first: Mapping[str, Any] | None = field(default=None, repr=False)  # the fields of its first status
     fingerprint: str | None = None
     state: State | None = None
-    last: DeploymentStatus | None = None  # None, too, of what ended and is only remembered
+    last: DeploymentStatus | None = None  # also None if the request ended and only its fingerprint is remembered
     traceparent: str | None = None
-    key: bytes | None = None  # of its record, which is its user's id; None: the record was not read
-    statuses_from: int = 0  # where in the status partition all stands that a next owner needs of it
+    key: bytes | None = None  # of its record: the user's id; None: the record was not read
+    statuses_from: int = 0  # the offset in the status partition from which its next owner must read
     settlements: dict[int, DeploymentSettled] = field(default_factory=dict, repr=False)  # by attempt
 
     @classmethod
     def of_record(cls, record: Record, request: Request | DeploymentError, now: datetime) -> "RequestState":
-        """Return the state of a record that was just read, under the id of its place."""
+        """Return the state of a record that was just read, with its record id as the request id."""
         first: dict[str, Any] = {"source": record.source, "attempt": 1}
         if isinstance(request, Request):
             first |= {
@@ -76,51 +76,51 @@ class RequestState:
         return cls(record.record_id, record.offset, now, first, key=record.key)
 
     def apply(self, status: DeploymentStatus) -> None:
-        """Move to where this status says."""
+        """Change to the state of this status."""
         self.fingerprint, self.state, self.last = status.fingerprint, status.state, status
 
     @property
     def record_offset(self) -> int:
-        """Where its record is, or was."""
+        """The offset that its record has, or had."""
         return self.last.source.offset if self.last else self.offset
 
     @property
     def final(self) -> bool:
-        """Whether nothing follows."""
+        """Whether the state is final: no status follows."""
         return self.state in FINAL_STATES
 
     @property
     def attempt(self) -> int:
-        """The attempt that runs, ran last, or will be the first."""
+        """The number of the current or last attempt; 1 before the first attempt."""
         return self.last.attempt if self.last else 1
 
     @property
     def is_settled(self) -> bool:
-        """Whether it is known what became of its last attempt."""
+        """Whether its last attempt is settled."""
         return self.attempt in self.settlements
 
     @property
     def interruptions(self) -> int:
-        """How many workers in a row ended while they built its bundle. Asked only when nobody builds it."""
+        """How many workers in a row died while they built its bundle. Valid only while no worker builds the bundle."""
         if self.last is None or self.state is not State.BUILDING:
             return 0
-        # Who settles an attempt of its own has not died of it; that may come later than the status that counts it.
+        # A worker that settled its attempt did not die. The status that counts the attempt may precede the settlement.
         settled = max(self.settlements, default=0)
         return max(0, min((self.last.interruptions or 0) + 1, self.last.attempt - settled))
 
     def seconds_left(self, now: datetime) -> float:
-        """Return the time until the attempt's deadline."""
+        """Return the seconds until the attempt deadline; 0 without a deadline."""
         deadline = self.last.attempt_deadline if self.last else None
         return (deadline - now).total_seconds() if deadline else 0.0
 
-    # ---------------------------------------------------------------------------------------- the statuses it may have
+    # ---------------------------------------------------------------------------------------- the statuses of a request
 
     def accepted(self, now: datetime, fingerprint: str) -> DeploymentStatus:
-        """Return the status after its token was verified."""
+        """Return the status that follows the verification of its token."""
         return self._status(now, State.ACCEPTED, "The request is accepted.", fingerprint=fingerprint)
 
     def building(self, now: datetime) -> DeploymentStatus:
-        """Return the status with which an attempt begins."""
+        """Return the status that starts an attempt."""
         again = self.state in (State.BUILDING, State.RETRYING)
         return self._status(
             now,
@@ -131,9 +131,9 @@ class RequestState:
         )
 
     def submitting(self, now: datetime, plan: "Plan", bundle: "Bundle", seconds: float) -> DeploymentStatus:
-        """Return the status that has to be durable before the first byte of the bundle is sent.
+        """Return the status that must be durable before the first byte of the bundle is sent.
 
-        `seconds`: in which the playground has to answer.
+        `seconds`: the time within which the playground must answer.
         """
         return self._status(
             now,
@@ -149,27 +149,27 @@ class RequestState:
     def retrying(
         self, now: datetime, why: DeploymentError | None, at: datetime, give_up_at: datetime
     ) -> DeploymentStatus:
-        """Return the status between two attempts. `why` None: the worker stops, and another one continues."""
+        """Return the status between two attempts. `why` None: the worker stops, and another worker continues."""
         message = f"It will be tried again. {why.message}" if why else "The worker stops; another one continues."
         error = why.info().model_copy(update={"retryable": True}) if why else None
         return self._status(now, State.RETRYING, message, error=error, next_attempt_at=at, give_up_at=give_up_at)
 
     def parked(self, now: datetime) -> DeploymentStatus:
-        """Return the status of a request whose POST has an unknown outcome, until somebody settles it."""
+        """Return the status of a request whose POST has an unknown outcome, until the request is settled."""
         unknown = OutcomeUnknown(CODES["outcome-unknown"])
         return self._status(now, State.PARKED, unknown.message, error=unknown.info())
 
     def deployed(self, now: datetime, deployment: DeploymentInfo | None, how: str = "") -> DeploymentStatus:
-        """Return the final status of a deployment. `how`: who says so, when it was not the playground."""
+        """Return the final status of a deployment. `how`: the message, when the outcome is from a settlement."""
         message = how or (f"Deployed as {deployment.id}." if deployment else "Deployed.")
         return self._status(now, State.DEPLOYED, message, deployment=deployment)
 
     def ended_with(self, now: datetime, error: DeploymentError) -> DeploymentStatus:
-        """Return the other final status: rejected or failed, as the error says."""
+        """Return the final status of an error: `rejected` or `failed`, according to the error's class."""
         return self._status(now, error.state, error.message, error=error.info())
 
     def _status(self, now: datetime, state: State, message: str, **more: Any) -> DeploymentStatus:
-        """Make a status. Raises AssertionError when `state` may not follow."""
+        """Create a status. Raises AssertionError when `state` may not follow the current state."""
         if state not in SUCCESSORS[self.state]:
             raise AssertionError(f"{state} may not follow {self.state}")
         last = self.last
@@ -181,12 +181,12 @@ class RequestState:
         return DeploymentStatus(**fields, message=_printable(message)[:1000])
 
 
-# -------------------------------------------------------------------------------------------------------- what is next
+# ------------------------------------------------------------------------------------------------------- the next step
 
 
 @dataclass(frozen=True, slots=True)
 class CompareWithOriginal:
-    """The id that it brings is another record's: find out whether this one asks for the same."""
+    """Another record has the same request id: compare the two requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +201,7 @@ class WaitForKeyLock:
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Wait until then. `excluded`: from back-pressure, because others do not need what it waits for."""
+    """Wait until `until`. `excluded`: excluded from back-pressure, because other requests can continue."""
 
     until: datetime
     excluded: bool = False
@@ -214,14 +214,14 @@ class BuildAndSubmit:
 
 @dataclass(frozen=True, slots=True)
 class AwaitSettlement:
-    """Wait until somebody says what became of its POST, until then at the longest."""
+    """Wait for the settlement of the attempt, no longer than `until`."""
 
     until: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """End it for this reason."""
+    """Give the request up with this error."""
 
     error: DeploymentError
 
@@ -235,26 +235,26 @@ Step = CompareWithOriginal | Authenticate | WaitForKeyLock | Sleep | BuildAndSub
 
 
 class JobView(Protocol):
-    """What `Job` in worker/delivery/partition.py shows the lifecycle: the state, and what is gone with its worker."""
+    """What the lifecycle sees of a `Job` (worker/delivery/partition.py): its state, and what its worker remembers."""
 
     state: RequestState
-    original: RequestState | None  # of the record that has the id which this one brings, when that is another one
-    repeats: bool  # it was found to ask for the same as the original
-    caller: Caller | None  # whom its token names, once that is verified
-    auth_attempts: int  # to verify it, so far
-    gave_way: bool  # it cannot be verified yet, and others took its place
-    has_key_lock: bool  # it has the key lock
-    resumed: bool  # it is parked, and settled or due: else nobody works on a parked request
+    original: RequestState | None  # of the earlier record with the same request id, if there is one
+    repeats: bool  # it requests the same as the original
+    caller: Caller | None  # the user that its token names; None until the token is verified or read
+    auth_attempts: int  # the number of tries to authenticate so far
+    gave_way: bool  # its token cannot be verified yet, and other requests evicted it
+    has_key_lock: bool  # it holds the key lock
+    resumed: bool  # it is parked and is settled or due; no other parked request has a job
 
     @property
     def may_be_sent(self) -> bool:
-        """Whether something of the attempt in `submitting` may have been sent, by this worker or an earlier one."""
+        """Whether this or an earlier worker may have sent a part of the bundle of the attempt in `submitting`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """How long a dependency was known to be down since the last status of the request, and whether one is now."""
+    """How long a dependency was known to be down since the request's last status, and whether one is down now."""
 
     past: timedelta = timedelta()
     is_down: bool = False
@@ -262,13 +262,13 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
-    """The decisions. `playground` and `runtime` have the times in seconds, and what to do with unknown outcomes."""
+    """The decisions. `playground` and `runtime` have the times in seconds, and the policy for unknown outcomes."""
 
     playground: PlaygroundSettings
     runtime: RuntimeSettings
 
     def next_step(self, held: JobView, now: datetime) -> Step:
-        """Return the I/O that comes next, whoever did the last."""
+        """Return the next I/O, whichever worker did the last step."""
         state, last = held.state, held.state.last
         if state.final or held.repeats:
             return End()
@@ -277,7 +277,7 @@ class Lifecycle:
         if last is None:
             return CompareWithOriginal() if held.original else Authenticate()
         if state.state is State.PARKED:
-            # Without a settlement its job ends, and its partition keeps what is needed to resume it.
+            # Without a settlement, the job completes, and the partition keeps what is needed to resume the request.
             return AwaitSettlement(self.due_at(last)) if held.resumed or state.is_settled else End()
         if not held.has_key_lock:
             return WaitForKeyLock()
@@ -292,21 +292,22 @@ class Lifecycle:
         return BuildAndSubmit()
 
     def due_at(self, parked: DeploymentStatus) -> datetime:
-        """Return when a request that was parked then is given up, unless somebody settles it before."""
+        """Return when a request with this `parked` status is given up, unless it is settled earlier."""
         return parked.time + timedelta(seconds=self.playground.park_max_seconds)
 
     def give_up_at(self, state: RequestState) -> datetime:
-        """Return when it is given up, not counting the time in which a dependency was known to be down."""
+        """Return the request deadline as of the last status. `after_error` adds the outages since then."""
         known = state.last.give_up_at if state.last else None
         return known or state.since + timedelta(seconds=self.runtime.request_deadline_seconds)
 
     def after_error(
         self, held: JobView, error: DeploymentError, now: datetime, jitter: float, outage: Outage
     ) -> DeploymentStatus | Sleep:
-        """Return what an error leads to: another attempt, `parked`, or the end. Sleep: the same step again, silently.
+        """Return the status that an error leads to: another attempt, `parked`, or a final status.
 
-        `jitter` is 0 … 1, drawn for each error, so that requests that failed together do not come back together.
-        While a dependency is known to be down, nothing is given up.
+        Sleep means: repeat the same step later, without a status. `jitter` is 0 … 1 and random for each error, so that
+        requests that failed together do not return together. The request deadline does not apply while a dependency is
+        known to be down.
         """
         state, give_up_at = held.state, self.give_up_at(held.state) + outage.past
         if isinstance(error, Unavailable) and error.stage == "authenticate":
@@ -322,7 +323,7 @@ class Lifecycle:
             case OutcomeUnknown() if self.playground.on_unknown_outcome == "park":
                 return state.parked(now)
             case OutcomeUnknown():
-                # Not before its deadline: the playground may still work on it, and mixes up parallel uploads.
+                # Not before the attempt deadline: the playground may still work, and mixes up parallel uploads.
                 delay = max(backoff(state.attempt, None, jitter), timedelta(seconds=state.seconds_left(now)))
             case _:
                 return state.ended_with(now, error)
@@ -336,7 +337,7 @@ class Lifecycle:
     def after_settlement(
         self, state: RequestState, settled: DeploymentSettled | None, now: datetime
     ) -> DeploymentStatus:
-        """Return what a settlement leads to. None: nobody settled it in time."""
+        """Return the status that a settlement leads to. `settled` None: no settlement came in time."""
         unknown = OutcomeUnknown(CODES["outcome-unknown"])
         give_up_at = now + timedelta(seconds=self.runtime.request_deadline_seconds)
         if settled is None:
@@ -353,7 +354,7 @@ class Lifecycle:
         return state.deployed(now, settled.deployment, how)
 
     def after_stop(self, held: JobView, now: datetime) -> DeploymentStatus | None:
-        """Return what a graceful stop leaves behind, if anything: what was built in vain is no interruption."""
+        """Return the status to publish on a graceful shutdown, if any, so that a cut-off build is no interruption."""
         state = held.state
         if state.state is State.BUILDING or (state.state is State.SUBMITTING and not held.may_be_sent):
             return state.retrying(now, None, now, self.give_up_at(state))
@@ -361,11 +362,11 @@ class Lifecycle:
 
 
 def backoff(attempt: int, retry_after: float | None, jitter: float) -> timedelta:
-    """Return the time until the next attempt: exponential, with jitter, and never less than was asked for.
+    """Return the time until the next attempt: exponential, with jitter, and never less than `retry_after`.
 
     Args:
-        attempt: the one that failed, from 1.
-        retry_after: seconds the dependency asked for (RFC 9110 10.2.3); None: it did not.
+        attempt: the number of the failed attempt, from 1.
+        retry_after: the dependency's `Retry-After` (RFC 9110 10.2.3), in seconds; None without one.
         jitter: 0 … 1.
     """
     longest = min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2 ** min(attempt - 1, 16))

@@ -1,9 +1,10 @@
-"""What one partition's processor knows and decides: requests, offsets, and what goes into the next transaction. Pure.
+"""What a partition processor knows and decides: request table, offsets, contents of the next transaction. Pure.
 
-`PartitionProcessor` does the I/O around it. A new one is made at each take-over, from what the status topic says.
+`PartitionProcessor` does the I/O around a `PartitionState`. Each take-over creates a new `PartitionState` from the
+statuses in the status topic.
 
-One file, although it is long: what is known of requests, what is committed, and what a next owner has to read are
-changed together by every transaction.
+This long module is one file because every transaction changes three things together: the known requests, the committed
+offset, and what the next owner must read.
 """
 
 import re
@@ -25,38 +26,39 @@ from worker.domain.request import Record, Request
 from worker.errors import DeploymentError
 
 MAX_STATUSES = 200  # in one transaction
-# Ended requests of a partition that are told from new ones with the same id. Senders repeat within minutes, and a
-# worker with many partitions must have room for them: each takes 0.3 kB, and up to four statuses to be read.
+# Ended requests per partition that are remembered to recognise duplicates. Senders repeat requests within minutes. A
+# worker with many partitions must have memory for them: 0.3 kB for each request, and up to four statuses to read.
 REMEMBERED = 5_000
-# Parked statuses that a checkpoint names: the metadata of an offset may have 4 kB.
+# Offsets of parked statuses in a checkpoint: the metadata of an offset may have 4 kB.
 MAX_PARKED = 200
 
-# All that is known of one: its fingerprint, the offsets of its record and of its last status, and its state.
+# What is remembered of an ended request: its fingerprint, the offsets of its record and last status, and its state.
 _ENDED = Struct("32sqqB")
 _ENDS = tuple(FINAL_STATES)
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 
-_STATE = re.compile(rb'"state":"([a-z]+)"')  # in a string the quotes would be escaped
+_STATE = re.compile(rb'"state":"([a-z]+)"')  # inside a JSON string, the quotes would be escaped
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The group's offset, and where in the status partition is all that a next owner needs. Committed with each other.
+    """The group's offset, and the offset in the status partition from which the next owner must read.
 
-    It goes into the metadata of the committed offset, so that no take-over has to read the whole past.
+    Both are committed together. The status offsets go into the metadata of the committed offset, so that no take-over
+    has to read the whole status partition.
     """
 
     offset: int
     statuses_from: int = 0
     parked: tuple[int, ...] = ()  # statuses before `statuses_from` that are needed as well
-    metadata: str = field(init=False, repr=False, compare=False)  # what is committed beside the offset
+    metadata: str = field(init=False, repr=False, compare=False)  # the metadata that is committed with the offset
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metadata", " ".join(["v1", str(self.statuses_from), *map(str, self.parked)]))
 
     @classmethod
     def of(cls, offset: int, metadata: str) -> "Checkpoint":
-        """Return what was committed; metadata of another origin, or none, mean that everything has to be read."""
+        """Parse a committed checkpoint. Without metadata, or with foreign metadata, all statuses must be read."""
         version, *numbers = metadata.split(" ")
         if version != "v1" or not numbers or not all(number.isdecimal() for number in numbers):
             return cls(offset)
@@ -64,15 +66,16 @@ class Checkpoint:
 
 
 class EndedOffsets:
-    """Which records have ended, of those that the group has not committed. 4 bytes for each."""
+    """Which of the records that the group has not committed have ended. Each record takes 4 bytes."""
 
     def __init__(self, offsets: range) -> None:
-        """`offsets`: from the committed one to the partition's end."""
+        """`offsets`: from the committed offset to the partition's end."""
         self.range = offsets
-        self._ids = array("I")  # what tells them from records of a topic that had the name before
+        # Checksums of ids, which distinguish the records from those of an earlier topic of the same name.
+        self._ids = array("I")
 
     def __contains__(self, offset: int) -> bool:
-        """Return whether the record at this offset was there when the partition was taken over."""
+        """Return whether the offset was uncommitted and below the partition's end at the take-over."""
         return offset in self.range
 
     def add(self, offset: int, request_id: str) -> None:
@@ -94,27 +97,27 @@ def _number(request_id: str) -> int:
 
 @dataclass(slots=True, eq=False)
 class Parked:
-    """A parked request at rest, which may wait for days: its last status as it was written, and no object of it.
+    """A parked request at rest, which may wait for days: its last status as JSON, and no objects parsed from it.
 
-    It takes about 2 kB. Nothing of its record is kept: the record is read again if the request is to be retried.
+    A parked request takes about 2 kB. Its record is not kept, and is read again for a retry.
     """
 
     request_id: str
     value: bytes
     time: float  # unix seconds, when it was parked
-    since: float  # as RequestState has it
+    since: float  # as in RequestState, in unix seconds
     status_at: int
     traceparent: str | None
-    key: bytes | None  # the user's id; None: an earlier worker parked it, and its user has not been seen since
+    key: bytes | None  # the user's id; None: an earlier worker parked it, and its user was not seen since
 
     @classmethod
     def of(cls, state: RequestState, last: DeploymentStatus, status_at: int) -> "Parked":
-        """Return what is kept of a request whose last status is durable at this offset of the status partition."""
+        """Return what is kept of a parked request. `status_at`: the offset of its status in the status partition."""
         times = last.time.timestamp(), state.since.timestamp()
         return cls(state.request_id, last.to_json(), *times, status_at, state.traceparent, state.key)
 
     def state(self) -> RequestState:
-        """Return its state, as one whose record no offset waits for: that has passed."""
+        """Return the request state, with the offset RECORD_GONE: the partition does not wait for the record."""
         since = datetime.fromtimestamp(self.since, UTC)
         state = RequestState(self.request_id, RECORD_GONE, since, traceparent=self.traceparent, key=self.key)
         state.apply(DeploymentStatus.model_validate_json(self.value, extra="ignore"))
@@ -123,16 +126,17 @@ class Parked:
 
 
 class ParkedRequests:
-    """The parked requests of a partition, in the order in which they were parked, and how many each user has.
+    """The parked requests of a partition, in the order of parking, and their number for each user.
 
-    No status names the user. Of a request that an earlier worker parked, the fingerprint tells whether a user sent it.
+    No status names the user. For a request that an earlier worker parked, the fingerprint shows whether a given user
+    sent the request.
     """
 
     def __init__(self) -> None:
         self._all: dict[str, Parked] = {}
         self._at_work: dict[str, RequestState] = {}
         self._of_user: Counter[bytes] = Counter()
-        # Of those whose user is not known yet: what they ask for, their ids by fingerprint, and who has been looked up.
+        # For requests of unknown users: solutions and revisions, ids by fingerprint, and the users looked up so far.
         self._wanted: set[tuple[UUID, UUID]] = set()
         self._unclaimed: dict[str, list[str]] = {}
         self._seen: set[bytes] = set()
@@ -144,14 +148,14 @@ class ParkedRequests:
         return iter(self._all.values())
 
     def find(self, request_id: str) -> RequestState | None:
-        """Return the state of one; None: it is not parked."""
+        """Return the state of a parked request; None if the request is not parked."""
         if state := self._at_work.get(request_id):
             return state
         found = self._all.get(request_id)
         return found.state() if found else None
 
     def add(self, state: RequestState, last: DeploymentStatus, status_at: int) -> None:
-        """Let it rest, unless it is settled already: then its job goes on."""
+        """Add a request. It rests, unless it is already settled: then its job continues."""
         self._all[state.request_id] = parked = Parked.of(state, last, status_at)
         if state.is_settled:
             self._at_work[state.request_id] = state
@@ -163,14 +167,14 @@ class ParkedRequests:
             self._unclaimed.setdefault(last.fingerprint, []).append(state.request_id)
 
     def resume(self, state: RequestState) -> bool:
-        """Take one that rests to work, with this state. Return False when it does not rest."""
+        """Mark a resting request as at work, with this state. Return False if the request is not resting."""
         if state.request_id not in self._all or state.request_id in self._at_work:
             return False
         self._at_work[state.request_id] = state
         return True
 
     def remove(self, request_id: str) -> bool:
-        """Forget one: it goes on, or has ended. Return whether it was parked."""
+        """Remove a request that continues or has ended. Return whether it was parked."""
         self._at_work.pop(request_id, None)
         parked = self._all.pop(request_id, None)
         if parked and parked.key is not None:
@@ -180,11 +184,11 @@ class ParkedRequests:
         return parked is not None
 
     def first(self) -> Parked | None:
-        """Return the one that has been at rest for longest."""
+        """Return the request that has been at rest for the longest time."""
         return next((it for it in self if it.request_id not in self._at_work), None)
 
     def count_of(self, user_id: str) -> int:
-        """Return how many this user has."""
+        """Return the number of parked requests of this user."""
         key = user_id.encode()
         if self._unclaimed and key not in self._seen:
             self._seen.add(key)
@@ -197,26 +201,25 @@ class ParkedRequests:
 
 
 class RequestTable:
-    """Request id → state. The status topic is the only copy; of what has ended, the last REMEMBERED are known.
+    """Request id → request state, loaded from the status topic. Of the ended requests, it has the last REMEMBERED.
 
-    What was never accepted is not in it: nobody can send its id again.
+    Requests that were never accepted are not in the table: their id is a record id, which no sender can use.
     """
 
     def __init__(self, unfinished: range = range(0)) -> None:
         """`unfinished`: the offsets that the group has not committed, up to the partition's end."""
         self.remembered = REMEMBERED
         self.ended_offsets = EndedOffsets(unfinished)
-        self.end = 0  # of the status partition, at least: no status that is still to come stands before it
-        self.read_from = 0  # where in the status partition reading began at the take-over
+        self.end = 0  # a lower bound of the status partition's end: no later status is below it
+        self.read_from = 0  # the offset in the status partition from which the take-over read
         self._open: dict[str, RequestState] = {}  # in the order of their first statuses
         self.parked = ParkedRequests()
-        self._ended: dict[str, bytes] = {}  # as _ENDED, in the order of their last statuses
-        self.left: dict[
-            str, RequestState
-        ] = {}  # of the open ones, without what is parked, those that an earlier worker left and nobody took
+        self._ended: dict[str, bytes] = {}  # packed as _ENDED, in the order of their last statuses
+        # Inherited requests that are open, not parked, and not yet taken.
+        self.left: dict[str, RequestState] = {}
 
     def find(self, request_id: str) -> RequestState | None:
-        """Return its state; None: never accepted, or not among the last."""
+        """Return the state of a request; None if it was never accepted, or is no longer remembered."""
         return self._open.get(request_id) or self.parked.find(request_id) or self._find_ended(request_id)
 
     def _find_ended(self, request_id: str) -> RequestState | None:
@@ -228,21 +231,21 @@ class RequestTable:
         return state
 
     def take(self, offset: int, *request_ids: str) -> RequestState | None:
-        """Return what an earlier worker left of the record at this offset, under one of these ids; once."""
+        """Return, once, the inherited request of the record at this offset, under one of these ids."""
         for request_id in request_ids:
             if (state := self.left.get(request_id)) and state.offset == offset:
                 return self.left.pop(request_id)
         return None
 
     def take_without_record(self, to_come: range) -> list[RequestState]:
-        """Return what an earlier worker left of all records but those that are to come, in their order; once."""
+        """Return, once, the inherited requests whose offsets are outside `to_come`, in the order of their offsets."""
         found = [state for state in self.left.values() if state.offset not in to_come]
         for state in found:
             del self.left[state.request_id]
         return sorted(found, key=lambda state: state.offset)
 
     def claim(self, state: RequestState, request_id: str) -> RequestState:
-        """Give the id to this state, unless it is another record's. Return the state that has it."""
+        """Give the id to this state, unless another record has the id. Return the state that has the id."""
         owner = self.find(request_id)
         if owner is None:
             state.request_id, state.statuses_from = request_id, self.end
@@ -250,12 +253,12 @@ class RequestTable:
         return owner
 
     def drop(self, state: RequestState) -> None:
-        """Forget an id that got no status."""
+        """Remove a request that got no status, so that its id is free again."""
         if state.state is None and self._open.get(state.request_id) is state:
             del self._open[state.request_id]
 
     def leave(self, state: RequestState) -> None:
-        """Take an open state as an earlier worker left it. A parked one has nothing to wait for in its record."""
+        """Add an inherited request. The record of a parked request counts as ended, because nothing waits for it."""
         if state.last and state.state is State.PARKED:
             self.ended_offsets.add(state.offset, state.request_id)
             self.parked.add(state, state.last, state.statuses_from)
@@ -263,7 +266,7 @@ class RequestTable:
             self.left[state.request_id] = self._open[state.request_id] = state
 
     def place(self, state: RequestState, durable: State, status_at: int) -> None:
-        """Put a state where it belongs after its status that is durable at this offset of the status partition."""
+        """File a request after its status `durable`, which is at offset `status_at` of the status partition."""
         if durable in FINAL_STATES:
             self._open.pop(state.request_id, None)
             self.parked.remove(state.request_id)
@@ -272,12 +275,12 @@ class RequestTable:
             self._open.pop(state.request_id, None)
             self.parked.add(state, state.last, status_at)
         elif self.parked.remove(state.request_id):
-            state.statuses_from = status_at  # all that is needed of it stands here and later
+            state.statuses_from = status_at  # all that the next owner needs of it is at this offset or later
             self._open[state.request_id] = state
         self.end = max(self.end, status_at + 1)
 
     def remember(self, state: RequestState, status_at: int) -> None:
-        """Keep of an ended one what tells it, and forget the one that ended first when there are too many."""
+        """Remember an ended request, to recognise duplicates. Above the limit, forget the request that ended first."""
         if state.fingerprint is None or state.state is None:
             return
         digest, end = bytes.fromhex(state.fingerprint), _ENDS.index(state.state)
@@ -287,10 +290,10 @@ class RequestTable:
             del self._ended[next(iter(self._ended))]
 
     def checkpoint(self, offset: int, statuses_from: int | None = None) -> Checkpoint:
-        """Return what a next owner needs if the group commits this offset now.
+        """Return what the next owner needs if the group commits this offset now.
 
-        `statuses_from`: before which nothing ended that has this offset or a higher one. What ended is looked up there
-        when its record is read again, however many have ended since.
+        `statuses_from`: no record at `offset` or above has its final status below this offset of the status partition.
+        The next owner reads these records again, and finds the final statuses of all that have ended.
         """
         starts = [self.end if statuses_from is None else statuses_from]
         if self._open:
@@ -303,7 +306,7 @@ class RequestTable:
         return Checkpoint(offset, min([start, *parked[MAX_PARKED : MAX_PARKED + 1]]), tuple(parked[:MAX_PARKED]))
 
     def open(self) -> Iterator[RequestState]:
-        """Yield every request that has a status and no final one."""
+        """Yield every request that has a status, but no final status."""
         yield from (state for state in self._open.values() if not state.final and state.state)
         yield from (it.state() for it in self.parked)
 
@@ -322,9 +325,9 @@ class _LastStatus:
 
 
 class RequestTableReader:
-    """Makes a request table of the records of a status partition, in their order, in memory that has a bound.
+    """Fills a request table from the records of a status partition, in their order, within bounded memory.
 
-    Of an open request only the last status is parsed, of an ended one only the final status.
+    Of an open request, only the last status is parsed; of an ended request, only the final status.
     """
 
     def __init__(self, table: RequestTable) -> None:
@@ -332,7 +335,7 @@ class RequestTableReader:
         self._last: dict[bytes, _LastStatus] = {}
 
     def add(self, key: bytes | None, value: bytes | None, at: int, timestamp_ms: int, traceparent: str | None) -> None:
-        """Take one record, at this offset. Tombstones, records without a key and other events say nothing."""
+        """Add the record at this offset. Tombstones, records without a key and other events are ignored."""
         found = _STATE.search(value) if key is not None and value is not None else None
         if key is None or value is None or found is None:
             return
@@ -349,9 +352,9 @@ class RequestTableReader:
             known.state, known.value, known.at, known.traceparent = state, value, at, traceparent
 
     def finish(self, end: int) -> None:
-        """Take what is open into the table. `end`: of the status partition, up to where it was read."""
+        """Add the open requests to the table. `end`: the offset up to which the status partition was read."""
         for last in self._last.values():
-            # What cannot be read as a status is left out: it may be a later version's.
+            # A value that is not a valid status is skipped: a later version may have written it.
             if status := _read(last.value):
                 state = _state_of(status, last.first_ms, last.traceparent)
                 state.statuses_from = last.at if state.state is State.PARKED else last.first_at
@@ -374,25 +377,25 @@ def _state_of(status: DeploymentStatus, since_ms: int, traceparent: str | None) 
 
 
 class OffsetTracker:
-    """Which offset may be committed: everything below it is finished.
+    """Computes the committable offset: every record below it is finished.
 
-    Records are read in order and finish in any. Offsets need not be consecutive: transaction markers and compaction
-    leave gaps.
+    Records are read in order, and finish in any order. Offsets need not be consecutive: transaction markers and
+    compaction leave gaps.
     """
 
     def __init__(self, committed: int) -> None:
-        """Begin where the group stands, at `committed`."""
+        """Start at the group's committed offset."""
         self._open: dict[int, tuple[int, int]] = {}  # offset → bytes, statuses from; insertion order is offset order
         self._committed = committed
-        self.next_offset = committed  # to read
+        self.next_offset = committed  # the offset after the last record that was read
         self._excluded: set[int] = set()
-        self.buffered = 0  # records that are read and not finished, without the excluded ones
+        self.buffered = 0  # records that are read and not finished, without excluded records
         self.buffered_bytes = 0
 
     def start(self, offset: int, size: int = 0, statuses_from: int = 0) -> None:
-        """Note a record that was read. Raises ValueError when it does not lie above the last one.
+        """Add a record that was read. Raises ValueError if its offset is not above the last record's offset.
 
-        `statuses_from`: no status of this record or a later one stands before it in the status partition.
+        `statuses_from`: no status of this record or a later record is below this offset of the status partition.
         """
         if offset < self.next_offset:
             raise ValueError(f"offset {offset} was read after {self.next_offset - 1}")
@@ -402,7 +405,7 @@ class OffsetTracker:
         self.next_offset = offset + 1
 
     def finish(self, offset: int) -> bool:
-        """Let it pass: its final status is out, or goes out with the offset. Return whether it was open."""
+        """Let the offset pass: its last status, if any, is durable or goes out with it. Return whether it was open."""
         self.include_in_backpressure(offset)
         found = self._open.pop(offset, None)
         if found is None:
@@ -427,12 +430,12 @@ class OffsetTracker:
 
     @property
     def committable_offset(self) -> int:
-        """The offset to commit, Kafka's way: the next one to read."""
+        """The offset to commit: as usual in Kafka, the next offset to read."""
         return next(iter(self._open), self.next_offset)
 
     @property
     def statuses_from(self) -> int | None:
-        """Before which no status stands of a record at the committable offset or above; None: all are finished."""
+        """No record at the committable offset or above has a status below this offset; None: all are finished."""
         return next(iter(self._open.values()), (0, None))[1]
 
     def uncommitted(self) -> int | None:
@@ -441,13 +444,13 @@ class OffsetTracker:
         return None if offset == self._committed else offset
 
     def committed(self, offset: int) -> None:
-        """Note what the group has now."""
+        """Set the offset that the group has committed."""
         self._committed = offset
 
 
 @dataclass(frozen=True, slots=True)
 class StatusEncoder:
-    """The topics a partition's records go to, and in whose name."""
+    """Encodes statuses and dead letters as records, with their topics and source."""
 
     status_topic: str
     dead_letter_topic: str
@@ -456,9 +459,9 @@ class StatusEncoder:
     def encode(
         self, status: DeploymentStatus, dead_letter: DeadLetter | None, traceparent: str | None
     ) -> tuple[Message, ...]:
-        """Return the records of one status. Raises ValueError when it is too large.
+        """Return the records of one status. Raises ValueError when the status is too large.
 
-        A dead letter has no CloudEvents attributes: it is no event, but what is left of a record.
+        A dead letter has no CloudEvents attributes: it is not an event, but the remains of a record.
         """
         message = status.to_message(self.status_topic, self.source, traceparent)
         if dead_letter is None:
@@ -466,7 +469,7 @@ class StatusEncoder:
         return message, self._letter(dead_letter)
 
     def _letter(self, letter: DeadLetter) -> Message:
-        """Return its record, cut down where it is too large: the key first, which a sender may have chosen."""
+        """Return the letter's record, without parts that are too large. The key goes first: a sender may choose it."""
         for cut in (letter, letter.without("key"), letter.without("key", "value")):
             message = Message(self.dead_letter_topic, None, cut.key, cut.value, cut.headers)
             if message.size <= Message.MAX_BYTES:
@@ -476,7 +479,7 @@ class StatusEncoder:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PendingStatus:
-    """One status on its way into a transaction. `messages`: its record first, then what goes with it."""
+    """A status that waits for a transaction. `messages`: the status record, then its dead letter, if any."""
 
     state: RequestState
     status: DeploymentStatus
@@ -485,31 +488,31 @@ class PendingStatus:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """What is written at once: all of it, or nothing. `checkpoint` None: the offset does not move."""
+    """Statuses and a checkpoint that are written atomically. `checkpoint` None: the offset does not move."""
 
     pending: tuple[PendingStatus, ...]
     checkpoint: Checkpoint | None
 
     @property
     def messages(self) -> list[Message]:
-        """All records, in order."""
+        """All records of the transaction, in order."""
         return [message for it in self.pending for message in it.messages]
 
 
 class PartitionState:
-    """One partition, from one take-over to the next."""
+    """The state of one partition during one term: from a take-over to its end."""
 
     def __init__(self, requests: RequestTable, committed: int) -> None:
-        """Begin at the group's offset, `committed`."""
+        """Start at the group's offset, `committed`."""
         self.requests = requests
         self.offsets = OffsetTracker(committed)
         self._outbox: deque[PendingStatus] = deque()
 
     def take_inherited(self) -> list[RequestState]:
-        """Return the open requests that an earlier worker left and whose records do not come; each of them once.
+        """Return the inherited requests whose records will not be read; each request is returned once.
 
-        The offsets of some were committed: they were parked. The records of the others are gone with a topic that had
-        the name before, or with the end of the log: the partition ends before them, or others stand there.
+        Some have a committed offset, because they were parked. The records of the others are gone: the topic was
+        recreated, or the log was truncated, so that the partition ends before the records or has other records there.
         """
         unfinished = self.requests.ended_offsets.range
         left = self.requests.take_without_record(range(self.offsets.next_offset, unfinished.stop))
@@ -519,9 +522,9 @@ class PartitionState:
         return left
 
     def receive(self, record: Record, request: Request | DeploymentError, now: datetime) -> RequestState | None:
-        """Take a record, in the partition's order. Return its state; None: there is nothing to do for it.
+        """Add a record, in the partition's order. Return its request state; None if there is nothing to do.
 
-        A new one has the id of its place until it is accepted: before that nobody knows whose the id is that it brings.
+        A new request has its record id until it is accepted: before that, the owner of its request id is unknown.
         """
         if record.offset < self.offsets.next_offset:
             return None  # it was read before
@@ -529,10 +532,10 @@ class PartitionState:
         self.offsets.start(record.offset, record.size, self.requests.read_from if known else self.requests.end)
         if not known:
             return new
-        # The ids tell records of a topic from those of one that had its name before.
+        # The ids distinguish records from those of an earlier topic of the same name.
         ids = (new.request_id, request.id) if isinstance(request, Request) else (new.request_id,)
         left, ended = self.requests.take(record.offset, *ids), self.requests.ended_offsets.holds(record.offset, *ids)
-        if ended:  # or parked, by an earlier worker, and its offset waited for another one's
+        if ended:  # an earlier worker ended or parked it, and the committable offset had to wait for another record
             self.offsets.finish(record.offset)
             return None
         if left:
@@ -547,9 +550,9 @@ class PartitionState:
         traceparent: str | None,
         encoder: StatusEncoder,
     ) -> PendingStatus:
-        """Put a status into the next transaction, and move its request's state there.
+        """Put a status into the next transaction, and apply it to its request's state.
 
-        Raises ValueError when it is too large.
+        Raises ValueError when the status is too large.
         """
         pending = PendingStatus(state, status, encoder.encode(status, dead_letter, traceparent))
         self._outbox.append(pending)
@@ -558,11 +561,11 @@ class PartitionState:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits to be written."""
+        """Whether neither a status nor an offset waits to be written."""
         return not self._outbox and self.offsets.uncommitted() is None
 
     def next_transaction(self) -> Transaction | None:
-        """Return what goes out next, if anything. Offsets that its statuses finish go with them."""
+        """Return the next transaction, if any, with the offset that its statuses finish."""
         pending = tuple(self._outbox.popleft() for _ in range(min(MAX_STATUSES, len(self._outbox))))
         for it in pending:
             if it.status.state in RESTING_STATES:
@@ -572,9 +575,9 @@ class PartitionState:
         return Transaction(pending, checkpoint) if pending or checkpoint else None
 
     def committed(self, transaction: Transaction, offsets: Sequence[int]) -> bool:
-        """Note that it is durable. Return whether there is more to write.
+        """Handle a durable transaction. Return whether there is more to write.
 
-        `offsets`: where its records stand in their partitions, in the order of `messages`.
+        `offsets`: the offsets of its records in their partitions, in the order of `messages`.
         """
         if transaction.checkpoint:
             self.offsets.committed(transaction.checkpoint.offset)

@@ -1,4 +1,4 @@
-"""Where a record stands in its topic. Imports nothing slow."""
+"""The position of a record in its topic. This module imports nothing slow."""
 
 from dataclasses import dataclass
 

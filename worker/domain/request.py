@@ -1,6 +1,7 @@
-"""RECEIVE: one record of the requests topic → one deployment request, or the reason why it is not one.
+"""RECEIVE: one record of the requests topic → one deployment request, or the reason why the record is not a request.
 
-CloudEvents over Kafka in binary mode (`ce_` headers), structured mode (the event in the value), or bare JSON.
+A record is a CloudEvent in Kafka's binary mode (`ce_` headers) or structured mode (the event in the value), or bare
+JSON.
 """
 
 import re
@@ -19,25 +20,25 @@ from worker.domain import strict_json
 from worker.errors import Unreadable
 
 MAX_BYTES = 64 * 1024
-MAX_VALUES = 1000  # a request has about ten; reading 50,000 takes 5 ms, and anybody may send as many records as fit
-MAX_HEADERS = 100  # senders have about ten; a name of two bytes costs a tuple of 72 to read
+MAX_VALUES = 1000  # a request has about ten; parsing 50,000 takes 5 ms, and a sender may send any number of records
+MAX_HEADERS = 100  # senders use about ten; reading a name of two bytes takes a tuple of 72 bytes
 _KEPT = {"ce_id": 1, "ce_type": 1, "traceparent": 1, "authorization": 2}
-"""The headers that are read, and how many of each count, from the last one on: two tokens are one too many."""
+"""The headers that are read, and how many of each are kept, from the last: a second token makes a request invalid."""
 _LONGEST = max(map(len, _KEPT))
 
-# Ids of places begin so, and no sender's may: whoever could guess the next place would take its id beforehand.
+# Record ids begin with this prefix, and the request ids of senders must not: a sender could claim a future record id.
 RECORD_ID_PREFIX = "record-"
 _REQUEST_ID = re.compile(rf"(?!{RECORD_ID_PREFIX})" + REQUEST_ID_PATTERN.removesuffix("$") + r"\Z")
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-# The names that a refusal may repeat: an unknown one is the sender's text.
+# The field names that an error message may repeat. Any other name is the sender's text.
 _FIELDS = {field.alias or name for name, field in DeploymentRequested.model_fields.items()}
 
 
-LOG_APPEND_TIME = 1  # the timestamp type of a topic whose broker says when a record came
+LOG_APPEND_TIME = 1  # the timestamp type of a topic whose broker sets the time of a record
 
 
 class ConsumedRecord(Protocol):
-    """A record as Kafka's client gives it."""
+    """A record as returned by Kafka's client."""
 
     topic: str
     partition: int
@@ -50,12 +51,12 @@ class ConsumedRecord(Protocol):
 
 
 class NotUnpacked(bytes):
-    """What stands in place of a record's value and headers when they are too large to be looked at: why, as UTF-8."""
+    """Replaces the value of a record that is too large or too broken to be read. Contains the reason as UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record as the broker gave it."""
+    """One record as read from the broker."""
 
     cluster_id: str
     topic: str
@@ -65,19 +66,19 @@ class Record:
     appended_by_broker: bool  # timestamp type LogAppendTime; a producer's own time proves nothing
     key: bytes | None = field(repr=False)
     value: bytes | None = field(repr=False)
-    headers: Sequence[tuple[str, bytes]] = field(repr=False, default=())  # of those given, only what is read
-    misplaced: bool = False  # its key leads to another partition
+    headers: Sequence[tuple[str, bytes]] = field(repr=False, default=())  # only the headers that are read
+    misplaced: bool = False  # its key belongs to another partition
 
-    # What follows from the rest, worked out once.
-    size: int = field(init=False)  # bytes of what the sender chose and the worker holds
-    source: SourceInfo = field(init=False)  # where the record stands, as a status says it
-    appended_at: float | None = field(init=False)  # unix seconds; None when only the producer gives a time
-    traceparent: str | None = field(init=False)  # the W3C trace context to carry over
+    # Derived from the other fields, once.
+    size: int = field(init=False)  # bytes that the sender chose and the worker keeps
+    source: SourceInfo = field(init=False)  # the position of the record, as published in statuses
+    appended_at: float | None = field(init=False)  # unix seconds; None if only the producer set the time
+    traceparent: str | None = field(init=False)  # the W3C trace context to continue
     record_id: str = field(init=False)
 
     @classmethod
     def of(cls, cluster_id: str, given: ConsumedRecord, *, misplaced: bool = False) -> "Record":
-        """Return the record, which keeps only what is read of the headers."""
+        """Create a record that keeps only the headers that are read."""
         return cls(
             cluster_id,
             given.topic,
@@ -108,22 +109,22 @@ class Record:
             object.__setattr__(self, name, value)
 
     def without_content(self) -> "Record":
-        """Return it without value and headers, which nobody needs once its request is accepted."""
+        """Return the record without value and headers, which are not needed once its request is accepted."""
         return replace(self, value=None, headers=())
 
     def header(self, name: str) -> str | None:
-        """Return the last header of this name; what is not UTF-8 in it is replaced, and so valid nowhere."""
+        """Return the last header of this name. Bytes that are not UTF-8 are replaced, which makes it invalid."""
         return next(reversed(self.all_headers(name)), None)
 
     def all_headers(self, name: str) -> list[str]:
-        """Return every header of this name in its order; Kafka's null values are left out."""
+        """Return every header of this name, in order. Headers with Kafka's null value are left out."""
         return [value.decode(errors="replace") for key, value in self.headers if key == name]
 
 
 def kept_headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:
-    """Return those that are read, by their names in lower case, in their order: a record may have thousands.
+    """Return the headers that are read, with names in lower case, in order. A record may have thousands of headers.
 
-    Kafka's null values are left out, and of tokens the blank ones, which are none.
+    Headers with Kafka's null value are left out, and so are blank tokens.
     """
     kept: dict[str, deque[tuple[int, bytes]]] = {name: deque(maxlen=most) for name, most in _KEPT.items()}
     for number, (given, value) in enumerate(headers):
@@ -136,7 +137,7 @@ def kept_headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the record asks for. The token is never shown."""
+    """The request in a record. The token is never shown."""
 
     id: str
     solution_id: UUID
@@ -147,7 +148,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """The CloudEvents attributes and the data, whatever the mode."""
+    """The CloudEvents attributes and the data, in any mode."""
 
     id: Any = None
     type: Any = None
@@ -156,10 +157,10 @@ class _Event:
 
 
 def read_request(record: Record) -> Request | Unreadable:
-    """Return the request, or why there is none.
+    """Return the request, or the reason why the record has none.
 
-    Its id is the field `requestId`, else the CloudEvents id; one that is missing or does not match is
-    replaced by the id of the record's place, and never echoed.
+    The request id is the field `requestId`, or else the CloudEvents id. A missing or invalid id is replaced by the
+    record id, and never echoed.
     """
     event = _read_event(record)
     data = event.data if isinstance(event.data, dict) else {}
@@ -170,7 +171,7 @@ def read_request(record: Record) -> Request | Unreadable:
             raise event.problem
         return _request(record, event, wanted if valid else record.record_id)
     except Unreadable as problem:
-        # It is kept until its request has ended, and its frames would keep what was read together with the record.
+        # The error is kept until its request has ended. Its frames would keep the parsed record in memory.
         problem.__context__ = None
         return problem.with_traceback(None)
 
@@ -222,16 +223,16 @@ def _token(record: Record, asked: DeploymentRequested) -> str:
 
 
 def _explain(error: ValidationError) -> str:
-    """Name the field and what is wrong with it, without its value."""
+    """Describe each invalid field and its problem, without the value."""
     details: Sequence[Mapping[str, Any]] = error.errors(include_input=False, include_url=False, include_context=False)
     problems = [f"{detail['loc'][0]}: {detail['msg']}" for detail in details if detail["loc"][0] in _FIELDS]
     return f"The request cannot be used: {'; '.join(problems)}. Correct it and send it again."
 
 
 def record_id(record: Record) -> str:
-    """Make the id of the record's place, under which it is told what it is told before it is accepted.
+    """Return the record id, which identifies the request in its statuses until it is accepted.
 
-    The hash makes it another one in a topic that was created again.
+    The hash makes record ids differ between a topic and a recreated topic of the same name.
     """
     where = f"{record.cluster_id}/{record.topic}/{record.timestamp_ms}"
     return f"{RECORD_ID_PREFIX}{record.partition}-{record.offset}-{sha256(where.encode()).hexdigest()[:16]}"

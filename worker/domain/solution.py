@@ -1,4 +1,4 @@
-"""What is known about a request: who is asking, and what Graphene knows of the solution."""
+"""What is known about a request: its caller, and Graphene's description of the solution."""
 
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -9,7 +9,7 @@ from worker.errors import WorkerError
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The user a verified token names. Neither field may reach a log."""
+    """The user that a verified token names. Neither field may reach a log."""
 
     user_id: str = field(repr=False)
     email: str = field(repr=False)
@@ -17,23 +17,23 @@ class Caller:
 
 @dataclass(slots=True)
 class ByteLimit:
-    """How many bytes may still be fetched; beyond that this error is raised, if there is one."""
+    """How many bytes may still be fetched. `error`: the error to raise beyond the limit, if any."""
 
     remaining: float
     error: type[WorkerError] | None = None
 
 
 class Unproven(bytes):
-    """A file that neither a checksum nor a known size proves: a front may have answered in its place."""
+    """A file that neither a checksum nor a known size proves: a proxy may have answered instead of the server."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Something a solution may have and the deployment does without, because it could not be fetched."""
+    """An optional part of a solution that could not be fetched. The deployment continues without it."""
 
-    reason: str  # a sentence for people that goes on after "The … is left out:"
+    reason: str  # a sentence for people, which follows "The … is left out:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,5 +50,5 @@ class Solution:
     file_size: int | None = None  # bytes of the blueprint or the single model's protobuf; None: CCDS does not say
     image: str | None = None  # single models: the DI artifact's uri is the image reference
     icon: bytes | LeftOut | None = field(default=None, repr=False)  # None: it has none
-    description: str | LeftOut | None = field(default=None, repr=False)  # HTML as the user wrote it
-    remarks: tuple[str, ...] = ()  # sentences for people: what was chosen where Graphene has several
+    description: str | LeftOut | None = field(default=None, repr=False)  # HTML as written by the user
+    remarks: tuple[str, ...] = ()  # sentences for people: which of several artifacts was chosen

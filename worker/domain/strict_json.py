@@ -1,7 +1,7 @@
-"""JSON as RFC 8259 has it, from sources that are not trusted: one value or one kind of error.
+"""Strict JSON (RFC 8259) from untrusted sources: the result is one value or one kind of error.
 
-The standard library's parser accepts NaN, duplicate keys and lone surrogates, and answers hostile input with four
-kinds of exception. Hooks refuse what it would accept; one pass over the result checks depth and lengths.
+The standard library's parser accepts NaN, duplicate keys and lone surrogates, and raises four kinds of exception on
+hostile input. Hooks reject what the parser would accept. One pass over the result checks depth and lengths.
 """
 
 import json
@@ -11,16 +11,16 @@ from typing import Any, NoReturn
 
 from worker.errors import WorkerError
 
-MAX_NUMBER = 300  # characters: every 64-bit integer and double fits, and no conversion is slow
-MAX_VALUES = 50_000  # a megabyte of `{},` would take half a second and 46 MiB; this, 50 ms and 10 MiB
+MAX_NUMBER = 300  # characters: every 64-bit integer and double fits, and every conversion is fast
+MAX_VALUES = 50_000  # a megabyte of `{},` would take 0.5 s and 46 MiB; this limit allows 50 ms and 10 MiB
 
 
 class JsonError(WorkerError):
-    """The text is not strict JSON. The message says why and never repeats the text."""
+    """The text is not strict JSON. The message gives the reason and never repeats the text."""
 
 
 class NotJson(JsonError):
-    """The text is no JSON at all: something else, or cut off."""
+    """The text is not JSON: it is in another format, or cut off."""
 
 
 def loads(
@@ -30,14 +30,14 @@ def loads(
 
     Args:
         data: UTF-8, without a byte order mark.
-        max_bytes: the longest text, in bytes of UTF-8.
-        max_depth: the deepest nesting; a list of numbers has depth 1.
-        max_string: the longest string or key, in bytes of UTF-8.
-        max_values: the most commas and opening brackets, those in strings included: seen before anything is parsed.
+        max_bytes: the maximum length of the text, in bytes of UTF-8.
+        max_depth: the maximum nesting; a list of numbers has depth 1.
+        max_string: the maximum length of a string or key, in bytes of UTF-8.
+        max_values: the maximum number of commas and opening brackets, also in strings; counted before parsing.
 
     Raises:
         NotJson: the text is not UTF-8, or not JSON.
-        JsonError: it is JSON, but over a limit, or it has a key twice in one object, a number that is not finite or
+        JsonError: the text exceeds a limit, or has a duplicate key in an object, a number that is not finite or is
             longer than MAX_NUMBER characters, or a lone surrogate.
     """
     text = _text(data, max_bytes)
@@ -55,11 +55,11 @@ def loads(
     else:
         _check(value, max_depth, max_string)
         return value
-    raise problem  # out here, because the parser's own error holds the whole text
+    raise problem  # outside the `except` block, because the parser's error holds the whole text
 
 
 def _looks_whole(text: str) -> bool:
-    """Tell JSON from a web page or a part of an answer without reading it, where it is too much to read."""
+    """Guess without parsing whether a text is whole JSON, and not a web page or a cut-off answer."""
     text = text.strip(" \t\r\n")
     return (text[:1], text[-1:]) in (("{", "}"), ("[", "]"))
 
@@ -118,7 +118,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse
 
 
 def _check(value: Any, max_depth: int, max_string: int) -> None:
-    """Look at every string, level by level: no recursion, whatever the input."""
+    """Check every string and the depth, level by level: no input causes recursion."""
     level, depth = [value], 0
     while level:
         below: list[Any] = []

@@ -1,11 +1,12 @@
-"""AUTHENTICATE: a Graphene token → the user it names.
+"""AUTHENTICATE: a Graphene token → the user that the token names.
 
-What a token says: its strict shape, before anything in it is believed, and its claims, once its signature is valid.
+The strict shape of a token is verified before any of its content is trusted, and its claims are verified once its
+signature is valid.
 
 Libraries are lenient where it matters: they accept padded base64, duplicate members, and headers that change how the
-rest is to be read. A token has one spelling here (RFC 7515 2 and 4, RFC 7519 7.2, RFC 8725 3), and no error repeats
-anything of it. The last part is the key that the portal signs with: JJWT reads the configured secret as base64 in
-its own lenient way.
+rest of the token must be read. Here, a token has exactly one spelling (RFC 7515 2 and 4, RFC 7519 7.2, RFC 8725 3), and
+no error repeats any part of the token. The end of this module derives the key that the portal signs with: JJWT decodes
+the configured secret as base64 in its own lenient way.
 """
 
 import base64
@@ -20,20 +21,20 @@ from worker.domain.strict_json import JsonError, loads
 from worker.errors import Unauthenticated
 from worker.settings import AuthSettings
 
-MAX_TOKEN = 8192  # characters: what HTTP servers take as a header, so the portal never issues more
+MAX_TOKEN = 8192  # characters: the limit of HTTP servers for a header, so the portal never issues longer tokens
 MAX_DEPTH = 8
 MAX_KID = 256
-MAX_USER_ID = 128  # CCDS makes UUIDs
+MAX_USER_ID = 128  # CCDS uses UUIDs
 MAX_EMAIL = 254  # RFC 5321
-CENTURY = 100 * 365.25 * 24 * 3600  # seconds: a time further off is not a time (milliseconds, 10^400)
+CENTURY = 100 * 365.25 * 24 * 3600  # seconds; a time further from now is invalid (milliseconds, 10^400)
 
-# Members of the header that change how a token is to be read: extensions (RFC 7515 4.1.11, RFC 7797), compression
-# (JJWT's own, too), a token inside the token, encryption.
+# Header members that change how a token must be read: extensions (RFC 7515 4.1.11, RFC 7797), compression (also JJWT's
+# own), a token inside the token, encryption.
 READ_OTHERWISE = frozenset({"crit", "b64", "zip", "calg", "cty", "enc"})
-# Tokens of other kinds (for logout, of proof, of identity) are never accepted (RFC 8725 3.11).
+# Tokens of other kinds (logout, proof, identity) are never accepted (RFC 8725 3.11).
 ACCESS_TOKEN = "at+jwt"  # noqa: S105 - RFC 9068
 TYPES = frozenset({"jwt", ACCESS_TOKEN})
-# What a token has to say when it calls itself an access token (RFC 9068 2.2); the portal's own never do.
+# Required claims of a token whose type is access token (RFC 9068 2.2). The portal's own tokens never have this type.
 _OF_ACCESS_TOKENS = ("iss", "aud", "sub", "client_id", "jti")
 
 _BEARER = re.compile(r"\Abearer(?: +|\Z)", re.IGNORECASE)
@@ -42,11 +43,11 @@ _SEGMENT = re.compile(r"[A-Za-z0-9_-]*")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token in its strict shape; nothing of it is verified yet, and nothing of it shows."""
+    """A token of strict shape. Its content is not verified yet, and is never shown."""
 
-    algorithm: object = field(repr=False)  # what it says it is signed with
-    kid: str | None = field(repr=False)  # the name of the key it says it is signed with: only ever compared
-    kind: str = field(repr=False)  # what it says it is, in lower case; `jwt` when it says nothing
+    algorithm: object = field(repr=False)  # the algorithm in the header
+    kid: str | None = field(repr=False)  # the key id in the header, which is only ever compared
+    kind: str = field(repr=False)  # the type in the header, in lower case; `jwt` without one
     claims: Mapping[str, Any] = field(repr=False)
     signed: bytes = field(repr=False)
     signature: bytes = field(repr=False)
@@ -58,7 +59,7 @@ def strip_bearer(text: str) -> str:
 
 
 def read_token(text: str) -> Token:
-    """Read a token with or without "Bearer " before it. Raises Unauthenticated: token-missing, token-malformed."""
+    """Parse a token, with or without a leading "Bearer ". Raises Unauthenticated: token-missing, token-malformed."""
     text = strip_bearer(text)
     if not text:
         raise Unauthenticated("token-missing", "The request has no token. Send one as Graphene issued it.")
@@ -83,9 +84,9 @@ def read_token(text: str) -> Token:
 
 
 def decoded(segment: str) -> bytes | None:
-    """Decode base64url in its one canonical spelling (RFC 7515 2): no padding, no spare bits, nothing else.
+    """Decode base64url in its canonical spelling (RFC 7515 2): no padding, no spare bits, no other characters.
 
-    None: it is another spelling.
+    Return None for any other spelling.
     """
     try:
         data = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)) if _SEGMENT.fullmatch(segment) else None
@@ -113,24 +114,25 @@ def _malformed(reason: str) -> Unauthenticated:
 
 
 def caller_of(token: Token) -> Caller:
-    """Return the user that a token names, whether it counts or not. Raises Unauthenticated."""
+    """Return the user that a token names, whether the token is valid or not. Raises Unauthenticated."""
     user = token.claims.get("mlpuser")
     if not isinstance(user, dict):
         raise _claim("mlpuser", "is missing or not an object")
     user_id = _text(user, "userId", MAX_USER_ID)
-    if not user_id.strip("."):  # it becomes a segment of a CCDS path, where dots alone would lead elsewhere
+    if not user_id.strip("."):  # the id is used as a segment of a CCDS path, where dots alone would select another path
         raise _claim("mlpuser.userId", "is not a user id")
     return Caller(user_id=user_id, email=_text(user, "email", MAX_EMAIL).strip())
 
 
 def check_claims(token: Token, settings: AuthSettings, now: float | None, appended_at: float | None) -> None:
-    """Refuse a verified token that is not for us, or does not count. Raises Unauthenticated.
+    """Reject a verified token that is not for this playground, or is not valid at this time. Raises Unauthenticated.
 
     Args:
-        token: its signature is valid.
-        settings: the issuer and the audience, where one is asked for, and how long a request may wait.
-        now: unix seconds; None when the token's times are not judged.
-        appended_at: unix seconds at which the broker took the request; None when only the producer gives a time.
+        token: a token with a valid signature.
+        settings: the required issuer and audience, if any, and how long a request may wait.
+        now: unix seconds; None to ignore the token's times.
+        appended_at: the time at which the broker appended the request, in unix seconds; None if only the producer set
+            the time.
     """
     claims = token.claims
     issuer, audience, audiences = settings.issuer, settings.audience, claims.get("aud")
@@ -145,7 +147,7 @@ def check_claims(token: Token, settings: AuthSettings, now: float | None, append
 
 
 def _check_access_token(claims: Mapping[str, Any]) -> None:
-    """Refuse what calls itself an access token and is not a complete one (RFC 9068 2.2)."""
+    """Reject an access token without the required claims (RFC 9068 2.2)."""
     for name in _OF_ACCESS_TOKENS:
         value = claims.get(name)
         texts = value if name == "aud" and isinstance(value, list) else [value]
@@ -156,10 +158,10 @@ def _check_access_token(claims: Mapping[str, Any]) -> None:
 
 
 def _check_times(claims: Mapping[str, Any], settings: AuthSettings, now: float, appended_at: float | None) -> None:
-    """Refuse a token that does not count, neither now nor when the broker took its request.
+    """Reject a token that is valid neither now nor when the broker appended its request.
 
-    A token that expired while its request waited in Kafka counts if it was valid when the broker took the record
-    and the wait was short.
+    A token that expired while its request waited in Kafka is valid if it had not expired when the broker appended the
+    record, and the wait was at most `max_queue_age_seconds`.
     """
     leeway, max_queue_age = settings.leeway_seconds, settings.max_queue_age_seconds
     if "exp" not in claims:
@@ -183,7 +185,7 @@ def _text(user: Mapping[str, Any], name: str, longest: int) -> str:
 
 
 def _time(name: str, value: Any, now: float) -> int:
-    if type(value) is not int or abs(value - now) > CENTURY:  # bool is an int to isinstance
+    if type(value) is not int or abs(value - now) > CENTURY:  # isinstance would accept bool
         raise _claim(name, "is not a time in whole seconds")
     return value
 
@@ -193,11 +195,11 @@ def _claim(name: str, problem: str) -> Unauthenticated:
 
 
 Find = Callable[[str | None], Awaitable[Any]]
-"""Finds the key for a token that names this `kid`, or None. Raises Unavailable when that cannot be known."""
+"""Finds the key for a token with this `kid`; None without such a key. Raises Unavailable if the keys are unknown."""
 
 
 class TokenAuthenticator:
-    """Judges tokens: shape first, then the signature, then the claims."""
+    """Verifies tokens: first the shape, then the signature, then the claims."""
 
     def __init__(
         self,
@@ -208,9 +210,9 @@ class TokenAuthenticator:
     ) -> None:
         """
         Args:
-            clock: gives unix seconds.
-            verify: tells whether a signature (the last) was made over the signed bytes (the first) with a key.
-            key: the one key of all tokens, or what finds the key of a token.
+            clock: returns unix seconds.
+            verify: returns whether a signature (third argument) matches the signed bytes (first) and key (second).
+            key: the key of all tokens, or a function that finds the key of a token.
         """
         self._settings = settings
         self._clock = clock
@@ -218,15 +220,15 @@ class TokenAuthenticator:
         self._key = key
 
     async def authenticate(self, token: str, appended_at: float | None, *, times: bool = True) -> Caller:
-        """Return the user a token names.
+        """Verify a token, and return the user that it names.
 
         Args:
-            token: with or without "Bearer " before it.
-            appended_at: the broker's append time of the request in unix seconds, None if it is not the broker's.
-            times: whether `exp` and `nbf` are judged; they are not for a request that was accepted before.
+            token: with or without a leading "Bearer ".
+            appended_at: the broker's append time of the request, in unix seconds; None if the producer set the time.
+            times: whether to verify `exp`, `nbf` and `iat`; False for repeats and replays of an accepted request.
 
         Raises:
-            Unauthenticated: the token proves nothing; `code` says why.
+            Unauthenticated: the token is not valid; `code` gives the reason.
             Unavailable: the issuer's keys cannot be read.
         """
         read = read_token(token)
@@ -244,7 +246,7 @@ class TokenAuthenticator:
         return caller
 
     def read(self, token: str) -> Caller:
-        """Return the user that a token names, which is not verified. Raises Unauthenticated when it names none."""
+        """Return the user that an unverified token names. Raises Unauthenticated when the token names no user."""
         return caller_of(read_token(token))
 
 
@@ -255,13 +257,13 @@ _SEXTETS = {
 
 
 def jjwt_key(secret: str) -> bytes:
-    """Make the HMAC key that JJWT (0.6 to 0.9.1, over JAXB's parseBase64Binary) makes of its configured string.
+    """Derive the HMAC key that JJWT (0.6 to 0.9.1, with JAXB's parseBase64Binary) derives from its configured string.
 
-    Characters outside the alphabet are dropped, and so is an incomplete last group of four. `=` in the third and
-    fourth place of a group leaves that byte out; elsewhere it counts as the number 127.
+    Characters outside the alphabet are dropped, and so is an incomplete last group of four. An `=` in the third or
+    fourth position of a group leaves that byte out; in any other position, `=` counts as the number 127.
 
     Raises:
-        ValueError: Java fails on this string too (beyond ASCII, or `=` at its end without a group to pad), so no
+        ValueError: Java fails on this string as well (it is not ASCII, or ends with `=` without a group to pad), so no
             portal can have signed with it.
     """
     if not secret.isascii():
@@ -281,7 +283,7 @@ def jjwt_key(secret: str) -> bytes:
 
 
 def _expected_length(secret: str) -> int:
-    """Return the room JAXB makes before it decodes: tight when the string looks well padded. It fails on more."""
+    """Return the buffer size of JAXB, which is exact for a well-padded string. JAXB fails when the key is longer."""
     packed = secret.rstrip("=")
     padding = len(secret) - len(packed)
     well_padded = padding <= 2 and (not packed or packed[-1] in _SEXTETS)
