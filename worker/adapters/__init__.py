@@ -1,1 +1,1 @@
-"""Everything that talks to a dependency. Foreign errors become `worker.errors` here and nowhere else."""
+"""The adapters, which talk to the dependencies and to Kafka, and turn foreign errors into `worker.errors`."""

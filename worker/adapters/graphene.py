@@ -1,9 +1,12 @@
-"""Graphene: its database service (CCDS), which says what a revision is and who may read it, and its files in Nexus.
+"""Graphene's database service (CCDS), which describes revisions and access rights, and Graphene's files in Nexus.
 
-CCDS says "not found" with status 200 and an empty body; older versions say 400 or 404. Whatever else is not a 200
-with JSON is an outage, and never "a single model". JSON that cannot be used is no outage: what is in it was written by
-the solution's owner, whose request alone it ends. It looks a revision up without regard to the solution in the
-path, and checks no access rights by itself: both are done here.
+CCDS reports "not found" with status 200 and an empty body. Older versions report it with status 400 or 404. Every
+other answer that is not a 200 with JSON of the expected shape is an outage, and never means "a single model". Other
+unusable JSON, such as JSON with too many values, is no outage: the solution's owner wrote its content, so only that
+request fails.
+
+CCDS looks up a revision without checking that it belongs to the solution in the path, and does not check access rights.
+This module does both.
 """
 
 import asyncio
@@ -31,13 +34,13 @@ from worker.errors import CODES, NotAllowed, NotFound, Stage, Unavailable
 from worker.settings import ArtifactsSettings, CatalogSettings
 
 MAX_JSON = 1024 * 1024  # bytes of one answer
-MAX_VALUES = 5_000  # of one answer: 8 ms to read; one artifact has 12, and a revision some dozens of them
+MAX_VALUES = 5_000  # of one answer: 8 ms to read; an artifact has 12 values, and a revision some dozens of artifacts
 MAX_DESCRIPTION = 4 * 1024 * 1024  # bytes, of all catalogs: CCDS allows 2 MiB of HTML, and JSON escapes some of it
 MAX_CATALOGS = 32  # a solution is published in one or two
 
 _SLOW = LeftOut("Graphene's database did not answer in time.")
 
-# The answers without which there is no solution: solution, revision, artifacts, and the access check if there is one.
+# The required answers: the solution, the revision, its artifacts, and the access check if it is enabled.
 _REQUIRED: Sequence[tuple[str, type, Stage]] = (
     ("the solution", dict, "fetch"),
     ("the revision", dict, "fetch"),
@@ -49,16 +52,16 @@ _CATALOGS: Sequence[tuple[str, type, Stage]] = (("its catalogs", list, "fetch"),
 _TEXT: Sequence[tuple[str, type, Stage]] = (("its description", dict, "fetch"),)
 
 Outcome = Answer | BaseException | None
-"""What CCDS said, None when it does not have it, or why it could not be had."""
+"""CCDS's answer, None if CCDS has no such object, or the error that prevented an answer."""
 
 log = structlog.get_logger()
 
 
 class CatalogClient:
-    """Reads CCDS. One per worker, because its connections are shared."""
+    """Reads CCDS. A worker has one client, so that requests share its connections."""
 
     def __init__(self, session: aiohttp.ClientSession, settings: CatalogSettings) -> None:
-        """Raise ConfigurationError when the settings cannot be used."""
+        """Raise ConfigurationError if the settings cannot be used."""
         self._ccds = Dependency(session, settings, name="catalog", called="Graphene's database", nothing=(400, 404))
         self._check_access = settings.check_access
         self._allow_unknown = settings.protobufs_of_unknown == "allow"
@@ -67,18 +70,18 @@ class CatalogClient:
     async def find(
         self, solution_id: UUID, revision_id: UUID, caller: Caller | None, left: ByteLimit | None = None
     ) -> Solution:
-        """Look up a revision; what does not depend on another answer is asked for at the same time.
+        """Look up a revision. Queries that do not depend on each other run concurrently.
 
-        Without a caller no access is checked. Of several problems the same one is reported every time: an outage
-        first, then what does not exist, then what is not allowed, then what the solution lacks.
-        The icon and the description may fail, and are waited for no longer than one time-out.
+        Without a caller, no access is checked. Of several problems, the same one is reported every time: first an
+        outage or an unusable answer, then a missing object, then a denied access, then a missing file.
+        The icon and the description are optional, and the wait for both is limited to one time-out.
 
         Raises:
-            Unavailable: CCDS is down, slow, refuses our credentials or answers nonsense.
-            NotFound: there is no such solution or revision, they do not belong together, a file is missing, or what
-                CCDS says of them cannot be used.
+            Unavailable: CCDS is down or slow, rejects our credentials, or its answer is not valid.
+            NotFound: the solution or the revision does not exist, they do not belong together, a file is missing, or
+                CCDS's data about them cannot be used.
             NotAllowed: the caller may not read the solution.
-            NeedsReservation: together it is more than is left.
+            NeedsReservation: the answers together exceed the bytes in `left`.
         """
         left = left or ByteLimit(math.inf)
         required = [
@@ -89,7 +92,7 @@ class CatalogClient:
         if caller is not None and self._check_access:
             user = quote(caller.user_id, safe="")
             required.append(self._get(f"access/user/{user}/solution/{solution_id}", left, stage="authorise"))
-        # Not Accept: application/json, which CCDS refuses for a picture.
+        # CCDS rejects Accept: application/json for a picture.
         picture = self._ccds.get(f"solution/{solution_id}/pic", accept="*/*", max_bytes=MAX_ICON, left=(left,))
         icon = _settled(picture)
         catalogs = _settled(self._get(f"catalog/solution/{solution_id}", left))
@@ -123,15 +126,16 @@ class CatalogClient:
     async def check_protobufs(
         self, uris: Sequence[str], solution: Solution, caller: Caller | None, left: ByteLimit
     ) -> None:
-        """Refuse protobufs of solutions that neither the pipeline's owner nor the caller may read.
+        """Reject protobufs of solutions that neither the pipeline's owner nor the caller may read.
 
-        Their uris are written by the pipeline's author, and fetched with the worker's rights. Without a caller no
+        The pipeline's author writes the URIs, but the worker fetches them with its own rights. Without a caller, no
         access is checked.
 
         Raises:
-            NotAllowed: a file of somebody else, or, where PROTOBUFS_OF_UNKNOWN are refused, of nobody knows whom.
-            NotFound: a URI is not a plain path, or as `find`.
-            Unavailable, NeedsReservation: as `find`.
+            NotAllowed: neither may read a file's solution, or the solution is unknown and PROTOBUFS_OF_UNKNOWN is not
+                `allow`.
+            NotFound: a URI is not a plain path, or as in `find`.
+            Unavailable, NeedsReservation: as in `find`.
         """
         if caller is None or not self._check_access:
             return
@@ -157,13 +161,14 @@ class CatalogClient:
         return self._ccds.get(path, accept="application/json", max_bytes=max_bytes, stage=stage, left=left)
 
     def _read(self, answers: Sequence[Outcome], expected: Sequence[tuple[str, type, Stage]]) -> list[Any]:
-        """Read each answer as the JSON that is expected, or None when CCDS has nothing to say.
+        """Read each answer as the expected JSON, or as None if the answer is empty.
 
-        Raises Unavailable for what is not JSON; NotFound for JSON that cannot be used: its content is the solution's.
+        Raises Unavailable for an answer that is not JSON or has an unexpected shape. Raises NotFound for other unusable
+        JSON, because its content belongs to the solution.
         """
         values = []
         for answer, (what, kind, stage) in zip(answers, expected, strict=False):  # the access check may be missing
-            if isinstance(answer, TooLarge):  # JSON, or a page of something between us
+            if isinstance(answer, TooLarge):  # JSON, or the web page of a proxy
                 is_json = answer.begins.lstrip().startswith((b"{", b"["))
                 raise _unreadable(what, answer) if is_json else self._ccds.error(str(answer), stage)
             if isinstance(answer, BaseException):
@@ -186,7 +191,7 @@ class CatalogClient:
         return values
 
     def _allowed(self, *access: dict[str, Any] | None) -> bool:
-        """Tell whether CCDS counts an access, where it was asked."""
+        """Return whether each access check counts at least one access. Returns True if there is no access check."""
         for answer in access:
             count = 0 if answer is None else answer.get("count")
             if type(count) is not int:
@@ -217,9 +222,10 @@ class CatalogClient:
     async def _description(
         self, catalogs: asyncio.Future[list[Outcome]], revision_id: UUID, left: ByteLimit
     ) -> str | LeftOut | None:
-        """Fetch the text for the first catalog, in CCDS's order, that has one; else say why one could not be read.
+        """Fetch the text of the first catalog, in CCDS's order, that has a text.
 
-        One after the other, and together no more than MAX_DESCRIPTION: nearly always the first one has a text.
+        If no catalog has a text, return the reason why one could not be read, or None. Catalogs are read one after the
+        other, and together up to MAX_DESCRIPTION: nearly always, the first catalog has a text.
         """
         try:
             (listed,) = self._read(await catalogs, _CATALOGS)
@@ -251,15 +257,15 @@ def _unreadable(what: str, why: Exception) -> NotFound:
 
 
 def _files(kind: Kind, artifacts: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Choose what has to be there, as fields of Solution; with remarks where there was a choice."""
+    """Return the required files as fields of Solution, with remarks if there was a choice. Raises NotFound."""
     if kind is Kind.PIPELINE:
         blueprints = _artifacts(artifacts, "BP", "blueprint-missing")
         remarks = _chosen(blueprints, "blueprints", "first")
         return {"blueprint_uri": blueprints[0]["uri"], "file_size": _size(blueprints[0])}, remarks
     images = _artifacts(artifacts, "DI", "image-missing")
-    protos = _artifacts(artifacts, "MI", "proto-missing")  # "model image", in practice the .proto
+    protos = _artifacts(artifacts, "MI", "proto-missing")  # type "model image", in practice the .proto file
     remarks = _chosen(images, "Docker images", "last") + _chosen(protos, "protobufs", "first")
-    # Graphene's own deployers take the last image, too.
+    # Graphene's own deployers also take the last image.
     return {"image": images[-1]["uri"], "proto_uri": protos[0]["uri"], "file_size": _size(protos[0])}, remarks
 
 
@@ -268,7 +274,7 @@ def _chosen(found: Sequence[object], what: str, which: str) -> tuple[str, ...]:
 
 
 def _artifacts(artifacts: Sequence[dict[str, Any]], type_code: str, missing: str) -> list[dict[str, Any]]:
-    """Return those of one type that have a uri. Raises NotFound: there is none."""
+    """Return the artifacts of one type that have a URI. Raises NotFound if there is none."""
     found = [
         it
         for it in artifacts
@@ -292,7 +298,7 @@ def _uuid(value: Any) -> UUID | None:
 
 
 def _settled(*work: Coroutine[Any, Any, Answer | None]) -> asyncio.Future[list[Outcome]]:
-    """Start it all, and wait for every result or error, so that chance does not choose which of two errors counts."""
+    """Start all queries, and wait for every result or error, so that the error to report does not depend on timing."""
     return asyncio.gather(*work, return_exceptions=True)
 
 
@@ -311,42 +317,43 @@ def _left_out(what: str, reason: str) -> LeftOut:
     return LeftOut(reason)
 
 
-KEPT_SECONDS = 600  # for repositories that let a released file be written again, against Maven's rule
+KEPT_SECONDS = 600  # for repositories that allow a released file to be overwritten, against Maven's rule
 MAX_URI = 512  # characters; the width of CCDS's column
 MAX_FILE = 1024 * 1024  # bytes
 
-# Maven paths of models contain names that people gave. They are letters, marks, digits, punctuation and symbols of any
-# language, the two joiners that Hindi, Persian and emoji need, and spaces between them. Excluded are characters with a
-# meaning in a URL, in a template or on Windows, and the look-alikes of the slash.
+# Maven paths of models contain names that people chose. Allowed are letters, marks, digits, punctuation and symbols of
+# any language, the two joiners that Hindi, Persian and emoji need, and spaces between other characters. Excluded are
+# characters with a meaning in a URL, in a template or on Windows, and the look-alikes of the slash.
 _EXCLUDED = frozenset('"#/<>?[\\]^`{|}\u2044\u2215\u2216\u29f5\u29f8\u29f9')
 _CATEGORIES = frozenset("LMNPS")
 _JOINERS = "\u200c\u200d"
 _WITHOUT_JOINERS = str.maketrans(dict.fromkeys(_JOINERS))
-# What a character must not become for a server that normalises paths: `\uff05` is a `%` then, and `\u2100` has a slash.
+# Characters that must not result when a server normalises a path: `\uff05` becomes `%`, and `\u2100` yields a slash.
 _NORMALISED = frozenset("#%/?\\")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-_DOTS = re.compile(r"\.*(?:;.*)?", re.DOTALL)  # `..;x` is `..` for servers that know path parameters
+_DOTS = re.compile(r"\.*(?:;.*)?", re.DOTALL)  # `..;x` is `..` for servers that support path parameters
 _UNICODE_ESCAPE = re.compile("%u[0-9a-f]{4}", re.IGNORECASE)
 
 
 def artifact_path(uri: str) -> str:
-    """Turn a uri into a percent-encoded path, to stand behind the repository's URL and a slash.
+    """Convert a URI to a percent-encoded path, which follows the repository's URL and a slash.
 
-    A uri comes out of the database or a blueprint, which users write. It is a path below the configured repository
-    and nothing else, so that no uri can reach another server or another path with our credentials.
+    A URI comes from the database or a blueprint, both of which users write. Only a path below the configured repository
+    is accepted, so that no URI can reach another server or another path with our credentials.
 
     Raises:
-        NotFound: `artifact-uri-invalid`; it is not a plain relative path. It is not repeated, as a user wrote it.
+        NotFound: `artifact-uri-invalid`, if the URI is not a plain relative path. The message does not repeat the URI,
+            because a user wrote it.
     """
     segments = uri.split("/")
-    # A user name before a host has its `@` in the first segment; Maven's groups have none.
+    # In a URI with a user name and a host, the first segment contains an `@`. Maven's groups never do.
     if len(uri) > MAX_URI or _SCHEME.match(uri) or "@" in segments[0] or not all(map(_is_plain, segments)):
         raise NotFound("artifact-uri-invalid", CODES["artifact-uri-invalid"])
-    return quote(uri, safe="/~+:(),&'!=;@$*")  # as java.net.URI does, by which Graphene's own deployers fetch
+    return quote(uri, safe="/~+:(),&'!=;@$*")  # as java.net.URI does, which Graphene's own deployers use
 
 
 def _is_plain(segment: str) -> bool:
-    """Tell whether a segment is a name, also to whoever unescapes it once more, or twice."""
+    """Return whether a segment is a name, and remains one however often a server unescapes it."""
     while _is_name(segment) and not _UNICODE_ESCAPE.search(segment):
         try:
             unescaped = unquote(segment, errors="strict")
@@ -359,7 +366,7 @@ def _is_plain(segment: str) -> bool:
 
 
 def _is_name(segment: str) -> bool:
-    """Tell whether a segment is made of the characters of names, and no dots alone, also once it is normalised."""
+    """Return whether a segment has only the characters of names, and even when normalised is not only dots."""
     if segment != segment.strip(" ") or not all(map(_is_allowed, segment)):
         return False
     normalised = unicodedata.normalize("NFKC", segment).translate(_WITHOUT_JOINERS)
@@ -376,61 +383,61 @@ def _is_allowed(char: str) -> bool:
 
 
 def _solution_in(uri: str) -> UUID | None:
-    """Return whose file it is: a path has the solution's id behind the group, and nothing else that looks so before."""
+    """Return the id of the solution that a file belongs to: the first UUID in the path, after the Maven group."""
     segments = (unquote(it).partition(";")[0] for it in uri.split("/")[:-1])  # without parameters, as a server reads it
     return next(filter(None, map(_uuid, segments)), None)
 
 
 def _size_kept(file: bytes) -> int:
-    return len(file) + 1024  # its path, and what the cache needs for it
+    return len(file) + 1024  # for the path and the cache's overhead
 
 
 class KnownFiles:
-    """Files that were released, by their paths, for a while: they do not change in a Maven repository.
+    """A cache of released files by path, for KEPT_SECONDS: released files do not change in a Maven repository.
 
-    Who may have them is decided elsewhere, by what CCDS says each time.
+    The cache does not check access: CCDS is queried for that each time.
     """
 
     def __init__(self, max_bytes: int, clock: Callable[[], float]) -> None:
-        """`clock` gives seconds."""
+        """`clock` returns seconds."""
         self._files: TTLCache[str, bytes] = TTLCache(max_bytes, KEPT_SECONDS, clock, getsizeof=_size_kept)
 
     def find(self, path: str, size: int | None) -> bytes | None:
-        """Return what is known, if it has that size; `size` None: nobody knows which it has."""
+        """Return the file if it is cached and has this size. `size` is None if the size is unknown."""
         found = self._files.get(path)
         return found if found is not None and size in (None, len(found)) else None
 
     def keep(self, path: str, file: bytes) -> None:
-        """Keep it, in place of what was not used for the longest time."""
-        if _size_kept(file) <= self._files.maxsize and "-SNAPSHOT" not in path:  # which change until they are released
+        """Cache a file, and evict the least recently used files if the cache is full."""
+        if _size_kept(file) <= self._files.maxsize and "-SNAPSHOT" not in path:  # snapshots change until their release
             self._files[path] = file
 
 
 class ArtifactsClient:
-    """Reads the Nexus repository: blueprints and protobufs. One per worker, because its connections are shared."""
+    """Reads blueprints and protobufs from Nexus. A worker has one client, so that requests share its connections."""
 
     def __init__(
         self, session: aiohttp.ClientSession, settings: ArtifactsSettings, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Raise ConfigurationError when the settings cannot be used. `clock` gives seconds."""
+        """Raise ConfigurationError if the settings cannot be used. `clock` returns seconds."""
         self._nexus = Dependency(session, settings, name="artifacts", called="The repository", nothing=(404,))
         self._known = KnownFiles(settings.cache_bytes, clock)
-        self._in_doubt = False  # whether the repository is up; what is known would hide it from the breakers
+        self._in_doubt = False  # after a failure, skip the cache, which would hide an outage from the breakers
 
     async def fetch(
         self, uris: Sequence[str], left: ByteLimit | None = None, size: int | None = None
     ) -> list[bytes | None]:
-        """Fetch the files of these uris at the same time; None for one that the repository does not have.
+        """Fetch the files of these URIs concurrently. A file that the repository does not have is None.
 
-        A file without proof that it is the one behind the uri is `Unproven`.
-        `size`: of the one file, in bytes, as CCDS has it.
+        A file is `Unproven` if neither a checksum nor a size proves that it is the file of the URI.
+        `size`: the size in bytes of a single file, as CCDS reports it.
 
         Raises:
-            NotFound: a uri is not a plain path, a file is larger than MAX_FILE, or a web page, or empty.
-            NotDeployable: together they are larger than a bundle may be.
-            Unavailable: the repository is down, slow, refuses our credentials or answers with an error, or something
-                answers in its place.
-            NeedsReservation: together they are more than is left.
+            NotFound: a URI is not a plain path, or a file is larger than MAX_FILE, a web page, or empty.
+            NotDeployable: the files together exceed MAX_PROTOS_BYTES.
+            Unavailable: the repository is down or slow, rejects our credentials or answers with an error, or something
+                else answers in its place.
+            NeedsReservation: the files together exceed the bytes in `left`.
         """
         paths = [artifact_path(uri) for uri in uris]
         known = {} if self._in_doubt else {path: file for path in paths if (file := self._known.find(path, size))}

@@ -1,7 +1,7 @@
-"""One bounded HTTP exchange, and the GETs from dependencies that are only read.
+"""A single bounded HTTP exchange, and GETs from dependencies that are only read.
 
-Answers are cut off at a limit in bytes, after decompression. Redirects are not followed, because credentials would
-follow them. Connections are kept alive; aiohttp repeats a GET by itself when one of them turns out to be stale.
+An answer is cut off when its decompressed body exceeds a limit in bytes. Redirects are not followed, because they would
+carry credentials elsewhere. Connections are kept alive, and aiohttp repeats a GET when a connection proves to be stale.
 """
 
 import asyncio
@@ -23,15 +23,15 @@ from worker.observability import telemetry
 from worker.observability.metrics import HTTP_REQUESTS
 from worker.settings import ArtifactsSettings, CatalogSettings
 
-# Decompressed here and not by aiohttp, which takes a truncated gzip stream for a complete one.
+# This module decompresses answers, because aiohttp takes a truncated gzip stream for a complete one.
 SESSION: Mapping[str, Any] = {"headers": {"Accept-Encoding": "gzip"}, "auto_decompress": False}
 PIECE = 64 * 1024  # bytes decompressed at a time
 
-CONNECTIONS = 32  # open to one dependency at the same time; more requests wait, and their time-out has not begun
+CONNECTIONS = 32  # concurrent, to one dependency; further requests wait, and their time-out starts after the wait
 
 Body = bytes | AsyncIterable[bytes]
 
-_SHA1 = re.compile(r"\{SHA1\{([0-9a-f]{40})\}\}")  # in the ETag of a file, as Nexus 2 and 3 write it
+_SHA1 = re.compile(r"\{SHA1\{([0-9a-f]{40})\}\}")  # in a file's ETag, as Nexus 2 and 3 write it
 # White space, byte order marks, and the NUL bytes of UTF-16 and UTF-32.
 _BEFORE_TEXT = b"\xef\xbb\xbf\xfe\xff\0 \t\r\n\f\v"
 
@@ -39,49 +39,55 @@ _NO_HEADERS: Mapping[str, str] = {}
 
 
 class TooLarge(WorkerError):
-    """An answer is longer than the limit."""
+    """An answer that is longer than the limit."""
 
     begins = b""  # the first bytes of the body
     headers: Mapping[str, str] = {}
 
 
 class NotAFile(WorkerError):
-    """A file is a web page, or empty."""
+    """A file that is a web page, or empty."""
 
 
 class TooLargeTogether(WorkerError):
-    """Several answers are longer than the limit for all of them."""
+    """Several answers that together are longer than the limit for all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server said."""
+    """A server's answer."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)  # longer than the limit when there was more to come
+    body: bytes = field(repr=False)  # longer than the limit if the answer was cut off
 
 
 @asynccontextmanager
 async def dependency_session() -> AsyncIterator[aiohttp.ClientSession]:
-    """Open a session for CCDS and Nexus: kept alive, no cookies carried from one user's request to another's."""
+    """Open a session for servers other than the playground, such as CCDS and Nexus.
+
+    Connections are kept alive. Cookies are dropped, so that none passes from one user's request to another user's.
+    """
     connector = aiohttp.TCPConnector(limit=0)  # each Dependency has its own limit
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), **SESSION) as session:
         yield session
 
 
 def cause_of(error: Exception) -> str:
-    """Say for the log why no answer came: its class, and the system's words. Its own may hold a path with user ids."""
+    """Return why there is no answer, for the log: the error's class, and the system's description.
+
+    The error's own text is left out, because it may contain a path with user ids.
+    """
     inner = getattr(error, "os_error", error)
     words = inner.strerror if isinstance(inner, OSError) else None
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
 def configured_url(text: str, variable: str) -> URL:
-    """Check the URL with which a client starts. Raises ConfigurationError naming the variable."""
+    """Return a client's base URL. Raises ConfigurationError, which names the variable, if the URL is invalid."""
     try:
         url = URL(text)
-        usable = bool(url.host and url.port)  # yarl looks at both only when asked
+        usable = bool(url.host and url.port)  # yarl checks both only on access
     except ValueError:
         usable = False
     if not usable:
@@ -101,12 +107,14 @@ async def exchange(
     data: Body | None = None,
     left: Sequence[ByteLimit] = (),
 ) -> Answer:
-    """Send one request and read its answer; count it, and trace it when there are traces.
+    """Send a request and read its answer. The request is counted, and traced if tracing is enabled.
 
-    `data` is sent as it comes, with the length that `headers` give. The bytes of the body are taken off
-    `left` as they come, after decompression, which may raise.
-    The body is read with status 200, and with every status when data was sent: it says why the data was refused.
-    Raises aiohttp.ClientError or TimeoutError: there is no answer, or it is incomplete and its body matters.
+    `data` is sent unchanged, with the length given in `headers`. The decompressed bytes of the body are subtracted
+    from `left` as they arrive, which may raise the limit's error.
+    The body is read for status 200, and if data was sent for every status, because it explains why the data was
+    rejected.
+    Raises aiohttp.ClientError or TimeoutError if there is no answer, or if the answer is incomplete and its body
+    matters.
     """
     outcome = "error"
     try:
@@ -128,7 +136,7 @@ async def exchange(
     except TimeoutError:
         outcome = "timeout"
         raise
-    except WorkerError:  # no more is left
+    except WorkerError:  # a limit in `left` is exceeded
         outcome = "2xx"
         raise
     except asyncio.CancelledError:
@@ -140,7 +148,7 @@ async def exchange(
 
 
 async def _read(response: aiohttp.ClientResponse, body: bytearray, max_bytes: int, left: Sequence[ByteLimit]) -> None:
-    """Add the body to `body`, decompressed, until it is longer than `max_bytes`."""
+    """Append the decompressed content to `body`, until it is longer than `max_bytes`."""
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     unpacker = None if encoding == "identity" else zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
     try:
@@ -159,11 +167,11 @@ async def _read(response: aiohttp.ClientResponse, body: bytearray, max_bytes: in
             raise aiohttp.ClientPayloadError("the gzip stream breaks off")
     except (aiohttp.ClientError, TimeoutError):
         if response.status == 200 or response.status >= 500:
-            raise  # with every other status, the status says enough
+            raise  # for every other status, the status alone is sufficient
 
 
 def _unpack(unpacker: Any, packed: bytes, body: bytearray, max_bytes: int) -> None:
-    """Add what is packed, a piece at a time, so that a bomb never grows far beyond the limit."""
+    """Decompress and append one piece at a time, so that a decompression bomb never grows far beyond the limit."""
     while packed and not unpacker.eof:
         try:
             body += unpacker.decompress(packed, PIECE)
@@ -177,7 +185,7 @@ def _unpack(unpacker: Any, packed: bytes, body: bytearray, max_bytes: int) -> No
 
 
 def spend(left: Sequence[ByteLimit], size: int) -> None:
-    """Take off bytes that have come. Raises the error of the first limit that they exceed."""
+    """Subtract received bytes from each limit. Raises the error of the first limit that is exceeded."""
     for limit in left:
         limit.remaining -= size
         if limit.remaining < 0 and limit.error:
@@ -185,7 +193,7 @@ def spend(left: Sequence[ByteLimit], size: int) -> None:
 
 
 class Dependency:
-    """A server behind one base URL that is only read from, with HTTP Basic credentials."""
+    """A read-only server at one base URL, with HTTP Basic credentials."""
 
     def __init__(
         self,
@@ -199,20 +207,20 @@ class Dependency:
         """Check the settings.
 
         Args:
-            session: keeps the connections.
+            session: holds the connections.
             settings: the group `name` of the settings.
-            name: starts its error codes.
-            called: how messages call it.
-            nothing: the statuses with which it says that it does not have what was asked for.
+            name: the prefix of the dependency's error codes.
+            called: the dependency's name in messages.
+            nothing: the statuses that mean that the dependency does not have the requested file.
 
         Raises:
-            ConfigurationError: the URL is invalid, or the user name cannot be sent with HTTP Basic.
+            ConfigurationError: the URL is invalid, or HTTP Basic cannot transmit the user name.
         """
         self._session = session
         self._name = name
         self._called = called
         self.ignore = nothing
-        # Connecting has the shorter limit: that no connection could be opened says more than that no answer came.
+        # Connecting has the shorter limit, because a failed connection is more informative than a missing answer.
         self._limits = aiohttp.ClientTimeout(total=settings.timeout_seconds, sock_connect=settings.timeout_seconds / 2)
         self._slots = asyncio.Semaphore(CONNECTIONS)
         self._asked: dict[tuple[str, str, int], asyncio.Future[tuple[Answer | None] | None]] = {}
@@ -232,21 +240,21 @@ class Dependency:
         stage: Stage = "fetch",
         left: Sequence[ByteLimit] = (),
     ) -> Answer | None:
-        """GET one file, or None when the dependency does not have it.
+        """GET one file. Returns None if the dependency does not have it.
 
-        What is asked for already is not asked for again meanwhile, except for leave (stage `authorise`). An answer is
-        shared, and a failure is not: whoever waited for one asks on its own.
+        Concurrent requests for the same file share one GET, except for access checks (stage `authorise`). Only an
+        answer is shared. If the GET fails, each waiting request sends its own GET.
 
         Args:
-            path: below the base, percent-encoded, without a slash at its start.
+            path: the path below the base, percent-encoded, without a leading slash.
             accept: the header `Accept`.
-            max_bytes: the longest body.
-            stage: where the request stands, for the error.
-            left: what comes is taken off, which may raise.
+            max_bytes: the maximum length of the body.
+            stage: the stage of the request, for the error.
+            left: limits from which received bytes are subtracted, which may raise.
 
         Raises:
             TooLarge: the body is longer than `max_bytes`.
-            Unavailable: no usable answer in time, or our credentials are refused.
+            Unavailable: there is no usable answer in time, or our credentials are rejected.
         """
         key = path, accept, max_bytes
         if (asked := self._asked.get(key)) and (shared := await asyncio.shield(asked)):
@@ -291,7 +299,7 @@ class Dependency:
         except aiohttp.ClientError:
             raise self.error("its answer is not valid HTTP or broke off", stage) from None
         if answer.status in (401, 403):
-            wide = answer.status == 401  # 403 may be about the path, which follows from the solution
+            wide = answer.status == 401  # 403 may concern only the path, which depends on the solution
             raise self._unavailable("unauthorized", stage, f"status {answer.status}", dependency_wide=wide)
         if answer.status in self.ignore:
             return None
@@ -306,9 +314,10 @@ class Dependency:
     async def get_all(
         self, paths: Sequence[str], *, accept: str, max_bytes: int, left: Sequence[ByteLimit]
     ) -> list[Answer | None]:
-        """GET several files at the same time, each as `get` does; the first failure ends them all.
+        """GET several files concurrently, each as `get` does. The first failure cancels all of them.
 
-        Of several failures at the same time the first in order is raised, so that chance does not choose.
+        If several GETs fail at the same time, the error of the first path is raised, so that the error does not depend
+        on timing.
         """
         if not paths:
             return []
@@ -320,11 +329,12 @@ class Dependency:
             await stop(*tasks)
 
     def file(self, answer: Answer, size: int | None) -> bytes:
-        """Tell a file from what a front answers in its place: a log-in, the page of a maintenance, or nothing.
+        """Return the file in an answer, unless a proxy sent a login page, a maintenance page or nothing in its place.
 
-        A file is proven by its checksum, or by `size`, which is known from elsewhere; any other file is `Unproven`.
-        Another size disproves nothing: Graphene's database gives sizes that no repository has, such as -1.
-        Raises Unavailable; NotAFile: the dependency itself has a page, or nothing, under that name.
+        A file is proven by its checksum, or by `size`, which comes from another server. Any other file is `Unproven`.
+        A different size disproves nothing, because Graphene's database has impossible sizes such as -1.
+        Raises Unavailable for an answer in place of the file. Raises NotAFile if the dependency itself has a web page,
+        or nothing, under that name.
         """
         body, checksum = answer.body, _SHA1.search(answer.headers.get("ETag", ""))
         if checksum and checksum[1] != sha1(body, usedforsecurity=False).hexdigest():
@@ -342,7 +352,7 @@ class Dependency:
         raise self._in_place_of_a_file(what)
 
     def check_too_large(self, error: TooLarge) -> None:
-        """Raise Unavailable for a web page, which may be longer than any file. A checksum is proof of a file."""
+        """Raise Unavailable for a web page, which may exceed the limit for files. A checksum proves a file."""
         page = error.begins.lstrip(_BEFORE_TEXT)[:1] == b"<" or _is_html(error.headers)
         if page and not _SHA1.search(error.headers.get("ETag", "")):
             raise self._in_place_of_a_file("a long web page") from None
@@ -351,7 +361,7 @@ class Dependency:
         return self.error(f"{what} came in place of a file. If the file itself is that, on-board its model again")
 
     def error(self, problem: str, stage: Stage = "fetch") -> Unavailable:
-        """Make the error for an answer that is of no use."""
+        """Return the error for an unusable answer."""
         message = f"{self._called} gave no usable answer: {problem}. Send the request again later."
         return Unavailable(f"{self._name}-error", message, stage).because(str(self._base), problem)
 
@@ -360,7 +370,7 @@ class Dependency:
         return Unavailable(code, CODES[code], stage, dependency_wide=dependency_wide).because(str(self._base), cause)
 
     def _below_base(self, path: str) -> URL:
-        """Make a URL of a path: the one place that does. Callers give clean paths; this holds if one fails to."""
+        """Return the URL of a path. All URLs are built here, as a second check: callers already pass clean paths."""
         url = URL(str(self._base) + path, encoded=True)
         kept = url.origin() == self._base.origin() and url.raw_path == self._base.raw_path + path
         if not kept or {".", ".."} & set(path.split("/")):
@@ -373,7 +383,7 @@ def _is_html(headers: Mapping[str, str]) -> bool:
 
 
 async def stop(*work: "asyncio.Future[Any]") -> None:
-    """Cancel what has not ended, and wait until it has: nothing of a request outlives it."""
+    """Cancel all unfinished work and wait for it, so that no work outlives its request."""
     if not all(one.done() and (one.cancelled() or one.exception() is None) for one in work):
         for one in work:
             one.cancel()

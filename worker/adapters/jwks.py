@@ -1,11 +1,11 @@
-"""The public keys of an issuer, read from its JWKS address (RFC 7517) and kept for a while.
+"""The public keys of an issuer, read from its JWKS address (RFC 7517) and cached.
 
-- Keys are read when the first token comes, and again when they are older than FRESH_SECONDS or a token names a key
-  that is not among them: an issuer may rotate its keys at any time. At most one read runs, and at most one begins in
-  MIN_INTERVAL, whatever tokens say.
-- During an outage of the issuer the keys of before count, up to STALE_SECONDS. After that, and for keys that could not
-  be looked up, the request fails as our fault and not as the token's.
-- The address comes from the settings. No redirect is followed, and nothing in a token.
+- The keys are read when the first token arrives. They are read again when they are older than FRESH_SECONDS, or when a
+  token names an unknown key, because an issuer may rotate its keys at any time. At most one read runs at a time, and at
+  most one starts per MIN_INTERVAL, whatever keys the tokens name.
+- During an outage of the issuer, the cached keys are used for up to STALE_SECONDS. After that, and for a key that could
+  not be looked up, the error is `keys-unavailable`, which does not blame the token.
+- The address comes from the settings only. No redirect is followed, and no address in a token.
 """
 
 import asyncio
@@ -28,13 +28,13 @@ from worker.errors import CODES, Unavailable, WorkerError
 from worker.settings import AuthSettings
 
 FRESH_SECONDS = 600.0
-STALE_SECONDS = 3600.0  # how long an outage of the issuer may last, and how long a withdrawn key may still count
+STALE_SECONDS = 3600.0  # how long an outage of the issuer may last, and how long a withdrawn key may remain valid
 MIN_INTERVAL = 10.0  # seconds from the start of one read to the start of the next
 TIMEOUT_SECONDS = 5.0
-PATIENCE_SECONDS = 1.0  # with a read that runs: meanwhile who names an unknown key is among the records that are read
+PATIENCE_SECONDS = 1.0  # how long a token with an unknown key waits for a read, as a buffered record
 MAX_BODY = 256 * 1024  # bytes; a key with its certificates has 5 KiB
 MAX_KEYS = 100
-MAX_STRING = 16 * 1024  # bytes: certificates in x5c are long
+MAX_STRING = 16 * 1024  # bytes, because certificates in x5c are long
 
 Read = Callable[[], Awaitable[bytes]]
 """Reads the JWKS document. Raises KeysUnreadable."""
@@ -43,19 +43,19 @@ log = structlog.get_logger()
 
 
 class KeysUnreadable(WorkerError):
-    """The issuer's keys could not be read; the message says why, for the log."""
+    """The issuer's keys could not be read. The message gives the reason, for the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What one read found: keys that may be used, by name, and those without one."""
+    """The usable keys that one read found: keys by name, and keys without a name."""
 
     read_at: float = float("-inf")
     named: dict[str, PublicKey] = field(default_factory=dict)
     nameless: tuple[PublicKey, ...] = ()
 
     def find(self, kid: str | None) -> PublicKey | None:
-        """Find a key; without `kid` the token can only mean the single key there is."""
+        """Find a key. Without `kid`, a key is found only if there is exactly one."""
         if kid is not None:
             return self.named.get(kid)
         keys = (*self.named.values(), *self.nameless)
@@ -76,9 +76,14 @@ class IssuerKeys:
         patience: float = PATIENCE_SECONDS,
         url: str = "",
     ) -> None:
-        """Start without keys. `clock` gives seconds that never go back; `patience` is for unknown keys.
+        """Start without keys.
 
-        `url`: where `read` reads, for the log.
+        Args:
+            read: reads the JWKS document.
+            signatures: selects the keys for the configured algorithm.
+            clock: returns monotonic seconds.
+            patience: how many seconds a token with an unknown key waits for a running read.
+            url: the address that `read` uses, for the log.
         """
         self._read = read
         self._url = url
@@ -90,21 +95,28 @@ class IssuerKeys:
         self._reading = asyncio.Lock()
 
     async def find(self, kid: str | None) -> PublicKey | None:
-        """Return the key a token names, or None when the issuer has no such key. Raises Unavailable when unknown."""
+        """Return the key that a token names, or None if the issuer has no such key.
+
+        Raises Unavailable if the keys could not be read.
+        """
         key = (await self._known_since(FRESH_SECONDS, STALE_SECONDS)).find(kid)
         if key is None:
-            # An unknown key may be new: only what was read just now can say that it does not exist.
+            # An unknown key may be new: only a recent read proves that the key does not exist.
             key = (await self._known_since(MIN_INTERVAL, MIN_INTERVAL, dependency_wide=False)).find(kid)
         return key
 
     async def refresh(self) -> None:
-        """Read the keys unless that was done just now. Raises Unavailable when no key is for our algorithm."""
+        """Read the keys, unless they were read within MIN_INTERVAL.
+
+        Raises Unavailable if the keys cannot be read, or if none is for the configured algorithm.
+        """
         await self._known_since(MIN_INTERVAL, MIN_INTERVAL)
 
     async def _known_since(self, fresh: float, stale: float, *, dependency_wide: bool = True) -> _Known:
-        """Return what was read at most `fresh` seconds ago, or when that fails, at most `stale` seconds ago.
+        """Return keys that were read at most `fresh` seconds ago, or if reading fails, at most `stale` seconds ago.
 
-        `dependency_wide`: without that no token can be verified, whichever key it names.
+        `dependency_wide`: whether a failure means that no token can be verified, whichever key it names.
+        Raises Unavailable.
         """
         begun = self._reading.locked() and self._age() < stale
         if self._age() >= fresh and not begun and await self._turn(None if dependency_wide else self._patience):
@@ -120,7 +132,7 @@ class IssuerKeys:
         return self._known
 
     async def _turn(self, seconds: float | None) -> bool:
-        """Wait for a read that runs. Return whether it has ended within so many seconds."""
+        """Wait for a running read, then acquire the lock. Return whether that succeeded within `seconds`."""
         try:
             async with asyncio.timeout(seconds):
                 return await self._reading.acquire()
@@ -142,7 +154,7 @@ class IssuerKeys:
             log.warning("the issuer publishes no key for the configured algorithm", keys=len(entries))
 
     def _usable(self, entries: list[Any], now: float) -> _Known:
-        """Choose the entries that may be used; log why another may not, with its place in the list."""
+        """Select the usable entries. For each unusable entry, log the reason and its index in the list."""
         named: list[tuple[str, PublicKey]] = []
         nameless: list[PublicKey] = []
         for place, entry in enumerate(entries):
@@ -182,7 +194,7 @@ def _entries(body: bytes) -> list[Any]:
 
 
 async def read_document(session: aiohttp.ClientSession, url: URL, seconds: float = TIMEOUT_SECONDS) -> bytes:
-    """GET the JWKS document within this many seconds. Raises KeysUnreadable."""
+    """GET the JWKS document within `seconds`. Raises KeysUnreadable."""
     try:
         answer = await exchange(
             session,
@@ -208,9 +220,9 @@ async def read_document(session: aiohttp.ClientSession, url: URL, seconds: float
 
 @asynccontextmanager
 async def open_tokens(settings: AuthSettings, clock: Callable[[], float]) -> AsyncIterator[TokenVerifier]:
-    """Open a verifier with what its keys need: a connection to the issuer when JWKS_URL is set.
+    """Open a token verifier, with a session for the issuer if JWKS_URL is set.
 
-    Raises ConfigurationError when the secret or the address cannot be used.
+    Raises ConfigurationError if the secret or the address cannot be used.
     """
     if settings.jwks_url is None:
         yield TokenVerifier(settings, clock)

@@ -1,4 +1,4 @@
-"""Why no connection came about, by the kind of the error: a peer or a library may repeat a password in its words."""
+"""The reason why a connection failed, by the kind of the error only: an error's own text may contain a password."""
 
 import os
 import re
@@ -9,7 +9,10 @@ _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NON
 
 
 def network_reason(error: OSError) -> str:
-    """Return the kind of the error, as the system names it; asyncio puts those of several addresses into one text."""
+    """Return the kind of the error, as the system names it.
+
+    asyncio combines the errors of several addresses into one text, from which only the error numbers are read.
+    """
     match error:
         case ssl.SSLError():
             return "the TLS handshake failed"

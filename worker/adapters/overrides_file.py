@@ -1,4 +1,4 @@
-"""The overrides file: strict YAML, read once at the start, and bounded before an alias is expanded."""
+"""The overrides file: strict YAML that is read once at startup, and bounded before any alias is expanded."""
 
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ from worker.errors import ConfigurationError
 
 SETTING = "DEPLOYER_BUNDLE__OVERRIDES_FILE"
 MAX_BYTES = 1024 * 1024
-MAX_DEPTH = 40  # a Deployment's deepest field lies at half of it
-MAX_VALUES = 10_000  # keys count too, and an alias as all that it repeats; some 500 entries, which take seconds to try
-MAX_NUMBER = 100  # characters; Python takes quadratic time for some longer ones, and cannot write others
+MAX_DEPTH = 40  # twice the depth of a Deployment's deepest field
+MAX_VALUES = 10_000  # including keys and all values that aliases repeat; about 500 entries, which take seconds to try
+MAX_NUMBER = 100  # characters; Python takes quadratic time for some longer numbers, and cannot write others
 
 _TAG = "tag:yaml.org,2002:"
 _TEXT = frozenset({f"{_TAG}str", f"{_TAG}timestamp"})  # JSON has no dates
@@ -22,10 +22,10 @@ _OTHER_SCALARS = frozenset({f"{_TAG}null", f"{_TAG}bool", f"{_TAG}int", f"{_TAG}
 
 
 def load_overrides(options: settings.BundleSettings) -> Overrides:
-    """Read the overrides; there are none without a file.
+    """Read the overrides. Without a file, there are no overrides.
 
-    Raises ConfigurationError with a line for every problem. Names, quantities and choices are repeated in it; what a
-    variable, an argument, a command or a header holds is not.
+    Raises ConfigurationError with a line for every problem. Its message may quote names, quantities and choices, but
+    never the value of a variable, an argument, a command or a header.
     """
     path = options.overrides_file
     if path is None:
@@ -57,12 +57,12 @@ def _read(path: Path) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Counts what it reads as if every alias were written out, and stops at the bounds. Raises PatchError."""
+    """Counts keys and values as if every alias were expanded, and stops at the limits. Raises PatchError."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
         self._depth = self._values = 0
-        self._repeated: dict[str | None, int] = {}  # anchor → values that an alias of it stands for
+        self._repeated: dict[str | None, int] = {}  # anchor → number of values that an alias of it repeats
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call] # the stubs have no types here
@@ -84,8 +84,8 @@ class _Loader(yaml.SafeLoader):
 
 
 def _plain(node: yaml.Node, depth: int) -> Any:
-    """Convert to what JSON has and nothing else: no key twice, no keys but text, no dates, no recursion."""
-    if depth > MAX_DEPTH:  # by aliases, of which one may contain itself
+    """Convert a node to JSON's types only: no duplicate keys, no keys except text, no dates, no recursion."""
+    if depth > MAX_DEPTH:  # through aliases, which may even contain themselves
         raise _too_deep(node.start_mark)
     if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
         return _mapping(node, depth)

@@ -1,9 +1,9 @@
-"""SUBMIT: the bundle → the playground server, in one POST.
+"""SUBMIT: send the bundle to the playground server in a single POST.
 
-A POST is never repeated here, and no connection is used twice: a kept-alive one that the server has just closed
-would fail after bytes were sent, and then it is unknown whether the server deployed. `judge` decides what
-an answer means; the server's own words reach the user shortened, on one line, without the user's name and without
-what they repeat of the bundle.
+A POST is never repeated here, and no connection is reused. A kept-alive connection that the server has just closed
+would fail after bytes were sent, and then it would be unknown whether the server deployed the bundle. `judge`
+classifies the answers. The user receives the server's own words shortened, on one line, without the user's name, and
+without text repeated from the bundle.
 """
 
 import asyncio
@@ -28,12 +28,12 @@ from worker.errors import CODES, ConfigurationError, DeploymentError, OutcomeUnk
 from worker.observability.logs import without_encoded
 from worker.settings import PlaygroundSettings
 
-MAX_ANSWER = 1024 * 1024  # bytes that are read; a failed script's whole output is in it
+MAX_ANSWER = 1024 * 1024  # bytes that are read; an answer contains the whole output of a failed script
 MAX_REASON = 500  # characters of the server's own words
-MAX_READ = 8 * 1024  # characters of each end of an answer that are looked at: to clean a megabyte takes 0.3 s
+MAX_READ = 8 * 1024  # characters at each end of an answer that are examined: cleaning a megabyte takes 0.3 s
 MAX_RETRY_AFTER = 3600  # seconds
-PIECE = 48 * 1024  # bytes of a bundle made base64 at a time; a multiple of 6, which are 8 characters
-LARGE = 512 * 1024  # bytes: to look for words of a larger bundle takes over 20 ms
+PIECE = 48 * 1024  # bytes of a bundle encoded in base64 at a time; a multiple of 6, because 6 bytes are 8 characters
+LARGE = 512 * 1024  # bytes: searching an answer for the words of a larger bundle takes over 20 ms
 MIN_MAILBOX = 8  # characters: a shorter first part of an e-mail address may be an ordinary word
 CONNECT_SECONDS = 30
 
@@ -57,7 +57,7 @@ async def playground_session(settings: PlaygroundSettings) -> AsyncIterator[aioh
 def _trusted(ca_file: Path | None) -> ssl.SSLContext | bool:
     try:
         return ssl.create_default_context(cafile=ca_file) if ca_file else True
-    except OSError as error:  # ssl.SSLError is one
+    except OSError as error:  # includes ssl.SSLError
         raise ConfigurationError(
             f"DEPLOYER_PLAYGROUND__CA_FILE: cannot be read as PEM certificates ({type(error).__name__})."
         ) from None
@@ -67,7 +67,7 @@ _now = partial(datetime.now, UTC)
 
 
 class PlaygroundClient:
-    """Posts bundles. Use it with `playground_session`, and never twice at the same time for one user."""
+    """Posts bundles. It needs a `playground_session`. Never call `submit` concurrently for one user."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class PlaygroundClient:
         settings: PlaygroundSettings,
         now: Callable[[], datetime] = _now,
     ) -> None:
-        """Raise ConfigurationError when the URL is invalid. `now`: the time, for a Retry-After that is a date."""
+        """Raise ConfigurationError if the URL is invalid. `now` returns the time, for a Retry-After that is a date."""
         self._session = session
         self._now = now
         self._deploy_url = settings.deploy_url
@@ -87,19 +87,19 @@ class PlaygroundClient:
 
         Args:
             bundle: the zip.
-            username: the e-mail address the user logs in to the playground with.
-            request_id: sent as Idempotency-Key, for servers that understand it.
-            seconds: until the answer must be there.
+            username: the e-mail address with which the user logs in to the playground.
+            request_id: sent as Idempotency-Key, for servers that support it.
+            seconds: the time limit for the answer.
 
         Raises:
-            Unavailable: nothing was deployed; the same POST may succeed later.
-            PlaygroundRefused: the server said no.
-            OutcomeUnknown: something was sent and got no answer, or a 5xx one that does not say what became of it.
+            Unavailable: nothing was deployed, and the same POST may succeed later.
+            PlaygroundRefused: the server rejected the request.
+            OutcomeUnknown: bytes were sent, and there was no answer, or a 5xx answer that does not show the outcome.
         """
         start, end = b'{"solution":"', b'","username":%b}' % json.dumps(username).encode()
         length = len(start) + (len(bundle) + 2) // 3 * 4 + len(end)
         headers = {"Content-Type": "application/json", "Content-Length": f"{length}", "Idempotency-Key": request_id}
-        # Connecting has the shorter limit, so that the longer one can only run out after something was sent.
+        # Connecting has the shorter limit, so that the longer limit can only expire after bytes were sent.
         limits = aiohttp.ClientTimeout(total=seconds, connect=min(CONNECT_SECONDS, seconds / 2))
         post = exchange(
             self._session,
@@ -111,9 +111,9 @@ class PlaygroundClient:
             max_bytes=MAX_ANSWER,
             data=_body(start, bundle, end) if len(bundle) > LARGE else start + base64.b64encode(bundle) + end,
         )
-        server, code = str(self._url.origin()), "playground-unavailable"  # a path of the sandbox's is secret
+        server, code = str(self._url.origin()), "playground-unavailable"  # without the path: the sandbox's is secret
         try:
-            answer = await asyncio.create_task(post)  # its own task: what waits for it is resumed once, at its end
+            answer = await asyncio.create_task(post)  # in its own task, so that the caller is resumed only once
         except aiohttp.ClientSSLError as error:
             message = "The playground's certificate is not trusted. Tell the operator."
             raise Unavailable(code, message, "submit", dependency_wide=True).because(server, cause_of(error)) from None
@@ -141,7 +141,7 @@ class PlaygroundClient:
 
 
 async def _body(start: bytes, bundle: bytes, end: bytes) -> AsyncIterator[bytes]:
-    """Write JSON by hand, a piece at a time: the whole text would take more memory than the bundle, twice."""
+    """Write JSON by hand, one piece at a time: the whole text is larger than the bundle, and would exist twice."""
     yield start
     for piece in _base64(bundle):
         yield piece
@@ -165,10 +165,17 @@ def judge(
     bundle: bytes = b"",
     now: datetime | None = None,
 ) -> DeploymentInfo | DeploymentError:
-    """Decide what the server's answer means.
+    """Classify the server's answer.
 
-    `username` and `bundle` are what was sent and must not show in an error's message. `now`: when it was answered, in
-    UTC; None: a Retry-After that is a date is not understood. `public_url`: where users find the server, if elsewhere.
+    Args:
+        status: the answer's status.
+        headers: the answer's headers.
+        body: the answer's body.
+        deploy_url: the URL of the POST.
+        public_url: the server's URL for users, if it differs.
+        username: the user name that was sent, which must not appear in an error message.
+        bundle: the bundle that was sent, which must not appear in an error message.
+        now: the time of the answer, in UTC. If None, a Retry-After that is a date is ignored.
     """
     text = body.decode(errors="replace")
     if status == 200:
@@ -178,7 +185,7 @@ def judge(
             "playground-unauthorized",
             "The playground refuses this worker. Tell the operator.",
             "submit",
-            dependency_wide=status == 401,  # 403 may be a filter's before it, and about the body
+            dependency_wide=status == 401,  # 403 may come from a filter in front of the server, because of the body
         )
     if status == 429 or (status == 503 and "retry-after" in {name.lower() for name in headers}):
         return Unavailable(
@@ -213,8 +220,8 @@ def _refused(status: int, reason: str, size: int) -> PlaygroundRefused:
 
 
 def _reason(text: str, username: str, bundle: bytes) -> str:
-    """Put the server's words on one line: their beginning, and their end, where a traceback says what was wrong."""
-    if len(text) > 2 * MAX_READ:  # what is cut in two is left out: a half would not be known for a name or a token
+    """Return the server's words on one line: the beginning, and the end, where a traceback shows the error."""
+    if len(text) > 2 * MAX_READ:  # without words that are cut in two: half a name or a token would not be recognised
         text = f"{_WORD_AT_END.sub('', text[:MAX_READ])} … {_WORD_AT_START.sub('', text[-MAX_READ:])}"
     if text.lstrip().startswith("<"):
         return "a web page instead of a reason."
@@ -228,7 +235,7 @@ def _reason(text: str, username: str, bundle: bytes) -> str:
 
 
 def _without_user(text: str, name: str) -> str:
-    """Remove the user's name: as it is, as in the addresses of pages, and in hexadecimal, as in the server's paths."""
+    """Remove the user's name: as plain text, as in URLs, and in hexadecimal, as in the server's paths."""
     mailbox = name.partition("@")[0]
     forms = [name, quote(name), quote(name, safe=""), name.encode().hex(), name.lower().encode().hex()]
     if len(mailbox) >= MIN_MAILBOX:
@@ -238,9 +245,9 @@ def _without_user(text: str, name: str) -> str:
 
 
 def _without_bundle(line: str, bundle: bytes) -> str:
-    """Remove the words that repeat 16 or more characters in a row of what was sent.
+    """Remove the words that repeat 16 or more consecutive characters of the bundle.
 
-    Any 16 in a row contain a whole block of 8, and there are far fewer blocks than positions to look at.
+    Any 16 consecutive characters contain a whole block of 8, and there are far fewer blocks than positions to compare.
     """
     if not _BASE64.search(line):
         return line
@@ -255,7 +262,7 @@ def _without_bundle(line: str, bundle: bytes) -> str:
 
 
 def _retry_after(headers: Mapping[str, str], now: datetime | None) -> float | None:
-    """Read Retry-After (RFC 9110 10.2.3), a number or a date, as seconds, at most an hour; None: it says nothing."""
+    """Return Retry-After (RFC 9110 10.2.3), a number or a date, as seconds up to an hour, or None if it is unusable."""
     value = next((it for name, it in headers.items() if name.lower() == "retry-after"), "").strip()
     if value.isascii() and value.isdigit() and len(value) < 10:
         return float(min(int(value), MAX_RETRY_AFTER))

@@ -1,10 +1,10 @@
-"""The keys and signatures that tokens are verified with.
+"""The keys and signatures with which tokens are verified.
 
-One algorithm is configured and nothing in a token chooses another, nor a key beyond those of the settings: neither jku,
-jwk, x5u nor x5c is looked at, and `kid` is only compared.
+One algorithm is configured. Nothing in a token can select another algorithm, or a key that does not come from the
+settings: jku, jwk, x5u and x5c are ignored, and `kid` is only compared.
 
-PyJWT's algorithm objects are used, not `jwt.decode`: that one is lenient about a token's shape, and lets the token's
-header take part in the choice of the algorithm.
+This module uses PyJWT's algorithm objects instead of `jwt.decode`, which is lenient about a token's shape, and lets the
+token's header influence the choice of the algorithm.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,32 +27,32 @@ Key: TypeAlias = bytes | PublicKey
 
 MIN_KEY_BYTES = 16  # bytes of an HMAC secret
 MIN_RSA_BITS = 2048  # RFC 7518 3.3
-MAX_NUMBER = 1366  # characters of base64url: 8192 bits, above which one verification takes milliseconds
+MAX_NUMBER = 1366  # characters of base64url, or 8192 bits; with larger numbers, one verification takes milliseconds
 
 _CURVES = {"ES256": {"P-256"}, "ES384": {"P-384"}, "ES512": {"P-521"}, "EdDSA": {"Ed25519", "Ed448"}}
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
 
 class UnusableKey(WorkerError):
-    """A key for our algorithm that must not be used; the message says why and shows nothing of it."""
+    """A key for our algorithm that must not be used. The message gives the reason, and reveals nothing of the key."""
 
 
 class Signatures:
-    """One algorithm, pinned: verifies signatures, and tells which published keys are for it."""
+    """Verifies signatures with one pinned algorithm, and selects the published keys for that algorithm."""
 
     def __init__(self, algorithm: str) -> None:
-        """Take the algorithm by its name in RFC 7518: HS512, RS256, …"""
+        """Select the algorithm by its name in RFC 7518, such as HS512 or RS256."""
         self.algorithm = algorithm
         self._jwt = jwt.get_algorithm_by_name(algorithm)
-        # Tells whether a signature, the last, was made over the signed bytes, the first, with a key. HMACs are compared
-        # in constant time.
+        # The arguments are the signed bytes, a key and the signature; the result is whether the signature is valid.
+        # HMACs are compared in constant time.
         self.verify: Callable[[bytes, Key, bytes], bool] = self._jwt.verify
 
     def public_key(self, jwk: object) -> PublicKey | None:
-        """Read the key in an entry of a JWKS (RFC 7517 4); None when it is meant for something else.
+        """Return the key in an entry of a JWKS (RFC 7517 4), or None if the entry has another purpose.
 
         Raises:
-            UnusableKey: it is meant for this algorithm and broken, too weak, or not public at all.
+            UnusableKey: the key is for this algorithm, but is broken, too weak, or has a published private part.
         """
         if not isinstance(jwk, dict) or not self._meant_for_us(jwk):
             return None
@@ -61,7 +61,7 @@ class Signatures:
         for name in ("n", "e") if jwk["kty"] == "RSA" else ("x", "y"):
             _check_number(jwk, name, optional=jwk["kty"] == "OKP" and name == "y")
         try:
-            key = cast("PublicKey", self._jwt.from_jwk(jwk))  # without a private part it is a public one
+            key = cast("PublicKey", self._jwt.from_jwk(jwk))  # without a private part, the key is public
         except (ValueError, jwt.InvalidKeyError, UnsupportedAlgorithm):
             raise UnusableKey("its numbers are not a key") from None
         if isinstance(key, RSAPublicKey):
@@ -69,13 +69,13 @@ class Signatures:
         return key
 
     def _meant_for_us(self, jwk: Mapping[str, Any]) -> bool:
-        """Judge by `kty` and `crv`, and by `use`, `key_ops` and `alg` where they are given."""
+        """Check `kty` and `crv`, and also `use`, `key_ops` and `alg` if they are present."""
         curves = _CURVES.get(self.algorithm)
         kty = "RSA" if curves is None else "OKP" if self.algorithm == "EdDSA" else "EC"
         operations = jwk.get("key_ops", ["verify"])
         return (
             jwk.get("kty") == kty
-            and (curves is None or jwk.get("crv") in list(curves))  # a list: what is compared may not be hashable
+            and (curves is None or jwk.get("crv") in list(curves))  # a list, because the value may not be hashable
             and jwk.get("use", "sig") == "sig"
             and isinstance(operations, list)
             and "verify" in operations
@@ -99,24 +99,24 @@ def _check_rsa(key: RSAPublicKey) -> None:
 
 
 class Keys(Protocol):
-    """Where the key to verify with comes from."""
+    """The source of the keys for verification."""
 
     async def find(self, kid: str | None) -> Key | None:
-        """Return the key for a token that names `kid`, or None. Raises Unavailable when that cannot be known."""
+        """Return the key for a token that names `kid`, or None if there is none. Raises Unavailable."""
         ...
 
     async def refresh(self) -> None:
-        """Look at the source itself, where there is one. Raises Unavailable."""
+        """Read the keys from their source again. Raises Unavailable."""
         ...
 
 
 class TokenVerifier(TokenAuthenticator):
-    """Verifies tokens with one algorithm. `warnings` are for the operator, at the start."""
+    """Verifies tokens with one algorithm. `warnings` are for the operator, at startup."""
 
     def __init__(self, settings: AuthSettings, clock: Callable[[], float], keys: Keys | None = None) -> None:
-        """Use the settings' secret as the key, unless there are `keys`; `clock` gives unix seconds.
+        """Use `keys` if they are given, and otherwise the secret in the settings. `clock` returns unix seconds.
 
-        Raises ConfigurationError when the secret cannot or must not be used.
+        Raises ConfigurationError if the secret cannot or must not be used.
         """
         self._keys = keys
         secret = None if keys is not None else _secret_key(settings)
@@ -125,7 +125,7 @@ class TokenVerifier(TokenAuthenticator):
         self.warnings = _key_warnings(settings) if secret is None else _secret_warnings(settings, secret)
 
     async def refresh(self) -> None:
-        """Read the issuer's keys now, where they are read at all. Raises Unavailable."""
+        """Read the issuer's keys now, if keys are read from an issuer. Raises Unavailable."""
         if self._keys is not None:
             await self._keys.refresh()
 
@@ -157,7 +157,7 @@ def _secret_key(settings: AuthSettings) -> bytes:
 
 
 def _secret_warnings(settings: AuthSettings, key: bytes) -> list[str]:
-    """List what an operator should know about the secret."""
+    """Return warnings for the operator about the secret."""
     wanted = int(settings.algorithm.removeprefix("HS")) // 8  # RFC 7518 3.2
     weakness = (
         f"DEPLOYER_AUTH__SECRET decodes to {len(key)} bytes and {settings.algorithm} wants {wanted}. "
@@ -167,7 +167,7 @@ def _secret_warnings(settings: AuthSettings, key: bytes) -> list[str]:
 
 
 def _key_warnings(settings: AuthSettings) -> list[str]:
-    """List what is risky about reading keys as configured."""
+    """Return warnings about risks of the configured key source."""
     warnings = []
     if settings.jwks_url and settings.jwks_url.startswith("http:"):
         warnings.append("DEPLOYER_AUTH__JWKS_URL is not https: anyone on the way can replace the keys. Use https.")

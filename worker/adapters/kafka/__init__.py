@@ -1,1 +1,1 @@
-"""Everything that talks to Kafka, apart from the poll loop."""
+"""The adapters for Kafka, apart from the poll loop."""

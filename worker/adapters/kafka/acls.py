@@ -2,7 +2,7 @@
 
 The worker's startup, its error messages, the tests and docs/kafka-security.md share this list. READ and WRITE imply
 DESCRIBE, so no role needs that operation on its own. The worker checks all its ACLs up front, so that a single error
-names every one that is missing.
+names all missing ACLs.
 """
 
 from collections.abc import Callable, Mapping
@@ -55,7 +55,7 @@ class ResourceType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class AclBinding:
-    """An operation that is allowed on one resource, or with `prefixed` on all whose names start with `name`."""
+    """An operation that is allowed on one resource, or if `prefixed`, on all whose names start with `name`."""
 
     operation: Operation
     resource_type: ResourceType
@@ -67,7 +67,7 @@ class AclBinding:
 
     @property
     def options(self) -> str:
-        """The options of `kafka-acls.sh` that add it."""
+        """The options of `kafka-acls.sh` that add this ACL."""
         pattern = ("--resource-pattern-type", "prefixed") if self.prefixed else ()
         resource = f"--{self.resource_type.name.lower().replace('_', '-')}"
         return join(("--operation", self.operation.title, resource, self.name, *pattern))
@@ -96,18 +96,18 @@ def worker_acls(kafka: KafkaSettings) -> tuple[AclBinding, ...]:
 
 
 def topic_creation_acls(kafka: KafkaSettings) -> tuple[AclBinding, ...]:
-    """Return what a worker needs on top of `worker_acls` to create missing topics."""
+    """Return the ACLs that a worker needs in addition to `worker_acls` to create missing topics."""
     topics = (kafka.requests_topic, kafka.status_topic, kafka.settlements_topic, kafka.dead_letter_topic)
     return tuple(AclBinding(Operation.CREATE, ResourceType.TOPIC, topic) for topic in topics)
 
 
 def sender_acls(kafka: KafkaSettings) -> tuple[AclBinding, ...]:
-    """Return the ACLs of those who send requests: a portal, `submit`."""
+    """Return the ACLs of clients that send requests: a portal, `submit`."""
     return topic_acls(kafka.requests_topic, Operation.WRITE)
 
 
 def reader_acls(kafka: KafkaSettings) -> tuple[AclBinding, ...]:
-    """Return the ACLs of those who read statuses: a portal, `watch`, `status`, `submit --wait`.
+    """Return the ACLs of clients that read statuses: a portal, `watch`, `status`, `submit --wait`.
 
     A reader with a consumer group needs READ on that group as well.
     """
@@ -125,10 +125,11 @@ def operator_acls(kafka: KafkaSettings) -> tuple[AclBinding, ...]:
 
 
 def gateway_acls(kafka: KafkaSettings) -> tuple[AclBinding, ...]:
-    """Return the ACLs of `gateway`: it sends and follows requests, and does for people what an operator's commands do.
+    """Return the ACLs of `gateway`, which sends and follows requests, and offers users what operators' commands do.
 
-    Neither a group nor a transactional id: each replica reads all statuses, and what it publishes is one record at a
-    time. READ on the requests is for "deploy again", WRITE on the settlements for its permission to be a replay.
+    The gateway needs neither a group nor a transactional id: each replica reads all statuses, and publishes one record
+    at a time. READ on the requests topic is for "deploy again", and WRITE on the settlements topic for the permit of
+    the resulting replay.
     """
     return (
         *topic_acls(kafka.requests_topic, Operation.READ, Operation.WRITE),
@@ -139,12 +140,12 @@ def gateway_acls(kafka: KafkaSettings) -> tuple[AclBinding, ...]:
 
 
 def notification_group(kafka: KafkaSettings) -> str:
-    """Return the consumer group of the gateways that notify."""
+    """Return the consumer group of gateways with `NOTIFY`."""
     return f"{kafka.group_id}-notifications"
 
 
 def notification_acls(kafka: KafkaSettings) -> tuple[AclBinding, ...]:
-    """Return what a gateway with `NOTIFY` needs on top of `gateway_acls`."""
+    """Return the ACLs that a gateway with `NOTIFY` needs in addition to `gateway_acls`."""
     return (AclBinding(Operation.READ, ResourceType.GROUP, notification_group(kafka)),)
 
 
@@ -181,9 +182,9 @@ _UNKNOWN = -(2**31)  # the broker does not report authorized operations
 async def verify_acls(
     connection: AIOKafkaConnection, kafka: KafkaSettings, acls: tuple[AclBinding, ...]
 ) -> dict[str, int]:
-    """Verify that Kafka grants these ACLs; return the partition count of each topic among them that exists.
+    """Verify that Kafka grants these ACLs, and return the partition count of each existing topic among them.
 
-    On a topic that does not exist, only a denied READ or WRITE is noticed. Raises KafkaError, ConfigurationError.
+    On a topic that does not exist, only a denied READ or WRITE is detected. Raises KafkaError, ConfigurationError.
     """
     names = dict.fromkeys(acl.name for acl in acls if acl.resource_type is ResourceType.TOPIC)
     answer = (await connection.send(_TopicMetadata(list(names)))).to_object()
@@ -205,12 +206,12 @@ def _is_denied(topic: Mapping[str, Any], operation: Operation) -> bool:
     if topic["error_code"]:
         return topic["error_code"] == TopicAuthorizationFailedError.errno and operation in _IMPLY_DESCRIBE
     allowed = topic.get("operations", _UNKNOWN)
-    known = allowed != _UNKNOWN and allowed >> _DESCRIBE & 1  # whoever sees the topic may describe it
+    known = allowed != _UNKNOWN and allowed >> _DESCRIBE & 1  # any client that sees the topic may describe it
     return bool(known and not allowed >> operation.value & 1)
 
 
 async def _is_hidden(connection: AIOKafkaConnection, acl: AclBinding) -> bool:
-    """Ask for the coordinator, which Kafka shows only to those who may use it."""
+    """Request the coordinator, which Kafka reveals only to clients that may use it."""
     key_type, denial = _COORDINATORS[acl.resource_type]
     name = f"{acl.name}0" if acl.prefixed else acl.name
     return bool((await connection.send(FindCoordinatorRequest(name, key_type))).error_code == denial)
@@ -249,7 +250,7 @@ class _MetadataResponse_v8(Response):  # type: ignore[misc]  # aiokafka has no t
 
 
 class _MetadataRequest_v8(RequestStruct):  # type: ignore[misc]  # noqa: N801
-    """A version that reports the authorized operations; aiokafka's newest one, 5, does not."""
+    """A version that reports the authorized operations. aiokafka's newest version, 5, does not."""
 
     API_KEY = 3
     API_VERSION = 8
@@ -263,7 +264,7 @@ class _MetadataRequest_v8(RequestStruct):  # type: ignore[misc]  # noqa: N801
 
 
 class _TopicMetadata(Request[MetadataRequestStruct | _MetadataRequest_v8]):  # type: ignore[misc]
-    """Asks for topics and our authorized operations on them, which an old broker leaves out."""
+    """Requests topics and our authorized operations on them. An old broker omits the operations."""
 
     API_KEY = 3
 

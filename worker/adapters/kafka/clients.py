@@ -1,4 +1,4 @@
-"""The lifecycle of aiokafka's clients: their arguments from the settings, their start, and a stop that ends in time."""
+"""The lifecycle of aiokafka's clients: arguments from the settings, start, and a stop with a time limit."""
 
 import asyncio
 import ssl
@@ -20,24 +20,25 @@ from worker.delivery.consumer import Batches
 from worker.errors import ConfigurationError
 
 FETCHED: Mapping[str, int] = {"fetch_max_bytes": 1024 * 1024, "max_partition_fetch_bytes": 2 * Message.MAX_BYTES}
-"""What every consumer takes at once: raw bytes of a broker and of a partition.
+"""The fetch limits of every consumer, in raw bytes per broker and per partition.
 
-A header of two bytes becomes a tuple of 72, and aiokafka makes all records of a poll before it gives one away: what is
-fetched may be 40 times as large in memory.
+Fetched bytes may be 40 times as large in memory: a header of two bytes becomes a tuple of 72 bytes, and aiokafka
+creates all records of a poll before it returns the first.
 """
-POLLED = 500  # records at once; between two such batches the event loop can do something else
-SKIPPED = 100  # records that are read and passed over, where a seek would fetch them again with those behind them
+POLLED = 500  # records at once; between two such batches, the event loop can run other tasks
+SKIPPED = 100  # unwanted records that are read and skipped, because a seek would fetch them and the following again
 
 fetcher.MemoryRecords = Batches
-"""Every consumer of worker, gateway and commands takes its options from here, so each reads batches within bounds.
+"""Replaces aiokafka's reader of record batches, for which aiokafka has no option.
 
-aiokafka has no option for this reader.
+Every consumer of the worker, the gateway and the commands gets its options from this module, so all of them read
+batches within bounds.
 """
 
-METADATA_MS = 10_000  # topics that are deleted, made anew or given partitions are noticed so soon; the default is 5 min
+METADATA_MS = 10_000  # within which deleted or recreated topics and new partitions are noticed; the default is 5 min
 STOP_SECONDS = 2
 FETCH_SECONDS = 60  # for one record
-WORKER_STOP_SECONDS = 10  # for the clients that live as long as the worker: one of them leaves its group
+WORKER_STOP_SECONDS = 10  # for the clients that run as long as the worker, because one of them leaves its group
 
 log = structlog.get_logger()
 
@@ -48,7 +49,7 @@ Event = TypeVar("Event", DeploymentStatus, ReplayPermitted)
 def client_options(kafka: settings.KafkaSettings) -> dict[str, Any]:
     """Return the arguments that every aiokafka client takes.
 
-    Raises ConfigurationError when a certificate cannot be read or a login is incomplete.
+    Raises ConfigurationError if a certificate cannot be read or a login is incomplete.
     """
     options: dict[str, Any] = {
         "bootstrap_servers": kafka.bootstrap_servers,
@@ -69,10 +70,10 @@ def client_options(kafka: settings.KafkaSettings) -> dict[str, Any]:
 
 
 async def stop_client(stop: Callable[[], Awaitable[object]], seconds: float) -> bool:
-    """Stop an aiokafka client, which would wait for brokers for ever; return whether it stopped in time.
+    """Stop an aiokafka client, which would wait for brokers indefinitely. Return whether it stopped in time.
 
-    While aiokafka waits for tasks that it has cancelled, it cannot tell their CancelledError from ours: without brokers
-    it lets theirs out, and else it keeps ours to itself. The count of our cancellations tells.
+    While aiokafka waits for tasks that it has cancelled, it cannot distinguish their CancelledError from ours. Without
+    brokers, it raises theirs. Otherwise, it swallows ours. The number of our own cancellations shows which is the case.
     """
     task = asyncio.current_task()
     cancelled = task.cancelling() if task else 0
@@ -94,7 +95,8 @@ async def running_client(
 ) -> AsyncIterator[Client]:
     """Start an aiokafka client, and stop it at the end of the block.
 
-    Raises KafkaError; KafkaConnectionError after `start_seconds`, because with some brokers aiokafka tries for ever.
+    Raises KafkaError. Raises KafkaConnectionError after `start_seconds`, because with some brokers, aiokafka retries
+    indefinitely.
     """
     stop = client.close if isinstance(client, AIOKafkaAdminClient) else client.stop
     try:
@@ -114,7 +116,7 @@ def _ssl_context(kafka: settings.KafkaSettings) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=kafka.ssl_ca_file)
     if kafka.ssl_cert_file:
         with _reading("DEPLOYER_KAFKA__SSL_CERT_FILE and DEPLOYER_KAFKA__SSL_KEY_FILE: they"):
-            # `str`: an empty password. Without one OpenSSL asks the terminal for that of an encrypted key.
+            # `str` returns an empty password. Without it, OpenSSL prompts on the terminal for an encrypted key's.
             context.load_cert_chain(kafka.ssl_cert_file, kafka.ssl_key_file, password=str)
     return context
 
@@ -123,13 +125,13 @@ def _ssl_context(kafka: settings.KafkaSettings) -> ssl.SSLContext:
 def _reading(files: str) -> Iterator[None]:
     try:
         yield
-    except OSError as error:  # SSLError among them
+    except OSError as error:  # includes SSLError
         reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
         raise ConfigurationError(f"{files} cannot be used: {reason}. Use PEM, and a key without a password") from error
 
 
 def event_of(record: ConsumerRecord, kind: type[Event]) -> Event | None:
-    """Return the event of this kind in a record; None when it holds something else. Fields that are new are ignored."""
+    """Return the event of this kind in a record, or None if there is no such event. Unknown fields are ignored."""
     if ("ce_type", kind.TYPE.encode()) not in record.headers:
         return None
     try:
@@ -146,14 +148,14 @@ async def send(producer: AIOKafkaProducer, message: Message) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------
-# Reading partitions as they are now: outside of any group, and only committed records.
+# Reading partitions up to their current end, without a group, and only committed records.
 
 
 @asynccontextmanager
 async def open_reader(
     options: Mapping[str, Any], partitions: Sequence[TopicPartition]
 ) -> AsyncIterator[AIOKafkaConsumer]:
-    """Open a consumer of these partitions; `options` come from `client_options`. Raises KafkaError."""
+    """Open a consumer of these partitions. `options` come from `client_options`. Raises KafkaError."""
     reader = AIOKafkaConsumer(
         **options,
         group_id=None,
@@ -171,15 +173,15 @@ async def open_reader(
 async def read_all(
     options: Mapping[str, Any], partitions: Sequence[TopicPartition], seconds: float | None = None
 ) -> AsyncIterator[ConsumerRecord]:
-    """Yield every record up to now; control records only move the position.
+    """Yield every record up to the current end. Control records only advance the position.
 
-    Raises KafkaError; TimeoutError as `read_up_to` does.
+    Raises KafkaError. Raises TimeoutError as `read_up_to` does.
     """
     if not partitions:
         return
     async with open_reader(options, partitions) as reader:
         ends = await reader.end_offsets(partitions)
-        # Not seek_to_beginning: the answer to the reader's own first reset may arrive after it and undo it.
+        # Not seek_to_beginning, because the reader's own initial reset may complete later and undo it.
         for tp, first in (await reader.beginning_offsets(partitions)).items():
             reader.seek(tp, first)
         async for record in read_up_to(reader, ends, seconds):
@@ -189,9 +191,9 @@ async def read_all(
 async def read_up_to(
     reader: AIOKafkaConsumer, ends: Mapping[TopicPartition, int], seconds: float | None = None
 ) -> AsyncIterator[ConsumerRecord]:
-    """Yield every record from where the reader stands to these offsets.
+    """Yield every record from the reader's current position up to, but not including, these offsets.
 
-    Raises KafkaError; TimeoutError when nothing could be read for so many seconds, however much there is to read.
+    Raises KafkaError. Raises TimeoutError if nothing could be read for `seconds`, however much there is to read.
     """
     clock = asyncio.get_running_loop().time
     moved_at = clock()
@@ -210,9 +212,10 @@ async def read_up_to(
 async def read_some(
     reader: AIOKafkaConsumer, tp: TopicPartition, offsets: Sequence[int], seconds: float
 ) -> AsyncIterator[ConsumerRecord]:
-    """Yield the records at these offsets, which ascend, without those that are gone. It seeks only across wide gaps.
+    """Yield the records at these ascending offsets, except those that are gone. The reader seeks only across wide gaps.
 
-    `reader` is assigned this partition alone. Raises KafkaError; TimeoutError when one took more seconds.
+    `reader` is assigned only this partition. Raises KafkaError. Raises TimeoutError if nothing could be read for more
+    than `seconds`.
     """
     if not offsets:
         return
@@ -240,9 +243,9 @@ async def read_some(
 
 
 async def fetch_record(reader: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> ConsumerRecord | None:
-    """Return the record at this offset; None when it is gone, or when there is none at this offset.
+    """Return the record at this offset, or None if the record is gone or there is none at this offset.
 
-    `reader` is assigned this partition alone. Raises KafkaError, also when nothing could be read in FETCH_SECONDS.
+    `reader` is assigned only this partition. Raises KafkaError, also if the read takes longer than FETCH_SECONDS.
     """
     try:
         async with asyncio.timeout(FETCH_SECONDS):

@@ -1,7 +1,8 @@
-"""Why a connection to Kafka fails, as one sentence that names the setting to change.
+"""Explain why a connection to Kafka fails, in one sentence that names the setting to change.
 
-aiokafka's clients say "Unable to bootstrap" whatever the cause, and retry for ever. A single connection reveals it:
-here a failure that waiting cannot fix becomes a ConfigurationError; brokers that are away are KafkaUnreachable.
+aiokafka's clients report "Unable to bootstrap" whatever the cause, and retry indefinitely. A single connection reveals
+the cause. This module raises ConfigurationError for a failure that waiting cannot fix, and KafkaUnreachable if no
+broker can be reached.
 """
 
 import asyncio
@@ -28,14 +29,14 @@ from worker.errors import ConfigurationError
 from worker.settings import KafkaSettings
 
 ANSWER_SECONDS = 10
-# OpenSSL's X509_V_ERR_…: why a certificate is refused.
+# OpenSSL's X509_V_ERR_… codes: why a certificate is rejected.
 _NOT_YET_VALID, _EXPIRED, _OTHER_HOST, _UNKNOWN_CA = 9, 10, (62, 64), (2, 18, 19, 20, 21, 27)
 _NOT_KAFKA = (AssertionError, LookupError, ValueError, struct.error)  # the server speaks another protocol
 _CONNECTION_ERRORS = (KafkaError, OSError, TimeoutError, *_NOT_KAFKA)
 
 
 class KafkaUnreachable(KafkaConnectionError):  # type: ignore[misc]  # aiokafka has no types
-    """No bootstrap server can be reached. `reasons`: why, one after the other, without a broker's own words."""
+    """No bootstrap server can be reached. `reasons`: one per server, without a broker's own words."""
 
     def __init__(self, reasons: str) -> None:
         super().__init__(reasons)
@@ -46,7 +47,7 @@ class KafkaUnreachable(KafkaConnectionError):  # type: ignore[misc]  # aiokafka 
 async def connected(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaConnection]:
     """Connect to the first bootstrap server that accepts us.
 
-    When none does: raises ConfigurationError if one refuses our settings, KafkaUnreachable if none can be reached.
+    If none does, raises ConfigurationError if a server rejects our settings, and otherwise KafkaUnreachable.
     """
     options = client_options(kafka)
     refused: ConfigurationError | None = None
@@ -55,7 +56,7 @@ async def connected(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaConnection]:
         async with AsyncExitStack() as stack:
             try:
                 connection = await stack.enter_async_context(_open_connection(host, port, options))
-                await connection.send(MetadataRequest([]))  # a broker that requires a login hangs up only now
+                await connection.send(MetadataRequest([]))  # a broker that requires a login disconnects only now
             except _CONNECTION_ERRORS as error:
                 reason = _explain(kafka, error) or await _find_mismatch(kafka, host, port, options)
                 if reason:
@@ -64,13 +65,13 @@ async def connected(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaConnection]:
                 continue
             yield connection
             return
-    # Without the cause: a broker may repeat the password in it.
+    # Without the cause, in which a broker may repeat the password.
     raise refused or KafkaUnreachable("; ".join(reasons)) from None
 
 
 @asynccontextmanager
 async def _open_connection(host: str, port: int, options: Mapping[str, Any]) -> AsyncIterator[AIOKafkaConnection]:
-    """Connect, and log in where the options say so."""
+    """Connect, and log in if the options contain a login."""
     connection = await create_conn(host, port, request_timeout_ms=ANSWER_SECONDS * 1000, **options)
     try:
         yield connection
@@ -79,7 +80,7 @@ async def _open_connection(host: str, port: int, options: Mapping[str, Any]) -> 
 
 
 def _explain(kafka: KafkaSettings, error: BaseException) -> str | None:
-    """Return the reason that the error itself gives."""
+    """Return the reason, with the setting to change, if the error itself reveals it."""
     match cause := _cause(error):
         case ssl.SSLCertVerificationError():
             return _explain_broker_certificate(kafka, cause)
@@ -104,7 +105,7 @@ def _explain(kafka: KafkaSettings, error: BaseException) -> str | None:
 
 
 def _describe(error: BaseException) -> str:
-    """Return what kind of failure it was, where nothing tells which setting is wrong."""
+    """Return the kind of failure, for an error that does not reveal which setting is wrong."""
     match cause := _cause(error):
         case OSError():
             return network_reason(cause)
@@ -151,7 +152,7 @@ def _explain_client_certificate(kafka: KafkaSettings, alert: str) -> str:
 
 
 async def _find_mismatch(kafka: KafkaSettings, host: str, port: int, options: Mapping[str, Any]) -> str | None:
-    """Try the other security protocols: a broker that is addressed with the wrong one just hangs up."""
+    """Try the other security protocols, because a broker just closes a connection with the wrong protocol."""
     setting, protocol = "DEPLOYER_KAFKA__SECURITY_PROTOCOL", kafka.security_protocol
     login, _, tls = protocol.rpartition("_")
     if tls == "SSL":
@@ -174,7 +175,7 @@ async def _speaks_without_tls(host: str, port: int) -> bool:
 
 async def _speaks_tls(host: str, port: int) -> bool:
     context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing is sent to whatever it is
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # safe, because nothing is sent to the server
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             _, writer = await asyncio.open_connection(host, port, ssl=context)

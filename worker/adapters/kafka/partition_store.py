@@ -1,6 +1,6 @@
-"""What a partition processor needs of Kafka: a fenced producer, the ownership verified, the statuses, one record.
+"""Kafka as a partition processor needs it: fence, verify ownership, load statuses, fetch records, commit.
 
-Every call has a time limit: aiokafka itself waits for absent brokers for ever.
+Every call has a time limit, because aiokafka itself waits for absent brokers indefinitely.
 """
 
 import asyncio
@@ -45,24 +45,25 @@ from worker.observability.metrics import CLOCK_SKEW, REQUESTS_LOST
 from worker.ports import Clocks
 from worker.settings import KafkaSettings
 
-# An answer that is later than this may belong to an earlier transaction of the producer, which is given up then.
+# After this time, the producer is abandoned: a later answer might belong to one of its earlier transactions.
 TRANSACTION_SECONDS = 10
 BROKER_TRANSACTION_MS = 15_000
 FENCE_SECONDS = 20
 VERIFY_SECONDS = 5
 READ_SECONDS = 60
 PERMITS_SECONDS = 1.0
-# Transactions of one worker at once: more would only cost CPU, and the other partitions batch meanwhile.
+# Concurrent transactions of one worker: more would only cost CPU, and waiting partitions batch more statuses.
 TRANSACTIONS_AT_ONCE = 4
-# Consumers that read single records: thousands of parked requests may be settled within a moment.
+# Concurrent consumers that read single records: thousands of parked requests may be settled at once.
 READERS_AT_ONCE = 4
-# More than a transaction takes; tokens are judged by our clock, with a leeway of some seconds.
+# Longer than a transaction takes. Tokens are verified by our clock, with a leeway of some seconds.
 MAX_SKEW_SECONDS = 30
-ANSWER_SECONDS = 5  # a slower answer tells no time: two workers' errors and the brokers' have room in SERVER_MARGIN
-SKEW_SECONDS = 60  # a take-over measures the clocks unless that was done so recently, by it or by a transaction
+ANSWER_SECONDS = 5  # a slower answer is not used: the errors of two workers and of the brokers must fit SERVER_MARGIN
+SKEW_SECONDS = 60  # a take-over measures the clock skew unless it was measured, by anything, within this time
 
-# Kafka refuses a producer's next transaction until the last one's markers are written, some milliseconds after its end.
-# aiokafka asks again after 20 ms, for which it has no option: one request in three of an idle worker took that longer.
+# Kafka rejects a producer's next transaction until the markers of the last transaction are written, some milliseconds
+# after its end. aiokafka retries after 20 ms and has no option for that, which delayed one request in three of an idle
+# worker by 20 ms.
 NEXT_TRANSACTION_SECONDS = 0.003
 sender.BACKOFF_OVERRIDE = NEXT_TRANSACTION_SECONDS
 
@@ -70,10 +71,12 @@ log = structlog.get_logger()
 
 
 def note_broker_time(broker: float, sent: float, answered: float) -> None:
-    """Show how far our clock is ahead of a broker's, and warn about it once.
+    """Record how far our clock is ahead of a broker's. Log a warning when the difference exceeds MAX_SKEW_SECONDS.
 
-    `broker`: the time, in whole milliseconds, that the broker gave a record between `sent` and `answered` of our clock.
-    What was known stays if it agrees: a slow answer says less than a quick one before it.
+    `broker`: the broker's timestamp of a record, in whole milliseconds, taken between `sent` and `answered` of our
+    clock. All three are unix seconds.
+    The previous value stays if the answer is compatible with it: a slow answer is less precise than an earlier quick
+    answer.
     """
     if answered - sent > ANSWER_SECONDS:
         return
@@ -91,15 +94,15 @@ class _Skew:
 
 
 def by_brokers(clocks: Clocks) -> Clocks:
-    """Return clocks whose time of day is the brokers'.
+    """Return clocks whose time of day is that of the brokers.
 
-    Deadlines are written by one worker and waited for by another: both have to mean the same time.
+    One worker may write a deadline that another worker waits for, so both must use the same time.
     """
     return replace(clocks, now=lambda: clocks.now() - timedelta(seconds=_Skew.last))
 
 
 def settlement_of(record: ConsumerRecord) -> DeploymentSettled | None:
-    """Return the settlement in a record; None when it holds something else."""
+    """Return the settlement in a record, or None if the record holds no settlement."""
     try:
         return DeploymentSettled.model_validate_json(record.value or b"", extra="ignore")
     except ValidationError:
@@ -108,20 +111,21 @@ def settlement_of(record: ConsumerRecord) -> DeploymentSettled | None:
 
 @dataclass(slots=True)
 class _Permits:
-    """The permits of one partition: request id → fingerprint and the broker's time, as they were at `read_at`.
+    """The permits of one partition: request id → fingerprint and broker's time, as of `read_at`.
 
-    Times are the broker's, in unix seconds: neither a worker that was away nor a wrong clock changes what is read.
+    Except for `read_at`, times are the broker's, in unix seconds, so that neither a worker's absence nor a wrong clock
+    changes which permits are read.
     """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    read_at: float = -math.inf  # monotonic seconds, when reading began
-    wanted: set[float] = field(default_factory=set)  # when the requests that wait for the next reading were appended
-    covers: frozenset[float] = frozenset()  # those of the last reading
+    read_at: float = -math.inf  # monotonic seconds at the start of the last reading
+    wanted: set[float] = field(default_factory=set)  # append times of the requests that wait for the next reading
+    covers: frozenset[float] = frozenset()  # append times that the last reading covered
     found: Mapping[str, tuple[str, float]] = field(default_factory=dict)
 
 
 class PartitionWriter:
-    """One producer, one transaction at a time. After a failure only `close` may be called."""
+    """One producer with one transaction at a time. After a failure, only `close` may be called."""
 
     def __init__(self, producer: AIOKafkaProducer, requests: TopicPartition, group_id: str) -> None:
         self._producer = producer
@@ -130,12 +134,12 @@ class PartitionWriter:
         self._running: asyncio.Task[Sequence[int]] | None = None
 
     def commit(self, messages: Sequence[Message], checkpoint: Checkpoint | None) -> Awaitable[Sequence[int]]:
-        """Write all records and the checkpoint in one transaction, or nothing; return the records' offsets.
+        """Write all records and the checkpoint in one transaction, or nothing. Return the records' offsets.
 
-        It continues when it is cancelled, because aiokafka cannot take a commit back.
+        The transaction continues if the caller is cancelled, because aiokafka cannot undo a commit.
 
         Raises:
-            KafkaError, TimeoutError: nothing was written, or perhaps it was.
+            KafkaError, TimeoutError: it is unknown whether the transaction was committed.
         """
         self._running = asyncio.create_task(self._commit(messages, checkpoint))
         return asyncio.shield(self._running)
@@ -143,7 +147,7 @@ class PartitionWriter:
     async def _commit(self, messages: Sequence[Message], checkpoint: Checkpoint | None) -> Sequence[int]:
         async with asyncio.timeout(TRANSACTION_SECONDS):
             await self._producer.begin_transaction()
-            # Each is awaited: a commit succeeds although a record before it was refused.
+            # Every result is awaited, because a commit succeeds even if an earlier record was rejected.
             sent = time.time()
             written = [
                 await self._producer.send(
@@ -158,7 +162,7 @@ class PartitionWriter:
                 )
             answers = (await asyncio.gather(*written))[: len(messages)]
             places = [it.offset for it in answers]
-            if any(place < 0 for place in places):  # what the broker says of a batch that it knows, and not where
+            if any(place < 0 for place in places):  # the broker knows the batch already, but not its offset
                 raise KafkaError("a record was written, and the broker does not say where")
             if answers and answers[0].timestamp_type == LOG_APPEND_TIME:
                 note_broker_time(answers[0].timestamp / 1000, sent, time.time())
@@ -166,11 +170,11 @@ class PartitionWriter:
             return places
 
     async def close(self) -> None:
-        """Close within seconds, whatever state it is in."""
+        """Wait for a running transaction, then stop the producer within STOP_SECONDS, whatever its state."""
         if self._running:
             await asyncio.wait([self._running])
             if not self._running.cancelled():
-                self._running.exception()  # retrieved: the processor knows it, or is gone
+                self._running.exception()  # marked as retrieved: the processor has the error, or is gone
         await stop_client(self._producer.stop, STOP_SECONDS)
 
 
@@ -184,7 +188,7 @@ class KafkaPartitionStore:
         cluster_id: str,
         open_producer: Callable[..., AIOKafkaProducer] = AIOKafkaProducer,
     ) -> None:
-        """`consumer`: this worker's member of the group."""
+        """`consumer` is this worker's member of the group."""
         self.transaction_slots = asyncio.Semaphore(TRANSACTIONS_AT_ONCE)
         self._open_producer = open_producer
         self._kafka = kafka
@@ -196,7 +200,7 @@ class KafkaPartitionStore:
         self._reader_slots = asyncio.Semaphore(READERS_AT_ONCE)
 
     async def fence(self, partition: int) -> PartitionWriter:
-        """Start a producer under the partition's transactional id; earlier ones are fenced from here on."""
+        """Start a producer under the partition's transactional id. From then on, earlier producers are fenced."""
         requests = TopicPartition(self._kafka.requests_topic, partition)
         producer = self._open_producer(
             **self._options,
@@ -214,9 +218,10 @@ class KafkaPartitionStore:
         return PartitionWriter(producer, requests, self._kafka.group_id)
 
     async def _measure_skew(self, producer: AIOKafkaProducer, partition: int) -> None:
-        """Find out what time it is for the brokers, unless that is known, before any deadline is compared with it.
+        """Measure the clock skew to the brokers, unless it is known, before any deadline is compared with their time.
 
-        Kafka tells its time only of what is written: a record in a transaction that is aborted, which nobody reads.
+        Kafka reveals its time only for written records. The record for that is in an aborted transaction, so that no
+        consumer reads it.
         """
         async with self._measuring:
             if time.monotonic() - _Skew.measured_at < SKEW_SECONDS:
@@ -230,19 +235,20 @@ class KafkaPartitionStore:
             await producer.abort_transaction()
 
     async def verify_ownership(self, partition: int) -> tuple[Checkpoint, int]:
-        """Commit the group's checkpoint once more, and return it and the partition's end.
+        """Commit the group's checkpoint again, and return the checkpoint and the partition's end offset.
 
-        Only there does the broker check member and generation.
+        A commit is the only call for which the broker checks member and generation.
+        If requests were lost to retention, or the topic was recreated, the checkpoint moves to the first offset.
 
         Raises:
             PartitionLost: the group has assigned the partition to another worker, or is about to.
-            KafkaError, TimeoutError: it cannot be told.
+            KafkaError, TimeoutError: the ownership could not be verified.
         """
         requests = TopicPartition(self._kafka.requests_topic, partition)
         async with asyncio.timeout(VERIFY_SECONDS):
             first = (await self._consumer.beginning_offsets([requests]))[requests]
             end = (await self._consumer.end_offsets([requests]))[requests]
-            # Not the consumer: it does not tell the metadata.
+            # Not the consumer, which does not return the metadata.
             async with running_client(AIOKafkaAdminClient(**self._options)) as admin:
                 stored = await admin.list_consumer_group_offsets(self._kafka.group_id, partitions=[requests])
             committed, metadata = stored.get(requests, (-1, ""))
@@ -254,22 +260,22 @@ class KafkaPartitionStore:
                     first_offset=committed,
                     requests=first - committed,
                 )
-            # Behind the end: the topic was made anew under its old name, and begins from 0 again.
+            # Beyond the end: the topic was recreated under its old name, and its offsets start from 0 again.
             gone = committed > end
             checkpoint = Checkpoint(first) if gone else Checkpoint.of(max(first, committed), metadata or "")
             await self._commit_as_member(requests, checkpoint)
         return checkpoint, int(end)
 
     async def _commit_as_member(self, requests: TopicPartition, checkpoint: Checkpoint) -> None:
-        """Commit as the consumer would, in the name of its membership.
+        """Commit with the consumer's membership, but not through the consumer.
 
-        But the consumer would leave the group and join it anew when that is an old one, as it is while the group
-        rebalances; all others then wait for the member that is no more until its session ends.
+        If its membership is outdated, as during a rebalance, the consumer would leave the group and join again. All
+        other members would then wait for the former member until its session expires.
         """
-        coordinator = self._consumer._coordinator  # noqa: SLF001 - nothing else tells member and generation
+        coordinator = self._consumer._coordinator  # noqa: SLF001 - only here are member and generation available
         await coordinator.ensure_coordinator_known()
         generation, member = coordinator.generation, coordinator.member_id
-        # Without a generation Kafka would take it for a commit of no member at all.
+        # Without a generation, Kafka would treat the commit as one from outside the group.
         if generation == OffsetCommitRequest.DEFAULT_GENERATION_ID or requests not in self._consumer.assignment():
             raise PartitionLost(f"partition {requests.partition} is not assigned to us now")
         topics = [(requests.topic, [(requests.partition, checkpoint.offset, checkpoint.metadata)])]
@@ -283,9 +289,9 @@ class KafkaPartitionStore:
             raise error
 
     async def load(self, partition: int, checkpoint: Checkpoint, table: RequestTable) -> list[DeploymentSettled]:
-        """Read the statuses that are needed into the table, and the settlements of what is open, up to now.
+        """Read the required statuses into the table, and return the settlements of open requests, both up to now.
 
-        Raises KafkaError, TimeoutError: nothing came for READ_SECONDS.
+        Raises KafkaError. Raises TimeoutError if nothing could be read for READ_SECONDS.
         """
         try:
             return await self._load(partition, checkpoint, table)
@@ -302,7 +308,7 @@ class KafkaPartitionStore:
             first = (await reader.beginning_offsets([status]))[status]
             async for record in read_some(reader, status, checkpoint.parked, READ_SECONDS):
                 _add(record, statuses)
-            # Statuses that the checkpoint does not know belong to a topic that was made anew.
+            # If the checkpoint's offset is out of range, everything is read: the topic may have been recreated.
             table.read_from = checkpoint.statuses_from if first <= checkpoint.statuses_from <= end else first
             reader.seek(status, table.read_from)
             async for record in read_up_to(reader, {status: end}, READ_SECONDS):
@@ -318,11 +324,12 @@ class KafkaPartitionStore:
         ]
 
     async def permitted(self, partition: int, request_id: str, appended_at: float) -> str | None:
-        """Return the fingerprint of what an operator repeats with a request that was appended then; None: nobody does.
+        """Return the fingerprint in the operator's permit for a request, or None if there is no permit.
 
-        The permit was written before the request, at most ReplayPermitted.SECONDS. Permits are read at most once in
-        PERMITS_SECONDS for each partition, whoever calls a request a replay, and however often; only around the times
-        of the requests that wait.
+        The broker's times of the permit and of the request, which is `appended_at`, differ by at most
+        ReplayPermitted.SECONDS.
+        Permits are read at most once per PERMITS_SECONDS for each partition, however many requests claim to be replays.
+        Only the permits around the append times of the waiting requests are read.
         """
         asked, permits = time.monotonic(), self._permits.setdefault(partition, _Permits())
         permits.wanted.add(appended_at)
@@ -343,7 +350,7 @@ class KafkaPartitionStore:
         return fingerprint if abs(appended_at - written_at) <= ReplayPermitted.SECONDS else None
 
     async def _read_permits(self, partition: int, first: float, last: float) -> dict[str, tuple[str, float]]:
-        """Read the permits of requests that were appended from `first` to `last`."""
+        """Return the permits for requests that were appended from `first` to `last`."""
         settled = TopicPartition(self._kafka.settlements_topic, partition)
         since, until = (int(at * 1000) for at in (first - ReplayPermitted.SECONDS, last + ReplayPermitted.SECONDS))
         async with asyncio.timeout(READ_SECONDS), open_reader(self._options, [settled]) as reader:
@@ -359,9 +366,9 @@ class KafkaPartitionStore:
             }
 
     async def fetch(self, partition: int, offsets: Sequence[int]) -> AsyncIterator[Record]:
-        """Yield the records of the requests topic at these offsets, in their order, without those that are gone.
+        """Yield the records of the requests topic at these offsets, in ascending order, except those that are gone.
 
-        Raises KafkaError; TimeoutError when one could not be read for READ_SECONDS.
+        Raises KafkaError. Raises TimeoutError if nothing could be read for READ_SECONDS.
         """
         if not offsets:
             return

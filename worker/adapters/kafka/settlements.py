@@ -1,4 +1,4 @@
-"""The settlements topic: what this worker hands over, and what it is told."""
+"""The settlements topic: sends the outcomes that this worker hands over, and reads settlements of its partitions."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -20,7 +20,10 @@ log = structlog.get_logger()
 
 
 class SettlementSender:
-    """Publishes what came of attempts whose partition was lost. Tries until the broker has it, or the worker ends."""
+    """Publishes the outcomes of attempts whose partition was lost.
+
+    Each settlement is retried until the broker has it, or until the worker stops.
+    """
 
     def __init__(self, kafka: KafkaSettings, source: str) -> None:
         self._kafka = kafka
@@ -28,13 +31,13 @@ class SettlementSender:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def hand_over(self, partition: int, outcome: Coroutine[Any, Any, DeploymentSettled | None]) -> None:
-        """Publish the outcome once it is known: the POST may still run."""
+        """Publish the outcome as soon as it is known. The POST may still be running."""
         task = asyncio.create_task(self._hand_over(partition, outcome), name=f"hand over {partition}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def finished(self, seconds: float) -> None:
-        """Wait until everything is handed over, at most this long; give up the rest, and all of it when cancelled."""
+        """Wait up to `seconds` until all outcomes are handed over. Abandon the rest, or on cancellation all of them."""
         tasks = [*self._tasks]
         try:
             if tasks:
@@ -47,7 +50,7 @@ class SettlementSender:
     async def _hand_over(self, partition: int, outcome: Coroutine[Any, Any, DeploymentSettled | None]) -> None:
         try:
             settled = await outcome
-        except Exception as error:  # noqa: BLE001 - as unknown as an answer that never came
+        except Exception as error:  # noqa: BLE001 - the outcome stays unknown, as without an answer
             log.warning("an outcome could not be handed over", error=type(error).__name__, why=str(error)[:200])
             return
         while settled is not None:
@@ -61,7 +64,7 @@ class SettlementSender:
                 return
 
     async def _send(self, settled: DeploymentSettled, partition: int) -> None:
-        """Use a producer of its own each time: this is rare, and one that failed is useless."""
+        """Send one settlement with a new producer: hand-overs are rare, and a failed producer cannot be reused."""
         message = settled.to_message(self._kafka.settlements_topic, self._source, partition)
         producer = AIOKafkaProducer(**client_options(self._kafka), enable_idempotence=True)
         async with asyncio.timeout(SEND_SECONDS), running_client(producer):
@@ -69,12 +72,12 @@ class SettlementSender:
 
 
 class SettlementReader:
-    """Reads the settlements of owned partitions as they come. A processor has read the earlier ones itself."""
+    """Reads new settlements of owned partitions. A partition processor has read the earlier settlements itself."""
 
     def __init__(
         self, consumer: AIOKafkaConsumer, topic: str, on_settlement: Callable[[int, DeploymentSettled], None]
     ) -> None:
-        """`consumer` has no group and begins at the earliest. `on_settlement` gets partition and settlement."""
+        """`consumer` has no group, and starts at the earliest offset. `on_settlement` gets partition and settlement."""
         self._consumer = consumer
         self._topic = topic
         self._on_settlement = on_settlement
@@ -82,12 +85,15 @@ class SettlementReader:
         self._changed = asyncio.Event()
 
     def watch(self, partitions: frozenset[int]) -> None:
-        """Read these from their beginning, so that nothing falls between a processor's own reading and this one's."""
+        """Watch these partitions. A new partition is read from its beginning, and the others continue.
+
+        Reading from the beginning ensures that no settlement is missed between the processor's reading and this one.
+        """
         self._wanted = partitions
         self._changed.set()
 
     async def run(self) -> None:
-        """Run until it is cancelled."""
+        """Read settlements until cancelled."""
         positions: dict[int, int] = {}
         while True:
             await self._changed.wait()
@@ -100,7 +106,7 @@ class SettlementReader:
                 self._consumer.seek(TopicPartition(self._topic, partition), position)
             try:
                 await self._follow(positions)
-            except Exception as error:  # noqa: BLE001 - a record that fails is passed, and those behind it are read
+            except Exception as error:  # noqa: BLE001 - a record that fails is skipped, and the records after it are read
                 log.warning("settlements cannot be read", error=type(error).__name__, why=str(error)[:200])
                 await asyncio.sleep(RETRY_SECONDS)
                 self._changed.set()

@@ -1,8 +1,8 @@
-"""The worker's startup on Kafka, and the watch on its access while it runs.
+"""The worker's startup on Kafka, and the checks of its access and of the topics while it runs.
 
-Startup waits for brokers that cannot be reached, and fails where waiting does not help. Access that is denied later
-stops the worker as well: it reads its login and certificates at startup only, so a changed Secret takes a new process
-anyway, and the restart shows operators that something is wrong.
+Startup waits for brokers that cannot be reached, and fails if waiting does not help. Access that is denied later also
+stops the worker. The worker reads its login and certificates only at startup, so a changed Secret requires a new
+process anyway, and the restart shows operators that something is wrong.
 """
 
 import asyncio
@@ -24,20 +24,20 @@ from worker.settings import KafkaSettings
 
 FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.5, 10
 CHECK_SECONDS = 5
-LOOK_EVERY, LOOK_SECONDS = 3, 10  # checks, from the first on: a look at the topics takes a login of its own
-MAX_DENIALS = 3  # in a row: an ACL that is replaced is gone for a moment, and one broker may be in trouble by itself
+LOOK_EVERY, LOOK_SECONDS = 3, 10  # verify the topics with every third check only, because that takes a separate login
+MAX_DENIALS = 3  # in a row: an ACL is gone for a moment while it is replaced, and a single broker may have a problem
 
 log = structlog.get_logger()
 
 
 async def prepare_once(kafka: KafkaSettings) -> str:
-    """Verify login, ACLs and topics; return the cluster's id. Raises ConfigurationError, KafkaError, OSError."""
+    """Verify the login, ACLs and topics. Return the cluster's id. Raises ConfigurationError, KafkaError, OSError."""
     async with connected(kafka) as connection:
         existing = await verify_acls(connection, kafka, worker_acls(kafka))
         async with running_client(AIOKafkaAdminClient(**client_options(kafka))) as admin:
             await prepare_topics(admin, kafka)
             cluster_id = str((await admin.describe_cluster())["cluster_id"])
-        if len(existing) < len(required_topics(kafka)):  # of those just created, nothing was known before
+        if len(existing) < len(required_topics(kafka)):  # the ACLs of new topics could not be checked before
             await verify_acls(connection, kafka, worker_acls(kafka))
         return cluster_id
 
@@ -45,9 +45,9 @@ async def prepare_once(kafka: KafkaSettings) -> str:
 async def prepare_kafka(
     kafka: KafkaSettings, stop: asyncio.Event, prepare: Callable[[KafkaSettings], Awaitable[str]] = prepare_once
 ) -> str | None:
-    """Prepare Kafka, waiting for brokers; return the cluster's id, or None when `stop` was set first.
+    """Wait for brokers and prepare Kafka. Return the cluster's id, or None if `stop` was set first.
 
-    A broker that does not answer delays no stop. Raises ConfigurationError, KafkaError.
+    A broker that does not answer never delays a stop. Raises ConfigurationError, KafkaError.
     """
     tasks = prepared, _ = asyncio.create_task(_retry(prepare, kafka)), asyncio.create_task(stop.wait())
     try:
@@ -60,7 +60,7 @@ async def prepare_kafka(
 
 
 async def _retry(prepare: Callable[[KafkaSettings], Awaitable[str]], kafka: KafkaSettings) -> str:
-    """Wait for brokers that cannot be reached yet, or are still starting."""
+    """Retry while brokers cannot be reached or are still starting, with a growing delay."""
     delay = FIRST_RETRY_SECONDS
     while True:
         try:
@@ -82,7 +82,7 @@ async def watch_kafka(
 ) -> AsyncIterator[None]:
     """Set `stop` once Kafka denies us access, and raise the reason after the block's graceful shutdown.
 
-    `on_topics`: told what is wrong with the topics, or None, as often as that changes.
+    `on_topics` is called with the problem of the topics, or None, whenever that changes.
     """
     sleep = partial(asyncio.sleep, CHECK_SECONDS)
     topics = TopicsWatch(kafka, on_topics)
@@ -92,7 +92,7 @@ async def watch_kafka(
         yield
     except KafkaError:
         with suppress(KafkaError, OSError, TimeoutError):
-            await _verify_access(kafka)  # its ConfigurationError says more
+            await _verify_access(kafka)  # its ConfigurationError is more specific
         raise
     finally:
         watch.cancel()
@@ -102,7 +102,7 @@ async def watch_kafka(
 
 
 class TopicsWatch:
-    """Verifies the topics while the worker runs, as they were at its start, and says what is wrong once."""
+    """Verifies the topics while the worker runs, and reports each change of the problem once."""
 
     def __init__(self, kafka: KafkaSettings, on_change: Callable[[str | None], None]) -> None:
         self._kafka = kafka
@@ -111,7 +111,10 @@ class TopicsWatch:
         self._checks = 0
 
     async def look(self) -> None:
-        """Look at the topics at every third call. Raises KafkaError, OSError, TimeoutError: it cannot be told."""
+        """Verify the topics on the first and every third call after it.
+
+        Raises KafkaError, OSError or TimeoutError if the topics could not be verified.
+        """
         self._checks += 1
         if self._checks % LOOK_EVERY != 1:
             return
@@ -135,9 +138,9 @@ class TopicsWatch:
 async def until_access_denied(
     kafka: KafkaSettings, sleep: Callable[[], Awaitable[None]], look: Callable[[], Awaitable[None]]
 ) -> None:
-    """Check our access for ever; raise ConfigurationError once it was denied MAX_DENIALS times in a row.
+    """Check our access repeatedly. Raises ConfigurationError once access was denied MAX_DENIALS times in a row.
 
-    `sleep` passes the time between two checks; `look` looks at the topics after each. A connection that is up
+    `sleep` waits between two checks, and `look` is called after each check to verify the topics. An open connection
     does not log in again, so the password may change in Kafka before it changes here.
     """
     denials = 0
@@ -154,7 +157,7 @@ async def until_access_denied(
             if denials >= MAX_DENIALS:
                 raise
         except (KafkaError, OSError, TimeoutError):
-            denials = 0  # unreachable: the partition processors and the consumer deal with that
+            denials = 0  # unreachable, which the partition processors and the consumer handle
         await sleep()
 
 

@@ -26,10 +26,10 @@ _POLLS, _POLL_SECONDS = 50, 0.1
 
 SAFE_CONFIGS: Mapping[str, str] = {
     "max.message.bytes": str(Message.MAX_BYTES),
-    # A broker refuses the time of a producer whose clock is an hour ahead, and a sender's own time proves nothing.
+    # With producers' own times, a broker rejects a producer whose clock is an hour ahead, and a time proves nothing.
     "message.timestamp.type": "LogAppendTime",
 }
-"""What must hold for each of the four topics."""
+"""The configuration that each of the four topics must have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,11 @@ class Topic:
 
     setting: str
     name: str
-    configs: Mapping[str, str] = field(default_factory=dict)  # as it is created; SAFE_CONFIGS must stay so
+    configs: Mapping[str, str] = field(default_factory=dict)  # at creation; afterwards, only SAFE_CONFIGS must hold
 
 
 def required_topics(kafka: settings.KafkaSettings) -> tuple[Topic, ...]:
-    """Return the four topics, requests first."""
+    """Return the four topics: requests, statuses, settlements and dead letters."""
     week = {"cleanup.policy": "delete", "retention.ms": str(7 * _DAY_MS), **SAFE_CONFIGS}
     return (
         Topic(
@@ -61,12 +61,12 @@ def required_topics(kafka: settings.KafkaSettings) -> tuple[Topic, ...]:
 
 
 async def prepare_topics(admin: AIOKafkaAdminClient, kafka: settings.KafkaSettings) -> None:
-    """Create missing topics (with CREATE_TOPICS), and verify them all, but for the numbers of their partitions.
+    """Create missing topics (with CREATE_TOPICS), and verify all topics except for their partition counts.
 
-    Where the others have fewer than the requests topic, `TopicsWatch` says so, and the rest is worked on: a restart
-    has to do no worse than a worker that was there when partitions were added.
+    If another topic has fewer partitions than the requests topic, `TopicsWatch` reports that, and the worker processes
+    the remaining partitions. A restarted worker thus behaves like a worker that ran when partitions were added.
 
-    Raises ConfigurationError, which names the setting and the topic.
+    Raises KafkaError. Raises ConfigurationError, which names the setting and the topic.
     """
     topics = required_topics(kafka)
     existing = await _partition_counts(admin, topics)
@@ -78,9 +78,9 @@ async def prepare_topics(admin: AIOKafkaAdminClient, kafka: settings.KafkaSettin
 
 
 async def verify_topics(admin: AIOKafkaAdminClient, kafka: settings.KafkaSettings) -> "Found":
-    """Verify that the four topics exist, have the partitions, and are configured as the worker needs them.
+    """Verify that the four topics exist, have enough partitions, and are configured as the worker requires.
 
-    Raises KafkaError; ConfigurationError, which names the setting, the topic and the way out.
+    Raises KafkaError. Raises ConfigurationError, which names the setting, the topic and the fix.
     """
     topics = required_topics(kafka)
     existing = await _partition_counts(admin, topics)
@@ -92,10 +92,10 @@ async def verify_topics(admin: AIOKafkaAdminClient, kafka: settings.KafkaSetting
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is right in any case, and may still not go with the other settings."""
+    """Properties of verified topics that are valid, but may not fit the other settings."""
 
     partitions: int  # of the requests topic
-    retention_ms: Mapping[str, int]  # by topic; -1: for ever
+    retention_ms: Mapping[str, int]  # by topic; -1: unlimited
 
     def remarks(self, kafka: settings.KafkaSettings, park_max_seconds: float) -> list[str]:
         """Return a sentence for each setting or topic that should be changed."""
@@ -138,7 +138,7 @@ def _change(least_ms: float) -> str:
 async def _verify(
     admin: AIOKafkaAdminClient, kafka: settings.KafkaSettings, existing: Mapping[str, int]
 ) -> Mapping[str, Mapping[str, str]]:
-    """Return the topics' configurations."""
+    """Verify that the topics exist and are configured correctly, and return their configurations."""
     topics = required_topics(kafka)
     if missing := [topic for topic in topics if topic.name not in existing]:
         raise ConfigurationError(
@@ -154,7 +154,7 @@ async def _verify(
 
 
 async def _partition_counts(admin: AIOKafkaAdminClient, topics: tuple[Topic, ...]) -> dict[str, int]:
-    """Return the partition counts of the topics that exist. Raises ConfigurationError where access is denied."""
+    """Return the partition counts of the existing topics. Raises ConfigurationError if access is denied."""
     settings_of = {topic.name: topic.setting for topic in topics}
     existing = {}
     for one in await admin.describe_topics(list(settings_of)):
@@ -169,7 +169,7 @@ async def _partition_counts(admin: AIOKafkaAdminClient, topics: tuple[Topic, ...
 
 
 async def _wait_until_visible(admin: AIOKafkaAdminClient, topics: tuple[Topic, ...]) -> dict[str, int]:
-    """Wait for the metadata, which lists a topic a moment after it was created, and on another broker later still."""
+    """Wait until the metadata lists all topics, which takes a moment after creation, and longer on other brokers."""
     for _ in range(_POLLS):
         existing = await _partition_counts(admin, topics)
         if len(existing) == len(topics):
@@ -181,7 +181,7 @@ async def _wait_until_visible(admin: AIOKafkaAdminClient, topics: tuple[Topic, .
 async def _create(
     admin: AIOKafkaAdminClient, topics: list[Topic], kafka: settings.KafkaSettings, requests_partitions: int | None
 ) -> None:
-    """Create topics; one that another worker has created meanwhile is as good."""
+    """Create topics. A topic that another worker creates at the same time is no error."""
     partitions = requests_partitions or kafka.partitions
     answer = await admin.create_topics(
         [NewTopic(it.name, partitions, kafka.replication_factor, topic_configs=dict(it.configs)) for it in topics]
@@ -199,7 +199,7 @@ async def _create(
 
 
 def _verify_partitions(topics: tuple[Topic, ...], existing: Mapping[str, int]) -> None:
-    """Verify that statuses and settlements fit: they go to the partition number of their request."""
+    """Verify the partition counts: statuses and settlements are written to the partition number of their request."""
     requests, status, settlements, _ = topics
     for topic in (status, settlements):
         if existing[topic.name] < existing[requests.name]:
@@ -235,7 +235,7 @@ def _verify_configs(
 async def _configs(
     admin: AIOKafkaAdminClient, topics: tuple[Topic, ...], kafka: settings.KafkaSettings
 ) -> dict[str, dict[str, str]]:
-    """Return the configuration of each topic by its name. A broker may hear of a new one later than another."""
+    """Return the configuration of each topic by name. Retries, because some brokers learn of a new topic later."""
     for _ in range(_POLLS):
         answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, it.name) for it in topics])
         resources = [resource for answer in answers for resource in answer.resources]

@@ -1,8 +1,8 @@
-"""solution.zip: which files are in it, and the same bytes for the same input on every machine.
+"""The contents of solution.zip, and its layout: the same input gives the same bytes on every machine.
 
-The zip depends on nothing but its files: sorted, stored, with one date and one mode. Deflate differs from one zlib to
-the next, and the standard library's writer spends most of its time on what a fixed layout does not need. The layout is
-PKWARE's APPNOTE 4.3, without extra fields.
+The zip depends only on its files. They are sorted and stored uncompressed, with one date and one mode. Deflate output
+differs between zlib versions, and the standard library's writer spends most of its time on features that a fixed
+layout does not need. The layout is that of PKWARE's APPNOTE 4.3, without extra fields.
 """
 
 import json
@@ -35,7 +35,7 @@ class Bundle:
     sha256: str
     nodes: tuple[str, ...]
     files: Mapping[str, bytes] = field(repr=False)
-    overridden: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # file → the operator's entries in it
+    overridden: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # file → numbers of the override entries
 
 
 def build_bundle(
@@ -45,9 +45,9 @@ def build_bundle(
     options: settings.BundleSettings,
     overrides: Overrides = NO_OVERRIDES,
 ) -> Bundle:
-    """Render and pack.
+    """Render the plan and pack the bundle.
 
-    protos: container name → protobuf text. shipped: what comes with the deployer (worker/ontarget), by path.
+    protos: container name → protobuf text. shipped: path → file that comes with the deployer (worker/ontarget).
     Raises NotDeployable (bundle-too-large), OverridesInvalid.
     """
     if sum(map(len, protos.values())) > MAX_PROTOS_BYTES:
@@ -62,14 +62,14 @@ def build_bundle(
 
 
 def protos_too_large() -> NotDeployable:
-    """Make the error for protobufs that have more than MAX_PROTOS_BYTES together."""
+    """Return the error for protobufs that exceed MAX_PROTOS_BYTES in total."""
     return NotDeployable(
         "bundle-too-large", f"The protobufs have more than {MAX_PROTOS_BYTES >> 20} MiB in all. Make them smaller."
     )
 
 
 def _descriptions(plan: Plan, options: settings.BundleSettings) -> Files:
-    """Describe the solution, each file on its own: a missing icon drops nothing else."""
+    """Return the files that describe the solution. A missing icon or description omits only its own file."""
     files = {
         "blueprint.json": _json(plan.document),
         "source_system_url.txt": options.source_system_url.encode(),
@@ -82,19 +82,19 @@ def _descriptions(plan: Plan, options: settings.BundleSettings) -> Files:
     if plan.kind is Kind.PIPELINE:
         files["dockerinfo.json"] = _docker_info(plan.containers)
     else:
-        # Older playground servers make the namespace from it.
+        # Older playground servers derive the namespace from modelname.txt.
         files["modelname.txt"] = plan.containers[0].name.encode()
     return files
 
 
 def _docker_info(containers: tuple[Container, ...]) -> bytes:
-    """List the Services' ports as strings; the script on the target puts NodePorts in their place."""
+    """List the Services' ports as strings. The script on the target replaces them with the NodePorts."""
     entries = [{"container_name": it.name, "ip_address": it.name, "port": str(it.service_port)} for it in containers]
     return _json({"docker_info_list": entries})
 
 
 def _shipped(plan: Plan, shipped: Mapping[str, bytes]) -> Files:
-    """Choose what comes along; orchestrator_client/, which brings a Run button, only with pipelines."""
+    """Choose the shipped files. Only pipelines get orchestrator_client/, which provides a Run button."""
     if plan.kind is Kind.PIPELINE:
         return {name: data for name, data in shipped.items() if name != "requirements-single.txt"}
     return {
@@ -105,7 +105,7 @@ def _shipped(plan: Plan, shipped: Mapping[str, bytes]) -> Files:
 
 
 def _manifest(plan: Plan, files: Files) -> bytes:
-    """Say what the zip was made of and by; nothing of the request, so the same solution gives the same bytes."""
+    """List the generator, the solution and the hashes, and nothing of the request: a solution gives the same bytes."""
     return _json(
         {
             "generator": {"name": GENERATOR, "version": __version__},
@@ -117,17 +117,17 @@ def _manifest(plan: Plan, files: Files) -> bytes:
 
 
 def _json(document: Mapping[str, Any]) -> bytes:
-    # On one line, as in today's bundles: indenting takes the encoder's slow path.
+    # One line, as in today's bundles: indentation takes the encoder's slow path.
     return (json.dumps(document, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
 
 
-# Entry names are made of node names and fixed words; anything else is a defect.
+# Entry names consist of node names and fixed words. Any other name is a bug.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*", re.ASCII)
 
-_VERSION = 20  # 2.0, which every reader understands
+_VERSION = 20  # 2.0, which every zip reader supports
 _UNIX = 3
 _STORED = 0
-_TIME, _DATE = 0, 33  # 1980-01-01 00:00:00, the earliest a zip can hold
+_TIME, _DATE = 0, 33  # 1980-01-01 00:00:00, the earliest time that a zip can store
 _MODE = 0o100644 << 16
 
 _LOCAL = struct.Struct("<4s5H3L2H")
@@ -137,9 +137,9 @@ _MAX_BYTES, _MAX_ENTRIES = 0xFFFFFFFF, 0xFFFF
 
 
 def stored_zip(files: Mapping[str, bytes]) -> bytes:
-    """Pack files, by their path.
+    """Pack files into a zip. `files`: path → content.
 
-    Raises ValueError for a path outside the closed alphabet, or more than 4 GiB or 65,535 files.
+    Raises ValueError if a path has a character outside the allowed alphabet, or for more than 4 GiB or 65,535 files.
     """
     entries: list[bytes] = []
     directory: list[bytes] = []

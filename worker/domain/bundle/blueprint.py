@@ -1,12 +1,12 @@
-"""What blueprint.json says a pipeline is: tolerant reading, strict result.
+"""Read the pipeline in blueprint.json: the input is read tolerantly, the result is strict.
 
-Unknown keys and explicit nulls are kept as they are. A node stands for a container, or for a folder that all
-containers share: then its `container_name` is the path, and its operation `provideFolder` is connected to an operation
-`mountVolume` of each node that uses the folder. None of this exists at run time, so all of it goes out of the
-document: the node, every `mountVolume`, and every edge that points to either.
+Unknown keys and explicit nulls are kept unchanged. A node represents either a container or a folder that all
+containers share. The `container_name` of a shared folder's node is the path, and its operation `provideFolder` is
+connected to an operation `mountVolume` of each node that uses the folder. None of this exists at run time, so the
+document loses the node, every `mountVolume`, and every edge that points to either.
 
-Graphene writes the names of nodes in lower case but not the edges that point to them: names are matched regardless
-of case.
+Graphene lower-cases the names of nodes, but not the edges that point to them. Names are therefore matched without
+regard to case.
 """
 
 import re
@@ -19,13 +19,13 @@ from worker.errors import NotDeployable
 
 MAX_BYTES = 1024 * 1024
 
-# Node types Graphene's editor offers but no container stands behind: the orchestrator refuses such a pipeline.
+# Node types that Graphene's editor offers but that have no container. The orchestrator rejects a pipeline with them.
 NOT_RUNNABLE = frozenset({"splitter", "collator"})
 
 _PATH = re.compile(r"(/[A-Za-z0-9._-]+)+/?", re.ASCII)
-# A mount hides what the image has at its path. These folders hold what a container does not start without (programs,
-# interpreters, libraries, certificates), or the cluster mounts something in them. Data may be elsewhere in /usr, /var,
-# /opt and homes.
+# A mount hides the image's files at its path. These folders hold files that a container needs to start (programs,
+# interpreters, libraries, certificates), or the cluster mounts something in them. Other folders in /usr, /var, /opt
+# and homes may hold data.
 _INTERPRETERS = (
     r"\.?(local|conda|v?env|virtualenvs?|pyenv|nvm|asdf)|(micro)?mamba|((ana|mini)conda|(mini|mamba)forge)[0-9]*"
     r"|(python|pypy|node|jdk|jre|java)[0-9._v-]*"
@@ -58,11 +58,11 @@ Json = dict[str, Any]
 class Node:
     """One container of the pipeline."""
 
-    name: str  # container_name as the blueprint has it
+    name: str  # container_name as spelled in the blueprint
     node_type: str
     image: str
-    image_moves: str | None  # why another image may be behind the reference tomorrow
-    proto_uri: str  # "" when there is none
+    image_moves: str | None  # why the reference may point to another image tomorrow
+    proto_uri: str  # "" if the node has no protobuf
     dialled: bool  # has operations, so the orchestrator connects to it
 
 
@@ -72,20 +72,20 @@ class SharedFolder:
 
     path: str
     claim: str  # shared-folder, shared-folder-2, …
-    users: frozenset[str]  # lower-cased container names the blueprint connects to it
+    users: frozenset[str]  # lower-cased container names that the blueprint connects to the folder
 
     @property
     def file_name(self) -> str:
-        """The name of its manifest; the playground server knows a shared folder by `pvc.yaml`."""
+        """The file name of the claim's manifest. The playground server recognises a shared folder by `pvc.yaml`."""
         return f"pvc{self.claim.removeprefix('shared-folder')}.yaml"
 
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """A pipeline as its author made it, without the shared folders' nodes and edges."""
+    """A pipeline as its author designed it, without the nodes and edges of shared folders."""
 
     name: str
-    document: Json  # what is left of blueprint.json
+    document: Json  # blueprint.json without the shared folders
     nodes: tuple[Node, ...]
     shared_folders: tuple[SharedFolder, ...]
     wants_probe: bool
@@ -118,7 +118,7 @@ def read_blueprint(data: bytes, max_nodes: int, max_shared_folders: int = 10) ->
 
 
 def is_blueprint(data: bytes) -> bool:
-    """Tell a blueprint, which may be invalid, from another text or a part of a blueprint."""
+    """Return whether the data is a blueprint, valid or not, rather than another text or part of a blueprint."""
     try:
         document = strict_json.loads(data, max_bytes=MAX_BYTES)
     except strict_json.NotJson:
@@ -129,7 +129,7 @@ def is_blueprint(data: bytes) -> bool:
 
 
 def blueprint_invalid(problem: str) -> NotDeployable:
-    """Make the error for a blueprint that the editor could not have written."""
+    """Return the error for a blueprint that the editor could not have written."""
     return NotDeployable(
         "blueprint-invalid",
         f"The blueprint cannot be used: {problem}. Correct the pipeline in the editor and save it again.",
@@ -137,7 +137,7 @@ def blueprint_invalid(problem: str) -> NotDeployable:
 
 
 def _node(node: Json) -> Node:
-    """Read one node; fill in the lists the orchestrator cannot do without."""
+    """Read one node, and add the lists that the orchestrator requires."""
     name = _text(node, "container_name", "a node")
     where = f"node '{name[:60]}'"
     node_type = _text(node, "node_type", where, default="")
@@ -162,10 +162,10 @@ def _node(node: Json) -> Node:
 
 
 def check_image(image: str, owner: str) -> str | None:
-    """Refuse a reference that no container runtime could pull, and say why another image may be behind it tomorrow.
+    """Reject a reference that no container runtime can pull, and return why it may point to another image tomorrow.
 
-    `owner` names the node in the sentence of a refusal. Returns half a sentence such as "has no tag", or None for a
-    reference that names one version. Raises NotDeployable: image-empty, image-invalid.
+    `owner` names the node in the error message. The result is half a sentence such as "has no tag", or None for a
+    reference that is pinned to one version. Raises NotDeployable: image-empty, image-invalid.
     """
     if not image.strip():
         raise NotDeployable("image-empty", f"{owner} has no container image. On-board its model again.")
@@ -187,7 +187,7 @@ def check_image(image: str, owner: str) -> str | None:
 
 
 def _with_registry(image: str) -> str:
-    """Add the registry, as Docker reads short names: what cannot be a host is a path on Docker Hub."""
+    """Add the registry as Docker does for short names: a first part that cannot be a host begins a Docker Hub path."""
     first, slash, rest = image.partition("/")
     if not slash or not (set(first) & set(".:") or first == "localhost" or first != first.lower()):
         first, rest = _DOCKER_HUB, image
@@ -197,7 +197,7 @@ def _with_registry(image: str) -> str:
 
 
 def _wants_probe(document: Json) -> bool:
-    """Tell whether the last `value` says so; the misspelt key is in real files too."""
+    """Return whether the last `value` requests a probe. Real files also contain the misspelt key."""
     for key in ("probeIndicator", "probeIndocator"):
         entries = _dicts(document.get(key))
         if entries and str(entries[-1].get("value")).lower() == "true":
@@ -206,9 +206,9 @@ def _wants_probe(document: Json) -> bool:
 
 
 def _shared_folders(document: Json) -> tuple[SharedFolder, ...]:
-    """Find the shared folders, in the blueprint's order; two nodes with one path are one folder.
+    """Find the shared folders, in the blueprint's order. Two nodes with the same path are one folder.
 
-    Raises NotDeployable (shared-folder-invalid) when a path cannot be mounted.
+    Raises NotDeployable (shared-folder-invalid, shared-folder-reserved) if a path cannot be mounted.
     """
     users: dict[str, set[str]] = {}
     paths: dict[str, str] = {}
@@ -227,7 +227,7 @@ def _shared_folders(document: Json) -> tuple[SharedFolder, ...]:
 
 
 def _without_shared_folders(document: Json) -> Json:
-    """Copy the blueprint, with no trace of a shared folder left."""
+    """Copy the blueprint without any trace of a shared folder."""
     names = {_key(node) for node in document["nodes"] if _is_shared_folder(node)}
 
     def stays(item: Any, inside: str) -> bool:
@@ -274,7 +274,7 @@ def _mount_path(node: Json) -> str:
 
 
 def _targets(node: Json) -> Iterator[str]:
-    """List the containers a node's operations are connected to; odd shapes are judged later."""
+    """Yield the containers that a node's operations are connected to. Malformed entries are rejected later."""
     for operation in _dicts(node.get("operation_signature_list")):
         yield from map(_key, _dicts(operation.get("connected_to")))
 
@@ -288,7 +288,7 @@ def _dicts(value: Any) -> list[Json]:
 
 
 def _objects(parent: Json, key: str, where: str) -> list[Json]:
-    """Read a list of objects; a missing or null one becomes an empty list in the document too."""
+    """Read a list of objects. A missing or null list also becomes an empty list in the document."""
     items = parent.get(key)
     if items is None:
         items = parent[key] = []
@@ -306,7 +306,7 @@ def _signature(entry: Json, where: str) -> Json:
 
 
 def _flag(parent: Json, key: str, where: str) -> None:
-    """Make what is there a boolean: the orchestrator refuses a null."""
+    """Convert a value that is present to a boolean, because the orchestrator rejects null."""
     if key in parent:
         value = parent[key]
         given = value.lower() if isinstance(value, str) else value

@@ -1,10 +1,11 @@
-"""The manifests: model objects of the kubernetes client, and the YAML that is made of them.
+"""The manifests: model objects of the kubernetes client, and their YAML.
 
-A Service and a Deployment for each container, and a claim for each shared folder. The YAML is such that readers of
-YAML 1.1 and 1.2 agree on it: PyYAML writes strings such as `1e3`, `0889694` or `y` without quotes, and Kubernetes'
-reader takes them for numbers and booleans. Here a string is plain only when it starts with a letter or a slash, holds
-nothing but word characters and is not a YAML 1.1 keyword; everything else is double-quoted as in JSON. It is also ten
-times as fast.
+Each container gets a Service and a Deployment, and each shared folder gets a claim.
+
+Readers of YAML 1.1 and 1.2 interpret this YAML alike. PyYAML writes strings such as `1e3`, `0889694` or `y` without
+quotes, and Kubernetes' reader takes them for numbers and booleans. This writer leaves a string unquoted only if the
+string starts with a letter or a slash, contains only letters, digits, `_`, `.`, `/` and `-`, and is not a YAML 1.1
+keyword. Every other string is double-quoted as in JSON. This writer is also ten times as fast as PyYAML.
 """
 
 import json
@@ -48,26 +49,26 @@ from worker.domain.bundle.plan import GRPC_PORT, WEBUI_PORT, Container, Plan
 
 Manifest = V1Deployment | V1Service | V1PersistentVolumeClaim
 
-# The same in every manifest, made once; nothing changes a model object after it was made.
+# Shared by all manifests: model objects are never changed after creation.
 _SECCOMP = V1PodSecurityContext(seccomp_profile=V1SeccompProfile(type="RuntimeDefault"))
 _PORTS = [
     V1ContainerPort(name="protobuf-api", container_port=GRPC_PORT),
     V1ContainerPort(name="webui", container_port=WEBUI_PORT),
 ]
-# By TCP: most model images do not answer the gRPC health protocol.
+# A TCP probe, because most model images do not implement the gRPC health protocol.
 _READINESS = V1Probe(tcp_socket=V1TCPSocketAction(port=GRPC_PORT), period_seconds=2)
-# The orchestrator keeps nothing, and as process 1 it does not hear SIGTERM: without this its pod stays for 30 s.
+# The orchestrator has no state to save, and as process 1 it ignores SIGTERM: by default its pod would stay for 30 s.
 _ORCHESTRATOR_GRACE = 5  # seconds
-# What Pod Security `restricted` asks for beyond the pod's seccomp profile.
+# What Pod Security `restricted` requires in addition to the pod's seccomp profile.
 _RESTRICTED = V1SecurityContext(
     allow_privilege_escalation=False, run_as_non_root=True, capabilities=V1Capabilities(drop=["ALL"])
 )
 
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*", re.ASCII)
 _WORDS = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null"])
-# Not printable in YAML, or a line break in YAML 1.1 only: written as escapes.
+# Written as escapes: not printable in YAML, or a line break in YAML 1.1 only.
 _ESCAPED = re.compile("[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]")
-_MAX_KEY = 1024  # characters; YAML ends the search for the colon there
+_MAX_KEY = 1024  # characters, after which a YAML reader stops searching for the colon
 
 
 def manifest_files(
@@ -75,9 +76,9 @@ def manifest_files(
     options: settings.BundleSettings,
     override: Callable[[Manifest], tuple[Manifest, tuple[int, ...]]] | None = None,
 ) -> tuple[dict[str, bytes], dict[str, tuple[int, ...]]]:
-    """Write the manifests by their paths, and list which of the operator's entries changed which file.
+    """Return the manifests by path, and for each file that overrides apply to, the numbers of the operator's entries.
 
-    `override` applies the operator's entries to a manifest; it may raise OverridesInvalid.
+    `override` applies the operator's entries to a manifest, and may raise OverridesInvalid.
     """
     files: dict[str, bytes] = {}
     overridden: dict[str, tuple[int, ...]] = {}
@@ -91,7 +92,7 @@ def manifest_files(
 
 
 def render(plan: Plan, options: settings.BundleSettings) -> dict[str, Manifest]:
-    """Make the object of each file, by its name below `deployments/`."""
+    """Return the object for each file, by the file's name below `deployments/`."""
     manifests: dict[str, Manifest] = {}
     for container in plan.containers:
         prefix = "" if plan.kind is Kind.SINGLE_MODEL else f"{container.name}_"
@@ -103,7 +104,7 @@ def render(plan: Plan, options: settings.BundleSettings) -> dict[str, Manifest]:
 
 
 def service(container: Container, plan: Plan) -> V1Service:
-    """Make a NodePort Service with one port: the script on the target makes one number of all the ports it finds."""
+    """Return a NodePort Service with one port: the script on the target requires one, and sets it to the NodePort."""
     port = V1ServicePort(name="protobuf-api", port=container.service_port, target_port=GRPC_PORT)
     return V1Service(
         api_version="v1",
@@ -114,7 +115,10 @@ def service(container: Container, plan: Plan) -> V1Service:
 
 
 def deployment(container: Container, plan: Plan, options: settings.BundleSettings) -> V1Deployment:
-    """Make a Deployment of one replica. Labels may change with a revision, the selector may not: it is `app` alone."""
+    """Return a Deployment of one replica.
+
+    Labels may change with a revision, but the selector must not, so the selector consists of `app` alone.
+    """
     labels = _labels(container.name, container.component, plan)
     return V1Deployment(
         api_version="apps/v1",
@@ -129,7 +133,7 @@ def deployment(container: Container, plan: Plan, options: settings.BundleSetting
 
 
 def volume_claim(folder: SharedFolder, plan: Plan, options: settings.BundleSettings) -> V1PersistentVolumeClaim:
-    """Make a claim that every node can write to. Without a class the cluster's default is used."""
+    """Return a claim that every node can write to. Without a storage class, the cluster's default applies."""
     return V1PersistentVolumeClaim(
         api_version="v1",
         kind="PersistentVolumeClaim",
@@ -143,7 +147,7 @@ def volume_claim(folder: SharedFolder, plan: Plan, options: settings.BundleSetti
 
 
 def _pod(container: Container, options: settings.BundleSettings) -> V1PodSpec:
-    """Ask for nothing that keeps an ordinary image from starting; only the restricted profile may."""
+    """Require nothing that keeps an ordinary image from starting, except with the restricted profile."""
     pull_secrets = [V1LocalObjectReference(name=options.image_pull_secret)] if options.image_pull_secret else None
     volumes = [
         V1Volume(
@@ -154,7 +158,7 @@ def _pod(container: Container, options: settings.BundleSettings) -> V1PodSpec:
     ]
     return V1PodSpec(
         automount_service_account_token=False,
-        # A pipeline of 20 nodes has 40 Services, which would be 280 variables in every container.
+        # A pipeline of 20 nodes has 40 Services, whose links would add 280 variables to every container.
         enable_service_links=False,
         security_context=_SECCOMP,
         image_pull_secrets=pull_secrets,
@@ -183,7 +187,7 @@ def _selector(container: Container) -> dict[str, str]:
 
 
 def _labels(name: str, component: str, plan: Plan) -> dict[str, str]:
-    """Add Kubernetes' recommended labels to `app`, which Graphene's tools look for."""
+    """Return Kubernetes' recommended labels, and `app`, which Graphene's tools look for."""
     return {
         "app": name,
         "app.kubernetes.io/name": name,
@@ -196,9 +200,10 @@ def _labels(name: str, component: str, plan: Plan) -> dict[str, str]:
 
 
 def dump(document: Mapping[str, Any]) -> bytes:
-    """Write one mapping of str, int, bool, lists and mappings as a YAML document in UTF-8.
+    """Write a mapping of str, int, bool, lists and mappings as a YAML document in UTF-8.
 
-    Raises ValueError for what no YAML can hold in this form: a key over 1,024 characters, half a surrogate pair.
+    Raises ValueError for values that YAML cannot represent in this form: a key over 1,024 characters, or half a
+    surrogate pair.
     """
     lines: list[str] = []
     _mapping(lines, document, "", "")
@@ -206,7 +211,7 @@ def dump(document: Mapping[str, Any]) -> bytes:
 
 
 def _mapping(lines: list[str], mapping: Mapping[str, Any], start: str, indent: str) -> None:
-    """Write a mapping; `start` begins its first line: in a sequence the dash takes the place of the indentation."""
+    """Write a mapping. `start` begins its first line: in a sequence, a dash replaces the indentation."""
     for key, value in mapping.items():
         if isinstance(value, dict) and value:
             lines.append(f"{start}{_key(key)}:")
@@ -234,7 +239,7 @@ def _sequence(lines: list[str], items: Iterable[Any], start: str, indent: str) -
 def _scalar(value: Any) -> str:
     if isinstance(value, str):
         return _string(value)
-    # Numbers, booleans, null, [] and {} are the same in JSON and YAML.
+    # JSON and YAML write numbers, booleans, null, [] and {} alike.
     return str(value) if type(value) is int else json.dumps(value)
 
 
@@ -246,7 +251,7 @@ def _key(key: str) -> str:
     return text
 
 
-@lru_cache(maxsize=4096)  # keys, labels and names come again and again
+@lru_cache(maxsize=4096)  # the same keys, labels and names recur in all manifests
 def _string(value: str) -> str:
     if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
         return value

@@ -1,6 +1,7 @@
-"""Plan: everything the bundle depends on, decided; rendering and packing only write it down.
+"""The plan: every decision that a bundle depends on. Rendering and packing make no decisions.
 
-One function decides every Kubernetes name of a node; blueprint, dockerinfo, protos and manifests all carry its result.
+One function decides every Kubernetes name of a node. The blueprint, dockerinfo, protobufs and manifests all use its
+result.
 """
 
 import re
@@ -19,7 +20,7 @@ from worker.domain.bundle.protobuf import EDITIONS, PROTO3, Protobuf, ProtobufEr
 from worker.domain.solution import LeftOut, Solution
 from worker.errors import NotDeployable, NotFound
 
-# Ports of Graphene's container specification, and the Service ports its deployers have always used.
+# The ports of Graphene's container specification, and the Service ports that its deployers have always used.
 GRPC_PORT = 8061
 WEBUI_PORT = 8062
 NODE_SERVICE_PORT = 8556
@@ -27,16 +28,16 @@ ORCHESTRATOR_SERVICE_PORT = 8061
 
 ORCHESTRATOR = "orchestrator"
 
-# The script on the target appends these to a node's name; all must fit into a 63-character DNS label (RFC 1035).
+# The script on the target appends these to a node's name. Each result must be a DNS label of 63 characters (RFC 1035).
 WEBUI = "webui"
 WEBUI_INGRESS = "webuiingress"
 NODE_NAME_LIMIT = 63 - len(WEBUI_INGRESS)
 
-# The playground server appends "-" and 32 hex digits to make the namespace.
+# The playground server appends "-" and 32 hex digits to form the namespace.
 PIPELINE_NAME_LIMIT = 63 - 33
 
-# Namespaces of the cluster and of what runs it. The script on the target refuses the same names, and its list is fixed:
-# the setting RESERVED_NAMESPACES adds to this list and takes nothing away.
+# Namespaces of the cluster and of the software that runs it. The script on the target rejects the same names, and its
+# list is fixed: the setting RESERVED_NAMESPACES can only add to this list.
 SYSTEM_NAMESPACES = (
     "default,kube,kube-*,kubernetes,kubernetes-*,openshift,openshift-*,argocd,calico-apiserver,calico-system,"
     "cattle-fleet-system,cattle-system,cert-manager,flux-system,gatekeeper-system,ingress-nginx,istio-system,"
@@ -44,7 +45,7 @@ SYSTEM_NAMESPACES = (
 )
 
 _NODE_NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
-# Windows cannot unpack microservice/con.proto.
+# Windows device names: Windows cannot unpack microservice/con.proto.
 _DEVICE = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 
@@ -60,7 +61,7 @@ class Container:
     component: str  # app.kubernetes.io/component: model or orchestrator
     service_port: int
     proto_uri: str = ""
-    dialled: bool = False  # by the orchestrator or its client, which must find it listening
+    dialled: bool = False  # by the orchestrator or its client, so the container must be listening when it is ready
     folders: tuple[SharedFolder, ...] = ()
     folder_path: str | None = None  # SHARED_FOLDER_PATH
 
@@ -78,7 +79,7 @@ class Plan:
     shared_folders: tuple[SharedFolder, ...]
     icon: bytes | None = field(repr=False)
     description: bytes | None = field(repr=False)  # HTML
-    warnings: tuple[str, ...]  # all that was changed or left out on the way
+    warnings: tuple[str, ...]  # sentences for the user about everything that was changed or left out
 
 
 def plan_pipeline(solution: Solution, blueprint: Blueprint, orchestrator_image: str, reserved: str = "") -> Plan:
@@ -102,12 +103,12 @@ def plan_pipeline(solution: Solution, blueprint: Blueprint, orchestrator_image: 
 
 
 def orchestrator_container(image: str) -> Container:
-    """Describe the orchestrator, which its client can call as soon as all pods are ready."""
+    """Return the orchestrator's container. Its client can call it as soon as all pods are ready."""
     return Container(ORCHESTRATOR, image, "orchestrator", ORCHESTRATOR_SERVICE_PORT, dialled=True)
 
 
 def plan_single_model(solution: Solution, reserved: str = "") -> Plan:
-    """Plan one model on its own, called by its solution's name.
+    """Plan a single model, named after its solution.
 
     Raises NotDeployable (image-empty, image-invalid, name-reserved).
     """
@@ -155,7 +156,7 @@ def _plan(
 
 
 def _shown(what: str, given: T | LeftOut | None, shown: Callable[[T], Shown]) -> Shown:
-    """Pass on what may be shown. It is decoration: nothing that is wrong with it stops a deployment."""
+    """Return the picture or the description if it may be shown. Both are decoration, and never stop a deployment."""
     if given is None:
         return None, (f"The solution has no {what}; the playground shows none.",)
     try:
@@ -165,7 +166,7 @@ def _shown(what: str, given: T | LeftOut | None, shown: Callable[[T], Shown]) ->
 
 
 def _model(name: str, node: Node, folders: tuple[SharedFolder, ...]) -> Container:
-    """Mount every folder in every node, connected or not: all nodes of a pipeline need the same access."""
+    """Mount every shared folder in every node, connected or not: all nodes of a pipeline need the same access."""
     connected = [folder.path for folder in folders if node.name.lower() in folder.users]
     paths = connected or [folder.path for folder in folders]
     path = paths[0] if paths else None
@@ -173,7 +174,7 @@ def _model(name: str, node: Node, folders: tuple[SharedFolder, ...]) -> Containe
 
 
 def _warnings(blueprint: Blueprint, names: tuple[str, ...], pipeline: str) -> Iterator[str]:
-    """Say what will not be as its author wrote it."""
+    """Yield a sentence for each difference between the deployment and the pipeline as its author wrote it."""
     yield from _about_name("The pipeline", blueprint.name, pipeline)
     for name, node in zip(names, blueprint.nodes, strict=True):
         yield from _about_name("Node", node.name, name)
@@ -198,10 +199,10 @@ def _about_image(what: str, moving: str | None) -> tuple[str, ...]:
 
 
 def node_name(original: str) -> str:
-    """Give a node its Kubernetes name: its own when that is valid, else a readable slug and a short hash.
+    """Return a node's Kubernetes name: its own name if that is valid, else a readable slug and a short hash.
 
-    Valid is an RFC 1035 label that leaves room for `webuiingress` (51 characters) and is not a Windows device.
-    Raises NotDeployable (name-reserved) for the orchestrator's name.
+    A valid name is an RFC 1035 label of at most 51 characters, which leaves room for `webuiingress`, and is not the
+    name of a Windows device. Raises NotDeployable (name-reserved) for the orchestrator's name.
     """
     if original.lower() == ORCHESTRATOR:
         raise NotDeployable("name-reserved", f"A node is called '{original}', the orchestrator's own name. Rename it.")
@@ -211,16 +212,17 @@ def node_name(original: str) -> str:
 
 
 def pipeline_name(original: str, reserved: str = "") -> str:
-    """Give a pipeline the `name` in blueprint.json, of which the playground server makes the namespace.
+    """Return a pipeline's `name` in blueprint.json, from which the playground server derives the namespace.
 
-    Its own when the server's rule (lower case; space and `_` become `-`) makes a valid namespace of it.
-    Raises NotDeployable (name-reserved) for SYSTEM_NAMESPACES and `reserved`, with or without the server's ending: in
-    unique mode the server's namespace is the bare name, and the script there may delete it.
+    The pipeline keeps its own name if the server's rule (lower case, and `-` for space and `_`) turns it into a valid
+    namespace. Otherwise, the name is a slug and a short hash.
+    Raises NotDeployable (name-reserved) for SYSTEM_NAMESPACES and `reserved`, with or without the server's suffix: in
+    unique mode, the server's namespace is the name without a suffix, and the script there may delete that namespace.
     """
     namespace = _namespace(original)
     fits = len(namespace) <= PIPELINE_NAME_LIMIT and _NAMESPACE.fullmatch(namespace) and original.isascii()
     name = original if fits else _slug(original, limit=PIPELINE_NAME_LIMIT - 9, prefix="pipeline")
-    # Both, because `kube.system` is not a namespace and would become kube-system-1a2b3c4d.
+    # Check the original and the new name, because `kube.system` is not a namespace and becomes kube-system-1a2b3c4d.
     namespaces = [_namespace(one) + ending for one in (original, name) for ending in ("", "-" + "0" * 32)]
     if any(map(_patterns(reserved).fullmatch, namespaces)):
         raise NotDeployable(
@@ -232,7 +234,7 @@ def pipeline_name(original: str, reserved: str = "") -> str:
 
 @cache
 def _patterns(reserved: str) -> re.Pattern[str]:
-    """Compile SYSTEM_NAMESPACES and what RESERVED_NAMESPACES adds."""
+    """Compile SYSTEM_NAMESPACES and the names that RESERVED_NAMESPACES adds."""
     names = filter(None, f"{SYSTEM_NAMESPACES},{reserved}".split(","))
     return re.compile("|".join(re.escape(it).replace(r"\*", ".*") for it in names))
 
@@ -250,10 +252,10 @@ def _slug(original: str, limit: int, prefix: str) -> str:
 
 
 def _node_names(nodes: tuple[Node, ...]) -> dict[str, str]:
-    """Name every node, in order: lower-cased original → Kubernetes name. Raises NotDeployable."""
+    """Return the name of every node, in order: lower-cased original → Kubernetes name. Raises NotDeployable."""
     names: dict[str, str] = {}
-    spelled: dict[str, str] = {}  # lower-cased → as the blueprint has it
-    # Service name → who has it; every node brings a second Service for its web page.
+    spelled: dict[str, str] = {}  # lower-cased name → name as spelled in the blueprint
+    # Service name → its owner. Every node has a second Service for its web page.
     taken = {ORCHESTRATOR: "the orchestrator", ORCHESTRATOR + WEBUI: "the orchestrator"}
     for node in nodes:
         key, name = node.name.lower(), node_name(node.name)
@@ -269,7 +271,7 @@ def _node_names(nodes: tuple[Node, ...]) -> dict[str, str]:
 
 
 def _renamed(value: Any, names: Mapping[str, str]) -> Any:
-    """Copy a document; every `container_name` in it that names a node becomes its Kubernetes name."""
+    """Copy a document, and replace every `container_name` that names a node with the node's Kubernetes name."""
     if isinstance(value, dict):
         return {
             key: names.get(inner.lower(), inner)
@@ -281,7 +283,7 @@ def _renamed(value: Any, names: Mapping[str, str]) -> Any:
 
 
 def _check_edges(nodes: list[Json]) -> None:
-    """Refuse what the orchestrator would: unknown targets, duplicate operations, edges to an `Empty` input."""
+    """Reject what the orchestrator rejects: unknown targets, duplicate operations, and edges to an `Empty` input."""
     operations = [
         (node["container_name"], operation["operation_signature"], operation["connected_to"])
         for node in nodes
@@ -306,13 +308,14 @@ def _check_edges(nodes: list[Json]) -> None:
 
 
 def check_protobufs(plan: Plan, protobufs: Mapping[str, Protobuf]) -> list[str]:
-    """Refuse what no orchestrator loads, as it merges all files of a pipeline into one; warn of what some refuse.
+    """Reject protobufs that no orchestrator loads, and return warnings about those that some orchestrators reject.
 
-    protobufs: container name → what its file declares.
+    The orchestrator merges all files of a pipeline into one.
+    protobufs: container name → declarations in its file.
     Raises NotDeployable: proto-without-service, proto-conflict, proto-mismatch.
     """
-    declared: dict[tuple[str, str], tuple[bytes, str]] = {}  # package and name → its digest, and whose file has it
-    packages: dict[str, tuple[str, str]] = {}  # name → the first package that has it, and whose file that is
+    declared: dict[tuple[str, str], tuple[bytes, str]] = {}  # package and name → digest, and the node of the file
+    packages: dict[str, tuple[str, str]] = {}  # name → the first package that declares it, and the node of the file
     doubled: set[str] = set()
     warnings: list[str] = []
     for node, protobuf in protobufs.items():
@@ -342,14 +345,14 @@ def check_protobufs(plan: Plan, protobufs: Mapping[str, Protobuf]) -> list[str]:
 
 
 def _declarations(protobuf: Protobuf) -> Iterator[tuple[str, bytes]]:
-    """Yield the name and the digest of each thing that has one meaning in a package."""
+    """Yield the name and the digest of each message, enum and service: each name has one meaning in a package."""
     yield from protobuf.messages.items()
     yield from protobuf.enums.items()
     yield from ((name, service.digest) for name, service in protobuf.services.items())
 
 
 def protobuf_invalid(container: Container, error: ProtobufError) -> NotDeployable:
-    """Make the error for a protobuf that nothing can load."""
+    """Return the error for a protobuf that no orchestrator can load."""
     file = container.proto_uri.rpartition("/")[2]
     return NotDeployable(
         "proto-invalid",
@@ -359,7 +362,7 @@ def protobuf_invalid(container: Container, error: ProtobufError) -> NotDeployabl
 
 
 def _habits(protobuf: Protobuf) -> Iterator[str]:
-    """Name what some versions of the orchestrator refuse, and others load."""
+    """Yield the features that some versions of the orchestrator reject and others load."""
     if protobuf.syntax in EDITIONS:
         yield f"the edition {protobuf.syntax}"
     elif protobuf.syntax != PROTO3:
@@ -375,7 +378,7 @@ def _habits(protobuf: Protobuf) -> Iterator[str]:
 
 
 def _service(node: str, protobuf: Protobuf) -> Service:
-    """Find the service as the orchestrator does, by the first line that begins with its keyword."""
+    """Find the service as the orchestrator does: by the first line that begins with the keyword `service`."""
     first = next(iter(protobuf.services.values()), None)
     if first is None:
         problem = "declares no service"
@@ -389,7 +392,7 @@ def _service(node: str, protobuf: Protobuf) -> Service:
 
 
 def proto_without_service(node: str, problem: str) -> NotDeployable:
-    """Make the error for a protobuf without a service that the orchestrator finds."""
+    """Return the error for a protobuf in which the orchestrator finds no service."""
     return NotDeployable(
         "proto-without-service",
         f"The protobuf of node '{node}' {problem}: the orchestrator would not find it. Correct it and on-board the "
@@ -398,7 +401,7 @@ def proto_without_service(node: str, problem: str) -> NotDeployable:
 
 
 def _check_operations(node: Json, service: Service) -> Iterator[str]:
-    """Compare the blueprint's operations with the service's. Raises NotDeployable."""
+    """Compare the blueprint's operations with the service's, and yield warnings. Raises NotDeployable."""
     for operation in node["operation_signature_list"]:
         signature = operation["operation_signature"]
         name, rpc = signature["operation_name"], service.rpcs.get(signature["operation_name"])

@@ -1,13 +1,14 @@
-"""What may be shown of a solution: its picture, and its description, which is HTML that a user wrote.
+"""The parts of a solution that users see: its picture, and its description, which is HTML that a user wrote.
 
-A picture is what every browser shows and none runs. Of the description, the tags and attributes listed here stay and
-nothing else: no script, style, picture or form, and no link but to http, https and mailto. nh3 builds the tree a
-browser would build and writes it out again.
+A picture must have a format that every browser displays and no browser executes. A description keeps only the tags and
+attributes listed here: no scripts, styles, pictures or forms, and no links except to http, https and mailto. nh3 builds
+the tree that a browser would build, and serialises the tree again.
 
-Before that, the text is bounded: building the tree takes time with the square of its depth, and of a tag's attributes,
-and repeats every open formatting tag in each new block, with its attributes. 27 kB can become a gigabyte that way,
-500 kB of `<div>` take half a minute, and 475 kB of attributes 4 s. So `_Markup` first writes the text anew, with only
-the attributes that may stay. It reads tags as a browser does (HTML, 13.2.5), and no safety rests on it.
+The text is bounded before nh3 reads it. Building the tree takes time quadratic in its depth and in the number of a
+tag's attributes, and repeats every open formatting tag, with its attributes, in each new block. That way 27 kB can
+become a gigabyte, 500 kB of `<div>` take half a minute, and 475 kB of attributes take 4 s. `_Markup` therefore first
+rewrites the text with only the allowed attributes. `_Markup` reads tags as a browser does (HTML, 13.2.5), but safety
+does not depend on that.
 """
 
 import re
@@ -20,12 +21,12 @@ import nh3
 from worker.errors import WorkerError
 
 MAX_ICON = 2 * 1024 * 1024  # bytes
-MAX_CHARS = 200_000  # without pictures that are part of the text
-MAX_CHARS_WITH_PICTURES = 2 * 1024 * 1024  # as Graphene does; to look for pictures in twice as many takes 60 ms
-MAX_TAGS = 8_000  # opening, and as many closing: 200 kB of ordinary text have fewer, and worse ones take 0.4 s
-MAX_ATTRIBUTES = 200  # of one tag: a browser compares each with each, and an editor writes five
+MAX_CHARS = 200_000  # without inline pictures
+MAX_CHARS_WITH_PICTURES = 2 * 1024 * 1024  # Graphene's limit; searching twice as many for pictures takes 60 ms
+MAX_TAGS = 8_000  # of opening and of closing tags each: 200 kB of ordinary text have fewer; the worst text takes 0.4 s
+MAX_ATTRIBUTES = 200  # of one tag: a browser compares all pairs, and an editor writes five attributes
 
-# SVG is not among them: it carries scripts, and links to other servers.
+# SVG is not allowed, because it may contain scripts and links to other servers.
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")
 
 # fmt: off
@@ -34,7 +35,7 @@ TAGS = frozenset({
     "h4", "h5", "h6", "hr", "i", "ins", "kbd", "li", "mark", "ol", "p", "pre", "q", "s", "samp", "small", "span",
     "strong", "sub", "sup", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "u", "ul", "var",
 })
-# Their text is not for readers, or is parsed by other rules than HTML's.
+# Removed with their content, which is not for readers, or is parsed by other rules than those of HTML.
 _WITH_CONTENT = frozenset({
     "audio", "canvas", "iframe", "math", "noembed", "noframes", "noscript", "object", "script", "select", "style",
     "svg", "template", "textarea", "title", "video",
@@ -45,26 +46,27 @@ SCHEMES = {"http", "https", "mailto"}
 
 
 def _without_relative(_tag: str, attribute: str, value: str) -> str | None:
-    """Drop a link like https:/path, which a browser takes for a relative one on a page that came by the same scheme."""
+    """Drop a link such as https:/path, which a browser treats as relative on a page with the same scheme."""
     relative = attribute == "href" and _RELATIVE.match(_IGNORED.sub("", value))
     return None if relative else value
 
 
-_IGNORED = re.compile(r"^[\x00-\x20]+|[\t\n\r]")  # by a browser, in a link
+_IGNORED = re.compile(r"^[\x00-\x20]+|[\t\n\r]")  # characters of a link that a browser ignores
 _RELATIVE = re.compile(r"https?:(?!//)", re.IGNORECASE)
 _CLEANER = nh3.Cleaner(
     tags=set(TAGS),
     clean_content_tags=set(_WITH_CONTENT),
-    attributes=ATTRIBUTES | {"*": set()},  # else nh3 lets `title` and `lang` pass everywhere
+    attributes=ATTRIBUTES | {"*": set()},  # without this, nh3 allows `title` and `lang` on every tag
     url_schemes=SCHEMES,
     attribute_filter=_without_relative,
-    url_relative="deny",  # it would lead into the playground server, with the user's session there
+    url_relative="deny",  # a relative link would lead to the playground server, with the user's session there
     link_rel="noopener noreferrer",
-    set_tag_attribute_values={"a": {"target": "_blank"}},  # the page is shown inside another one
+    set_tag_attribute_values={"a": {"target": "_blank"}},  # the description is shown inside another page
 )
 
-# The character set, because one that a browser guesses turns harmless text into tags (ISO-2022-JP does). The policy
-# holds where the file is shown as a document of its own, as in an <object>; a page it is pasted into ignores both.
+# The character set is declared because a guessed character set, such as ISO-2022-JP, can turn harmless text into tags.
+# The policy applies if the file is shown as a document of its own, as in an <object>. A page into which the file is
+# pasted ignores both.
 _HEAD = (
     '<!doctype html>\n<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" '
     "content=\"default-src 'none'; base-uri 'none'; form-action 'none'\">\n"
@@ -72,13 +74,13 @@ _HEAD = (
 
 _INLINE_PICTURE = re.compile(r"""=\s*(?:"data:[^"<>]*"|'data:[^'<>]*')""", re.IGNORECASE)
 
-_SPACE = r"\t\n\f\r "  # as HTML has it
+_SPACE = r"\t\n\f\r "  # HTML's white space
 _VALUE = rf"""(?:"[^"]*(?:"|\Z)|'[^']*(?:'|\Z)|[^{_SPACE}>"'][^{_SPACE}>]*|(?=>)|\Z)"""
-# Possessive throughout: what was read is not read again, and 200 kB take 15 ms at most.
+# All quantifiers are possessive, so that no text is read twice: 200 kB take at most 15 ms.
 _WRITTEN = rf"[^{_SPACE}/>][^{_SPACE}/>=]*+(?:[{_SPACE}]*+=[{_SPACE}]*+{_VALUE})?+"
 _ATTRIBUTE = re.compile(rf"([^{_SPACE}/>][^{_SPACE}/>=]*+)(?:[{_SPACE}]*+=[{_SPACE}]*+({_VALUE}))?")
 _REST = rf"(?:[{_SPACE}/]++|{_WRITTEN})*+"
-# What is no markup: in these no tag is read until their own end.
+# Elements whose content is not markup: no tag is read before their own end tag.
 _RAW = "iframe|noembed|noframes|script|style|textarea|title|xmp"
 _MARKUP = re.compile(
     rf"<!--(?:-?>|.*?(?:--!?>|\Z))"  # a comment
@@ -93,11 +95,11 @@ _SET_BY_US = frozenset({"rel", "target"})
 
 
 Shown = tuple[bytes | None, tuple[str, ...]]
-"""What goes into the bundle, and what a user would want to know about the rest."""
+"""The content for the bundle, and warnings for the user about what was left out."""
 
 
 class Unusable(WorkerError):
-    """It cannot be passed on. The message goes on after "The … is left out:"."""
+    """A picture or a description that cannot be shown. The message continues "The … is left out:"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +107,11 @@ class Description:
     """A description that may be shown."""
 
     html: str
-    removed: tuple[str, ...]  # names of tags, and of attributes with a `=` after them
+    removed: tuple[str, ...]  # names of tags, and names of attributes followed by `=`
 
 
 def shown_picture(icon: bytes) -> Shown:
-    """Let a picture pass as it is. Raises Unusable."""
+    """Return a picture unchanged. Raises Unusable."""
     if len(icon) > MAX_ICON:
         raise Unusable(f"it is larger than {MAX_ICON >> 20} MiB. Make it smaller.")
     if not icon.startswith(_SIGNATURES) and not (icon[:4] == b"RIFF" and icon[8:12] == b"WEBP"):
@@ -118,7 +120,7 @@ def shown_picture(icon: bytes) -> Shown:
 
 
 def shown_description(html: str) -> Shown:
-    """Make a document of what may be shown. Raises Unusable."""
+    """Return an HTML document of the parts that may be shown. Raises Unusable."""
     description = sanitise(html)
     removed = shorten(", ".join(description.removed), 100, placeholder=" and more")  # a warning has 200 characters
     about = f"The description is shown without {removed}: only text, links, lists and tables are passed on."
@@ -126,7 +128,10 @@ def shown_description(html: str) -> Shown:
 
 
 def sanitise(html: str) -> Description:
-    """Keep what is harmless. Raises Unusable: too long, too many tags or attributes, nothing left."""
+    """Keep only the harmless parts.
+
+    Raises Unusable if the text is too long, has too many tags or attributes, or if nothing is left.
+    """
     if len(html) > MAX_CHARS_WITH_PICTURES:
         raise Unusable(f"it is longer than {MAX_CHARS_WITH_PICTURES} characters. Simplify it.")
     text = _INLINE_PICTURE.sub('=""', html)
@@ -145,17 +150,17 @@ def sanitise(html: str) -> Description:
 
 
 class _Markup:
-    """Writes each piece of markup anew, and notes for people what goes."""
+    """Rewrites each piece of markup, and records for users what is removed."""
 
     def __init__(self) -> None:
         self.removed: set[str] = set()
         self.links = 0
-        self._known: dict[str, tuple[str, int]] = {}  # piece → what becomes of it, and whether that is a link
+        self._known: dict[str, tuple[str, int]] = {}  # piece → its replacement, and whether that is a link
 
     def rewritten(self, match: re.Match[str]) -> str:
-        """Write one piece without what may not stay: whatever begins a tag in the new text ends with its next `>`."""
+        """Rewrite one piece with only the allowed parts. A tag in the result ends at the first `>` after its start."""
         piece = match[0]
-        if (known := self._known.get(piece)) is None:  # most tags come again and again
+        if (known := self._known.get(piece)) is None:  # most tags recur
             known = self._known[piece] = self._piece(*match.groups())
         self.links += known[1]
         return known[0]
@@ -164,7 +169,7 @@ class _Markup:
         if raw:
             self._remove_tag(raw.lower())
             return escape(text, quote=False) if raw.lower() == "xmp" else "", 0
-        if not name or not close:  # a browser drops a tag that the text ends in
+        if not name or not close:  # a browser drops an unfinished tag at the end of the text
             return "", 0
         kept, link = "", 0
         if not end:
@@ -192,6 +197,6 @@ class _Markup:
 
 
 def _value(text: str) -> str:
-    """Write a value between double quotes; its character references stay what they are."""
+    """Escape a value for double quotes. Its character references stay unchanged."""
     inner = text[1:].removesuffix(text[0]) if text[:1] in ('"', "'") else text
     return inner.replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")

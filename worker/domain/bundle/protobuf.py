@@ -1,9 +1,9 @@
-"""What a .proto file declares, and whether protobuf's own rules allow it. Pure.
+"""Read the declarations of a .proto file, and check them by protobuf's own rules. Pure.
 
-Lark reads the file by the grammar in protobuf.lark. The protobuf library builds the descriptors and checks them, as
-protoc does. The library takes much on trust, because its input usually comes from protoc: this module,
-protobuf_names.py and protobuf_options.py check that. proto2, proto3 and editions are all checked. `make properties`
-compares the verdicts with protoc's.
+Lark parses the file by the grammar in protobuf.lark. The protobuf library builds the descriptors and checks them, as
+protoc does. The library does not check everything, because its input usually comes from protoc. This module,
+protobuf_names.py and protobuf_options.py check the rest. proto2, proto3 and editions are all checked.
+`make properties` compares the verdicts with those of protoc.
 """
 
 import re
@@ -34,9 +34,9 @@ _Node = Tree[Token]
 _Field: TypeAlias = pb.FieldDescriptorProto
 
 MAX_DEPTH = 31  # of nested messages and groups, as in protoc
-MAX_PACKAGE = 101  # parts of a package's name, as in protoc
+MAX_PACKAGE = 101  # parts of a package name, as in protoc
 PROTO2, PROTO3 = "proto2", "proto3"
-EDITIONS = {"2023": pb.EDITION_2023, "2024": pb.EDITION_2024}  # that protoc of grpcio-tools knows
+EDITIONS = {"2023": pb.EDITION_2023, "2024": pb.EDITION_2024}  # the editions that protoc of grpcio-tools supports
 # The files that protoc ships.
 _SHIPPED = {
     f"google/protobuf/{name.replace('.', '/')}.proto": f"google.protobuf.{name}_pb2"
@@ -45,7 +45,7 @@ _SHIPPED = {
         "wrappers", "compiler.plugin",
     )
 }  # fmt: skip
-# Files that protoc ships and the library does not: features that editions have in one language.
+# Files that protoc ships and the library does not: features of editions for a single language.
 _FEATURES = {f"google/protobuf/{name.lower()}_features.proto": name for name in ("Cpp", "Java", "Go")}
 _DESCRIPTOR = "google/protobuf/descriptor.proto"
 _SCALARS = frozenset({
@@ -54,8 +54,8 @@ _SCALARS = frozenset({
 })  # fmt: skip
 _MAP_KEYS = _SCALARS - {"double", "float", "bytes"}
 _NUMBERS = range(1, 2**29)  # of fields
-_RESERVABLE = range(1, 2**31 - 1)  # more than there are
-_KEPT_NUMBERS = range(19_000, 20_000)  # for the implementation of protobuf
+_RESERVABLE = range(1, 2**31 - 1)  # more numbers than a field may have
+_KEPT_NUMBERS = range(19_000, 20_000)  # reserved for the implementation of protobuf
 _SET_NUMBERS = range(1, 2**31 - 1)  # of extensions of a message set
 _INT32 = range(-(2**31), 2**31)
 _JS_TYPES = frozenset({
@@ -67,7 +67,7 @@ _JS_TYPES = frozenset({
 class Rpc:
     """One operation of a service."""
 
-    request: str  # its message, without the package
+    request: str  # the name of its message, without the package
     response: str
     streams: tuple[bool, bool]  # of requests, of responses
 
@@ -83,20 +83,20 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Protobuf:
-    """What one .proto file declares at its top level. Two digests are the same where protoc's descriptors are equal."""
+    """The top-level declarations of one .proto file. Two digests are the same if protoc's descriptors are equal."""
 
-    syntax: str  # proto2 (also of a file that does not say), proto3, or the year of an edition
+    syntax: str  # proto2 (also for a file that declares no syntax), proto3, or the year of an edition
     package: str
     imports: tuple[str, ...]
     enums: Mapping[str, bytes]  # name → digest
     extensions: bool
     messages: Mapping[str, bytes]  # name → digest
     services: Mapping[str, Service]
-    called: tuple[str, int] | None  # what the orchestrator takes for the service's name, and the line of it
+    called: tuple[str, int] | None  # what the orchestrator takes for the service's name, and its line
 
 
 class ProtobufError(WorkerError):
-    """A file is not valid. The message goes on after the name of the file and the line, which counts from 1."""
+    """An invalid file. The message continues a sentence that names the file and the line, which counts from 1."""
 
     def __init__(self, problem: str, line: int) -> None:
         super().__init__(problem)
@@ -104,7 +104,7 @@ class ProtobufError(WorkerError):
 
 
 def read_protobuf(data: bytes) -> Protobuf:
-    """Read one file; takes 2 µs a character. A byte order mark is fine, and a carriage return is white space.
+    """Read one file, at 2 µs per character. A byte order mark is allowed, and a carriage return is white space.
 
     Raises ProtobufError.
     """
@@ -112,7 +112,7 @@ def read_protobuf(data: bytes) -> Protobuf:
         text = data.decode()
     except UnicodeDecodeError as error:
         raise ProtobufError("it is not UTF-8", data.count(b"\n", 0, error.start) + 1) from None
-    if "\0" in text:  # to protoc the end of the file, also in a comment
+    if "\0" in text:  # protoc stops reading the file there, also in a comment
         raise ProtobufError("there is a NUL character", text.count("\n", 0, text.index("\0")) + 1)
     source = _visible(text.removeprefix("\ufeff"))
     try:
@@ -123,14 +123,14 @@ def read_protobuf(data: bytes) -> Protobuf:
 
 
 def _visible(text: str) -> str:
-    """Blank the words for visibility that edition 2024 has: a file that nothing imports can do without them."""
+    """Blank the visibility keywords of edition 2024, which do not matter in a file that nothing imports."""
     if not re.match(r"(\s|//[^\n]*|/\*.*?\*/)*edition\s*=\s*[\"']2024[\"']", text, re.DOTALL):
         return text
     return re.sub(r"\b(export|local)(?=\s+(message|enum)\s+\w+\s*\{)", lambda it: " " * len(it[0]), text)
 
 
 def _called(text: str) -> tuple[str, int] | None:
-    """Find the service as the orchestrator does, which reads with universal newlines and looks where lines begin."""
+    """Find the service as the orchestrator does: at the beginning of a line, with universal newlines."""
     for number, line in enumerate(re.split("\r\n?|\n", text), start=1):
         if line.startswith("service "):
             return line.removeprefix("service ").partition("{")[0].strip(), number
@@ -148,7 +148,7 @@ def _syntax_error(error: UnexpectedInput, text: str) -> ProtobufError:
 
 @cache
 def _grammar() -> Lark:
-    """Compile the grammar, once (70 ms)."""
+    """Compile the grammar once, which takes 70 ms."""
     grammar = Path(__file__).with_suffix(".lark").read_text(encoding="ascii")
     checks = {"STRING": _check_string}
     return Lark(grammar, parser="lalr", propagate_positions=True, edit_terminals=_whole_word, lexer_callbacks=checks)
@@ -161,16 +161,16 @@ def _check_string(token: Token) -> Token:
 
 
 def _whole_word(terminal: TerminalDef) -> None:
-    """Let a keyword end where the word ends, also where no name could stand."""
+    """Match a keyword only as a whole word, also where no name is possible."""
     if terminal.pattern.value.isalpha():
         terminal.pattern, terminal.priority = PatternRE(rf"{terminal.pattern.value}\b"), 1
 
 
 @dataclass(frozen=True, slots=True)
 class _Use:
-    """The name of a type, where it is used."""
+    """A use of a type's name."""
 
-    owner: Any  # the descriptor that has it
+    owner: Any  # the descriptor that uses the name
     attribute: str
     scope: Symbol
     line: int
@@ -178,40 +178,40 @@ class _Use:
 
 @dataclass(frozen=True, slots=True)
 class _Options:
-    """Where options are set."""
+    """The options of one declaration."""
 
     message: Any  # FileOptions, MessageOptions, …
-    scope: Symbol  # in which their names are looked up
+    scope: Symbol  # the scope in which the options' names are looked up
     settings: Settings
 
 
 @dataclass(frozen=True, slots=True)
 class _Custom:
-    """An option that is an extension, until all are known."""
+    """An option that is an extension, kept until all extensions are known."""
 
     options: _Options
-    steps: tuple[Step, ...]  # as the file names them
+    steps: tuple[Step, ...]  # as spelled in the file
     value: Value
     line: int
 
 
 class _File:
-    """One parsed file on its way to descriptors."""
+    """Converts one parsed file to descriptors."""
 
     def __init__(self, tree: _Node, source: str) -> None:
         self._nodes = list(_trees(tree))
         self._source = source
         self._file = pb.FileDescriptorProto(name="file.proto")
-        self._scope = Symbol(names.PACKAGE)  # in which names are declared now
-        self._imported: dict[str, Sequence[Symbol]] = {}  # file → what it declares
+        self._scope = Symbol(names.PACKAGE)  # the scope of the current declaration
+        self._imported: dict[str, Sequence[Symbol]] = {}  # file → its declarations
         self._uses: list[_Use] = []
         self._custom: list[_Custom] = []
         self._extensions: list[tuple[_Field, Symbol]] = []
-        self._extended: dict[str, set[int]] = {}  # the message of it → numbers
+        self._extended: dict[str, set[int]] = {}  # extended message → numbers
         self.syntax = PROTO2
 
     def read(self, called: tuple[str, int] | None) -> Protobuf:
-        """Raise ProtobufError."""
+        """Convert and check the file. Raises ProtobufError."""
         file = self._file
         for node in sorted(self._nodes, key=lambda it: it.data == "package"):  # after the imports
             self._begin(node)
@@ -243,20 +243,20 @@ class _File:
         )
 
     def _judge(self) -> DescriptorPool:
-        """Let the library build the file, but for what it judges otherwise than protoc."""
+        """Let the library build and check the file, without the parts that it checks differently from protoc."""
         pool, file = DescriptorPool(), pb.FileDescriptorProto()
         file.CopyFrom(self._file)
         for message in _messages(file.message_type):
             message.ClearField("reserved_range")
         for field in _fields(file):
-            field.json_name = f"={field.number}"  # no two are the same, and none is a name
+            field.json_name = f"={field.number}"  # no two are equal, and none equals a field's name
             field.ClearField("default_value")
         for shipped in _shipped(self._file.dependency).values():
             pool.Add(shipped)
         try:
             pool.AddSerializedFile(file.SerializeToString())
         except TypeError as error:
-            # It knows no lines; what is foreseen has been refused before.
+            # The library reports no line. The expected errors were found before, with their lines.
             self._refuse(str(error).rpartition("descriptor pool: ")[2], 1)
         return pool
 
@@ -268,7 +268,7 @@ class _File:
         return self.syntax in EDITIONS
 
     def _name(self, owner: Any, kind: str, node: _Node) -> Symbol:
-        """Give the descriptor the name that is declared there."""
+        """Set the descriptor's name, and declare it in the current scope."""
         owner.name = next(str(it) for it in node.children if _is(it, "NAME"))
         return self._symbol(kind, owner.name, node.meta.line)
 
@@ -285,7 +285,7 @@ class _File:
         self._scope = outer
 
     def _use(self, owner: Any, attribute: str, node: _Node) -> None:
-        """Give the descriptor the name of the type that is used there, until all names are known."""
+        """Set the type's name as the file spells it. `_resolve` replaces the name when all names are known."""
         setattr(owner, attribute, name := _type(node))
         first, *rest = name.split(".", 1)
         if first in _SCALARS or first == "group" or (first == "map" and rest and attribute == "type_name"):
@@ -360,7 +360,7 @@ class _File:
             self._refuse("a file that is optimized for LITE_RUNTIME has no generic services", line)
 
     def _begin(self, node: _Node) -> None:
-        """Read what holds for the whole file, wherever it stands."""
+        """Read a statement that applies to the whole file, wherever the file contains it."""
         match node.data:
             case "syntax":
                 self._set_syntax(_string(node.children[0]), node.meta.line)
@@ -418,7 +418,7 @@ class _File:
         if name not in _SHIPPED and name not in _FEATURES:
             self._refuse(f"it imports '{name[:80]}', which nobody ships: a model has one file", line)
         for shipped, file in _shipped([name]).items():
-            if shipped not in self._imported:  # by another one
+            if shipped not in self._imported:  # by another import
                 self._imported[shipped] = names.declare_file(self._scope, file)
         for symbol in self._imported[name]:
             symbol.is_visible = True
@@ -495,7 +495,7 @@ class _File:
                 it.options.CopyFrom(ranges[0].options)
 
     def _check_fields(self, message: pb.DescriptorProto, line: int) -> None:
-        """Check what the library takes on trust."""
+        """Check the rules that the library does not check."""
         numbers: set[int] = set()
         kept = set(message.reserved_name)
         reserved = sorted(
@@ -523,7 +523,7 @@ class _File:
         return self._scope.names[name].line
 
     def _add_optionals(self, message: pb.DescriptorProto) -> None:
-        """Give each optional field the oneof of its own that stands for it, as protoc does."""
+        """Add a oneof for each optional field, as protoc does."""
         taken = {it.name for it in message.field} | {it.name for it in message.oneof_decl}
         for field in message.field:
             if field.proto3_optional:
@@ -567,7 +567,7 @@ class _File:
     def _group(
         self, node: _Node, field: _Field, messages: Any, depth: int, oneof: int | None = None, kind: str = names.FIELD
     ) -> Symbol:
-        """Read a group: a field and its message under one name."""
+        """Read a group: a field and its message with one name."""
         line = node.meta.line
         if self.syntax != PROTO2:
             self._refuse("only proto2 has groups", line)
@@ -668,7 +668,10 @@ class _File:
                 self._refuse(f"'{value.name}' has a name or a number that is reserved", line)
 
     def _reserved(self, node: _Node, owner: Any, allowed: range, last: int) -> None:
-        """Read ranges and names; ranges end before `end` in a message, and with it in an enum."""
+        """Read reserved ranges and names.
+
+        `end` of a range is exclusive in a message's descriptor, and inclusive in an enum's.
+        """
         kept = set(owner.reserved_name)
         words = [str(it) for it in node.children if _is(it, "NAME")]
         literals = [_string(it) for it in _trees(node) if it.data == "string"]
@@ -685,7 +688,7 @@ class _File:
                 owner.reserved_range.add(start=first, end=end + (allowed is _RESERVABLE))
 
     def _range(self, node: _Node, allowed: range, last: int) -> tuple[int, int]:
-        """Return the first number and the last."""
+        """Return the first and the last number of a range."""
         first, *others = (last if _is(it, "MAX") else self._integer(it) for it in node.children)
         end = others[0] if others else first
         if first not in allowed or end not in allowed or end < first:
@@ -706,7 +709,7 @@ class _File:
         request, response = _sides(node)
         self._use(rpc, "input_type", request[0])
         self._use(rpc, "output_type", response[0])
-        # Not set where it is not true, so that descriptors are equal.
+        # Left unset instead of false, so that equal declarations have equal descriptors.
         for side, name in ((request, "client_streaming"), (response, "server_streaming")):
             if side[1]:
                 setattr(rpc, name, True)
@@ -764,7 +767,7 @@ class _File:
     def _set_default(self, field: _Field, value: Value, line: int) -> None:
         if self.syntax == PROTO3 or field.label == _Field.LABEL_REPEATED or field.type == _Field.TYPE_GROUP:
             self._refuse("proto3, repeated fields and messages have no default values", line)
-        if not field.HasField("type"):  # an enum's value, which is checked when the enum is known
+        if not field.HasField("type"):  # a value of an enum, which is checked when the enum is known
             field.default_value = str(value.content) if value.kind == values.IDENTIFIER else "-"
             return
         try:
@@ -790,14 +793,14 @@ class _File:
             self._option(options, assignment)
 
     def _option(self, options: _Options, assignment: Any) -> None:
-        """Set an option of protobuf's own, and keep one of another's for later."""
+        """Set an option of protobuf's own, and keep a custom option for later."""
         line, message = assignment.meta.line, options.message
         steps, value = tuple(_steps(assignment.children[0])), self._value(assignment)
         if steps[0].name == "features" and not steps[0].is_extension:
             if not self._is_edition:
                 self._refuse("only editions have features", line)
             if any(it.is_extension for it in steps):
-                return  # of a language: nothing here knows them
+                return  # a feature of a single language, which is not checked
         if any(it.is_extension for it in steps):
             self._custom.append(_Custom(options, steps, value, line))
             return
@@ -815,7 +818,7 @@ class _File:
             setattr(message, last, given)
 
     def _set_custom(self, custom: _Custom, pool: DescriptorPool) -> None:
-        """Interpret an option of another's, and note it in the descriptor, as what makes it another one."""
+        """Interpret a custom option, and add it to the descriptor, so that declarations differ if their options do."""
         options, shown = custom.options, ".".join(f"({it.name})" if it.is_extension else it.name for it in custom.steps)
         steps = []
         for step in custom.steps:
@@ -833,7 +836,7 @@ class _File:
         except ValueError as error:
             self._refuse(f"the option '{shown[:60]}' {error}", custom.line)
         if isinstance(given, str) and self.syntax != PROTO2 and given.encode() != custom.value.content:
-            self._refuse(f"the option '{shown[:60]}' is not UTF-8", custom.line)  # protoc crashes
+            self._refuse(f"the option '{shown[:60]}' is not UTF-8", custom.line)  # protoc crashes on such a value
         name = [pb.UninterpretedOption.NamePart(name_part=it.name, is_extension=it.is_extension) for it in steps]
         options.message.uninterpreted_option.add(name=name, aggregate_value=values.canonical(given))
 
@@ -901,7 +904,7 @@ def _sets_wire_format(option: _Node) -> bool:
 
 
 def _sides(rpc: _Node) -> list[tuple[_Node, bool]]:
-    """Return the request's type and the response's, each with whether it is a stream."""
+    """Return the types of the request and the response, each with whether it is a stream."""
     sides, stream = [], False
     for it in rpc.children:
         if _is(it, "type"):
@@ -911,7 +914,7 @@ def _sides(rpc: _Node) -> list[tuple[_Node, bool]]:
 
 
 def _holds(ranges: Sequence[tuple[int, int]], number: int) -> bool:
-    """Tell whether a number lies in one of the ranges, which are sorted and end before their second number."""
+    """Return whether one of the sorted ranges contains the number. A range excludes its second number."""
     at = bisect_right(ranges, (number, _INT32.stop)) - 1
     return at >= 0 and number < ranges[at][1]
 
@@ -929,19 +932,19 @@ def _is_list(message: Any, name: str) -> bool:
 
 
 def _is_closed(file: pb.FileDescriptorProto, enum: pb.EnumDescriptorProto) -> bool:
-    """Tell whether an edition's enum is closed, as in proto2."""
+    """Return whether an edition's enum is closed, as in proto2."""
     features = enum.options.features if enum.options.features.HasField("enum_type") else file.options.features
     return features.enum_type == pb.FeatureSet.CLOSED
 
 
 def _is_legacy(file: pb.FileDescriptorProto, message: pb.DescriptorProto) -> bool:
-    """Tell whether an edition's names in JSON may be the same, as in proto2."""
+    """Return whether an edition allows equal JSON names in a message, as proto2 does."""
     legacy = pb.FeatureSet.LEGACY_BEST_EFFORT
     return legacy in (file.options.features.json_format, message.options.features.json_format)
 
 
 def _messages(declared: Iterable[pb.DescriptorProto]) -> Iterator[pb.DescriptorProto]:
-    """Yield these and all that are nested in them."""
+    """Yield these messages and all messages nested in them."""
     for message in declared:
         yield message
         yield from _messages(message.nested_type)
@@ -964,7 +967,7 @@ def _rpc(rpc: pb.MethodDescriptorProto) -> Rpc:
 
 
 def _shipped(wanted: Iterable[str]) -> dict[str, pb.FileDescriptorProto]:
-    """Return files that protoc ships, after those that they import."""
+    """Return these files, which protoc ships. Each file comes after the files that it imports."""
     files: dict[str, pb.FileDescriptorProto] = {}
     for name in wanted:
         if name in _FEATURES:

@@ -1,6 +1,6 @@
-"""Names in a .proto file by protoc's rules: each declared once, types looked up from the innermost scope. Pure.
+"""Names in a .proto file, by protoc's rules: each is declared once, and types are looked up from the innermost scope.
 
-The protobuf library leaves both to protoc, which hands it every name in full.
+Pure. The protobuf library leaves both rules to protoc, which passes it fully qualified names only.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from google.protobuf import descriptor_pb2 as pb
 
-MAX_NAME: Final = 500  # of a name with all that it stands in; the library keeps each in full
+MAX_NAME: Final = 500  # characters of a fully qualified name, because the library stores each name in full
 PACKAGE, MESSAGE, ENUM, VALUE, FIELD, ONEOF, EXTENSION, SERVICE, RPC = (
     "package", "message", "enum", "value", "field", "oneof", "extension", "service", "rpc",
 )  # fmt: skip
@@ -21,21 +21,21 @@ _SCOPES = frozenset({PACKAGE, MESSAGE, ENUM, SERVICE})
 
 @dataclass(slots=True, eq=False)
 class Symbol:
-    """What a name stands for, and the names within it."""
+    """A declared name, and the names declared within it."""
 
     kind: str
-    name: str = ""  # in full, without a dot in front
+    name: str = ""  # fully qualified, without a leading dot
     line: int = 0
     outer: "Symbol | None" = None
     names: "dict[str, Symbol]" = field(default_factory=dict)
-    is_visible: bool = True  # False: only known to a file that is imported
+    is_visible: bool = True  # False: visible only to an imported file
     is_map_entry: bool = False
-    is_closed: bool = False  # an enum that has no other values than its own
-    is_shipped: bool = False  # with protoc
+    is_closed: bool = False  # an enum that allows no values except those that it declares
+    is_shipped: bool = False  # declared in a file that protoc ships
     declared: Any = None  # the descriptor of a message or an enum
 
     def declare(self, kind: str, name: str, line: int = 0) -> "Symbol":
-        """Add a name to this scope. Raises ValueError if it is taken, or too long."""
+        """Add a name to this scope. Raises ValueError if the name is taken or too long."""
         known = self.names.get(name)
         if known is not None:
             if kind == known.kind == PACKAGE:
@@ -48,14 +48,14 @@ class Symbol:
         return symbol
 
     def package(self, name: str, line: int = 0) -> "Symbol":
-        """Return the scope of a package."""
+        """Return the scope of a package, and declare the package if necessary. Raises ValueError."""
         scope = self
         for part in filter(None, name.split(".")):
             scope = scope.declare(PACKAGE, part, line)
         return scope
 
     def find(self, name: str, *, types_only: bool) -> "Symbol | None":
-        """Look up a name that is used in this scope: the innermost scope that knows its first part decides."""
+        """Look up a name that is used in this scope. The innermost scope that declares its first part decides."""
         first, *rest = name.split(".")
         if not first:
             return self.root().descend(rest)
@@ -80,7 +80,7 @@ class Symbol:
         return list(self._outwards())[-1]
 
     def descend(self, names: Sequence[str]) -> "Symbol | None":
-        """Look up a path of names in this scope alone."""
+        """Look up a path of names in this scope only."""
         found: Symbol | None = self
         for name in names:
             found = found and found.names.get(name)
@@ -88,7 +88,7 @@ class Symbol:
 
 
 def declare_file(root: Symbol, file: pb.FileDescriptorProto) -> Sequence[Symbol]:
-    """Add what an imported file declares, and return that. Raises ValueError."""
+    """Add the declarations of an imported file, and return them. Raises ValueError."""
     symbols = list(_declare(root.package(file.package), file))
     for symbol in symbols:
         symbol.is_visible, symbol.is_shipped, symbol.is_closed = False, True, file.syntax != "proto3"
@@ -108,14 +108,15 @@ def _declare(scope: Symbol, owner: pb.FileDescriptorProto | pb.DescriptorProto) 
 
 
 def json_twins(message: pb.DescriptorProto, *, is_lax: bool) -> Iterator[str]:
-    """Yield the fields that have another one's name in JSON; a name that is set does not make up for the other.
+    """Yield the fields whose JSON name is that of another field, or is set to a name in square brackets.
 
-    is_lax: as in proto2, where only two names that are set must differ.
+    Default JSON names must differ even if a field sets another name with `json_name`.
+    is_lax: as in proto2, where only the names that are set must differ from each other.
     """
     if message.options.deprecated_legacy_json_field_conflicts:
         return
     given: set[str] = set()
-    used: dict[str, bool] = {}  # name → whether it was set
+    used: dict[str, bool] = {}  # name → whether it was set with `json_name`
     for it in message.field:
         name = json_name(it.name)
         if name in given and not is_lax:
@@ -131,7 +132,10 @@ def json_twins(message: pb.DescriptorProto, *, is_lax: bool) -> Iterator[str]:
 
 
 def value_twins(enum: pb.EnumDescriptorProto) -> Iterator[str]:
-    """Yield the values that have another one's name where case, underscores and the name of the enum do not count."""
+    """Yield the values that have the name of a value with another number.
+
+    Names are compared without regard to case and underscores, and without the enum's name as a prefix.
+    """
     prefix = enum.name.replace("_", "").lower()
     taken: dict[str, int] = {}
     for value in enum.value:
@@ -140,7 +144,7 @@ def value_twins(enum: pb.EnumDescriptorProto) -> Iterator[str]:
 
 
 def _short_name(name: str, prefix: str) -> str:
-    letters = accumulate(it != "_" for it in name)  # how many so far
+    letters = accumulate(it != "_" for it in name)  # the number of letters so far
     end = next((at for at, count in enumerate(letters, 1) if count == len(prefix)), 0)
     rest = name[end:].lstrip("_")
     if not rest or name[:end].replace("_", "").lower() != prefix:
@@ -149,10 +153,10 @@ def _short_name(name: str, prefix: str) -> str:
 
 
 def json_name(name: str) -> str:
-    """Return the name that protoc gives a field in JSON."""
+    """Return a field's default JSON name, as protoc derives it."""
     return re.sub(r"_+(.?)", lambda match: match[1].upper(), name)
 
 
 def map_entry(name: str) -> str:
-    """Return the name of the message that protoc makes for a map's entries."""
+    """Return the name of the message that protoc generates for the entries of a map."""
     return re.sub(r"(?:^|_+)([a-z]?)", lambda match: match[1].upper(), name) + "Entry"

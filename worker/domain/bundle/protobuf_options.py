@@ -1,6 +1,6 @@
-"""Values in a .proto file by protoc's rules: strings, numbers, options of protobuf's own and of the file. Pure.
+"""Values in a .proto file, by protoc's rules: strings, numbers, protobuf's own options and custom options. Pure.
 
-protoc leaves the protobuf library nothing to interpret, so the library takes every value on trust.
+protoc interprets every value itself, so the protobuf library checks none.
 """
 
 import re
@@ -15,7 +15,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-MAX_AGGREGATE_DEPTH: Final = 60  # of braces in an aggregate; the library recurses
+MAX_AGGREGATE_DEPTH: Final = 60  # of braces in an aggregate, which the library parses recursively
 
 IDENTIFIER, INTEGER, FLOAT, STRING, AGGREGATE = ("identifier", "integer", "float", "string", "aggregate")
 
@@ -41,25 +41,25 @@ _NAME = re.compile(r"(\.\w+)+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What stands after the equals sign of an option."""
+    """The value after the equals sign of an option."""
 
     kind: str
-    content: Any  # str, int, float, bytes; the text of an aggregate
-    is_negative: bool = False  # an integer with a minus: -0 is not unsigned
+    content: Any  # str, int, float or bytes; for an aggregate, its text
+    is_negative: bool = False  # an integer with a minus sign: -0 is not unsigned
 
     def fits(self, kind: int) -> bool:
-        """Tell whether it is an integer of this CPPTYPE."""
+        """Return whether the value is an integer of this CPPTYPE."""
         fits = self.kind == INTEGER and self.content in _INTEGERS[kind]
         return fits and not (self.is_negative and kind in _UNSIGNED)
 
 
 def has_wrong_escape(literal: str) -> bool:
-    """Tell whether a literal has a backslash that begins no escape."""
+    """Return whether a literal has a backslash that does not begin a valid escape sequence."""
     return "\\" in _ESCAPED.sub("", literal)
 
 
 def unescape(literal: str) -> bytes:
-    """Return what stands between the quotes."""
+    """Return the content between the quotes, with escape sequences replaced."""
     text = literal[1:-1]
     if "\\" not in text:
         return text.encode()
@@ -84,12 +84,12 @@ def _unescaped(match: re.Match[str]) -> bytes:
 
 
 def as_text(content: bytes) -> str:
-    """Return a string for a descriptor, which keeps UTF-8 alone."""
+    """Return a string for a descriptor, which can hold only UTF-8. Every other byte becomes a backslash escape."""
     return content.decode(errors="backslashreplace")
 
 
 def number(literal: str, *, is_negative: bool) -> Value:
-    """Read a number as protoc does: an integer that is too large is a float. Raises ValueError."""
+    """Read a number as protoc does: a decimal integer that is too large becomes a float. Raises ValueError."""
     if not literal[0].isdigit() or re.fullmatch(r"[0-9]+", literal) is None:
         if literal[:2] in ("0x", "0X"):
             return _integer(int(literal, 16), is_negative=is_negative)
@@ -113,7 +113,7 @@ def _integer(content: int, *, is_negative: bool, is_decimal: bool = False) -> Va
 
 
 def default(field: pb.FieldDescriptorProto, value: Value) -> str:
-    """Return the default value of a field of a scalar type, the same for the same value. Raises ValueError."""
+    """Return the default value of a scalar field in a canonical form. Raises ValueError."""
     kinds = {
         _Field.TYPE_BOOL: (IDENTIFIER,),
         _Field.TYPE_STRING: (STRING,),
@@ -137,7 +137,7 @@ def default(field: pb.FieldDescriptorProto, value: Value) -> str:
 
 
 def setting(field: FieldDescriptor, value: Value) -> Any:
-    """Return the value of an option as the library takes it. Raises ValueError."""
+    """Return the value of an option in the form that the library accepts. Raises ValueError."""
     kind = field.cpp_type
     if kind in _INTEGERS:
         fits = value.fits(kind)
@@ -172,7 +172,7 @@ def _converted(field: FieldDescriptor, content: Any) -> Any:
 
 
 def aggregate(text: str, into: Message) -> Message:
-    """Read text format, without protoc's comments. Raises ValueError."""
+    """Parse a value in protobuf's text format, after replacing protoc's comments with spaces. Raises ValueError."""
     text = _COMMENT.sub(lambda it: it[0] if it[0][0] in "\"'" else re.sub(r"[^\n]", " ", it[0]), text)
     if _depth(text) > MAX_AGGREGATE_DEPTH:
         raise ValueError(f"braces more than {MAX_AGGREGATE_DEPTH} deep")
@@ -195,17 +195,17 @@ def _depth(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A part of the name of an option: a field, or an extension by its name in full."""
+    """A part of an option's name: a field, or an extension with its fully qualified name."""
 
     name: str
     is_extension: bool
 
 
 class Settings:
-    """The options of one thing: which are set, and whether they may be."""
+    """The options of one declaration: tracks which are set, and checks whether each is allowed there."""
 
     def __init__(self, target: int) -> None:
-        self._target = target  # FieldOptions.TARGET_TYPE_…, what has the options
+        self._target = target  # FieldOptions.TARGET_TYPE_…, the kind of the declaration
         self._set: set[tuple[int, ...]] = set()
 
     def set(self, pool: DescriptorPool | None, options: Descriptor, steps: Iterable[Step], value: Value) -> Any:
@@ -259,7 +259,7 @@ def _is_set(field: FieldDescriptor, given: Any) -> bool:
 
 
 def _used(field: FieldDescriptor, given: Any) -> Iterator[FieldDescriptor]:
-    """Yield the field and all that are set within."""
+    """Yield the field and all fields that are set within its value."""
     yield field
     if isinstance(given, Message):
         for inner, content in given.ListFields():
@@ -285,12 +285,12 @@ def _paths(path: tuple[int, ...], given: Message) -> Iterator[tuple[int, ...]]:
 
 
 def canonical(given: Any) -> str:
-    """Return a value as a text that is the same for the same value."""
+    """Return a canonical text for a value: equal values have the same text."""
     return repr(given.SerializePartialToString(deterministic=True) if isinstance(given, Message) else given)
 
 
 def support_problem(support: pb.FieldOptions.FeatureSupport) -> str | None:
-    """Tell what is wrong with the editions that an option names."""
+    """Return the problem with the editions in an option's `feature_support`, or None."""
     introduced, deprecated, removed = support.edition_introduced, support.edition_deprecated, support.edition_removed
     if support.HasField("edition_deprecated"):
         wrong = deprecated < introduced or not support.HasField("deprecation_warning")
@@ -305,7 +305,7 @@ def support_problem(support: pb.FieldOptions.FeatureSupport) -> str | None:
 
 
 def declaration_problem(ranges: Iterable[pb.DescriptorProto.ExtensionRange], scalars: frozenset[str]) -> str | None:
-    """Tell what is wrong with the extensions that a message announces."""
+    """Return the problem with a message's declarations of its extensions, or None."""
     names: set[str] = set()
     for it in ranges:
         declared = it.options.declaration
@@ -328,7 +328,7 @@ def declaration_problem(ranges: Iterable[pb.DescriptorProto.ExtensionRange], sca
 def announced_problem(
     extension: pb.FieldDescriptorProto, name: str, announced: pb.DescriptorProto.ExtensionRange
 ) -> str | None:
-    """Tell how an extension differs from what its message announces."""
+    """Return how an extension differs from its declaration in the message that it extends, or None."""
     options = announced.options
     for one in options.declaration:
         if one.number == extension.number:

@@ -1,1 +1,1 @@
-"""The operator's patches for the manifests: pure."""
+"""The operator's patches for the manifests. Pure."""

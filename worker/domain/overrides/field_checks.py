@@ -1,6 +1,6 @@
-"""What the API server would refuse in single fields: one rule per field name, wherever it stands in a manifest.
+"""Find values that the API server rejects in single fields: one rule per field name, anywhere in a manifest.
 
-Names, labels and ports first, then quantities (`500m`, `1.5Gi`, `1e3`) and the resources of a container.
+Names, labels and ports come first, then quantities (`500m`, `1.5Gi`, `1e3`) and the resources of a container.
 """
 
 import re
@@ -20,7 +20,8 @@ _SCALE = {suffix: Fraction(10) ** power for suffix, power in _POWERS.items()} | 
     f"{letter}i": Fraction(1024) ** power for power, letter in enumerate("KMGTPE", start=1)
 }
 
-# What every kubelet knows; everything else is an extended resource with a domain, such as nvidia.com/gpu.
+# Resources that every kubelet knows. Apart from these and huge pages, a resource is an extended resource with a
+# domain, such as nvidia.com/gpu.
 _OWN = frozenset({"cpu", "memory", "ephemeral-storage"})
 _HUGE_PAGES = "hugepages-"
 
@@ -40,21 +41,21 @@ _ONE_OF: Mapping[str, tuple[str, ...]] = {
     "fsGroupChangePolicy": ("Always", "OnRootMismatch"),
     "imagePullPolicy": ("Always", "IfNotPresent", "Never"),
     "protocol": ("TCP", "UDP", "SCTP"),
-    "restartPolicy": ("Always",),  # the only one in the pods of a Deployment
+    "restartPolicy": ("Always",),  # the only policy that a Deployment's pods may have
     "scheme": ("HTTP", "HTTPS"),
     "terminationMessagePolicy": ("File", "FallbackToLogsOnError"),
-    "volumeMode": ("Filesystem",),  # a claim is mounted as a folder, which a block device is not
+    "volumeMode": ("Filesystem",),  # a claim is mounted as a folder, and a block device is not a folder
     "whenUnsatisfiable": ("DoNotSchedule", "ScheduleAnyway"),
 }
 _MAY_BE_NEGATIVE = frozenset({"priority"})
 _PORTS = frozenset({"containerPort", "hostPort", "port"})
 _LABELS = frozenset({"labels", "matchLabels", "nodeSelector"})
-# Mappings with keys of the operator's own: nothing in them is a field.
+# Mappings whose keys the operator chooses, so that none of their keys is a field.
 _FREE = _LABELS | {"annotations", "limits", "requests", "overhead"}
 
 
 def field_problems(document: Mapping[str, Any], place: str = "") -> Iterator[str]:
-    """Yield a sentence for each field that has the right type and a value that the API server refuses."""
+    """Yield a sentence for each field with the right type and a value that the API server rejects."""
     for field, value in document.items():
         where = f"{place}.{field}" if place else field
         if field in _FREE and isinstance(value, dict):
@@ -111,30 +112,30 @@ def _is_address(text: str) -> bool:
 
 
 def is_object_name(name: str | None) -> bool:
-    """Tell whether it can be the name of an object such as a Secret (DNS subdomain, RFC 1123)."""
+    """Return whether an object such as a Secret can have this name (DNS subdomain, RFC 1123)."""
     return bool(_DNS_SUBDOMAIN.fullmatch(name or ""))
 
 
-@lru_cache(maxsize=4096)  # the same few come with every manifest
+@lru_cache(maxsize=4096)  # the same few keys occur in every manifest
 def is_label_key(key: str) -> bool:
-    """Tell whether it has the form [domain/]name of the keys of labels, annotations and taints."""
+    """Return whether the key has the form [domain/]name, as keys of labels, annotations and taints must."""
     return bool(_LABEL_KEY.fullmatch(key))
 
 
 @lru_cache(maxsize=4096)
 def is_label_value(value: str) -> bool:
-    """Tell whether it can be the value of a label or a taint."""
+    """Return whether a label or a taint can have this value."""
     return bool(_LABEL_VALUE.fullmatch(value))
 
 
 def is_port_name(name: str) -> bool:
-    """Tell whether it can be the name of a port (IANA service name)."""
+    """Return whether a port can have this name (IANA service name)."""
     return bool(_PORT_NAME.fullmatch(name))
 
 
-@lru_cache(maxsize=1024)  # the same few come with every manifest
+@lru_cache(maxsize=1024)  # the same few quantities occur in every manifest
 def amount(quantity: str) -> Fraction | None:
-    """Return the amount that a quantity stands for, or None when it is not a quantity."""
+    """Return the amount that a quantity represents, or None if the text is not a quantity."""
     match = _QUANTITY.fullmatch(quantity)
     if match is None:
         return None
@@ -143,7 +144,7 @@ def amount(quantity: str) -> Fraction | None:
 
 
 def with_quantities(value: Any) -> Any:
-    """Copy a patch, with numbers among limits and requests as text: Kubernetes takes `cpu: 2` for "2"."""
+    """Copy a patch, and convert numbers in limits and requests to text: Kubernetes reads `cpu: 2` as "2"."""
     if isinstance(value, list):
         return [with_quantities(element) for element in value]
     if not isinstance(value, dict):
@@ -161,7 +162,7 @@ def _text(value: Any) -> Any:
 
 
 def resource_problems(resources: V1ResourceRequirements, place: str) -> Iterator[str]:
-    """Yield the reasons why the API server would refuse a container's `resources`."""
+    """Yield the reasons why the API server would reject the `resources` of a container or a pod."""
     requests, limits = resources.requests or {}, resources.limits or {}
     for kind, amounts in (("requests", requests), ("limits", limits)):
         for name in amounts:
@@ -175,7 +176,7 @@ def resource_problems(resources: V1ResourceRequirements, place: str) -> Iterator
 
 
 def amount_problems(amounts: Mapping[str, str], place: str) -> Iterator[str]:
-    """Yield a sentence for what is not a quantity, is negative, or is a fraction of what comes in whole units."""
+    """Yield a sentence for each value that is no quantity, is negative, or is a fraction of a whole-unit resource."""
     for name, quantity in amounts.items():
         found = amount(quantity)
         if found is None:

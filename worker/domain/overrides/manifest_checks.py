@@ -1,7 +1,8 @@
-"""What the API server would refuse although each field is valid by itself: fields that do not go together.
+"""Find combinations of fields that the API server rejects although each field is valid on its own.
 
-Not its whole validation, but that of what overrides are for: resources, scheduling, probes, environment, security and
-storage. The sentences are for the operator: the place, what is wrong, what to write instead.
+This is not the API server's whole validation. It covers what overrides are for: resources, scheduling, probes,
+environment, security and storage. The sentences are for the operator: they give the position, the mistake, and what to
+write instead.
 """
 
 import re
@@ -38,13 +39,13 @@ from worker.errors import NotDeployable
 
 _POD = "spec.template.spec"
 _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-# Newer API servers take nearly everything; this is what all of them take.
+# Newer API servers accept nearly every name. This is what all API servers accept.
 _VARIABLE = re.compile(r"(?!\.\.|\.\Z)[-._a-zA-Z][-._a-zA-Z0-9]*")
 _HANDLERS = {"exec": "var_exec", "grpc": "grpc", "httpGet": "http_get", "tcpSocket": "tcp_socket"}
 
 
 def deployment_problems(deployment: V1Deployment) -> Iterator[str]:
-    """Yield a sentence for each mistake in a Deployment that still has what `manifests` put into it."""
+    """Yield a sentence for each mistake in a Deployment that still has everything that `manifests` rendered."""
     if deployment.spec is None or deployment.spec.template.spec is None:
         return
     yield from _rollout(deployment.spec)
@@ -52,7 +53,7 @@ def deployment_problems(deployment: V1Deployment) -> Iterator[str]:
 
 
 def claim_problems(claim: V1PersistentVolumeClaim) -> Iterator[str]:
-    """Yield a sentence for each mistake."""
+    """Yield a sentence for each mistake in a claim."""
     spec = claim.spec
     if spec is None:
         return
@@ -86,7 +87,7 @@ def _rollout(spec: V1DeploymentSpec) -> Iterator[str]:
 
 def _pod(pod: V1PodSpec) -> Iterator[str]:
     for field, shared in (("hostNetwork", pod.host_network), ("hostPID", pod.host_pid), ("hostIPC", pod.host_ipc)):
-        if shared:  # Kubernetes takes it
+        if shared:  # which Kubernetes accepts
             yield f"{_POD}.{field}: the script on the playground refuses pods that share it with the node; omit it."
     for number, toleration in enumerate(pod.tolerations or ()):
         yield from _toleration(toleration, f"{_POD}.tolerations[{number}]")
@@ -152,7 +153,7 @@ def _container(container: V1Container, volumes: set[str], place: str) -> Iterato
 
 
 def _order(container: V1Container, *, first: bool, place: str) -> Iterator[str]:
-    """Judge by when they run: init containers end, unless they restart, and the others never do."""
+    """Check the fields that depend on the run order: init containers exit, unless they restart; others keep running."""
     if not first and container.restart_policy is not None:
         yield f"{place}.restartPolicy: is for init containers."
     watched = (container.liveness_probe, container.readiness_probe, container.startup_probe, container.lifecycle)

@@ -1,8 +1,8 @@
-"""Overrides: what an operator wants to be different in the manifests, as patches by node, image or claim.
+"""Overrides: the operator's changes to the manifests, as patches by node, image, component or claim.
 
-docs/overrides.md describes the file. Every entry is tried at the start, on each kind of manifest it may apply to, so
-that a mistake stops the worker with a sentence instead of breaking deployments. What only shows on a real node, such as
-two entries that disagree there, ends that request.
+docs/overrides.md describes the file. At startup, every entry is tried on each kind of manifest that it may apply to, so
+that a mistake stops the worker with a clear message instead of breaking deployments. A mistake that shows only on a
+real node, such as two entries that conflict there, fails the request.
 """
 
 import re
@@ -24,7 +24,7 @@ from worker.domain.overrides.field_checks import with_quantities
 from worker.domain.overrides.patching import Json, PatchError, explain, patched
 from worker.errors import NotDeployable, OverridesInvalid
 
-# The name of a sample means nothing to operators; in a patch the node's own container is `*`.
+# Operators do not know a sample's name. In a patch, the node's own container is `*`.
 _OWN_CONTAINER = re.compile(r"(?<=^spec\.template\.spec\.)containers\[[^]]*\]")
 
 
@@ -33,10 +33,10 @@ class _Part(BaseModel):
 
 
 class Match(_Part):
-    """What a patch is for. Patterns are globs (`*`, `?`, `[…]`); all that are given must fit."""
+    """The manifests that a patch applies to. Patterns are globs (`*`, `?`, `[…]`), and all given fields must match."""
 
-    node: str | None = None  # the name in the cluster
-    image: str | None = None  # the reference, with or without its tag and digest
+    node: str | None = None  # the node's name in the cluster
+    image: str | None = None  # the image reference, with or without its tag and digest
     component: Literal["model", "orchestrator"] | None = None
     claim: str | None = None  # shared-folder, shared-folder-2, …
 
@@ -55,7 +55,7 @@ class Match(_Part):
         return self
 
     def fits(self, manifest: Manifest) -> bool:
-        """Tell whether the patch is for this manifest; no patch is for a Service."""
+        """Return whether the patch applies to this manifest. No patch applies to a Service."""
         if isinstance(manifest, V1PersistentVolumeClaim):
             return self.claim is not None and fnmatchcase(_name(manifest), self.claim)
         if isinstance(manifest, V1Service) or self.claim is not None:
@@ -69,7 +69,7 @@ class Match(_Part):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One of the file's entries."""
+    """One entry of the file."""
 
     number: int  # from 1
     match: Match
@@ -78,14 +78,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """All entries, in the file's order; a later one wins."""
+    """All entries, in the file's order. Later entries take precedence."""
 
     entries: tuple[Entry, ...] = ()
 
     def apply(self, manifest: Manifest) -> tuple[Manifest, tuple[int, ...]]:
-        """Return the manifest as the operator wants it, and the numbers of the entries that changed it.
+        """Return the patched manifest, and the numbers of the entries that apply to it.
 
-        Raises OverridesInvalid when the entries do not fit together, or do not fit this node.
+        Raises OverridesInvalid if the entries conflict with each other, or do not fit this manifest.
         """
         entries = self.entries_for(manifest)
         if not entries or isinstance(manifest, V1Service):
@@ -98,7 +98,7 @@ class Overrides:
             ) from None
 
     def entries_for(self, manifest: Manifest) -> list[Entry]:
-        """List the entries whose match fits."""
+        """Return the entries that apply to this manifest."""
         return [entry for entry in self.entries if entry.match.fits(manifest)]
 
 
@@ -115,9 +115,10 @@ class _File(_Part):
 
 
 def read_overrides(document: Any, options: settings.BundleSettings) -> Overrides:
-    """Read the entries of a file; try each of them alone and then together with the others.
+    """Read the entries of a file, and try them.
 
-    document: what the YAML says, of plain types. Raises PatchError with every problem found.
+    Each entry is tried alone. If no entry has a problem, each is tried together with the others.
+    document: the content of the YAML file, as plain types. Raises PatchError with all problems found.
     """
     try:
         file = _File.model_validate(document)
@@ -155,7 +156,10 @@ def _tried(sample: V1Deployment | V1PersistentVolumeClaim, entries: list[Entry])
 
 
 def _samples(match: Match, options: settings.BundleSettings) -> list[V1Deployment] | list[V1PersistentVolumeClaim]:
-    """Render what the entry may apply to: a model with every feature, one with none, the orchestrator; or a claim."""
+    """Render samples of what the entry may apply to.
+
+    The samples are a model with every feature, a model with none and the orchestrator, or else a claim.
+    """
     nil = UUID(int=0)
     plan = Plan(nil, nil, Kind.PIPELINE, "sample", {}, (), (), None, None, ())
     folder = SharedFolder("/data/shared", _witness(match.claim, "shared-folder"), frozenset())
@@ -175,19 +179,19 @@ def _samples(match: Match, options: settings.BundleSettings) -> list[V1Deploymen
 
 
 def _witness(pattern: str | None, default: str) -> str:
-    """Make a text that the pattern most likely fits."""
+    """Return a text that the pattern most likely matches."""
     return default if pattern in (None, "*") else re.sub(r"[\[\]!]", "", re.sub(r"[*?]", "x", pattern))
 
 
 def _spellings(image: str) -> tuple[str, str, str]:
-    """Spell the reference in full, without its digest, and without its tag."""
+    """Return the reference in full, without its digest, and without its tag and digest."""
     tagged = image.partition("@")[0]
     name, colon, tag = tagged.rpartition(":")
     return image, tagged, name if colon and "/" not in tag else tagged
 
 
 def _numbered(problem: str) -> str:
-    """Name the entry by its number: people count from 1."""
+    """Name the entry by its number, which counts from 1."""
     match = re.match(r"overrides\[([0-9]+)\][.:]? ?", problem)
     return f"entry {int(match[1]) + 1}: {problem[match.end() :]}" if match else f"the file: {problem}"
 

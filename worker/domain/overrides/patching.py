@@ -1,18 +1,22 @@
-"""Patches are merged into a manifest, and the result is checked.
+"""Merge patches into a manifest, and check the result.
 
-Only here is a manifest a dict for a moment: a patch is plain data, in which null and absent differ and a field may be
-one that is never rendered. The result becomes a model object again, whose strict types refuse unknown fields and wrong
-values; then the checks look for what types cannot tell.
+While it is patched, a manifest is a dict. A patch is plain data: null differs from absent, and a patch may contain a
+field that is never rendered. The result becomes a model object again, whose strict types reject unknown fields and
+wrong values. Further checks find the mistakes that types cannot express.
 
-The merge is Kubernetes' strategic merge, as in `kubectl patch --type strategic`: mappings are merged, null deletes, a
-list of containers, variables, ports, mounts … is merged element by element, any other list is replaced, and
-`$patch: delete` or `$patch: replace` says otherwise. Three things are different, each because the API server's way
-would end in a refusal or a surprise:
+The merge is Kubernetes' strategic merge, as in `kubectl patch --type strategic`:
 
-- Alternatives give way: `httpGet` in a patch takes the place of the `tcpSocket` that was there, `valueFrom` that of
-  `value`, another volume source that of the first. Merged naively both stay, which the API server refuses.
-- New elements come last: the first container is the node's own, and scripts on the target count on that.
-- Tolerations add up: two entries that each tolerate a taint would otherwise leave only the second.
+- Mappings are merged, and null deletes a field.
+- Lists of containers, variables, ports, mounts and the like are merged element by element.
+- Every other list is replaced.
+- `$patch: delete` and `$patch: replace` override these rules.
+
+Three rules differ, because with the API server's rule the result would be rejected or surprising:
+
+- Alternatives replace each other: `httpGet` in a patch replaces the existing `tcpSocket`, `valueFrom` replaces `value`,
+  and another volume source replaces the first. With a plain merge, both would remain, which the API server rejects.
+- New elements come last: the first container is the node's own, and scripts on the target rely on that.
+- Tolerations are added: of two entries that each tolerate a taint, only the second would otherwise remain.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,7 +40,7 @@ _CONTAINERS = (*_TEMPLATE, "spec", "containers")
 _PARTS = frozenset({"apiVersion", "kind", "metadata", "spec"})
 _METADATA = frozenset({"name", "labels", "annotations"})
 
-# patchMergeKey of each list, in the Kubernetes API's own types (core/v1).
+# The patchMergeKey of each list, from the Kubernetes API's own types (core/v1).
 MERGE_KEYS: Mapping[str, str] = {
     "containers": "name",
     "env": "name",
@@ -53,7 +57,7 @@ MERGE_KEYS: Mapping[str, str] = {
 }
 _ADDED = frozenset({"tolerations"})
 
-# Where only one of several alternative fields may stand: the fields beside the alternatives.
+# For objects that allow only one of several alternative fields: the fields that are not alternatives.
 _TIMINGS = frozenset(
     {
         "failureThreshold",
@@ -74,9 +78,9 @@ _BESIDE_ALTERNATIVES: Mapping[str, frozenset[str]] = {
 }
 
 _DIRECTIVE = "$patch"
-_REPLACE = {_DIRECTIVE: "replace"}  # as an element of a list: what was in it goes
+_REPLACE = {_DIRECTIVE: "replace"}  # as an element of a list: removes the existing elements
 
-# What pydantic calls a mistake → what an operator calls it.
+# pydantic's type of a mistake → its description for operators.
 _WORDS = {
     "bool_type": "must be true or false, without quotes",
     "dict_type": "must be an object",
@@ -90,7 +94,7 @@ _WORDS = {
 
 
 class PatchError(WorkerError):
-    """The patch is wrong. Each problem is a sentence that names the place and the way out, and shows no secret."""
+    """An invalid patch. Each problem is a sentence that gives the position and the fix, and reveals no secret."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__(*problems)
@@ -98,7 +102,7 @@ class PatchError(WorkerError):
 
 
 def patched(manifest: Patchable, patches: Iterable[Json]) -> Patchable:
-    """Return a new manifest. Raises PatchError when a patch changes what is fixed, or the result is not valid."""
+    """Return a new, patched manifest. Raises PatchError if a patch changes a fixed field, or the result is invalid."""
     before = manifest.model_dump(by_alias=True, exclude_none=True)
     after = before
     for patch in patches:
@@ -108,7 +112,7 @@ def patched(manifest: Patchable, patches: Iterable[Json]) -> Patchable:
     try:
         result = type(manifest).model_validate(after)
     except ValidationError as error:
-        raise PatchError(*explain(error, after)) from None  # the cause would show values
+        raise PatchError(*explain(error, after)) from None  # the cause would reveal values
     kept = result.model_dump(by_alias=True, exclude_none=True)
     lost = [] if after == kept else [f"{place(path, after)}: {what}." for path, what in _lost(after, kept)]
     found = deployment_problems(result) if isinstance(result, V1Deployment) else claim_problems(result)
@@ -118,7 +122,7 @@ def patched(manifest: Patchable, patches: Iterable[Json]) -> Patchable:
 
 
 def _addressed(patch: Json, name: str, path: Path = _CONTAINERS) -> Json:
-    """Put the node's name where the patch says `*`."""
+    """Replace `*` as a container's name in the patch with the node's name."""
     if not path:
         return patch | {"name": name} if patch.get("name") == OWN_CONTAINER else patch
     field, rest = str(path[0]), path[1:]
@@ -131,10 +135,11 @@ def _addressed(patch: Json, name: str, path: Path = _CONTAINERS) -> Json:
 
 
 def merge(document: Json, patch: Json, place: str = "", field: str = "") -> Json:
-    """Return the patched document, a new one; neither argument changes, though they may share parts with the result.
+    """Return a new, patched document. The arguments stay unchanged, but may share parts with the result.
 
-    place: the path of both in the manifest, such as `spec.template.spec.volumes[data]`; field: the last field's name
-    in it, `volumes`. Raises PatchError.
+    place: the path of both in the manifest, such as `spec.template.spec.volumes[data]`.
+    field: the name of the last field in that path, such as `volumes`.
+    Raises PatchError.
     """
     if _DIRECTIVE in patch:
         if patch[_DIRECTIVE] != "replace":
@@ -159,7 +164,7 @@ def merge(document: Json, patch: Json, place: str = "", field: str = "") -> Json
 
 
 def _without_rivals(document: Json, patch: Json, field: str) -> Json:
-    """Drop the alternatives that the patch replaces with another one."""
+    """Drop the alternatives that the patch replaces."""
     beside = _BESIDE_ALTERNATIVES[field]
     chosen = {key for key, value in patch.items() if key not in beside and value is not None}
     return {key: value for key, value in document.items() if not chosen or key in beside or key in chosen}
@@ -189,7 +194,7 @@ def _merged_list(before: list[Any], patch: list[Any], field: str, place: str) ->
 
 
 def _key(element: Any, key: str, place: str) -> str | int:
-    """Return the value by which an element of a list is found."""
+    """Return the value that identifies an element of a list. Raises PatchError if there is none."""
     name = element.get(key) if isinstance(element, dict) else None
     if isinstance(name, str | int):
         return name
@@ -197,7 +202,10 @@ def _key(element: Any, key: str, place: str) -> str | int:
 
 
 def _touched(before: Json, after: Json) -> Iterator[str]:
-    """Yield changes of what other manifests, the selectors and the scripts on the target rely on."""
+    """Yield a sentence for each change to a field that other manifests, selectors or the target's scripts rely on.
+
+    Fields that are not part of a patch are reported as well.
+    """
     for path, value in _fixed(before):
         if _dig(after, path) != value:
             yield f"{place(path, before)}: is fixed; the playground relies on it. Leave it out of the patch."
@@ -230,7 +238,7 @@ def _fixed(document: Json) -> Iterator[tuple[Path, Any]]:
 
 
 def _lost(given: Any, kept: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
-    """Yield fields that only the model knows by this name, such as `volume_mounts`, and nulls that delete nothing."""
+    """Yield fields that exist under this name only in the model, such as `volume_mounts`, and nulls without effect."""
     if isinstance(given, dict):
         for key, value in given.items():
             if key in kept:
@@ -243,7 +251,7 @@ def _lost(given: Any, kept: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
 
 
 def explain(error: ValidationError, document: Any) -> list[str]:
-    """Put the mistakes in a document into sentences, without the values."""
+    """Describe each mistake in a document in a sentence, without the values."""
     return list(dict.fromkeys(_sentence(detail, document) for detail in error.errors(include_input=False)))
 
 
@@ -257,7 +265,7 @@ def _sentence(detail: ErrorDetails, document: Any) -> str:
 
 
 def place(path: Path, document: Any) -> str:
-    """Write a path as operators do: elements of a list by their key where they have one."""
+    """Write a path as operators do: an element of a list is shown by its merge key, or else by its index."""
     text, field = "", ""
     for step in path:
         document = _child(document, step)
