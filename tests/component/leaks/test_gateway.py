@@ -108,7 +108,7 @@ async def test_a_defect_says_nothing_of_what_it_met(watch: Watch, log_format: Fo
         door.gateway.view = Defect(given)  # type: ignore[assignment]
         response = await door.get(f"{CLICK}?jwtToken={given}")
         text = await response.text()
-    assert (500, True) == (response.status, "its log has it under" in text)
+    assert (500, True) == (response.status, "its log has the details under" in text)
     assert "a defect kept the gateway from answering" in log.getvalue()
     assert set() == watch_for(given).found(text, log.getvalue())
     watch.check(f"gateway: a defect ({log_format})", text, log.getvalue())
