@@ -1476,6 +1476,21 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             f"{UNIT}/gateway/test_api.py",
         ),
     ),
+    ("worker/gateway/bell.py", "tests/component/gateway/test_bell.py"): (
+        ("bell: not of a past", 'auto_offset_reset="latest"', 'auto_offset_reset="earliest"'),
+        (
+            "bell: what was told is committed",
+            "await consumer.commit({_place(records[0]): records[0].offset + 1})",
+            "pass",
+        ),
+        ("bell: a group of its own", "group_id=notification_group(kafka)", "group_id=None"),
+    ),
+    ("worker/gateway/operations.py", "tests/component/gateway/test_operations.py"): (
+        ("gateway: whose record is sent again", " or record.key != key:", ":"),
+    ),
+    ("worker/gateway/reader.py", "tests/component/gateway/test_operations.py"): (
+        ("gateway: only what is committed", 'isolation_level="read_committed"', 'isolation_level="read_uncommitted"'),
+    ),
     ("worker/gateway/bell.py", f"{UNIT}/gateway/test_bell.py"): (
         ("bell: what is never taken is given up", "for attempt in range(ATTEMPTS):", "for attempt in range(1000):"),
         (
