@@ -261,7 +261,7 @@ class PartitionProcessor:
             request = read_request(record)
             if state := self.state.receive(record, request, self.context.clocks.now()):
                 self._spawn(Job(self, record, request, state))
-            if self.state.requests.left:
+            if self.state.requests.inherited:
                 for gone in self.state.take_inherited():
                     self._inherit(gone, None)
             if not self.state.idle:

@@ -216,7 +216,7 @@ class RequestTable:
         self.parked = ParkedRequests()
         self._ended: dict[str, bytes] = {}  # packed as _ENDED, in the order of their last statuses
         # Inherited requests that are open, not parked, and not yet taken.
-        self.left: dict[str, RequestState] = {}
+        self.inherited: dict[str, RequestState] = {}
 
     def find(self, request_id: str) -> RequestState | None:
         """Return the state of a request; None if it was never accepted, or is no longer remembered."""
@@ -233,15 +233,15 @@ class RequestTable:
     def take(self, offset: int, *request_ids: str) -> RequestState | None:
         """Return, once, the inherited request of the record at this offset, under one of these ids."""
         for request_id in request_ids:
-            if (state := self.left.get(request_id)) and state.offset == offset:
-                return self.left.pop(request_id)
+            if (state := self.inherited.get(request_id)) and state.offset == offset:
+                return self.inherited.pop(request_id)
         return None
 
     def take_without_record(self, to_come: range) -> list[RequestState]:
         """Return, once, the inherited requests whose offsets are outside `to_come`, in the order of their offsets."""
-        found = [state for state in self.left.values() if state.offset not in to_come]
+        found = [state for state in self.inherited.values() if state.offset not in to_come]
         for state in found:
-            del self.left[state.request_id]
+            del self.inherited[state.request_id]
         return sorted(found, key=lambda state: state.offset)
 
     def claim(self, state: RequestState, request_id: str) -> RequestState:
@@ -263,9 +263,9 @@ class RequestTable:
             self.ended_offsets.add(state.offset, state.request_id)
             self.parked.add(state, state.last, state.statuses_from)
         else:
-            self.left[state.request_id] = self._open[state.request_id] = state
+            self.inherited[state.request_id] = self._open[state.request_id] = state
 
-    def place(self, state: RequestState, durable: State, status_at: int) -> None:
+    def apply_committed(self, state: RequestState, durable: State, status_at: int) -> None:
         """File a request after its status `durable`, which is at offset `status_at` of the status partition."""
         if durable in FINAL_STATES:
             self._open.pop(state.request_id, None)
@@ -584,5 +584,5 @@ class PartitionState:
         written = iter(offsets)
         for it in transaction.pending:
             status_at, *_ = (next(written) for _ in it.messages)
-            self.requests.place(it.state, it.status.state, status_at)
+            self.requests.apply_committed(it.state, it.status.state, status_at)
         return not self.idle

@@ -789,8 +789,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         (
             "requests: a topic's statuses are not another topic's",
-            "if (state := self.left.get(request_id)) and state.offset == offset:",
-            "if (state := self.left.get(request_id) or next(iter(self.left.values()), None)):",
+            "if (state := self.inherited.get(request_id)) and state.offset == offset:",
+            "if (state := self.inherited.get(request_id) or next(iter(self.inherited.values()), None)):",
             f"{PARTITION}::test_an_offset_of_a_topic_that_is_gone_is_another_record",
         ),
         (

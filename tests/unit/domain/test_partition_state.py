@@ -147,7 +147,7 @@ def test_a_checkpoint_leaves_out_what_nobody_needs() -> None:
     )
     assert Checkpoint(5, 102, (101,)) == table.checkpoint(5)
     (open_one,) = (state for state in table.open() if state.request_id == "open")
-    table.place(open_one, State.DEPLOYED, 104)
+    table.apply_committed(open_one, State.DEPLOYED, 104)
     assert Checkpoint(5, 103, (101,)) == table.checkpoint(5)
 
 
@@ -155,7 +155,7 @@ def test_a_parked_request_that_goes_on_is_needed_from_there() -> None:
     """A request that left `parked` needs only its statuses since then, not those of the week it was parked."""
     table = table_of(status("parked", State.PARKED, offset=2), first=100)
     (state,) = table.open()
-    table.place(state, State.RETRYING, 5000)
+    table.apply_committed(state, State.RETRYING, 5000)
     assert Checkpoint(5, 5000) == table.checkpoint(5)
     again = table_of(
         status("parked", State.PARKED, 3, offset=2), status("parked", State.RETRYING, 4, offset=2), first=7
@@ -180,7 +180,7 @@ def test_a_parked_request_is_what_it_was() -> None:
     state = fresh(7)
     state.apply(asked("ada", 1, offset=7, warnings=("It is large.",)))
     state.request_id, state.traceparent = "ada-1", TRACE
-    table.place(state, State.PARKED, 40)
+    table.apply_committed(state, State.PARKED, 40)
     found = table.find("ada-1")
     assert found is not None and found is not state
     assert (state.last, NOW, TRACE, b"user-1") == (found.last, found.since, found.traceparent, state.key)
@@ -198,7 +198,7 @@ def test_a_parked_request_takes_little_memory() -> None:
             parked = asked("ada", offset, message=OutcomeUnknown(CODES["outcome-unknown"]).message, offset=offset)
             state.request_id = parked.request_id
             state.apply(parked)
-            table.place(state, State.PARKED, offset)
+            table.apply_committed(state, State.PARKED, offset)
         del one, state, parked
         gc.collect()
         each = tracemalloc.get_traced_memory()[0] / number
@@ -216,13 +216,13 @@ def test_each_users_parked_requests_are_counted() -> None:
     mine = fresh(9)
     mine.request_id, mine.key = "ada-9", b"ada"
     mine.apply(asked("ada", 9))
-    table.place(mine, State.PARKED, 50)
+    table.apply_committed(mine, State.PARKED, 50)
     assert 4 == table.parked.count_of("ada")
     for at, (it, again) in enumerate([("ada-0", State.RETRYING), ("ada-1", State.FAILED), ("ada-9", State.DEPLOYED)]):
         state = table.find(it)
         assert state is not None
         state.apply(status(it, again, 4))
-        table.place(state, again, 60 + at)
+        table.apply_committed(state, again, 60 + at)
     assert [1, 2] == [table.parked.count_of(user) for user in ("ada", "bob")]
 
 
@@ -231,10 +231,10 @@ def test_what_was_settled_before_its_user_was_seen_is_not_counted() -> None:
     table = table_of(asked("ada", 0), asked("ada", 1))
     state = table.find("ada-0")
     assert state is not None
-    table.place(state, State.RETRYING, 10)
+    table.apply_committed(state, State.RETRYING, 10)
     assert 1 == table.parked.count_of("ada")
     state.key = b"ada"
-    table.place(state, State.PARKED, 11)
+    table.apply_committed(state, State.PARKED, 11)
     assert 2 == table.parked.count_of("ada")
 
 
@@ -250,7 +250,7 @@ def test_only_one_job_works_on_a_parked_request() -> None:
     settled.apply(status("b", State.PARKED))
     said = {"requestId": "b", "attempt": 1, "outcome": "retry", "by": "ada"}
     settled.settlements[1] = DeploymentSettled.model_validate(said)
-    table.place(settled, State.PARKED, 50)
+    table.apply_committed(settled, State.PARKED, 50)
     assert (settled, False) == (table.find("b"), table.parked.resume(fresh(9)))
 
 
