@@ -145,6 +145,17 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         ("kept bundles: access", "                await access\n            finally:", "            finally:"),
     ),
+    ("worker/build.py", f"{UNIT}/test_build_unproven.py"): (
+        ("protobufs: the access before a file's error", "                    await access  #", "                    #"),
+        (
+            "unproven: no blueprint",
+            "if isinstance(data, Unproven) and not is_blueprint(data) else error",
+            "if False else error",
+        ),
+        ("unproven: a blueprint ends at once", " and not is_blueprint(data) else error", " else error"),
+        ("unproven: no protobuf", "            if isinstance(data, Unproven):\n", "            if False:\n"),
+        ("unproven: the beginning of a protobuf", "and not found.services:", "and False:"),
+    ),
     ("worker/build.py", f"{UNIT}/test_build_protobufs.py"): (
         ("protobufs: a small one waits for none", "self._locks[_is_quick(data)]", "self._locks[True]"),
         ("protobufs: small in bytes", "len(data) <= QUICK_BYTES and", ""),
@@ -158,15 +169,6 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("protobufs: bytes", "if left < 0 or marks < 0:", "if marks < 0:"),
         ("protobufs: marks", "if left < 0 or marks < 0:", "if left < 0:"),
         ("protobufs: whose they are", "                await access\n            finally:", "            finally:"),
-        ("protobufs: the access before a file's error", "                    await access  #", "                    #"),
-        (
-            "unproven: no blueprint",
-            "if isinstance(data, Unproven) and not is_blueprint(data) else error",
-            "if False else error",
-        ),
-        ("unproven: a blueprint ends at once", " and not is_blueprint(data) else error", " else error"),
-        ("unproven: no protobuf", "            if isinstance(data, Unproven):\n", "            if False:\n"),
-        ("unproven: the beginning of a protobuf", "and not found.services:", "and False:"),
         ("protobufs: shared files count once", "not in counted:", "not in ():"),
         (
             "protobufs: of a pipeline",
