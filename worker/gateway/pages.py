@@ -331,12 +331,12 @@ def _size(size: int) -> str:
 
 def _breakable(name: str) -> Markup:
     """Allow line breaks in a long name after punctuation."""
-    return Markup(_BREAK_AFTER.sub(r"\1<wbr>", escape(name)))  # noqa: S704 - it is escaped
+    return Markup(_BREAK_AFTER.sub(r"\1<wbr>", str(escape(name))))  # noqa: S704 - it is escaped
 
 
 def _code_spans(text: str) -> Markup:
     """Show text in backticks as code."""
-    return Markup(_CODE.sub(r"<code>\1</code>", escape(text)))  # noqa: S704 - it is escaped
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - it is escaped
 
 
 def _for_whom(text: str, is_admin: bool) -> str:

@@ -131,7 +131,7 @@ async def test_a_parked_one_is_settled_by_an_operator(world: World, person: NewP
     await page.wait_for_selector(".chip.parked")
     assert 0 == await page.locator(".settle").count()
     theirs = await operator.clicks(world, world.solution("Of the operator"))
-    await theirs.click("text=Waiting for an operator")
+    await theirs.click("text=To resolve")
     card = theirs.locator("li", has_text="Parked")
     await card.get_by_label("How you know").fill("The dashboard has none.")
     await card.get_by_role("button", name="It is not deployed", exact=True).click()

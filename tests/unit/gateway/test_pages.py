@@ -432,3 +432,15 @@ async def test_advice_for_operators_is_for_administrators() -> None:
             await door.log_in()
             seen.append("DEPLOYER_CATALOG__USERNAME" in await page(door))
     assert [False, True] == seen
+
+
+async def test_long_names_break_and_code_is_shown_as_code() -> None:
+    """A name may break after punctuation, text in backticks is code, and everything else of both stays escaped."""
+    async with open_door() as door:
+        door.say(0)
+        more = {"solution_name": "a_b <i>", **error("no-access", "Read `x` & <b>.")}
+        door.say(1, "rejected", **more)
+        await door.log_in()
+        html = await page(door)
+        assert "<h1>a_<wbr>b &lt;i&gt;</h1>" in html
+        assert "Read <code>x</code> &amp; &lt;b&gt;." in html
