@@ -36,7 +36,8 @@ from worker.errors import DeploymentError, NeedsReservation
 
 MIB = 1024 * 1024
 LIMIT = 0.05  # seconds of the loop's own CPU, on an idle machine
-BUSY = 4  # allowed factor on a busy machine; unbounded work takes seconds
+BUSY = 2  # allowed factor on a busy machine, for the quickest of RUNS; unbounded work takes seconds
+RUNS = 3
 
 
 def nodes(count: int, folders: int = 0, proto: str = "p", **more: Any) -> bytes:
@@ -72,7 +73,25 @@ BLUEPRINTS: dict[str, dict[str, bytes]] = {
 
 
 async def timed(description: str | None, files: dict[str, bytes], *, large: bool) -> tuple[float, float]:
-    """Return the seconds of CPU that a build takes: on the loop, and in total."""
+    """Return the seconds of CPU that a build takes, on the loop and in total: the quickest of up to RUNS builds."""
+    builds: list[tuple[float, float]] = []
+    while len(builds) < RUNS and min(builds, default=(1.0, 0.0))[0] > LIMIT:
+        builds.append(await built(description, files, large=large))
+    return min(builds)
+
+
+def quickest(work: Callable[[], object]) -> float:
+    """Return the seconds of CPU that work takes in this thread: the quickest of up to RUNS."""
+    seconds: list[float] = []
+    while len(seconds) < RUNS and min(seconds, default=1.0) > LIMIT:
+        start = time.thread_time()
+        work()
+        seconds.append(time.thread_time() - start)
+    return min(seconds)
+
+
+async def built(description: str | None, files: dict[str, bytes], *, large: bool) -> tuple[float, float]:
+    """Return the seconds of CPU that one build takes, on the loop and in total."""
     options = OPTIONS.model_copy(update={"max_nodes": 300, "max_shared_folders": 50})
     builder = Builder(FakeCatalog(solution(description=description)), FakeArtifacts(files), SHIPPED, options)
     builder.warm_up()
@@ -135,10 +154,12 @@ ANSWERS: dict[str, Callable[[], bytes]] = {
 def test_no_answer_of_the_database_is_costly(name: str) -> None:
     """Parsing a catalog answer is cheap whatever it contains, because its bytes and values are bounded."""
     data = ANSWERS[name]()
-    start = time.thread_time()
-    with suppress(strict_json.JsonError):
-        strict_json.loads(data, max_bytes=4 * MIB, max_string=4 * MIB, max_values=MAX_VALUES)
-    assert time.thread_time() - start < LIMIT * BUSY
+
+    def parse() -> None:
+        with suppress(strict_json.JsonError):
+            strict_json.loads(data, max_bytes=4 * MIB, max_string=4 * MIB, max_values=MAX_VALUES)
+
+    assert quickest(parse) < LIMIT * BUSY
 
 
 RECORDS: dict[str, Callable[[], bytes]] = {
@@ -160,19 +181,18 @@ RECORDS: dict[str, Callable[[], bytes]] = {
 def test_no_records_of_a_stranger_are_costly(name: str) -> None:
     """Reading as many records as one poll returns is cheap, although any sender can send them without a token."""
     taken = builders.record(RECORDS[name]())
-    start = time.thread_time()
-    for _ in range(POLLED):
-        read_request(taken)
-    assert time.thread_time() - start < LIMIT * BUSY
+    assert quickest(lambda: [read_request(taken) for _ in range(POLLED)]) < LIMIT * BUSY
 
 
 def test_no_batch_is_costly_to_unpack() -> None:
     """A 128 KiB batch of empty gzip members is cheap to reject: the second member is refused."""
     packed = gzip.compress(b"") * (128 * 1024 // 20)
-    start = time.thread_time()
-    with pytest.raises(ValueError, match=r"^$"):
-        _unpack_gzip(packed)
-    assert time.thread_time() - start < 0.005 * BUSY
+
+    def unpack() -> None:
+        with pytest.raises(ValueError, match=r"^$"):
+            _unpack_gzip(packed)
+
+    assert quickest(unpack) < 0.005 * BUSY
 
 
 WORDS = {
@@ -190,13 +210,14 @@ WORDS = {
 def test_no_answer_of_the_playground_is_costly(name: str) -> None:
     """A failed script's output is cleaned at both ends only, and large bundles are searched in a thread."""
     words = b"deploy solution failed with: " + WORDS[name] * 8  # more than is read: cleaning it all takes a second
-    start = time.thread_time()
-    said = judge(
-        500, {}, words,
-        deploy_url="x", username="aaaaaaaaaaaab@example.org", bundle=bytes(512 * 1024),
-    )  # fmt: skip
-    assert time.thread_time() - start < LIMIT * BUSY
-    assert isinstance(said, DeploymentError)
+    answered: list[object] = []
+
+    def classify() -> None:
+        username, bundle = "aaaaaaaaaaaab@example.org", bytes(512 * 1024)
+        answered.append(judge(500, {}, words, deploy_url="x", username=username, bundle=bundle))
+
+    assert quickest(classify) < LIMIT * BUSY
+    assert isinstance(answered[0], DeploymentError)
 
 
 async def test_others_go_on_while_a_large_bundle_is_built() -> None:
