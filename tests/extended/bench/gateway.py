@@ -1,6 +1,6 @@
 """The gateway with a full view, 500 open event streams and 50 requests a second.
 
-Half of the streams are those of pages, which are rendered for each status, a tenth those of lists, and the others
+More than half of the streams are those of pages, which are rendered for each status, ten those of lists, and the others
 those of programs. A request is four statuses, and one call of the gateway besides: a deployment or a page.
 """
 
@@ -153,7 +153,7 @@ async def followed(
             path, headers = f"/v1/deployments/{request}/events", {"Authorization": f"Bearer {tokens[user]}"}
             if at % 10 < 6:
                 path, headers = f"/requests/{request}/events", {"Cookie": cookies[user]}
-            if at % 10 == 0:
+            if at % 50 == 0:
                 path = "/requests/events"
             streams.append(asyncio.create_task(read(session, url + path, headers, sent, delays, opened)))
         for _ in streams:
