@@ -112,7 +112,7 @@ async def main():
             await verdict(ask, speak, 0.4)
 asyncio.run(main())
 """
-    before = "from tests.unit.refusals.test_answers import *\nasyncio.run(verdict(catalog, RECORD_GONE['nothing'], 5))"
+    before = "from tests.component.bounds.test_answers import *\nasyncio.run(verdict(catalog, GONE['nothing'], 5))"
     assert growth(code, before) < 32
 
 

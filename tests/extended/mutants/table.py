@@ -14,7 +14,7 @@ SCRIPT, SCRIPT_TESTS = "worker/ontarget/kubernetes-client-script.py", f"{UNIT}/o
 
 WATCH = "tests/component/adapters/kafka/test_topics_watch.py"
 AGAIN, PARTITION = f"{UNIT}/test_deploy_again.py", f"{UNIT}/domain/test_partition_state.py"
-LIMITS, ANSWERS = f"{UNIT}/refusals/test_limits.py", f"{UNIT}/refusals/test_answers.py"
+LIMITS, ANSWERS = f"{UNIT}/refusals/test_limits.py", "tests/component/bounds/test_answers.py"
 
 Row = tuple[str, str, str] | tuple[str, str, str, str]
 """The guard, its text, the broken text, and the tests if they are others than those of the file."""
@@ -1448,15 +1448,20 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "gateway: senders that leave",
             " or request.transport is None:\n                break",
             ":\n                break",
-            f"{UNIT}/gateway/test_slow_readers.py",
+            "tests/component/gateway/test_slow_readers.py",
         ),
-        ("gateway: streams that are cut off", "STREAMS_CUT_OFF.inc()", "pass", f"{UNIT}/gateway/test_slow_readers.py"),
-        ("gateway: send_timeout", "send_timeout=SEND_SECONDS, ", "", f"{UNIT}/gateway/test_slow_readers.py"),
+        (
+            "gateway: streams that are cut off",
+            "STREAMS_CUT_OFF.inc()",
+            "pass",
+            "tests/component/gateway/test_slow_readers.py",
+        ),
+        ("gateway: send_timeout", "send_timeout=SEND_SECONDS, ", "", "tests/component/gateway/test_slow_readers.py"),
         (
             "gateway: the portal's cookie where it is opened",
             "and refusal(request.method, request.headers):",
             "and False:",
-            f"{UNIT}/gateway/test_slow_readers.py",
+            "tests/component/gateway/test_slow_readers.py",
         ),
         (
             "gateway: the prefix alone",
@@ -1555,7 +1560,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("gateway: ready once all is read", "if not reader.is_complete:", "if False:"),
         ("gateway: ready once it can write", "if publisher.get() is None:", "if False:"),
     ),
-    ("worker/gateway/downloads.py", f"{UNIT}/gateway/test_slow_readers.py"): (
+    ("worker/gateway/downloads.py", "tests/component/gateway/test_slow_readers.py"): (
         ("gateway: downloads of a user", "if self._of[user_id] >= MAX_DOWNLOADS_PER_USER:", "if False:"),
         ("gateway: downloads of all", "if self._of.total() >= MAX_DOWNLOADS:", "if False:"),
         (

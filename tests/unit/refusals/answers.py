@@ -139,7 +139,7 @@ BROKEN: dict[str, Speak] = {
 }  # fmt: skip
 
 # The connection closes before anything like an answer was sent.
-RECORD_GONE: dict[str, Speak] = {
+GONE: dict[str, Speak] = {
     "nothing": says(b""),
     "a line break": says(b"\r\n"),
     "half a status line": says(b"HTTP/1.1 200 O"),

