@@ -277,26 +277,19 @@ class Routes:
         session = await self._session(request)
         everybody = _all_wanted(request, session)
         await self._gateway.learn(session)
-        page = self._pages.requests(self._listed(session, everybody), session, self._stale(), everybody=everybody)
-        return self._answers.page(page)
+        found, waiting = self._list(session, everybody)
+        ones = [shown(it, session.user_id, waiting) for it in found]
+        return self._answers.page(self._pages.requests(ones, session, self._stale(), everybody=everybody))
 
-    def _listed(self, session: Session, everybody: bool) -> list[Shown]:
+    def _list(self, session: Session, everybody: bool) -> tuple[list[Found], list[Entry]]:
+        """Return the requests of the list, and the user's open requests, which show how long each has to wait."""
         own = self._gateway.own(session)
-        waiting = [it for it in own if it.is_open]
-        return [shown(it, session.user_id, waiting) for it in self._found(session, own, everybody)]
-
-    def _found(self, session: Session, own: list[Entry], everybody: bool) -> list[Found]:
         entries = list(islice(self._gateway.view.all(), MAX_LISTED)) if everybody else own
         known = {it.request_id for it in entries}
         pending = [] if everybody else [it for it in session.made if it.request_id not in known]
         fresh = [self._gateway.find(it.request_id, session) for it in pending]
-        return [*filter(None, fresh), *(Found(it.request_id, it) for it in entries[:MAX_LISTED])]
-
-    def _list_state(self, session: Session, everybody: bool) -> object:
-        """Return the inputs of the list: its requests, their last statuses, the user's key queue, and Kafka's state."""
-        own = self._gateway.own(session)
-        found = self._found(session, own, everybody)
-        return self._stale(), [_etag(it) for it in found], [(it.key, it.sequence) for it in own if it.is_open]
+        found = [*filter(None, fresh), *(Found(it.request_id, it) for it in entries[:MAX_LISTED])]
+        return found, [it for it in own if it.is_open]
 
     async def show(self, request: web.Request) -> web.StreamResponse:
         """`GET /requests/{id}`: the page of a request."""
@@ -321,10 +314,13 @@ class Routes:
             with self._gateway.watching_list(session, everybody) as news:
                 while self._is_read(request, response, session):
                     news.clear()
-                    state = self._list_state(session, everybody)
+                    found, waiting = self._list(session, everybody)
+                    stale = self._stale()
+                    # Everything that the list shows follows from these.
+                    state = stale, [*map(_event_id, found)], [(it.key, it.sequence) for it in waiting]
                     if state != last:
-                        last, listed = state, self._listed(session, everybody)
-                        html = self._pages.listed(listed, session, self._stale(), everybody=everybody)
+                        last, ones = state, [shown(it, session.user_id, waiting) for it in found]
+                        html = self._pages.listed(ones, session, stale, everybody=everybody)
                         await response.send(html, event="page")
                         await _either(self.stopping)
                     else:
