@@ -247,21 +247,10 @@ async def fetch_record(reader: AIOKafkaConsumer, tp: TopicPartition, offset: int
 
     `reader` is assigned only this partition. Raises KafkaError, also if the read takes longer than FETCH_SECONDS.
     """
+    reader.assign([tp])
     try:
         async with asyncio.timeout(FETCH_SECONDS):
-            return await _fetch_record(reader, tp, offset)
+            found = [record async for record in read_some(reader, tp, [offset], FETCH_SECONDS)]
     except TimeoutError:
         raise KafkaTimeoutError(f"offset {offset} of {tp} could not be read for {FETCH_SECONDS} s") from None
-
-
-async def _fetch_record(reader: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> ConsumerRecord | None:
-    reader.assign([tp])
-    first = (await reader.beginning_offsets([tp]))[tp]
-    end = (await reader.end_offsets([tp]))[tp]
-    if not first <= offset < end:
-        return None
-    reader.seek(tp, offset)
-    while await reader.position(tp) <= offset:
-        for records in (await reader.getmany(tp, timeout_ms=100, max_records=1)).values():
-            return records[0] if records[0].offset == offset else None
-    return None  # a control record, e.g. the end of a transaction
+    return found[0] if found else None
