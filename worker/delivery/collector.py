@@ -167,7 +167,7 @@ class WorkerCollector(Collector):
         if not processor.ready:
             return max(0, end - self.committed.get(processor.partition, end))
         unfinished = offsets.committable_offset
-        if not offsets.buffered:
+        if unfinished == offsets.next_offset:  # every record that was read is finished, excluded records as well
             unfinished = max(unfinished, self.positions.get(processor.partition, 0))
         return max(0, end - unfinished)
 

@@ -1190,7 +1190,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ("worker/delivery/collector.py", f"{UNIT}/delivery/test_collector.py"): (
         ("age: a user's own queue", " if not job.waits_for_turn)", ")"),
         ("age: since its turn", "job.turn_at or job.state.since", "job.state.since"),
-        ("metrics: markers are no lag", "if not offsets.buffered:", "if False:"),
+        ("metrics: markers are no lag", "if unfinished == offsets.next_offset:", "if False:"),
+        ("metrics: excluded records are lag", "if unfinished == offsets.next_offset:", "if not offsets.buffered:"),
         ("metrics: what is held up", "high - stable for", "0 for"),
         ("metrics: parked ones are not old", " if job.state.state is not State.PARKED)", ")"),
         ("metrics: no lag below zero", "return max(0, end - unfinished)", "return end - unfinished"),

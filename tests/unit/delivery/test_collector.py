@@ -225,6 +225,17 @@ async def test_the_markers_of_transactions_are_no_lag() -> None:
     assert {("0",): 0, ("1",): 3} == world.read()["consumer_lag_records"]
 
 
+async def test_what_is_excluded_from_back_pressure_is_lag() -> None:
+    """A request that waits for keys or for its user is unfinished: its record counts as lag, excluded or not."""
+    it = processor(0, committed=5, read=2)
+    for offset in (5, 6):
+        it.state.offsets.exclude_from_backpressure(offset)
+    world = World(it)
+    await follow(world, Ends({0: 8}, position=8))
+    read = world.read()
+    assert ({("0",): 3}, {("0",): 0}) == (read["consumer_lag_records"], read["partition_incomplete_records"])
+
+
 async def test_what_an_open_transaction_holds_up_is_shown() -> None:
     """Records that an open transaction holds back are exported, although no consumer receives them."""
     world = World(processor(0, committed=5))
