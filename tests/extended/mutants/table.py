@@ -1210,6 +1210,18 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("settings: what is meant", "removeprefix(PREFIX), known, 1)", "removeprefix(PREFIX), [], 1)"),
         ("settings: four topics", "if (topic := getattr(self, first)) == getattr(self, second):", "if topic := None:"),
     ),
+    ("schemas/events.py", f"{UNIT}/gateway/test_fast_path.py"): (
+        (
+            "statuses: the source is the last field",
+            "    source: SourceInfo\n\n    def to_json",
+            "    source: SourceInfo\n    more: Time | None = None\n\n    def to_json",
+        ),
+        (
+            "statuses: the attempt is in the head",
+            '    attempt: int = Field(ge=1, description="1 for',
+            '    more: Time | None = None\n    attempt: int = Field(ge=1, description="1 for',
+        ),
+    ),
     ("schemas/events.py", SHOWN): (
         ("redaction: refused events", "hide_input_in_errors=True", "hide_input_in_errors=False"),
     ),
