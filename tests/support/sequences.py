@@ -51,7 +51,7 @@ class Story:
     repeats: bool = False
     caller: Caller | None = CALLER
     auth_attempts: int = 1
-    gave_way: bool = False
+    evicted: bool = False
     has_key_lock: bool = True
     resumed: bool = False
     may_be_sent: bool = True

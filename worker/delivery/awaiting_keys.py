@@ -19,7 +19,7 @@ class UnverifiedJob(Protocol):
     """What AwaitingKeys needs of a job."""
 
     record: Record
-    gave_way: bool
+    evicted: bool
 
     def exclude_from_backpressure(self) -> None:
         """Exclude the job's record from back-pressure, and release its key lock."""
@@ -45,11 +45,11 @@ class AwaitingKeys:
         return len(self._waiting)
 
     async def wait(self, job: UnverifiedJob, sleep: Coroutine[Any, Any, None]) -> None:
-        """Sleep while the job is excluded from back-pressure. An evicted job returns early, with `gave_way` set."""
+        """Sleep while the job is excluded from back-pressure. An evicted job returns early, with `evicted` set."""
         sleeping = self._waiting[job] = asyncio.create_task(sleep)
         job.exclude_from_backpressure()
         if len(self._waiting) > self._limit:
-            self._give_way()
+            self._evict()
         try:
             await asyncio.wait([sleeping])
         finally:
@@ -57,8 +57,8 @@ class AwaitingKeys:
             self._waiting.pop(job, None)
             job.include_in_backpressure()
 
-    def _give_way(self) -> None:
+    def _evict(self) -> None:
         [(key, _)] = Counter(job.record.key for job in self._waiting).most_common(1)
         oldest = next(job for job in self._waiting if job.record.key == key)
-        oldest.gave_way = True
+        oldest.evicted = True
         self._waiting.pop(oldest).cancel()

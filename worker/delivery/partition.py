@@ -398,7 +398,7 @@ class Job:
         self.has_key_lock = False  # whether the request is first in its key queue
         self.resumed = state.state is State.PARKED
         self.auth_attempts = 0
-        self.gave_way = False
+        self.evicted = False
         self.began = processor.context.clocks.now()
         # Seconds for which a dependency was known to be down: at the last check, and at the last status.
         self.seen_down: float | None = None

@@ -242,7 +242,7 @@ class JobView(Protocol):
     repeats: bool  # it requests the same as the original
     caller: Caller | None  # the user that its token names; None until the token is verified or read
     auth_attempts: int  # the number of tries to authenticate so far
-    gave_way: bool  # its token cannot be verified yet, and other requests evicted it
+    evicted: bool  # its token cannot be verified yet, and other requests evicted it
     has_key_lock: bool  # it holds the key lock
     resumed: bool  # it is parked and is settled or due; no other parked request has a job
 
@@ -272,7 +272,7 @@ class Lifecycle:
         state, last = held.state, held.state.last
         if state.final or held.repeats:
             return End()
-        if last is None and held.gave_way:
+        if last is None and held.evicted:
             return GiveUp(Unavailable("keys-unavailable", CODES["keys-unavailable"], "authenticate"))
         if last is None:
             return CompareWithOriginal() if held.original else Authenticate()
@@ -312,7 +312,7 @@ class Lifecycle:
         state, give_up_at = held.state, self.give_up_at(held.state) + outage.past
         if isinstance(error, Unavailable) and error.stage == "authenticate":
             at = now + backoff(held.auth_attempts, error.retry_after, jitter)
-            if held.gave_way or not (at <= give_up_at or outage.is_down):
+            if held.evicted or not (at <= give_up_at or outage.is_down):
                 return state.ended_with(now, error)
             return Sleep(at, excluded=state.state is None and not error.dependency_wide)
         if state.state not in (State.BUILDING, State.SUBMITTING):

@@ -1,6 +1,6 @@
-"""Every guard that has to hold, and a way to break it: text that stands exactly once in its file, and what replaces it.
+"""Every guard, and a way to break it: a text that is in its file exactly once, and the text that replaces it.
 
-When a guard's code changes, its row is pointed at the new text; a row that fits nowhere is an error.
+When a guard's code changes, change its row as well. A row whose text is not in the file exactly once is an error.
 """
 
 from collections.abc import Iterator
@@ -714,7 +714,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "False",
         ),
         ("awaiting keys: aside when others can go on", "state.state is None and not error.dependency_wide", "True"),
-        ("awaiting keys: an outage keeps nobody who gave way", "if held.gave_way or not (", "if not ("),
+        ("awaiting keys: an outage keeps no evicted request", "if held.evicted or not (", "if not ("),
         ("stop: nothing is said of what may have been sent", " and not held.may_be_sent", ""),
         ("stop: what was built in vain is no interruption", "if state.state is State.BUILDING or (", "if ("),
     ),
@@ -884,8 +884,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     ("worker/delivery/awaiting_keys.py", f"{UNIT}/delivery/test_awaiting_keys.py"): (
         ("awaiting keys: so many at once", "if len(self._waiting) > self._limit:", "if False:"),
-        ("awaiting keys: who has most gives way", "if job.record.key == key)", ")"),
-        ("awaiting keys: who gave way ends", "oldest.gave_way = True", "pass"),
+        ("awaiting keys: eviction from the key with most requests", "if job.record.key == key)", ")"),
+        ("awaiting keys: an evicted request ends", "oldest.evicted = True", "pass"),
         ("awaiting keys: counted nowhere else", "job.exclude_from_backpressure()", "pass"),
     ),
     ("worker/delivery/partition.py", f"{UNIT}/delivery/test_awaiting_keys.py"): (

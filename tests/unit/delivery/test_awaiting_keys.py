@@ -1,4 +1,4 @@
-"""Which requests wait for the issuer's keys, and which give way."""
+"""Which requests wait for the issuer's keys, and which are evicted."""
 
 import asyncio
 
@@ -36,35 +36,35 @@ class Waiting:
         await asyncio.gather(*self.tasks)
 
     @property
-    def gave_way(self) -> list[int]:
-        return [number for number, job in enumerate(self.jobs) if job.gave_way]
+    def evicted(self) -> list[int]:
+        return [number for number, job in enumerate(self.jobs) if job.evicted]
 
 
 @pytest.mark.parametrize(
-    ("keys", "gave_way"),
+    ("keys", "evicted"),
     [
         ("abc", []),
-        ("abcd", [0]),  # each has one job: the oldest gives way
+        ("abcd", [0]),  # each has one job: the oldest is evicted
         ("abcdef", [0, 1, 2]),
         ("abbc", [1]),  # the oldest job of the key with the most jobs
         ("aaaabc", [0, 1, 2]),
         ("cbaaaa", [2, 3, 4]),
     ],
 )
-async def test_who_has_most_gives_way(keys: str, gave_way: list[int]) -> None:
-    """The sender with the most waiting jobs gives way, so early arrivals keep no other sender out."""
+async def test_the_key_with_most_requests_is_evicted_from(keys: str, evicted: list[int]) -> None:
+    """The oldest job of the sender with the most waiting jobs is evicted, so early arrivals keep no sender out."""
     waiting = Waiting(3)
     await waiting.add(*keys)
-    assert (gave_way, min(3, len(keys))) == (waiting.gave_way, len(waiting.awaiting))
+    assert (evicted, min(3, len(keys))) == (waiting.evicted, len(waiting.awaiting))
     await waiting.end()
-    assert (gave_way, 0) == (waiting.gave_way, len(waiting.awaiting))
+    assert (evicted, 0) == (waiting.evicted, len(waiting.awaiting))
 
 
 async def test_a_thousand_of_others_do_not_displace_one() -> None:
     """A thousand jobs of other keys displace none, as long as there are fewer keys than slots."""
     waiting = Waiting(100)
     await waiting.add("good", *[f"stranger-{number % 50}" for number in range(1000)])
-    assert (False, 901, 100) == (waiting.jobs[0].gave_way, len(waiting.gave_way), len(waiting.awaiting))
+    assert (False, 901, 100) == (waiting.jobs[0].evicted, len(waiting.evicted), len(waiting.awaiting))
     await waiting.end()
 
 
@@ -105,9 +105,9 @@ async def test_who_waits_holds_up_neither_its_partition_nor_the_user_of_its_key(
 
 
 async def test_who_is_cancelled_leaves() -> None:
-    """A job that is cancelled, by a lost partition or a stop, leaves the waiting list without giving way."""
+    """A job that is cancelled, by a lost partition or a stop, leaves the waiting list without an eviction."""
     waiting = Waiting(3)
     await waiting.add("a")
     waiting.tasks[0].cancel()
     await asyncio.gather(*waiting.tasks, return_exceptions=True)
-    assert (0, []) == (len(waiting.awaiting), waiting.gave_way)
+    assert (0, []) == (len(waiting.awaiting), waiting.evicted)

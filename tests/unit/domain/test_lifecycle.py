@@ -90,7 +90,7 @@ class JobView:
     repeats: bool = False
     caller: Caller | None = None
     auth_attempts: int = 1
-    gave_way: bool = False
+    evicted: bool = False
     has_key_lock: bool = False
     resumed: bool = False
     may_be_sent: bool = False
@@ -351,9 +351,9 @@ def test_who_names_a_key_that_may_not_exist_waits_aside() -> None:
 
 
 @pytest.mark.parametrize("original", [None, fresh()])
-def test_who_gave_way_to_others_ends(original: RequestState | None) -> None:
-    """A request that gave way fails as retryable, without another look at its token, even during an outage."""
-    held = JobView(fresh(), original=original, gave_way=True)
+def test_an_evicted_request_ends(original: RequestState | None) -> None:
+    """An evicted request fails as retryable, without another look at its token, even during an outage."""
+    held = JobView(fresh(), original=original, evicted=True)
     step = lifecycle().next_step(held, NOW)
     assert isinstance(step, GiveUp)
     ended = after(held, step.error, Outage(is_down=True))
