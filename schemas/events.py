@@ -124,8 +124,8 @@ class BundleInfo(_Part):
 class DeploymentInfo(_Part):
     """The location of the deployment."""
 
-    id: str = Field(max_length=63, description="The namespace that the playground server created.")
-    url: str = Field(max_length=2000, description="The deployment's page on the playground's dashboard.")
+    id: str = Field(max_length=63, description="The namespace that was created for the deployment.")
+    url: str = Field(max_length=2000, description="The deployment's page on the dashboard.")
 
 
 class ErrorInfo(_Part):
@@ -179,7 +179,7 @@ class DeploymentStatus(_Part):
     )
     next_attempt_at: Time | None = Field(None, description="With `retrying`: the earliest time of the next attempt.")
     attempt_deadline: Time | None = Field(
-        None, description="With `submitting`: the time by which the playground must have answered."
+        None, description="With `submitting`: the time by which the POST must have been answered."
     )
     give_up_at: Time | None = Field(
         None,

@@ -163,7 +163,7 @@ def _portal() -> _Json:
     ids = [_parameter("SolutionId"), _parameter("RevisionId")]
     clicked = {
         "302": _answer(
-            "The solution is deployed: redirect to its page on the playground's dashboard.",
+            "The solution is deployed: redirect to its page on the dashboard.",
             None,
             "Location",
             "Set-Cookie",

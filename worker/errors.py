@@ -6,7 +6,7 @@
     │   │   ├── TooManyRequests          authenticate:  the user has reached the limit of open requests; retryable
     │   │   ├── Unreadable               receive:       the record is not a deployment request
     │   │   ├── Conflict                 receive:       another request has this id
-    │   │   ├── Unauthenticated          authenticate:  no token, or an invalid one
+    │   │   ├── Unauthenticated          authenticate:  an invalid token, a wrong record key or a wrong partition
     │   │   ├── NotAllowed               authorise:     a valid user who may not read the solution
     │   │   ├── NotFound                 fetch:         part of the solution does not exist or is unreadable
     │   │   └── NotDeployable            plan:          the solution cannot run on a playground
@@ -14,7 +14,7 @@
     │       ├── Unavailable              a dependency is down, slow or rejects the worker's credentials; retryable
     │       ├── PlaygroundRefused        submit:        the playground server refused the bundle
     │       ├── OutcomeUnknown           submit:        the bundle was sent, and its outcome is unknown
-    │       ├── NotSettled               submit:        an unknown outcome that was resolved as failed, or not in time
+    │       ├── NotSettled               submit:        an unknown outcome, resolved as failed or not in time; or the record is gone
     │       ├── WorkerDied               internal:      three workers in a row died while building the bundle
     │       ├── OverridesInvalid         bundle:        the operator's overrides make a manifest invalid
     │       └── Internal                 internal:      a bug in the worker
@@ -43,9 +43,9 @@ REJECTED: dict[str, str] = {
     "invalid-request": "A field is missing or has the wrong type; the message names it. Correct it and send the request again.",
     "unknown-event-type": "`ce_type` names an event that this topic does not carry. Send the type given in docs/contract.md.",
     "request-id-conflict": "Another request, for another user or solution, already has this id. Send a new id.",
-    # authenticate
     "token-missing": "Neither the header `authorization` nor `jwtToken` holds a token. Send exactly one.",
     "token-twice": "More than one token was sent, in `authorization` headers or `jwtToken`. Send exactly one.",
+    # authenticate
     "token-malformed": "The token is not a well-formed JSON Web Token. Send it as Graphene issued it.",
     "token-algorithm": "The token is not signed with the configured algorithm. Log in again.",
     "token-signature": "The token's signature is invalid: it was altered, or signed with another key. Log in again.",
@@ -120,7 +120,7 @@ FAILED: dict[str, str] = {
     "deployment-failed": "The bundle's script failed on the playground; the message gives the reason. Correct the solution, or tell the operator.",
     "outcome-unknown": "The playground did not answer, or sent a 5xx response that does not show what happened. The bundle may or may not be deployed. Operator: run `playground-deployer resolve`.",
     "resolved-as-failed": "The outcome was resolved as failed; the message names the operator, and the reason if there is one. Send the request again when the cause is fixed.",
-    "unresolved": "It is unknown whether the playground deployed the bundle, and the outcome was not resolved in time. Check the dashboard, then send the request again.",
+    "unresolved": "It is unknown whether the bundle was deployed, and the outcome was not resolved in time. Check the dashboard, then send the request again.",
     "request-gone": "Kafka has deleted or lost the request's record, so the request cannot be retried. Send it again.",
     # bundle
     "overrides-invalid": "The operator's overrides do not fit this solution; the message gives the position. Tell the operator.",
@@ -204,7 +204,7 @@ class Conflict(Rejected):
 
 
 class Unauthenticated(Rejected):
-    """No token, or an invalid one."""
+    """An invalid token, or a record with a wrong key or in a wrong partition."""
 
     stage = "authenticate"
 
@@ -293,7 +293,7 @@ class OutcomeUnknown(Failed):
 
 
 class NotSettled(Failed):
-    """The unknown outcome of a POST was resolved as failed, or not in time."""
+    """The unknown outcome of a POST was resolved as failed or not in time, or the request's record is gone."""
 
     stage = "submit"
 

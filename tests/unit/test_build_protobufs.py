@@ -257,9 +257,9 @@ async def test_what_some_orchestrators_refuse_is_deployed_with_a_warning(text: s
 
 
 async def test_another_stream_than_the_blueprints_is_told() -> None:
-    """A blueprint that streams otherwise than its protobuf gets a warning: it loads, and fails when it is called."""
+    """A blueprint that streams differently from its protobuf gets a warning: it loads, and fails when it is called."""
     text = PROTOBUF.decode().replace("returns (Out)", "returns (stream Out)")
-    warning = "The operation 'run' of node 'a' streams otherwise than its protobuf says: it may fail when it is called."
+    warning = "The operation 'run' of node 'a' streams differently from its protobuf: it may fail when it is called."
     assert warning in (await built({"a": text})).warnings
     signature = operation()["operation_signature"] | {"output_message_stream": True, "input_message_stream": None}
     streaming = node("a", {"operation_signature": signature, "connected_to": []})

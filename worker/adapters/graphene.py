@@ -252,7 +252,7 @@ class CatalogClient:
 def _unreadable(what: str, why: Exception) -> NotFound:
     return NotFound(
         "solution-unreadable",
-        f"What Graphene's database says of {what} cannot be used: {why}. Correct the solution there.",
+        f"Graphene's data about {what} cannot be used: {why}. Correct the solution there.",
     )
 
 

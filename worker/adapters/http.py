@@ -338,7 +338,7 @@ class Dependency:
         """
         body, checksum = answer.body, _SHA1.search(answer.headers.get("ETag", ""))
         if checksum and checksum[1] != sha1(body, usedforsecurity=False).hexdigest():
-            raise self.error("not the file of which it says the checksum")
+            raise self.error("the content does not match the checksum in its ETag")
         genuine = checksum is not None or len(body) == size
         begins = body.lstrip(_BEFORE_TEXT)[:1]
         if not begins:

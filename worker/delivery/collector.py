@@ -64,14 +64,14 @@ class WorkerCollector(Collector):
         )
         yield _gauge(
             "requests_awaiting_keys",
-            "Requests, at most 100, whose token names a key that the issuer cannot be asked for now. They are not "
+            "Requests, at most 100, whose token names a key that cannot be fetched from the issuer now. They are not "
             "counted among the buffered records.",
             len(self._admission.awaiting_keys),
         )
         yield _gauge(
             "requests_awaiting_turn",
-            "Requests that wait for an earlier one of their user. Up to 2,000 of them are not counted among the "
-            "buffered ones.",
+            "Requests that wait for an earlier request of their user. Up to 2,000 of them are not counted among the "
+            "buffered records.",
             next((it.context.key_queue.waiting for it in processors), 0),
         )
         budget = self._admission.budget
@@ -80,21 +80,22 @@ class WorkerCollector(Collector):
             "Bytes reserved for large solutions: 64 MiB for each while it is built, then the size of its bundle.",
             budget.reserved,
         )
-        yield _gauge("bytes_in_flight_limit", "At most so many: MAX_BYTES_IN_FLIGHT.", budget.limit)
+        yield _gauge("bytes_in_flight_limit", "The limit of `bytes_in_flight`: MAX_BYTES_IN_FLIGHT.", budget.limit)
         yield _gauge(
             "reservations_waiting", "Requests with a large solution that wait for their reservation.", budget.waiting
         )
         yield _gauge(
             "topic_partitions",
-            "Partitions of the requests topic, as Kafka said last. All workers together should be assigned as many.",
+            "Partitions of the requests topic, by Kafka's last answer. The partitions assigned to all workers together "
+            "should have this number.",
             self.partitions,
         )
         yield from self._of_partitions(processors)
         yield _gauge(
             "oldest_incomplete_age_seconds",
-            "Time since the oldest unfinished request was read, or since its wait for earlier requests of its user was "
-            "over; 0 without one. Requests that wait for their user's earlier ones do not count, nor do parked ones, "
-            "which wait for an operator.",
+            "Time since the oldest unfinished request was read, or since its wait for earlier requests of its user "
+            "ended; 0 without an unfinished request. Requests that still wait for an earlier request of their user do "
+            "not count, and neither do parked requests, which wait for an operator.",
             self._oldest(processors),
         )
         yield _gauge(
@@ -113,8 +114,8 @@ class WorkerCollector(Collector):
         )
         yield _gauge(
             "breaker_state",
-            "0: closed; 1: open, the dependency is down for everybody and its requests wait; 2: half-open, one request "
-            "tries it.",
+            "0: closed; 1: open, the dependency is down for all users and requests wait for it; 2: half-open, one "
+            "request tries it.",
             {(name,): breaker.state for name, breaker in self._admission.breakers.all.items()},
             "dependency",
         )
@@ -136,14 +137,16 @@ class WorkerCollector(Collector):
         )
         yield _gauge(
             "partition_incomplete_records",
-            "Records of the partition that have been read and are not finished.",
+            "Buffered records of the partition: read and not finished, without the requests that `buffered_records` "
+            "leaves out as well.",
             {key: it.state.offsets.buffered for key, it in by.items()},
             "partition",
         )
         yield _gauge(
             "consumer_lag_records",
             "Records of the partition that are not finished, read or not: its end offset minus the committable "
-            "offset, or 0 when all was read and finished; minus the committed one while it is not processed.",
+            "offset, or 0 when every record was read and finished. While the partition is not processed: its end "
+            "offset minus the committed offset.",
             {(str(it.partition),): self._lag(it) for it in processors if it.partition in self.ends},
             "partition",
         )

@@ -52,7 +52,7 @@ from worker.observability.metrics import DEAD_LETTERS, REQUEST_SECONDS, REQUESTS
 from worker.ports import Clocks, Store, Writer
 
 RESTART_SECONDS, MAX_RESTART_SECONDS = 0.5, 4.0
-"""The pause between a failure and the next take-over. It doubles up to the maximum, and is reset when a transaction
+"""The wait between a failure and the next take-over. It doubles up to the maximum, and is reset when a transaction
 succeeds. The maximum is low, so that brokers that have recovered are used within 10 s."""
 # How many requests that wait for the key lock are excluded from back-pressure, in one worker.
 MAX_WAITING = 2_000
@@ -652,7 +652,7 @@ class Job:
         if self._post:
             try:
                 deployment = await asyncio.shield(self._post)
-                outcome, reason = "deployed", "The playground said so."
+                outcome, reason = "deployed", "The playground confirmed the deployment."
             except asyncio.CancelledError:
                 self._post.cancel()
                 await asyncio.wait((self._post,))

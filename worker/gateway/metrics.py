@@ -22,31 +22,32 @@ REFUSED = Counter(
 NOTIFICATIONS = Counter(
     "notifications",
     "Notifications in the portal of requests that ended: `sent`, or `given-up` (Graphene's database did not take them, "
-    "or nobody knows any more whose request it was).",
+    "or the user of the request is no longer known).",
     ["result"],
     namespace=PREFIX,
     registry=REGISTRY,
 )
 BACKGROUND_FAILURES = Counter(
     "background_failures",
-    "Failures of a task that runs besides the HTTP requests: `status reader`, `publisher`, `access to Kafka`, "
-    "`notifications`, `measures`, `connections`. The task is started again; the log says why it failed.",
+    "Failures of a task that runs alongside the HTTP requests: `status reader`, `publisher`, `access to Kafka`, "
+    "`notifications`, `measures`, `connections`. The task is started again; the log has the reason.",
     ["task"],
     namespace=PREFIX,
     registry=REGISTRY,
 )
 CONNECTIONS_CUT_OFF = Counter(
     "connections_cut_off",
-    "Connections that were cut off: `slow`, no complete request or no reader within 15 s, `many`, the oldest idle ones "
-    "of too many, or `large`, the oldest unread requests when all of them have more than 16 MiB.",
+    "Connections that were cut off: `slow` (no complete request or no reader within 15 s), `many` (the oldest idle "
+    "connections when there are too many), or `large` (the oldest unread requests when all of them have more than 16 "
+    "MiB).",
     ["reason"],
     namespace=PREFIX,
     registry=REGISTRY,
 )
 BAD_REQUESTS = Counter(
     "bad_requests",
-    "Requests that no route has seen: `too-large`, a line, a header, their number or their sum, or `malformed`, no "
-    "valid HTTP.",
+    "Requests that reached no route: `too-large` (a line, a header, their number or their sum), or `malformed` (no "
+    "valid HTTP).",
     ["reason"],
     namespace=PREFIX,
     registry=REGISTRY,
@@ -59,17 +60,20 @@ DOWNLOADS_CUT_OFF = Counter(
     registry=REGISTRY,
 )
 STREAMS_CUT_OFF = Counter(
-    "streams_cut_off", "Event streams that were closed because nobody read them.", namespace=PREFIX, registry=REGISTRY
-)
-VIEW_REQUESTS = Gauge("view_requests", "Requests that are kept to be shown.", namespace=PREFIX, registry=REGISTRY)
-VIEW_BYTES = Gauge("view_bytes", "What is kept of them, in bytes.", namespace=PREFIX, registry=REGISTRY)
-VIEW_EVICTED = Gauge(
-    "view_evicted_total",
-    "Requests that are no longer shown because others are newer, since the start.",
+    "streams_cut_off",
+    "Event streams that were closed because their data was not read.",
     namespace=PREFIX,
     registry=REGISTRY,
 )
-READY = Gauge("ready", "1: /ready is content; the log says why it is not.", namespace=PREFIX, registry=REGISTRY)
+VIEW_REQUESTS = Gauge("view_requests", "Requests that are kept to be shown.", namespace=PREFIX, registry=REGISTRY)
+VIEW_BYTES = Gauge("view_bytes", "Size of the kept requests, in bytes.", namespace=PREFIX, registry=REGISTRY)
+VIEW_EVICTED = Gauge(
+    "view_evicted_total",
+    "Requests that newer requests have evicted, since the start; they are no longer shown.",
+    namespace=PREFIX,
+    registry=REGISTRY,
+)
+READY = Gauge("ready", "1: /ready succeeds; if it fails, the log has the reason.", namespace=PREFIX, registry=REGISTRY)
 READ = Gauge("topic_read", "1: the status topic has been read to its end.", namespace=PREFIX, registry=REGISTRY)
 CONNECTED = Gauge("kafka_connected", "1: Kafka answers.", namespace=PREFIX, registry=REGISTRY)
 STATUS_SECONDS = Histogram(

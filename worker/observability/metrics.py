@@ -103,8 +103,8 @@ HEALTH_CONNECTIONS_CUT_OFF = _counter(
 )
 BACKGROUND_FAILURES = _counter(
     "background_failures",
-    "Failures of a task that runs besides the requests: `settlements` (reads them), `collector` (the gauges of Kafka's "
-    "offsets). The task is started again; the log says why it failed.",
+    "Failures of a task that runs alongside the requests: `settlements` (reads them), `collector` (the gauges of "
+    "Kafka's offsets). The task is started again; the log has the reason.",
     "task",
 )
 LOOP_LAG = _histogram(

@@ -161,7 +161,7 @@ async def test_a_job_that_sent_nothing_hands_nothing_over(last: State | None) ->
 @pytest.mark.parametrize(
     ("error", "outcome", "reason"),
     [
-        (None, "deployed", "The playground said so."),
+        (None, "deployed", "The playground confirmed the deployment."),
         (PlaygroundRefused("playground-refused", "No."), "failed", "No."),
         (Unavailable("playground-busy", "Busy.", "submit"), "retry", "Busy."),
         (OutcomeUnknown(CODES["outcome-unknown"]), None, None),

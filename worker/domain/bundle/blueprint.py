@@ -144,7 +144,7 @@ def _node(node: Json) -> Node:
     if node_type.lower() in NOT_RUNNABLE:
         raise NotDeployable(
             "node-not-runnable",
-            f"Node '{name[:60]}' is a {node_type}, which no container stands behind. Replace it.",
+            f"Node '{name[:60]}' is a {node_type}, which has no container. Replace it.",
         )
     operations = _objects(node, "operation_signature_list", where)
     for operation in operations:

@@ -158,7 +158,7 @@ def _plan(
 def _shown(what: str, given: T | LeftOut | None, shown: Callable[[T], Shown]) -> Shown:
     """Return the picture or the description if it may be shown. Both are decoration, and never stop a deployment."""
     if given is None:
-        return None, (f"The solution has no {what}; the playground shows none.",)
+        return None, (f"The solution has no {what}, so none is shown.",)
     try:
         return (None, (f"The {what} is left out: {given.reason}",)) if isinstance(given, LeftOut) else shown(given)
     except Unusable as problem:
@@ -227,7 +227,7 @@ def pipeline_name(original: str, reserved: str = "") -> str:
     if any(map(_patterns(reserved).fullmatch, namespaces)):
         raise NotDeployable(
             "name-reserved",
-            f"The name '{original[:60]}' is kept for the cluster itself. Rename the solution.",
+            f"The name '{original[:60]}' is reserved for the cluster itself. Rename the solution.",
         )
     return name
 
@@ -417,6 +417,6 @@ def _check_operations(node: Json, service: Service) -> Iterator[str]:
         else:
             streams = signature.get("input_message_stream"), signature.get("output_message_stream")
             if tuple(map(bool, streams)) != rpc.streams:
-                yield f"The {where} streams otherwise than its protobuf says: it may fail when it is called."
+                yield f"The {where} streams differently from its protobuf: it may fail when it is called."
             continue
         raise NotDeployable("proto-mismatch", f"{problem}. Save the pipeline again with the model as it is now.")

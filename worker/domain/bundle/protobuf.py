@@ -676,7 +676,7 @@ class _File:
         words = [str(it) for it in node.children if _is(it, "NAME")]
         literals = [_string(it) for it in _trees(node) if it.data == "string"]
         if (words and not self._is_edition) or (literals and self._is_edition):
-            self._refuse("reserved names stand in quotes, but not in an edition", node.meta.line)
+            self._refuse("reserved names need quotes, but have none in an edition", node.meta.line)
         for name in (*words, *literals):
             if name in kept:
                 self._refuse(f"'{name}' is reserved twice", node.meta.line)

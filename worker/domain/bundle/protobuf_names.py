@@ -43,7 +43,7 @@ class Symbol:
             raise ValueError(f"'{name}' is declared twice")
         full = f"{self.name}.{name}" if self.name else name
         if len(full) > MAX_NAME:
-            raise ValueError(f"a name is longer than {MAX_NAME} characters with all that it stands in")
+            raise ValueError(f"a fully qualified name is longer than {MAX_NAME} characters")
         self.names[name] = symbol = Symbol(kind, full, line, self)
         return symbol
 

@@ -61,14 +61,14 @@ def claim_problems(claim: V1PersistentVolumeClaim) -> Iterator[str]:
     if not modes:
         yield "spec.accessModes: name at least one, such as ReadWriteMany."
     if len(modes) > 1 and "ReadWriteOncePod" in modes:
-        yield "spec.accessModes: ReadWriteOncePod stands alone."
+        yield "spec.accessModes: ReadWriteOncePod cannot be combined with other modes."
     requests = (spec.resources and spec.resources.requests) or {}
     limits = (spec.resources and spec.resources.limits) or {}
     yield from amount_problems(requests, "spec.resources.requests")
     yield from amount_problems(limits, "spec.resources.limits")
     yield from over_limit(requests, limits, "spec.resources")
     if amount(requests.get("storage", "0")) == 0:
-        yield "spec.resources.requests.storage: say how much, such as 10Gi."
+        yield "spec.resources.requests.storage: give an amount, such as 10Gi."
 
 
 def _rollout(spec: V1DeploymentSpec) -> Iterator[str]:

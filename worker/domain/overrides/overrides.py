@@ -46,7 +46,7 @@ class Match(_Part):
         if not given:
             raise ValueError('names nothing; node: "*" is every node')
         if self.claim is not None and len(given) > 1:
-            raise ValueError("claim stands alone; a claim has no node and no image")
+            raise ValueError("claim cannot be combined with other fields; a claim has no node and no image")
         for pattern in (self.node, self.claim):
             if pattern is not None and not re.fullmatch(r"[a-z0-9*?\[\]!-]+", pattern):
                 raise ValueError("names in the cluster are of lower-case letters, digits and hyphens; this fits none")

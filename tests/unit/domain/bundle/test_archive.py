@@ -228,8 +228,8 @@ def test_warnings_say_what_was_changed_or_left_out() -> None:
         "Node 'b': its image has the tag latest, so another version of it may run next time.",
         SEVERAL_FOLDERS,
         "The pipeline asks for a probe, which is not deployed.",
-        "The solution has no picture; the playground shows none.",
-        "The solution has no description; the playground shows none.",
+        "The solution has no picture, so none is shown.",
+        "The solution has no description, so none is shown.",
     )
     assert () == pipeline(node("a"), about={"icon": PNG, "description": "Good."}).warnings
 

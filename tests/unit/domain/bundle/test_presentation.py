@@ -66,7 +66,7 @@ def test_what_is_no_image_is_left_out(icon: bytes) -> None:
 @pytest.mark.parametrize(
     ("about", "warning"),
     [
-        ({"icon": None}, "The solution has no picture; the playground shows none."),
+        ({"icon": None}, "The solution has no picture, so none is shown."),
         ({"icon": LeftOut("it is ill.")}, "The picture is left out: it is ill."),
         ({"icon": PNG.ljust(MAX_ICON + 1)}, "The picture is left out: it is larger than 2 MiB. Make it smaller."),
     ],
@@ -79,7 +79,7 @@ def test_a_picture_that_is_not_there(about: dict[str, Any], warning: str) -> Non
 @pytest.mark.parametrize(
     ("description", "warning"),
     [
-        (None, "The solution has no description; the playground shows none."),
+        (None, "The solution has no description, so none is shown."),
         (LeftOut("it is ill."), "The description is left out: it is ill."),
         ("x" * (MAX_CHARS + 1), "The description is left out: it is longer than 200000 characters. Simplify it."),
         ("<p>" * (MAX_TAGS + 1), "The description is left out: it has more than 8000 tags. Simplify it."),

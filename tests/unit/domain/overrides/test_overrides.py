@@ -204,7 +204,7 @@ def test_a_file_of_another_shape_is_refused(document: Any, problem: str) -> None
         ({"claim": "WorkerContext"}, "lower-case letters, digits and hyphens; this fits none"),
         ({"image": "https://registry.example/gui"}, "without a scheme; this fits none"),
         ({"image": ""}, "without a scheme; this fits none"),
-        ({"claim": "*", "node": "*"}, "claim stands alone"),
+        ({"claim": "*", "node": "*"}, "claim cannot be combined"),
         ({"node": "gui", "component": "orchestrator"}, "fits neither a model nor the orchestrator"),
         ({"node": "orchestrator", "component": "model"}, "fits neither a model nor the orchestrator"),
         ({"node": "orchestrator", "image": "registry.example/other"}, "fits neither a model nor the orchestrator"),
