@@ -75,7 +75,7 @@ async def keep_running(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Run work until it returns; start it again after a failure, with a pause that doubles up to MAX_PAUSE_SECONDS."""
+    """Run work until it returns. Start it again after each failure, with a backoff of up to MAX_PAUSE_SECONDS."""
     pause = PAUSE_SECONDS
     while True:
         began = clock()

@@ -239,8 +239,9 @@ class RuntimeSettings(_Group):
     )
     request_deadline_seconds: Seconds = Field(
         3600,
-        description="How long a request is retried, with pauses of 0.5 to 60 s, or longer when the playground sends "
-        "`Retry-After`. The time while a breaker is open does not count.",
+        description="How long after it was read a request may start another attempt. The backoff between two attempts "
+        "is 0.5 to 60 s, or longer when the playground sends `Retry-After`. The time while a breaker is open does not "
+        "count; the wait for earlier requests of the user does.",
     )
     drain_seconds: Seconds = Field(
         360, description="How long a shutdown waits for running requests; at least the playground's time-out + 30 s."
