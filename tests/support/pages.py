@@ -6,6 +6,7 @@ Each part is between two marks with its name, `<!-- name -->` and `<!-- /name --
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from schemas import FINAL_STATES, SUCCESSORS, State
+from schemas.export import EVENTS, EXAMPLES
 from tests.extended.bench import results
 from tests.support import hundred, pictures
 from tests.support.paths import ROOT
@@ -68,7 +70,7 @@ class Part(NamedTuple):
         opening, closing = f"<!-- {self.name} -->\n", f"<!-- /{self.name} -->\n"
         pieces = re.split(f"({opening}|{closing})", self.page.read_text(encoding="utf-8"))
         if [opening, closing] != pieces[1::2]:
-            raise ValueError(f"{self.page.name}: the marks of '{self.name}' do not stand there once each, in order")
+            raise ValueError(f"{self.page.name}: it needs both marks of '{self.name}', once each and in order")
         return pieces[0] + opening, pieces[2].removesuffix("\n"), closing + pieces[4]
 
 
@@ -104,6 +106,11 @@ def error_codes() -> str:
         for code, sentence in codes.items()
     ]
     return "\n".join(["| code | ends in | retryable | what it means, what to do |", "|---|---|---|---|", *rows])
+
+
+def example(name: str) -> str:
+    """Return the example of an event: `schemas/examples/<name>.json`."""
+    return f"```json\n{(EXAMPLES / f'{name}.json').read_text(encoding='utf-8')}```"
 
 
 def state_diagram() -> str:
@@ -197,6 +204,7 @@ def gateway_metrics() -> str:
 
 PARTS = (
     Part(DOCS / "settings.md", "settings", settings),
+    *(Part(DOCS / "contract.md", f"example: {name}", partial(example, name)) for name in EVENTS),
     Part(DOCS / "contract.md", "error codes", error_codes),
     Part(DOCS / "states.md", "states", state_diagram),
     Part(DOCS / "guarantees.md", "faults", faults),

@@ -1,24 +1,12 @@
-"""docs/contract.md shows the actual examples, states and topics."""
+"""docs/contract.md shows the actual states and topics."""
 
 import re
 
-import pytest
-
 from schemas import FINAL_STATES, SUCCESSORS, DeploymentRequested, DeploymentStatus, State
-from schemas.export import EXAMPLES
 from tests.support.paths import ROOT
 from worker.domain.request import MAX_BYTES
 
 TEXT = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("name", ["request", "status"])
-def test_example_is_that_of_the_schemas(name: str) -> None:
-    """The page shows the committed example, line by line."""
-    shown = re.search(rf"<!-- example: {name} -->\n```json\n(.*?)```", TEXT, re.DOTALL)
-
-    assert shown
-    assert (EXAMPLES / f"{name}.json").read_text(encoding="utf-8") == shown[1]
 
 
 def test_states_and_their_successors_are_listed() -> None:
