@@ -1,5 +1,7 @@
-"""The path of a request on one screen: receive → authenticate → wait for the key lock → build → submit → report.
-`worker/domain/lifecycle.py` decides each next step, by the same rules for fresh and for inherited requests.
+"""The path of a request on one screen: authenticate → wait for the key lock → build → submit → report.
+
+`worker/delivery/` receives the records. `worker/domain/lifecycle.py` decides each next step, by the same rules for
+fresh and for inherited requests.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Everything that an attempt waits for: the key lock, the memory budget, the breakers and the limiter.
+"""Everything that an attempt waits for: the key lock, then the gates, which are budget, breakers and limiter.
 
 A failure may be caused by the dependency, by the requested solution, or by the user. A failure that a request cannot
 cause (no connection could be opened, or the worker's credentials are rejected) is dependency-wide for any user. Any

@@ -1,4 +1,4 @@
-"""What people do with existing requests: deploy again, settle, replay. The commands run the same code."""
+"""What people do with existing requests: deploy again, settle, replay. `worker/client` has what the commands share."""
 
 from aiokafka import TopicPartition
 

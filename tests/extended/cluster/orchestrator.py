@@ -1,4 +1,4 @@
-"""An orchestrator that validates pipelines as the generic-parallel-orchestrator does (contract §7); it runs nothing."""
+"""An orchestrator that validates pipelines as the generic-parallel-orchestrator does; it runs nothing."""
 
 import importlib.util
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The playground server around the bundle's script: how it unpacks, starts and then reads (contract §6)."""
+"""The playground server around the bundle's script: how it unpacks, starts and then reads."""
 
 import io
 import json
