@@ -299,7 +299,7 @@ class GatewaySettings(_Group):
         description="Maximum number of requests kept in memory for display; the request that finished first is "
         "discarded first.",
     )
-    view_max_bytes: int = Field(112 * 1024 * 1024, ge=1, description="Maximum memory for these requests, in bytes.")
+    view_max_bytes: int = Field(96 * 1024 * 1024, ge=1, description="Maximum memory for these requests, in bytes.")
 
     notify: bool = Field(
         False,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from uuid import UUID, uuid5
 
-from worker.gateway.view import Entry
+from worker.gateway.entry import Entry
 
 _NAMESPACE = UUID("6f6b4f2e-7d0c-4a57-9f55-9e8f5f6c2b11")  # unique, so that no other program creates the same ids
 
@@ -38,7 +38,7 @@ def click(newest: Entry | None, fingerprint: str, token: str, now_ms: int, again
         now_ms: unix milliseconds.
         again_ms: milliseconds after its final status during which a request is still joined.
     """
-    if newest and (not newest.is_final or now_ms - newest.ended_ms < again_ms):
+    if newest and (not newest.is_final or now_ms - newest.time_ms < again_ms):
         return Join(newest)
     last = newest.request_id if newest else ""
     return Publish(made_id(fingerprint, sha256(token.encode()).hexdigest(), last))

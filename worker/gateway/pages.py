@@ -1,6 +1,7 @@
 """The pages: Jinja2 templates, rendered from data that the user may see. All external text is escaped."""
 
 import re
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,12 +14,14 @@ from pydantic import ValidationError
 
 from schemas import FINAL_STATES, DeploymentStatus, State, rfc3339
 from worker.errors import CODES, Unavailable
+from worker.gateway.entry import Entry, Step
 from worker.gateway.service import Found
 from worker.gateway.sessions import Session
 from worker.gateway.texts import KINDS, MARKS, NOT_ACCEPTED, STATES, STEP_NAMES, STEPS, TEXTS
-from worker.gateway.view import Entry, Step, turn_of
+from worker.gateway.view import turn_of
 
 MAX_LISTED = 200  # requests on one page
+MAX_CARDS = 10_000  # rendered cards of requests in lists that are kept, of about 1 kB each
 STATIC = {
     name: (media_type, files("worker.gateway").joinpath("static", name).read_bytes())
     for name, media_type in (("page.css", "text/css"), ("page.js", "text/javascript"), ("icon.svg", "image/svg+xml"))
@@ -154,12 +157,13 @@ class Shown:
         return self.steps[0].time if self.steps else None
 
 
-def shown(found: Found, user_id: str, own: Sequence[Entry] = ()) -> Shown:
-    """Return the request as a page shows it to the user. `own`: the user's open requests."""
+def shown(found: Found, user_id: str, queue: Sequence[Entry] = ()) -> Shown:
+    """Return the request as a page shows it to the user. `queue`: the user's open requests."""
     entry, made = found.entry, found.made
     status = _status(entry)
     steps = entry.steps if entry else []
     asked = entry.asked if entry and entry.asked else (made.solution_id, made.revision_id) if made else ("", "")
+    is_own = entry is None or entry.belongs_to(user_id)
     return Shown(
         found.request_id,
         entry.state if entry else None,
@@ -167,10 +171,10 @@ def shown(found: Found, user_id: str, own: Sequence[Entry] = ()) -> Shown:
         steps,
         entry.is_complete if entry else True,
         milestones(entry.state if entry else None, steps),
-        turn_of(entry, own) if entry else 0,
+        turn_of(entry, queue) if entry and is_own else 0,
         *asked,
         entry.sequence if entry else -1,
-        entry is None or entry.belongs_to(user_id),
+        is_own,
     )
 
 
@@ -227,7 +231,9 @@ class Pages:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            auto_reload=False,
         )
+        self._cards: OrderedDict[object, Markup] = OrderedDict()  # rendered, in the order of last use
         hashes = {name: sha256(content).hexdigest()[:12] for name, (_, content) in STATIC.items()}
         self._environment.globals.update(
             base=base,
@@ -261,13 +267,36 @@ class Pages:
         """Return the part of the request's page that changes."""
         return self.render("_request.html", it=one, session=session, stale=stale, nonce=nonce)
 
-    def requests(self, ones: Sequence[Shown], session: Session, stale: Stale | None, *, everybody: bool) -> str:
-        """Return the page with the list of requests."""
-        return self.render("requests.html", ones=ones, session=session, stale=stale, everybody=everybody)
+    def requests(
+        self, found: Sequence[Found], session: Session, queue: Sequence[Entry], stale: Stale | None, *, everybody: bool
+    ) -> str:
+        """Return the page with the list of requests. `queue`: the user's open requests."""
+        cards = [self._card(it, session, queue, everybody=everybody) for it in found]
+        return self.render("requests.html", cards=cards, session=session, stale=stale, everybody=everybody)
 
-    def listed(self, ones: Sequence[Shown], session: Session, stale: Stale | None, *, everybody: bool) -> str:
+    def listed(
+        self, found: Sequence[Found], session: Session, queue: Sequence[Entry], stale: Stale | None, *, everybody: bool
+    ) -> str:
         """Return the part of the list that changes."""
-        return self.render("_requests.html", ones=ones, session=session, stale=stale, everybody=everybody)
+        cards = [self._card(it, session, queue, everybody=everybody) for it in found]
+        return self.render("_requests.html", cards=cards, stale=stale)
+
+    def _card(self, found: Found, session: Session, queue: Sequence[Entry], *, everybody: bool) -> Markup:
+        """Return a request's card in a list. Of 200 cards of a list, one or two change at a time."""
+        entry, is_yours, key = found.entry, False, None
+        if entry is not None:
+            is_yours = everybody and entry.belongs_to(session.user_id)
+            turn = turn_of(entry, queue) if is_yours or not everybody else 0
+            key = entry.key, entry.offset, entry.sequence, turn, is_yours  # the card shows nothing else that changes
+        card = self._cards.pop(key, None)
+        if card is None:
+            one = shown(found, session.user_id, queue)
+            card = Markup(self.render("_card.html", it=one, is_yours=is_yours))  # noqa: S704 - the template escapes
+        if key is not None:
+            self._cards[key] = card
+            while len(self._cards) > MAX_CARDS:
+                self._cards.popitem(last=False)
+        return card
 
     def parked(self, ones: Sequence[Shown], failed: Sequence[Shown], session: Session, stale: Stale | None) -> str:
         """Return the page of parked and failed requests."""

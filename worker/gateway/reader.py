@@ -103,4 +103,4 @@ class StatusReader:
                 value = getattr(record, "value", None)
                 entry = self._view.apply(tp.partition, value) if value else None
                 if entry and self.is_complete:
-                    self._on_status(max(0.0, time.time() - entry.ended_ms / 1000))
+                    self._on_status(max(0.0, time.time() - entry.time_ms / 1000))

@@ -34,6 +34,7 @@ from worker.gateway.answers import (
 )
 from worker.gateway.connection import MAX_BODY, Connection
 from worker.gateway.downloads import Downloads, send
+from worker.gateway.entry import Entry
 from worker.gateway.forms import FormError, form_of
 from worker.gateway.front_door import refusal
 from worker.gateway.headers import add_headers
@@ -42,7 +43,6 @@ from worker.gateway.operations import Operations
 from worker.gateway.pages import MAX_LISTED, STATIC, Pages, Shown, Stale, shown
 from worker.gateway.service import Away, Found, Gateway, TooMany, has_news, is_deployed
 from worker.gateway.sessions import Made, Session
-from worker.gateway.view import Entry
 from worker.settings import GatewaySettings
 
 API_WAIT = 3.0  # seconds that a POST waits for its first status
@@ -277,19 +277,18 @@ class Routes:
         session = await self._session(request)
         everybody = _all_wanted(request, session)
         await self._gateway.learn(session)
-        found, waiting = self._list(session, everybody)
-        ones = [shown(it, session.user_id, waiting) for it in found]
-        return self._answers.page(self._pages.requests(ones, session, self._stale(), everybody=everybody))
+        found, queue = self._list(session, everybody)
+        return self._answers.page(self._pages.requests(found, session, queue, self._stale(), everybody=everybody))
 
     def _list(self, session: Session, everybody: bool) -> tuple[list[Found], list[Entry]]:
         """Return the requests of the list, and the user's open requests, which show how long each has to wait."""
-        own = self._gateway.own(session)
-        entries = list(islice(self._gateway.view.all(), MAX_LISTED)) if everybody else own
-        known = {it.request_id for it in entries}
-        pending = [] if everybody else [it for it in session.made if it.request_id not in known]
-        fresh = [self._gateway.find(it.request_id, session) for it in pending]
-        found = [*filter(None, fresh), *(Found(it.request_id, it) for it in entries[:MAX_LISTED])]
-        return found, [it for it in own if it.is_open]
+        queue = self._gateway.own_open(session)
+        if everybody:
+            return [Found(it.request_id, it) for it in islice(self._gateway.view.all(), MAX_LISTED)], queue
+        fresh = filter(None, (self._gateway.find(it.request_id, session) for it in session.made))
+        # A request that was rejected before its token was verified has no fingerprint, so only the session knows it.
+        unlisted = [it for it in fresh if it.entry is None or not it.entry.belongs_to(session.user_id)]
+        return [*unlisted, *(Found(it.request_id, it) for it in self._gateway.own(session, MAX_LISTED))], queue
 
     async def show(self, request: web.Request) -> web.StreamResponse:
         """`GET /requests/{id}`: the page of a request."""
@@ -302,7 +301,7 @@ class Routes:
         return self._answers.page(page)
 
     def _shown(self, found: Found, session: Session) -> Shown:
-        return shown(found, session.user_id, self._gateway.open_of(found.entry, session))
+        return shown(found, session.user_id, self._gateway.own_open(session))
 
     async def list_events(self, request: web.Request) -> web.StreamResponse:
         """`GET /requests/events`: the list whenever it changes, at most once a second."""
@@ -314,13 +313,12 @@ class Routes:
             with self._gateway.watching_list(session, everybody) as news:
                 while self._is_read(request, response, session):
                     news.clear()
-                    found, waiting = self._list(session, everybody)
+                    found, queue = self._list(session, everybody)
                     stale = self._stale()
                     # Everything that the list shows follows from these.
-                    state = stale, [*map(_event_id, found)], [(it.key, it.sequence) for it in waiting]
+                    state = stale, [*map(_event_id, found)], [(it.key, it.sequence) for it in queue]
                     if state != last:
-                        last, ones = state, [shown(it, session.user_id, waiting) for it in found]
-                        html = self._pages.listed(ones, session, stale, everybody=everybody)
+                        last, html = state, self._pages.listed(found, session, queue, stale, everybody=everybody)
                         await response.send(html, event="page")
                         await _either(self.stopping)
                     else:

@@ -16,11 +16,12 @@ from schemas import State, fingerprint
 from worker.client.requests import OutgoingRequest, RequestPublisher
 from worker.domain.tokens import read_token, strip_bearer
 from worker.errors import WorkerError
+from worker.gateway.entry import Entry
 from worker.gateway.front_door import Join, click, made_id
 from worker.gateway.metrics import PUBLISHED
 from worker.gateway.reader import StatusReader
 from worker.gateway.sessions import Made, Session, Sessions
-from worker.gateway.view import ALL, Entry, View
+from worker.gateway.view import ALL, View
 from worker.observability.telemetry import passed_on
 from worker.ports import Tokens
 from worker.settings import GatewaySettings
@@ -189,18 +190,18 @@ class Gateway:
         """Index the user's requests in small steps, so that later queries do not block other users."""
         await self.view.learn(session.user_id, self.partition_of(session))
 
-    def own(self, session: Session) -> list[Entry]:
-        """Return the user's requests, newest first."""
-        return self.view.of_user(session.user_id, self.partition_of(session))
+    def own(self, session: Session, most: int) -> list[Entry]:
+        """Return up to `most` of the user's requests, newest first."""
+        return self.view.of_user(session.user_id, self.partition_of(session), most)
 
     def partition_of(self, session: Session) -> int:
         """Return the partition of the user's key; -1 until Kafka has been reached."""
         publisher = self._publisher()
         return publisher.partition(session.user_id.encode()) if publisher else -1
 
-    def open_of(self, entry: Entry | None, session: Session) -> list[Entry]:
-        """Return the user's open requests in the entry's partition: the key queue in which the entry may wait."""
-        return self.view.open_of_user(session.user_id, entry.key[0]) if entry else []
+    def own_open(self, session: Session) -> list[Entry]:
+        """Return the user's open requests: the key queue in which a request may wait."""
+        return self.view.open_of_user(session.user_id, self.partition_of(session))
 
     def find(self, request_id: str, session: Session) -> Found | None:
         """Return the request if this session may see it. None: it does not exist, or the session may not see it.

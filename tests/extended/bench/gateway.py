@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -78,15 +79,15 @@ async def write(
 ) -> None:
     """Write statuses of one request as a worker does, with what a deployed one has."""
     partition, place = number % PARTITIONS, number // PARTITIONS
-    solution, revision = UUID(int=number), UUID(int=place)
+    solution, revision = solution_of(number), id_of("revision", number)
     for state in states:
         sequence = STATES.index(state)
         more: dict[str, Any] = {}
         if sequence >= STATES.index(State.SUBMITTING):
-            bundle = BundleInfo(sha256="40bc6acc" * 8, size=64827, nodes=NODES)
+            bundle = BundleInfo(sha256=sha256(b"%d" % number).hexdigest(), size=64827, nodes=NODES)
             more = {"bundle": bundle, "warnings": WARNINGS, "kind": Kind.PIPELINE}
         if state is State.DEPLOYED:
-            deployment_id = f"sudoku-tutorial-{number:032x}"
+            deployment_id = f"sudoku-tutorial-{solution.hex}"
             url = f"https://playground.example/dashboard?selected_deployment_id={deployment_id}"
             more["deployment"] = DeploymentInfo(id=deployment_id, url=url)
         status = DeploymentStatus(
@@ -177,7 +178,17 @@ async def followed(
 
 def request_of(number: int) -> str:
     """Return the id of a request."""
-    return f"{number % PARTITIONS}-{number // PARTITIONS}-0123456789abcdef-0123456789ab"
+    return str(id_of("request", number))
+
+
+def solution_of(number: int) -> UUID:
+    """Return the id of a request's solution."""
+    return id_of("solution", number)
+
+
+def id_of(what: str, number: int) -> UUID:
+    """Return an id as random as real ids, because the gateway compresses statuses."""
+    return UUID(bytes=sha256(f"{what} {number}".encode()).digest()[:16], version=4)
 
 
 async def call(
@@ -186,7 +197,7 @@ async def call(
     """Deploy something, or look at a page, in turns."""
     began = time.monotonic()
     if number % 2:
-        body = {"solutionId": str(UUID(int=10_000_000 + number)), "revisionId": str(UUID(int=number))}
+        body = {"solutionId": str(solution_of(10_000_000 + number)), "revisionId": str(id_of("revision", number))}
         headers = {"Authorization": f"Bearer {token}", "Prefer": "wait=0"}
         asked = session.post(f"{url}/v1/deployments", json=body, headers=headers)
     else:

@@ -121,6 +121,7 @@ class Door:
     gateway: Gateway
     clock: "Clock"
     prefix: str
+    pages: Pages
 
     def say(self, sequence: int, state: str = "accepted", **changes: Any) -> None:
         say(self.view, sequence, state, **changes)
@@ -175,10 +176,11 @@ def door_of(
     gateway = Gateway(own, TokenVerifier(auth, now), Sessions(own, now), view, reader, lambda: publisher)  # type: ignore[arg-type,return-value]
     operations = FakeOperations()
     prefix = urlsplit(public_url).path.rstrip("/")
-    routes = Routes(gateway, FakeBuilder(), operations, Pages(prefix, own.public_url, own.portal_url), own)  # type: ignore[arg-type]
+    pages = Pages(prefix, own.public_url, own.portal_url)
+    routes = Routes(gateway, FakeBuilder(), operations, pages, own)  # type: ignore[arg-type]
     opened = partial(Door, view=view, publisher=publisher, reader=reader, operations=operations, gateway=gateway)
-    opened = partial(opened, clock=now)
-    return web_app(routes, connections or Connections()), routes, partial(opened, prefix=prefix)
+    opened = partial(opened, clock=now, prefix=prefix, pages=pages)
+    return web_app(routes, connections or Connections()), routes, opened
 
 
 @asynccontextmanager

@@ -5,8 +5,9 @@ import pytest
 from schemas import fingerprint
 from tests.support.builders import REVISION_ID, SOLUTION_ID
 from tests.unit.gateway.door import say
+from worker.gateway.entry import Entry
 from worker.gateway.front_door import Join, Publish, click, refusal
-from worker.gateway.view import Entry, View
+from worker.gateway.view import View
 from worker.sandbox.users import SANDBOX_USER
 
 OF = fingerprint(SANDBOX_USER.user_id, SOLUTION_ID, REVISION_ID)
@@ -26,20 +27,20 @@ def entry(*states: str) -> Entry:
 def test_an_open_request_is_joined(states: tuple[str, ...]) -> None:
     """A click joins an open request at any age, even if it is parked, because deploying again might deploy twice."""
     last = entry(*states)
-    assert Join(last) == click(last, OF, "token", last.ended_ms + 100 * MINUTE, MINUTE)
+    assert Join(last) == click(last, OF, "token", last.time_ms + 100 * MINUTE, MINUTE)
 
 
 def test_an_ended_request_is_joined_for_a_while() -> None:
     """A reload within the time limit shows the finished request; a later reload deploys again."""
     last = entry("accepted", "deployed")
-    assert Join(last) == click(last, OF, "token", last.ended_ms + MINUTE - 1, MINUTE)
-    assert isinstance(click(last, OF, "token", last.ended_ms + MINUTE, MINUTE), Publish)
+    assert Join(last) == click(last, OF, "token", last.time_ms + MINUTE - 1, MINUTE)
+    assert isinstance(click(last, OF, "token", last.time_ms + MINUTE, MINUTE), Publish)
 
 
 def test_everybody_chooses_the_same_id() -> None:
     """Reloads, proxy retries and other replicas choose one id; another token, user or earlier request changes it."""
     last = entry("accepted", "deployed")
-    later = last.ended_ms + 2 * MINUTE
+    later = last.time_ms + 2 * MINUTE
     chosen = {
         click(None, OF, "token", 0, MINUTE),
         click(None, OF, "token", 5, MINUTE),

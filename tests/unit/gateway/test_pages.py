@@ -10,9 +10,10 @@ import pytest
 from schemas import State
 from tests.support.builders import REVISION_ID, SOLUTION_ID
 from tests.unit.gateway.door import BROWSER, CLICK, DEPLOYMENT, PREFIX, open_door, token
+from worker.gateway import pages
+from worker.gateway.entry import Step
 from worker.gateway.headers import SECURITY_HEADERS
 from worker.gateway.pages import milestones
-from worker.gateway.view import Step
 from worker.sandbox.users import SANDBOX_USER, STRANGER
 
 ADMIN = {"admin_role": "MLP System User"}  # every user of the sandbox has this role
@@ -144,6 +145,45 @@ async def test_an_administrator_sees_all() -> None:
         assert "Theirs" not in await page(other, "/requests?all=1")
         assert NOT_FOUND in await page(other, "/requests/theirs")
         assert 404 == (await other.get("/parked", headers=BROWSER)).status
+
+
+async def test_a_card_shows_the_last_status_and_the_position() -> None:
+    """The card of a request in a list follows its status and its position in the key queue."""
+    async with open_door() as door:
+        door.say(0, request_id="r-0", offset=0)
+        door.say(0, request_id="r-1", offset=1, solution_name="Second")
+        await door.log_in()
+        assert "One of your requests is before it" in await page(door, "/requests")
+        door.say(1, "deployed", request_id="r-0", offset=0)
+        html = await page(door, "/requests")
+        assert (False, True) == ("before it" in html, "chip deployed" in html)
+        door.say(1, "building", request_id="r-1", offset=1, solution_name="Second")
+        html = await page(door, "/requests")
+        assert (True, False) == ("chip building" in html, "chip accepted" in html)
+
+
+async def test_cards_are_kept_for_one_view_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A card in the list of all requests is marked as the reader's own, and the number of kept cards is bounded."""
+    monkeypatch.setattr(pages, "MAX_CARDS", 3)
+    async with open_door(**ADMIN) as door:
+        for number in range(5):
+            door.say(0, "rejected", request_id=f"r-{number}", offset=number)
+        await door.log_in()
+        for _ in range(2):
+            assert 5 == (await page(door, "/requests?all=1")).count("<strong>Yours")
+            mine = await page(door, "/requests")
+            assert (0, 5) == (mine.count("<strong>Yours"), mine.count('class="card rejected"'))
+        assert 3 == len(door.pages._cards)
+
+
+async def test_only_the_owner_sees_a_position() -> None:
+    """An administrator's own open requests are not counted before another user's request in the same partition."""
+    async with open_door(**ADMIN) as door:
+        door.say(0, request_id="mine", offset=0)
+        door.say(0, request_id="theirs", offset=1, user=STRANGER, partition=len(SANDBOX_USER.user_id) % 3)
+        await door.log_in()
+        assert "before it" not in await page(door, "/requests?all=1")
+        assert "before it" not in await page(door, "/requests/theirs")
 
 
 async def test_an_administrator_sees_what_has_failed() -> None:
