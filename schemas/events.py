@@ -166,6 +166,9 @@ class DeploymentStatus(_Part):
     solution_name: Annotated[str, Field(max_length=100)] | None = Field(
         None, description="The name in Graphene, shortened; from `submitting` on."
     )
+    solution_version: Annotated[str, Field(max_length=50)] | None = Field(
+        None, description="The revision's version in Graphene, such as 1.0.0; from `submitting` on."
+    )
     kind: Kind | None = None
     message: Sentence = Field(description="A sentence for people.")
     warnings: Annotated[tuple[Warning_, ...], Field(max_length=40)] | None = Field(

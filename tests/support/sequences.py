@@ -24,7 +24,7 @@ FOLDER = EXAMPLES / "sequences"
 SOLUTION, REVISION = UUID("9b8d4f52-3f0c-4c1e-8f2b-6a5d7c1e0b34"), UUID("c41e7a90-52d6-4e8b-b7f3-1d9a0c6e2f58")
 CALLER = Caller("6d0c3f6e-95f1-4f0b-8a9c-2f0e5b8f7a31", "ada@example.org")
 BEGIN = datetime(2027, 3, 1, 9, 30, tzinfo=UTC)
-PLAN: Any = SimpleNamespace(solution_name="Sudoku Tutorial", kind=Kind.PIPELINE, warnings=())
+PLAN: Any = SimpleNamespace(solution_name="Sudoku Tutorial", solution_version="1.0.0", kind=Kind.PIPELINE, warnings=())
 BUNDLE: Any = SimpleNamespace(
     sha256="73300871f44c168e7c949de2c750e60c2c9bb8ff530017c5a267234e9cb4db8e",
     data=bytes(48_213),

@@ -101,7 +101,7 @@ class CatalogClient:
             solution, revision, artifacts, *access = self._read(await _settled(*required), _REQUIRED)
             allowed = self._allowed(*access)
             name, kind, owner_id = self._solution(solution)
-            self._check_revision(revision, solution_id)
+            version = self._version(revision, solution_id)
             if not allowed:
                 raise NotAllowed("no-access", CODES["no-access"])
             files, remarks = _files(kind, artifacts or ())
@@ -114,6 +114,7 @@ class CatalogClient:
                 name,
                 kind,
                 owner_id,
+                version,
                 **files,
                 icon=_icon(*icon.result()) if icon.done() else _SLOW,
                 description=description.result() if description.done() else _SLOW,
@@ -210,7 +211,7 @@ class CatalogClient:
         owner = solution.get("userId")
         return name, Kind.PIPELINE if composite else Kind.SINGLE_MODEL, owner if isinstance(owner, str) else None
 
-    def _check_revision(self, revision: dict[str, Any] | None, solution_id: UUID) -> None:
+    def _version(self, revision: dict[str, Any] | None, solution_id: UUID) -> str | None:
         if revision is None:
             raise NotFound("revision-not-found", CODES["revision-not-found"])
         owner = revision.get("solutionId")
@@ -218,6 +219,8 @@ class CatalogClient:
             raise self._ccds.error("a revision without solution id")
         if owner.lower() != str(solution_id):
             raise NotFound("revision-of-another-solution", CODES["revision-of-another-solution"])
+        version = revision.get("version")
+        return version if isinstance(version, str) and version else None
 
     async def _description(
         self, catalogs: asyncio.Future[list[Outcome]], revision_id: UUID, left: ByteLimit

@@ -16,8 +16,9 @@ def status_line(status: DeploymentStatus, label: str | None = None) -> str:
 
 
 def summary(status: DeploymentStatus) -> str:
-    """Return the status as a sentence: solution, message, number of warnings, error code."""
-    name = f"{one_line(status.solution_name)}: " if status.solution_name else ""
+    """Return the status as a sentence: solution and version, message, number of warnings, error code."""
+    version = f" {one_line(status.solution_version)}" if status.solution_version else ""
+    name = f"{one_line(status.solution_name)}{version}: " if status.solution_name else ""
     code = f" [{status.error.code}]" if status.error else ""
     count = len(status.warnings or ()) if status.state is State.DEPLOYED else 0
     notes = f" ({count} note{'s' if count > 1 else ''})" if count else ""

@@ -38,8 +38,8 @@ MAX_BACKOFF_SECONDS = 60.0
 
 # The fields that each status copies from the status before. Final statuses and `parked` do not copy `give_up_at`.
 _CARRIED = (
-    "source", "attempt", "solution_id", "revision_id", "replay_of", "fingerprint", "solution_name", "kind", "bundle",
-    "warnings",
+    "source", "attempt", "solution_id", "revision_id", "replay_of", "fingerprint", "solution_name",
+    "solution_version", "kind", "bundle", "warnings",
 )  # fmt: skip
 # States in which nothing is to be done until someone acts. The offset of the request's record passes in these states.
 RESTING_STATES = FINAL_STATES | {State.PARKED}
@@ -140,6 +140,7 @@ class RequestState:
             State.SUBMITTING,
             "The bundle is being sent to the playground.",
             solution_name=_printable(plan.solution_name)[:100],
+            solution_version=_printable(plan.solution_version)[:50] if plan.solution_version else None,
             kind=plan.kind,
             bundle=BundleInfo(sha256=bundle.sha256, size=len(bundle.data), nodes=bundle.nodes),
             warnings=_shortened(plan.warnings),

@@ -45,6 +45,7 @@ class Solution:
     name: str
     kind: Kind
     owner_id: str | None = field(default=None, repr=False)
+    version: str | None = None  # of the revision
     blueprint_uri: str | None = None  # pipelines: the first BP artifact
     proto_uri: str | None = None  # single models: the first MI artifact
     file_size: int | None = None  # bytes of the blueprint or the single model's protobuf; None: CCDS does not say

@@ -83,6 +83,11 @@ class Shown:
         return (self.status and self.status.solution_name) or f"Solution {self.solution_id[:8]}"
 
     @property
+    def version(self) -> str | None:
+        """The version of the revision; None until it is known."""
+        return self.status.solution_version if self.status else None
+
+    @property
     def heading(self) -> str:
         """The name of the state."""
         return STATES[self.state][0]

@@ -73,6 +73,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "request": "Request",
     "solution": "Solution",
     "revision": "Revision",
+    "version": "Version",
     "kind": "Kind",
     "attempt": "Attempt",
     "bundle": "Bundle",

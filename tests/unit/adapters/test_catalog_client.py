@@ -145,12 +145,20 @@ async def test_a_pipeline(find: Find, ccds: Ccds) -> None:
         REVISION,
         "Sudoku Tutorial",
         Kind.PIPELINE,
+        version="1.0.0",
         blueprint_uri="org/first.json",
         icon=b"\x89PNG",
         description="<p>second</p>",
         remarks=("The revision has 2 blueprints; the first one is deployed.",),
     )
     assert expected == await find()
+
+
+@pytest.mark.parametrize("version", [None, "", 1, ["1.0.0"]])
+async def test_a_revision_without_version_is_deployed(find: Find, ccds: Ccds, version: Reply) -> None:
+    """A version that is missing or not text is left out; only people read it."""
+    ccds.replies["revision"] = GOOD["revision"] | {"version": version}
+    assert (await find()).version is None
 
 
 async def test_a_single_model(find: Find, ccds: Ccds) -> None:

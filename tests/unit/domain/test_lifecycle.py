@@ -488,7 +488,7 @@ def test_a_graceful_stop(state: State | None, may_be_sent: bool, leads_to: State
 def test_no_status_carries_control_or_direction_characters() -> None:
     """No user text in a name, a message or a warning can move a reader's cursor or break a line."""
     evil = "a\x1b[2J\u202eb\u2066c\r\n\x00d"
-    plan = replace(PLAN, solution_name=evil * 9, warnings=(evil,))
+    plan = replace(PLAN, solution_name=evil * 9, solution_version=evil * 9, warnings=(evil,))
     state = fresh()
     makes: tuple[Callable[[], DeploymentStatus], ...] = (
         lambda: state.accepted(NOW, "f" * 64),
@@ -498,4 +498,5 @@ def test_no_status_carries_control_or_direction_characters() -> None:
     )
     for make in makes:
         state.apply(said := make())
-        assert all(text.isprintable() for text in (said.message, said.solution_name or "", *(said.warnings or ())))
+        names = said.solution_name or "", said.solution_version or ""
+        assert all(text.isprintable() for text in (said.message, *names, *(said.warnings or ())))

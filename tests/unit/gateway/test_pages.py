@@ -57,6 +57,20 @@ async def test_an_error_is_told_with_its_code_and_what_to_do() -> None:
         assert "Deploy again" in html
 
 
+async def test_the_version_is_shown_as_soon_as_it_is_known() -> None:
+    """Lists and pages show the revision's version in Graphene; until it is known, the start of the revision's id."""
+    async with open_door() as door:
+        door.say(0)
+        await door.log_in()
+        before = [await page(door), await page(door, "/requests")]
+        door.say(1, "submitting", solution_version="1.0.<7>")
+        after = [await page(door), await page(door, "/requests")]
+        about = f"revision {str(REVISION_ID)[:8]}"
+        assert [True, True] == [about in html for html in before]
+        assert [True, True] == [re.search(r"version 1\.<wbr>0\.<wbr>&lt;7&gt;", html) is not None for html in after]
+        assert [False, False] == [about in html for html in after]
+
+
 async def test_warnings_and_containers_are_listed() -> None:
     """Warnings, such as changed names, and running containers are listed."""
     bundle = {"sha256": "0" * 64, "size": 4711, "nodes": ["solver", "gui"]}

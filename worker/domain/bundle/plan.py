@@ -74,6 +74,7 @@ class Plan:
     revision_id: UUID
     kind: Kind
     solution_name: str
+    solution_version: str | None  # of the revision
     document: Json  # blueprint.json
     containers: tuple[Container, ...]
     shared_folders: tuple[SharedFolder, ...]
@@ -146,6 +147,7 @@ def _plan(
         solution.revision_id,
         kind,
         solution.name,
+        solution.version,
         document,
         containers,
         folders,

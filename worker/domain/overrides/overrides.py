@@ -161,7 +161,7 @@ def _samples(match: Match, options: settings.BundleSettings) -> list[V1Deploymen
     The samples are a model with every feature, a model with none and the orchestrator, or else a claim.
     """
     nil = UUID(int=0)
-    plan = Plan(nil, nil, Kind.PIPELINE, "sample", {}, (), (), None, None, ())
+    plan = Plan(nil, nil, Kind.PIPELINE, "sample", None, {}, (), (), None, None, ())
     folder = SharedFolder("/data/shared", _witness(match.claim, "shared-folder"), frozenset())
     if match.claim is not None:
         return [volume_claim(folder, plan, options)]
