@@ -245,12 +245,11 @@ async def read_some(
 async def fetch_record(reader: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> ConsumerRecord | None:
     """Return the record at this offset, or None if the record is gone or there is none at this offset.
 
-    `reader` is assigned only this partition. Raises KafkaError, also if the read takes longer than FETCH_SECONDS.
+    `reader` is assigned only this partition. Raises KafkaError, also if nothing could be read for FETCH_SECONDS.
     """
     reader.assign([tp])
     try:
-        async with asyncio.timeout(FETCH_SECONDS):
-            found = [record async for record in read_some(reader, tp, [offset], FETCH_SECONDS)]
+        found = [record async for record in read_some(reader, tp, [offset], FETCH_SECONDS)]
     except TimeoutError:
         raise KafkaTimeoutError(f"offset {offset} of {tp} could not be read for {FETCH_SECONDS} s") from None
     return found[0] if found else None
