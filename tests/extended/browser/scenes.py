@@ -48,9 +48,12 @@ WITHOUT_SESSION = {"log-in": "/requests", "no-token": CLICK}
 
 
 @asynccontextmanager
-async def open_scenes() -> AsyncIterator[tuple[Door, str]]:
-    """Yield a gateway that knows a request in each state, and its address with the prefix."""
-    async with open_door(portal_url=PORTAL, admin_role=ADMIN) as door:
+async def open_scenes(**changes: Any) -> AsyncIterator[tuple[Door, str]]:
+    """Yield a gateway that knows a request in each state, and its address with the prefix.
+
+    `changes` go into its settings. By default, every user is an operator.
+    """
+    async with open_door(**{"portal_url": PORTAL, "admin_role": ADMIN} | changes) as door:
         _say_everything(door)
         yield door, str(door.client.make_url(PREFIX))
 
@@ -103,7 +106,7 @@ def _say_everything(door: Door) -> None:
             time = began + timedelta(minutes=offset, seconds=7.3 * sequence)
             more = {"revision_id": revision, "offset": offset, "time": time, **status}
             if sequence:
-                more |= {"solution_name": "Sudoku Tutorial", "kind": "pipeline"}
+                more |= {"solution_name": "Sudoku Tutorial", "solution_version": "1.0.0", "kind": "pipeline"}
             door.say(sequence, request_id=f"{name}-5d1c7a52", **more)
 
 

@@ -9,20 +9,40 @@ import pytest
 from tests.extended.browser.chromium import axe
 from tests.extended.browser.conftest import NewPerson
 from tests.extended.browser.people import Person
-from tests.extended.browser.scenes import DEPLOYMENT, SCENES, THEMES, WITHOUT_SESSION, click, open_scenes
-from tests.unit.gateway.door import Door
+from tests.extended.browser.scenes import (
+    DEPLOYMENT,
+    PORTAL,
+    SCENES,
+    THEMES,
+    WIDTHS,
+    WITHOUT_SESSION,
+    click,
+    open_scenes,
+)
+from tests.unit.gateway.door import Door, token
+from worker.sandbox.users import STRANGER
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PARKED = SCENES["parked"]
 
+# Sends the form "Deploy again" from whatever page is open.
+_AGAIN = """address => {
+  const form = Object.assign(document.createElement("form"), { method: "post", action: address });
+  form.append(Object.assign(document.createElement("input"), { name: "nonce", value: "n".repeat(16) }));
+  document.body.append(form);
+  form.submit();
+}"""
+
 
 @asynccontextmanager
-async def scenes_for(someone: Person) -> AsyncIterator[tuple[Door, str]]:
+async def scenes_for(someone: Person, **changes: Any) -> AsyncIterator[tuple[Door, str]]:
     """Yield the scenes and then close the person's pages: an open page would fail to connect, and complain."""
-    async with open_scenes() as found:
-        yield found
-        await someone.context.close()
+    async with open_scenes(**changes) as found:
+        try:
+            yield found
+        finally:
+            await someone.context.close()
 
 
 async def violations(page: Any) -> list[str]:
@@ -36,10 +56,11 @@ async def violations(page: Any) -> list[str]:
     ]
 
 
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("theme", THEMES)
-async def test_nothing_is_against_a_page(theme: str, person: NewPerson) -> None:
-    """axe-core accepts every page (names, roles, order of headings, contrast), and a telephone shows its full width."""
-    someone = await person(color_scheme=theme, viewport={"width": 360, "height": 740})
+async def test_nothing_is_against_a_page(theme: str, width: int, person: NewPerson) -> None:
+    """axe-core accepts every page (names, roles, order of headings, contrast), and each width shows all of it."""
+    someone = await person(color_scheme=theme, viewport={"width": width, "height": 740})
     page = await someone.context.new_page()
     found = []
     async with scenes_for(someone) as (door, address):
@@ -49,7 +70,7 @@ async def test_nothing_is_against_a_page(theme: str, person: NewPerson) -> None:
                 await details.click()
             found += await violations(page)
             if await page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-                found.append(f"{page.url}: wider than a telephone")
+                found.append(f"{page.url}: wider than {width}")
         await someone.forgives("401")
         await someone.forgives("404")
         door.reader.is_connected = False
@@ -58,6 +79,73 @@ async def test_nothing_is_against_a_page(theme: str, person: NewPerson) -> None:
             assert await page.locator("[role=alert]").count()
             found += await violations(page)
     assert [] == found
+
+
+@pytest.mark.parametrize("theme", THEMES)
+async def test_nothing_is_against_the_pages_of_a_user(theme: str, person: NewPerson) -> None:
+    """axe-core accepts the pages of a user who is no operator, and the empty list, which leads back to the portal."""
+    someone = await person(color_scheme=theme)
+    page = await someone.context.new_page()
+    found = []
+    async with scenes_for(someone, admin_role=None) as (door, address):
+        await logged_in(page, address)
+        for name, path in SCENES.items():
+            answer = await page.goto(address + path)
+            assert (404 if name in ("parked-list", "unknown") else 200) == answer.status, name
+            assert 0 == await page.locator("text=To resolve").count()
+            found += await violations(page)
+        door.publisher.is_away = True  # a session without a request
+        await page.goto(address + click(token(STRANGER)))
+        await page.goto(address + SCENES["list"])
+        assert PORTAL == await page.locator(".empty a").get_attribute("href")
+        found += await violations(page)
+    for status in ("404", "503"):
+        await someone.forgives(status)
+    assert [] == found
+
+
+@pytest.mark.parametrize("theme", THEMES)
+async def test_nothing_is_against_the_page_of_an_error(theme: str, person: NewPerson) -> None:
+    """axe-core accepts the pages of each error: another site's form, not finished, a limit, and Kafka unavailable."""
+    someone = await person(color_scheme=theme)
+    page = await someone.context.new_page()
+    found, statuses = [], []
+    async with scenes_for(someone, max_open_requests=5) as (door, address):
+        await logged_in(page, address)
+        for origin in ("data:text/html,<title>Another site</title>", address + SCENES["building"]):
+            await page.goto(origin)
+            async with page.expect_navigation() as navigation:
+                await page.evaluate(_AGAIN, f"{address}{SCENES['building']}/again")
+            statuses.append((await navigation.value).status)
+            found += await violations(page)
+        door.say(0, request_id="one-more", offset=50)
+        for is_away in (False, True):
+            door.publisher.is_away = is_away
+            door.gateway._settings = door.gateway._settings.model_copy(update={"max_open_requests": 5 + is_away})
+            answer = await page.goto(address + click(token()).replace("1111", "1112", 1))
+            statuses.append(answer.status)
+            found += await violations(page)
+    for status in statuses:
+        await someone.forgives(str(status))
+    assert [403, 409, 429, 503] == statuses
+    assert [] == found
+
+
+async def test_a_session_ends_while_its_page_is_open(person: NewPerson) -> None:
+    """An open page says that its session has expired, keeps what it shows, and shows no later status."""
+    someone = await person()
+    pages = [await someone.context.new_page() for _ in range(2)]
+    async with scenes_for(someone) as (door, address):
+        await logged_in(pages[0], address)
+        for page, name in zip(pages, ("deploying", "list"), strict=True):
+            async with page.expect_response(lambda it: it.url.endswith("/events")):
+                await page.goto(address + SCENES[name])
+        door.clock.later = 24 * 3600
+        say(door, 3, deployment=DEPLOYMENT)
+        for page in pages:
+            await page.wait_for_selector("#connection:has-text('Your session has expired')")
+            assert await page.locator(".chip.submitting").count()
+        assert 0 == await pages[0].locator(".chip.deployed").count()
 
 
 async def test_what_somebody_types_stays(person: NewPerson) -> None:
