@@ -86,7 +86,7 @@ async def run(settings: Settings, stop: asyncio.Event, open_store: OpenStore = K
         consumer = _kafka_consumer(settings)
         await stack.enter_async_context(running_client(consumer, stop_seconds=WORKER_STOP_SECONDS))
         store = open_store(settings.kafka, consumer, cluster_id)
-        requests = open_request_consumer(settings, consumer, store, deployer, cluster_id)
+        requests = open_request_consumer(settings, consumer, store, deployer, clocks, cluster_id)
         probes.requests = await stack.enter_async_context(requests)
         limits = {
             "request": settings.runtime.request_deadline_seconds,
@@ -100,7 +100,7 @@ async def run(settings: Settings, stop: asyncio.Event, open_store: OpenStore = K
 
 @asynccontextmanager
 async def open_request_consumer(
-    settings: Settings, consumer: AIOKafkaConsumer, store: Store, deployer: Deployer, cluster_id: str
+    settings: Settings, consumer: AIOKafkaConsumer, store: Store, deployer: Deployer, clocks: Clocks, cluster_id: str
 ) -> AsyncIterator[RequestConsumer]:
     """Open the consumer of requests, with a processor per partition, and the reader and sender of settlements."""
     kafka = settings.kafka
@@ -108,7 +108,7 @@ async def open_request_consumer(
     sender = SettlementSender(kafka, source)
     encoder = StatusEncoder(kafka.status_topic, kafka.dead_letter_topic, source)
     key_queue = KeyQueue(settings.runtime.max_open_requests_per_user)
-    clocks, park_max_seconds = by_brokers(CLOCKS), settings.playground.park_max_seconds
+    park_max_seconds = settings.playground.park_max_seconds
     context = WorkerContext(store, deployer.handle, encoder, key_queue, clocks, sender.hand_over, park_max_seconds)
 
     def open_processor(partition: int, on_ready: Callable[[PartitionProcessor, int], None]) -> PartitionProcessor:

@@ -95,7 +95,7 @@ class _LazyBuilder:
         self._stack = stack
         self._settings = settings
         self._opening = asyncio.Lock()
-        self._places = asyncio.Semaphore(BUILDS)
+        self._slots = asyncio.Semaphore(BUILDS)
         self._builder: Builds | None = None
 
     async def build(self, solution_id: UUID, revision_id: UUID, caller: Caller | None) -> tuple[Any, Any]:
@@ -107,7 +107,7 @@ class _LazyBuilder:
             if builder is None:
                 opened: Builds = await self._stack.enter_async_context(open_builder(self._settings))
                 self._builder = builder = opened
-        async with self._places:
+        async with self._slots:
             return await builder.build(solution_id, revision_id, caller)
 
 

@@ -21,6 +21,7 @@ from schemas import FINAL_STATES, DeploymentStatus, State, rfc3339
 from worker.adapters.http import configured_url, dependency_session, exchange
 from worker.adapters.kafka.acls import notification_group
 from worker.adapters.kafka.clients import FETCHED, client_options, event_of, fetch_record, open_reader, running_client
+from worker.concurrency import keep_running
 from worker.errors import WorkerError
 from worker.gateway.metrics import BACKGROUND_FAILURES, NOTIFICATIONS
 from worker.gateway.texts import STATES
@@ -28,7 +29,6 @@ from worker.settings import CatalogSettings, KafkaSettings
 
 ATTEMPTS = 6  # per notification, over about a minute
 PAUSE_SECONDS = 2.0  # before the second attempt; doubles before each further attempt
-MAX_PAUSE_SECONDS = 60.0  # maximum pause before Kafka is read again
 MAX_URL = 512  # characters in CCDS
 MAX_TITLE, MAX_MESSAGE = 100, 2048
 SHOWN_DAYS = 7
@@ -39,7 +39,7 @@ MAX_ANSWER = 64 * 1024  # bytes
 log = structlog.get_logger()
 
 Sleep = Callable[[float], Awaitable[None]]
-Follow = Callable[[KafkaSettings, "Bell", asyncio.Event, Callable[[], None]], Awaitable[None]]
+Follow = Callable[[KafkaSettings, "Bell", asyncio.Event], Awaitable[None]]
 Post = Callable[[str, bytes], Awaitable[bytes]]
 """POSTs a body to a path below CCDS's base URL, and returns the body of the answer. Raises NotSent."""
 
@@ -93,12 +93,25 @@ class Bell:
 
 
 @asynccontextmanager
-async def ringing(kafka: KafkaSettings, catalog: CatalogSettings, public_url: str) -> AsyncIterator[None]:
+async def ringing(
+    kafka: KafkaSettings, catalog: CatalogSettings, public_url: str, follow: "Follow | None" = None
+) -> AsyncIterator[None]:
     """Send a notification for each final status during the block. At its end, complete a running notification."""
     stopping = asyncio.Event()
+
+    async def until_stop(seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), seconds)
+
     async with dependency_session() as session:
         bell = Bell(_poster(session, catalog), public_url)
-        task = asyncio.create_task(_ring(kafka, bell, stopping), name="notifications")
+
+        async def work() -> None:
+            if not stopping.is_set():  # a stop ends the backoff
+                await (follow or _follow)(kafka, bell, stopping)
+
+        failed = BACKGROUND_FAILURES.labels("notifications").inc
+        task = asyncio.create_task(keep_running(work, "notifications", failed, until_stop), name="notifications")
         try:
             yield
         finally:
@@ -108,34 +121,7 @@ async def ringing(kafka: KafkaSettings, catalog: CatalogSettings, public_url: st
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def _ring(
-    kafka: KafkaSettings,
-    bell: Bell,
-    stopping: asyncio.Event,
-    follow: "Follow | None" = None,
-    sleep: Sleep | None = None,
-) -> None:
-    """Follow the status topic until `stopping` is set. After each failure, start again after a longer pause."""
-    failures = 0
-
-    def on_progress() -> None:
-        nonlocal failures
-        failures = 0
-
-    while not stopping.is_set():
-        try:
-            await (follow or _follow)(kafka, bell, stopping, on_progress)
-        except Exception as error:  # noqa: BLE001 - whatever fails, later requests need notifications
-            pause = min(PAUSE_SECONDS * 2**failures, MAX_PAUSE_SECONDS)
-            failures = min(failures + 1, 10)
-            kind, why = type(error).__name__, str(error)[:200]
-            log.warning("notifications cannot be sent", error=kind, why=why, retry_in_seconds=pause)
-            BACKGROUND_FAILURES.labels("notifications").inc()
-            with suppress(TimeoutError):
-                await (sleep(pause) if sleep else asyncio.wait_for(stopping.wait(), pause))
-
-
-async def _follow(kafka: KafkaSettings, bell: Bell, stopping: asyncio.Event, on_progress: Callable[[], None]) -> None:
+async def _follow(kafka: KafkaSettings, bell: Bell, stopping: asyncio.Event) -> None:
     consumer = AIOKafkaConsumer(
         kafka.status_topic,
         **client_options(kafka),
@@ -149,7 +135,6 @@ async def _follow(kafka: KafkaSettings, bell: Bell, stopping: asyncio.Event, on_
         while not stopping.is_set():
             for records in (await consumer.getmany(timeout_ms=POLL_MS, max_records=1)).values():
                 await _tell(records[0], bell, requests, kafka)
-                on_progress()
                 await consumer.commit({_place(records[0]): records[0].offset + 1})
 
 

@@ -23,10 +23,10 @@ class Downloads:
 
     def __init__(self) -> None:
         self._of: Counter[str] = Counter()
-        self._places = asyncio.Semaphore(MAX_KEPT)
+        self._slots = asyncio.Semaphore(MAX_KEPT)
 
     @asynccontextmanager
-    async def place(self, user_id: str) -> AsyncIterator[None]:
+    async def slot(self, user_id: str) -> AsyncIterator[None]:
         """Wait for a slot, and hold it during the block. Raises TooMany."""
         if self._of[user_id] >= MAX_DOWNLOADS_PER_USER:
             raise TooMany(f"{MAX_DOWNLOADS_PER_USER} of your downloads are not finished yet. Wait for one.")
@@ -34,7 +34,7 @@ class Downloads:
             raise TooMany("Too many solutions are being downloaded. Try again in a while.")
         self._of[user_id] += 1
         try:
-            async with self._places:
+            async with self._slots:
                 yield
         finally:
             self._of[user_id] -= 1

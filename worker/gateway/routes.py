@@ -202,7 +202,7 @@ class Routes:
                 403, "not-a-click", "The portal's cookie is accepted only if this address is opened in a tab."
             )
         session = await self._gateway.authenticate(token)
-        async with self._downloads.place(session.user_id):
+        async with self._downloads.slot(session.user_id):
             _, bundle = await self._builder.build(solution, revision, Caller(session.user_id, session.email))
             headers = {"Content-Disposition": 'attachment; filename="solution.zip"', "Content-Type": "application/zip"}
             return await send(request, bundle.data, web.StreamResponse(headers=headers))

@@ -50,7 +50,7 @@ class View:
         self._max_bytes = max_bytes
         self._open: dict[int, dict[str, Entry]] = {}  # by partition and id: requests without a final status
         self._final: dict[Key, bytes] = {}  # packed, in the order in which they became final
-        self._places: dict[tuple[int, int], Key] = {}  # partition and offset → request with a record id
+        self._by_record: dict[tuple[int, int], Key] = {}  # partition and offset → request with a record id
         # By partition: fingerprint → its requests, usually a single request, otherwise by offset.
         self._same: dict[int, dict[bytes, Key | list[Key]]] = {}
         self._added: Counter[int] = Counter()  # by partition: number of requests added to `_same` so far
@@ -134,7 +134,7 @@ class View:
 
     def at(self, partition: int, offset: int) -> Entry | None:
         """Return the request that has the record id of this partition and offset."""
-        key = self._places.get((partition, offset))
+        key = self._by_record.get((partition, offset))
         return self.get(key) if key else None
 
     def newest(self, of: str, partition: int) -> Entry | None:
@@ -254,7 +254,7 @@ class View:
         self._keep(entry)
         partition, request_id = entry.key
         if request_id.startswith(RECORD_ID_PREFIX):
-            self._places[partition, entry.offset] = entry.key
+            self._by_record[partition, entry.offset] = entry.key
         same = self._same.setdefault(partition, {})
         if entry.packed_fingerprint:
             if keys := _all(same.pop(entry.packed_fingerprint, [])):
@@ -276,7 +276,7 @@ class View:
     def _forget(self, entry: Entry) -> None:
         self._remove(entry)
         partition = entry.key[0]
-        self._places.pop((partition, entry.offset), None)
+        self._by_record.pop((partition, entry.offset), None)
         if entry.packed_fingerprint:
             same = self._same[partition]
             if others := [it for it in _all(same[entry.packed_fingerprint]) if it != entry.key]:

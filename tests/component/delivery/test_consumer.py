@@ -19,7 +19,7 @@ from tests.support.hostile import BAD, careless_producer
 from tests.support.topics import admin_client, committed_offsets, create_topics
 from worker import settings
 from worker.adapters.kafka.partition_store import KafkaPartitionStore
-from worker.app import open_request_consumer
+from worker.app import CLOCKS, open_request_consumer
 from worker.delivery.consumer import RequestConsumer
 from worker.delivery.partition import Job
 
@@ -154,7 +154,7 @@ class Group:
         handler, stop = Handler(), asyncio.Event()
         deployer: Any = handler
         store = KafkaPartitionStore(self.kafka, client, "cluster")
-        async with open_request_consumer(both, client, store, deployer, "cluster") as consumer:
+        async with open_request_consumer(both, client, store, deployer, CLOCKS, "cluster") as consumer:
             task = asyncio.create_task(consumer.run(stop))
             try:
                 if assigned:

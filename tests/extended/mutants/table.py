@@ -1537,12 +1537,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     ("worker/gateway/bell.py", f"{UNIT}/gateway/test_bell.py"): (
         ("bell: what is never taken is given up", "for attempt in range(ATTEMPTS):", "for attempt in range(1000):"),
-        (
-            "bell: whatever fails",
-            "except Exception as error:  # noqa: BLE001 - whatever",
-            "except KafkaError as error:  #",
-        ),
-        ("bell: pauses between reads grow", "PAUSE_SECONDS * 2**failures", "PAUSE_SECONDS"),
+        ("bell: whatever fails is counted", "failed, until_stop)", "failed.__class__, until_stop)"),
+        ("bell: a stop ends the backoff", "asyncio.wait_for(stopping.wait(), seconds)", "asyncio.sleep(seconds)"),
         (
             "bell: one notification fails",
             "except Exception as error:  # noqa: BLE001 - one",
@@ -1591,7 +1587,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("gateway: versions", '"Server": "playground-deployer",', ""),
     ),
     ("worker/gateway/app.py", f"{UNIT}/gateway/test_app.py"): (
-        ("gateway: BUILDS", "        async with self._places:\n", "        if True:\n"),
+        ("gateway: BUILDS", "        async with self._slots:\n", "        if True:\n"),
         ("gateway: ready while it stops", "if stop.is_set():", "if False:"),
         ("gateway: ready with what Kafka grants", "if access.problem:", "if False:"),
         ("gateway: ready once all is read", "if not reader.is_complete:", "if False:"),

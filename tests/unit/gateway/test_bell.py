@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaConnectionError
+from pydantic import SecretStr
 
 from schemas import DeploymentStatus
 from tests.support.builders import REVISION_ID, SOLUTION_ID
+from worker import concurrency
 from worker.gateway import bell as module
-from worker.gateway.bell import ATTEMPTS, MAX_PAUSE_SECONDS, Bell, NotSent
+from worker.gateway.bell import ATTEMPTS, Bell, NotSent
 from worker.gateway.metrics import BACKGROUND_FAILURES, NOTIFICATIONS
-from worker.settings import KafkaSettings
+from worker.settings import CatalogSettings, KafkaSettings
 
 KAFKA = KafkaSettings(bootstrap_servers="127.0.0.1:1")
 URL = "https://portal.example/playground"
@@ -111,24 +113,29 @@ def test_it_fits_into_the_database(name: str | None, error: str | None) -> None:
     assert ("ME", True) == (said["msgSeverity"], len(said["url"]) <= 512)
 
 
-async def test_whatever_fails_does_not_end_the_notifications() -> None:
-    """Any failure is counted and retried, with pauses that grow until a record is read."""
-    stopping, pauses, runs = asyncio.Event(), Pauses(), 0
+@pytest.mark.parametrize(("backoff", "expected"), [(0.001, 5), (600, 1)])
+async def test_whatever_fails_does_not_end_the_notifications(
+    backoff: float, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any failure is counted, and the topic is read again after a backoff, which a stop ends at once."""
+    again, runs = asyncio.Event(), 0
     counted = BACKGROUND_FAILURES.labels("notifications")._value
     before = counted.get()
+    monkeypatch.setattr(concurrency, "PAUSE_SECONDS", backoff)
 
     async def follow(*_: Any) -> None:
         nonlocal runs
         runs += 1
-        if runs == 9:
-            _[-1]()
-        elif runs == 11:
-            stopping.set()
+        if runs == expected:
+            again.set()
         raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "as a record's header can be")
 
-    await module._ring(KAFKA, bell(FakeCatalog()), stopping, follow, pauses.sleep)
-    grown = [2, 4, 8, 16, 32, MAX_PAUSE_SECONDS, MAX_PAUSE_SECONDS, MAX_PAUSE_SECONDS]
-    assert ([*grown, 2, 4, 8], 11) == (pauses.seconds, counted.get() - before)
+    catalog = CatalogSettings(url="http://127.0.0.1:1", username="u", password=SecretStr("p"))
+    async with asyncio.timeout(5):  # less than STOP_SECONDS
+        async with module.ringing(KAFKA, catalog, "http://gateway.example", follow):
+            await again.wait()
+        assert runs == counted.get() - before
+    assert expected <= runs
 
 
 async def test_one_notification_that_fails_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
