@@ -174,11 +174,13 @@ async def test_a_card_shows_the_last_status_and_the_position() -> None:
         door.say(1, "building", request_id="r-1", offset=1, solution_name="Second")
         html = await page(door, "/requests")
         assert (True, False) == ("chip building" in html, "chip accepted" in html)
+        door.say(2, "submitting", request_id="r-1", offset=1, solution_name="Second")
+        html = await page(door, "/requests")
+        assert (True, False) == ("chip submitting" in html, "chip building" in html)
 
 
 async def test_cards_are_kept_for_one_view_each(monkeypatch: pytest.MonkeyPatch) -> None:
     """A card in the list of all requests is marked as the reader's own, and the number of kept cards is bounded."""
-    monkeypatch.setattr(pages, "MAX_CARDS", 3)
     async with open_door(**ADMIN) as door:
         for number in range(5):
             door.say(0, "rejected", request_id=f"r-{number}", offset=number)
@@ -187,6 +189,9 @@ async def test_cards_are_kept_for_one_view_each(monkeypatch: pytest.MonkeyPatch)
             assert 5 == (await page(door, "/requests?all=1")).count("<strong>Yours")
             mine = await page(door, "/requests")
             assert (0, 5) == (mine.count("<strong>Yours"), mine.count('class="card rejected"'))
+        assert 10 == len(door.pages._cards)
+        monkeypatch.setattr(pages, "MAX_CARDS", 3)
+        assert mine == await page(door, "/requests")
         assert 3 == len(door.pages._cards)
 
 

@@ -304,7 +304,7 @@ def test_a_users_requests_are_found_once(monkeypatch: pytest.MonkeyPatch) -> Non
     """Fingerprints are compared once per user, whatever is added, evicted or added again in between."""
     scanned = note_scans(monkeypatch)
     seen = view(requests=20)
-    for number in range(40):
+    for number in range(300):
         user = STRANGER if number % 3 else SANDBOX_USER
         solution = UUID(int=number % 25)  # some solutions repeat
         say(seen, 0, "rejected", request_id=f"r-{number}", offset=number, user=user, partition=0, solution_id=solution)
