@@ -39,7 +39,7 @@ PROBLEMS: Mapping[str, str] = {
     "streams and long polls.",
     "http-…": "An HTTP error with this status code.",
     "internal": "A bug in the gateway; its log has the details under the number in the sentence.",
-    "kafka-unavailable": "The request could not be published; sending it again is safe.",
+    "kafka-unavailable": "The request could not be published; sending it again with the same key is safe.",
     "keys-unavailable": "The issuer's public keys cannot be fetched.",
 }
 

@@ -53,6 +53,10 @@ PING_SECONDS = 15  # between two pings; proxies close streams that are silent fo
 OPERATION_SECONDS = 15.0  # for an operation on a request, which reads topics
 MAX_FAILED = 50  # failed requests on the operators' page
 MAX_KEY = 255  # characters of an idempotency key
+AGAIN_WITH_KEY = (
+    "The request could not be published because Kafka does not answer. Send it again with the same Idempotency-Key, so "
+    "that the solution is deployed only once."
+)
 
 
 T = TypeVar("T")
@@ -218,7 +222,10 @@ class Routes:
         if len(key) > MAX_KEY or not key.isprintable():
             raise Refused(400, "invalid-request", f"Use an Idempotency-Key of up to {MAX_KEY} printable characters.")
         async with self._waiting(request, session, API_WAIT) as seconds:
-            found = await self._gateway.deploy_with_key(session, token or "", solution, revision, key)
+            try:
+                found = await self._gateway.deploy_with_key(session, token or "", solution, revision, key)
+            except Away:
+                raise Away(AGAIN_WITH_KEY) from None
             found = await self._wait(request, found, session, seconds, after=-1)
         response = _json(found, 202)
         response.headers["Location"] = f"{self._base}/v1/deployments/{found.request_id}"

@@ -38,11 +38,12 @@ class TooMany(WorkerError):
 class Away(WorkerError):
     """Kafka does not answer. The message is for the user, and explains that a repetition is safe."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "The request could not be published because Kafka does not answer. Reload this page to try again. "
-            "Reloading is safe: the solution is deployed only once."
-        )
+    def __init__(
+        self,
+        message: str = "The request could not be published because Kafka does not answer. Reload this page to try "
+        "again. Reloading is safe: the solution is deployed only once.",
+    ) -> None:
+        super().__init__(message)
 
 
 class KeyReused(WorkerError):

@@ -31,6 +31,16 @@ async def test_a_deployment_is_created() -> None:
         assert f'"{body["requestId"]}:0"' == response.headers["ETag"]
 
 
+async def test_kafka_away_is_said_to_programs() -> None:
+    """While Kafka is unavailable a program is told to send the same idempotency key, and not to reload a page."""
+    async with open_door() as door:
+        door.publisher.is_away = True
+        response = await door.post("/v1/deployments", json=ASKED, headers=bearer())
+        problem = await response.json()
+        assert (503, "5", "kafka-unavailable") == (response.status, response.headers["Retry-After"], problem["code"])
+        assert (True, False) == ("Idempotency-Key" in problem["detail"], "page" in problem["detail"])
+
+
 async def test_a_key_makes_it_once() -> None:
     """An idempotency key creates one deployment per user; reusing the key with another body is rejected."""
     async with open_door() as door:
