@@ -15,6 +15,7 @@ from worker.build import Builder
 from worker.delivery.admission import Admission, Reservation
 from worker.delivery.partition import Job
 from worker.domain import lifecycle
+from worker.domain.lifecycle import Lifecycle, Step
 from worker.errors import CODES, DeploymentError, Internal, NeedsReservation, StatusNotPublished, Unavailable
 from worker.observability import logs, telemetry
 from worker.ports import Clocks, Playground, Tokens
@@ -29,7 +30,7 @@ class Deployer:
     playground: Playground
     admission: Admission
     clocks: Clocks
-    decide: lifecycle.Lifecycle
+    lifecycle: Lifecycle
 
     async def handle(self, job: Job) -> None:
         """Run a job until its request is final, parked, or known to be a repeat. Raises only StatusNotPublished."""
@@ -37,13 +38,13 @@ class Deployer:
         with structlog.contextvars.bound_contextvars(request_id=job.state.request_id), tracing or nullcontext():
             self.admission.outage(job)
             try:
-                while not isinstance(step := self.decide.next_step(job, self.clocks.now()), lifecycle.End):
+                while not isinstance(step := self.lifecycle.next_step(job, self.clocks.now()), lifecycle.End):
                     try:
                         await self._take(step, job)
                     except DeploymentError as error:
                         await self._report(error.without_frames(), job)
             except asyncio.CancelledError:
-                if job.stopping and (left := self.decide.after_stop(job, self.clocks.now())):
+                if job.stopping and (left := self.lifecycle.after_stop(job, self.clocks.now())):
                     await job.publish(left)
                 raise
             except StatusNotPublished:
@@ -53,7 +54,7 @@ class Deployer:
                 await self._report(Internal(), job)
             job.finish()
 
-    async def _take(self, step: lifecycle.Step, job: Job) -> None:
+    async def _take(self, step: Step, job: Job) -> None:
         match step:
             case lifecycle.Authenticate():
                 await self._authenticate(job)
@@ -73,7 +74,7 @@ class Deployer:
             case lifecycle.AwaitSettlement(until):
                 settled = await job.wait_for_settlement(until)
                 self.admission.outage(job)  # an outage during the wait does not extend the new request deadline
-                await job.publish(self.decide.after_settlement(job.state, settled, self.clocks.now()))
+                await job.publish(self.lifecycle.after_settlement(job.state, settled, self.clocks.now()))
             case lifecycle.CompareWithOriginal():  # a repeated request gets no status
                 await job.compare_with_original()
             case lifecycle.GiveUp(error):
@@ -95,7 +96,7 @@ class Deployer:
             job.publish(job.state.accepted(self.clocks.now(), asked))  # not awaited: awaiting the next status covers it
 
     async def _build_and_submit(self, job: Job, room: Reservation) -> DeploymentInfo:
-        request, seconds = job.readable_request(), self.decide.playground.timeout_seconds
+        request, seconds = job.readable_request(), self.lifecycle.playground.timeout_seconds
         if not room.large:  # a large attempt published `building` when it started as small
             await job.publish(job.state.building(self.clocks.now()))
         async with self.admission.limiter.build():
@@ -118,5 +119,7 @@ class Deployer:
 
     async def _report(self, error: DeploymentError, job: Job) -> None:
         """Publish the status that the error leads to. While the issuer's keys are unavailable, sleep instead."""
-        after = self.decide.after_error(job, error, self.clocks.now(), self.clocks.jitter(), self.admission.outage(job))
+        after = self.lifecycle.after_error(
+            job, error, self.clocks.now(), self.clocks.jitter(), self.admission.outage(job)
+        )
         await (self._take(after, job) if isinstance(after, lifecycle.Sleep) else job.publish(after, error))

@@ -33,7 +33,7 @@ BUNDLE: Any = SimpleNamespace(
 DEPLOYMENT = DeploymentInfo(
     id="sudoku-tutorial", url="https://playground.example/dashboard?selected_deployment_id=sudoku-tutorial"
 )
-DECIDE = Lifecycle(
+LIFECYCLE = Lifecycle(
     PlaygroundSettings(deploy_url="https://playground.example/deploy_solution"),
     RuntimeSettings(request_deadline_seconds=10),
 )
@@ -93,7 +93,7 @@ class Story:
 
     def submitting(self) -> "Story":
         """Finish the bundle and declare the intent to submit it."""
-        seconds = DECIDE.playground.timeout_seconds
+        seconds = LIFECYCLE.playground.timeout_seconds
         return self.say(lambda state, now: state.submitting(now, PLAN, BUNDLE, seconds), 0.12)
 
     def deployed(self) -> "Story":
@@ -104,7 +104,7 @@ class Story:
         """Fail with an error; the lifecycle decides the next status as in a worker."""
 
         def decided(_: RequestState, now: datetime) -> DeploymentStatus:
-            status = DECIDE.after_error(self, error, now, 1.0, Outage())
+            status = LIFECYCLE.after_error(self, error, now, 1.0, Outage())
             assert isinstance(status, DeploymentStatus)
             return status
 
@@ -128,7 +128,7 @@ class Story:
                 "by": "operator on call",
             }
         )
-        return self.say(lambda state, now: DECIDE.after_settlement(state, said, now), 1260)
+        return self.say(lambda state, now: LIFECYCLE.after_settlement(state, said, now), 1260)
 
 
 def _deployed() -> Story:

@@ -20,7 +20,7 @@ class Operations:
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
 
-    async def again(self, publisher: RequestPublisher, last: DeploymentStatus, key: bytes, nonce: str) -> str:
+    async def deploy_again(self, publisher: RequestPublisher, last: DeploymentStatus, key: bytes, nonce: str) -> str:
         """Publish a request again, and return its new id. The same nonce leads to the same id.
 
         The new request carries the token of the original record, which may have expired. Therefore it is a permitted

@@ -371,7 +371,7 @@ class Routes:
             raise Refused(409, "not-ended", "This request has not finished. Wait until it has, then deploy it again.")
         publisher = self._gateway.publisher_for(session)
         key = session.user_id.encode()
-        new = await self._done(self._operations.again(publisher, found.entry.status, key, nonce))
+        new = await self._done(self._operations.deploy_again(publisher, found.entry.status, key, nonce))
         PUBLISHED.inc()
         return self._to_new(session, found.entry.key[0], new, found)
 

@@ -77,9 +77,9 @@ async def test_only_the_owners_record_is_sent_again(settings: KafkaSettings) -> 
     last, publisher = deployed("r-1", settings), FakePublisher()
     sender: Any = publisher
     with pytest.raises(CommandError):
-        await Operations(settings).again(sender, last, b"user-2", NONCE)
+        await Operations(settings).deploy_again(sender, last, b"user-2", NONCE)
     assert [] == publisher.published
-    await Operations(settings).again(sender, last, b"user-1", NONCE)
+    await Operations(settings).deploy_again(sender, last, b"user-1", NONCE)
     assert [("r-1", b"user-1"), ("a.b.c", b"user-1")] == publisher.published
 
 

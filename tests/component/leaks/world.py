@@ -284,8 +284,8 @@ async def open_world(folder: Path, log_format: Format, **servers: str) -> AsyncI
         builder = Builder(catalog, artifacts, SHIPPED, settings.bundle)
         clocks = Clocks(lambda: datetime.now(UTC), time.monotonic, asyncio.sleep, lambda: 0.5)
         admission = Admission(Limiter(32), Breakers(time.monotonic, asyncio.sleep, ()), Budget(RESERVED_BYTES))
-        decide = Lifecycle(settings.playground, settings.runtime)
-        deployer = Deployer(tokens, builder, submitter, admission, clocks, decide)
+        lifecycle = Lifecycle(settings.playground, settings.runtime)
+        deployer = Deployer(tokens, builder, submitter, admission, clocks, lifecycle)
         world = World(
             settings,
             graphene[GRAPHENE],

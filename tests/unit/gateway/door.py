@@ -87,7 +87,7 @@ class FakeOperations:
 
     done: list[tuple[Any, ...]] = field(default_factory=list)
 
-    async def again(self, publisher: Any, last: DeploymentStatus, key: bytes, nonce: str) -> str:
+    async def deploy_again(self, publisher: Any, last: DeploymentStatus, key: bytes, nonce: str) -> str:
         self.done.append(("again", last.request_id, key, nonce))
         return "again-1"
 
