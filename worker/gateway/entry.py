@@ -14,7 +14,8 @@ Key = tuple[int, str]
 
 OVERHEAD = 400  # bytes of a request's key and of its places in the indexes
 OPEN_OVERHEAD = 300  # further bytes of a request that is not final: its fields are objects
-MOST = 2**31  # a larger number is not from a worker
+MAX_NUMBER, MAX_OFFSET = 2**31, 2**62  # larger numbers are not from a worker
+MAX_TIME_MS = 253_402_300_800_000  # the end of the year 9999
 
 _STATES = tuple(State)
 _NUMBERS = {state: number for number, state in enumerate(_STATES)}
@@ -109,8 +110,8 @@ class Entry:
     def steps(self) -> list[Step]:
         """All known statuses, in order."""
         return [
-            Step(_STATES[state], attempt, datetime.fromtimestamp(milliseconds / 1000, UTC))
-            for state, attempt, milliseconds in _STEP.iter_unpack(self.packed_steps)
+            Step(_STATES[state], attempt, datetime.fromtimestamp(time_ms / 1000, UTC))
+            for state, attempt, time_ms in _STEP.iter_unpack(self.packed_steps)
         ]
 
     @property
@@ -165,6 +166,11 @@ def state_of(record: bytes) -> State:
     return _STATES[record[0]]
 
 
+def offset_of(record: bytes) -> int:
+    """Return the offset of a packed request's record, without unpacking the rest."""
+    return int.from_bytes(record[2:10], "little")
+
+
 def read_entry(partition: int, value: bytes) -> Entry:
     """Read a status's fields, without validating the rest. Raises ValueError for what no worker writes."""
     try:
@@ -177,7 +183,7 @@ def read_entry(partition: int, value: bytes) -> Entry:
         key = partition, str(status["requestId"])
     except (AttributeError, KeyError, OverflowError, TypeError) as error:
         raise ValueError(str(error)) from None
-    if not (0 <= sequence < MOST and 0 <= attempt < MOST and 0 <= offset < MOST * MOST):
+    if not (0 <= sequence < MAX_NUMBER and 0 <= attempt < MAX_NUMBER and 0 <= offset < MAX_OFFSET):
         raise ValueError("a number is out of range")
     packed_json = _packed(value, key, asked, packed_fingerprint) if state in FINAL_STATES else value
     steps = _step(state, attempt, time_ms)
@@ -197,10 +203,13 @@ def read_entry(partition: int, value: bytes) -> Entry:
 
 
 def milliseconds(text: str) -> int:
-    """Return the unix milliseconds of a time. Raises OverflowError, TypeError, ValueError."""
-    time_ms = int(datetime.fromisoformat(text).timestamp() * 1000)
-    if time_ms < 0:
-        raise ValueError("a time before 1970")
+    """Return the unix milliseconds of a time. Raises ValueError, also for a time before 1970 or after 9999."""
+    try:
+        time_ms = int(datetime.fromisoformat(text).timestamp() * 1000)
+    except (OverflowError, TypeError) as error:
+        raise ValueError(str(error)) from None
+    if not 0 <= time_ms < MAX_TIME_MS:
+        raise ValueError("a time before 1970 or after 9999")
     return time_ms
 
 

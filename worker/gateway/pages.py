@@ -21,7 +21,7 @@ from worker.gateway.texts import KINDS, MARKS, NOT_ACCEPTED, STATES, STEP_NAMES,
 from worker.gateway.view import turn_of
 
 MAX_LISTED = 200  # requests on one page
-MAX_CARDS = 10_000  # rendered cards of requests in lists that are kept, of about 1 kB each
+MAX_CARD_BYTES = 10 * 1024 * 1024  # of rendered cards that are kept: about 10,000
 STATIC = {
     name: (media_type, files("worker.gateway").joinpath("static", name).read_bytes())
     for name, media_type in (("page.css", "text/css"), ("page.js", "text/javascript"), ("icon.svg", "image/svg+xml"))
@@ -162,13 +162,12 @@ class Shown:
         return self.steps[0].time if self.steps else None
 
 
-def shown(found: Found, user_id: str, queue: Sequence[Entry] = ()) -> Shown:
-    """Return the request as a page shows it to the user. `queue`: the user's open requests."""
+def shown(found: Found, user_id: str, turn: int = 0) -> Shown:
+    """Return the request as a page shows it to the user. `turn`: its position in the user's key queue."""
     entry, made = found.entry, found.made
     status = _status(entry)
     steps = entry.steps if entry else []
     asked = entry.asked if entry and entry.asked else (made.solution_id, made.revision_id) if made else ("", "")
-    is_own = entry is None or entry.belongs_to(user_id)
     return Shown(
         found.request_id,
         entry.state if entry else None,
@@ -176,10 +175,10 @@ def shown(found: Found, user_id: str, queue: Sequence[Entry] = ()) -> Shown:
         steps,
         entry.is_complete if entry else True,
         milestones(entry.state if entry else None, steps),
-        turn_of(entry, queue) if entry and is_own else 0,
+        turn,
         *asked,
         entry.sequence if entry else -1,
-        is_own,
+        entry is None or entry.belongs_to(user_id),
     )
 
 
@@ -225,6 +224,28 @@ def _took(number: int, mark: str, began: Mapping[int, datetime], end: datetime) 
     return until - began[number] if until and number in began else None
 
 
+class _Kept:
+    """Rendered cards up to MAX_CARD_BYTES. The least recently used are dropped."""
+
+    def __init__(self) -> None:
+        self._cards: OrderedDict[object, bytes] = OrderedDict()  # UTF-8: an emoji makes a str four times as large
+        self.bytes = 0
+
+    def get(self, key: object) -> Markup | None:
+        """Return the card with this key."""
+        if (card := self._cards.get(key)) is None:
+            return None
+        self._cards.move_to_end(key)
+        return Markup(card.decode())  # noqa: S704 - it was Markup
+
+    def add(self, key: object, card: Markup) -> None:
+        """Keep a card that is not kept yet."""
+        self._cards[key] = card.encode()
+        self.bytes += len(self._cards[key])
+        while self.bytes > MAX_CARD_BYTES:
+            self.bytes -= len(self._cards.popitem(last=False)[1])
+
+
 class Pages:
     """Renders the pages of a gateway."""
 
@@ -238,7 +259,7 @@ class Pages:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._cards: OrderedDict[object, Markup] = OrderedDict()  # rendered, in the order of last use
+        self._cards = _Kept()
         hashes = {name: sha256(content).hexdigest()[:12] for name, (_, content) in STATIC.items()}
         self._environment.globals.update(
             base=base,
@@ -276,32 +297,40 @@ class Pages:
         self, found: Sequence[Found], session: Session, queue: Sequence[Entry], stale: Stale | None, *, everybody: bool
     ) -> str:
         """Return the page with the list of requests. `queue`: the user's open requests."""
-        cards = [self._card(it, session, queue, everybody=everybody) for it in found]
+        cards = self._cards_of(found, session, queue, everybody=everybody)
         return self.render("requests.html", cards=cards, session=session, stale=stale, everybody=everybody)
 
     def listed(
         self, found: Sequence[Found], session: Session, queue: Sequence[Entry], stale: Stale | None, *, everybody: bool
     ) -> str:
         """Return the part of the list that changes."""
-        cards = [self._card(it, session, queue, everybody=everybody) for it in found]
+        cards = self._cards_of(found, session, queue, everybody=everybody)
         return self.render("_requests.html", cards=cards, stale=stale)
 
-    def _card(self, found: Found, session: Session, queue: Sequence[Entry], *, everybody: bool) -> Markup:
-        """Return a request's card in a list. Of 200 cards of a list, one or two change at a time."""
-        entry, is_yours, key = found.entry, False, None
-        if entry is not None:
-            is_yours = everybody and entry.belongs_to(session.user_id)
-            turn = turn_of(entry, queue) if is_yours or not everybody else 0
-            key = entry.key, entry.offset, entry.sequence, turn, is_yours  # the card shows nothing else that changes
-        card = self._cards.pop(key, None)
-        if card is None:
-            one = shown(found, session.user_id, queue)
-            card = Markup(self.render("_card.html", it=one, is_yours=is_yours))  # noqa: S704 - the template escapes
-        if key is not None:
-            self._cards[key] = card
-            while len(self._cards) > MAX_CARDS:
-                self._cards.popitem(last=False)
-        return card
+    def _cards_of(
+        self, found: Sequence[Found], session: Session, queue: Sequence[Entry], *, everybody: bool
+    ) -> list[Markup]:
+        """Return the requests' cards. Of the 200 cards of a list, one or two change at a time."""
+        cards = []
+        for it in found:
+            entry, is_yours = it.entry, not everybody
+            if entry is None or it.made:  # only this session knows it by this id
+                cards.append(self._card(shown(it, session.user_id), is_marked=False))
+                continue
+            if everybody:
+                is_yours = entry.belongs_to(session.user_id)
+            turn = turn_of(entry, queue) if is_yours else 0
+            # A card shows nothing else that changes.
+            key = entry.key, entry.offset, entry.sequence, entry.time_ms, turn, everybody and is_yours
+            card = self._cards.get(key)
+            if card is None:
+                card = self._card(shown(it, session.user_id, turn), is_marked=everybody and is_yours)
+                self._cards.add(key, card)
+            cards.append(card)
+        return cards
+
+    def _card(self, one: Shown, *, is_marked: bool) -> Markup:
+        return Markup(self.render("_card.html", it=one, is_yours=is_marked))  # noqa: S704 - the template escapes
 
     def parked(self, ones: Sequence[Shown], failed: Sequence[Shown], session: Session, stale: Stale | None) -> str:
         """Return the page of parked and failed requests."""

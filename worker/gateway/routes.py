@@ -43,6 +43,7 @@ from worker.gateway.operations import Operations
 from worker.gateway.pages import MAX_LISTED, STATIC, Pages, Shown, Stale, shown
 from worker.gateway.service import Away, Found, Gateway, TooMany, has_news, is_deployed
 from worker.gateway.sessions import Made, Session
+from worker.gateway.view import turn_of
 from worker.settings import GatewaySettings
 
 API_WAIT = 3.0  # seconds that a POST waits for its first status
@@ -292,10 +293,11 @@ class Routes:
         queue = self._gateway.own_open(session)
         if everybody:
             return [Found(it.request_id, it) for it in islice(self._gateway.view.all(), MAX_LISTED)], queue
-        fresh = filter(None, (self._gateway.find(it.request_id, session) for it in session.made))
-        # A request that was rejected before its token was verified has no fingerprint, so only the session knows it.
-        unlisted = [it for it in fresh if it.entry is None or not it.entry.belongs_to(session.user_id)]
-        return [*unlisted, *(Found(it.request_id, it) for it in self._gateway.own(session, MAX_LISTED))], queue
+        own = self._gateway.own(session, MAX_LISTED)
+        listed = {it.request_id for it in own}
+        # Requests that only the session knows: without a status, or rejected before their token was verified.
+        made = (self._gateway.find(it.request_id, session) for it in session.made if it.request_id not in listed)
+        return [*filter(None, made), *(Found(it.request_id, it) for it in own)], queue
 
     async def show(self, request: web.Request) -> web.StreamResponse:
         """`GET /requests/{id}`: the page of a request."""
@@ -308,7 +310,10 @@ class Routes:
         return self._answers.page(page)
 
     def _shown(self, found: Found, session: Session) -> Shown:
-        return shown(found, session.user_id, self._gateway.own_open(session))
+        turn = 0
+        if found.entry and found.entry.belongs_to(session.user_id):
+            turn = turn_of(found.entry, self._gateway.own_open(session))
+        return shown(found, session.user_id, turn)
 
     async def list_events(self, request: web.Request) -> web.StreamResponse:
         """`GET /requests/events`: the list whenever it changes, at most once a second."""
@@ -320,10 +325,11 @@ class Routes:
             with self._gateway.watching_list(session, everybody) as news:
                 while self._is_read(request, response, session):
                     news.clear()
+                    await self._gateway.learn(session)
                     found, queue = self._list(session, everybody)
                     stale = self._stale()
                     # Everything that the list shows follows from these.
-                    state = stale, [*map(_event_id, found)], [(it.key, it.sequence) for it in queue]
+                    state = stale, [*map(_version, found)], [(it.key, it.offset, it.sequence) for it in queue]
                     if state != last:
                         last, html = state, self._pages.listed(found, session, queue, stale, everybody=everybody)
                         await response.send(html, event="page")
@@ -602,6 +608,11 @@ def _all_wanted(request: web.Request, session: Session) -> bool:
 
 def _event_id(found: Found) -> str:
     return f"{found.request_id}:{found.entry.sequence if found.entry else -1}"
+
+
+def _version(found: Found) -> tuple[str, int, int]:
+    """Return what tells two states of a request apart, even if another request has its id later."""
+    return (found.request_id, found.entry.offset, found.entry.sequence) if found.entry else (found.request_id, -1, -1)
 
 
 def _etag(found: Found) -> str:

@@ -150,6 +150,8 @@ class Gateway:
         if known := self._known(request.request_id, session):
             return known
         await self.learn(session)
+        if known := self.find(request.request_id, session):  # published meanwhile
+            return known
         publisher = self.publisher_for(session)
         task = self._publishing.get(request.request_id)
         if task is None:

@@ -189,10 +189,29 @@ async def test_cards_are_kept_for_one_view_each(monkeypatch: pytest.MonkeyPatch)
             assert 5 == (await page(door, "/requests?all=1")).count("<strong>Yours")
             mine = await page(door, "/requests")
             assert (0, 5) == (mine.count("<strong>Yours"), mine.count('class="card rejected"'))
-        assert 10 == len(door.pages._cards)
-        monkeypatch.setattr(pages, "MAX_CARDS", 3)
-        assert mine == await page(door, "/requests")
-        assert 3 == len(door.pages._cards)
+        kept = door.pages._cards
+        assert 10 == len(kept._cards)
+        monkeypatch.setattr(pages, "MAX_CARD_BYTES", kept.bytes // 3)
+        door.say(0, "rejected", request_id="r-5", offset=5, solution_name="\N{ROCKET}" * 50)
+        for _ in range(2):
+            assert 6 == (await page(door, "/requests")).count('class="card rejected"')
+            assert sum(map(len, kept._cards.values())) == kept.bytes <= pages.MAX_CARD_BYTES
+
+
+async def test_a_card_has_the_id_that_its_reader_knows() -> None:
+    """A record that was rejected early is listed by the id of its request for its sender, else by its record id."""
+    record = "record-1-0-0123456789abcdef"
+    async with open_door(**ADMIN) as door:
+        await door.log_in()
+        made = door.publisher.published[0].request_id
+        partition = len(SANDBOX_USER.user_id) % 3
+        door.say(0, "rejected", request_id=record, offset=0, fingerprint=None, solution_name="Early")
+        for _ in range(2):
+            for path, shown_id in (("/requests?all=1", record), ("/requests", made)):
+                html = await page(door, path)
+                assert ("Early" in html, f'/requests/{shown_id}"' in html) == (True, True), partition
+            assert made not in await page(door, "/requests?all=1")
+            assert record not in await page(door, "/requests")
 
 
 async def test_only_the_owner_sees_a_position() -> None:

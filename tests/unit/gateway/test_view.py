@@ -7,6 +7,8 @@ import math
 import tracemalloc
 from datetime import UTC, datetime
 from hashlib import sha256
+from itertools import product
+from random import Random
 from uuid import UUID
 
 import pytest
@@ -15,7 +17,7 @@ from schemas import State, fingerprint
 from tests.support.builders import REVISION_ID, SOLUTION_ID
 from tests.unit.gateway.door import say
 from worker.gateway import view as view_module
-from worker.gateway.entry import ids
+from worker.gateway.entry import Entry, ids
 from worker.gateway.view import ALL, View, turn_of
 from worker.sandbox.users import SANDBOX_USER, STRANGER, User
 
@@ -76,15 +78,15 @@ def test_a_final_status_is_kept_as_it_was_published(request_id: str) -> None:
     say(seen, 0, request_id=request_id, solution_id=solution)
     status = seen.get((P, request_id)).status  # type: ignore[union-attr]
     message = f"Deployed {solution} of {request_id}: \u00e4\u20ac\n {status.fingerprint} 1 \u0001"
-    for end in (status.model_copy(update={"sequence": 1, "state": State.FAILED, "message": message}).to_json(),):
-        for value in (end, json.dumps(json.loads(end), indent=1).encode()):
-            again = view()
-            again.apply(P, status.to_json())
-            again.apply(P, value)
-            entry = again.get((P, request_id))
-            assert entry is not None
-            assert value == entry.json
-            assert (status.fingerprint, str(solution)) == (entry.fingerprint, entry.asked[0])  # type: ignore[index]
+    end = status.model_copy(update={"sequence": 1, "state": State.FAILED, "message": message}).to_json()
+    for value in (end, json.dumps(json.loads(end), indent=1).encode()):
+        again = view()
+        again.apply(P, status.to_json())
+        again.apply(P, value)
+        entry = again.get((P, request_id))
+        assert entry is not None
+        assert value == entry.json
+        assert (status.fingerprint, str(solution)) == (entry.fingerprint, entry.asked[0])  # type: ignore[index]
 
 
 def test_bytes_are_what_the_requests_take() -> None:
@@ -151,6 +153,7 @@ def test_what_is_no_status_is_left_out(value: bytes) -> None:
         ("time", "0001-01-01T00:00:00+14:00"),
         ("time", "1969-12-31T23:59:59Z"),
         ("time", "2026-13-01T00:00:00Z"),
+        ("time", "9999-12-31T23:59:59-14:00"),
         ("time", 5),
         ("solutionId", 5),
         ("solutionId", ["a"]),
@@ -208,7 +211,91 @@ def test_the_newest_request_is_the_last_record() -> None:
         newest = seen.newest(fingerprint(SANDBOX_USER.user_id, SOLUTION_ID, REVISION_ID), P)
         assert newest is not None
         assert max(it.offset for it in seen.all()) == newest.offset
-    assert ["r-3", "r-2", "r-1", "r-0"] == [it.request_id for it in seen.of_user(SANDBOX_USER.user_id, P, 4)]
+    assert ["r-3", "r-2"] == [it.request_id for it in seen.of_user(SANDBOX_USER.user_id, P, 2)]
+
+
+@pytest.mark.parametrize("known_before", [True, False])
+def test_a_solution_that_is_deployed_often_hides_no_other(known_before: bool) -> None:
+    """The newest requests of a user are of all their solutions, whether the user is indexed already or not."""
+    seen = view(1000)
+    for number in range(100):
+        say(seen, 0, "failed", request_id=f"r-{number}", offset=number, solution_id=UUID(int=number % 2))
+        if known_before:
+            seen.of_user(SANDBOX_USER.user_id, P, 1)
+    assert [*range(99, 89, -1)] == [it.offset for it in seen.of_user(SANDBOX_USER.user_id, P, 10)]
+
+
+def test_an_id_that_is_used_again_is_the_newest() -> None:
+    """A request whose id was used before is listed where it belongs, also for a user who is indexed already."""
+    seen = view()
+    for number in range(6):
+        say(seen, 0, "failed", request_id=f"r-{number}", offset=number)
+        assert [number] == [it.offset for it in seen.of_user(SANDBOX_USER.user_id, P, 1)]
+    say(seen, 0, request_id="r-0", offset=50)
+    assert [50] == [it.offset for it in seen.of_user(SANDBOX_USER.user_id, P, 1)]
+
+
+def test_users_of_a_full_view_are_indexed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When each new request evicts another, looking at a user's requests compares the new requests alone, or nearly."""
+    users = [User(f"user-{number}", "u", "u@example.org") for number in range(20)]
+    seen = view(400)
+    for number in range(400):
+        say(seen, 0, "failed", request_id=f"r-{number}", offset=number, user=users[number % 20], partition=0)
+    for user in users:
+        assert 20 == len(seen.of_user(user.user_id, 0, 100))
+    scanned = note_scans(monkeypatch)
+    for number in range(400, 1000):
+        user = users[number % 20]
+        say(seen, 0, "failed", request_id=f"r-{number}", offset=number, user=user, partition=0)
+        assert f"r-{number}" == seen.of_user(user.user_id, 0, 1)[0].request_id
+    assert len(scanned) < 60 * 600  # 20 new requests for each of the users, and all of them after each renumbering
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_view_agrees_with_a_simple_one(seed: int) -> None:
+    """After random statuses, every index leads to the requests that a look at all requests finds, and to no others."""
+    chance, seen = Random(seed), view(requests=12)
+    users = SANDBOX_USER.user_id, STRANGER.user_id
+    for number in range(80):
+        say_anything(chance, seen, number)
+        entries = list(seen.all())
+        assert sum(it.size for it in entries) == seen.bytes
+        assert len({it.key for it in entries}) == len(entries) == len(seen) <= 12
+        for user_id, partition in product(users, (0, 1)):
+            own = [it for it in entries if it.key[0] == partition and it.belongs_to(user_id)]
+            own.sort(key=lambda it: it.offset)
+            assert own[::-1] == [*map(Same, seen.of_user(user_id, partition, 50))]
+            assert [it for it in own if it.is_open] == [*map(Same, seen.open_of_user(user_id, partition))]
+            for solution in range(3):
+                of = fingerprint(user_id, UUID(int=solution), REVISION_ID)
+                newest = seen.newest(of, partition)
+                assert [it for it in own if it.fingerprint == of][-1:] == [Same(it) for it in (newest,) if it]
+
+
+class Same:
+    """Equals the entry with the same key, offset and sequence."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.of = entry.key, entry.offset, entry.sequence
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Entry) and self.of == (other.key, other.offset, other.sequence)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def say_anything(chance: Random, seen: View, number: int) -> None:
+    """Publish a status that may follow another one, with or without a gap, repeat it, or use its id again."""
+    partition, request_id = chance.randrange(2), f"r-{chance.randrange(6)}"
+    user, offset, sequence = chance.choice((SANDBOX_USER, STRANGER)), number, 0
+    known = seen.get((partition, request_id))
+    if known and not known.is_final and chance.random() < 0.7:
+        user = SANDBOX_USER if known.belongs_to(SANDBOX_USER.user_id) else STRANGER
+        offset, sequence = known.offset, known.sequence + chance.choice((0, 1, 1, 2))
+    state = chance.choice(("accepted", "building", "parked", "failed", "deployed"))
+    solution = UUID(int=offset % 3)
+    more = {"partition": partition, "request_id": request_id, "offset": offset, "solution_id": solution}
+    say(seen, sequence, state, user, **more)
 
 
 def test_an_id_of_another_user_later_shows_them_nothing() -> None:
@@ -265,6 +352,9 @@ def test_a_refused_record_is_found_by_its_place() -> None:
     assert entry is not None
     assert not entry.belongs_to(SANDBOX_USER.user_id)
     assert seen.at(2, 8) is None
+    for offset in (7, 9):  # after the topic was created again, another request had that offset, and its id came again
+        say(seen, 0, request_id="other", partition=2, offset=offset)
+    assert seen.at(2, 7) is not None
 
 
 async def test_who_watches_is_woken() -> None:

@@ -197,13 +197,15 @@ async def read_up_to(
     """
     clock = asyncio.get_running_loop().time
     moved_at = clock()
-    positions = {tp: await reader.position(tp) for tp in ends}
+    async with asyncio.timeout(seconds):  # without a broker, it waits for a valid position
+        positions = {tp: await reader.position(tp) for tp in ends}
     while unread := [tp for tp, position in positions.items() if position < ends[tp]]:
         for tp, records in (await reader.getmany(*unread, timeout_ms=100, max_records=POLLED)).items():
             for record in records:
                 if record.offset < ends[tp]:
                     yield record
-        before, positions = positions, positions | {tp: await reader.position(tp) for tp in unread}
+        async with asyncio.timeout(seconds):
+            before, positions = positions, positions | {tp: await reader.position(tp) for tp in unread}
         moved_at = moved_at if positions == before else clock()
         if seconds is not None and clock() - moved_at > seconds:
             raise TimeoutError(f"nothing of {unread} could be read for {seconds:g} s")
@@ -228,7 +230,8 @@ async def read_some(
             reader.seek(tp, wanted[0])
             position = wanted[0]
         found = (await reader.getmany(tp, timeout_ms=100, max_records=SKIPPED)).get(tp, ())
-        before, position = position, await reader.position(tp)
+        async with asyncio.timeout(seconds):
+            before, position = position, await reader.position(tp)
         moved_at = moved_at if position == before else clock()
         if clock() - moved_at > seconds:
             raise TimeoutError(f"{tp} could not be read at {position} for {seconds:g} s")
