@@ -186,6 +186,16 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "if True:",
             "tests/component/adapters/kafka/test_partition_store.py",
         ),
+        (
+            "clients: a position that never comes",
+            "async with asyncio.timeout(seconds):\n            before, position =",
+            "if True:\n            before, position =",
+        ),
+        (
+            "clients: a first position that never comes",
+            "async with asyncio.timeout(seconds):  # without a broker",
+            "if True:  # without a broker",
+        ),
         ("clients: a record that never comes", "        if clock() - moved_at > seconds:", "        if False:"),
         (
             "clients: every process reads within bounds",
@@ -1434,6 +1444,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("gateway: how many requests a session knows", "(made, *others)[:MAX_MADE]", "(made, *others)"),
     ),
     ("worker/gateway/service.py", f"{UNIT}/gateway/test_portal.py"): (
+        ("gateway: published meanwhile", "if known := self.find(request.request_id, session):", "if False:"),
         ("gateway: publishing once at a time", "if task is None:", "if True:", f"{UNIT}/gateway/test_portal.py"),
         ("gateway: open requests of a user", "if open_ones >= most:", "if False:"),
         ("gateway: rate of a user", "if not limiter.has_capacity():", "if False:"),

@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.builders import REVISION_ID, SOLUTION_ID
 from tests.unit.gateway.door import BROWSER, CLICK, DEPLOYMENT, PREFIX, open_door, token
+from worker.gateway.sessions import Session
 from worker.sandbox.users import STRANGER
 
 DEPLOYED: tuple[dict[str, Any], ...] = (
@@ -158,6 +159,27 @@ async def test_two_replicas_choose_the_same_id() -> None:
         for door in (one, other):
             await door.get(CLICK, headers={"jwtToken": given})
         assert one.publisher.published == other.publisher.published
+
+
+async def test_what_another_call_has_published_meanwhile_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A click that waits for the index of its user's requests does not publish what a refresh publishes meanwhile."""
+    async with open_door() as door, asyncio.timeout(10):
+        waiting, go_on, learn = asyncio.Event(), asyncio.Event(), door.gateway.learn
+
+        async def slow(session: Session) -> None:
+            if not waiting.is_set():
+                waiting.set()
+                await go_on.wait()
+            await learn(session)
+
+        monkeypatch.setattr(door.gateway, "learn", slow)
+        given = {"jwtToken": token()}
+        first = asyncio.create_task(door.get(CLICK, headers=given))
+        await waiting.wait()
+        refresh = await door.get(CLICK, headers=given)
+        go_on.set()
+        assert refresh.headers["Location"] == (await first).headers["Location"]
+        assert 1 == len(door.publisher.published)
 
 
 async def test_kafka_away_is_said_and_a_reload_is_safe() -> None:

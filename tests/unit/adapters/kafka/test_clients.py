@@ -167,9 +167,25 @@ class _Stuck:
         return {}
 
 
+class _Lost(_Stuck):
+    """A reader without a valid position, as aiokafka's after an offset out of range while no broker answers."""
+
+    async def position(self, _: TopicPartition) -> int:
+        await asyncio.Event().wait()
+        return 0
+
+
 async def test_a_record_that_never_comes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """The wait for a record that never comes has a limit, or the gateway's notifications would wait endlessly."""
     monkeypatch.setattr(clients, "FETCH_SECONDS", 0.05)
+    for reader in (_Stuck(), _Lost()):
+        async with asyncio.timeout(5):
+            with pytest.raises(KafkaError, match="offset 7"):
+                await clients.fetch_record(reader, TopicPartition("t", 0), 7)
+
+
+async def test_a_position_that_never_comes_is_given_up() -> None:
+    """Reading up to an offset has a limit, too, also where Kafka's client waits for a valid position."""
     async with asyncio.timeout(5):
-        with pytest.raises(KafkaError, match="offset 7"):
-            await clients.fetch_record(_Stuck(), TopicPartition("t", 0), 7)
+        with pytest.raises(TimeoutError):
+            [record async for record in clients.read_up_to(_Lost(), {TopicPartition("t", 0): 8}, 0.05)]
