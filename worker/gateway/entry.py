@@ -115,6 +115,11 @@ class Entry:
         ]
 
     @property
+    def owner(self) -> tuple[bytes | None, bytes | None]:
+        """What shows whose request it is: ids and fingerprint."""
+        return self.packed_asked, self.packed_fingerprint
+
+    @property
     def began_ms(self) -> int:
         """Unix milliseconds of the first known status."""
         return int(_STEP.unpack_from(self.packed_steps)[2])

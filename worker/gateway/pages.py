@@ -18,10 +18,11 @@ from worker.gateway.entry import Entry, Step
 from worker.gateway.service import Found
 from worker.gateway.sessions import Session
 from worker.gateway.texts import KINDS, MARKS, NOT_ACCEPTED, STATES, STEP_NAMES, STEPS, TEXTS
-from worker.gateway.view import turn_of
+from worker.gateway.view import turns_of
 
 MAX_LISTED = 200  # requests on one page
-MAX_CARD_BYTES = 10 * 1024 * 1024  # of rendered cards that are kept: about 10,000
+MAX_CARD_BYTES = 10 * 1024 * 1024  # of rendered cards that are kept: about 13,000
+CARD_OVERHEAD = 250  # bytes of a kept card's key
 STATIC = {
     name: (media_type, files("worker.gateway").joinpath("static", name).read_bytes())
     for name, media_type in (("page.css", "text/css"), ("page.js", "text/javascript"), ("icon.svg", "image/svg+xml"))
@@ -228,7 +229,8 @@ class _Kept:
     """Rendered cards up to MAX_CARD_BYTES. The least recently used are dropped."""
 
     def __init__(self) -> None:
-        self._cards: OrderedDict[object, bytes] = OrderedDict()  # UTF-8: an emoji makes a str four times as large
+        # As UTF-8: one emoji makes a str use four bytes per character.
+        self._cards: OrderedDict[object, bytes] = OrderedDict()
         self.bytes = 0
 
     def get(self, key: object) -> Markup | None:
@@ -236,14 +238,19 @@ class _Kept:
         if (card := self._cards.get(key)) is None:
             return None
         self._cards.move_to_end(key)
-        return Markup(card.decode())  # noqa: S704 - it was Markup
+        return Markup(card.decode())  # noqa: S704 - only Markup is ever added
 
     def add(self, key: object, card: Markup) -> None:
-        """Keep a card that is not kept yet."""
+        """Keep a card in the place of any other card with this key."""
+        self.bytes -= _size_of(self._cards.pop(key, None))
         self._cards[key] = card.encode()
-        self.bytes += len(self._cards[key])
+        self.bytes += _size_of(self._cards[key])
         while self.bytes > MAX_CARD_BYTES:
-            self.bytes -= len(self._cards.popitem(last=False)[1])
+            self.bytes -= _size_of(self._cards.popitem(last=False)[1])
+
+
+def _size_of(card: bytes | None) -> int:
+    return 0 if card is None else len(card) + CARD_OVERHEAD
 
 
 class Pages:
@@ -311,26 +318,24 @@ class Pages:
         self, found: Sequence[Found], session: Session, queue: Sequence[Entry], *, everybody: bool
     ) -> list[Markup]:
         """Return the requests' cards. Of the 200 cards of a list, one or two change at a time."""
-        cards = []
+        cards, turns = [], turns_of(queue)
         for it in found:
-            entry, is_yours = it.entry, not everybody
+            entry = it.entry
             if entry is None or it.made:  # only this session knows it by this id
-                cards.append(self._card(shown(it, session.user_id), is_marked=False))
+                cards.append(self._card(shown(it, session.user_id), is_yours=False))
                 continue
-            if everybody:
-                is_yours = entry.belongs_to(session.user_id)
-            turn = turn_of(entry, queue) if is_yours else 0
+            turn, is_yours = turns.get(entry.key, 0), everybody and entry.belongs_to(session.user_id)
             # A card shows nothing else that changes.
-            key = entry.key, entry.offset, entry.sequence, entry.time_ms, turn, everybody and is_yours
+            key = entry.key, entry.offset, entry.sequence, entry.time_ms, turn, is_yours
             card = self._cards.get(key)
             if card is None:
-                card = self._card(shown(it, session.user_id, turn), is_marked=everybody and is_yours)
+                card = self._card(shown(it, session.user_id, turn), is_yours=is_yours)
                 self._cards.add(key, card)
             cards.append(card)
         return cards
 
-    def _card(self, one: Shown, *, is_marked: bool) -> Markup:
-        return Markup(self.render("_card.html", it=one, is_yours=is_marked))  # noqa: S704 - the template escapes
+    def _card(self, one: Shown, *, is_yours: bool) -> Markup:
+        return Markup(self.render("_card.html", it=one, is_yours=is_yours))  # noqa: S704 - the template escapes
 
     def parked(self, ones: Sequence[Shown], failed: Sequence[Shown], session: Session, stale: Stale | None) -> str:
         """Return the page of parked and failed requests."""

@@ -6,7 +6,6 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
-from itertools import islice
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 from uuid import UUID, uuid4
@@ -43,7 +42,7 @@ from worker.gateway.operations import Operations
 from worker.gateway.pages import MAX_LISTED, STATIC, Pages, Shown, Stale, shown
 from worker.gateway.service import Away, Found, Gateway, TooMany, has_news, is_deployed
 from worker.gateway.sessions import Made, Session
-from worker.gateway.view import turn_of
+from worker.gateway.view import turns_of
 from worker.settings import GatewaySettings
 
 API_WAIT = 3.0  # seconds that a POST waits for its first status
@@ -292,7 +291,7 @@ class Routes:
         """Return the requests of the list, and the user's open requests, which show how long each has to wait."""
         queue = self._gateway.own_open(session)
         if everybody:
-            return [Found(it.request_id, it) for it in islice(self._gateway.view.all(), MAX_LISTED)], queue
+            return [Found(it.request_id, it) for it in self._gateway.view.latest(MAX_LISTED)], queue
         own = self._gateway.own(session, MAX_LISTED)
         listed = {it.request_id for it in own}
         # Requests that only the session knows: without a status, or rejected before their token was verified.
@@ -311,8 +310,8 @@ class Routes:
 
     def _shown(self, found: Found, session: Session) -> Shown:
         turn = 0
-        if found.entry and found.entry.belongs_to(session.user_id):
-            turn = turn_of(found.entry, self._gateway.own_open(session))
+        if found.entry and found.entry.state is State.ACCEPTED:
+            turn = turns_of(self._gateway.own_open(session)).get(found.entry.key, 0)
         return shown(found, session.user_id, turn)
 
     async def list_events(self, request: web.Request) -> web.StreamResponse:
@@ -375,6 +374,7 @@ class Routes:
             return self._answers.not_found(request, session)
         if not found.entry.is_final:  # a parked request may be deployed
             raise Refused(409, "not-ended", "This request has not finished. Wait until it has, then deploy it again.")
+        await self._gateway.learn(session)
         publisher = self._gateway.publisher_for(session)
         key = session.user_id.encode()
         new = await self._done(self._operations.deploy_again(publisher, found.entry.status, key, nonce))
@@ -394,6 +394,7 @@ class Routes:
     async def replay(self, request: web.Request) -> web.StreamResponse:
         """`POST /requests/{id}/replay`: an administrator replays a dead letter's request."""
         session, found, entry = await self._administering(request)
+        await self._gateway.learn(session)
         publisher = self._gateway.publisher_for(session)
         new = await self._done(self._operations.replay(publisher, found.request_id))
         PUBLISHED.inc()
@@ -543,6 +544,7 @@ class Routes:
         async with self._stream(request, session) as response, self._gateway.watching(found) as news:
             while self._is_read(request, response, session):
                 news.clear()
+                await self._gateway.learn(session)
                 found = self._gateway.again(found, session)
                 text = render(found)
                 if text != told:
@@ -610,9 +612,9 @@ def _event_id(found: Found) -> str:
     return f"{found.request_id}:{found.entry.sequence if found.entry else -1}"
 
 
-def _version(found: Found) -> tuple[str, int, int]:
-    """Return what tells two states of a request apart, even if another request has its id later."""
-    return (found.request_id, found.entry.offset, found.entry.sequence) if found.entry else (found.request_id, -1, -1)
+def _version(found: Found) -> tuple[object, ...]:
+    """Return a value that changes with each status, and when the id is reused."""
+    return (found.entry.key, found.entry.offset, found.entry.sequence) if found.entry else (found.request_id,)
 
 
 def _etag(found: Found) -> str:

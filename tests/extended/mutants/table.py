@@ -1380,8 +1380,8 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "it.is_open and it.packed_fingerprint == keys[it.key]",
             "it.is_open",
         ),
-        ("gateway: the newest by its record", "max(keys, key=self._offset_of)", "keys[-1]"),
-        ("gateway: forgotten requests are dropped", "if self._forgotten > self._max_requests // 4 + 100:", "if False:"),
+        ("gateway: the newest by its record", "max(_all(same), key=self._offset_of)", "[*_all(same)][-1]"),
+        ("gateway: forgotten requests are dropped", "if self._forgotten[partition] > ", "if False and 0 > "),
         (
             "gateway: an index of what is forgotten, too",
             "self._owned > 2 * self._max_requests",
@@ -1392,10 +1392,17 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "if self._by_record.get((partition, entry.offset)) == entry.key:",
             "if True:",
         ),
-        ("gateway: a scan is shared", "async with self._own_of(user_id, partition).learning:", "if True:"),
+        ("gateway: cleaned indexes stay complete", "own.seen = bisect_left(kept, own.seen)", "pass"),
+        (
+            "gateway: cleaned indexes keep their order",
+            "key in enumerate(added)}",
+            "key in reversed([*enumerate(added)])}",
+        ),
+        ("gateway: ids after the fingerprint", "known.owner == entry.owner:", "known.owner[1] == entry.owner[1]:"),
+        ("gateway: the latest of all partitions", "found = nlargest(most, chain.", "found = nsmallest(most, chain."),
         ("gateway: requests are compared once", "added[own.seen : own.seen + SCANNED]", "added[: own.seen + SCANNED]"),
         ("gateway: an id that is used again is newer", "own.keys.pop(key, None)", "pass"),
-        ("gateway: users that are remembered", "while len(self._own) > MAX_USERS or", "while"),
+        ("gateway: users that are remembered", "while len(self._own) > MAX_USERS:", "while False:"),
         (
             "gateway: looking lets others run",
             "            yield\n\n    def parked",
@@ -1403,7 +1410,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
         ("gateway: lists are woken", "for partition in (entry.key[0], ALL):", "for partition in ():"),
         ("gateway: watchers leave", "events.discard(event)", "pass"),
-        ("gateway: others' turns", "it.is_open and it.offset < entry.offset", "it.is_open"),
+        ("gateway: turns", "if it.state is State.ACCEPTED}", "}"),
     ),
     ("worker/gateway/entry.py", f"{UNIT}/gateway/test_view.py"): (
         ("gateway: whose request", "and self.packed_fingerprint == _fingerprint(", "or _fingerprint("),
@@ -1415,11 +1422,10 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     ("worker/gateway/pages.py", f"{UNIT}/gateway/test_pages.py"): (
         ("gateway: cards by their status", "entry.sequence, entry.time_ms, turn,", "turn,"),
-        ("gateway: cards by their position", "entry.time_ms, turn, everybody", "entry.time_ms, everybody"),
-        ("gateway: cards by their reader", "turn, everybody and is_yours", "turn"),
+        ("gateway: cards by their position", "entry.time_ms, turn, is_yours", "entry.time_ms, is_yours"),
+        ("gateway: cards by their reader", "entry.time_ms, turn, is_yours", "entry.time_ms, turn"),
         ("gateway: cards by the id that their reader knows", "if entry is None or it.made:", "if entry is None:"),
         ("gateway: bytes of cards", "while self.bytes > MAX_CARD_BYTES:", "while False:"),
-        ("gateway: the position of others", "turn_of(entry, queue) if is_yours else 0", "turn_of(entry, queue)"),
     ),
     ("worker/gateway/sessions.py", f"{UNIT}/gateway/test_sessions.py"): (
         ("gateway: sessions end", "return self._clock() >= session.expires", "return False"),

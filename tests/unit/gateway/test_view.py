@@ -18,7 +18,7 @@ from tests.support.builders import REVISION_ID, SOLUTION_ID
 from tests.unit.gateway.door import say
 from worker.gateway import view as view_module
 from worker.gateway.entry import Entry, ids
-from worker.gateway.view import ALL, View, turn_of
+from worker.gateway.view import ALL, View, turns_of
 from worker.sandbox.users import SANDBOX_USER, STRANGER, User
 
 P = len(SANDBOX_USER.user_id) % 3
@@ -61,7 +61,7 @@ def test_it_does_not_matter_how_a_status_is_written() -> None:
         entry = ours.get((P, "r-1"))
         assert entry is not None
         others.apply(P, json.dumps(json.loads(entry.json)).encode())
-    (one,), (other,) = ours.all(), others.all()
+    (one,), (other,) = ours.latest(9), others.latest(9)
     assert (one.steps, one.status, one.sequence, one.offset) == (
         other.steps,
         other.status,
@@ -118,7 +118,7 @@ def test_what_was_compacted_is_said() -> None:
     say(seen, 3, "deployed")
     say(seen, 0, request_id="r-2", offset=1)
     say(seen, 2, "building", request_id="r-2", offset=1)
-    assert [False, False] == [it.is_complete for it in seen.all()]
+    assert [False, False] == [it.is_complete for it in seen.latest(1000)]
 
 
 def test_an_id_that_comes_again_is_another_request() -> None:
@@ -127,9 +127,9 @@ def test_an_id_that_comes_again_is_another_request() -> None:
     say(seen, 0)
     say(seen, 1, "failed")
     say(seen, 0, offset=9)
-    assert [1] == [len(it.steps) for it in seen.all()]
+    assert [1] == [len(it.steps) for it in seen.latest(1000)]
     say(seen, 1, "building", offset=12)  # its first status is gone, and this one seems to continue the last request
-    assert [(12, 1, False)] == [(it.offset, len(it.steps), it.is_complete) for it in seen.all()]
+    assert [(12, 1, False)] == [(it.offset, len(it.steps), it.is_complete) for it in seen.latest(1000)]
     assert 1 == len(seen)
 
 
@@ -177,7 +177,7 @@ def test_values_that_no_worker_writes_are_left_out(name: str, value: object, seq
     unchanged = name in ("solutionId", "fingerprint") and sequence  # what a worker's next status repeats is not parsed
     for separators in ((", ", ": "),) if unchanged else ((",", ":"), (", ", ": ")):
         assert seen.apply(P, json.dumps(status | {name: value}, separators=separators).encode()) is None
-    assert [0] == [it.sequence for it in seen.all()]
+    assert [0] == [it.sequence for it in seen.latest(1000)]
     assert seen.apply(P, json.dumps(status).encode()) is not None
 
 
@@ -210,7 +210,7 @@ def test_the_newest_request_is_the_last_record() -> None:
         say(seen, 3, "deployed", request_id=f"r-{number}", offset=number)
         newest = seen.newest(fingerprint(SANDBOX_USER.user_id, SOLUTION_ID, REVISION_ID), P)
         assert newest is not None
-        assert max(it.offset for it in seen.all()) == newest.offset
+        assert max(it.offset for it in seen.latest(1000)) == newest.offset
     assert ["r-3", "r-2"] == [it.request_id for it in seen.of_user(SANDBOX_USER.user_id, P, 2)]
 
 
@@ -233,10 +233,18 @@ def test_an_id_that_is_used_again_is_the_newest() -> None:
         assert [number] == [it.offset for it in seen.of_user(SANDBOX_USER.user_id, P, 1)]
     say(seen, 0, request_id="r-0", offset=50)
     assert [50] == [it.offset for it in seen.of_user(SANDBOX_USER.user_id, P, 1)]
+    for number in range(500):  # so many are forgotten that the indexes are cleaned
+        say(seen, 0, "failed", request_id=f"theirs-{number}", offset=100 + number, user=STRANGER, partition=P)
+    assert [50] == [it.offset for it in seen.of_user(SANDBOX_USER.user_id, P, 1)]
+    again = View(10**6, 10**9)
+    for offset, request_id in enumerate([f"r-{number}" for number in range(6)] + ["r-0"]):
+        say(again, 0, "failed", request_id=request_id, offset=offset)
+    again._renumber(P)
+    assert [6] == [it.offset for it in again.of_user(SANDBOX_USER.user_id, P, 1)]
 
 
 def test_users_of_a_full_view_are_indexed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When each new request evicts another, looking at a user's requests compares the new requests alone, or nearly."""
+    """When each new request evicts another, looking at a user's requests compares the new requests alone."""
     users = [User(f"user-{number}", "u", "u@example.org") for number in range(20)]
     seen = view(400)
     for number in range(400):
@@ -244,11 +252,12 @@ def test_users_of_a_full_view_are_indexed_once(monkeypatch: pytest.MonkeyPatch) 
     for user in users:
         assert 20 == len(seen.of_user(user.user_id, 0, 100))
     scanned = note_scans(monkeypatch)
-    for number in range(400, 1000):
+    for number in range(400, 2000):
         user = users[number % 20]
         say(seen, 0, "failed", request_id=f"r-{number}", offset=number, user=user, partition=0)
         assert f"r-{number}" == seen.of_user(user.user_id, 0, 1)[0].request_id
-    assert len(scanned) < 60 * 600  # 20 new requests for each of the users, and all of them after each renumbering
+    assert len(scanned) <= 1600 * 20  # for each user those of all users since the last look
+    assert seen._owned == sum(len(it.keys) for it in seen._own.values())
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -258,7 +267,7 @@ def test_the_view_agrees_with_a_simple_one(seed: int) -> None:
     users = SANDBOX_USER.user_id, STRANGER.user_id
     for number in range(80):
         say_anything(chance, seen, number)
-        entries = list(seen.all())
+        entries = seen.latest(1000)
         assert sum(it.size for it in entries) == seen.bytes
         assert len({it.key for it in entries}) == len(entries) == len(seen) <= 12
         for user_id, partition in product(users, (0, 1)):
@@ -326,12 +335,12 @@ def test_what_ended_first_is_forgotten_first() -> None:
     say(seen, 0, request_id="open")
     for number in range(4):
         say(seen, 0, "rejected", request_id=f"r-{number}", offset=1 + number)
-    assert ["open", "r-3", "r-2"] == [it.request_id for it in seen.all()]
+    assert ["open", "r-3", "r-2"] == [it.request_id for it in seen.latest(1000)]
     assert 2 == seen.evicted
     assert [] == seen.find("r-0")
     for number in range(5, 9):
         say(seen, 0, request_id=f"r-{number}", offset=number, time=datetime(2030, 1, 1, 0, number, tzinfo=UTC))
-    assert ["r-8", "r-7", "r-6"] == [it.request_id for it in seen.all()]
+    assert ["r-8", "r-7", "r-6"] == [it.request_id for it in seen.latest(1000)]
 
 
 def test_memory_is_bounded() -> None:
@@ -341,7 +350,7 @@ def test_memory_is_bounded() -> None:
         say(seen, 0, "rejected", request_id=f"r-{number}", offset=number, message="x" * 500)
     assert 10 < len(seen) < 50
     assert seen.bytes <= 20_000
-    assert sum(it.size for it in seen.all()) == seen.bytes
+    assert sum(it.size for it in seen.latest(1000)) == seen.bytes
 
 
 def test_a_refused_record_is_found_by_its_place() -> None:
@@ -355,6 +364,26 @@ def test_a_refused_record_is_found_by_its_place() -> None:
     for offset in (7, 9):  # after the topic was created again, another request had that offset, and its id came again
         say(seen, 0, request_id="other", partition=2, offset=offset)
     assert seen.at(2, 7) is not None
+
+
+def test_one_old_time_hides_no_newer_request() -> None:
+    """The latest requests are chosen from all partitions, also where a request began long before those around it."""
+    seen = view()
+    for number in range(9):
+        hour = 0 if number == 8 else 10 + number
+        time = datetime(2026, 11, 29, hour, tzinfo=UTC)
+        say(seen, 0, request_id=f"r-{number}", partition=0 if number > 3 else 1, offset=number, time=time)
+    assert ["r-7", "r-6", "r-5", "r-4", "r-3"] == [it.request_id for it in seen.latest(5)]
+
+
+def test_ids_may_come_after_the_fingerprint() -> None:
+    """A request is its user's as soon as its ids show it, also for a user who is indexed already."""
+    seen = view()
+    of = fingerprint(SANDBOX_USER.user_id, SOLUTION_ID, REVISION_ID)
+    say(seen, 0, solution_id=None, revision_id=None, fingerprint=of)
+    assert [] == seen.of_user(SANDBOX_USER.user_id, P, 9)
+    say(seen, 2, "building")  # after a gap: a status that directly follows is not parsed
+    assert ["r-1"] == [it.request_id for it in seen.of_user(SANDBOX_USER.user_id, P, 9)]
 
 
 async def test_who_watches_is_woken() -> None:
@@ -375,8 +404,8 @@ def test_the_turn_is_counted() -> None:
     say(seen, 1, "building", request_id="r-0", offset=0)
     for number in (1, 2):
         say(seen, 0, request_id=f"r-{number}", offset=number)
-    own = seen.of_user(SANDBOX_USER.user_id, P, 100)
-    assert {"r-0": 0, "r-1": 2, "r-2": 3} == {it.request_id: turn_of(it, own) for it in own}
+    turns = turns_of(seen.open_of_user(SANDBOX_USER.user_id, P))
+    assert {"r-1": 2, "r-2": 3} == {request_id: turn for (_, request_id), turn in turns.items()}
 
 
 def test_parked_ones_are_listed_for_operators() -> None:
@@ -399,12 +428,12 @@ def test_a_users_requests_are_found_once(monkeypatch: pytest.MonkeyPatch) -> Non
         solution = UUID(int=number % 25)  # some solutions repeat
         say(seen, 0, "rejected", request_id=f"r-{number}", offset=number, user=user, partition=0, solution_id=solution)
         mine = {it.request_id for it in seen.of_user(SANDBOX_USER.user_id, 0, 100)}
-        assert {it.request_id for it in seen.all() if it.belongs_to(SANDBOX_USER.user_id)} == mine
+        assert {it.request_id for it in seen.latest(1000) if it.belongs_to(SANDBOX_USER.user_id)} == mine
         scanned.clear()
         seen.of_user(SANDBOX_USER.user_id, 0, 100)
         seen.open_of_user(SANDBOX_USER.user_id, 0)
         assert [] == scanned
-    assert seen._owned <= 2 * len(seen)  # some are forgotten requests
+    assert seen._owned == len(seen._own[SANDBOX_USER.user_id, 0].keys) <= 60  # some are forgotten requests
 
 
 def test_who_reads_is_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -414,6 +443,9 @@ def test_who_reads_is_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) 
     users = [User(f"user-{number}", "u", "u@example.org") for number in range(9)]
     for number, user in enumerate(users * 2):
         say(seen, 0, request_id=f"r-{number}", offset=number, user=user, partition=0)
+    for number in range(9):
+        assert [] == seen.of_user(f"nobody-{number}", -1, 9)
+        assert len(seen._own) <= 3
     for user in users * 2:
         assert 2 == len(seen.of_user(user.user_id, 0, 100))
         assert len(seen._own) <= 3
@@ -421,8 +453,9 @@ def test_who_reads_is_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_the_first_look_lets_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first scan of a user yields after each SCANNED fingerprints. Tasks that need it at once share it."""
+    """The first scan of a user yields after each SCANNED requests. Tasks that need it at once share it."""
     monkeypatch.setattr(view_module, "SCANNED", 10)
+    monkeypatch.setattr(view_module, "FEW", 0)
     seen, turns = view(), 0
     for number in range(100):
         say(seen, 0, request_id=f"r-{number}", offset=number, partition=0, solution_id=UUID(int=number))
@@ -451,8 +484,8 @@ def test_who_follows_a_list_is_woken() -> None:
     assert {} == seen._lists
 
 
-def test_what_moves_hides_nothing_new() -> None:
-    """A fingerprint that loses a request is put in again, behind the fingerprints that no user has scanned yet."""
+def test_a_new_request_is_found_after_another_id_was_reused() -> None:
+    """A new request is found even if another user's id was reused after the last scan."""
     seen = view()
     for number in (1, 2):
         say(seen, 0, request_id=f"theirs-{number}", offset=number, user=STRANGER, partition=0)
