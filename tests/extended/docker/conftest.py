@@ -71,4 +71,7 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def services(image: str, stand_ins: None) -> str:
     """Start the services with `make up`, from `image`'s build cache, until all are healthy; yield its output."""
     with timed("docker compose up --build --wait"):
-        return said("make up", seconds=BUILD_SECONDS)
+        try:
+            return said("make up", seconds=BUILD_SECONDS)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{said('docker compose logs --tail 40')}") from None

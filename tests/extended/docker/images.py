@@ -14,6 +14,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from tests.extended.image.root import BASE_ENV, python_for
+from tests.extended.live import images
 from tests.extended.live.images import File, shared_libraries, tree, write_layer
 from tests.extended.live.machine import ADDRESS
 from tests.support.compose import read_compose
@@ -33,6 +34,9 @@ no-index = true
 find-links = http://{INDEX[0]}:{INDEX[1]}/
 trusted-host = {INDEX[0]}
 """
+
+# Layers are made again when one of these changes.
+_SOURCES = [Path(it).read_bytes() for it in (__file__, images.__file__)]
 
 # As the image's own scripts `configure` and `launch` do.
 _KAFKA = """\
@@ -65,7 +69,7 @@ class StandIn:
 def base_image() -> StandIn:
     """Return the stand-in for the Dockerfile's base image. Raises Unavailable."""
     base, python = _base()
-    key = [Path(__file__).read_bytes(), _said(python, "import sys; print(sys.version)").encode()]
+    key = [*_SOURCES, _said(python, "import sys; print(sys.version)").encode()]
     folder = kept("docker-python", key, lambda it: write_layer(it / "layer.tar", _base_files(python)))
     changes = [*(f"ENV {name}={value}" for name, value in BASE_ENV.items()), 'CMD ["python3"]']
     return StandIn(_without_digest(base), folder / "layer.tar", changes)
@@ -79,7 +83,7 @@ def kafka_image() -> StandIn:
     except ConfigurationError as error:
         raise Unavailable(str(error)) from error
     home = java.resolve().parents[1]
-    key = [Path(__file__).read_bytes(), *(it.name.encode() for it in jars), (home / "release").read_bytes()]
+    key = [*_SOURCES, *(it.name.encode() for it in jars), (home / "release").read_bytes()]
     folder = kept("docker-kafka", key, lambda it: write_layer(it / "layer.tar", _kafka_files(home, jars)))
     name = _without_digest(read_compose()["services"]["kafka"]["image"])
     return StandIn(name, folder / "layer.tar", ["USER 1000:1000", 'CMD ["/etc/kafka/docker/run"]'])
@@ -124,6 +128,8 @@ def _base_files(python: Path) -> Iterator[File]:
 
 def _kafka_files(home: Path, jars: Sequence[Path]) -> Iterator[File]:
     files = list(tree(home, "opt/java", ()))
+    # Debian's Java keeps its settings in /etc, with links to them.
+    files = [(name, it.resolve() if isinstance(it, Path) and it.is_file() else it) for name, it in files]
     yield from files
     yield from ((f"opt/kafka/libs/{it.name}", it) for it in jars)
     yield "etc/kafka/docker/run", _KAFKA.encode()

@@ -14,6 +14,7 @@ import tarfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
 from io import BytesIO
+from os.path import normpath
 from pathlib import Path
 from typing import Any
 
@@ -188,4 +189,5 @@ def shared_libraries(programs: Sequence[Path]) -> dict[str, Path]:
     """Return path in the image → library, for all libraries that this machine's linker finds for these programs."""
     said = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=False).stdout
     found = re.findall(r"^\s+(?:\S+ => )?(/\S+) \(0x", said, re.MULTILINE)
-    return {it[1:]: Path(it).resolve() for it in found}
+    # A library may be found relative to its program; Docker refuses a layer that has one path twice.
+    return {normpath(it)[1:]: Path(it).resolve() for it in found}
