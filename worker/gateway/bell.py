@@ -94,7 +94,7 @@ class Bell:
 
 @asynccontextmanager
 async def ringing(
-    kafka: KafkaSettings, catalog: CatalogSettings, public_url: str, follow: "Follow | None" = None
+    kafka: KafkaSettings, catalog: CatalogSettings, public_url: str, follow: Follow | None = None
 ) -> AsyncIterator[None]:
     """Send a notification for each final status during the block. At its end, complete a running notification."""
     stopping = asyncio.Event()

@@ -1,13 +1,13 @@
 """The pages: Jinja2 templates, rendered from data that the user may see. All external text is escaped."""
 
 import re
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from importlib.resources import files
 
+from cachetools import LRUCache
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 from pydantic import ValidationError
@@ -225,32 +225,8 @@ def _took(number: int, mark: str, began: Mapping[int, datetime], end: datetime) 
     return until - began[number] if until and number in began else None
 
 
-class _Kept:
-    """Rendered cards up to MAX_CARD_BYTES. The least recently used are dropped."""
-
-    def __init__(self) -> None:
-        # As UTF-8: one emoji makes a str use four bytes per character.
-        self._cards: OrderedDict[object, bytes] = OrderedDict()
-        self.bytes = 0
-
-    def get(self, key: object) -> Markup | None:
-        """Return the card with this key."""
-        if (card := self._cards.get(key)) is None:
-            return None
-        self._cards.move_to_end(key)
-        return Markup(card.decode())  # noqa: S704 - only Markup is ever added
-
-    def add(self, key: object, card: Markup) -> None:
-        """Keep a card in the place of any other card with this key."""
-        self.bytes -= _size_of(self._cards.pop(key, None))
-        self._cards[key] = card.encode()
-        self.bytes += _size_of(self._cards[key])
-        while self.bytes > MAX_CARD_BYTES:
-            self.bytes -= _size_of(self._cards.popitem(last=False)[1])
-
-
-def _size_of(card: bytes | None) -> int:
-    return 0 if card is None else len(card) + CARD_OVERHEAD
+def _size_of(card: bytes) -> int:
+    return len(card) + CARD_OVERHEAD
 
 
 class Pages:
@@ -266,7 +242,8 @@ class Pages:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._cards = _Kept()
+        # As UTF-8: one emoji makes a str use four bytes per character.
+        self._cards: LRUCache[object, bytes] = LRUCache(MAX_CARD_BYTES, getsizeof=_size_of)
         hashes = {name: sha256(content).hexdigest()[:12] for name, (_, content) in STATIC.items()}
         self._environment.globals.update(
             base=base,
@@ -327,11 +304,10 @@ class Pages:
             turn, is_yours = turns.get(entry.key, 0), everybody and entry.belongs_to(session.user_id)
             # A card shows nothing else that changes.
             key = entry.key, entry.offset, entry.sequence, entry.time_ms, turn, is_yours
-            card = self._cards.get(key)
-            if card is None:
-                card = self._card(shown(it, session.user_id, turn), is_yours=is_yours)
-                self._cards.add(key, card)
-            cards.append(card)
+            kept = self._cards.get(key)
+            if kept is None:
+                kept = self._cards[key] = self._card(shown(it, session.user_id, turn), is_yours=is_yours).encode()
+            cards.append(Markup(kept.decode()))  # noqa: S704 - it was rendered by `_card`
         return cards
 
     def _card(self, one: Shown, *, is_yours: bool) -> Markup:

@@ -252,9 +252,11 @@ class Routes:
         found = self._gateway.find(request.match_info["id"], session)
         if found is None:
             return self._answers.not_found(request, session)
-        return await self._follow(
-            request, session, found, "status", lambda it: it.entry.json.decode() if it.entry else ""
-        )
+
+        async def last(it: Found) -> str:
+            return it.entry.json.decode() if it.entry else ""
+
+        return await self._follow(request, session, found, "status", last)
 
     async def openapi(self, _: web.Request) -> web.StreamResponse:
         """`GET /openapi.json`: the description of this interface, for tools."""
@@ -318,7 +320,6 @@ class Routes:
         """`GET /requests/events`: the list whenever it changes, at most once a second."""
         session = await self._session(request)
         everybody = _all_wanted(request, session)
-        await self._gateway.learn(session)
         last: object = None
         async with self._stream(request, session) as response:
             with self._gateway.watching_list(session, everybody) as news:
@@ -345,15 +346,13 @@ class Routes:
         found = self._gateway.find(request.match_info["id"], session)
         if found is None:
             return self._answers.not_found(request, session)
-        await self._gateway.learn(session)
         nonce = secrets.token_urlsafe(12)
-        return await self._follow(
-            request,
-            session,
-            found,
-            "page",
-            lambda it: self._pages.live(self._shown(it, session), session, self._stale(), nonce),
-        )
+
+        async def live(it: Found) -> str:
+            await self._gateway.learn(session)
+            return self._pages.live(self._shown(it, session), session, self._stale(), nonce)
+
+        return await self._follow(request, session, found, "page", live)
 
     async def parked(self, request: web.Request) -> web.StreamResponse:
         """`GET /parked`: the parked and the failed requests, for administrators."""
@@ -534,7 +533,12 @@ class Routes:
         return found
 
     async def _follow(
-        self, request: web.Request, session: Session, found: Found, event: str, render: Callable[[Found], str]
+        self,
+        request: web.Request,
+        session: Session,
+        found: Found,
+        event: str,
+        render: Callable[[Found], Awaitable[str]],
     ) -> web.StreamResponse:
         """Send the current state and each change. 204 for a client that has seen the end stops its EventSource."""
         is_over = found.entry is not None and found.entry.is_final
@@ -544,9 +548,8 @@ class Routes:
         async with self._stream(request, session) as response, self._gateway.watching(found) as news:
             while self._is_read(request, response, session):
                 news.clear()
-                await self._gateway.learn(session)
                 found = self._gateway.again(found, session)
-                text = render(found)
+                text = await render(found)
                 if text != told:
                     await response.send(text, event=event, id=_event_id(found))
                     told = text

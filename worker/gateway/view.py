@@ -95,24 +95,22 @@ class View:
     def _replace(self, entry: Entry) -> Entry | None:
         """Apply any other status: of a new request, after a gap, or written in another way."""
         known = self.get(entry.key)
-        if known is not None and known.offset != entry.offset:
-            self._forget(known)  # the id was used again after the workers had forgotten it
-            known = None
-        if known is not None:
+        if known is not None and known.offset == entry.offset:
             if entry.sequence <= known.sequence:
                 return None
             entry.is_complete = known.is_complete and entry.sequence == known.sequence + 1
             entry.packed_steps = known.packed_steps + entry.packed_steps
-        if known is not None and known.owner == entry.owner:
-            if known.is_final or entry.is_final:  # otherwise it keeps its position
-                self._remove(known)
-            else:
-                self.bytes -= known.size
-            self._keep(entry)
-        else:
-            if known is not None:
-                self._forget(known)
+        if known is None:
             self._add(entry)
+        elif (known.offset, known.owner) != (entry.offset, entry.owner):
+            self._forget(known)  # the id was used again after the workers had forgotten it, or it has its ids only now
+            self._add(entry)
+        elif known.is_final or entry.is_final:
+            self._remove(known)
+            self._keep(entry)
+        else:  # it keeps its position
+            self.bytes -= known.size
+            self._keep(entry)
         self._evict()
         self._wake(entry)
         return entry
@@ -183,10 +181,14 @@ class View:
         own = self._own.get((user_id, partition))
         if own is None:
             own = self._own[user_id, partition] = _Own()
-            while len(self._own) > MAX_USERS:
-                self._owned -= len(self._own.popitem(last=False)[1].keys)
+            self._trim_own()
         self._own.move_to_end((user_id, partition))
         return own
+
+    def _trim_own(self) -> None:
+        # Some of the requests in an index may be forgotten.
+        while len(self._own) > MAX_USERS or (self._owned > 2 * self._max_requests and len(self._own) > 1):
+            self._owned -= len(self._own.popitem(last=False)[1].keys)
 
     def _scan(self, user_id: str, partition: int) -> Iterator[None]:
         """Compare the requests added since the user's last scan. Yield after every SCANNED requests."""
@@ -202,9 +204,7 @@ class View:
                         own.keys[key] = entry.packed_fingerprint
             own.seen = min(own.seen + SCANNED, len(added))
             self._owned += len(own.keys) - before
-            # Some of the requests in an index may be forgotten.
-            while self._owned > 2 * self._max_requests and len(self._own) > 1:
-                self._owned -= len(self._own.popitem(last=False)[1].keys)
+            self._trim_own()
             yield
 
     def parked(self) -> list[Entry]:

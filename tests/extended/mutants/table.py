@@ -1366,7 +1366,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     ("worker/gateway/view.py", f"{UNIT}/gateway/test_view.py"): (
         ("gateway: known statuses", "if entry.sequence <= known.sequence:", "if False:"),
-        ("gateway: an id that comes again", "known.offset != entry.offset:", "False:"),
+        ("gateway: an id that comes again", "known.offset == entry.offset:", "True:"),
         ("gateway: the status that follows", "or known.sequence + 1 != int(sequence):", "or False:"),
         ("gateway: of the same record", "if not value.endswith(b'\"offset\":%d}}' % known.offset):", "if False:"),
         ("gateway: gaps", "known.is_complete and entry.sequence == known.sequence + 1", "True"),
@@ -1398,11 +1398,15 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
             "key in enumerate(added)}",
             "key in reversed([*enumerate(added)])}",
         ),
-        ("gateway: ids after the fingerprint", "known.owner == entry.owner:", "known.owner[1] == entry.owner[1]:"),
+        (
+            "gateway: ids after the fingerprint",
+            "!= (entry.offset, entry.owner):",
+            "!= (entry.offset, (known.owner[0], entry.owner[1])):",
+        ),
         ("gateway: the latest of all partitions", "found = nlargest(most, chain.", "found = nsmallest(most, chain."),
         ("gateway: requests are compared once", "added[own.seen : own.seen + SCANNED]", "added[: own.seen + SCANNED]"),
         ("gateway: an id that is used again is newer", "own.keys.pop(key, None)", "pass"),
-        ("gateway: users that are remembered", "while len(self._own) > MAX_USERS:", "while False:"),
+        ("gateway: users that are remembered", "while len(self._own) > MAX_USERS or", "while"),
         (
             "gateway: looking lets others run",
             "            yield\n\n    def parked",
@@ -1425,7 +1429,7 @@ ROWS: dict[tuple[str, str], tuple[Row, ...]] = {
         ("gateway: cards by their position", "entry.time_ms, turn, is_yours", "entry.time_ms, is_yours"),
         ("gateway: cards by their reader", "entry.time_ms, turn, is_yours", "entry.time_ms, turn"),
         ("gateway: cards by the id that their reader knows", "if entry is None or it.made:", "if entry is None:"),
-        ("gateway: bytes of cards", "while self.bytes > MAX_CARD_BYTES:", "while False:"),
+        ("gateway: bytes of cards", "LRUCache(MAX_CARD_BYTES, ", "LRUCache(1 << 40, "),
     ),
     ("worker/gateway/sessions.py", f"{UNIT}/gateway/test_sessions.py"): (
         ("gateway: sessions end", "return self._clock() >= session.expires", "return False"),
